@@ -1,0 +1,28 @@
+# make demo: watch the three servers work.   make test: check them.   Both set themselves up first.
+PYTHON ?= python3
+VENV   := .venv
+RUN    := $(VENV)/bin/python
+
+.PHONY: demo test soak bench-quick clean
+demo: $(VENV)/ready
+	@$(RUN) -m harness demo
+
+test: $(VENV)/ready
+	@$(RUN) -m pytest -n 2
+
+soak: $(VENV)/ready
+	@GRUPO_SOAK=100 $(RUN) -m pytest -n 2 tests/test_faults.py -k kill_9
+
+bench-quick: $(VENV)/ready
+	@$(RUN) -m harness bench-quick
+
+# The virtual environment, anew whenever requirements.txt is newer.
+$(VENV)/ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Grupo needs Python 3.11 or newer; this is %s. Name another: make PYTHON=python3.12 demo" % sys.version.split()[0])'
+	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Installing what requirements.txt names into $(VENV) (once)..."
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

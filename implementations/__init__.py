@@ -1,0 +1,1 @@
+"""One group-chat server, written three times: nonblocking, pthread, fork."""

@@ -1,0 +1,1 @@
+"""What the three servers share: everything but how they read, and what stands between Session and Room."""

@@ -1,0 +1,128 @@
+"""The owner's console: his orders come on stdin, and stdout is one more outbox, which never makes the server wait.
+
+stdin may be a terminal, a pipe, a file, /dev/null, closed, or the terminal of a background job; its end is no order.
+An owner who does not read his terminal loses lines, and is told how many.
+"""
+import errno
+import os
+import re
+import select
+import signal
+import stat
+
+from .outboxes import Outbox
+
+STDIN, STDOUT = 0, 1
+LIMIT = 64 * 1024           # bytes that wait for the owner
+EVENT = re.compile(rb"([A-Z]+) \d+ \S+ (\S+) ?(.*)\n")
+# The owner's line for each event; names begin with a letter or digit, so nobody can imitate these forms.
+FORMS = {b"MSG": b"<%s> %s\n", b"IN": b"* %s came%s\n", b"OUT": b"* %s went%s\n", b"LEFT": b"* %s left%s\n",
+         b"BANNED": b"# %s is banned%s\n", b"RENAMED": b"# %s is now %s\n"}
+
+
+def line_for_owner(event):
+    verb, first, rest = event.groups()
+    if verb == b"GROUP":
+        return b"# the group is now " + first + (b" " + rest if rest else b"") + b"\n"
+    return FORMS[verb] % (first, rest)
+
+
+class Keyboard:
+    """stdin, with a socket's recv."""
+
+    def __init__(self):
+        for name in ("SIGTTIN", "SIGTTOU"):             # a background job is not to be stopped for reading its terminal
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+    def fileno(self):
+        return STDIN
+
+    def recv(self, size):
+        """Bytes the owner typed; b"" at the end. Raises BlockingIOError while another job has the terminal."""
+        try:
+            return os.read(STDIN, size)
+        except OSError as error:
+            if error.errno == errno.EIO and is_background():
+                raise BlockingIOError from None
+            return b""
+
+
+def is_background():
+    try:
+        return os.tcgetpgrp(STDIN) != os.getpgrp()
+    except OSError:
+        return False
+
+
+class Screen:
+    """stdout, with a socket's send; a send never makes the server wait.
+
+    The flag O_NONBLOCK belongs to an opening, which the shell shares: so pipes and terminals are opened anew. Where that
+    is refused, no more is written than POSIX promises a writable pipe to take.
+    """
+
+    def __init__(self):
+        self.descriptor, self.shared = STDOUT, not stat.S_ISREG(os.fstat(STDOUT).st_mode)
+        if self.shared:
+            try:
+                self.descriptor = os.open(f"/proc/self/fd/{STDOUT}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+                self.shared = False
+            except OSError:
+                pass
+
+    def fileno(self):
+        return self.descriptor
+
+    def send(self, data):
+        if self.shared:
+            if not select.select([], [STDOUT], [], 0)[1]:
+                raise BlockingIOError
+            data = data[:select.PIPE_BUF]
+        return os.write(self.descriptor, data)
+
+    def shutdown(self, how):
+        pass
+
+
+class OwnerOutbox(Outbox):
+    """What the owner is still to be shown. He is never too slow to stay, and nobody waits for him: lines are dropped."""
+
+    def __init__(self, client, now):
+        screen = Screen()
+        super().__init__(client, screen, now)
+        self.send = screen.send
+        self.hears = True
+        self.dropped = 0
+
+    def own_up(self):
+        """Says how many lines were dropped, as soon as there is room; whether it did."""
+        if not self.dropped or self.waiting > LIMIT // 2:
+            return False
+        super().put(b"# %d lines not shown\n" % self.dropped)
+        self.dropped = 0
+        return True
+
+    def put(self, data):
+        if self.dropped or self.waiting + len(data) > LIMIT:
+            self.dropped += data.count(b"\n")
+        else:
+            super().put(data)
+
+    def hear(self, data):
+        if data:
+            self.put(EVENT.sub(line_for_owner, data) if self.waiting + len(data) <= LIMIT else data)
+
+    def crowds(self, limit, now):
+        return False
+
+    def is_lost(self, limit, slow_after, now):
+        return False
+
+
+def open_standard_descriptors():
+    """A closed stdin, stdout or stderr would be taken by the next socket: /dev/null takes it instead."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

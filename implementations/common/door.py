@@ -1,0 +1,58 @@
+"""The door: connections come in here, whatever the machine has run out of. The newcomer is closed, the rest chat on, nothing spins."""
+import os
+import resource
+import socket
+import time
+
+RESERVE = 8                 # descriptors kept for the server's own files
+
+
+class Door:
+    def __init__(self, listener, options):
+        self.listener, self.sndbuf = listener, options.sndbuf
+        self.most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVE
+        self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def accept(self):
+        """A new (socket, address as text), or None: nobody was there, or he had to be sent away."""
+        try:
+            sock, address = self.listener.accept()
+        except (BlockingIOError, ConnectionAbortedError, TimeoutError):
+            return None
+        except OSError:                                 # EMFILE and its like: give up the spare descriptor for a moment
+            self.refuse_one()
+            return None
+        if sock.fileno() >= self.most:                  # descriptors are given lowest first: nearly all are taken
+            send_away(sock)
+            return None
+        sock.setblocking(False)                         # whoever reads waits for readiness first; nobody waits to write
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.sndbuf)
+        return sock, address_text(address)
+
+    def refuse_one(self):
+        os.close(self.spare)
+        try:
+            sock, _ = self.listener.accept()
+            send_away(sock)
+        except OSError:
+            time.sleep(0.01)                            # not even so: at least do not spin
+        finally:
+            try:
+                self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                self.spare = -1
+
+
+def send_away(sock):
+    """Closes a connection that there is no room for. (Closed with his input unread, he may see a reset instead of the BYE.)"""
+    try:
+        sock.send(b"BYE full\n", socket.MSG_DONTWAIT)
+    except OSError:
+        pass
+    sock.close()
+
+
+def address_text(address):
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,653 @@
+"""The Room decides what a request causes, has that kept, applies it, and says what is to be delivered to whom.
+
+Shared by all clients, and pure: bytes come in as requests, times as arguments; `keep` is the one thing it is lent. A start
+is nothing but apply() over the kept events. A delivery is (kind, client, value):
+
+    line     value: text for this client alone          event    value: bytes for everyone who is here (client: None)
+    welcome  value: text; from here on he hears events   range    value: (s, H): the events after s up to H, off the file
+    end      nothing after this; the conversation is over
+    done     his request is finished: the next may be read
+    check    value: what his password is to be checked against (see session.py)
+    save     value: the new text of the member file; the answer is the request `saved`
+"""
+from collections import deque
+from dataclasses import dataclass, field
+
+from . import wire
+
+MOST_WAIT, MOST_REJECTED, MOST_ERRORS = 32, 3, 10
+LATER = object()        # what a request's handler returns when the request is not finished yet
+
+WORDS = {"too-long": f"a line has at most {wire.MAX_LINE} bytes", "bad-utf8": "a line is UTF-8",
+         "bad-text": "control characters may not stand in a line", "unknown": "no such verb",
+         "not-joined": "JOIN first", "already-joined": "you have asked already",
+         "bad-arguments": "not what this verb takes", "bad-name": "a name is 1 to 32 letters, digits, or . _ -",
+         "name-taken": "somebody has that name", "not-saved": "the server could not write it down"}
+# Requests that only a member who is here may make, as verbs of the wire and of the Room alike.
+MEMBERS_ONLY = {"SAY", "NAME", "WHO", "HISTORY", "LEAVE"}
+
+
+class Damaged(Exception):
+    """The kept events or members contradict themselves; the text says where."""
+
+
+@dataclass
+class Member:
+    name: str
+    standing: str       # member or banned
+    phc: str            # the hash of his password; empty for the banned
+
+
+class Client:
+    """What the Room knows of one connection. Equal only to itself."""
+
+    def __init__(self, address, now):
+        self.address = address
+        self.name = None            # of the member who speaks here, once welcomed
+        self.joining = None         # the name of a JOIN that is neither welcomed nor rejected
+        self.joined_at = now        # when that JOIN came; before any, when he was accepted
+        self.checking = None        # what his password is being checked against
+        self.phc = None             # the hash he asks to join with
+        self.asks = False           # the owner considers his request
+        self.reject_at = None
+        self.errors = self.rejections = 0
+        self.left_to_join = None    # seconds until BYE timeout, while that clock stands still
+        self.heard_at = now
+        self.pinged_at = now - 1
+        self.over = False           # BYE was said: nothing more of him is handled
+
+
+@dataclass
+class Change:
+    """Something that takes effect when the member file holds it."""
+    verb: str                       # admit, unban, erase
+    key: str
+    client: Client = None
+    orderer: Client = None          # the owner, if he waits for it
+    member: Member = None
+
+
+@dataclass
+class Rules:
+    """How this group is run: times in seconds."""
+    admit: str = "ask"
+    join_within: float = 20
+    ping_after: float = 60
+    idle_after: float = 90
+    reject_after: float = 1
+    hashes: int = 1
+    max_here: int = 1024
+    max_strangers: int = 256
+
+
+class Room:
+    def __init__(self, rules, keep, erase=lambda: None):
+        """`keep(bytes)` writes to the transcript, whole or not at all (OSError); `erase()` removes the group's files."""
+        self.rules, self.keep_bytes, self.erase = rules, keep, erase
+        # What the kept events make: the same after a restart.
+        self.seq, self.group = 0, ""
+        self.members = {}           # key: Member
+        # What ends with the process: nobody is here when a server starts.
+        self.open = True
+        self.owner = None
+        self.clients = {}           # every connection that has not ended: itself
+        self.here = {}              # key: Client
+        self.requests = {}          # key: Client, whose request to be a member holds that name
+        self.turns = deque()        # clients that wait for their turn to have a password checked
+        self.checks = 0             # checks under way
+        self.changes, self.saving = [], None
+        self.stale = False          # the member file lags behind the transcript
+        self.retry_at = 0
+        self.said = []              # messages decided and not yet kept
+        self.gone = []              # names whose OUT could not be written yet
+        self.trouble = None         # the last error in writing, so that the owner is told once
+        self.now, self.time = 0, ""
+        self.deliveries = []
+
+    # -- A start: the member file as of some event, and then the events after it ---------------------------------------
+
+    def restore(self, members, events):
+        """`members`: the text of the member file ('' if there is none); `events`: all kept lines, in order.
+
+        Raises Damaged. The state is that of the moment when the last of these events was applied.
+        """
+        saved = self.read_members(members) if members else 0
+        for line in events:
+            verb, seq, _, rest = parse_event(line)
+            if seq != self.seq + 1:
+                raise Damaged(f"transcript: event {self.seq + 1} is missing before {line[:60]!r}")
+            if (verb == "GROUP") < (seq == 1):
+                raise Damaged("transcript: event 1 is not a GROUP")
+            if seq > saved or verb == "GROUP":
+                self.apply(verb, rest)
+            self.seq = seq
+        if saved > self.seq:
+            raise Damaged(f"members: written at event {saved}, but the transcript ends at {self.seq}")
+
+    def read_members(self, text):
+        first, *lines = text.split("\n")
+        if not first.startswith("# grupo 1 seq ") or not wire.SEQ.fullmatch(first[14:]) or lines[-1:] != [""]:
+            raise Damaged("members: its first line is not `# grupo 1 seq N`, or its last line is cut")
+        for number, line in enumerate(lines[:-1], 2):
+            name, _, rest = line.partition(":")
+            standing, _, phc = rest.partition(":")
+            if wire.clean_name(name) != name or wire.fold(name) in self.members or \
+                    not (standing == "member" and phc.startswith("$argon2id$") or (standing, phc) == ("banned", "")):
+                raise Damaged(f"members: line {number} is not name:standing:hash, or its name stands twice")
+            self.members[wire.fold(name)] = Member(name, standing, phc)
+        return int(first[14:])
+
+    def found(self, group, now, time):
+        """The first event of a new group. Raises OSError if it cannot be written."""
+        self.now, self.time = now, time
+        line = self.lines([("GROUP", group)])
+        self.keep_bytes(line.encode())
+        self.seq, self.group = 1, group
+
+    def apply(self, verb, rest):
+        """What an event changes for ever. IN, OUT and MSG change nothing: who is here ends with the process."""
+        if verb == "GROUP":
+            self.group = rest
+        elif verb == "BANNED":
+            self.members[wire.fold(rest)] = Member(rest, "banned", "")
+        elif verb == "LEFT":
+            self.members.pop(wire.fold(rest), None)
+        elif verb == "RENAMED":
+            old, new = rest.split(" ")
+            member = self.members.pop(wire.fold(old), None)
+            if member is None:
+                raise Damaged(f"members: lacks {old}, who took the name {new} in the transcript")
+            self.members[wire.fold(new)] = Member(new, "member", member.phc)
+        elif verb == "IN" and wire.fold(rest) not in self.members:
+            raise Damaged(f"members: lacks {rest}, who came in according to the transcript")
+
+    # -- A turn: requests in, deliveries out -----------------------------------------------------------------------------
+
+    def handle(self, batch, now, time):
+        """Handles (client, verb, argument) after (client, verb, argument), and returns the deliveries they cause, in order.
+
+        now: seconds on a clock that never jumps; time: the same moment as the wire writes it. Never raises.
+        """
+        self.now, self.time = now, time
+        for client, verb, argument in batch:
+            if client is not None and client.over:
+                continue
+            if verb == "say":
+                client.heard_at = now
+                if client.name:
+                    self.said.append((client, argument))
+                else:
+                    self.error(client, "not-joined")
+                continue
+            self.settle()
+            if client is not None:
+                client.heard_at = now
+            if HANDLERS[verb](self, client, argument) is not LATER and client is not None:
+                self.tell("done", client)
+        self.settle()
+        return self.take()
+
+    def settle(self):
+        """A run of messages, whoever said them, is kept by one write and told by one delivery."""
+        if self.said:
+            said, self.said = self.said, []
+            if not self.keep([("MSG", f"{client.name} {text}") for client, text in said]):
+                for client, _ in said:
+                    self.error(client, "not-saved")
+
+    def keep(self, events, welcoming=None):
+        """Decided events are written, then applied, then told; if they cannot be written, nothing happens and it is False.
+
+        Those whose OUT could not be written before come first.
+        """
+        if self.gone:
+            gone = [("OUT", name) for name in self.gone]
+            if not self.write(gone):
+                return False
+            self.gone = []
+        return self.write(events, welcoming)
+
+    def write(self, events, welcoming=None):
+        data = self.lines(events).encode()
+        try:
+            self.keep_bytes(data)
+        except OSError as error:
+            self.note_trouble("transcript", error.strerror)
+            return False
+        if welcoming:
+            self.tell("welcome", welcoming, f"WELCOME {self.seq} {welcoming.name}")
+        self.seq += len(events)
+        for verb, rest in events:
+            if verb != "MSG":
+                self.apply(verb, rest)
+        self.tell("event", None, data)
+        return True
+
+    def lines(self, events):
+        return "".join([f"{verb} {seq} {self.time} {rest}\n" for seq, (verb, rest) in enumerate(events, self.seq + 1)])
+
+    def tell(self, kind, client, value=None):
+        self.deliveries.append((kind, client, value))
+
+    def take(self):
+        deliveries, self.deliveries = self.deliveries, []
+        return deliveries
+
+    def error(self, client, code):
+        self.tell("line", client, f"ERR {code} {WORDS[code]}")
+        if client.name is None:
+            client.errors += 1
+        if code == "too-long" or client.errors == MOST_ERRORS:
+            self.end(client, "protocol")
+
+    def end(self, client, code, left=False):
+        """BYE. Unless he left for good, those who remain hear that he is gone."""
+        self.tell("line", client, f"BYE {code}")
+        self.tell("end", client)
+        client.over = True
+        self.clients.pop(client, None)
+        key = wire.fold(client.joining) if client.joining else None
+        if self.requests.get(key) is client:
+            del self.requests[key]
+        if client.checking:
+            self.checks -= 1
+            self.grant()
+        if client.name and self.here.get(wire.fold(client.name)) is client:
+            del self.here[wire.fold(client.name)]
+            if not left and self.open and not self.keep([("OUT", client.name)]):
+                self.gone.append(client.name)
+
+    # -- Coming: accepted, JOIN, the password, the owner, WELCOME ---------------------------------------------------------
+
+    def is_full(self):
+        return not self.open or len(self.clients) - len(self.here) >= self.rules.max_strangers
+
+    def arrive(self, client):
+        """A connection was accepted."""
+        self.clients[client] = client
+        self.tell("line", client, f"HELLO {wire.VERSION} {self.group}")
+        return self.take()
+
+    def knock(self, client, name):
+        if client.name or client.joining:
+            return self.error(client, "already-joined")
+        self.tell("line", client, "PENDING")
+        client.left_to_join = self.join_deadline(client) - self.now     # what the server takes is not held against him
+        client.joining, client.joined_at = name, self.now
+        self.turns.append(client)
+        self.grant()
+        return LATER
+
+    def grant(self):
+        """Turns to have a password checked, first come first served, so that a storm of guesses fills only its share."""
+        while self.open and self.turns and self.checks < self.rules.hashes:
+            client = self.turns.popleft()
+            if client.over:
+                continue
+            self.checks += 1
+            client.checking = self.what_to_check(client, wire.fold(client.joining))
+            self.tell("check", client, client.checking)
+
+    def what_to_check(self, client, key):
+        member = self.members.get(key)
+        if member and member.standing == "member":
+            return member.phc
+        full = self.rules.admit == "ask" and len(self.requests) >= MOST_WAIT
+        if member or key in self.requests or full or self.rules.admit == "none":
+            return "dummy"          # takes as long, and lets nobody in
+        self.requests[key] = client
+        return "new"
+
+    def enter(self, client, argument):
+        """The password is right, or (a new member) here is its hash."""
+        what = self.checked(client)
+        name, _, client.phc = argument.partition(" ")
+        key = wire.fold(client.joining)
+        member = self.members.get(key)
+        if what != "new":           # between check and enter he may have been banned, or have changed his name or password
+            return self.welcome(client, member) if member and member.phc == what else self.reject_later(client)
+        if member:
+            return self.reject_later(client)
+        if self.rules.admit == "all":
+            return self.change(Change("admit", key, client, None, Member(client.joining, "member", client.phc)))
+        client.asks = True
+        self.tell_owner(f"{client.joining} asks to join from {client.address}")
+
+    def refuse(self, client, _):
+        self.checked(client)
+        return self.reject_later(client)
+
+    def checked(self, client):
+        what, client.checking = client.checking, None
+        self.checks -= 1
+        self.grant()
+        return what
+
+    def reject_later(self, client):
+        client.reject_at = client.joined_at + self.rules.reject_after
+        return LATER
+
+    def reject_now(self, client):
+        self.tell("line", client, "REJECTED refused")
+        client.rejections += 1
+        waited = not client.asks
+        self.forget_join(client)
+        if client.rejections == MOST_REJECTED:
+            self.end(client, "refused")
+        elif waited:
+            self.tell("done", client)
+
+    def forget_join(self, client):
+        """He is a stranger again, and the clock of --join-within runs on."""
+        key = wire.fold(client.joining)
+        if self.requests.get(key) is client:
+            del self.requests[key]
+        client.joined_at = self.now + client.left_to_join - self.rules.join_within
+        client.joining = client.phc = client.reject_at = None
+        client.asks = False
+
+    def welcome(self, client, member):
+        key = wire.fold(member.name)
+        before = self.here.get(key)
+        if before is None and len(self.here) >= self.rules.max_here:
+            return self.end(client, "full")
+        client.name = member.name
+        if before:                  # takeover makes no event
+            del self.here[key]
+            self.end(before, "replaced", left=True)
+            self.tell("welcome", client, f"WELCOME {self.seq} {member.name}")
+        elif not self.keep([("IN", member.name)], welcoming=client):
+            client.name = None
+            self.forget_join(client)
+            return self.error(client, "not-saved")
+        self.here[key] = client
+        self.requests.pop(key, None)
+        client.joining = client.phc = None
+        client.asks = False
+
+    # -- The member file: what waits until it is written -------------------------------------------------------------------
+
+    def change(self, change):
+        self.changes.append(change)
+        self.save()
+        return LATER
+
+    def save(self):
+        """Has the member file written, one writing at a time; what comes meanwhile goes into the next."""
+        if self.saving is None and (self.changes or self.stale):
+            self.saving, self.changes, self.stale = self.changes, [], False
+            members = dict(self.members)
+            for change in self.saving:
+                if change.verb == "admit":
+                    members.setdefault(change.key, change.member)
+                elif change.verb == "unban":
+                    members.pop(change.key, None)
+            self.tell("save", None, self.members_text(members))
+
+    def members_text(self, members=None):
+        members = self.members if members is None else members
+        lines = [f"{member.name}:{member.standing}:{member.phc}\n" for member in members.values()]
+        return f"# grupo 1 seq {self.seq}\n" + "".join(lines)
+
+    def saved(self, _, why):
+        """The member file was written (why is ''), or could not be."""
+        changes, self.saving = self.saving, None
+        if why:
+            self.note_trouble("members", why)
+            self.stale, self.retry_at = True, self.now + 1
+        for change in changes:
+            if why:
+                self.unsaved(change)
+            else:
+                SAVED[change.verb](self, change)
+            if change.orderer and not change.orderer.over:
+                self.tell("line", change.orderer, "error: not saved" if why else "ok")
+                self.tell("done", change.orderer)
+        if self.changes:
+            self.save()
+
+    def unsaved(self, change):
+        client = change.client
+        if client and not client.over and not client.asks:      # whom the owner accepted asks on
+            self.forget_join(client)
+            self.error(client, "not-saved")
+            if not client.over:
+                self.tell("done", client)
+
+    def admit_saved(self, change):
+        client, key = change.client, change.key
+        if key in self.members:     # banned while the file was written
+            if not client.over:
+                self.reject_now(client)
+            return
+        self.members[key] = change.member
+        if not client.over:
+            asked = client.asks
+            self.welcome(client, change.member)
+            if not asked and not client.over:
+                self.tell("done", client)
+
+    def unban_saved(self, change):
+        self.members.pop(change.key, None)
+
+    def erase_saved(self, change):
+        """Last of all, and after any writing of the member file, so that nothing comes back."""
+        try:
+            self.erase()
+        except OSError as error:
+            self.tell("line", change.orderer, f"error: not deleted: {error.strerror}")
+            self.tell("done", change.orderer)
+        else:
+            self.tell("line", change.orderer, "ok")
+            self.shut("deleted")
+        change.orderer = None       # he has his answer
+
+    # -- A member's requests ---------------------------------------------------------------------------------------------
+
+    def err(self, client, argument):
+        """The Session refused the line itself; who he is goes before what he wrote."""
+        code, _, verb = argument.partition(" ")
+        if verb in MEMBERS_ONLY and not client.name:
+            code = "not-joined"
+        elif verb == "JOIN" and (client.name or client.joining):
+            code = "already-joined"
+        self.error(client, code)
+
+    def rename_member(self, client, name):
+        if not client.name:
+            return self.error(client, "not-joined")
+        old, new = wire.fold(client.name), wire.fold(name)
+        if new != old and (new in self.members or new in self.requests):
+            return self.error(client, "name-taken")
+        if not self.keep([("RENAMED", f"{client.name} {name}")]):
+            return self.error(client, "not-saved")
+        del self.here[old]
+        self.here[new], client.name = client, name
+        self.stale = True
+        self.save()
+
+    def who(self, client, _):
+        if not client.name:
+            return self.error(client, "not-joined")
+        lines = [f"MEMBER {member.name} {'here' if key in self.here else 'away'}"
+                 for key, member in self.members.items() if member.standing == "member"]
+        self.tell("line", client, "\n".join(lines + ["END WHO"]))
+
+    def history(self, client, since):
+        if not client.name:
+            return self.error(client, "not-joined")
+        if int(since) < self.seq:
+            self.tell("range", client, (int(since), self.seq))
+        self.tell("line", client, f"END HISTORY {self.seq}")
+
+    def leave(self, client, _):
+        if not client.name:
+            return self.error(client, "not-joined")
+        if not self.keep([("LEFT", client.name)]):
+            return self.error(client, "not-saved")
+        self.end(client, "left", left=True)
+        self.stale = True
+        self.save()
+
+    def quit(self, client, _):
+        self.end(client, "quit")
+
+    def ping(self, client, token):
+        self.tell("line", client, f"PONG {token}")
+
+    def pong(self, client, token):
+        pass
+
+    # -- The owner's orders: each answered by its lines and then by `ok` or `error: why` -----------------------------------
+
+    def answer(self, client, error=None):
+        self.tell("line", client, f"error: {error}" if error else "ok")
+
+    def tell_owner(self, text):
+        if self.owner:
+            self.tell("line", self.owner, text)
+
+    def note_trouble(self, what, why):
+        if (what, why) != self.trouble:
+            self.trouble = what, why
+            self.tell_owner(f"# {what} not saved: {why}")
+
+    def accept(self, owner, name):
+        client = self.asking(name)
+        if not client:
+            return self.answer(owner, f"{name} does not ask to join")
+        return self.change(Change("admit", wire.fold(name), client, owner, Member(client.joining, "member", client.phc)))
+
+    def asking(self, name):
+        client = self.requests.get(wire.fold(name))
+        return client if client and client.asks and client.reject_at is None else None
+
+    def reject(self, owner, name):
+        client = self.asking(name)
+        if not client:
+            return self.answer(owner, f"{name} does not ask to join")
+        self.reject_later(client)
+        self.answer(owner)
+
+    def ban(self, owner, name):
+        key = wire.fold(name)
+        member = self.members.get(key)
+        if member and member.standing == "banned":
+            return self.answer(owner, f"{member.name} is banned already")
+        if not self.keep([("BANNED", member.name if member else name)]):
+            return self.answer(owner, "not saved")
+        if key in self.here:
+            self.end(self.here[key], "banned", left=True)
+        client = self.asking(name)
+        if client:
+            self.reject_later(client)
+        self.stale = True
+        self.save()
+        self.answer(owner)
+
+    def unban(self, owner, name):
+        member = self.members.get(wire.fold(name))
+        if not member or member.standing != "banned":
+            return self.answer(owner, f"{name} is not banned")
+        return self.change(Change("unban", wire.fold(name), orderer=owner))
+
+    def rename_group(self, owner, group):
+        self.answer(owner, None if self.keep([("GROUP", group)]) else "not saved")
+
+    def list_members(self, owner, _):
+        for key, member in self.members.items():
+            standing = "banned" if member.standing == "banned" else "here" if key in self.here else "away"
+            self.tell("line", owner, f"member {member.name} {standing}")
+        for client in self.requests.values():
+            if self.asking(client.joining):
+                self.tell("line", owner, f"member {client.joining} asks from {client.address}")
+        self.answer(owner)
+
+    def close(self, owner, _):
+        self.answer(owner)
+        self.shut("closed")
+
+    def delete(self, owner, _):
+        self.tell("line", owner, "type the group's name to delete it")
+
+    def consent(self, owner, line):
+        if line != self.group:
+            return self.answer(owner, "not deleted")
+        return self.change(Change("erase", "", orderer=owner))
+
+    def help(self, owner, _):
+        for line in ("accept NAME, reject NAME: who asks to join", "ban NAME, unban NAME", "rename GROUP: the group's name",
+                     "members: who is a member, who is here, who asks", "close: end the server; the group stays",
+                     "delete: end it and remove all that was said"):
+            self.tell("line", owner, f"# {line}")
+        self.answer(owner)
+
+    def wrong(self, owner, why):
+        self.answer(owner, why)
+
+    def shut(self, code):
+        """The conversation ends for everyone. A close makes no event."""
+        self.open = False
+        for client in list(self.clients):
+            self.end(client, code)
+
+    def stop(self, now):
+        """SIGTERM and its like: as if the owner had typed `close`."""
+        if self.open:
+            self.now = now
+            self.settle()
+            self.shut("closed")
+        return self.take()
+
+    # -- Time passes -------------------------------------------------------------------------------------------------------
+
+    def join_deadline(self, client):
+        return client.joined_at + self.rules.join_within
+
+    def tick(self, now, time):
+        """To be called a few times a second: answers that were held back, and the silent."""
+        self.now, self.time = now, time
+        rules = self.rules
+        for client in list(self.clients):
+            if client.reject_at is not None and now >= client.reject_at:
+                self.reject_now(client)
+            elif client.name or client.asks:
+                if now - client.heard_at >= rules.ping_after:
+                    if now - client.heard_at >= rules.idle_after:
+                        self.end(client, "idle")
+                    elif client.pinged_at < client.heard_at:
+                        client.pinged_at = now
+                        self.tell("line", client, f"PING {self.seq}")
+            elif not client.joining and now >= self.join_deadline(client):
+                self.end(client, "timeout")
+        if self.gone:
+            self.keep([])
+        if self.stale and now >= self.retry_at:
+            self.save()
+        return self.take()
+
+
+def parse_event(line):
+    """A kept line, a str without its LF, as (verb, seq, time, rest). Raises Damaged."""
+    verb, _, rest = line.partition(" ")
+    seq, _, rest = rest.partition(" ")
+    time, _, rest = rest.partition(" ")
+    if not (EVENTS.get(verb, lambda rest: False)(rest) and wire.SEQ.fullmatch(seq) and wire.TIME.fullmatch(time)):
+        raise Damaged(f"transcript: not an event: {line[:60]!r}")
+    return verb, int(seq), time, rest
+
+
+def is_name(text):
+    return wire.clean_name(text) == text
+
+
+# What follows the time in each event.
+EVENTS = {"MSG": lambda rest: rest.find(" ") > 0, "IN": is_name, "OUT": is_name, "LEFT": is_name, "BANNED": is_name,
+          "GROUP": wire.is_group, "RENAMED": lambda rest: rest.count(" ") == 1 and all(map(is_name, rest.split(" ")))}
+
+HANDLERS = {"knock": Room.knock, "enter": Room.enter, "refuse": Room.refuse, "name": Room.rename_member, "who": Room.who,
+            "history": Room.history, "leave": Room.leave, "quit": Room.quit, "ping": Room.ping, "pong": Room.pong,
+            "err": Room.err, "saved": Room.saved, "accept": Room.accept, "reject": Room.reject, "ban": Room.ban,
+            "unban": Room.unban, "rename": Room.rename_group, "members": Room.list_members, "close": Room.close,
+            "delete": Room.delete, "consent": Room.consent, "help": Room.help, "wrong": Room.wrong}
+SAVED = {"admit": Room.admit_saved, "unban": Room.unban_saved, "erase": Room.erase_saved}

@@ -1,0 +1,138 @@
+"""What is left of a server when its concurrency is taken away: how it starts, what it holds, when it ends."""
+import gc
+import resource
+import signal
+import socket
+import sys
+import time
+
+from . import options, wire
+from .console import Keyboard, OwnerOutbox, open_standard_descriptors
+from .door import Door, address_text, send_away
+from .files import Folder, Trouble
+from .outboxes import Outbox, Outboxes
+from .room import Client, Damaged, Room, Rules
+from .session import OwnerSession, Session
+
+TICK = 0.1                  # seconds between two looks at the clock: no deadline is late by more
+CLOSING = 1.5               # seconds that the clients have, after `close`, to take what waits for them
+
+
+class Connection(Client):
+    """One client: the Room's part of him, his socket, his Session, his outbox."""
+
+    def __init__(self, sock, address, session, now):
+        super().__init__(address, now)
+        self.sock, self.session = sock, session
+        self.outbox = None
+        self.is_watched = self.at_end = False       # the loop waits for his bytes; no more will come
+
+
+class Shell:
+    """The part of a server that is the same in all three."""
+
+    def __init__(self, options, listener, room, folder):
+        now, _ = clock()
+        self.room, self.folder, self.door = room, folder, Door(listener, options)
+        self.owner = room.owner = Connection(Keyboard(), "console", OwnerSession(), now)
+        self.owner.outbox = OwnerOutbox(self.owner, now)
+        self.outboxes = Outboxes(folder.transcript, self.owner.outbox, options.outbox, options.slow_after)
+        self.share = options.outbox // 4            # bytes of events after which a turn is over, read or not
+        self.gulp = max(512, self.share // 20)      # bytes read at once: as events they are at most twenty times as many
+        self.stopped = False
+        self.next_tick = self.closes_at = now
+
+    def newcomer(self, arrival):
+        """What the door let in, as a client; None if there is no room for him."""
+        sock, address = arrival
+        if self.room.is_full():
+            return send_away(sock)
+        now, _ = clock()
+        client = Connection(sock, address, Session(), now)
+        client.outbox = Outbox(client, sock, now)
+        return client
+
+    def stop(self):
+        """What SIGTERM, SIGINT and SIGHUP do: the same as `close`, at the next tick."""
+        self.stopped = True
+
+    def tick(self):
+        """The deliveries that time alone causes."""
+        now, time = clock()
+        if now < self.next_tick:
+            return []
+        self.next_tick = now + TICK
+        return self.room.stop(now) if self.stopped else self.room.tick(now, time)
+
+    def is_serving(self):
+        """Until the room is closed, and then until all have taken their BYE, or had the time to."""
+        now, _ = clock()
+        if self.room.open:
+            self.closes_at = now + CLOSING
+        return self.room.open or now < self.closes_at and self.outboxes.is_busy()
+
+
+def run(design, make_server, argv=None):
+    """A server's whole life: `make_server(chosen, listener, room, folder)` gives the server, whose serve() returns at the end.
+
+    Never returns: exits with 0 after an orderly end, 1 with one line on stderr if the server cannot start.
+    """
+    chosen = options.parse(argv, design)
+    open_standard_descriptors()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        folder = Folder(chosen.dir)
+        room = start_room(chosen, folder)
+        listener = listen(chosen.host, chosen.port)
+    except (Trouble, Damaged) as trouble:
+        sys.exit(f"grupo: {trouble}")
+    except OSError as error:
+        sys.exit(f"grupo: {error.filename or chosen.dir}: {error.strerror}")
+    server = make_server(chosen, listener, room, folder)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        number = getattr(signal, name)
+        if name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN:      # nohup means it
+            signal.signal(number, lambda *_: server.stop())
+    host, port = listener.getsockname()[:2]
+    print(f"listening on {address_text((host, port))}", flush=True)
+    gc.collect()
+    gc.freeze()             # what is there now stays: no collection need look at it, no forked child need copy it
+    server.serve()
+    sys.exit(0)
+
+
+def start_room(options, folder):
+    rules = Rules(**{name: getattr(options, name) for name in Rules.__dataclass_fields__})
+    room = Room(rules, folder.transcript.append, folder.erase)
+    try:
+        room.restore(folder.members(), folder.transcript.lines())
+    except Damaged as damage:
+        raise Trouble(f"{folder.path}: {damage}; put back a copy, or move the folder away") from None
+    if room.seq == 0:
+        room.found(options.group, *clock())
+        trouble = folder.save_members(room.members_text())
+        if trouble:
+            raise Trouble(f"{folder.file('members')}: {trouble}")
+    return room
+
+
+def listen(host, port):
+    """The listening socket. Raises Trouble."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.create_server(address, family=family, backlog=1024)
+    except OSError as error:
+        raise Trouble(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    if not is_loopback(listener.getsockname()[0]):
+        print(f"grupo: warning: {host} can be reached from other machines, and passwords travel in clear", file=sys.stderr, flush=True)
+    return listener
+
+
+def is_loopback(host):
+    return host.startswith("127.") or host == "::1"
+
+
+def clock():
+    """Now, as the Room takes it: seconds on a clock that never jumps, and the time of day as the wire writes it."""
+    return time.monotonic(), wire.stamp(time.time())

@@ -1,0 +1,239 @@
+"""fork: each client has a process that waits for his bytes, and a pipe takes his requests to the one process that has the Room.
+
+Nothing is shared, so nothing is locked: the hub reads the pipes one after the other, and that is the order that everyone hears.
+A child owns one Session and the reading side of one socket, and checks its client's password itself. The hub owns all the
+rest: the Room, the files, and the writing side of every socket that it accepted.
+"""
+import os
+import resource
+import select
+import selectors
+import signal
+from collections import deque
+from time import monotonic
+
+from .common.door import send_away
+from .common.shell import TICK, Shell, clock, run
+from .common.wire import Lines
+
+
+class Server(Shell):
+    def __init__(self, options, listener, room, folder):
+        super().__init__(options, listener, room, folder)
+        self.deliveries = []                    # of this turn, until flush()
+        self.told = 0                           # bytes of events among them
+        self.ready = deque()                    # clients whose children's words wait to be read
+
+        listener.setblocking(False)
+        self.readers = selectors.DefaultSelector()      # the pipes that may be read; apart, so that all can be left alone at once
+        self.selector = selectors.DefaultSelector()
+        for source, act in (listener, self.accept), (self.readers, None), (self.outboxes, None):
+            self.selector.register(source, selectors.EVENT_READ, act)
+        self.owner.up = self.owner.sock         # the owner has no child: the hub reads him itself
+        self.watch(self.owner)
+
+    def serve(self):
+        """Turn for ever: see whose pipe is ready, read it, decide, then write to everyone once."""
+        while self.is_serving():
+            for key, _ in self.selector.select(0 if self.ready or self.deliveries else TICK):
+                if key.data:
+                    key.data()
+            self.read_ready()
+            self.deliver(self.tick())
+            self.flush()
+
+    # -- Reading: in the child -------------------------------------------------------------------------------------------------
+
+    def accept(self):
+        arrival = self.door.accept()
+        client = arrival and self.newcomer(arrival)
+        if client:
+            try:
+                client.up, client.down, client.pid = fork(self.read_from, client)
+            except OSError:                     # no more processes or descriptors: the newcomer is closed, the rest chat on
+                return send_away(client.sock)
+            client.lines = Lines()
+            self.watch(client)
+            self.deliver(self.room.arrive(client))
+
+    def read_from(self, client, up, down):
+        """A child's whole life: wait for bytes, hand on the requests, wait for the answer if there is one."""
+        close_all_but(client.sock.fileno(), up, down)       # a pipe or socket ends only when its last copy is closed
+        either = select.poll()
+        either.register(client.sock, select.POLLIN)
+        either.register(down, 0)                            # it hangs up when the hub is gone
+        while not any(descriptor == down for descriptor, _ in either.poll()):
+            try:
+                data = client.sock.recv(self.gulp)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""                      # a reset: an end like any other
+            if not data:
+                return
+            self.hand_up(up, client.session.receive(data))
+            while client.session.waiting:
+                word = os.read(down, 4096)
+                if not word:
+                    return
+                self.hand_up(up, client.session.answer(word.decode().split("\n")[0]))       # here a password is checked
+
+    def hand_up(self, up, requests):
+        """Between Session and Room: a pipe."""
+        data = "".join([f"{verb} {argument}\n" for verb, argument in requests]).encode()
+        while data:
+            data = data[os.write(up, data):]
+
+    # -- Reading: in the hub ---------------------------------------------------------------------------------------------------
+
+    def read_ready(self):
+        """Reads whose pipe is ready, until the turn has enough to tell. A crowded room is left alone."""
+        if not self.ready and not self.outboxes.crowded:
+            self.ready.extend(key.data for key, _ in self.readers.select(0))
+        while self.ready and self.told < self.share:
+            client = self.ready.popleft()
+            if client is self.owner:
+                self.read_owner()
+            elif client.is_watched:
+                self.read_pipe(client)
+
+    def read_pipe(self, client):
+        data = os.read(client.up, self.gulp)
+        if not data:
+            self.drop(client)
+        elif not client.over:
+            self.handle(client, [line.partition(" ")[::2] for line in client.lines.feed(data)])
+
+    def read_owner(self):
+        if self.owner.session.waiting:
+            return self.leave_alone(self.owner)     # what he types stays in the terminal until his order is carried out
+        try:
+            data = self.owner.sock.recv(self.gulp)
+        except BlockingIOError:
+            return None
+        if not data:
+            self.leave_alone(self.owner)            # the end of the owner's input is no order
+            self.owner.at_end = True
+        self.handle(self.owner, self.owner.session.receive(data))
+
+    def handle(self, client, requests):
+        self.deliver(self.room.handle([(client, verb, argument) for verb, argument in requests], *clock()))
+
+    # -- Telling ---------------------------------------------------------------------------------------------------------------
+
+    def deliver(self, deliveries):
+        for delivery in deliveries:
+            kind, client, value = delivery
+            if kind == "check":
+                self.check(client, value)
+            elif kind == "save":
+                self.save(value)
+            else:
+                self.deliveries.append(delivery)
+                if kind == "event":
+                    self.told += len(value)
+
+    def flush(self):
+        """One send to each. Whose request is thereby finished is read again."""
+        deliveries, self.deliveries, self.told = self.deliveries, [], 0
+        for client in self.outboxes.flush(deliveries, monotonic()):
+            if client is self.owner:
+                self.watch(client)
+                self.handle(client, client.session.answer("done"))
+            else:
+                self.check(client, "done")
+
+    def check(self, client, what):
+        """Passwords are slow: the client's own child checks his."""
+        if not client.at_end:
+            try:
+                os.write(client.down, f"{what}\n".encode())
+            except BrokenPipeError:             # killed: its pipe up will end
+                pass
+
+    def save(self, text):
+        """So is the member file: a child of its own writes it."""
+        def write(_, up, down):
+            close_all_but(self.folder.lock, self.folder.transcript.fd, up)
+            os.write(up, self.folder.save_members(text).encode())
+
+        def saved():
+            why = os.read(up, 4096).decode()
+            self.selector.unregister(up)
+            status = reap(pid, up, down)
+            self.handle(None, [("saved", why or ("" if status == 0 else "its writer was killed"))])
+        try:
+            up, down, pid = fork(write, None)
+        except OSError as error:
+            self.handle(None, [("saved", error.strerror)])
+        else:
+            self.selector.register(up, selectors.EVENT_READ, saved)
+
+    # -- Going -----------------------------------------------------------------------------------------------------------------
+
+    def drop(self, client):
+        """His child is gone: the one end for quit, crash, reset and eviction."""
+        self.leave_alone(client)
+        client.at_end = True
+        if reap(client.pid, client.up, client.down) != 0:
+            self.outboxes.evict(client.outbox)      # it did not end by itself: the client sees a bare end
+        self.handle(client, [("quit", "")])
+        self.deliver([("close", client, None)])
+
+    def watch(self, client):
+        if not client.is_watched and not client.at_end:
+            client.is_watched = True
+            self.readers.register(client.up, selectors.EVENT_READ, client)
+
+    def leave_alone(self, client):
+        if client.is_watched:
+            client.is_watched = False
+            self.readers.unregister(client.up)
+
+
+def fork(life, *arguments):
+    """A child that lives life(*arguments, up, down) and ends. Returns the hub's ends of both pipes, and the child's pid."""
+    up, up_end = os.pipe()
+    try:
+        down_end, down = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(down_end), os.close(down)
+            raise
+    except OSError:
+        os.close(up), os.close(up_end)
+        raise
+    if pid == 0:
+        status = 1
+        try:
+            for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+                signal.signal(number, signal.SIG_IGN)       # Ctrl-C reaches the whole group: the hub decides who ends
+            life(*arguments, up_end, down_end)
+            status = 0
+        except BrokenPipeError:                             # the hub is gone
+            pass
+        finally:
+            os._exit(status)                                # not sys.exit: nothing of the hub's is to be cleaned up here
+    os.close(up_end), os.close(down_end)                    # important: else the end of the child would never be seen
+    return up, down, pid
+
+
+def close_all_but(*kept):
+    """Closes what a child inherited: the listener, its siblings' pipes and sockets, the lock. Standard descriptors stay."""
+    lowest = 3
+    for descriptor in sorted(kept):
+        os.closerange(lowest, descriptor)
+        lowest = descriptor + 1
+    os.closerange(lowest, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def reap(pid, *descriptors):
+    """Its pipe has ended, so the child is about to: no zombie stays. Returns its exit status."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return os.waitpid(pid, 0)[1]
+
+
+if __name__ == "__main__":
+    run("fork", Server)

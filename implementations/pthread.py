@@ -1,0 +1,154 @@
+"""pthread: each client has a thread that waits for his bytes, and a lock lets one of them at a time into the Room.
+
+The threads share the Room and the list of what is to be told: self.lock guards both, and the order in which that list fills is
+the order that everyone hears. Nothing slow is done under the lock: a password is checked by the thread of the client who
+gave it, the member file is written by a thread of its own, and one writer thread does all the sending.
+"""
+import os
+import selectors
+import threading
+from queue import SimpleQueue
+from time import monotonic, sleep
+
+from .common.shell import TICK, Shell, clock, run
+
+STACK = 256 * 1024          # bytes of a thread's stack: the usual 8 MiB are not needed
+FOREVER = 1e6               # seconds: with a timeout recv waits, but the descriptor stays non-blocking for the writer
+
+
+class Server(Shell):
+    def __init__(self, options, listener, room, folder):
+        super().__init__(options, listener, room, folder)
+        self.lock = threading.Lock()
+        self.room = room                        # guarded by self.lock
+        self.deliveries = []                    # guarded by self.lock: of this turn, until flush()
+        self.told = 0                           # guarded by self.lock: bytes of events among them
+        self.woken = False                      # guarded by self.lock: the writer knows that there are some
+        self.crowded = False                    # guarded by self.lock
+        self.may_talk = threading.Condition(self.lock)
+        self.texts = SimpleQueue()              # for the member file
+        self.owner.answers = SimpleQueue()
+
+        listener.settimeout(TICK)
+        self.wake, self.waker = os.pipe()
+        self.selector = selectors.DefaultSelector()     # the writer's, like self.outboxes
+        for source in self.wake, self.outboxes:
+            self.selector.register(source, selectors.EVENT_READ)
+
+    def serve(self):
+        """Accept for ever. All the rest is done by other threads."""
+        threading.stack_size(STACK)
+        for task, *arguments in (self.write,), (self.save_members,), (self.read_from, self.owner):
+            self.start(task, *arguments)
+        while self.is_serving():
+            self.accept()
+            with self.lock:
+                self.deliver(self.tick())
+
+    def start(self, task, *arguments):
+        threading.Thread(target=task, args=arguments, daemon=True).start()
+
+    # -- Reading ---------------------------------------------------------------------------------------------------------------
+
+    def accept(self):
+        arrival = self.door.accept()
+        with self.lock:
+            client = arrival and self.newcomer(arrival)
+            if client:
+                client.answers = SimpleQueue()
+                client.sock.settimeout(FOREVER)
+                self.deliver(self.room.arrive(client))
+        if client:
+            try:
+                self.start(self.read_from, client)
+            except RuntimeError:                # no more threads: the newcomer is closed, the rest chat on
+                self.drop(client)
+
+    def read_from(self, client):
+        """A thread's whole life: wait for bytes, hand on the requests, wait for the answer if there is one."""
+        while True:
+            try:
+                data = client.sock.recv(self.gulp)
+            except BlockingIOError:             # the owner's terminal belongs to another job
+                sleep(TICK)
+                continue
+            except OSError:
+                data = b""                      # a reset: an end like any other
+            if not data:
+                return self.drop(client)
+            if not client.over:
+                self.handle(client, client.session.receive(data))
+            while client.session.waiting and not client.over:
+                word = client.answers.get()
+                self.handle(client, client.session.answer(word))        # here a password is checked, outside the lock
+
+    def handle(self, client, requests):
+        """Between Session and Room: a lock. While the room is crowded, nobody talks."""
+        with self.lock:
+            while self.crowded or self.told > self.share:
+                self.may_talk.wait()
+            self.deliver(self.room.handle([(client, verb, argument) for verb, argument in requests], *clock()))
+
+    # -- Telling ---------------------------------------------------------------------------------------------------------------
+
+    def deliver(self, deliveries):
+        """Caller holds self.lock."""
+        for delivery in deliveries:
+            kind, client, value = delivery
+            if kind == "check":
+                self.check(client, value)
+            elif kind == "save":
+                self.save(value)
+            else:
+                self.deliveries.append(delivery)
+                if kind == "event":
+                    self.told += len(value)
+        if self.deliveries and not self.woken:
+            self.woken = True
+            os.write(self.waker, b"!")
+
+    def write(self):
+        """The writer's life."""
+        while True:
+            self.selector.select(TICK)
+            self.flush()
+
+    def flush(self):
+        """One send to each. Whose request is thereby finished is read again."""
+        with self.lock:
+            deliveries, self.deliveries, self.told = self.deliveries, [], 0
+            if self.woken:
+                self.woken = False
+                os.read(self.wake, 1)
+        finished = self.outboxes.flush(deliveries, monotonic())
+        with self.lock:
+            self.crowded = self.outboxes.crowded
+            self.may_talk.notify_all()
+        for client in finished:
+            self.check(client, "done")
+
+    def check(self, client, what):
+        """Passwords are slow: the client's own thread checks his."""
+        client.answers.put(what)
+
+    def save(self, text):
+        """So is the member file."""
+        self.texts.put(text)
+
+    def save_members(self):
+        while True:
+            why = self.folder.save_members(self.texts.get())
+            self.handle(None, [("saved", why)])
+
+    # -- Going -----------------------------------------------------------------------------------------------------------------
+
+    def drop(self, client):
+        """He is gone, or wants to be: the one end for quit, crash, reset and eviction."""
+        if client is not self.owner:            # the end of the owner's input is no order
+            with self.lock:
+                self.deliver(self.room.handle([(client, "quit", "")], *clock()))
+                self.deliver([("close", client, None)])
+
+
+if __name__ == "__main__":
+    run("pthread", Server)
