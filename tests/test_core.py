@@ -1,0 +1,438 @@
+"""The pure core, by tables and by properties: the wire, the Session, the Room. No socket, no process, no clock."""
+import re
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from implementations.common import room as rooms
+from implementations.common import session as sessions
+from implementations.common import wire
+from implementations.common.room import Client, Damaged, Room, Rules
+from implementations.common.session import OwnerSession, Session
+
+NOON = "2026-11-22T12:00:00.000Z"
+PHC = "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cheap_passwords():
+    """The core is under test here, not argon2: hashing is a pure function, so a quick one stands in for it."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(sessions, "hash_password", lambda password: f"{PHC}{password.encode().hex()}")
+    patch.setattr(sessions, "is_password", lambda password, phc: phc == f"{PHC}{password.encode().hex()}")
+    yield
+    patch.undo()
+
+
+def cut(data, places):
+    """`data` in pieces, cut at each of `places`."""
+    places = sorted({min(place, len(data)) for place in places} | {0, len(data)})
+    return [data[start:end] for start, end in zip(places, places[1:])]
+
+
+# -- The wire ------------------------------------------------------------------------------------------------------------------------
+
+STREAMS = st.lists(st.one_of(
+    st.binary(max_size=40), st.sampled_from([b"\n", b"\r\n", b"\r", b"SAY hi\n", b"x" * 511 + b"\n", b"x" * 512 + b"\n", b"x" * 700,
+                                             "SAY olá\n".encode(), b"\xff\n", b"\x1b[2J\n", b"\n\n"])), max_size=12).map(b"".join)
+
+
+@given(STREAMS, st.lists(st.integers(0, 3000), max_size=20))
+@example(b"x" * 512, [511])
+@example(b"x" * 511 + b"\n" + b"y\n", [511, 512])
+def test_any_cut_of_any_stream_gives_the_same_lines(data, places):
+    whole, pieces = wire.Lines(), wire.Lines()
+    expected = whole.feed(data)
+    got = [line for piece in cut(data, places) for line in pieces.feed(piece)]
+    assert got == expected and [type(line) for line in got] == [type(line) for line in expected]
+
+
+@pytest.mark.parametrize("data, lines", [
+    (b"SAY hi\nWHO\n", ["SAY hi", "WHO"]),
+    (b"SAY hi\r\n", ["SAY hi"]),
+    (b"\n\n", ["", "", ""][:2]),
+    (b"half", []),
+    (b"x" * 511 + b"\n", ["x" * 511]),
+    (b"x" * 510 + b"\r\n", ["x" * 510]),
+    (b"x" * 511 + b"\r\n" + b"next\n", [wire.Fault("too-long"), "next"]),
+    (b"x" * 512, [wire.Fault("too-long")]),
+    (b"x" * 5000 + b"\nnext\n", [wire.Fault("too-long"), "next"]),
+    (b"\xff\nnext\n", [wire.Fault("bad-utf8"), "next"]),
+    (b"\xed\xa0\x80\n", [wire.Fault("bad-utf8")]),
+    ("a\tb\n".encode(), [wire.Fault("bad-text")]),
+    ("\u202eevil\n".encode(), [wire.Fault("bad-text")]),
+    ("\ufdd0\n".encode(), [wire.Fault("bad-text")]),
+    (b"a\rb\n", [wire.Fault("bad-text")]),
+    ("olá \U0001f600 \u2028\n".encode(), ["olá \U0001f600 \u2028"]),
+])
+def test_lines(data, lines):
+    got = wire.Lines().feed(data)
+    assert got == lines and [type(line) for line in got] == [type(line) for line in lines]
+
+
+@pytest.mark.parametrize("name, key", [
+    ("ana", "ana"), ("Ana", "ana"), ("a.b_c-9", "a.b_c-9"), ("9", "9"), ("x" * 32, "x" * 32), ("João", "joão"), ("ÁGUA", "água"),
+    ("ａｎａ", "ana"), ("Анна", "анна"), ("中文", "中文"), ("e\u0301va", "éva")])
+def test_names(name, key):
+    assert wire.fold(wire.clean_name(name)) == key
+
+
+@pytest.mark.parametrize("name", ["", "x" * 33, "-ana", ".ana", "_ana", "a b", "a:b", "ana!", "аna", "ana\u0661б", "ao\u200b", "ﬁx", "\u0301a",
+                                  "中" * 22, "é-é é", "*", "a\u202eb", "😀", "a\n"])
+def test_no_names(name):
+    assert wire.clean_name(name) is None
+
+
+@given(st.text(max_size=40))
+def test_a_clean_name_is_clean(text):
+    name = wire.clean_name(text)
+    if name is not None:
+        assert wire.clean_name(name) == name and wire.clean_name(wire.fold(name)) == wire.fold(name) == wire.fold(wire.fold(name))
+        assert not re.search(r"[\s:]", name) and len(name) <= 32 and len(name.encode()) <= 64
+
+
+def test_permitted_is_what_rfc_9839_says():
+    """Unicode Assignables, without TAB, CR, LF and the bidi controls: spelt out once more, from the RFC's ABNF."""
+    ranges = [(0x20, 0x7E), (0xA0, 0xD7FF), (0xE000, 0xFDCF), (0xFDF0, 0xFFFD)]
+    ranges += [(plane << 16, (plane << 16) + 0xFFFD) for plane in range(1, 17)]
+    bidi = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+    for code in range(0x110000):
+        permitted = any(low <= code <= high for low, high in ranges) and code not in bidi
+        assert wire.is_permitted(chr(code)) == permitted, hex(code)
+
+
+@given(st.text())
+def test_harmless_text_holds_nothing_that_a_terminal_obeys(text):
+    assert wire.is_permitted(wire.harmless(text))
+
+
+def test_stamp():
+    assert wire.stamp(1795353688.1239) == "2026-11-22T13:21:28.123Z" and wire.TIME.fullmatch(wire.stamp(0))
+
+
+# -- The Session --------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("line, request_", [
+    ("SAY hi", ("say", "hi")), ("SAY  two spaces ", ("say", " two spaces ")), ("SAY " + "é" * 200, ("say", "é" * 200)),
+    ("SAY", ("err", "bad-arguments SAY")), ("SAY ", ("err", "bad-arguments SAY")), ("SAY " + "é" * 201, ("err", "bad-arguments SAY")),
+    ("say hi", ("err", "unknown")), (" SAY hi", ("err", "unknown")), ("SAYhi", ("err", "unknown")),
+    ("WHO", ("who", "")), ("WHO ", ("err", "bad-arguments WHO")), ("WHO me", ("err", "bad-arguments WHO")),
+    ("HISTORY 0", ("history", "0")), ("HISTORY", ("err", "bad-arguments HISTORY")), ("HISTORY -1", ("err", "bad-arguments HISTORY")),
+    ("HISTORY 12345678901234567", ("err", "bad-arguments HISTORY")), ("HISTORY ٣", ("err", "bad-arguments HISTORY")),
+    ("NAME Ana", ("name", "Ana")), ("NAME -a", ("err", "bad-name NAME")), ("NAME a b", ("err", "bad-arguments NAME")),
+    ("NAME", ("err", "bad-arguments NAME")), ("PING x", ("ping", "x")), ("PING", ("err", "bad-arguments PING")),
+    ("PING x y", ("err", "bad-arguments PING")), ("PING " + "x" * 65, ("err", "bad-arguments PING")), ("PONG x", ("pong", "x")),
+    ("LEAVE", ("leave", "")), ("QUIT", ("quit", "")), ("QUIT now", ("err", "bad-arguments QUIT")),
+    ("JOIN ana pw", ("knock", "ana")), ("JOIN ana  pw", ("knock", "ana")), ("JOIN ana", ("err", "bad-arguments JOIN")),
+    ("JOIN ana ", ("err", "bad-arguments JOIN")), ("JOIN -a pw", ("err", "bad-name JOIN")), ("JOIN ana " + "p" * 129, ("err", "bad-arguments JOIN")),
+])
+def test_requests(line, request_):
+    assert Session().receive(line.encode() + b"\n") == [request_]
+
+
+def test_a_session_waits_until_a_request_is_finished():
+    session = Session()
+    assert session.receive(b"SAY a\nSAY b\nWHO\nSAY c\nPING x\n") == [("say", "a"), ("say", "b"), ("who", "")]
+    assert session.waiting and session.receive(b"SAY d\n") == []
+    assert session.answer("done") == [("say", "c"), ("ping", "x")]
+    assert session.answer("done") == [("say", "d")] and not session.waiting
+
+
+def test_the_password_goes_no_further_than_the_session():
+    session = Session()
+    assert session.receive(b"JOIN ana secret\n") == [("knock", "ana")]
+    [(verb, argument)] = session.answer("new")
+    assert verb == "enter" and argument.startswith("ana $argon2id$") and "secret" not in argument and session.password is None
+    phc = argument.split(" ")[1]
+    for password, what, answer in [("secret", phc, [("enter", "ana")]), ("wrong", phc, [("refuse", "")]), ("secret", "dummy", [("refuse", "")])]:
+        session = Session()
+        session.receive(f"JOIN ana {password}\n".encode())
+        assert session.answer(what) == answer
+
+
+@pytest.mark.parametrize("line, order", [
+    ("accept ana", ("accept", "ana")), ("rename a b", ("rename", "a b")), ("close", ("close", "")), ("delete", ("delete", "")),
+    ("close now", ("wrong", "close stands alone")), ("frob", ("wrong", "no such order: type help"))])
+def test_orders(line, order):
+    assert OwnerSession().receive(line.encode() + b"\n") == [order]
+
+
+def test_the_line_after_delete_is_the_consent_even_if_it_is_an_order_or_empty():
+    for line in "grupo", "close", "":
+        session = OwnerSession()
+        session.receive(b"delete\n" + line.encode() + b"\nmembers\n")
+        assert session.answer("done") == [("consent", line)]
+        assert session.answer("done") == [("members", "")]
+
+
+@given(STREAMS, st.lists(st.sampled_from(["done", "new", "dummy", PHC]), max_size=8))
+def test_sessions_never_raise(data, answers):
+    for session in Session(), OwnerSession():
+        requests = session.receive(data)
+        for answer in answers:
+            if session.waiting and (answer == "done" or requests and requests[-1][0] == "knock"):
+                requests = session.answer(answer)
+            assert all(isinstance(argument, str) and "\n" not in argument for _, argument in requests)
+
+
+# -- The Room --------------------------------------------------------------------------------------------------------------------------
+
+class World:
+    """A Room with everything around it played by the simplest means: the transcript is a list, time stands still."""
+
+    def __init__(self, **rules):
+        self.kept, self.saved_text, self.unsaved, self.full = [], "", [], False
+        self.room = Room(Rules(reject_after=0, hashes=100, **rules), self.keep)
+        self.room.found("grupo", 0, NOON)
+        self.saved_text = self.room.members_text()
+        self.owner = self.room.owner = Client("console", 0)
+        self.sessions = {}
+        self.heard = {}             # client: what he was sent, events included
+        self.hearing = []
+        self.orders = OwnerSession()
+        self.hold_saves = False
+        self.now = 0
+
+    def keep(self, data):
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.kept += data.decode().splitlines()
+
+    def connect(self):
+        client = Client("127.0.0.1:1", self.now)
+        self.sessions[client], self.heard[client] = Session(), []
+        self.deliver(self.room.arrive(client))
+        return client
+
+    def send(self, client, text):
+        self.handle(client, self.sessions[client].receive(text.encode() + b"\n"))
+
+    def order(self, text):
+        self.heard[self.owner] = []
+        self.handle(self.owner, [request for request in OwnerSession().receive(text.encode() + b"\n")])
+        return self.heard[self.owner]
+
+    def handle(self, client, requests):
+        self.deliver(self.room.handle([(client, verb, argument) for verb, argument in requests], self.now, NOON))
+
+    def tick(self, now):
+        self.now = now
+        self.deliver(self.room.tick(now, NOON))
+
+    def deliver(self, deliveries):
+        for kind, client, value in deliveries:
+            if kind == "event":
+                for member in self.hearing:
+                    self.heard[member] += value.decode().splitlines()
+            elif kind in ("line", "welcome"):
+                self.heard.setdefault(client, []).extend(value.split("\n"))
+                self.hearing += [client] * (kind == "welcome")
+            elif kind == "end" and client in self.hearing:
+                self.hearing.remove(client)
+            elif kind == "check":
+                self.handle(client, self.sessions[client].answer(value))
+            elif kind == "done" and client is not self.owner:
+                self.handle(client, self.sessions[client].answer("done"))
+            elif kind == "save":
+                self.unsaved.append(value)
+        if not self.hold_saves:
+            self.finish_saves()
+
+    def finish_saves(self):
+        while self.unsaved:
+            text = self.unsaved.pop(0)
+            if not self.full:
+                self.saved_text = text
+            self.handle(None, [("saved", "No space left on device" if self.full else "")])
+
+    def member(self, name):
+        client = self.connect()
+        self.send(client, f"JOIN {name} pw-{name.lower()}")
+        return client
+
+    def restarted(self):
+        room = Room(Rules(), self.keep)
+        room.restore(self.saved_text, list(self.kept))
+        return room
+
+
+def lasting(room):
+    return room.seq, room.group, {key: (member.name, member.standing, member.phc) for key, member in room.members.items()}
+
+
+def test_join_talk_leave():
+    world = World(admit="all")
+    ana, beto = world.member("ana"), world.member("beto")
+    world.send(ana, "SAY hi")
+    world.send(beto, "NAME Bob")
+    world.send(beto, "LEAVE")
+    events = [f"IN 3 {NOON} beto", f"MSG 4 {NOON} ana hi", f"RENAMED 5 {NOON} beto Bob", f"LEFT 6 {NOON} Bob"]
+    assert world.heard[ana] == ["HELLO grupo/1 grupo", "PENDING", "WELCOME 1 ana", f"IN 2 {NOON} ana", *events]
+    assert world.heard[beto] == ["HELLO grupo/1 grupo", "PENDING", "WELCOME 2 beto", *events, "BYE left"]
+    assert lasting(world.restarted()) == lasting(world.room)
+
+
+def test_takeover_makes_no_event():
+    world = World(admit="all")
+    old, new = world.member("ana"), world.member("ANA")
+    assert world.heard[old][-1] == "BYE replaced" and world.heard[new][-1] == "WELCOME 2 ana"
+    world.send(old, "SAY ghost")
+    world.send(new, "SAY me")
+    assert world.kept[-1] == f"MSG 3 {NOON} ana me"
+
+
+def test_when_nothing_can_be_written_nothing_happens():
+    world = World(admit="all")
+    ana, beto = world.member("ana"), world.member("beto")
+    before = lasting(world.room)
+    world.full = True
+    for line in "SAY lost", "NAME other", "LEAVE":
+        world.send(ana, line)
+        assert world.heard[ana][-1] == "ERR not-saved the server could not write it down"
+    assert world.order("rename other") [-1] == world.order("ban beto")[-1] == "error: not saved"
+    carla = world.member("carla")
+    assert world.heard[carla][-1].startswith("ERR not-saved")
+    world.send(beto, "QUIT")
+    assert lasting(world.room) == before and world.room.gone == ["beto"]
+    world.full = False
+    world.tick(2)
+    assert world.heard[ana][-1] == f"OUT 4 {NOON} beto"
+    world.send(carla, "JOIN carla pw")
+    assert world.heard[carla][-1] == f"IN 5 {NOON} carla"
+
+
+def test_a_name_banned_while_its_member_file_was_written_stays_out():
+    world = World(admit="all")
+    world.hold_saves = True
+    beto = world.member("beto")
+    world.order("ban beto")
+    world.hold_saves = False
+    world.finish_saves()
+    world.tick(1)
+    assert "REJECTED refused" in world.heard[beto] and world.room.members["beto"].standing == "banned"
+    assert lasting(world.restarted()) == lasting(world.room)
+
+
+@pytest.mark.parametrize("clock, line", [(19.9, "HELLO grupo/1 grupo"), (20, "BYE timeout")])
+def test_a_silent_stranger(clock, line):
+    world = World()
+    stranger = world.connect()
+    world.tick(clock)
+    assert world.heard[stranger][-1] == line
+
+
+def test_the_strangers_clock_stands_while_the_owner_considers():
+    world = World(ping_after=1000, idle_after=1000)
+    ana = world.connect()
+    world.tick(15)
+    world.send(ana, "JOIN ana pw")
+    world.tick(500)
+    world.order("reject ana")
+    world.tick(501)
+    assert world.heard[ana][-1] == "REJECTED refused"
+    world.tick(505)
+    assert not ana.over
+    world.tick(506)
+    assert world.heard[ana][-1] == "BYE timeout"
+
+
+def test_the_silent_are_pinged_once_and_then_dropped():
+    world = World(admit="all")
+    ana = world.member("ana")
+    world.tick(60)
+    world.tick(61)
+    assert sum(line.startswith("PING") for line in world.heard[ana]) == 1
+    world.send(ana, "PONG x")
+    world.tick(120)
+    assert not ana.over
+    world.tick(121)
+    world.tick(151)
+    assert world.heard[ana][-1] == "BYE idle" and world.kept[-1].startswith("OUT")
+
+
+DAMAGE = [
+    ("", [f"MSG 1 {NOON} ana hi"], "event 1"), ("", [f"GROUP 1 {NOON} g", f"MSG 3 {NOON} a hi"], "event 2 is missing"),
+    ("", [f"GROUP 1 {NOON} g", f"IN 2 {NOON} ana"], "members: lacks ana"), ("", ["noise"], "not an event"),
+    ("noise\n", [], "members"), ("# grupo 1 seq 9\n", [f"GROUP 1 {NOON} g"], "ends at 1"), ("# grupo 1 seq 1", [f"GROUP 1 {NOON} g"], "cut"),
+    ("# grupo 1 seq 1\nana:member:clear\n", [f"GROUP 1 {NOON} g"], "line 2"),
+    (f"# grupo 1 seq 1\nana:member:{PHC}\nANA:member:{PHC}\n", [f"GROUP 1 {NOON} g"], "line 3"),
+    ("# grupo 1 seq 1\n", [f"GROUP 1 {NOON} g", f"RENAMED 2 {NOON} a b"], "lacks a"),
+]
+
+
+@pytest.mark.parametrize("members, events, why", DAMAGE)
+def test_damage_is_named(members, events, why):
+    with pytest.raises(Damaged, match=why):
+        Room(Rules(), None).restore(members, events)
+
+
+NAMES = st.sampled_from(["ana", "Ana", "beto", "carla", "João"])
+DEEDS = st.one_of(
+    st.tuples(st.just("connect")),
+    st.tuples(st.just("send"), st.integers(0, 6), st.one_of(
+        NAMES.map("JOIN {} pw".format), NAMES.map("JOIN {} wrong".format), NAMES.map("NAME {}".format), st.text(max_size=8).map("SAY x{}".format),
+        st.sampled_from(["WHO", "HISTORY 0", "LEAVE", "QUIT", "PING x", "", "SAY", "JOIN"]))),
+    st.tuples(st.just("order"), st.one_of(NAMES.flatmap(lambda name: st.sampled_from(
+        [f"{verb} {name}" for verb in ("accept", "reject", "ban", "unban", "rename")])), st.sampled_from(["members", "help", "frob"]))),
+    st.tuples(st.just("gone"), st.integers(0, 6)), st.tuples(st.just("tick"), st.integers(1, 30)),
+    st.tuples(st.just("full"), st.booleans()), st.tuples(st.just("hold"), st.booleans()))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(["ask", "all", "none"]), st.lists(DEEDS, max_size=40))
+def test_whatever_happens_the_kept_events_make_the_same_room_again(admit, deeds):
+    """...and every member heard exactly the kept events after his WELCOME's seq, in order, while he was here."""
+    world = World(admit=admit)
+    clients = [world.connect()]
+    for deed, *rest in deeds:
+        if deed == "connect":
+            clients.append(world.connect())
+        elif deed == "send":
+            world.send(clients[rest[0] % len(clients)], rest[1])
+        elif deed == "order":
+            answer = world.order(rest[0])
+            answers = sum(line == "ok" or line.startswith("error: ") for line in answer)
+            assert answers == 1 or answers == 0 and world.hold_saves, answer
+        elif deed == "gone":
+            world.handle(clients[rest[0] % len(clients)], [("quit", "")])
+        elif deed == "tick":
+            world.tick(world.now + rest[0])
+        elif deed == "full":
+            world.full = rest[0]
+        elif deed == "hold":
+            world.hold_saves = rest[0]
+            world.deliver([])
+    world.full = world.hold_saves = False
+    world.tick(world.now + 5)
+    world.tick(world.now + 5)
+    assert lasting(world.restarted()) == lasting(world.room)
+    assert [int(line.split()[1]) for line in world.kept] == list(range(1, world.room.seq + 1))
+    for client in clients:
+        welcomes = [place for place, line in enumerate(world.heard[client]) if line.startswith("WELCOME")]
+        if welcomes:
+            since = int(world.heard[client][welcomes[0]].split()[1])
+            events = [line for line in world.heard[client][welcomes[0]:] if line.split()[0] in rooms.EVENTS]
+            assert events == world.kept[since:since + len(events)]
+            assert client.over or since + len(events) == world.room.seq
+
+
+EVENTS = st.one_of(*[st.tuples(st.just(verb), NAMES) for verb in ("IN", "OUT", "LEFT", "BANNED")], st.tuples(st.just("RENAMED"), st.just("ana João")),
+                   st.tuples(st.just("MSG"), st.tuples(NAMES, st.text(min_size=1, max_size=100).filter(wire.is_text)).map(" ".join)),
+                   st.tuples(st.just("GROUP"), st.text(min_size=1, max_size=16).filter(wire.is_group)))
+
+
+@given(st.integers(1, 10 ** 16 - 2), EVENTS)
+def test_any_line_of_our_making_fits_and_reads_back_as_itself(seq, event):
+    room = Room(Rules(), None)
+    room.seq, room.time = seq, NOON
+    line = room.lines([event]).encode()
+    assert len(line) <= wire.MAX_LINE
+    [text] = wire.Lines().feed(line)
+    assert rooms.parse_event(text) == (event[0], seq + 1, NOON, event[1])
+
+
+def test_the_longest_line_is_512_bytes():
+    room = Room(Rules(), None)
+    room.seq, room.time = 10 ** 16 - 2, NOON
+    assert len(room.lines([("MSG", "\u0905" * 21 + "x " + "x" * 400)]).encode()) == wire.MAX_LINE
