@@ -1,4 +1,5 @@
-# docker build -t grupo .   &&   docker run --rm -it --init grupo
+# docker build -t grupo .
+# docker run --rm -it --init grupo
 FROM python:3.11-slim
 
 RUN apt-get update \
@@ -6,8 +7,10 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /grupo
-COPY requirements.txt .
-RUN pip install --no-cache-dir -r requirements.txt
+# First what seldom changes: make's virtual environment, with what requirements.txt names.
+COPY Makefile requirements.txt ./
+RUN make .venv/ready
+ENV PATH="/grupo/.venv/bin:$PATH"
 
 COPY . .
 CMD ["make", "demo"]

@@ -9,10 +9,10 @@ import resource
 import select
 import selectors
 import signal
-from collections import deque
 from time import monotonic
 
 from .common.door import send_away
+from .common.readers import Readers
 from .common.shell import TICK, Shell, clock, run
 from .common.wire import Lines
 
@@ -20,27 +20,28 @@ from .common.wire import Lines
 class Server(Shell):
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
-        self.deliveries = []                    # of this turn, until flush()
-        self.told = 0                           # bytes of events among them
-        self.ready = deque()                    # clients whose children's words wait to be read
+        self.children = {}                      # clients whose children have not been reaped
 
         listener.setblocking(False)
-        self.readers = selectors.DefaultSelector()      # the pipes that may be read; apart, so that all can be left alone at once
         self.selector = selectors.DefaultSelector()
-        for source, act in (listener, self.accept), (self.readers, None), (self.outboxes, None):
+        for source, act in (listener, self.accept), (self.outboxes, None):
             self.selector.register(source, selectors.EVENT_READ, act)
-        self.owner.up = self.owner.sock         # the owner has no child: the hub reads him itself
-        self.watch(self.owner)
+        self.readers = Readers(self.selector)
+        self.readers.watch(self.owner)
 
     def serve(self):
         """Turn for ever: see whose pipe is ready, read it, decide, then write to everyone once."""
         while self.is_serving():
-            for key, _ in self.selector.select(0 if self.ready or self.deliveries else TICK):
+            for key, _ in self.selector.select(0 if self.deliveries or self.readers.in_a_hurry() else TICK):
                 if key.data:
                     key.data()
             self.read_ready()
-            self.deliver(self.tick())
+            if self.is_tick_due():
+                self.deliver(self.tick())
+                self.readers.watch(self.owner)          # who was left alone if another job had his terminal
             self.flush()
+        for client in self.children:            # none outlives the hub
+            reap(client.pid, client.source, client.down)
 
     # -- Reading: in the child -------------------------------------------------------------------------------------------------
 
@@ -49,11 +50,12 @@ class Server(Shell):
         client = arrival and self.newcomer(arrival)
         if client:
             try:
-                client.up, client.down, client.pid = fork(self.read_from, client)
+                client.source, client.down, client.pid = fork(self.read_from, client)
             except OSError:                     # no more processes or descriptors: the newcomer is closed, the rest chat on
                 return send_away(client.sock)
             client.lines = Lines()
-            self.watch(client)
+            self.children[client] = client
+            self.readers.watch(client)
             self.deliver(self.room.arrive(client))
 
     def read_from(self, client, up, down):
@@ -87,58 +89,45 @@ class Server(Shell):
     # -- Reading: in the hub ---------------------------------------------------------------------------------------------------
 
     def read_ready(self):
-        """Reads whose pipe is ready, until the turn has enough to tell. A crowded room is left alone."""
-        if not self.ready and not self.outboxes.crowded:
-            self.ready.extend(key.data for key, _ in self.readers.select(0))
-        while self.ready and self.told < self.share:
-            client = self.ready.popleft()
-            if client is self.owner:
-                self.read_owner()
-            elif client.is_watched:
-                self.read_pipe(client)
+        """Reads whose pipe is ready, until the turn has enough to tell."""
+        for client in self.readers.take():
+            (self.read_owner if client is self.owner else self.read_pipe)(client)
+            if self.told >= self.share:
+                break
 
     def read_pipe(self, client):
-        data = os.read(client.up, self.gulp)
+        data = os.read(client.source, self.gulp)
         if not data:
             self.drop(client)
         elif not client.over:
             self.handle(client, [line.partition(" ")[::2] for line in client.lines.feed(data)])
 
-    def read_owner(self):
-        if self.owner.session.waiting:
-            return self.leave_alone(self.owner)     # what he types stays in the terminal until his order is carried out
+    def read_owner(self, owner):
+        """The owner has no child: the hub reads him itself."""
+        if owner.session.waiting:
+            return self.readers.leave_alone(owner)      # what he types stays in the terminal until his order is carried out
         try:
-            data = self.owner.sock.recv(self.gulp)
-        except BlockingIOError:
-            return None
-        if not data:
-            self.leave_alone(self.owner)            # the end of the owner's input is no order
-            self.owner.at_end = True
-        self.handle(self.owner, self.owner.session.receive(data))
+            data = owner.sock.recv(self.gulp)
+        except BlockingIOError:                         # another job has his terminal
+            return self.readers.leave_alone(owner)
+        if not data:                                    # the end of his input is no order
+            owner.at_end = True
+            return self.readers.leave_alone(owner)
+        self.handle(owner, owner.session.receive(data))
 
     def handle(self, client, requests):
         self.deliver(self.room.handle([(client, verb, argument) for verb, argument in requests], *clock()))
 
     # -- Telling ---------------------------------------------------------------------------------------------------------------
 
-    def deliver(self, deliveries):
-        for delivery in deliveries:
-            kind, client, value = delivery
-            if kind == "check":
-                self.check(client, value)
-            elif kind == "save":
-                self.save(value)
-            else:
-                self.deliveries.append(delivery)
-                if kind == "event":
-                    self.told += len(value)
-
     def flush(self):
         """One send to each. Whose request is thereby finished is read again."""
         deliveries, self.deliveries, self.told = self.deliveries, [], 0
-        for client in self.outboxes.flush(deliveries, monotonic()):
+        finished = self.outboxes.flush(deliveries, monotonic())
+        self.readers.rest(self.outboxes.crowded)
+        for client in finished:
             if client is self.owner:
-                self.watch(client)
+                self.readers.watch(client)
                 self.handle(client, client.session.answer("done"))
             else:
                 self.check(client, "done")
@@ -173,22 +162,13 @@ class Server(Shell):
 
     def drop(self, client):
         """His child is gone: the one end for quit, crash, reset and eviction."""
-        self.leave_alone(client)
+        self.readers.leave_alone(client)
         client.at_end = True
-        if reap(client.pid, client.up, client.down) != 0:
+        del self.children[client]
+        if reap(client.pid, client.source, client.down) != 0:
             self.outboxes.evict(client.outbox)      # it did not end by itself: the client sees a bare end
         self.handle(client, [("quit", "")])
         self.deliver([("close", client, None)])
-
-    def watch(self, client):
-        if not client.is_watched and not client.at_end:
-            client.is_watched = True
-            self.readers.register(client.up, selectors.EVENT_READ, client)
-
-    def leave_alone(self, client):
-        if client.is_watched:
-            client.is_watched = False
-            self.readers.unregister(client.up)
 
 
 def fork(life, *arguments):

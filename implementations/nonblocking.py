@@ -10,34 +10,34 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
+from .common.readers import Readers
 from .common.shell import TICK, Shell, clock, run
 
 
 class Server(Shell):
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
-        self.deliveries = []                    # of this turn, until flush()
-        self.told = 0                           # bytes of events among them
-        self.ready = deque()                    # clients whose bytes wait to be read
         self.worker = ThreadPoolExecutor(options.hashes + 1)
         self.outcomes = deque()                 # of the worker: the one thing that it shares with the loop
         self.wake, self.waker = os.pipe()
 
         listener.setblocking(False)
-        self.readers = selectors.DefaultSelector()      # whoever may be read; apart, so that all can be left alone at once
         self.selector = selectors.DefaultSelector()
-        for source, act in (listener, self.accept), (self.wake, self.collect), (self.readers, None), (self.outboxes, None):
+        for source, act in (listener, self.accept), (self.wake, self.collect), (self.outboxes, None):
             self.selector.register(source, selectors.EVENT_READ, act)
-        self.watch(self.owner)
+        self.readers = Readers(self.selector)
+        self.readers.watch(self.owner)
 
     def serve(self):
         """Turn for ever: see who is ready, read from them, decide, then write to everyone once."""
         while self.is_serving():
-            for key, _ in self.selector.select(0 if self.ready or self.deliveries else TICK):
+            for key, _ in self.selector.select(0 if self.deliveries or self.readers.in_a_hurry() else TICK):
                 if key.data:
                     key.data()
             self.read_ready()
-            self.deliver(self.tick())
+            if self.is_tick_due():
+                self.deliver(self.tick())
+                self.readers.watch(self.owner)          # who was left alone if another job had his terminal
             self.flush()
         self.worker.shutdown()
 
@@ -47,26 +47,24 @@ class Server(Shell):
         arrival = self.door.accept()
         client = arrival and self.newcomer(arrival)
         if client:
-            self.watch(client)
+            self.readers.watch(client)
             self.deliver(self.room.arrive(client))
 
     def read_ready(self):
-        """Reads whoever is ready, until the turn has enough to tell. A crowded room is left alone."""
-        if not self.ready and not self.outboxes.crowded:
-            self.ready.extend(key.data for key, _ in self.readers.select(0))
-        while self.ready and self.told < self.share:
-            client = self.ready.popleft()
-            if client.is_watched:
-                self.read_from(client)
+        """Reads whoever is ready, until the turn has enough to tell."""
+        for client in self.readers.take():
+            self.read_from(client)
+            if self.told >= self.share:
+                break
 
     def read_from(self, client):
         """One recv, which does not wait: the kernel said that there is something."""
         if client.session.waiting and not client.over:
-            return self.leave_alone(client)     # what he sends stays in the kernel until his request is finished
+            return self.readers.leave_alone(client)     # what he sends stays in the kernel until his request is finished
         try:
             data = client.sock.recv(self.gulp)
-        except BlockingIOError:
-            return None
+        except BlockingIOError:                 # nothing, after all; or another job has the owner's terminal
+            return self.readers.leave_alone(client) if client is self.owner else None
         except OSError:
             data = b""                          # a reset: an end like any other
         if not data:
@@ -80,23 +78,13 @@ class Server(Shell):
 
     # -- Telling ---------------------------------------------------------------------------------------------------------------
 
-    def deliver(self, deliveries):
-        for delivery in deliveries:
-            kind, client, value = delivery
-            if kind == "check":
-                self.check(client, value)
-            elif kind == "save":
-                self.save(value)
-            else:
-                self.deliveries.append(delivery)
-                if kind == "event":
-                    self.told += len(value)
-
     def flush(self):
         """One send to each. Whose request is thereby finished is read again."""
         deliveries, self.deliveries, self.told = self.deliveries, [], 0
-        for client in self.outboxes.flush(deliveries, monotonic()):
-            self.watch(client)
+        finished = self.outboxes.flush(deliveries, monotonic())
+        self.readers.rest(self.outboxes.crowded)
+        for client in finished:
+            self.readers.watch(client)
             if not client.over:
                 self.handle(client, client.session.answer("done"))
 
@@ -124,21 +112,11 @@ class Server(Shell):
 
     def drop(self, client):
         """He is gone, or wants to be: the one end for quit, crash, reset and eviction."""
-        self.leave_alone(client)
+        self.readers.leave_alone(client)
         client.at_end = True
         if client is not self.owner:            # the end of the owner's input is no order
             self.handle(client, [("quit", "")])
             self.deliver([("close", client, None)])
-
-    def watch(self, client):
-        if not client.is_watched and not client.at_end:
-            client.is_watched = True
-            self.readers.register(client.sock, selectors.EVENT_READ, client)
-
-    def leave_alone(self, client):
-        if client.is_watched:
-            client.is_watched = False
-            self.readers.unregister(client.sock)
 
 
 if __name__ == "__main__":

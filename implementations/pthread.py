@@ -25,6 +25,7 @@ class Server(Shell):
         self.told = 0                           # guarded by self.lock: bytes of events among them
         self.woken = False                      # guarded by self.lock: the writer knows that there are some
         self.crowded = False                    # guarded by self.lock
+        self.serving = True                     # guarded by self.lock
         self.may_talk = threading.Condition(self.lock)
         self.texts = SimpleQueue()              # for the member file
         self.owner.answers = SimpleQueue()
@@ -40,10 +41,11 @@ class Server(Shell):
         threading.stack_size(STACK)
         for task, *arguments in (self.write,), (self.save_members,), (self.read_from, self.owner):
             self.start(task, *arguments)
-        while self.is_serving():
+        while self.serving:
             self.accept()
-            with self.lock:
-                self.deliver(self.tick())
+            if self.is_tick_due():
+                with self.lock:
+                    self.deliver(self.tick())
 
     def start(self, task, *arguments):
         threading.Thread(target=task, args=arguments, daemon=True).start()
@@ -93,16 +95,7 @@ class Server(Shell):
 
     def deliver(self, deliveries):
         """Caller holds self.lock."""
-        for delivery in deliveries:
-            kind, client, value = delivery
-            if kind == "check":
-                self.check(client, value)
-            elif kind == "save":
-                self.save(value)
-            else:
-                self.deliveries.append(delivery)
-                if kind == "event":
-                    self.told += len(value)
+        super().deliver(deliveries)
         if self.deliveries and not self.woken:
             self.woken = True
             os.write(self.waker, b"!")
@@ -123,6 +116,7 @@ class Server(Shell):
         finished = self.outboxes.flush(deliveries, monotonic())
         with self.lock:
             self.crowded = self.outboxes.crowded
+            self.serving = bool(self.deliveries) or self.is_serving()
             self.may_talk.notify_all()
         for client in finished:
             self.check(client, "done")

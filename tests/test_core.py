@@ -159,10 +159,10 @@ def test_orders(line, order):
 
 
 def test_the_line_after_delete_is_the_consent_even_if_it_is_an_order_or_empty():
-    for line in "grupo", "close", "":
+    for line in "grupo", "close", "", "x" * 600:
         session = OwnerSession()
         session.receive(b"delete\n" + line.encode() + b"\nmembers\n")
-        assert session.answer("done") == [("consent", line)]
+        assert session.answer("done") == [("consent", "too-long" if len(line) > 511 else line)]
         assert session.answer("done") == [("members", "")]
 
 

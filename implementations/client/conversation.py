@@ -12,15 +12,15 @@ console or a window, does this for as long as `state` is not "over":
     take()                      what is to be shown, in order
     is_connected                no longer so: close the connection
 
-Every event passes tell() once, in order of seq. That is where `last` grows, and where one's own message is confirmed.
+Every event passes tell() once, in order of seq (see order.py). There `last` grows, and one's own messages are confirmed.
 """
 from collections import deque
 from typing import NamedTuple
 
 from ..common import wire
+from .order import Order
 
 FIRST_SIGHT = 100                       # events that a newcomer is shown
-MOST_EARLY = 10_000                     # live events held back while a history is on its way
 MOST_REQUESTS = 100                     # not confirmed: enough for now
 MOST_OUTGOING = 64 * 1024               # a server that asks and does not read gets no further PONG
 HELLO_WITHIN, PING_AFTER, DEAD_AFTER = 20, 60, 90       # seconds that we listen to silence
@@ -38,8 +38,8 @@ STAY_AWAY = {"quit": (0, ""), "left": (0, "you are no longer a member"), "banned
              "deleted": (1, "the owner deleted the group"), "replaced": (1, "you came in from another client"),
              "refused": (1, "refused"), "protocol": (1, "the server found this client at fault")}
 
-HELP = ("what you type is said to all; //x says /x", "/name NEW: another name for yourself", "/who: who is a member, who is here",
-        "/leave: leave the group for good", "/quit: go, and stay a member")
+HELP = ("what you type is said to all; //x says /x", "/name NEW: another name for yourself",
+        "/who: who is a member, who is here", "/leave: leave the group for good", "/quit: go, and stay a member")
 
 
 class Shown(NamedTuple):
@@ -55,10 +55,10 @@ class Shown(NamedTuple):
 
 
 class Lines(wire.Lines):
-    """Lines as they come, good or bad: what may not stand in them is kept, as surrogates if it is no UTF-8. Too long is a Fault."""
+    """Lines as they come: what may not stand in them is kept, as surrogates if it is no UTF-8. Only too long ones are Faults."""
 
     def cut(self, whole):
-        return [wire.Fault("too-long") if len(line) >= wire.MAX_LINE else line.removesuffix(b"\r").decode(errors="surrogateescape")
+        return [line.removesuffix(b"\r").decode(errors="surrogateescape") if len(line) < wire.MAX_LINE else wire.Fault("too-long")
                 for line in whole.split(b"\n")]
 
 
@@ -91,9 +91,7 @@ class Conversation:
         self.parting, self.quit_by = "", 0  # the BYE that we expect; after QUIT, until when
         self.welcomed = 0                   # WELCOME's s: what is above happened while we are in
         self.ready = False                  # in, and caught up
-        self.asked = 0                      # HISTORY was asked from here
-        self.early = {}                     # seq: Shown, live while older ones are still to come
-        self.newest = 0                     # the highest seq heard
+        self.order = None                   # Order of the events
 
     # -- The connection --------------------------------------------------------------------------------------------------
 
@@ -112,7 +110,6 @@ class Conversation:
     def connecting(self, now):
         self.state, self.heard_at, self.pinged = "connecting", now, False
         self.lines, self.said_hello, self.parting = Lines(), False, ""
-        self.early, self.newest = {}, 0
         self.outgoing.clear()
 
     def receive(self, data, now):
@@ -125,15 +122,15 @@ class Conversation:
 
     def lost(self, why, now):
         """The connection ended without BYE, or (`why`) could not be made."""
-        if not self.greeted:
+        if self.is_connected and not self.greeted:
             self.over(1, f"no grupo server answers: {why or COME_BACK['']}")
         elif self.is_connected:
-            self.end(self.parting, now, why)
+            self.end("", now, why)
 
     def tick(self, now):
         silence = now - self.heard_at
         if self.finish_by and now >= self.finish_by:
-            self.over(1, f"gave up after {FINISH_WITHIN} s; not confirmed: {self.count_unconfirmed()}")
+            self.over(1, f"gave up after {FINISH_WITHIN} s")
         elif self.parting == "quit" and now >= self.quit_by:
             self.over(0, "")
         elif self.is_connected and silence >= (HELLO_WITHIN if self.state == "connecting" else DEAD_AFTER):
@@ -145,10 +142,9 @@ class Conversation:
     def end(self, code, now, why=""):
         """The connection is over; the conversation too, unless it is one to come back from."""
         self.ready = False
-        self.code = code
-        if code not in COME_BACK:
-            status, meaning = STAY_AWAY.get(code, (1, f"the server said BYE {code}"))
-            return self.over(status, meaning)
+        self.code = self.parting if code in COME_BACK and self.parting else code
+        if self.code not in COME_BACK:
+            return self.over(*STAY_AWAY.get(self.code, (1, f"the server said BYE {self.code}")))
         why = why or COME_BACK[code]
         if self.leaving:
             return self.over(1, why)
@@ -163,14 +159,11 @@ class Conversation:
         self.state, self.why, self.retry_at = "disconnected", why, now + pause
 
     def over(self, status, why):
-        if unconfirmed := self.count_unconfirmed():
-            self.note(f"not confirmed: {unconfirmed} of the lines you typed")
-        self.state, self.status, self.why = "over", status, why
+        if unconfirmed := sum(verb == "SAY" for verb, _ in [*self.requests, *self.unsent]):
+            self.note(f"not confirmed: {unconfirmed} of your messages")
+        self.state, self.status, self.why = "over", status, wire.harmless(why)
         self.requests.clear()
         self.unsent.clear()
-
-    def count_unconfirmed(self):
-        return len([verb for queue in (self.requests, self.unsent) for verb, _ in queue if verb == "SAY"])
 
     def send(self, *words):
         self.outgoing += " ".join(words).encode() + b"\n"
@@ -189,7 +182,7 @@ class Conversation:
     def hello(self, rest, now):
         version, _, group = rest.partition(" ")
         if version != wire.VERSION:
-            return self.over(1, f"the server speaks {wire.harmless(version)}, this client {wire.VERSION}")
+            return self.over(1, f"the server speaks {version}, this client {wire.VERSION}")
         if not self.said_hello:         # the password goes to whoever speaks grupo/1, once
             self.said_hello = self.greeted = True
             self.group = group
@@ -206,20 +199,27 @@ class Conversation:
 
     def welcome(self, rest, now):
         seq, _, name = rest.partition(" ")
-        if self.state != "waiting" or not wire.SEQ.fullmatch(seq):
+        if self.state == "in" or not wire.SEQ.fullmatch(seq):
             return
-        self.state, self.name, self.welcomed = "in", name, int(seq)
+        self.state, self.welcomed = "in", int(seq)
+        self.called(name)
         if self.leaving:
             self.ready = True
             return self.request("LEAVE")
-        self.note(f"back in {self.group}" if self.was_in else f"in {self.group} as {name}; /help tells more")
+        self.note(f"back in {self.group}" if self.was_in else f"in {self.group} as {self.name}; /help tells more")
         self.was_in, self.why = True, ""
         if self.last is not None and self.last > self.welcomed:
             self.note("the group began anew: what you saw before is gone")
             self.last = None
         if self.last is None:
             self.last = max(0, self.welcomed - FIRST_SIGHT)
-        self.ask_history()
+        self.order = Order(self.last)
+        self.send("HISTORY", str(self.last))
+
+    def called(self, name):
+        """The server says that this is our name. It is what we come back with, so nonsense is not taken."""
+        if wire.clean_name(name) == name:
+            self.name = name
 
     def member(self, rest, now):
         who, _, where = rest.partition(" ")
@@ -236,93 +236,65 @@ class Conversation:
         if wire.TOKEN.fullmatch(token) and len(self.outgoing) < MOST_OUTGOING:
             self.send("PONG", token)
 
-    def pong(self, token, now):
-        pass
-
     def err(self, rest, now):
         """Answers come in the order of the requests, so that an ERR is the answer to the first that has none."""
         code, _, words = rest.partition(" ")
-        if self.state != "in":
-            if code == "not-saved":
-                return self.end("", now, "the server could not write down that you came")
-            self.over(1, f"not let in: {wire.harmless(words or code)}")
+        why = words or code
+        if self.state != "in" and code == "not-saved":
+            self.end("", now, "the server could not write down that you came")
+        elif self.state != "in" or self.leaving:
+            self.over(1, f"refused: {why}")
         elif not self.ready:
-            self.note(f"no history: {words or code}")
+            self.note(f"no history: {why}")
             self.end_of_history(0)
-        else:
-            verb, argument = self.requests.popleft() if self.requests else ("", "")
-            self.note(f"not done ({words or code}): {verb} {argument}".rstrip(" :"))
+        elif self.requests:
+            verb, argument = self.requests.popleft()
+            self.note(f"not done ({why}): {verb} {argument}")
 
     def bye(self, code, now):
-        self.end(wire.harmless(code) or "none", now)
+        self.end(code or "without a code", now)
 
     # -- Events, each once, in order ---------------------------------------------------------------------------------------
-
-    def ask_history(self):
-        self.asked = self.last
-        self.send("HISTORY", str(self.last))
 
     def event(self, verb, rest):
         """A line with a seq and a time is an event, even if nobody knows its verb yet: it fills its place in the order."""
         seq, _, rest = rest.partition(" ")
         time, _, rest = rest.partition(" ")
-        if not (wire.SEQ.fullmatch(seq) and wire.TIME.fullmatch(time)):
-            return
         who, _, text = ("", "", rest) if verb == "GROUP" else rest.partition(" ")
-        event = Shown(verb, text, who, time, int(seq))
-        if event.seq <= self.last:
-            return
-        self.newest = max(self.newest, event.seq)
-        if self.ready or event.seq == self.last + 1:
-            self.tell(event)
-            self.tell_early()
-        elif len(self.early) < MOST_EARLY:
-            self.early[event.seq] = event
-
-    def tell_early(self):
-        while self.last + 1 in self.early:
-            self.tell(self.early.pop(self.last + 1))
+        if wire.SEQ.fullmatch(seq) and wire.TIME.fullmatch(time) and not self.leaving:
+            for event in self.order.take(Shown(verb, text, who, time, int(seq))):
+                self.tell(event)
 
     def end_of_history(self, newest):
-        """Of a right server we have now heard all up to `newest`, and what was live, unless that was too much to hold."""
         if self.state != "in" or self.ready:
             return
-        for seq in sorted(seq for seq in self.early if seq <= newest):
-            self.tell(self.early.pop(seq))
-        self.pass_over(newest + 1)
-        self.tell_early()
-        if self.newest > self.last > self.asked:
-            return self.ask_history()
-        for seq in sorted(self.early):          # the server left something out, and asking again did not help
-            self.tell(self.early.pop(seq))
+        for event in self.order.end_of_history(newest):
+            self.tell(event)
+        if not self.order.is_complete:
+            return self.send("HISTORY", str(self.order.asked))
         self.ready, self.tries = True, 0
-        for verb, argument in self.requests:    # what history has confirmed is here no more: the server never got these
+        for verb, argument in self.requests:    # those that the history confirmed are gone: the server never got these
             self.send(verb, argument)
         while self.unsent:
             self.request(*self.unsent.popleft())
 
     def tell(self, event):
-        self.pass_over(event.seq)
+        if event.seq > self.last + 1:           # never with a right server
+            self.note(f"the server left out the events {self.last + 1} to {event.seq - 1}")
         self.last = event.seq
         own = event.who == self.name
         if event.kind == "MSG" and own:
             self.answered("SAY", event.text)
         if event.seq > self.welcomed:           # before, somebody else may have had this name
             if event.kind == "RENAMED" and own:
-                self.name = event.text
+                self.called(event.text)
                 self.answered("NAME")
             elif event.kind in ("LEFT", "BANNED") and own:
                 self.parting = event.kind.lower()
             elif event.kind == "GROUP":
                 self.group = event.text
-        if event.kind in EVENTS and not self.leaving:
+        if event.kind in EVENTS:
             self.show(event)
-
-    def pass_over(self, seq):
-        """Says what is missing before `seq`: with a right server, nothing."""
-        if self.last is not None and self.last < seq - 1:
-            self.note(f"the server left out the events {self.last + 1} to {seq - 1}")
-            self.last = seq - 1
 
     def answered(self, verb, argument=None):
         """The first such request is confirmed."""
@@ -358,8 +330,8 @@ class Conversation:
             self.note(f"not sent: {wire.size(text)} bytes, and {wire.MAX_TEXT} are the most")
         elif text:
             self.request("SAY", text)
-            if self.state == "disconnected":
-                self.note("this will be said when the connection is back")
+            if self.state in ("waiting", "disconnected") and not self.patient:
+                self.note("this will be said when you are in")
 
     def request(self, verb, argument=""):
         if self.ready:
@@ -399,10 +371,11 @@ class Conversation:
 
     def quit(self, now):
         """Go now. What was said already goes before."""
-        if self.state in ("waiting", "in") and self.parting != "quit":
-            self.send("QUIT")
-            self.parting, self.quit_by = "quit", now + BYE_WITHIN
-        elif not self.parting:
+        if self.state in ("waiting", "in"):
+            if not self.parting:
+                self.send("QUIT")
+                self.parting, self.quit_by = "quit", now + BYE_WITHIN
+        elif self.state != "over":
             self.over(0, "")
 
     # -- What is to be shown -------------------------------------------------------------------------------------------------
@@ -421,6 +394,6 @@ class Conversation:
 
 HANDLERS = {"HELLO": Conversation.hello, "PENDING": Conversation.pending, "REJECTED": Conversation.rejected,
             "WELCOME": Conversation.welcome, "MEMBER": Conversation.member, "END": Conversation.end_of_answer,
-            "PING": Conversation.ping, "PONG": Conversation.pong, "ERR": Conversation.err, "BYE": Conversation.bye}
+            "PING": Conversation.ping, "PONG": lambda *_: None, "ERR": Conversation.err, "BYE": Conversation.bye}
 COMMANDS = {"/name": Conversation.rename, "/who": Conversation.who, "/leave": Conversation.leave,
             "/quit": Conversation.type_quit, "/help": Conversation.help}

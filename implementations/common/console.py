@@ -33,9 +33,16 @@ class Keyboard:
     def __init__(self):
         for name in ("SIGTTIN", "SIGTTOU"):             # a background job is not to be stopped for reading its terminal
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+        self.descriptor = STDIN
+        kind = os.fstat(STDIN).st_mode
+        if stat.S_ISREG(kind) or stat.S_ISCHR(kind) and not os.isatty(STDIN):
+            # A file is always ready, but epoll refuses to watch one: a pipe at its end is always ready, too.
+            self.descriptor, end = os.pipe()
+            os.close(end)
 
     def fileno(self):
-        return STDIN
+        """What is to be watched for reading."""
+        return self.descriptor
 
     def recv(self, size):
         """Bytes the owner typed; b"" at the end. Raises BlockingIOError while another job has the terminal."""

@@ -31,7 +31,8 @@ class Door:
         return sock, address_text(address)
 
     def refuse_one(self):
-        os.close(self.spare)
+        if self.spare >= 0:
+            os.close(self.spare)
         try:
             sock, _ = self.listener.accept()
             send_away(sock)

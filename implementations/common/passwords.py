@@ -11,13 +11,16 @@ DUMMY = "$argon2id$v=19$m=19456,t=2,p=1$lY01YcIG+sLGl1Jgapn76g$hav5+VzCDNJEd4Y2/
 
 
 def hash_password(password):
-    """The PHC string to keep for `password`. Slow on purpose: tens of milliseconds, 19 MiB."""
-    return HASHER.hash(password)
+    """The PHC string to keep for `password`; None if the machine has no memory left. Slow on purpose: tens of milliseconds, 19 MiB."""
+    try:
+        return HASHER.hash(password)
+    except (Argon2Error, MemoryError):
+        return None
 
 
 def is_password(password, phc):
     """Whether `phc` was made of `password`. As slow as hash_password."""
     try:
         return HASHER.verify(phc, password)
-    except (Argon2Error, InvalidHashError):
+    except (Argon2Error, InvalidHashError, MemoryError):
         return False

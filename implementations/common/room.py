@@ -571,7 +571,7 @@ class Room:
         self.tell("line", owner, "type the group's name to delete it")
 
     def consent(self, owner, line):
-        if line != self.group:
+        if line != self.group or isinstance(line, wire.Fault):
             return self.answer(owner, "not deleted")
         return self.change(Change("erase", "", orderer=owner))
 

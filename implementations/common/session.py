@@ -93,7 +93,8 @@ class Session(Lineup):
             return super().answer(word)
         password, self.password = self.password, None
         if word == "new":
-            return [("enter", f"{self.name} {hash_password(password)}")]
+            phc = hash_password(password)
+            return [("enter", f"{self.name} {phc}")] if phc else [("refuse", "")]
         known = is_password(password, DUMMY if word == "dummy" else word)
         return [("enter", self.name)] if known and word != "dummy" else [("refuse", "")]
 
@@ -112,11 +113,11 @@ class OwnerSession(Lineup):
 
     def parse(self, line):
         """One line as an order; ("wrong", why) if it is none; None if empty."""
-        if isinstance(line, wire.Fault):
-            return "wrong", {"too-long": "the line is too long"}.get(line, "the line is not plain text")
         if self.consenting:
             self.consenting = False
             return "consent", line
+        if isinstance(line, wire.Fault):
+            return "wrong", "the line is too long" if line == "too-long" else "the line is not plain text"
         if not line:
             return None
         order, _, rest = line.partition(" ")

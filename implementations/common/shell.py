@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import time
+from time import monotonic
 
 from . import options, wire
 from .console import Keyboard, OwnerOutbox, open_standard_descriptors
@@ -23,22 +24,25 @@ class Connection(Client):
 
     def __init__(self, sock, address, session, now):
         super().__init__(address, now)
-        self.sock, self.session = sock, session
-        self.outbox = None
-        self.is_watched = self.at_end = False       # the loop waits for his bytes; no more will come
+        self.sock = self.source = sock      # where he is written to; what is read for him
+        self.session, self.outbox = session, None
+        self.is_watched = False             # somebody waits for his bytes
+        self.at_end = False                 # no more will come
 
 
 class Shell:
     """The part of a server that is the same in all three."""
 
     def __init__(self, options, listener, room, folder):
-        now, _ = clock()
+        now = monotonic()
         self.room, self.folder, self.door = room, folder, Door(listener, options)
         self.owner = room.owner = Connection(Keyboard(), "console", OwnerSession(), now)
         self.owner.outbox = OwnerOutbox(self.owner, now)
         self.outboxes = Outboxes(folder.transcript, self.owner.outbox, options.outbox, options.slow_after)
         self.share = options.outbox // 4            # bytes of events after which a turn is over, read or not
         self.gulp = max(512, self.share // 20)      # bytes read at once: as events they are at most twenty times as many
+        self.deliveries = []                        # of this turn, until flush()
+        self.told = 0                               # bytes of events among them
         self.stopped = False
         self.next_tick = self.closes_at = now
 
@@ -47,29 +51,42 @@ class Shell:
         sock, address = arrival
         if self.room.is_full():
             return send_away(sock)
-        now, _ = clock()
-        client = Connection(sock, address, Session(), now)
-        client.outbox = Outbox(client, sock, now)
+        client = Connection(sock, address, Session(), monotonic())
+        client.outbox = Outbox(client, sock, monotonic())
         return client
+
+    def deliver(self, deliveries):
+        """Takes what the Room decided: two kinds mean work at once, all the others wait for the turn's flush()."""
+        for delivery in deliveries:
+            kind, client, value = delivery
+            if kind == "check":
+                self.check(client, value)
+            elif kind == "save":
+                self.save(value)
+            else:
+                self.deliveries.append(delivery)
+                if kind == "event":
+                    self.told += len(value)
 
     def stop(self):
         """What SIGTERM, SIGINT and SIGHUP do: the same as `close`, at the next tick."""
         self.stopped = True
 
+    def is_tick_due(self):
+        return monotonic() >= self.next_tick
+
     def tick(self):
         """The deliveries that time alone causes."""
         now, time = clock()
-        if now < self.next_tick:
-            return []
         self.next_tick = now + TICK
         return self.room.stop(now) if self.stopped else self.room.tick(now, time)
 
     def is_serving(self):
         """Until the room is closed, and then until all have taken their BYE, or had the time to."""
-        now, _ = clock()
         if self.room.open:
-            self.closes_at = now + CLOSING
-        return self.room.open or now < self.closes_at and self.outboxes.is_busy()
+            self.closes_at = monotonic() + CLOSING
+            return True
+        return monotonic() < self.closes_at and (self.outboxes.is_busy() or self.room.saving is not None)
 
 
 def run(design, make_server, argv=None):
@@ -135,4 +152,4 @@ def is_loopback(host):
 
 def clock():
     """Now, as the Room takes it: seconds on a clock that never jumps, and the time of day as the wire writes it."""
-    return time.monotonic(), wire.stamp(time.time())
+    return monotonic(), wire.stamp(time.time())

@@ -1,0 +1,51 @@
+"""The harness's command line: python -m harness COMMAND. A command is imported only when it is the one that is asked for."""
+import argparse
+import sys
+
+
+def parse(argv):
+    from harness.server import DESIGNS
+    parser = argparse.ArgumentParser(prog="python -m harness", allow_abbrev=False,
+                                     description="Drives group-chat servers, and shows, checks and measures what they do.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name, about, more=""):
+        return commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}. {more}", allow_abbrev=False)
+
+    demo = add("demo", "play one conversation on each of the three servers, and compare them in a table",
+               "A few seconds for each. The exit status is 1 if a step failed.")
+    demo.add_argument("designs", nargs="*", metavar="DESIGN", help=f"play only these: {', '.join(DESIGNS)}")
+    demo.add_argument("--markdown", metavar="FILE", help="also put the table into FILE (README.md), between `<!-- demo table -->` "
+                      "and `<!-- end -->`, if all steps passed")
+
+    add("bench-quick", "the short form of the benchmarks: what each server delivers, and what the others notice of one client's doings",
+        "Takes some minutes.")
+
+    options = parser.parse_args(argv)
+    if unknown := set(getattr(options, "designs", ())) - set(DESIGNS):
+        demo.error(f"{min(unknown)} is none of {', '.join(DESIGNS)}")
+    if options.command == "demo" and not options.designs:
+        options.designs = DESIGNS
+    return options
+
+
+def main(argv=None):
+    try:
+        options = parse(argv)
+        if options.command == "demo":
+            from harness import demo
+            return demo.main(options.designs, options.markdown)
+        from harness import bench_quick
+        return bench_quick.main()
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except ModuleNotFoundError as missing:
+        if missing.name.startswith(("harness", "implementations")):
+            raise
+        print(f"harness: {missing}; pip install -r requirements.txt brings it", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

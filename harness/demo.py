@@ -1,0 +1,558 @@
+"""The demo: one conversation, played by real clients on real terminals, on each of the three servers; then one table.
+
+Each scene types, waits for what must be shown, and fails if it is not. Nobody sleeps here: every wait is for a line, an end or
+an answer. Every program has a terminal, and so a session, of its own: whatever happens, that whole session is ended.
+"""
+import contextlib
+import os
+import platform
+import re
+import shlex
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pexpect
+import psutil
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.server import ROOT, command_of, session_of
+from harness.wire import WireClient, wait_until
+
+WAIT = 10.0                 # seconds for anything that must happen
+MEMBERS, MESSAGES = 10, 500     # of the measurement
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+BEGIN, END = "<!-- demo table -->", "<!-- end -->"
+
+ANA_SAYS = ("who has begun the lab?", "my server stops when one client does not read", "only when many talk, so I looked at send",
+            "one blocking send, and all wait for it", "now it works")
+CARLA_SAYS = ("I have", "mine lost a line when two talked at once", "there was no lock around the room",
+              "around the sockets I need none", "mine works, too")
+
+screen = Console(highlight=False)       # colours only on a terminal, and not with NO_COLOR
+
+
+class Failed(AssertionError):
+    """What must happen did not; the text says what."""
+
+
+# -- Terminals ---------------------------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A program on a terminal of its own: a member and his client, or the owner and his server."""
+
+    def __init__(self, who, command, shows=".*"):
+        """`shows`: which lines of this terminal the demo prints as they come."""
+        self.who, self.shows = who, shows
+        self.lines = []             # all that was shown so far
+        self.seen = 0               # so many of them have been looked for
+        self.child = pexpect.spawn(command[0], command[1:], cwd=ROOT, dimensions=(24, 80), echo=False, encoding="utf-8",
+                                   codec_errors="backslashreplace")
+        self.child.delaybeforesend = self.child.delayafterread = None
+        self.child.ptyproc.delayafterclose = 0
+
+    def types(self, *lines):
+        """Types lines, and waits for nothing."""
+        for line in lines:
+            show(self.who, ">", line)
+            with contextlib.suppress(OSError):      # the program has ended: whoever waits for its answer will say so
+                self.child.sendline(line)
+
+    def read(self, seconds=0.0):
+        """Waits at most so long for the next line, and keeps it. False: there is none (yet)."""
+        if self.child.closed or self.child.flag_eof:
+            return False
+        end = self.child.expect(["\r\n", pexpect.EOF, pexpect.TIMEOUT], timeout=seconds)
+        if end == 2 or end == 1 and not self.child.before:
+            return False
+        self.lines.append(self.child.before)
+        if re.fullmatch(self.shows, self.lines[-1]):
+            show(self.who, "|", self.lines[-1])
+        return True
+
+    def sees(self, *patterns):
+        """Waits until there was a line for each pattern, in whatever order; returns the matches. The next call looks behind them."""
+        found, behind = {}, time.monotonic() + WAIT
+        position = self.seen
+        while len(found) < len(patterns):
+            if position == len(self.lines) and not self.read(max(0.0, behind - time.monotonic())):
+                missing = next(pattern for pattern in patterns if pattern not in found)
+                why = "the program ended" if self.child.flag_eof else f"in {WAIT:g} s"
+                raise Failed(f"{self.who} never saw /{missing}/ ({why})")
+            for pattern in patterns:
+                if pattern not in found and (match := re.fullmatch(pattern, self.lines[position])):
+                    found[pattern] = match
+                    self.seen = position + 1
+                    break
+            position += 1
+        return [found[pattern] for pattern in patterns]
+
+    def ends(self, status):
+        """Waits for the end of the program, which must have this exit status."""
+        behind = time.monotonic() + WAIT
+        while not self.has_ended():         # (not the end of what it shows: a process that it left behind may hold the terminal)
+            if time.monotonic() > behind:
+                raise Failed(f"{self.who}'s program did not end in {WAIT:g} s")
+            self.read(0.05)
+        while self.read():
+            pass
+        if self.reap() != status:
+            raise Failed(f"{self.who}'s program ended with status {self.child.exitstatus}, not {status}")
+
+    def has_ended(self):
+        return self.child.terminated or psutil.Process(self.child.pid).status() == psutil.STATUS_ZOMBIE
+
+    def reap(self):
+        """Its exit status; None if a signal ended it."""
+        if not self.child.terminated:
+            self.child.wait()
+        return self.child.exitstatus
+
+    def living(self):
+        """The processes that this terminal still has."""
+        return session_of(self.child.pid)
+
+    def close(self):
+        """Ends whatever is left."""
+        while found := self.living():           # killing races with forking: look again until nobody is left
+            for process in found:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+        self.reap()
+        self.child.close()
+
+
+@contextlib.contextmanager
+def named(what):
+    """What the wire's helpers complain of, as a Failed with a name."""
+    try:
+        yield
+    except Failed:
+        raise
+    except (AssertionError, OSError) as trouble:        # a TimeoutError is an OSError
+        raise Failed(f"{what}: {trouble}") from None
+
+
+@contextlib.contextmanager
+def uninterrupted():
+    """Ctrl-C, and what else asks the demo to end, takes effect at the end of this block."""
+    came = []
+    handlers = {number: signal.getsignal(number) for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN}
+    for number in handlers:
+        signal.signal(number, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if came:
+            raise KeyboardInterrupt
+
+
+def show(who, mark, text):
+    """One line of the conversation: `>` was typed, `|` was shown, `$` was started."""
+    style = {">": "bold", "|": "dim", "$": "cyan"}[mark]
+    screen.print(Text.assemble((f"{who:>9} {mark} ", "cyan"), (text, style)), soft_wrap=True)
+
+
+# -- The play ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Result:
+    """What the table shows of one design. None: it did not come to that."""
+    design: str
+    passed: int = 0
+    scenes: int = 0
+    processes: int = None
+    threads: int = None
+    descriptors: int = None
+    memory: float = None        # MB
+    memory_kind: str = ""       # PSS or RSS
+    median: float = None        # milliseconds
+    p99: float = None
+
+
+class Play:
+    """One conversation on one server. Its scenes are the methods in SCENES, in that order; the docstring is the title."""
+
+    def __init__(self, design, folder):
+        self.design, self.folder = design, folder
+        self.result = Result(design, scenes=len(SCENES))
+        self.terminals = []
+        self.wires = []
+
+    def run(self):
+        """All scenes, up to the first that fails. Every process has ended when this returns or raises."""
+        screen.print(Text(f"\n== {self.design} ".ljust(79, "="), "bold"))
+        try:
+            for number, scene in enumerate(SCENES, 1):
+                try:
+                    scene(self)
+                except (Failed, psutil.Error, pexpect.ExceptionPexpect) as failure:
+                    verdict("failed", number, scene, failure)
+                    self.tell_last_lines()
+                    screen.print(f"{'not run':>9}: what comes after it")
+                    break
+                self.result.passed += 1
+                verdict("passed", number, scene)
+        finally:
+            self.close()
+        return self.result
+
+    def tell_last_lines(self):
+        screen.print("          The last lines that each saw:")
+        for one in self.terminals:
+            while one.read():
+                pass
+            for line in one.lines[-5:] or ["(nothing)"]:
+                screen.print(Text(f"{one.who:>9} | {line}"), soft_wrap=True)
+        for client in self.wires:
+            screen.print(Text(f"{client.name:>9} | {client.lines[-1] if client.lines else '(nothing)'}"), soft_wrap=True)
+
+    def close(self):
+        """Ends everything."""
+        with uninterrupted():
+            for one in self.wires + self.terminals:
+                one.close()
+
+    # -- Whom it starts
+
+    def opens(self, who, command, **options):
+        with uninterrupted():               # else a process could have started that close() does not know of
+            self.terminals.append(Terminal(who, command, **options))
+        return self.terminals[-1]
+
+    def starts_server(self, *args):
+        """The owner starts the server, and sits at its console."""
+        command = [*command_of(self.design), *args]
+        show("owner", "$", "python " + shlex.join(command[1:]))
+        self.owner = self.opens("owner", [*command, "--port", "0", "--dir", str(self.folder / "group"), "--reject-after", "0.3"])
+        self.place = self.owner.sees(r"listening on (\S+:\d+)")[0][1]
+
+    def orders(self, order, *shown):
+        """The owner types an order, which is obeyed; his console shows these lines, too."""
+        self.owner.types(order)
+        answer, *_ = self.owner.sees("ok|error: .*", *shown)
+        if answer[0] != "ok":
+            raise Failed(f"the order {order!r} was answered {answer[0]!r}")
+
+    def comes(self, who, name=None):
+        """A member starts his client; what it says itself (`-- ...`) is printed."""
+        name = name or who
+        password = self.folder / f"{who}.password"
+        password.touch(0o600)
+        password.write_text(f"secret-of-{who}\n")
+        command = ["-m", "implementations.client", "join", self.place, name]
+        show(name, "$", "python " + shlex.join(command))
+        # Each start has a groups file of its own, as on a new machine: so it shows all that was said before.
+        groups = self.folder / f"{who}-{len(self.terminals)}.groups"
+        client = self.opens(name, [sys.executable, *command, "--password-file", str(password), "--groups", str(groups)], shows="-- .*")
+        client.sees("-- asked to join .*")
+        return client
+
+    # -- The scenes
+
+    def first_member(self):
+        """carla asks, becomes a member, and goes"""
+        self.starts_server("--group", "OS lab")
+        carla = self.comes("carla")
+        self.owner.sees(r"carla asks to join from \S+")
+        self.orders("accept carla", r"\* carla came")
+        carla.sees("-- in OS lab as carla.*", event(r"\* carla came"))
+        carla.types("see you later")
+        carla.sees(event("<carla> see you later"))
+        carla.types("/quit")
+        self.owner.sees("<carla> see you later", r"\* carla went")
+        carla.ends(0)
+
+    def second_member(self):
+        """ana asks, the owner accepts; she sees what was said before"""
+        self.ana = self.comes("ana")
+        self.owner.sees(r"ana asks to join from \S+")
+        self.orders("accept ana", r"\* ana came")
+        self.ana.sees(event("<carla> see you later"), event(r"\* ana came"))
+
+    def rejected(self):
+        """beto asks, and the owner rejects"""
+        beto = self.comes("beto")
+        self.owner.sees(r"beto asks to join from \S+")
+        self.orders("reject beto")
+        beto.sees("-- not let in: .*")
+        beto.ends(1)
+
+    def comes_back(self):
+        """carla comes back, nobody is asked, and she looks who is here"""
+        before = self.owner.seen
+        self.carla = self.comes("carla")
+        self.owner.sees(r"\* carla came")
+        if any(" asks to join " in line for line in self.owner.lines[before:]):
+            raise Failed("the owner was asked about a member")
+        self.ana.sees(event(r"\* carla came"))
+        self.carla.types("/who")
+        self.carla.sees("-- ana here", "-- carla here")
+
+    def both_talk(self):
+        """ana and carla talk at once: both see every line, in one order"""
+        said = [f"<ana> {text}" for text in ANA_SAYS] + [f"<carla> {text}" for text in CARLA_SAYS]
+        before = {one: len(one.lines) for one in (self.owner, self.ana, self.carla)}
+        for ana_says, carla_says in zip(ANA_SAYS, CARLA_SAYS):
+            self.ana.types(ana_says)
+            self.carla.types(carla_says)
+        self.owner.sees(*map(re.escape, said))
+        for one in self.ana, self.carla:
+            one.sees(*(event(re.escape(line)) for line in said))
+        heard = {one: [line[line.index("<"):] for line in one.lines[before[one]:] if "> " in line] for one in before}
+        for one in self.ana, self.carla:
+            if sorted(heard[one]) != sorted(said):
+                raise Failed(f"{one.who} saw {len(heard[one])} lines, and {len(said)} were said")
+            if heard[one] != heard[self.owner]:
+                raise Failed(f"{one.who} saw another order than the owner: {heard[one]}")
+
+    def new_name(self):
+        """ana takes another name, and both see it"""
+        self.ana.types("/name anita")
+        for one in self.ana, self.carla:
+            one.sees(event(r"\* ana is now anita"))
+        self.owner.sees("# ana is now anita")
+        self.ana.types("it is me")
+        self.carla.sees(event("<anita> it is me"))
+        self.owner.sees("<anita> it is me")
+
+    def banned(self):
+        """carla is banned: she hears it, is out, and cannot come back"""
+        self.orders("ban carla", "# carla is banned")
+        for one in self.ana, self.carla:
+            one.sees(event(r"\* carla was banned"))
+        self.carla.sees("-- the owner banned you")
+        self.carla.ends(1)
+        before = self.owner.seen
+        again = self.comes("carla")
+        again.sees("-- not let in: .*")
+        again.ends(1)
+        self.orders("members", "member ana?ita here", "member carla banned")
+        if any(" asks to join " in line for line in self.owner.lines[before:]):
+            raise Failed("the owner was asked about somebody who is banned")
+
+    def closed(self):
+        """the owner renames the group, and closes it"""
+        self.orders("rename OS lab, Tuesday", "# the group is now OS lab, Tuesday")
+        self.ana.sees(event(r"\* the group is OS lab, Tuesday"))
+        self.orders("close")
+        self.owner.ends(0)
+        self.ana.sees("-- the server was closed.*")
+        self.ana.types("/quit")
+        self.ana.ends(0)
+        self.heard = events(self.ana)
+
+    def started_again(self):
+        """a new start: who comes back sees all that was heard before"""
+        self.starts_server()
+        self.ana = self.comes("ana", "anita")
+        self.ana.sees("-- in OS lab, Tuesday as anita.*", event(r"\* the group is OS lab, Tuesday"), event(r"\* anita came"))
+        self.owner.sees(r"\* anita came")
+        expected = [*self.heard, events(self.ana)[-1]]
+        for number, (line, before) in enumerate(zip(events(self.ana), expected), 1):
+            if line != before:
+                raise Failed(f"event {number} is now {line!r}, and was {before!r}")
+        if len(events(self.ana)) != len(expected):
+            raise Failed(f"{len(self.heard)} events were heard before, and {len(events(self.ana)) - 1} are there now")
+
+    def deleted(self):
+        """the owner deletes the group, with consent; no file keeps anything"""
+        group = self.folder / "group"
+        question = "type the group's name to delete it"
+        self.owner.types("delete")
+        self.owner.sees(question)
+        self.owner.types("yes")
+        self.owner.sees("error: not deleted")
+        self.owner.types("delete")
+        self.owner.sees(question)
+        self.orders("OS lab, Tuesday")
+        self.ana.sees("-- the owner deleted the group")
+        self.ana.ends(1)
+        self.owner.ends(0)
+        if left := [path.name for path in group.iterdir() if path.stat().st_size]:
+            raise Failed(f"there is still something in {', '.join(left)}")
+
+    def measured(self):
+        # The title is made below, from the numbers.
+        self.starts_server("--admit", "all")
+        host, _, port = self.place.rpartition(":")
+        with named("the wire"):
+            for number in range(MEMBERS):
+                client = WireClient((host.strip("[]"), int(port)))
+                self.wires.append(client)
+                client.join(f"m{number}", f"secret-{number}")
+            latencies = []
+            self.owner.shows = "# .*"           # not 500 lines
+            for number in range(MESSAGES):
+                talker, text = self.wires[number % MEMBERS], f"message {number}"
+                began = time.perf_counter()
+                talker.send(f"SAY {text}")
+                talker.expect(rf"MSG \d+ \S+ {talker.name} {text}")
+                latencies.append(1000 * (time.perf_counter() - began))
+                for client in self.wires:
+                    if client is not talker:
+                        client.expect(rf"MSG \d+ \S+ {talker.name} {text}")
+                while self.owner.read():        # somebody does look at the console
+                    pass
+            measure(self.owner.child.pid, latencies, self.result)
+            for client in self.wires:
+                client.send("QUIT")
+                client.expect("BYE quit")
+        self.orders("close")
+        self.owner.ends(0)
+
+    measured.__doc__ = f"{MEMBERS} members hear {MESSAGES} messages, measured on the wire"
+
+    def all_gone(self):
+        """nothing is left running, and nobody saw a traceback"""
+        left = lambda: [process for one in self.terminals for process in one.living()]
+        try:
+            wait_until(lambda: not left(), 2)
+        except AssertionError:
+            raise Failed("still running: " + ", ".join(f"{name_of(process)} ({process.pid})" for process in left())) from None
+        for one in self.terminals:
+            if any(line.startswith("Traceback") for line in one.lines):
+                raise Failed(f"{one.who} saw a traceback: {one.lines[-1]}")
+
+
+SCENES = (Play.first_member, Play.second_member, Play.rejected, Play.comes_back, Play.both_talk, Play.new_name, Play.banned,
+          Play.closed, Play.started_again, Play.deleted, Play.measured, Play.all_gone)
+
+
+def event(pattern):
+    """The line of a member's client for an event."""
+    return r"\d\d:\d\d " + pattern
+
+
+def events(client):
+    return [line for line in client.lines if re.fullmatch(event(".*"), line)]
+
+
+def name_of(process):
+    try:
+        return shlex.join(process.cmdline())
+    except psutil.Error:
+        return "a process"
+
+
+def verdict(word, number, scene, why=None):
+    """One line for each scene; the word says it, the colour only repeats it."""
+    text = Text.assemble((f"{word:>9}", "bold green" if word == "passed" else "bold red"), f": {number}. {scene.__doc__}")
+    screen.print(text if why is None else text + Text(f": {why}", "red"), soft_wrap=True)
+
+
+# -- The figures --------------------------------------------------------------------------------------------------------------
+
+
+def measure(sid, latencies, result):
+    """What the processes of the session `sid` hold at this moment."""
+    family = session_of(sid)
+    result.processes = len(family)
+    result.threads = sum(process.num_threads() for process in family)
+    result.descriptors = sum(process.num_fds() for process in family)
+    full = [process.memory_full_info() for process in family]
+    result.memory_kind = "PSS" if all(hasattr(memory, "pss") for memory in full) else "RSS"
+    result.memory = sum(getattr(memory, result.memory_kind.lower()) for memory in full) / 1e6
+    result.median = statistics.median(latencies)
+    result.p99 = sorted(latencies)[len(latencies) * 99 // 100]
+
+
+def rows(results):
+    """The table's rows: a title, then a cell for each design."""
+    kind = next((result.memory_kind for result in results if result.memory_kind), "PSS")
+    yield "steps passed", *(f"{result.passed} of {result.scenes}" for result in results)
+    for title, field, form in (("processes", "processes", "{}"), ("threads", "threads", "{}"), ("descriptors", "descriptors", "{}"),
+                               (f"memory ({kind}), MB", "memory", "{:.1f}"), ("latency, median, ms", "median", "{:.2f}"),
+                               ("latency, p99, ms", "p99", "{:.2f}")):
+        values = [getattr(result, field) for result in results]
+        yield title, *("-" if value is None else form.format(value) for value in values)
+
+
+def caption(results):
+    kind = next((result.memory_kind for result in results if result.memory_kind), "PSS")
+    how = "a page that n processes share counts 1/n in each" if kind == "PSS" else "a page that processes share counts in each"
+    return (f"{MEMBERS} members are connected to each server. Processes, threads, descriptors, memory: of the server's whole tree, after "
+            f"the last message; {kind}: {how}. Latency: from SAY to one's own echo on the wire, {MESSAGES} messages, one at a time, client "
+            f"and server on one machine. {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}.")
+
+
+WHAT_TO_SEE = (
+    "nonblocking serves all from one thread; its other threads only check passwords and write the member file.",
+    "pthread has a thread for each member, because each waits in a recv of its own; a few more accept, write, and read the owner's "
+    "orders. A password check takes 19 MiB for a moment, and the C library may keep them for the thread that took them.",
+    "fork has a process for each member and one, the hub, that holds the room: 11 for 10 members. A line passes through two of them "
+    "and a pipe between; two pipes for each member, with two ends each, are most of the descriptors.")
+
+
+def table(results):
+    box = Table(title="The three side by side", title_style="bold", title_justify="left")
+    box.add_column("")
+    for result in results:
+        box.add_column(result.design, justify="right")
+    for row in rows(results):
+        box.add_row(*row)
+    return box
+
+
+def markdown(results):
+    """The table for README.md, with its caption."""
+    lines = [("", *(result.design for result in results)), ("---", *("---:" for _ in results)), *rows(results)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{caption(results)}\n"
+
+
+def replaced(text, results):
+    """`text` with the table between its two lines."""
+    return re.sub(rf"(?ms)^({BEGIN}\n).*?^({END})$", lambda match: match[1] + markdown(results) + match[2], text, count=1)
+
+
+# -- The command ---------------------------------------------------------------------------------------------------------------
+
+
+def main(designs, markdown_file=None):
+    """Exit status 0 if every scene of every design passed."""
+    if markdown_file:
+        try:
+            text = Path(markdown_file).read_text()
+        except (OSError, UnicodeError) as trouble:
+            return complain(f"{markdown_file}: {getattr(trouble, 'strerror', 'not UTF-8')}")
+        if not re.search(rf"(?ms)^{BEGIN}\n.*^{END}$", text):
+            return complain(f"{markdown_file}: has no line {BEGIN} with a line {END} after it")
+    for number in ENDINGS[1:]:
+        if signal.getsignal(number) is not signal.SIG_IGN:          # nohup means it
+            signal.signal(number, signal.default_int_handler)       # end as after Ctrl-C
+    began = time.monotonic()
+    screen.print(f"One conversation on each of: {', '.join(designs)}.\n"
+                 "$ was started, > was typed, | was shown. The owner's terminal is the server's.")
+    results = []
+    with tempfile.TemporaryDirectory(prefix="grupo-demo-") as folder:
+        for design in designs:
+            place = Path(folder, design)
+            place.mkdir()
+            results.append(Play(design, place).run())
+    screen.print()
+    screen.print(table(results))
+    for sentence in (caption(results), *WHAT_TO_SEE):
+        screen.print(sentence)
+    failed = [result.design for result in results if result.passed < result.scenes]
+    screen.print(Text(f"\nfailed: {', '.join(failed)}" if failed else "\nall steps passed", "bold red" if failed else "bold green"),
+                 Text(f"in {time.monotonic() - began:.0f} s"))
+    if failed:
+        return 1
+    if markdown_file:
+        Path(markdown_file).write_text(replaced(text, results))
+    return 0
+
+
+def complain(text):
+    print(f"demo: {text}", file=sys.stderr)
+    return 2

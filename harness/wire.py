@@ -1,0 +1,187 @@
+"""One client of grupo/1 on one socket, for checks: blocking, every wait under a deadline, everything heard kept.
+
+No wait here is a fixed sleep: `fence` sends PING and reads to its PONG, which a server sends only after every event
+handled before that PING; `wait_until` polls a condition.
+"""
+
+import itertools
+import re
+import socket
+import struct
+import time
+
+DEADLINE = 20.0     # seconds a correct server may take for anything, on a busy machine
+
+_tokens = itertools.count(1)
+
+
+def wait_until(condition, deadline=None, what="the condition"):
+    """Call `condition` until it returns something true, and return that; AssertionError after `deadline` seconds."""
+    end = time.monotonic() + (DEADLINE if deadline is None else deadline)
+    pause = 0.001
+    while True:
+        answer = condition()
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come true in {DEADLINE if deadline is None else deadline:g} s")
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+
+
+class WireClient:
+    """A socket to the server. `lines` is everything heard so far; `torn` is a last line that end of file cut off."""
+
+    def __init__(self, address, rcvbuf=None, name="", *, pong=True):
+        """Connect. `rcvbuf` makes the receive buffer small (a reader that lags); `pong=False` leaves the server's PINGs to you."""
+        self.name = name                # how messages of this class call the client
+        self.lines = []                 # all lines heard, PINGs included, in order
+        self.torn = b""
+        self.ended = False              # end of file (or a reset) was read
+        self.was_reset = False
+        self.pong = pong
+        self.group = None               # as HELLO said
+        self._read = b""                # heard, not yet given out
+        host, port = address
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            if rcvbuf is not None:      # must be set before connect, else the window is already offered
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.socket.settimeout(DEADLINE)
+            self.socket.connect((host, port))
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def __repr__(self):
+        return f"<WireClient {self.name or '(no name)'}, last heard {self.lines[-3:]}>"
+
+    # -- speaking
+
+    def send(self, *lines):
+        """Send lines (str, LF is added), all in one segment if the kernel likes."""
+        self.send_bytes("".join(line + "\n" for line in lines).encode())
+
+    def send_bytes(self, data):
+        """Send these bytes as they are."""
+        self.socket.settimeout(DEADLINE)
+        try:
+            self.socket.sendall(data)
+        except TimeoutError:
+            raise TimeoutError(f"{self.name or 'a client'} could not send {len(data)} bytes in {DEADLINE:g} s: "
+                               f"the server does not read") from None
+
+    # -- hearing
+
+    def line(self, deadline=None):
+        """The next line without its LF, or '' at end of file; TimeoutError if none comes."""
+        seconds = DEADLINE if deadline is None else deadline
+        end = time.monotonic() + seconds
+        while True:
+            line, newline, rest = self._read.partition(b"\n")
+            if newline:
+                self._read = rest
+                text = line.decode("utf-8", "surrogateescape")
+                self.lines.append(text)
+                if self.group is None and text.startswith("HELLO grupo/1 "):
+                    self.group = text[14:]
+                if self.pong and text.startswith("PING "):
+                    try:
+                        self.send("PONG" + text[4:])
+                    except ConnectionError:
+                        pass            # what is left to read is still worth reading
+                    continue
+                if text:                # an empty line would look like end of file
+                    return text
+                continue
+            if self.ended:
+                return ""
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"{self.name or 'a client'} heard nothing for {seconds:g} s; last: {self.lines[-5:]}")
+            self._receive(left)
+
+    def _receive(self, seconds):
+        self.socket.settimeout(seconds)
+        try:
+            chunk = self.socket.recv(65536)
+        except TimeoutError:
+            return                      # the caller's deadline speaks
+        except ConnectionError:
+            chunk, self.was_reset = b"", True
+        if not chunk:
+            self.ended, self.torn, self._read = True, self._read, b""
+        self._read += chunk
+
+    def expect(self, regex, deadline=None):
+        """Read until a line fully matches; return the match. Lines passed over stay in `lines`."""
+        start = len(self.lines)
+        while True:
+            try:
+                text = self.line(deadline)
+            except TimeoutError:
+                raise TimeoutError(f"{self.name or 'a client'} waited for /{regex}/, heard only {self.lines[start:][-12:]}") from None
+            if not text:
+                raise AssertionError(f"{self.name or 'a client'} waited for /{regex}/, but the connection ended "
+                                     f"after {self.lines[start:][-12:]}")
+            match = re.fullmatch(regex, text)
+            if match:
+                return match
+
+    def fence(self):
+        """PING with a fresh token; return the lines that came before its PONG."""
+        token = f"fence-{next(_tokens)}"
+        start = len(self.lines)
+        self.send("PING " + token)
+        self.expect(re.escape("PONG " + token))
+        return [line for line in self.lines[start:-1] if not (self.pong and line.startswith("PING "))]
+
+    def greeted(self):
+        """Read HELLO, if it was not read, and return the group's name."""
+        if self.group is None:
+            self.expect(r"HELLO grupo/1 .+")
+        return self.group
+
+    def join(self, name, password):
+        """HELLO, JOIN, PENDING, WELCOME: return s, the newest event's seq. Anything else is an AssertionError."""
+        self.greeted()
+        self.name = self.name or name
+        self.send(f"JOIN {name} {password}")
+        return self.welcomed()
+
+    def welcomed(self):
+        """Read to WELCOME, HELLO and PENDING may come before it, and return its s."""
+        self.greeted()
+        while True:
+            text = self.line()
+            match = re.fullmatch(r"WELCOME (\d+) (.+)", text)
+            if match:
+                return int(match[1])
+            if text != "PENDING":
+                raise AssertionError(f"{self.name or 'a client'} asked to join and heard {text or 'end of file'!r}; "
+                                     f"before: {self.lines[-6:-1]}")
+
+    def rest(self):
+        """All lines to end of file."""
+        return list(iter(self.line, ""))
+
+    # -- ending
+
+    def half_close(self):
+        """No more will be sent; the reading side stays open."""
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def reset(self):
+        """End with a TCP reset, as a crashed machine's kernel may."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def close(self):
+        self.socket.close()

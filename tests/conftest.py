@@ -1,0 +1,79 @@
+"""What the tests share: each test that takes `design` runs against all three servers, each in a folder of its own."""
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from harness import wire                        # noqa: E402
+from harness.server import DESIGNS, Server      # noqa: E402
+
+# In --admit all a JOIN is answered by WELCOME, and a wrong password soon: what most tests want.
+OPEN = ("--admit", "all", "--reject-after", "0.05")
+
+
+@pytest.fixture(params=DESIGNS)
+def design(request):
+    return request.param
+
+
+@pytest.fixture
+def server(design, tmp_path):
+    """server(*args, **options) starts one. At the end each must end in order: status 0, nobody left, no traceback."""
+    started = []
+
+    def start(*args, **options):
+        options.setdefault("directory", tmp_path / "grupo")
+        started.append(Server(options.pop("command", design), args=args, **options))
+        return started[-1]
+
+    yield start
+    complaints = []
+    for one in started:
+        try:
+            one.close()
+        except AssertionError as complaint:
+            complaints.append(str(complaint))
+    assert not complaints, "\n".join(complaints)
+
+
+@pytest.fixture
+def connect(server):
+    """connect(running, **options) -> a WireClient that is closed before the servers are. connect.hang_up() closes all so far:
+    a server that ends waits, a second at most, for who has not closed after his BYE."""
+    clients = []
+
+    def connect(running, **options):
+        clients.append(wire.WireClient(running.address, **options))
+        return clients[-1]
+
+    def hang_up():
+        while clients:
+            clients.pop().close()
+
+    connect.hang_up = hang_up
+    yield connect
+    hang_up()
+
+
+@pytest.fixture
+def enter(connect):
+    """enter(running, name) -> a member who is here and has read his own IN; his password is `secret-of-NAME`."""
+    def enter(running, name, password=None, **options):
+        client = connect(running, **options)
+        client.join(name, password or f"secret-of-{name}")
+        client.expect(rf"IN \d+ \S+ .+")
+        return client
+
+    return enter
+
+
+def need(tool):
+    """Skip where a system tool is missing, but never in CI: there it is a failure."""
+    if not shutil.which(tool):
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"{tool} is missing, and CI must not skip")
+        pytest.skip(f"{tool} is not installed")

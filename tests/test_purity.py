@@ -1,0 +1,80 @@
+"""The core is pure, the servers know nothing of the harness, and no file knows the machine it was written on."""
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+IMPURE = {"socket", "os", "threading", "select", "selectors", "time", "subprocess"}
+
+
+def imports(module):
+    """The names that a module of ours imports, absolute, whether or not they are modules."""
+    path = ROOT.joinpath(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join(package.split(".")[:len(package.split(".")) - node.level + 1] + ([base] if base else []))
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return found
+
+
+def is_ours(name):
+    path = ROOT.joinpath(*name.split("."))
+    return name.startswith("implementations") and (path.with_suffix(".py").is_file() or (path / "__init__.py").is_file())
+
+
+def reached_from(module):
+    """Everything that importing a module of ours imports, through modules of ours: {name: how it is reached}."""
+    reached, todo = {module: module}, [module]
+    while todo:
+        current = todo.pop()
+        for name in sorted(imports(current)):
+            if name not in reached:
+                reached[name] = f"{reached[current]} -> {name}"
+                if is_ours(name):
+                    todo.append(name)
+    return reached
+
+
+@pytest.mark.parametrize("module", ["session", "room", "wire"])
+def test_the_core_is_pure(module):
+    reached = reached_from(f"implementations.common.{module}")
+    assert len(reached) > 1, "this test sees no imports at all"
+    guilty = [how for name, how in reached.items() if name.split(".")[0] in IMPURE]
+    assert not guilty, f"bytes, lines and now come in as arguments; this reaches outside: {guilty}"
+
+
+def tracked(*suffixes):
+    """The files of the project, and those about to be: what git knows or would add."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    return [path for path in paths if path.is_file() and (not suffixes or path.suffix in suffixes)]
+
+
+def test_the_servers_never_import_the_harness():
+    ours = [path.relative_to(ROOT).with_suffix("") for path in tracked(".py") if path.is_relative_to(ROOT / "implementations")]
+    assert ours
+    for path in ours:
+        module = ".".join(path.parts).removesuffix(".__init__")
+        guilty = {name for name in imports(module) if name.split(".")[0] in ("harness", "tests")}
+        assert not guilty, f"{module} imports {guilty}"
+
+
+def test_no_file_names_a_path_of_this_machine():
+    here = {str(ROOT), str(Path.home())} - {"/", "/root"}
+    machine = re.compile("|".join([re.escape(path) + r"\b" for path in sorted(here)] + [
+        r"(?<![\w.])/(?:home|Users)/\w+", r"(?<![\w.])/root/", r"(?<![\w./])/work/(?:main|shared)\b", r"(?<![\w.])/tmp/v/"]).encode())
+    for path in tracked():
+        if path == Path(__file__).resolve():
+            continue                    # it names them in order to find them
+        found = machine.search(path.read_bytes())
+        assert not found, f"{path.relative_to(ROOT)} names {found[0].decode()}"
