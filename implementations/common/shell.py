@@ -96,8 +96,7 @@ def run(design, make_server, argv=None):
     """
     chosen = options.parse(argv, design)
     open_standard_descriptors()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    raise_descriptor_limit()
     try:
         folder = Folder(chosen.dir)
         room = start_room(chosen, folder)
@@ -117,6 +116,14 @@ def run(design, make_server, argv=None):
     gc.freeze()             # what is there now stays: no collection need look at it, no forked child need copy it
     server.serve()
     sys.exit(0)
+
+
+def raise_descriptor_limit():
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):       # macOS names a hard limit that it does not grant
+        pass
 
 
 def start_room(options, folder):
