@@ -18,7 +18,7 @@ def parse(argv):
     demo.add_argument("--markdown", metavar="FILE", help="also put the table into FILE (README.md), between `<!-- demo table -->` "
                       "and `<!-- end -->`, if all steps passed")
 
-    add("bench-quick", "the short form of the benchmarks: what each server delivers, and what the others notice of one client's doings",
+    add("bench-quick", "the short form of the benchmarks", "What each server delivers, and what the others notice of one client's doings. "
         "Takes some minutes.")
 
     options = parser.parse_args(argv)

@@ -52,7 +52,8 @@ class Terminal:
         """`shows`: which lines of this terminal the demo prints as they come."""
         self.who, self.shows = who, shows
         self.lines = []             # all that was shown so far
-        self.seen = 0               # so many of them have been looked for
+        self.seen = 0               # so many of them have been looked at by sees()
+        self.done = False           # it ended as it should
         self.child = pexpect.spawn(command[0], command[1:], cwd=ROOT, dimensions=(24, 80), echo=False, encoding="utf-8",
                                    codec_errors="backslashreplace")
         self.child.delaybeforesend = self.child.delayafterread = None
@@ -78,7 +79,7 @@ class Terminal:
         return True
 
     def sees(self, *patterns):
-        """Waits until there was a line for each pattern, in whatever order; returns the matches. The next call looks behind them."""
+        """Waits until each pattern matched a line, in whatever order; returns the matches. The next call looks behind them."""
         found, behind = {}, time.monotonic() + WAIT
         position = self.seen
         while len(found) < len(patterns):
@@ -105,6 +106,7 @@ class Terminal:
             pass
         if self.reap() != status:
             raise Failed(f"{self.who}'s program ended with status {self.child.exitstatus}, not {status}")
+        self.done = True
 
     def has_ended(self):
         return self.child.terminated or psutil.Process(self.child.pid).status() == psutil.STATUS_ZOMBIE
@@ -209,7 +211,7 @@ class Play:
 
     def tell_last_lines(self):
         screen.print("          The last lines that each saw:")
-        for one in self.terminals:
+        for one in [one for one in self.terminals if not one.done] or self.terminals:
             while one.read():
                 pass
             for line in one.lines[-5:] or ["(nothing)"]:
@@ -253,8 +255,8 @@ class Play:
         command = ["-m", "implementations.client", "join", self.place, name]
         show(name, "$", "python " + shlex.join(command))
         # Each start has a groups file of its own, as on a new machine: so it shows all that was said before.
-        groups = self.folder / f"{who}-{len(self.terminals)}.groups"
-        client = self.opens(name, [sys.executable, *command, "--password-file", str(password), "--groups", str(groups)], shows="-- .*")
+        files = ["--password-file", str(password), "--groups", str(self.folder / f"{who}-{len(self.terminals)}.groups")]
+        client = self.opens(name, [sys.executable, *command, *files], shows="-- .*")
         client.sees("-- asked to join .*")
         return client
 
@@ -278,7 +280,10 @@ class Play:
         self.ana = self.comes("ana")
         self.owner.sees(r"ana asks to join from \S+")
         self.orders("accept ana", r"\* ana came")
-        self.ana.sees(event("<carla> see you later"), event(r"\* ana came"))
+        self.ana.sees(event(r"\* ana came"))
+        shown = [line[len("13:21 "):] for line in events(self.ana)]
+        if shown != ["* the group is OS lab", "* carla came", "<carla> see you later", "* carla went", "* ana came"]:
+            raise Failed(f"ana saw {shown}")
 
     def rejected(self):
         """beto asks, and the owner rejects"""
@@ -385,6 +390,7 @@ class Play:
     def measured(self):
         # The title is made below, from the numbers.
         self.starts_server("--admit", "all")
+        self.owner.shows = "(?![<*]).*"         # not 500 messages, nor who comes and goes
         host, _, port = self.place.rpartition(":")
         with named("the wire"):
             for number in range(MEMBERS):
@@ -392,7 +398,6 @@ class Play:
                 self.wires.append(client)
                 client.join(f"m{number}", f"secret-{number}")
             latencies = []
-            self.owner.shows = "# .*"           # not 500 lines
             for number in range(MESSAGES):
                 talker, text = self.wires[number % MEMBERS], f"message {number}"
                 began = time.perf_counter()
@@ -440,7 +445,7 @@ def events(client):
 
 def name_of(process):
     try:
-        return shlex.join(process.cmdline())
+        return shlex.join(["python", *process.cmdline()[1:]])
     except psutil.Error:
         return "a process"
 
@@ -471,9 +476,10 @@ def rows(results):
     """The table's rows: a title, then a cell for each design."""
     kind = next((result.memory_kind for result in results if result.memory_kind), "PSS")
     yield "steps passed", *(f"{result.passed} of {result.scenes}" for result in results)
-    for title, field, form in (("processes", "processes", "{}"), ("threads", "threads", "{}"), ("descriptors", "descriptors", "{}"),
-                               (f"memory ({kind}), MB", "memory", "{:.1f}"), ("latency, median, ms", "median", "{:.2f}"),
-                               ("latency, p99, ms", "p99", "{:.2f}")):
+    for title, field, form in (
+            ("processes", "processes", "{}"), ("threads", "threads", "{}"), ("descriptors", "descriptors", "{}"),
+            (f"memory ({kind}), MB", "memory", "{:.1f}"),
+            ("latency, median, ms", "median", "{:.2f}"), ("latency, p99, ms", "p99", "{:.2f}")):
         values = [getattr(result, field) for result in results]
         yield title, *("-" if value is None else form.format(value) for value in values)
 
@@ -481,17 +487,18 @@ def rows(results):
 def caption(results):
     kind = next((result.memory_kind for result in results if result.memory_kind), "PSS")
     how = "a page that n processes share counts 1/n in each" if kind == "PSS" else "a page that processes share counts in each"
-    return (f"{MEMBERS} members are connected to each server. Processes, threads, descriptors, memory: of the server's whole tree, after "
-            f"the last message; {kind}: {how}. Latency: from SAY to one's own echo on the wire, {MESSAGES} messages, one at a time, client "
-            f"and server on one machine. {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}.")
+    return (f"{MEMBERS} members are connected to each server. Processes, threads, descriptors, memory: of the server's whole tree, "
+            f"after the last message; {kind}: {how}. Latency: from SAY to one's own echo on the wire, {MESSAGES} messages, one at a "
+            f"time, client and server on one machine. {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}.")
 
 
-WHAT_TO_SEE = (
-    "nonblocking serves all from one thread; its other threads only check passwords and write the member file.",
-    "pthread has a thread for each member, because each waits in a recv of its own; a few more accept, write, and read the owner's "
-    "orders. A password check takes 19 MiB for a moment, and the C library may keep them for the thread that took them.",
-    "fork has a process for each member and one, the hub, that holds the room: 11 for 10 members. A line passes through two of them "
-    "and a pipe between; two pipes for each member, with two ends each, are most of the descriptors.")
+WHAT_TO_SEE = {
+    "nonblocking": "nonblocking serves all from one thread; its other threads only check passwords and write the member file.",
+    "pthread": "pthread has a thread for each member, because each waits in a recv of its own; a few more accept, write, and read "
+               "the owner's orders. A password check takes 19 MiB for a moment, and the C library may keep them for its thread.",
+    "fork": f"fork has a process for each member and one, the hub, that holds the room: {MEMBERS + 1} for {MEMBERS} members. A line "
+            "passes through two of them and a pipe between. Each process has descriptors of its own: the member's socket once more, "
+            "and its ends of two pipes."}
 
 
 def table(results):
@@ -541,11 +548,10 @@ def main(designs, markdown_file=None):
             results.append(Play(design, place).run())
     screen.print()
     screen.print(table(results))
-    for sentence in (caption(results), *WHAT_TO_SEE):
-        screen.print(sentence)
+    screen.print(caption(results), *("\n" + WHAT_TO_SEE[design] for design in designs), sep="\n")
     failed = [result.design for result in results if result.passed < result.scenes]
-    screen.print(Text(f"\nfailed: {', '.join(failed)}" if failed else "\nall steps passed", "bold red" if failed else "bold green"),
-                 Text(f"in {time.monotonic() - began:.0f} s"))
+    text, style = (f"failed: {', '.join(failed)}", "bold red") if failed else ("all steps passed", "bold green")
+    screen.print(Text.assemble("\n", (text, style), f" in {time.monotonic() - began:.0f} s"))
     if failed:
         return 1
     if markdown_file:

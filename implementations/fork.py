@@ -40,7 +40,8 @@ class Server(Shell):
                 self.deliver(self.tick())
                 self.readers.watch(self.owner)          # who was left alone if another job had his terminal
             self.flush()
-        for client in self.children:            # none outlives the hub
+        for client in self.children:            # none outlives the hub, not even a stopped one
+            os.kill(client.pid, signal.SIGKILL)
             reap(client.pid, client.source, client.down)
 
     # -- Reading: in the child -------------------------------------------------------------------------------------------------

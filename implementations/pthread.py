@@ -10,6 +10,7 @@ import threading
 from queue import SimpleQueue
 from time import monotonic, sleep
 
+from .common.door import send_away
 from .common.shell import TICK, Shell, clock, run
 
 STACK = 256 * 1024          # bytes of a thread's stack: the usual 8 MiB are not needed
@@ -59,12 +60,11 @@ class Server(Shell):
             if client:
                 client.answers = SimpleQueue()
                 client.sock.settimeout(FOREVER)
+                try:
+                    self.start(self.read_from, client)
+                except RuntimeError:            # no more threads: the newcomer is closed, the rest chat on
+                    return send_away(client.sock)
                 self.deliver(self.room.arrive(client))
-        if client:
-            try:
-                self.start(self.read_from, client)
-            except RuntimeError:                # no more threads: the newcomer is closed, the rest chat on
-                self.drop(client)
 
     def read_from(self, client):
         """A thread's whole life: wait for bytes, hand on the requests, wait for the answer if there is one."""

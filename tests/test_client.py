@@ -966,7 +966,7 @@ def stranger(*answers):
         def serve():
             for answer in answers:
                 sock, _ = listener.accept()
-                with sock, suppress(ConnectionError):
+                with sock, suppress(OSError):
                     sock.sendall(answer)
                     sock.shutdown(socket.SHUT_WR)
                     while sock.recv(65536):

@@ -110,8 +110,7 @@ def test_ctrl_c_ends_it_with_nothing_left(place, when):
 
 def test_nothing_is_left_when_the_demo_is_killed(place):
     """Its terminals hang up, and all that sat at them ends."""
-    process = subprocess.Popen([sys.executable, *DEMO, "fork"], cwd=ROOT, env=environment(place), stdout=subprocess.PIPE, text=True)
-    with process:
+    with subprocess.Popen([sys.executable, *DEMO, "fork"], cwd=ROOT, env=environment(place), stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
             if line.lstrip().startswith("passed: 4"):
                 break
@@ -120,7 +119,8 @@ def test_nothing_is_left_when_the_demo_is_killed(place):
     wait_until(lambda: not running(place))
 
 
-@pytest.mark.parametrize("content, says", [("no such lines\n", "has no line"), (f"{END}\n{BEGIN}\n", "has no line"), (None, "No such file")])
+@pytest.mark.parametrize("content, says", [
+    ("no such lines\n", "has no line"), (f"{END}\n{BEGIN}\n", "has no line"), (None, "No such file")])
 def test_a_file_without_a_place_for_the_table_is_refused_at_once(place, tmp_path, content, says):
     if content is not None:
         (tmp_path / "README.md").write_text(content)

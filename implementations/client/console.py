@@ -190,7 +190,7 @@ def local_time(time):
 
 
 def explain(trouble):
-    """One line for the user: an OSError names its file."""
-    if isinstance(trouble, OSError) and trouble.filename is not None:
-        return f"{trouble.filename}: {trouble.strerror}"
+    """One line for the user: an OSError without its number, but with its file."""
+    if isinstance(trouble, OSError) and trouble.strerror:
+        trouble = f"{trouble.filename}: {trouble.strerror}" if trouble.filename else trouble.strerror
     return wire.harmless(str(trouble))
