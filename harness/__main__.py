@@ -15,17 +15,17 @@ def parse(argv):
     demo = add("demo", "play one conversation on each of the three servers, and compare them in a table",
                "A few seconds for each. The exit status is 1 if a step failed.")
     demo.add_argument("designs", nargs="*", metavar="DESIGN", help=f"play only these: {', '.join(DESIGNS)}")
-    demo.add_argument("--markdown", metavar="FILE", help="also put the table into FILE (README.md), between `<!-- demo table -->` "
-                      "and `<!-- end -->`, if all steps passed")
+    demo.add_argument("--markdown", metavar="FILE", help="also put the table into FILE (README.md), between the lines "
+                      "`<!-- demo table -->` and `<!-- end -->`, if all steps passed")
 
-    add("bench-quick", "the short form of the benchmarks", "What each server delivers, and what the others notice of one client's doings. "
-        "Takes some minutes.")
+    add("bench-quick", "the short form of the benchmarks",
+        "What each server delivers, and what the others notice of one client's doings. Takes some minutes.")
 
     options = parser.parse_args(argv)
     if unknown := set(getattr(options, "designs", ())) - set(DESIGNS):
         demo.error(f"{min(unknown)} is none of {', '.join(DESIGNS)}")
-    if options.command == "demo" and not options.designs:
-        options.designs = DESIGNS
+    if options.command == "demo":
+        options.designs = list(dict.fromkeys(options.designs or DESIGNS))       # each once
     return options
 
 

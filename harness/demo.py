@@ -25,8 +25,8 @@ from rich.text import Text
 from harness.server import ROOT, command_of, session_of
 from harness.wire import WireClient, wait_until
 
-WAIT = 10.0                 # seconds for anything that must happen
-MEMBERS, MESSAGES = 10, 500     # of the measurement
+WAIT = 10.0                         # seconds for anything that must happen
+MEMBERS, MESSAGES = 10, 500         # of the measurement
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BEGIN, END = "<!-- demo table -->", "<!-- end -->"
 
@@ -35,11 +35,14 @@ ANA_SAYS = ("who has begun the lab?", "my server stops when one client does not 
 CARLA_SAYS = ("I have", "mine lost a line when two talked at once", "there was no lock around the room",
               "around the sockets I need none", "mine works, too")
 
-screen = Console(highlight=False)       # colours only on a terminal, and not with NO_COLOR
+screen = Console(highlight=False)   # colours only on a terminal, and not with NO_COLOR
 
 
 class Failed(AssertionError):
     """What must happen did not; the text says what."""
+
+
+TROUBLE = (AssertionError, OSError, psutil.Error, pexpect.ExceptionPexpect)     # what makes a scene fail: the wire's, too
 
 
 # -- Terminals ---------------------------------------------------------------------------------------------------------------
@@ -132,17 +135,6 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def named(what):
-    """What the wire's helpers complain of, as a Failed with a name."""
-    try:
-        yield
-    except Failed:
-        raise
-    except (AssertionError, OSError) as trouble:        # a TimeoutError is an OSError
-        raise Failed(f"{what}: {trouble}") from None
-
-
-@contextlib.contextmanager
 def uninterrupted():
     """Ctrl-C, and what else asks the demo to end, takes effect at the end of this block."""
     came = []
@@ -198,7 +190,7 @@ class Play:
             for number, scene in enumerate(SCENES, 1):
                 try:
                     scene(self)
-                except (Failed, psutil.Error, pexpect.ExceptionPexpect) as failure:
+                except TROUBLE as failure:
                     verdict("failed", number, scene, failure)
                     self.tell_last_lines()
                     screen.print(f"{'not run':>9}: what comes after it")
@@ -220,10 +212,10 @@ class Play:
             screen.print(Text(f"{client.name:>9} | {client.lines[-1] if client.lines else '(nothing)'}"), soft_wrap=True)
 
     def close(self):
-        """Ends everything."""
-        with uninterrupted():
-            for one in self.wires + self.terminals:
-                one.close()
+        """Ends everything; trouble with one is no reason to leave the others."""
+        with uninterrupted(), contextlib.ExitStack() as all_of_them:
+            for one in self.terminals + self.wires:
+                all_of_them.callback(one.close)
 
     # -- Whom it starts
 
@@ -342,7 +334,7 @@ class Play:
         again = self.comes("carla")
         again.sees("-- not let in: .*")
         again.ends(1)
-        self.orders("members", "member ana?ita here", "member carla banned")
+        self.orders("members", "member anita here", "member carla banned")
         if any(" asks to join " in line for line in self.owner.lines[before:]):
             raise Failed("the owner was asked about somebody who is banned")
 
@@ -392,27 +384,30 @@ class Play:
         self.starts_server("--admit", "all")
         self.owner.shows = "(?![<*]).*"         # not 500 messages, nor who comes and goes
         host, _, port = self.place.rpartition(":")
-        with named("the wire"):
-            for number in range(MEMBERS):
-                client = WireClient((host.strip("[]"), int(port)))
-                self.wires.append(client)
-                client.join(f"m{number}", f"secret-{number}")
-            latencies = []
-            for number in range(MESSAGES):
-                talker, text = self.wires[number % MEMBERS], f"message {number}"
-                began = time.perf_counter()
-                talker.send(f"SAY {text}")
-                talker.expect(rf"MSG \d+ \S+ {talker.name} {text}")
-                latencies.append(1000 * (time.perf_counter() - began))
-                for client in self.wires:
-                    if client is not talker:
-                        client.expect(rf"MSG \d+ \S+ {talker.name} {text}")
-                while self.owner.read():        # somebody does look at the console
-                    pass
-            measure(self.owner.child.pid, latencies, self.result)
+        for number in range(MEMBERS):
+            client = WireClient((host.strip("[]"), int(port)))
+            self.wires.append(client)
+            client.join(f"m{number}", f"secret-{number}")
+        latencies = []
+        for number in range(MESSAGES):
+            talker, text = self.wires[number % MEMBERS], f"message {number}"
+            echo = rf"MSG \d+ \S+ {talker.name} {text}"
+            began = time.perf_counter()
+            talker.send(f"SAY {text}")
+            talker.expect(echo)
+            latencies.append(1000 * (time.perf_counter() - began))
             for client in self.wires:
-                client.send("QUIT")
-                client.expect("BYE quit")
+                if client is not talker:
+                    client.expect(echo)
+            while self.owner.read():            # somebody does look at the console
+                pass
+        measure(self.owner.child.pid, latencies, self.result)
+        heard = {tuple(line for line in client.lines if line.startswith("MSG ")) for client in self.wires}
+        if [len(messages) for messages in heard] != [MESSAGES]:
+            raise Failed(f"they heard {len(heard)} different conversations of {sorted(map(len, heard))} messages")
+        for client in self.wires:
+            client.send("QUIT")
+            client.expect("BYE quit")
         self.orders("close")
         self.owner.ends(0)
 
@@ -487,18 +482,20 @@ def rows(results):
 def caption(results):
     kind = next((result.memory_kind for result in results if result.memory_kind), "PSS")
     how = "a page that n processes share counts 1/n in each" if kind == "PSS" else "a page that processes share counts in each"
-    return (f"{MEMBERS} members are connected to each server. Processes, threads, descriptors, memory: of the server's whole tree, "
-            f"after the last message; {kind}: {how}. Latency: from SAY to one's own echo on the wire, {MESSAGES} messages, one at a "
-            f"time, client and server on one machine. {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}.")
+    return (f"{MEMBERS} members are connected to each server. Processes, threads, descriptors, memory: of the server's whole "
+            f"tree, after the last message; {kind}: {how}. Latency: from SAY to one's own echo on the wire, {MESSAGES} messages, "
+            "one at a time, client and server on one machine. "
+            f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}.")
 
 
 WHAT_TO_SEE = {
     "nonblocking": "nonblocking serves all from one thread; its other threads only check passwords and write the member file.",
-    "pthread": "pthread has a thread for each member, because each waits in a recv of its own; a few more accept, write, and read "
-               "the owner's orders. A password check takes 19 MiB for a moment, and the C library may keep them for its thread.",
-    "fork": f"fork has a process for each member and one, the hub, that holds the room: {MEMBERS + 1} for {MEMBERS} members. A line "
-            "passes through two of them and a pipe between. Each process has descriptors of its own: the member's socket once more, "
-            "and its ends of two pipes."}
+    "pthread": "pthread has a thread for each member, because each waits in a recv of its own; a few more accept, write, and "
+               "read the owner's orders. A password check takes 19 MiB for a moment, and the C library may keep them for its "
+               "thread.",
+    "fork": f"fork has a process for each member and one, the hub, that holds the room: {MEMBERS + 1} for {MEMBERS} members. "
+            "A line passes through two of them and a pipe between. Each process has descriptors of its own: the member's socket "
+            "once more, and its ends of two pipes."}
 
 
 def table(results):
@@ -517,23 +514,47 @@ def markdown(results):
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{caption(results)}\n"
 
 
-def replaced(text, results):
-    """`text` with the table between its two lines."""
-    return re.sub(rf"(?ms)^({BEGIN}\n).*?^({END})$", lambda match: match[1] + markdown(results) + match[2], text, count=1)
+def put_into(path, results=None):
+    """Puts the table between the two lines of a file; without `results`, only sees whether they are there. Raises Trouble."""
+    place = rf"(?ms)^({BEGIN}\n).*?^({END})$"
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        if not re.search(place, text):
+            raise Trouble(f"{path}: has no line {BEGIN} with a line {END} after it")
+        if results:
+            table = markdown(results)
+            Path(path).write_text(re.sub(place, lambda found: found[1] + table + found[2], text, count=1), encoding="utf-8")
+    except OSError as error:
+        raise Trouble(f"{path}: {error.strerror}") from None
+    except UnicodeError:
+        raise Trouble(f"{path}: is not UTF-8") from None
+
+
+class Trouble(Exception):
+    """The user's file cannot be used; the text is one line that says why."""
 
 
 # -- The command ---------------------------------------------------------------------------------------------------------------
 
 
 def main(designs, markdown_file=None):
-    """Exit status 0 if every scene of every design passed."""
-    if markdown_file:
-        try:
-            text = Path(markdown_file).read_text()
-        except (OSError, UnicodeError) as trouble:
-            return complain(f"{markdown_file}: {getattr(trouble, 'strerror', 'not UTF-8')}")
-        if not re.search(rf"(?ms)^{BEGIN}\n.*^{END}$", text):
-            return complain(f"{markdown_file}: has no line {BEGIN} with a line {END} after it")
+    """Exit status 0 if every scene of every design passed, 1 if not, 2 if there is no place for the table."""
+    try:
+        if markdown_file:
+            put_into(markdown_file)
+        results = play(designs)
+        if any(result.passed < result.scenes for result in results):
+            return 1
+        if markdown_file:
+            put_into(markdown_file, results)
+    except Trouble as trouble:
+        print(f"demo: {trouble}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def play(designs):
+    """The whole demo, printed; returns the Results."""
     for number in ENDINGS[1:]:
         if signal.getsignal(number) is not signal.SIG_IGN:          # nohup means it
             signal.signal(number, signal.default_int_handler)       # end as after Ctrl-C
@@ -552,13 +573,4 @@ def main(designs, markdown_file=None):
     failed = [result.design for result in results if result.passed < result.scenes]
     text, style = (f"failed: {', '.join(failed)}", "bold red") if failed else ("all steps passed", "bold green")
     screen.print(Text.assemble("\n", (text, style), f" in {time.monotonic() - began:.0f} s"))
-    if failed:
-        return 1
-    if markdown_file:
-        Path(markdown_file).write_text(replaced(text, results))
-    return 0
-
-
-def complain(text):
-    print(f"demo: {text}", file=sys.stderr)
-    return 2
+    return results

@@ -327,9 +327,17 @@ def test_what_else_was_asked_when_the_connection_ended_is_not_asked_again():
     core = settled()
     core.typed("/name anna", 0)
     core.lost("", 0)
-    assert "-- nobody knows whether this was still done: NAME anna" in shown(core)
+    assert "-- the connection ended; it is not known whether your name is now anna" in shown(core)
     reconnect(core, "WELCOME 12 ana", "END HISTORY 12")
     assert said(core) == [f"JOIN ana {PASSWORD}", "HISTORY 11"]
+
+
+def test_who_was_leaving_when_the_connection_ended_does_not_come_back():
+    core = settled()
+    core.typed("/leave", 0)
+    core.typed("yes", 0)
+    core.lost("", 0)
+    assert (core.state, core.status, core.why) == ("over", 1, "the connection ended; it is not known whether you left")
 
 
 def test_a_script_ends_when_all_is_confirmed():

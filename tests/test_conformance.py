@@ -715,6 +715,13 @@ def test_the_clock_stands_still_while_the_owner_considers(server, connect):
     assert ana.rest() == ["REJECTED refused", "BYE timeout"]   # and then it runs on
 
 
+def test_what_the_server_spends_on_a_join_does_not_count(server, connect):
+    client = connect(server("--admit", "none", "--join-within", "1", "--reject-after", "1.5"))
+    client.greeted()
+    client.send("JOIN ana secret")
+    assert client.rest() == ["PENDING", "REJECTED refused", "BYE timeout"]
+
+
 def test_who_waits_for_the_owner_is_asked_and_dropped_like_a_member(server, connect):
     running = server("--ping-after", "0.3", "--idle-after", "1")
     client = connect(running, pong=False)

@@ -110,7 +110,8 @@ def test_ctrl_c_ends_it_with_nothing_left(place, when):
 
 def test_nothing_is_left_when_the_demo_is_killed(place):
     """Its terminals hang up, and all that sat at them ends."""
-    with subprocess.Popen([sys.executable, *DEMO, "fork"], cwd=ROOT, env=environment(place), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, *DEMO, "fork"], cwd=ROOT, env=environment(place), text=True,
+                          stdout=subprocess.PIPE) as process:
         for line in process.stdout:
             if line.lstrip().startswith("passed: 4"):
                 break

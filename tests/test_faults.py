@@ -89,9 +89,12 @@ def in_background(*bodies):
 # -- Bytes and lines, however the network cuts them ------------------------------------------------------------------------------
 
 def test_bytes_one_at_a_time(server, connect):
-    client = connect(server(*OPEN))
+    running = server(*OPEN)
+    client, other = connect(running), connect(running)
+    client.greeted()
     for byte in "JOIN ana secret\nSAY añ😀b\r\nPING x\n".encode():
         client.send_bytes(bytes([byte]))
+        other.fence()                                           # the server has had its turn: the bytes do not meet in the kernel
     client.expect(r"IN .*")
     assert told([client.line(), client.line()]) == ["MSG ana añ😀b", "PONG x"]
 
@@ -109,7 +112,7 @@ def test_a_line_cut_at_every_place(server, enter):
     data = "SAY añ😀b\nSAY c\r\n".encode()
     for cut in range(1, len(data)):
         ana.send_bytes(data[:cut])
-        other.fence()                                           # the server has had its turn: the halves do not meet in the kernel
+        other.fence()                                           # likewise
         ana.send_bytes(data[cut:])
         assert told(ana.fence()) == ["MSG ana añ😀b", "MSG ana c"], f"cut behind byte {cut}"
 
@@ -941,29 +944,42 @@ def test_an_unwritable_directory(design, tmp_path):
         assert (status, out) == (1, "") and err.count("\n") == 1 and "Traceback" not in err
 
 
-def test_a_delete_that_a_kill_cut_is_finished_or_did_not_happen(server, enter, connect):
-    chance = random.Random(SEED)
-    for turn in range(max(3, SOAK // 3)):
-        running = server(*OPEN, group="os lab", directory=Path(tempfile.mkdtemp()) / "grupo")
-        ana = enter(running, "ana")
-        ana.send("SAY before")
-        ana.fence()
-        ana.close()
-        running.order("delete")
-        running.type("os lab")
-        end = time.monotonic() + chance.random() * 0.05
-        wait_until(lambda: time.monotonic() > end)              # a random moment
-        running.kill()
-        running.restart(group="new")
-        client = connect(running)
-        if client.greeted() == "os lab":
-            client.join("ana", "secret-of-ana")
-            assert "MSG ana before" in told(history(client)), f"GRUPO_SEED={SEED}"
-        else:
-            assert client.group == "new" and running.order("members") == ["ok"], f"GRUPO_SEED={SEED}"
-        connect.hang_up()
-        running.close()
-        shutil.rmtree(running.directory.parent)
+KILLED_AT = """
+import os, runpy, signal, sys
+design, call, name = sys.argv[1:4]
+real = getattr(os, call)
+def cut(*paths, **options):
+    if str(paths[-1]).endswith("/" + name):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*paths, **options)
+setattr(os, call, cut)
+sys.argv[:4] = [design]
+runpy.run_module("implementations." + design, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("call, name", [("replace", "deleted"), ("unlink", "members"), ("unlink", "deleted")])
+def test_a_delete_that_a_kill_cut_is_finished_or_did_not_happen(server, enter, connect, design, call, name):
+    running = server(*OPEN, group="os lab")
+    ana = enter(running, "ana")
+    ana.send("SAY before")
+    ana.fence()
+    connect.hang_up()
+    running.restart(command=[sys.executable, "-c", KILLED_AT, design, call, name])      # kill -9 before this step of the deletion
+    running.order("delete")
+    running.type("os lab")
+    running.process.wait(wire.DEADLINE)
+    assert running.process.returncode == -signal.SIGKILL, "the deletion has no such step: this test looks at nothing"
+    running.kill()
+    running.restart(command=design, group="new")
+    client = connect(running)
+    if client.greeted() == "os lab":
+        assert call == "replace", "the transcript was put away, and the group is there"
+        client.join("ana", "secret-of-ana")
+        assert "MSG ana before" in told(history(client))
+    else:
+        assert client.group == "new" and running.order("members") == ["ok"]
+        assert len((running.directory / "transcript").read_text().splitlines()) == 1
 
 
 # -- The owner's terminal ----------------------------------------------------------------------------------------------------------------

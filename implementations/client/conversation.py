@@ -146,11 +146,11 @@ class Conversation:
         if self.code not in COME_BACK:
             return self.over(*STAY_AWAY.get(self.code, (1, f"the server said BYE {self.code}")))
         why = why or COME_BACK[code]
-        if self.leaving:
-            return self.over(1, why)
+        if self.leaving or ("LEAVE", "") in self.requests:      # to come back might be to join anew
+            return self.over(1, f"{why}; it is not known whether you left")
         for verb, argument in self.requests:
-            if verb != "SAY":
-                self.note(f"nobody knows whether this was still done: {verb} {argument}")
+            if verb == "NAME":
+                self.note(f"{why}; it is not known whether your name is now {argument}")
         self.requests = deque(request for request in self.requests if request[0] == "SAY")
         pause = min(LONGEST_PAUSE, 2 ** min(self.tries, 5)) * (0.75 + self.chance() / 2)
         self.tries += 1
@@ -249,7 +249,7 @@ class Conversation:
             self.end_of_history(0)
         elif self.requests:
             verb, argument = self.requests.popleft()
-            self.note(f"not done ({why}): {verb} {argument}")
+            self.note(f"not done ({why}): {verb} {argument}".rstrip())
 
     def bye(self, code, now):
         self.end(code or "without a code", now)

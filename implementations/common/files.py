@@ -91,17 +91,15 @@ class Transcript:
 
     def lines(self):
         """Every kept line, a str without its LF. Cuts a torn last line off the file. Raises Trouble."""
-        number = 0
+        number, lines = 0, wire.Lines()
         with open(self.fd, "rb", closefd=False) as file:
-            for number, line in enumerate(file, 1):
-                whole = line.endswith(b"\n")
-                text = wire.decode(line[:-1] if whole else line)
-                if isinstance(text, wire.Fault) and (whole or text != "bad-utf8"):      # torn within a character
-                    raise Trouble(f"{self.path}: line {number} is not an event ({text}); put back a copy, or move it away")
-                if not whole:
-                    self.cut_tail(line, number)
-                    return
-                yield text
+            while block := file.read(1 << 20):
+                for number, line in enumerate(lines.feed(block), number + 1):
+                    if isinstance(line, wire.Fault):
+                        raise Trouble(f"{self.path}: line {number} is not an event ({line}); put back a copy, or move it away")
+                    yield line
+        if lines.rest:
+            self.cut_tail(lines.rest, number + 1)
 
     def cut_tail(self, tail, seq):
         """A line without its LF was never told to anyone, if it is the beginning of event `seq`; else it is damage."""

@@ -10,8 +10,9 @@ is nothing but apply() over the kept events. A delivery is (kind, client, value)
     check    value: what his password is to be checked against (see session.py)
     save     value: the new text of the member file; the answer is the request `saved`
 """
+import re
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from . import wire
 
@@ -629,12 +630,10 @@ class Room:
 
 def parse_event(line):
     """A kept line, a str without its LF, as (verb, seq, time, rest). Raises Damaged."""
-    verb, _, rest = line.partition(" ")
-    seq, _, rest = rest.partition(" ")
-    time, _, rest = rest.partition(" ")
-    if not (EVENTS.get(verb, lambda rest: False)(rest) and wire.SEQ.fullmatch(seq) and wire.TIME.fullmatch(time)):
+    found = EVENT.fullmatch(line)
+    if not found or not EVENTS[found[1]](found[4]):
         raise Damaged(f"transcript: not an event: {line[:60]!r}")
-    return verb, int(seq), time, rest
+    return found[1], int(found[2]), found[3], found[4]
 
 
 def is_name(text):
@@ -644,6 +643,8 @@ def is_name(text):
 # What follows the time in each event.
 EVENTS = {"MSG": lambda rest: rest.find(" ") > 0, "IN": is_name, "OUT": is_name, "LEFT": is_name, "BANNED": is_name,
           "GROUP": wire.is_group, "RENAMED": lambda rest: rest.count(" ") == 1 and all(map(is_name, rest.split(" ")))}
+EVENT = re.compile(f"({'|'.join(EVENTS)}) ({wire.SEQ.pattern}) ({wire.TIME.pattern}) (.*)", re.ASCII | re.DOTALL)
+
 
 HANDLERS = {"knock": Room.knock, "enter": Room.enter, "refuse": Room.refuse, "name": Room.rename_member, "who": Room.who,
             "history": Room.history, "leave": Room.leave, "quit": Room.quit, "ping": Room.ping, "pong": Room.pong,

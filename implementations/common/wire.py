@@ -5,6 +5,7 @@ Pure: nothing here opens, waits or reads a clock. The rules are those of lab_gui
 import re
 import unicodedata
 from datetime import datetime, timezone
+from functools import lru_cache
 
 from fontTools.unicodedata import script
 from precis_i18n import get_profile
@@ -82,7 +83,7 @@ def size(text):
 
 def is_text(text, most=MAX_TEXT):
     """Whether `text` is 1 to `most` bytes of permitted characters."""
-    return 0 < len(text) <= most and size(text) <= most and is_permitted(text)
+    return 0 < len(text) <= most and is_permitted(text) and size(text) <= most
 
 
 def is_group(text):
@@ -120,7 +121,12 @@ PRESERVED, FOLDED = get_profile("UsernameCasePreserved"), get_profile("UsernameC
 
 def stamp(seconds):
     """Seconds since 1970 as the wire writes a time: 2026-11-22T13:21:28.123Z."""
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")[:-6] + "Z"
+    return f"{to_the_second(int(seconds))}.{int(seconds % 1 * 1000):03}Z"
+
+
+@lru_cache(maxsize=1)
+def to_the_second(seconds):
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def harmless(text):
