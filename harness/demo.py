@@ -490,9 +490,8 @@ def caption(results):
 
 WHAT_TO_SEE = {
     "nonblocking": "nonblocking serves all from one thread; its other threads only check passwords and write the member file.",
-    "pthread": "pthread has a thread for each member, because each waits in a recv of its own; a few more accept, write, and "
-               "read the owner's orders. A password check takes 19 MiB for a moment, and the C library may keep them for its "
-               "thread.",
+    "pthread": "pthread has a thread for each member, because each waits in a recv of its own; a few more accept, write, save, "
+               "and read the owner's orders.",
     "fork": f"fork has a process for each member and one, the hub, that holds the room: {MEMBERS + 1} for {MEMBERS} members. "
             "A line passes through two of them and a pipe between. Each process has descriptors of its own: the member's socket "
             "once more, and its ends of two pipes."}

@@ -979,6 +979,7 @@ def test_a_delete_that_a_kill_cut_is_finished_or_did_not_happen(server, enter, c
         assert "MSG ana before" in told(history(client))
     else:
         assert client.group == "new" and running.order("members") == ["ok"]
+        assert {path.name for path in running.directory.iterdir()} == {"transcript", "members", "lock"}, "something of the old group stays"
         assert len((running.directory / "transcript").read_text().splitlines()) == 1
 
 

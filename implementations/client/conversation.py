@@ -354,7 +354,10 @@ class Conversation:
         self.note("you will not be a member any more; type yes to leave")
 
     def type_quit(self, argument, now):
-        self.finish(now) if self.patient else self.quit(now)
+        if self.patient or self.unsent and self.state == "in":      # what was typed before goes before
+            self.finish(now)
+        else:
+            self.quit(now)
 
     def help(self, argument, now):
         for line in HELP:

@@ -12,6 +12,7 @@ from .console import Keyboard, OwnerOutbox, open_standard_descriptors
 from .door import Door, address_text, send_away
 from .files import Folder, Trouble
 from .outboxes import Outbox, Outboxes
+from .passwords import return_hash_memory
 from .room import Client, Damaged, Room, Rules
 from .session import OwnerSession, Session
 
@@ -97,6 +98,7 @@ def run(design, make_server, argv=None):
     chosen = options.parse(argv, design)
     open_standard_descriptors()
     raise_descriptor_limit()
+    return_hash_memory()
     try:
         folder = Folder(chosen.dir)
         room = start_room(chosen, folder)
