@@ -51,9 +51,9 @@ def start_refused(command, *, directory, args=(), deadline=None, **popen):
 def session_of(sid):
     """The living (not zombie) processes of a session."""
     found = []
-    for process in psutil.process_iter():
+    for pid in psutil.pids():
         try:
-            if os.getsid(process.pid) == sid and process.status() != psutil.STATUS_ZOMBIE:
+            if os.getsid(pid) == sid and (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (OSError, psutil.Error):
             pass                        # ended meanwhile

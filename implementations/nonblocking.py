@@ -6,8 +6,8 @@ takes those, and hands the outcome back through a descriptor that the loop watch
 """
 import os
 import selectors
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from queue import SimpleQueue
 from time import monotonic
 
 from .common.readers import Readers
@@ -17,9 +17,10 @@ from .common.shell import TICK, Shell, clock, run
 class Server(Shell):
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
-        self.worker = ThreadPoolExecutor(options.hashes + 1)
-        self.outcomes = deque()                 # of the worker: the one thing that it shares with the loop
+        self.tasks, self.outcomes = SimpleQueue(), SimpleQueue()    # for and from the worker: all that it shares with the loop
         self.wake, self.waker = os.pipe()
+        for _ in range(options.hashes + 1):     # threads: a hash each, and the member file
+            threading.Thread(target=self.work, daemon=True).start()
 
         listener.setblocking(False)
         self.selector = selectors.DefaultSelector()
@@ -39,7 +40,6 @@ class Server(Shell):
                 self.deliver(self.tick())
                 self.readers.watch(self.owner)          # who was left alone if another job had his terminal
             self.flush()
-        self.worker.shutdown()
 
     # -- Reading ---------------------------------------------------------------------------------------------------------------
 
@@ -90,22 +90,23 @@ class Server(Shell):
 
     def check(self, client, what):
         """Passwords are slow: the worker checks them."""
-        self.work(client.session.answer, what, lambda requests: self.handle(client, requests))
+        self.tasks.put((client.session.answer, what, lambda requests: self.handle(client, requests)))
 
     def save(self, text):
         """So is the member file."""
-        self.work(self.folder.save_members, text, lambda why: self.handle(None, [("saved", why)]))
+        self.tasks.put((self.folder.save_members, text, lambda why: self.handle(None, [("saved", why)])))
 
-    def work(self, task, argument, then):
-        def done(future):                       # in the worker's thread
-            self.outcomes.append((then, future.result()))
+    def work(self):
+        """The life of a worker's thread."""
+        while True:
+            task, argument, then = self.tasks.get()
+            self.outcomes.put((then, task(argument)))
             os.write(self.waker, b"!")
-        self.worker.submit(task, argument).add_done_callback(done)
 
     def collect(self):
-        os.read(self.wake, 4096)
-        while self.outcomes:
-            then, outcome = self.outcomes.popleft()
+        """One outcome for each byte: what is to happen then happens in the loop."""
+        for _ in os.read(self.wake, 4096):
+            then, outcome = self.outcomes.get()
             then(outcome)
 
     # -- Going -----------------------------------------------------------------------------------------------------------------

@@ -1065,6 +1065,11 @@ def test_stdin_is_a_terminal(design, tmp_path):
         assert terminal.exitstatus == 0
 
 
+def is_stopped(process):
+    with contextlib.suppress(psutil.NoSuchProcess):             # a child that ended meanwhile
+        return process.status() == psutil.STATUS_STOPPED
+
+
 def test_a_background_job_is_not_stopped_for_its_terminal(design, tmp_path):
     with in_a_terminal(design, tmp_path / "grupo", *OPEN, shell="stty tostop; {} &") as terminal:
         chat_is_alive(terminal.address)
@@ -1072,7 +1077,7 @@ def test_a_background_job_is_not_stopped_for_its_terminal(design, tmp_path):
         terminal.expect("typed-at-the-shell\r\n")
         chat_is_alive(terminal.address)
         servers = [process for process in session_of(terminal.pid) if process.pid != terminal.pid]
-        assert servers and all(process.status() != psutil.STATUS_STOPPED for process in servers)
+        assert servers and not any(map(is_stopped, servers))
         terminal.sendline("fg")
         wait_until(lambda: os.tcgetpgrp(terminal.child_fd) not in (terminal.pid, 0), what="the server in the foreground")
         terminal.sendline("members")                            # brought to the foreground, it reads its orders
