@@ -8,10 +8,10 @@ demo: $(VENV)/ready
 	@$(RUN) -m harness demo
 
 test: $(VENV)/ready
-	@$(RUN) -m pytest -n 2
+	@$(RUN) -m pytest -n 3
 
 soak: $(VENV)/ready
-	@GRUPO_SOAK=100 $(RUN) -m pytest -n 2 tests/test_faults.py -k kill_9
+	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
 
 bench-quick: $(VENV)/ready
 	@$(RUN) -m harness bench-quick

@@ -90,46 +90,51 @@ class Server(Shell):
     # -- Reading: in the hub ---------------------------------------------------------------------------------------------------
 
     def read_ready(self):
-        """Reads whose pipe is ready, until the turn has enough to tell."""
+        """Reads whose pipe is ready, until the turn has enough to tell. What they all ask goes to the Room at one stroke."""
+        batch, asked = [], 0
         for client in self.readers.take():
-            (self.read_owner if client is self.owner else self.read_pipe)(client)
-            if self.told >= self.share:
+            requests = self.read_owner(client) if client is self.owner else self.read_pipe(client)
+            batch.append((client, requests))
+            asked += len(requests)
+            if asked >= self.enough:
                 break
+        self.handle(batch)
 
     def read_pipe(self, client):
         data = os.read(client.source, self.gulp)
         if not data:
             self.drop(client)
-        elif not client.over:
-            self.handle(client, [line.partition(" ")[::2] for line in client.lines.feed(data)])
+        return [line.partition(" ")[::2] for line in client.lines.feed(data)]
 
     def read_owner(self, owner):
         """The owner has no child: the hub reads him itself."""
         if owner.session.waiting:
-            return self.readers.leave_alone(owner)      # what he types stays in the terminal until his order is carried out
+            self.readers.leave_alone(owner)     # what he types stays in the terminal until his order is carried out
+            return []
         try:
             data = owner.sock.recv(self.gulp)
-        except BlockingIOError:                         # another job has his terminal
-            return self.readers.leave_alone(owner)
-        if not data:                                    # the end of his input is no order
+        except BlockingIOError:                 # another job has his terminal
+            self.readers.leave_alone(owner)
+            return []
+        if not data:                            # the end of his input is no order
             owner.at_end = True
-            return self.readers.leave_alone(owner)
-        self.handle(owner, owner.session.receive(data))
+            self.readers.leave_alone(owner)
+        return owner.session.receive(data)
 
-    def handle(self, client, requests):
-        self.deliver(self.room.handle([(client, verb, argument) for verb, argument in requests], *clock()))
+    def handle(self, batch):
+        self.deliver(self.room.handle(batch, *clock()))
 
     # -- Telling ---------------------------------------------------------------------------------------------------------------
 
     def flush(self):
         """One send to each. Whose request is thereby finished is read again."""
-        deliveries, self.deliveries, self.told = self.deliveries, [], 0
+        deliveries, self.deliveries = self.deliveries, []
         finished = self.outboxes.flush(deliveries, monotonic())
         self.readers.rest(self.outboxes.crowded)
         for client in finished:
             if client is self.owner:
                 self.readers.watch(client)
-                self.handle(client, client.session.answer("done"))
+                self.handle([(client, client.session.answer("done"))])
             else:
                 self.check(client, "done")
 
@@ -151,11 +156,11 @@ class Server(Shell):
             why = os.read(up, 4096).decode()
             self.selector.unregister(up)
             status = reap(pid, up, down)
-            self.handle(None, [("saved", why or ("" if status == 0 else "its writer was killed"))])
+            self.deliver(self.room.saved(why or ("" if status == 0 else "its writer was killed"), *clock()))
         try:
             up, down, pid = fork(write, None)
         except OSError as error:
-            self.handle(None, [("saved", error.strerror)])
+            self.deliver(self.room.saved(error.strerror, *clock()))
         else:
             self.selector.register(up, selectors.EVENT_READ, saved)
 
@@ -168,7 +173,7 @@ class Server(Shell):
         del self.children[client]
         if reap(client.pid, client.source, client.down) != 0:
             self.outboxes.evict(client.outbox)      # it did not end by itself: the client sees a bare end
-        self.handle(client, [("quit", "")])
+        self.handle([(client, [("quit", "")])])
         self.deliver([("close", client, None)])
 
 

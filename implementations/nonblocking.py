@@ -51,50 +51,56 @@ class Server(Shell):
             self.deliver(self.room.arrive(client))
 
     def read_ready(self):
-        """Reads whoever is ready, until the turn has enough to tell."""
+        """Reads whoever is ready, until the turn has enough to tell. What they all ask goes to the Room at one stroke."""
+        batch, asked = [], 0
         for client in self.readers.take():
-            self.read_from(client)
-            if self.told >= self.share:
+            requests = self.read_from(client)
+            batch.append((client, requests))
+            asked += len(requests)
+            if asked >= self.enough:
                 break
+        self.handle(batch)
 
     def read_from(self, client):
-        """One recv, which does not wait: the kernel said that there is something."""
+        """His next requests, by one recv, which does not wait: the kernel said that there is something."""
         if client.session.waiting and not client.over:
-            return self.readers.leave_alone(client)     # what he sends stays in the kernel until his request is finished
+            self.readers.leave_alone(client)    # what he sends stays in the kernel until his request is finished
+            return []
         try:
             data = client.sock.recv(self.gulp)
         except BlockingIOError:                 # nothing, after all; or another job has the owner's terminal
-            return self.readers.leave_alone(client) if client is self.owner else None
+            if client is self.owner:
+                self.readers.leave_alone(client)
+            return []
         except OSError:
             data = b""                          # a reset: an end like any other
         if not data:
             self.drop(client)
-        elif not client.over:
-            self.handle(client, client.session.receive(data))
+        return [] if client.over else client.session.receive(data)
 
-    def handle(self, client, requests):
+    def handle(self, batch):
         """Between Session and Room: nothing but a call."""
-        self.deliver(self.room.handle([(client, verb, argument) for verb, argument in requests], *clock()))
+        self.deliver(self.room.handle(batch, *clock()))
 
     # -- Telling ---------------------------------------------------------------------------------------------------------------
 
     def flush(self):
         """One send to each. Whose request is thereby finished is read again."""
-        deliveries, self.deliveries, self.told = self.deliveries, [], 0
+        deliveries, self.deliveries = self.deliveries, []
         finished = self.outboxes.flush(deliveries, monotonic())
         self.readers.rest(self.outboxes.crowded)
         for client in finished:
             self.readers.watch(client)
             if not client.over:
-                self.handle(client, client.session.answer("done"))
+                self.handle([(client, client.session.answer("done"))])
 
     def check(self, client, what):
         """Passwords are slow: the worker checks them."""
-        self.tasks.put((client.session.answer, what, lambda requests: self.handle(client, requests)))
+        self.tasks.put((client.session.answer, what, lambda requests: self.handle([(client, requests)])))
 
     def save(self, text):
         """So is the member file."""
-        self.tasks.put((self.folder.save_members, text, lambda why: self.handle(None, [("saved", why)])))
+        self.tasks.put((self.folder.save_members, text, lambda why: self.deliver(self.room.saved(why, *clock()))))
 
     def work(self):
         """The life of a worker's thread."""
@@ -116,7 +122,7 @@ class Server(Shell):
         self.readers.leave_alone(client)
         client.at_end = True
         if client is not self.owner:            # the end of the owner's input is no order
-            self.handle(client, [("quit", "")])
+            self.handle([(client, [("quit", "")])])
             self.deliver([("close", client, None)])
 
 

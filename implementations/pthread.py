@@ -79,23 +79,24 @@ class Server(Shell):
             if not data:
                 return self.drop(client)
             if not client.over:
-                self.handle(client, client.session.receive(data))
+                self.handle([(client, client.session.receive(data))])
             while client.session.waiting and not client.over:
                 word = client.answers.get()
-                self.handle(client, client.session.answer(word))        # here a password is checked, outside the lock
+                self.handle([(client, client.session.answer(word))])        # here a password is checked, outside the lock
 
-    def handle(self, client, requests):
+    def handle(self, batch):
         """Between Session and Room: a lock. While the room is crowded, nobody talks."""
         with self.lock:
             while self.crowded or self.told > self.share:
                 self.may_talk.wait()
-            self.deliver(self.room.handle([(client, verb, argument) for verb, argument in requests], *clock()))
+            self.deliver(self.room.handle(batch, *clock()))
 
     # -- Telling ---------------------------------------------------------------------------------------------------------------
 
     def deliver(self, deliveries):
         """Caller holds self.lock."""
         super().deliver(deliveries)
+        self.told += sum(len(value) for kind, _, value in deliveries if kind == "event")
         if self.deliveries and not self.woken:
             self.woken = True
             os.write(self.waker, b"!")
@@ -132,7 +133,8 @@ class Server(Shell):
     def save_members(self):
         while True:
             why = self.folder.save_members(self.texts.get())
-            self.handle(None, [("saved", why)])
+            with self.lock:
+                self.deliver(self.room.saved(why, *clock()))
 
     # -- Going -----------------------------------------------------------------------------------------------------------------
 
@@ -140,7 +142,7 @@ class Server(Shell):
         """He is gone, or wants to be: the one end for quit, crash, reset and eviction."""
         if client is not self.owner:            # the end of the owner's input is no order
             with self.lock:
-                self.deliver(self.room.handle([(client, "quit", "")], *clock()))
+                self.deliver(self.room.handle([(client, [("quit", "")])], *clock()))
                 self.deliver([("close", client, None)])
 
 

@@ -1,15 +1,11 @@
 """What the tests share: each test that takes `design` runs against all three servers, each in a folder of its own."""
 import os
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from harness import wire                        # noqa: E402
-from harness.server import DESIGNS, Server      # noqa: E402
+from harness import wire
+from harness.server import DESIGNS, Server
 
 # In --admit all a JOIN is answered by WELCOME, and a wrong password soon: what most tests want.
 OPEN = ("--admit", "all", "--reject-after", "0.05")

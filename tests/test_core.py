@@ -214,7 +214,7 @@ class World:
         return self.heard[self.owner]
 
     def handle(self, client, requests):
-        self.deliver(self.room.handle([(client, verb, argument) for verb, argument in requests], self.now, NOON))
+        self.deliver(self.room.handle([(client, requests)], self.now, NOON))
 
     def tick(self, now):
         self.now = now
@@ -244,7 +244,7 @@ class World:
             text = self.unsaved.pop(0)
             if not self.full:
                 self.saved_text = text
-            self.handle(None, [("saved", "No space left on device" if self.full else "")])
+            self.deliver(self.room.saved("No space left on device" if self.full else "", self.now, NOON))
 
     def member(self, name):
         client = self.connect()

@@ -8,7 +8,7 @@ is nothing but apply() over the kept events. A delivery is (kind, client, value)
     end      nothing after this; the conversation is over
     done     his request is finished: the next may be read
     check    value: what his password is to be checked against (see session.py)
-    save     value: the new text of the member file; the answer is the request `saved`
+    save     value: the new text of the member file; what became of it is told by saved()
 """
 import re
 from collections import deque
@@ -165,26 +165,24 @@ class Room:
     # -- A turn: requests in, deliveries out -----------------------------------------------------------------------------
 
     def handle(self, batch, now, time):
-        """Handles (client, verb, argument) after (client, verb, argument), and returns the deliveries they cause, in order.
+        """Handles a batch of (client, his requests) in order, and returns the deliveries they cause, in order.
 
         now: seconds on a clock that never jumps; time: the same moment as the wire writes it. Never raises.
         """
         self.now, self.time = now, time
-        for client, verb, argument in batch:
-            if client is not None and client.over:
-                continue
-            if verb == "say":
+        for client, requests in batch:
+            for verb, argument in requests:
+                if client.over:
+                    break
                 client.heard_at = now
-                if client.name:
+                if verb != "say":
+                    self.settle()
+                    if HANDLERS[verb](self, client, argument) is not LATER:
+                        self.tell("done", client)
+                elif client.name:
                     self.said.append((client, argument))
                 else:
                     self.error(client, "not-joined")
-                continue
-            self.settle()
-            if client is not None:
-                client.heard_at = now
-            if HANDLERS[verb](self, client, argument) is not LATER and client is not None:
-                self.tell("done", client)
         self.settle()
         return self.take()
 
@@ -390,8 +388,9 @@ class Room:
         lines = [f"{member.name}:{member.standing}:{member.phc}\n" for member in members.values()]
         return f"# grupo 1 seq {self.seq}\n" + "".join(lines)
 
-    def saved(self, _, why):
-        """The member file was written (why is ''), or could not be."""
+    def saved(self, why, now, time):
+        """The member file was written (why is ''), or could not be. Returns deliveries, like handle()."""
+        self.now, self.time = now, time
         changes, self.saving = self.saving, None
         if why:
             self.note_trouble("members", why)
@@ -406,6 +405,7 @@ class Room:
                 self.tell("done", change.orderer)
         if self.changes:
             self.save()
+        return self.take()
 
     def unsaved(self, change):
         client = change.client
@@ -648,7 +648,7 @@ EVENT = re.compile(f"({'|'.join(EVENTS)}) ({wire.SEQ.pattern}) ({wire.TIME.patte
 
 HANDLERS = {"knock": Room.knock, "enter": Room.enter, "refuse": Room.refuse, "name": Room.rename_member, "who": Room.who,
             "history": Room.history, "leave": Room.leave, "quit": Room.quit, "ping": Room.ping, "pong": Room.pong,
-            "err": Room.err, "saved": Room.saved, "accept": Room.accept, "reject": Room.reject, "ban": Room.ban,
+            "err": Room.err, "accept": Room.accept, "reject": Room.reject, "ban": Room.ban,
             "unban": Room.unban, "rename": Room.rename_group, "members": Room.list_members, "close": Room.close,
             "delete": Room.delete, "consent": Room.consent, "help": Room.help, "wrong": Room.wrong}
 SAVED = {"admit": Room.admit_saved, "unban": Room.unban_saved, "erase": Room.erase_saved}

@@ -15,6 +15,7 @@ from .outboxes import Outbox, Outboxes
 from .passwords import return_hash_memory
 from .room import Client, Damaged, Room, Rules
 from .session import OwnerSession, Session
+from .wire import MAX_LINE
 
 TICK = 0.1                  # seconds between two looks at the clock: no deadline is late by more
 CLOSING = 1.5               # seconds that the clients have, after `close`, to take what waits for them
@@ -40,10 +41,10 @@ class Shell:
         self.owner = room.owner = Connection(Keyboard(), "console", OwnerSession(), now)
         self.owner.outbox = OwnerOutbox(self.owner, now)
         self.outboxes = Outboxes(folder.transcript, self.owner.outbox, options.outbox, options.slow_after)
-        self.share = options.outbox // 4            # bytes of events after which a turn is over, read or not
-        self.gulp = max(512, self.share // 20)      # bytes read at once: as events they are at most twenty times as many
+        self.share = options.outbox // 4            # bytes of events that one turn may add to an outbox
+        self.enough = self.share // MAX_LINE        # requests that fill it
+        self.gulp = max(MAX_LINE, self.share // 20)     # bytes read at once: as events they are at most twenty times as many
         self.deliveries = []                        # of this turn, until flush()
-        self.told = 0                               # bytes of events among them
         self.stopped = False
         self.next_tick = self.closes_at = now
 
@@ -66,8 +67,6 @@ class Shell:
                 self.save(value)
             else:
                 self.deliveries.append(delivery)
-                if kind == "event":
-                    self.told += len(value)
 
     def stop(self):
         """What SIGTERM, SIGINT and SIGHUP do: the same as `close`, at the next tick."""
