@@ -491,7 +491,7 @@ class RealRoom:
         self.handle(link.client, link.session.receive(data))
 
     def handle(self, client, requests):
-        self.deliver(self.room.handle([(client, *request) for request in requests], 0, TIME))
+        self.deliver(self.room.handle([(client, requests)], 0, TIME))
 
     def deliver(self, deliveries):
         then = []
@@ -513,9 +513,12 @@ class RealRoom:
                 then.append((client, None))
             elif kind == "save":
                 self.members = value
-                then.append((None, [("saved", "")]))
+                then.append((None, None))
         for client, requests in then:
-            self.handle(client, self.links[client].session.answer("done") if requests is None else requests)
+            if client is None:
+                self.deliver(self.room.saved("", 0, TIME))
+            else:
+                self.handle(client, self.links[client].session.answer("done") if requests is None else requests)
 
 
 class Network:
