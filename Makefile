@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo test soak bench-quick clean
+.PHONY: demo test soak bench bench-quick clean
 demo: $(VENV)/ready
 	@$(RUN) -m harness demo
 
@@ -12,6 +12,9 @@ test: $(VENV)/ready
 
 soak: $(VENV)/ready
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
+
+bench: $(VENV)/ready
+	@$(RUN) -m harness bench --text --html bench.html
 
 bench-quick: $(VENV)/ready
 	@$(RUN) -m harness bench-quick

@@ -21,6 +21,18 @@ def parse(argv):
     add("bench-quick", "the short form of the benchmarks",
         "What each server delivers, and what the others notice of one client's doings. Takes some minutes.")
 
+    bench = add("bench", "measure the three servers beside others, under the same load",
+                "Some minutes. The exit status is 1 if a server did not deliver right. Needs a C compiler; ngircd and uvloop take part "
+                "if they are installed.")
+    bench.add_argument("--quick", action="store_true", help="one pass, at most 100 members: about a minute")
+    bench.add_argument("--html", metavar="FILE", help="put tables and a figure into FILE; printed then only with --text")
+    bench.add_argument("--text", action="store_true", help="print the tables (the default)")
+    bench.add_argument("--json", metavar="FILE", help="put each run's figures into FILE")
+    bench.add_argument("--cell", dest="cells", nargs="+", metavar="N.S.W",
+                       help="only these: N members, S of them talk, each has W messages on the way")
+    bench.add_argument("--only", nargs="+", metavar="NAME", help="only these servers, and the C server they are measured by")
+    bench.add_argument("--seconds", type=float, default=1.0, help="for each figure (default: %(default)s)")
+
     options = parser.parse_args(argv)
     if unknown := set(getattr(options, "designs", ())) - set(DESIGNS):
         demo.error(f"{min(unknown)} is none of {', '.join(DESIGNS)}")
@@ -35,6 +47,9 @@ def main(argv=None):
         if options.command == "demo":
             from harness import demo
             return demo.main(options.designs, options.markdown)
+        if options.command == "bench":
+            from harness import bench
+            return bench.main(options)
         from harness import bench_quick
         return bench_quick.main()
     except KeyboardInterrupt:

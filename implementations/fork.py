@@ -20,7 +20,7 @@ from .common.wire import Lines
 class Server(Shell):
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
-        self.children = {}                      # clients whose children have not been reaped
+        self.children = {}                      # pid: the hub's ends of its pipes
 
         listener.setblocking(False)
         self.selector = selectors.DefaultSelector()
@@ -40,11 +40,12 @@ class Server(Shell):
                 self.deliver(self.tick())
                 self.readers.watch(self.owner)          # who was left alone if another job had his terminal
             self.flush()
-        for client in self.children:            # none outlives the hub, not even a stopped one
-            os.kill(client.pid, signal.SIGKILL)
-            reap(client.pid, client.source, client.down)
+        for pid in self.children:               # none outlives the hub, not even a stopped one
+            os.kill(pid, signal.SIGKILL)
+        for pid, ends in self.children.items():
+            reap(pid, *ends)
 
-    # -- Reading: in the child -------------------------------------------------------------------------------------------------
+    # -- Reading ---------------------------------------------------------------------------------------------------------------
 
     def accept(self):
         arrival = self.door.accept()
@@ -55,9 +56,11 @@ class Server(Shell):
             except OSError:                     # no more processes or descriptors: the newcomer is closed, the rest chat on
                 return send_away(client.sock)
             client.lines = Lines()
-            self.children[client] = client
+            self.children[client.pid] = client.source, client.down
             self.readers.watch(client)
             self.deliver(self.room.arrive(client))
+
+    # -- in the child
 
     def read_from(self, client, up, down):
         """A child's whole life: wait for bytes, hand on the requests, wait for the answer if there is one."""
@@ -74,12 +77,13 @@ class Server(Shell):
                 data = b""                      # a reset: an end like any other
             if not data:
                 return
-            self.hand_up(up, client.session.receive(data))
-            while client.session.waiting:
-                word = os.read(down, 4096)
-                if not word:
-                    return
-                self.hand_up(up, client.session.answer(word.decode().split("\n")[0]))       # here a password is checked
+            if not client.over:
+                self.hand_up(up, client.session.receive(data))
+            while client.session.waiting and not client.over:
+                words = os.read(down, 4096).decode().split("\n")
+                client.over = "over" in words or words == [""]
+                if not client.over:
+                    self.hand_up(up, client.session.answer(words[0]))       # here a password is checked
 
     def hand_up(self, up, requests):
         """Between Session and Room: a pipe."""
@@ -87,7 +91,7 @@ class Server(Shell):
         while data:
             data = data[os.write(up, data):]
 
-    # -- Reading: in the hub ---------------------------------------------------------------------------------------------------
+    # -- in the hub
 
     def read_ready(self):
         """Reads whose pipe is ready, until the turn has enough to tell. What they all ask goes to the Room at one stroke."""
@@ -111,6 +115,8 @@ class Server(Shell):
         if owner.session.waiting:
             self.readers.leave_alone(owner)     # what he types stays in the terminal until his order is carried out
             return []
+        if owner.session.unread:
+            return owner.session.requests()     # lines that came together with that order
         try:
             data = owner.sock.recv(self.gulp)
         except BlockingIOError:                 # another job has his terminal
@@ -131,15 +137,16 @@ class Server(Shell):
         deliveries, self.deliveries = self.deliveries, []
         finished = self.outboxes.flush(deliveries, monotonic())
         self.readers.rest(self.outboxes.crowded)
+        self.room.finished(finished, monotonic())
         for client in finished:
             if client is self.owner:
-                self.readers.watch(client)
-                self.handle([(client, client.session.answer("done"))])
+                client.session.waiting = False
+                self.readers.watch(client, again=bool(client.session.unread))
             else:
-                self.check(client, "done")
+                self.check(client, "over" if client.over else "done")
 
     def check(self, client, what):
-        """Passwords are slow: the client's own child checks his."""
+        """To his Session alone: what to check (a slow thing, which his own child does), or that his request is done."""
         if not client.at_end:
             try:
                 os.write(client.down, f"{what}\n".encode())
@@ -155,13 +162,14 @@ class Server(Shell):
         def saved():
             why = os.read(up, 4096).decode()
             self.selector.unregister(up)
-            status = reap(pid, up, down)
+            status = reap(pid, *self.children.pop(pid))
             self.deliver(self.room.saved(why or ("" if status == 0 else "its writer was killed"), *clock()))
         try:
             up, down, pid = fork(write, None)
         except OSError as error:
             self.deliver(self.room.saved(error.strerror, *clock()))
         else:
+            self.children[pid] = up, down
             self.selector.register(up, selectors.EVENT_READ, saved)
 
     # -- Going -----------------------------------------------------------------------------------------------------------------
@@ -170,8 +178,7 @@ class Server(Shell):
         """His child is gone: the one end for quit, crash, reset and eviction."""
         self.readers.leave_alone(client)
         client.at_end = True
-        del self.children[client]
-        if reap(client.pid, client.source, client.down) != 0:
+        if reap(client.pid, *self.children.pop(client.pid)) != 0:
             self.outboxes.evict(client.outbox)      # it did not end by itself: the client sees a bare end
         self.handle([(client, [("quit", "")])])
         self.deliver([("close", client, None)])

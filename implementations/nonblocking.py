@@ -1,8 +1,8 @@
 """Non-blocking: one thread serves everyone, and never waits for any one of them.
 
 It asks the kernel who is ready, reads only from those, and hands their requests to the Room by a plain call. Nothing is shared,
-so nothing is locked; but whatever takes long here takes long for all. Only passwords and the member file do: a worker
-takes those, and hands the outcome back through a descriptor that the loop watches like any other.
+so nothing is locked; but whatever takes long here takes long for all. Only passwords and the member file do: worker
+threads take those, and hand the outcome back through a descriptor that the loop watches like any other.
 """
 import os
 import selectors
@@ -12,12 +12,13 @@ from time import monotonic
 
 from .common.readers import Readers
 from .common.shell import TICK, Shell, clock, run
+from .common.wire import MAX_LINE
 
 
 class Server(Shell):
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
-        self.tasks, self.outcomes = SimpleQueue(), SimpleQueue()    # for and from the worker: all that it shares with the loop
+        self.tasks, self.outcomes = SimpleQueue(), SimpleQueue()    # to and from the workers: all that they share with the loop
         self.wake, self.waker = os.pipe()
         for _ in range(options.hashes + 1):     # threads: a hash each, and the member file
             threading.Thread(target=self.work, daemon=True).start()
@@ -66,8 +67,10 @@ class Server(Shell):
         if client.session.waiting and not client.over:
             self.readers.leave_alone(client)    # what he sends stays in the kernel until his request is finished
             return []
+        if client.session.unread and not client.over:
+            return client.session.requests()    # lines that came together with that request
         try:
-            data = client.sock.recv(self.gulp)
+            data = client.sock.recv(self.gulp if client.name else MAX_LINE)
         except BlockingIOError:                 # nothing, after all; or another job has the owner's terminal
             if client is self.owner:
                 self.readers.leave_alone(client)
@@ -89,13 +92,13 @@ class Server(Shell):
         deliveries, self.deliveries = self.deliveries, []
         finished = self.outboxes.flush(deliveries, monotonic())
         self.readers.rest(self.outboxes.crowded)
+        self.room.finished(finished, monotonic())
         for client in finished:
-            self.readers.watch(client)
-            if not client.over:
-                self.handle([(client, client.session.answer("done"))])
+            client.session.waiting = False
+            self.readers.watch(client, again=bool(client.session.unread))
 
     def check(self, client, what):
-        """Passwords are slow: the worker checks them."""
+        """Passwords are slow: a worker checks them. A Session that waits is the worker's until its outcome is collected."""
         self.tasks.put((client.session.answer, what, lambda requests: self.handle([(client, requests)])))
 
     def save(self, text):

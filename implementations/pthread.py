@@ -1,7 +1,7 @@
 """pthread: each client has a thread that waits for his bytes, and a lock lets one of them at a time into the Room.
 
 The threads share the Room and the list of what is to be told: self.lock guards both, and the order in which that list fills is
-the order that everyone hears. Nothing slow is done under the lock: a password is checked by the thread of the client who
+the order that everyone hears. Under the lock an event is written to the transcript, but nothing slower: a password is checked by the thread of the client who
 gave it, the member file is written by a thread of its own, and one writer thread does all the sending.
 """
 import os
@@ -12,6 +12,7 @@ from time import monotonic, sleep
 
 from .common.door import send_away
 from .common.shell import TICK, Shell, clock, run
+from .common.wire import MAX_LINE
 
 STACK = 256 * 1024          # bytes of a thread's stack: the usual 8 MiB are not needed
 FOREVER = 1e6               # seconds: with a timeout recv waits, but the descriptor stays non-blocking for the writer
@@ -26,7 +27,7 @@ class Server(Shell):
         self.told = 0                           # guarded by self.lock: bytes of events among them
         self.woken = False                      # guarded by self.lock: the writer knows that there are some
         self.crowded = False                    # guarded by self.lock
-        self.serving = True                     # guarded by self.lock
+        self.serving = True                     # written under self.lock; serve() may see it late
         self.may_talk = threading.Condition(self.lock)
         self.texts = SimpleQueue()              # for the member file
         self.owner.answers = SimpleQueue()
@@ -70,7 +71,7 @@ class Server(Shell):
         """A thread's whole life: wait for bytes, hand on the requests, wait for the answer if there is one."""
         while True:
             try:
-                data = client.sock.recv(self.gulp)
+                data = client.sock.recv(self.gulp if client.name else MAX_LINE)
             except BlockingIOError:             # the owner's terminal belongs to another job
                 sleep(TICK)
                 continue
@@ -116,6 +117,7 @@ class Server(Shell):
                 os.read(self.wake, 1)
         finished = self.outboxes.flush(deliveries, monotonic())
         with self.lock:
+            self.room.finished(finished, monotonic())
             self.crowded = self.outboxes.crowded
             self.serving = bool(self.deliveries) or self.is_serving()
             self.may_talk.notify_all()
@@ -123,7 +125,7 @@ class Server(Shell):
             self.check(client, "done")
 
     def check(self, client, what):
-        """Passwords are slow: the client's own thread checks his."""
+        """To his Session alone: what to check (a slow thing, which his own thread does), or that his request is done."""
         client.answers.put(what)
 
     def save(self, text):
@@ -141,7 +143,7 @@ class Server(Shell):
     def drop(self, client):
         """He is gone, or wants to be: the one end for quit, crash, reset and eviction."""
         if client is not self.owner:            # the end of the owner's input is no order
-            with self.lock:
+            with self.lock:                     # not handle(): who goes does not wait for a less crowded room
                 self.deliver(self.room.handle([(client, [("quit", "")])], *clock()))
                 self.deliver([("close", client, None)])
 

@@ -225,7 +225,7 @@ class World:
             if kind == "event":
                 for member in self.hearing:
                     self.heard[member] += value.decode().splitlines()
-            elif kind in ("line", "welcome"):
+            elif kind in ("line", "note", "welcome"):
                 self.heard.setdefault(client, []).extend(value.split("\n"))
                 self.hearing += [client] * (kind == "welcome")
             elif kind == "end" and client in self.hearing:
@@ -233,6 +233,7 @@ class World:
             elif kind == "check":
                 self.handle(client, self.sessions[client].answer(value))
             elif kind == "done" and client is not self.owner:
+                self.room.finished([client], self.now)
                 self.handle(client, self.sessions[client].answer("done"))
             elif kind == "save":
                 self.unsaved.append(value)

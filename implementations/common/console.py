@@ -13,7 +13,8 @@ import stat
 from .outboxes import Outbox
 
 STDIN, STDOUT = 0, 1
-LIMIT = 64 * 1024           # bytes that wait for the owner
+LIMIT = 64 * 1024           # bytes that may wait for the owner before another event, ...
+NOTES, ANSWERS = 2 * LIMIT, 16 * LIMIT      # ... another note, another line of an answer
 EVENT = re.compile(rb"([A-Z]+) \d+ \S+ (\S+) ?(.*)\n")
 # The owner's line for each event; names begin with a letter or digit, so nobody can imitate these forms.
 FORMS = {b"MSG": b"<%s> %s\n", b"IN": b"* %s came%s\n", b"OUT": b"* %s went%s\n", b"LEFT": b"* %s left%s\n",
@@ -109,15 +110,23 @@ class OwnerOutbox(Outbox):
         self.dropped = 0
         return True
 
-    def put(self, data):
-        if self.dropped or self.waiting + len(data) > LIMIT:
+    def put(self, data, limit=ANSWERS):
+        if self.waiting + len(data) > limit:
             self.dropped += data.count(b"\n")
         else:
             super().put(data)
 
+    def note(self, data):
+        self.put(data, NOTES)
+
     def hear(self, data):
-        if data:
-            self.put(EVENT.sub(line_for_owner, data) if self.waiting + len(data) <= LIMIT else data)
+        if self.dropped or self.waiting + len(data) > LIMIT:
+            self.dropped += data.count(b"\n")
+        elif data:
+            super().put(EVENT.sub(line_for_owner, data))
+
+    def open_request(self):
+        self.unfinished = 0         # his next order does not wait until he has read the answer to the last
 
     def crowds(self, limit, now):
         return False

@@ -77,8 +77,11 @@ class Folder:
         """Removes all that was said and all members. The first step decides; a start does the rest if a kill cut it."""
         if os.path.exists(self.file("transcript")):
             os.replace(self.file("transcript"), self.file("deleted"))
-        remove(self.file("members"))
-        remove(self.file("deleted"))
+        try:
+            remove(self.file("members"))
+            remove(self.file("deleted"))
+        except OSError:
+            pass
 
 
 class Transcript:
@@ -103,7 +106,7 @@ class Transcript:
 
     def cut_tail(self, tail, seq):
         """A line without its LF was never told to anyone, if it is the beginning of event `seq`; else it is damage."""
-        verbs = ("MSG", "IN", "OUT", "RENAMED", "LEFT", "BANNED", "GROUP") if seq > 1 else ("GROUP",)
+        verbs = wire.EVENTS if seq > 1 else ("GROUP",)
         heads = [f"{verb} {seq} ".encode() for verb in verbs]
         if not any(head.startswith(tail) or tail.startswith(head) for head in heads):
             raise Trouble(f"{self.path}: line {seq} is not an event; put back a copy, or move it away")

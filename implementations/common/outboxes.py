@@ -11,9 +11,9 @@ from collections import deque
 from functools import partial
 
 PIECE = 256 * 1024          # bytes of history, or of waiting chunks, that go out in one send at most
-STEADY = 128 * 1024         # who took so much, or all there was, ...
-TICK = 0.1                  # seconds between two looks for such
-WITHIN = 2.0                # ... in the last so many seconds keeps reading
+STEADY = 64 * 1024          # who took so much, or all there was, in the last WITHIN seconds keeps reading
+WITHIN = 2.0                # (half of what is promised: the kernel makes room in lumps)
+TICK = 0.1                  # seconds between two looks for who is too slow
 LINGER = 1.0                # seconds after BYE in which a client's input is discarded, so that a reset does not eat the BYE
 
 
@@ -30,17 +30,17 @@ class Outbox:
         self.history = None         # [offset, end of the piece under way, end], in the transcript
         self.behind = []            # his own lines that come after the history
         self.unfinished = None      # bytes to be sent before his request is finished; None: none is open
-        self.ended = False          # BYE waits or is sent: nothing comes after it
+        self.ended_at = None        # when BYE was put here: nothing comes after it
         self.quiet_at = None        # when BYE was sent
         self.reader_gone = False    # his reader is at its end: who sends the last byte closes the socket
         self.dead = False           # the socket takes no more
-        self.watched = False        # a laggard
+        self.lags = False           # the kernel did not take all: we wait until it takes more
         self.empty_at = self.took_at = now      # when a laggard last had all there was; last took anything
         self.took = deque()         # (when, bytes) of the last two seconds, for a laggard
 
     def put(self, data):
         """His own lines; behind a history that is under way, since requests are answered in order."""
-        if not self.dead and not self.ended:
+        if not self.dead and self.ended_at is None:
             (self.behind if self.history else self.chunks).append(data)
             self.waiting += len(data)
 
@@ -60,11 +60,16 @@ class Outbox:
 
     def crowds(self, limit, now):
         """Whether the others are to wait for him."""
-        return self.waiting > limit // 2 and self.keeps_reading(now)
+        return self.waiting - (self.unfinished or 0) > limit // 2 and self.keeps_reading(now)
 
     def is_lost(self, limit, slow_after, now):
         """Whether he is too slow to stay."""
-        return self.waiting > limit and not self.keeps_reading(now) or self.watched and now - self.took_at >= slow_after
+        quiet_since = self.took_at if self.ended_at is None else min(self.took_at, self.ended_at)
+        return self.waiting > limit and not self.keeps_reading(now) or self.lags and now - quiet_since >= slow_after
+
+    def open_request(self):
+        """His request is finished when all that waits now is sent."""
+        self.unfinished = self.waiting
 
 
 class Outboxes:
@@ -99,7 +104,7 @@ class Outboxes:
                 box.hear(b"".join(events[box.mark:]))
                 box.mark = len(events)
             self.touched[box] = box
-            PUT[kind](self, box, value, len(events))
+            PUT[kind](self, box, value, len(events), now)
         if events:
             self.send_events(events, now)
         if self.console.own_up():
@@ -110,7 +115,7 @@ class Outboxes:
         touched, self.touched = self.touched, {}
         for box in touched | dict.fromkeys(ready):
             box.mark = 0
-            if not box.watched or box in ready:
+            if not box.lags or box in ready:
                 self.push(box, now)
             self.look_at(box, now)
         self.crowded = any(key.data.crowds(self.limit, now) for key in self.laggards.get_map().values())
@@ -123,7 +128,7 @@ class Outboxes:
         self.touched[self.console] = self.console
         for box in list(self.hearing):
             if box.mark or box.waiting or box.history:
-                box.hear(b"".join(events[box.mark:]))
+                box.hear(b"".join(events[box.mark:]) if box.mark else chunk)
                 self.touched[box] = box
                 continue
             try:                                        # the common case, kept short: a full room spends its time here
@@ -137,34 +142,37 @@ class Outboxes:
                 box.hear(chunk[sent:])
                 self.watch(box, now)
 
-    def put_line(self, box, text, _):
+    def put_line(self, box, text, *_):
         box.put(f"{text}\n".encode())
 
-    def put_welcome(self, box, text, mark):
+    def put_note(self, box, text, *_):
+        box.note(f"{text}\n".encode())
+
+    def put_welcome(self, box, text, mark, _now):
         box.put(f"{text}\n".encode())
         if not box.dead:
             box.hears, box.mark = True, mark
             self.hearing[box] = box
 
-    def put_range(self, box, since_until, _):
+    def put_range(self, box, since_until, *_):
         start, end = map(self.transcript.after, since_until)
         if not box.dead:
             box.history = [start, start, end]
 
-    def put_done(self, box, _value, _mark):
-        box.unfinished = box.waiting
+    def put_done(self, box, *_):
+        box.open_request()
 
-    def put_end(self, box, _value, _mark):
+    def put_end(self, box, _value, _mark, now):
         if box.history:             # the piece under way stays whole; all the rest would only delay the BYE
             box.history[2] = box.history[1]
             box.behind = box.behind[-1:]
             box.waiting = sum(map(len, box.chunks)) + sum(map(len, box.behind))
-        box.ended, box.hears = True, False
+        box.ended_at, box.hears = now, False
         box.unfinished = 0          # whoever waits for an answer is to wait no longer
         self.hearing.pop(box, None)
         self.ending[box] = box
 
-    def put_close(self, box, _value, _mark):
+    def put_close(self, box, *_):
         box.reader_gone = True
 
     # -- One outbox -----------------------------------------------------------------------------------------------------------
@@ -192,7 +200,7 @@ class Outboxes:
                 self.evict(box)
         else:
             self.unwatch(box)
-            if box.ended:
+            if box.ended_at is not None:
                 self.part(box, now)
 
     def send_chunks(self, box, now):
@@ -232,9 +240,9 @@ class Outboxes:
                 box.unfinished = box.waiting
 
     def note_taken(self, box, sent, now):
-        if sent and box.watched:
+        if sent and box.lags:
             box.took_at = now
-            if box.took and now - box.took[-1][0] < 0.1:
+            if box.took and now - box.took[-1][0] < TICK:
                 box.took[-1] = box.took[-1][0], box.took[-1][1] + sent
             else:
                 box.took.append((now, sent))
@@ -242,14 +250,14 @@ class Outboxes:
                 box.empty_at = now
 
     def watch(self, box, now):
-        if not box.watched:
-            box.watched = True
+        if not box.lags:
+            box.lags = True
             box.took_at = box.empty_at = now
             self.laggards.register(box.sock, selectors.EVENT_WRITE, box)
 
     def unwatch(self, box):
-        if box.watched:
-            box.watched = False
+        if box.lags:
+            box.lags = False
             box.took.clear()
             self.laggards.unregister(box.sock)
 
@@ -257,9 +265,10 @@ class Outboxes:
         """Evicts a client: shutdown, not close, wakes whoever reads from him, and end of file does all the clean-up."""
         self.die(box)
         shut(box.sock, socket.SHUT_RDWR)
+        self.touched[box] = box     # if his reader is at its end already, the next flush closes the socket
 
     def die(self, box):
-        """The socket takes no more: nothing waits for him."""
+        """The socket takes no more: nothing waits for him, and he waits for nothing."""
         self.unwatch(box)
         box.dead, box.hears, box.history = True, False, None
         box.chunks.clear()
@@ -299,4 +308,4 @@ def shut(sock, how):
 
 
 PUT = {"line": Outboxes.put_line, "welcome": Outboxes.put_welcome, "range": Outboxes.put_range,
-       "done": Outboxes.put_done, "end": Outboxes.put_end, "close": Outboxes.put_close}
+       "note": Outboxes.put_note, "done": Outboxes.put_done, "end": Outboxes.put_end, "close": Outboxes.put_close}

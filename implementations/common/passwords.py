@@ -1,4 +1,4 @@
-"""Passwords are kept as argon2id hashes (PHC strings), and checking one is the only slow thing a server does.
+"""Passwords are kept as argon2id hashes (PHC strings), and checking one is the one slow thing about a request.
 
 The cost is OWASP's least: 19 MiB, 2 passes, 1 lane (OWASP Password Storage Cheat Sheet, 2026).
 """

@@ -11,11 +11,13 @@ class Readers:
         self.resting = False
         loop.register(self.selector, selectors.EVENT_READ)
 
-    def watch(self, client):
-        """From now on his `source` is watched, unless it is at its end."""
+    def watch(self, client, again=False):
+        """From now on his `source` is watched, unless it is at its end. `again`: some of his lines have been read already."""
         if not client.is_watched and not client.at_end:
             client.is_watched = True
             self.selector.register(client.source, selectors.EVENT_READ, client)
+        if again:
+            self.ready.append(client)
 
     def leave_alone(self, client):
         """What he sends stays in the kernel."""

@@ -1,12 +1,14 @@
 """The Room decides what a request causes, has that kept, applies it, and says what is to be delivered to whom.
 
-Shared by all clients, and pure: bytes come in as requests, times as arguments; `keep` is the one thing it is lent. A start
-is nothing but apply() over the kept events. A delivery is (kind, client, value):
+Shared by all clients, and pure: bytes come in as requests, times as arguments; `keep` and `erase`, its way to the files, are
+lent to it. A start is nothing but apply() over the kept events. A delivery is (kind, client, value):
 
     line     value: text for this client alone          event    value: bytes for everyone who is here (client: None)
+    note     value: text for the owner, who did not ask for it
     welcome  value: text; from here on he hears events   range    value: (s, H): the events after s up to H, off the file
     end      nothing after this; the conversation is over
     done     his request is finished: the next may be read
+    close    (the servers add it) his reader is at its end: once all is sent, the socket may be closed
     check    value: what his password is to be checked against (see session.py)
     save     value: the new text of the member file; what became of it is told by saved()
 """
@@ -21,7 +23,7 @@ LATER = object()        # what a request's handler returns when the request is n
 
 WORDS = {"too-long": f"a line has at most {wire.MAX_LINE} bytes", "bad-utf8": "a line is UTF-8",
          "bad-text": "control characters may not stand in a line", "unknown": "no such verb",
-         "not-joined": "JOIN first", "already-joined": "you have asked already",
+         "not-joined": "JOIN first, or wait to be let in", "already-joined": "you have asked already",
          "bad-arguments": "not what this verb takes", "bad-name": "a name is 1 to 32 letters, digits, or . _ -",
          "name-taken": "somebody has that name", "not-saved": "the server could not write it down"}
 # Requests that only a member who is here may make, as verbs of the wire and of the Room alike.
@@ -54,6 +56,7 @@ class Client:
         self.errors = self.rejections = 0
         self.left_to_join = None    # seconds until BYE timeout, while that clock stands still
         self.heard_at = now
+        self.is_answered = True     # no request is open
         self.pinged_at = now - 1
         self.over = False           # BYE was said: nothing more of him is handled
 
@@ -61,7 +64,7 @@ class Client:
 @dataclass
 class Change:
     """Something that takes effect when the member file holds it."""
-    verb: str                       # admit, unban, erase
+    verb: str                       # admit or unban
     key: str
     client: Client = None
     orderer: Client = None          # the owner, if he waits for it
@@ -97,8 +100,9 @@ class Room:
         self.turns = deque()        # clients that wait for their turn to have a password checked
         self.checks = 0             # checks under way
         self.changes, self.saving = [], None
-        self.stale = False          # the member file lags behind the transcript
-        self.retry_at = 0
+        self.stale = False          # the member file lags behind the transcript, which a start would make good
+        self.save_at = 0            # when that is worth a writing
+        self.erasing = None         # the owner, once he has ordered and confirmed `delete`: the member file is written no more
         self.said = []              # messages decided and not yet kept
         self.gone = []              # names whose OUT could not be written yet
         self.trouble = None         # the last error in writing, so that the owner is told once
@@ -132,10 +136,11 @@ class Room:
         for number, line in enumerate(lines[:-1], 2):
             name, _, rest = line.partition(":")
             standing, _, phc = rest.partition(":")
-            if wire.clean_name(name) != name or wire.fold(name) in self.members or \
+            key = wire.fold(name) if wire.clean_name(name) == name else None
+            if key is None or key in self.members or \
                     not (standing == "member" and phc.startswith("$argon2id$") or (standing, phc) == ("banned", "")):
                 raise Damaged(f"members: line {number} is not name:standing:hash, or its name stands twice")
-            self.members[wire.fold(name)] = Member(name, standing, phc)
+            self.members[key] = Member(name, standing, phc)
         return int(first[14:])
 
     def found(self, group, now, time):
@@ -176,6 +181,7 @@ class Room:
                     break
                 client.heard_at = now
                 if verb != "say":
+                    client.is_answered = False
                     self.settle()
                     if HANDLERS[verb](self, client, argument) is not LATER:
                         self.tell("done", client)
@@ -185,6 +191,11 @@ class Room:
                     self.error(client, "not-joined")
         self.settle()
         return self.take()
+
+    def finished(self, clients, now):
+        """These have taken the answer to their last request: from now on silence counts again."""
+        for client in clients:
+            client.is_answered, client.heard_at = True, now
 
     def settle(self):
         """A run of messages, whoever said them, is kept by one write and told by one delivery."""
@@ -199,12 +210,13 @@ class Room:
 
         Those whose OUT could not be written before come first.
         """
-        if self.gone:
-            gone = [("OUT", name) for name in self.gone]
-            if not self.write(gone):
-                return False
-            self.gone = []
-        return self.write(events, welcoming)
+        return self.keep_gone() and self.write(events, welcoming)
+
+    def keep_gone(self):
+        if self.gone and not self.write([("OUT", name) for name in self.gone]):
+            return False
+        self.gone = []
+        return True
 
     def write(self, events, welcoming=None):
         data = self.lines(events).encode()
@@ -213,6 +225,7 @@ class Room:
         except OSError as error:
             self.note_trouble("transcript", error.strerror)
             return False
+        self.trouble = None
         if welcoming:
             self.tell("welcome", welcoming, f"WELCOME {self.seq} {welcoming.name}")
         self.seq += len(events)
@@ -329,7 +342,7 @@ class Room:
     def reject_now(self, client):
         self.tell("line", client, "REJECTED refused")
         client.rejections += 1
-        waited = not client.asks
+        waited = not client.asks        # to whom the owner considered, his JOIN was finished already
         self.forget_join(client)
         if client.rejections == MOST_REJECTED:
             self.end(client, "refused")
@@ -373,7 +386,7 @@ class Room:
 
     def save(self):
         """Has the member file written, one writing at a time; what comes meanwhile goes into the next."""
-        if self.saving is None and (self.changes or self.stale):
+        if self.saving is None and self.erasing is None and (self.changes or self.stale):
             self.saving, self.changes, self.stale = self.changes, [], False
             members = dict(self.members)
             for change in self.saving:
@@ -394,7 +407,9 @@ class Room:
         changes, self.saving = self.saving, None
         if why:
             self.note_trouble("members", why)
-            self.stale, self.retry_at = True, self.now + 1
+            self.stale = True
+        else:
+            self.trouble = None
         for change in changes:
             if why:
                 self.unsaved(change)
@@ -403,7 +418,9 @@ class Room:
             if change.orderer and not change.orderer.over:
                 self.tell("line", change.orderer, "error: not saved" if why else "ok")
                 self.tell("done", change.orderer)
-        if self.changes:
+        if self.erasing:
+            self.erase_now()
+        elif self.changes:
             self.save()
         return self.take()
 
@@ -431,18 +448,6 @@ class Room:
     def unban_saved(self, change):
         self.members.pop(change.key, None)
 
-    def erase_saved(self, change):
-        """Last of all, and after any writing of the member file, so that nothing comes back."""
-        try:
-            self.erase()
-        except OSError as error:
-            self.tell("line", change.orderer, f"error: not deleted: {error.strerror}")
-            self.tell("done", change.orderer)
-        else:
-            self.tell("line", change.orderer, "ok")
-            self.shut("deleted")
-        change.orderer = None       # he has his answer
-
     # -- A member's requests ---------------------------------------------------------------------------------------------
 
     def err(self, client, argument):
@@ -465,7 +470,6 @@ class Room:
         del self.here[old]
         self.here[new], client.name = client, name
         self.stale = True
-        self.save()
 
     def who(self, client, _):
         if not client.name:
@@ -488,7 +492,6 @@ class Room:
             return self.error(client, "not-saved")
         self.end(client, "left", left=True)
         self.stale = True
-        self.save()
 
     def quit(self, client, _):
         self.end(client, "quit")
@@ -506,7 +509,7 @@ class Room:
 
     def tell_owner(self, text):
         if self.owner:
-            self.tell("line", self.owner, text)
+            self.tell("note", self.owner, text)
 
     def note_trouble(self, what, why):
         if (what, why) != self.trouble:
@@ -543,7 +546,6 @@ class Room:
         if client:
             self.reject_later(client)
         self.stale = True
-        self.save()
         self.answer(owner)
 
     def unban(self, owner, name):
@@ -574,11 +576,26 @@ class Room:
     def consent(self, owner, line):
         if line != self.group or isinstance(line, wire.Fault):
             return self.answer(owner, "not deleted")
-        return self.change(Change("erase", "", orderer=owner))
+        self.erasing = owner
+        if self.saving is None:     # else when that is done: nothing may be written after the files are gone
+            self.erase_now()
+        return LATER
+
+    def erase_now(self):
+        owner = self.erasing
+        try:
+            self.erase()
+        except OSError as error:
+            self.erasing = None
+            self.answer(owner, f"not deleted: {error.strerror}")
+        else:
+            self.answer(owner)
+            self.shut("deleted")
+        self.tell("done", owner)
 
     def help(self, owner, _):
-        for line in ("accept NAME, reject NAME: who asks to join", "ban NAME, unban NAME", "rename GROUP: the group's name",
-                     "members: who is a member, who is here, who asks", "close: end the server; the group stays",
+        for line in ("accept NAME, reject NAME: who asks to join", "ban NAME: put out and kept out; unban NAME: may ask again", "rename GROUP: the group's name",
+                     "members: who is here, away, banned, or asks to join", "close: end the server; the group stays",
                      "delete: end it and remove all that was said"):
             self.tell("line", owner, f"# {line}")
         self.answer(owner)
@@ -613,17 +630,17 @@ class Room:
             if client.reject_at is not None and now >= client.reject_at:
                 self.reject_now(client)
             elif client.name or client.asks:
-                if now - client.heard_at >= rules.ping_after:
+                if client.is_answered and now - client.heard_at >= rules.ping_after:
                     if now - client.heard_at >= rules.idle_after:
                         self.end(client, "idle")
                     elif client.pinged_at < client.heard_at:
                         client.pinged_at = now
-                        self.tell("line", client, f"PING {self.seq}")
+                        self.tell("line", client, "PING x")
             elif not client.joining and now >= self.join_deadline(client):
                 self.end(client, "timeout")
-        if self.gone:
-            self.keep([])
-        if self.stale and now >= self.retry_at:
+        self.keep_gone()
+        if self.stale and now >= self.save_at:
+            self.save_at = now + 1
             self.save()
         return self.take()
 
@@ -651,4 +668,4 @@ HANDLERS = {"knock": Room.knock, "enter": Room.enter, "refuse": Room.refuse, "na
             "err": Room.err, "accept": Room.accept, "reject": Room.reject, "ban": Room.ban,
             "unban": Room.unban, "rename": Room.rename_group, "members": Room.list_members, "close": Room.close,
             "delete": Room.delete, "consent": Room.consent, "help": Room.help, "wrong": Room.wrong}
-SAVED = {"admit": Room.admit_saved, "unban": Room.unban_saved, "erase": Room.erase_saved}
+SAVED = {"admit": Room.admit_saved, "unban": Room.unban_saved}

@@ -27,6 +27,7 @@ class Lineup:
         return self.requests()
 
     def requests(self):
+        """Those that may be handled now, of the lines that are here."""
         requests = []
         while self.unread and not self.waiting:
             request = self.parse(self.unread.popleft())
@@ -48,10 +49,12 @@ class Session(Lineup):
         super().__init__()
         self.name = self.password = None        # of the JOIN under way; the password goes no further than this
 
+    def receive(self, data):
+        self.unread.extend(filter(None, self.lines.feed(data)))     # a flood of empty lines is to cost next to nothing
+        return self.requests()
+
     def parse(self, line):
-        """One line as a request; ("err", "CODE VERB") if its own text is reason enough to refuse it; None if empty."""
-        if not line:
-            return None
+        """One line as a request; ("err", "CODE VERB") if its own text is reason enough to refuse it."""
         if isinstance(line, wire.Fault):
             return "err", line
         verb, _, rest = line.partition(" ")
@@ -87,7 +90,7 @@ class Session(Lineup):
     def answer(self, word):
         """The Room's answer: `done`; or, to a knock, what the password is to be checked against, when it is its turn.
 
-        That takes tens of milliseconds, and is the one slow call there is: whoever makes it sees to it that nobody waits.
+        That takes tens of milliseconds, and is the one slow call of a Session: whoever makes it sees to it that nobody waits.
         """
         if word == "done":
             return super().answer(word)

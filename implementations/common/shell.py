@@ -18,7 +18,7 @@ from .session import OwnerSession, Session
 from .wire import MAX_LINE
 
 TICK = 0.1                  # seconds between two looks at the clock: no deadline is late by more
-CLOSING = 1.5               # seconds that the clients have, after `close`, to take what waits for them
+CLOSING = 1.2               # seconds that the clients have, after `close`, to take what waits for them
 
 
 class Connection(Client):
@@ -58,15 +58,13 @@ class Shell:
         return client
 
     def deliver(self, deliveries):
-        """Takes what the Room decided: two kinds mean work at once, all the others wait for the turn's flush()."""
-        for delivery in deliveries:
-            kind, client, value = delivery
+        """Takes what the Room decided: most of it waits for the turn's flush(), two kinds are work to be begun at once."""
+        self.deliveries += [delivery for delivery in deliveries if delivery[0] not in ("check", "save")]
+        for kind, client, value in deliveries:
             if kind == "check":
                 self.check(client, value)
             elif kind == "save":
                 self.save(value)
-            else:
-                self.deliveries.append(delivery)
 
     def stop(self):
         """What SIGTERM, SIGINT and SIGHUP do: the same as `close`, at the next tick."""
@@ -100,8 +98,8 @@ def run(design, make_server, argv=None):
     return_hash_memory()
     try:
         folder = Folder(chosen.dir)
-        room = start_room(chosen, folder)
         listener = listen(chosen.host, chosen.port)
+        room = start_room(chosen, folder)
     except (Trouble, Damaged) as trouble:
         sys.exit(f"grupo: {trouble}")
     except OSError as error:
@@ -113,6 +111,8 @@ def run(design, make_server, argv=None):
             signal.signal(number, lambda *_: server.stop())
     host, port = listener.getsockname()[:2]
     print(f"listening on {address_text((host, port))}", flush=True)
+    if room.group != chosen.group:
+        print(f"# the group in {chosen.dir} is {room.group}", flush=True)
     gc.collect()
     gc.freeze()             # what is there now stays: no collection need look at it, no forked child need copy it
     server.serve()
@@ -147,8 +147,9 @@ def listen(host, port):
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address, family=family, backlog=1024)
-    except OSError as error:
-        raise Trouble(f"cannot listen on {host} port {port}: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "no such host"
+        raise Trouble(f"cannot listen on {host} port {port}: {why.partition(' (')[0]}") from None
     if not is_loopback(listener.getsockname()[0]):
         print(f"grupo: warning: {host} can be reached from other machines, and passwords travel in clear", file=sys.stderr, flush=True)
     return listener

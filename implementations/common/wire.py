@@ -11,6 +11,7 @@ from fontTools.unicodedata import script
 from precis_i18n import get_profile
 
 VERSION = "grupo/1"
+EVENTS = "GROUP", "MSG", "IN", "OUT", "RENAMED", "LEFT", "BANNED"
 MAX_LINE = 512                      # with its LF; also the least PIPE_BUF that POSIX allows
 MAX_NAME, MAX_NAME_BYTES = 32, 64
 MAX_TEXT, MAX_GROUP, MAX_PASSWORD, MAX_TOKEN = 400, 64, 128, 64     # bytes
@@ -53,10 +54,10 @@ class Lines:
             _, newline, whole = whole.partition(b"\n")
             if not newline:
                 return []
-        if not whole.translate(None, PLAIN):                # the common case: one look at the whole chunk
-            lines = whole.decode("ascii").split("\n")
-            if len(whole) < MAX_LINE or max(map(len, lines)) < MAX_LINE:
-                return lines
+        if len(whole) < MAX_LINE or max(map(len, whole.split(b"\n"))) < MAX_LINE:
+            plain = whole.replace(b"\r\n", b"\n").removesuffix(b"\r")
+            if not plain.translate(None, PLAIN):            # the common case: one look at the whole chunk
+                return plain.decode("ascii").split("\n")
         return [decode(line) for line in whole.split(b"\n")]
 
 
