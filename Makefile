@@ -1,4 +1,4 @@
-# make demo: watch the three servers work.   make test: check them.   Both set themselves up first.
+# make demo: watch the three servers at one conversation.   make test: check them.   Both set themselves up first.
 PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python

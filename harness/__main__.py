@@ -22,8 +22,8 @@ def parse(argv):
         "What each server delivers, and what the others notice of one client's doings. Takes some minutes.")
 
     bench = add("bench", "measure the three servers beside others, under the same load",
-                "Some minutes. The exit status is 1 if a server did not deliver right. Needs a C compiler; ngircd and uvloop take part "
-                "if they are installed.")
+                "Some minutes. The exit status is 1 if a server did not deliver right. Needs a C compiler; "
+                "ngircd and uvloop take part if they are installed.")
     bench.add_argument("--quick", action="store_true", help="one pass, at most 100 members: about a minute")
     bench.add_argument("--html", metavar="FILE", help="put tables and a figure into FILE; printed then only with --text")
     bench.add_argument("--text", action="store_true", help="print the tables (the default)")

@@ -59,7 +59,7 @@ def test_nc_is_a_client(nc, tmp_path):
 
 def test_the_owners_console(tmp_path):
     lines = the_block("asks to join")
-    with Server([sys.executable, *lines[0].removeprefix("$ python ").split()], directory=tmp_path / "grupo") as server:
+    with Server([sys.executable, *lines[0].removeprefix("$ python ").split()[:2]], directory=tmp_path / "grupo") as server:
         with WireClient(server.address) as ana:
             ana.send("JOIN ana secret-of-ana")
             shown = 1

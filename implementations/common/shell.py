@@ -112,7 +112,7 @@ def run(design, make_server, argv=None):
     host, port = listener.getsockname()[:2]
     print(f"listening on {address_text((host, port))}", flush=True)
     if room.group != chosen.group:
-        print(f"# the group in {chosen.dir} is {room.group}", flush=True)
+        print(f"# the group is {room.group}", flush=True)       # --group names only a new one
     gc.collect()
     gc.freeze()             # what is there now stays: no collection need look at it, no forked child need copy it
     server.serve()
