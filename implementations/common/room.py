@@ -101,6 +101,7 @@ class Room:
         self.checks = 0             # checks under way
         self.changes, self.saving = [], None
         self.stale = False          # the member file lags behind the transcript, which a start would make good
+        self.look_at = 0            # when members who are here are next looked at
         self.save_at = 0            # when that is worth a writing
         self.erasing = None         # the owner, once he has ordered and confirmed `delete`: the member file is written no more
         self.said = []              # messages decided and not yet kept
@@ -626,6 +627,16 @@ class Room:
         """To be called a few times a second: answers that were held back, and the silent."""
         self.now, self.time = now, time
         rules = self.rules
+        if len(self.clients) > len(self.here) or now >= self.look_at:       # a second more or less is nothing to the silent
+            self.look_at = now + min(1, rules.ping_after / 10)
+            self.look_at_clients(now, rules)
+        self.keep_gone()
+        if self.stale and now >= self.save_at:
+            self.save_at = now + 1
+            self.save()
+        return self.take()
+
+    def look_at_clients(self, now, rules):
         for client in list(self.clients):
             if client.reject_at is not None and now >= client.reject_at:
                 self.reject_now(client)
@@ -638,11 +649,6 @@ class Room:
                         self.tell("line", client, "PING x")
             elif not client.joining and now >= self.join_deadline(client):
                 self.end(client, "timeout")
-        self.keep_gone()
-        if self.stale and now >= self.save_at:
-            self.save_at = now + 1
-            self.save()
-        return self.take()
 
 
 def parse_event(line):

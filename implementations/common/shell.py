@@ -17,7 +17,7 @@ from .room import Client, Damaged, Room, Rules
 from .session import OwnerSession, Session
 from .wire import MAX_LINE
 
-TICK = 0.1                  # seconds between two looks at the clock: no deadline is late by more
+TICK = 0.1                  # seconds between two looks at the clock
 CLOSING = 1.2               # seconds that the clients have, after `close`, to take what waits for them
 
 
