@@ -5,10 +5,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from implementations.common import room as rooms
+from implementations.common import kept
 from implementations.common import session as sessions
 from implementations.common import wire
-from implementations.common.room import Client, Damaged, Room, Rules
+from implementations.common.kept import Damaged
+from implementations.common.room import Client, Room, Rules
 from implementations.common.session import OwnerSession, Session
 
 NOON = "2026-11-22T12:00:00.000Z"
@@ -185,7 +186,7 @@ class World:
         self.kept, self.saved_text, self.unsaved, self.full = [], "", [], False
         self.room = Room(Rules(reject_after=0, hashes=100, **rules), self.keep)
         self.room.found("grupo", 0, NOON)
-        self.saved_text = self.room.members_text()
+        self.saved_text = kept.members_text(1, {})
         self.owner = self.room.owner = Client("console", 0)
         self.sessions = {}
         self.heard = {}             # client: what he was sent, events included
@@ -413,7 +414,7 @@ def test_whatever_happens_the_kept_events_make_the_same_room_again(admit, deeds)
         welcomes = [place for place, line in enumerate(world.heard[client]) if line.startswith("WELCOME")]
         if welcomes:
             since = int(world.heard[client][welcomes[0]].split()[1])
-            events = [line for line in world.heard[client][welcomes[0]:] if line.split()[0] in rooms.EVENTS]
+            events = [line for line in world.heard[client][welcomes[0]:] if line.split()[0] in kept.EVENTS]
             assert events == world.kept[since:since + len(events)]
             assert client.over or since + len(events) == world.room.seq
 
@@ -430,7 +431,7 @@ def test_any_line_of_our_making_fits_and_reads_back_as_itself(seq, event):
     line = room.lines([event]).encode()
     assert len(line) <= wire.MAX_LINE
     [text] = wire.Lines().feed(line)
-    assert rooms.parse_event(text) == (event[0], seq + 1, NOON, event[1])
+    assert kept.parse_event(text) == (event[0], seq + 1, NOON, event[1])
 
 
 def test_the_longest_line_is_512_bytes():

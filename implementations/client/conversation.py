@@ -27,7 +27,6 @@ HELLO_WITHIN, PING_AFTER, DEAD_AFTER = 20, 60, 90       # seconds that we listen
 BYE_WITHIN, FINISH_WITHIN = 2, 30       # seconds for the answer to QUIT; for what a script said to be confirmed
 LONGEST_PAUSE = 30                      # seconds between two attempts to come back
 
-EVENTS = {"MSG", "IN", "OUT", "RENAMED", "LEFT", "BANNED", "GROUP"}
 
 # How a connection can end ("" is a bare end). After these a client comes back by itself:
 COME_BACK = {"slow": "this client was too slow to read", "idle": "the server heard nothing from this client",
@@ -293,7 +292,7 @@ class Conversation:
                 self.parting = event.kind.lower()
             elif event.kind == "GROUP":
                 self.group = event.text
-        if event.kind in EVENTS:
+        if event.kind in wire.EVENTS:
             self.show(event)
 
     def answered(self, verb, argument=None):

@@ -12,11 +12,11 @@ lent to it. A start is nothing but apply() over the kept events. A delivery is (
     check    value: what his password is to be checked against (see session.py)
     save     value: the new text of the member file; what became of it is told by saved()
 """
-import re
 from collections import deque
 from dataclasses import dataclass
 
 from . import wire
+from .kept import Damaged, Member, members_text, parse_event, read_members
 
 MOST_WAIT, MOST_REJECTED, MOST_ERRORS = 32, 3, 10
 LATER = object()        # what a request's handler returns when the request is not finished yet
@@ -28,17 +28,6 @@ WORDS = {"too-long": f"a line has at most {wire.MAX_LINE} bytes", "bad-utf8": "a
          "name-taken": "somebody has that name", "not-saved": "the server could not write it down"}
 # Requests that only a member who is here may make, as verbs of the wire and of the Room alike.
 MEMBERS_ONLY = {"SAY", "NAME", "WHO", "HISTORY", "LEAVE"}
-
-
-class Damaged(Exception):
-    """The kept events or members contradict themselves; the text says where."""
-
-
-@dataclass
-class Member:
-    name: str
-    standing: str       # member or banned
-    phc: str            # the hash of his password; empty for the banned
 
 
 class Client:
@@ -117,7 +106,7 @@ class Room:
 
         Raises Damaged. The state is that of the moment when the last of these events was applied.
         """
-        saved = self.read_members(members) if members else 0
+        saved, self.members = read_members(members) if members else (0, {})
         for line in events:
             verb, seq, _, rest = parse_event(line)
             if seq != self.seq + 1:
@@ -129,20 +118,6 @@ class Room:
             self.seq = seq
         if saved > self.seq:
             raise Damaged(f"members: written at event {saved}, but the transcript ends at {self.seq}")
-
-    def read_members(self, text):
-        first, *lines = text.split("\n")
-        if not first.startswith("# grupo 1 seq ") or not wire.SEQ.fullmatch(first[14:]) or lines[-1:] != [""]:
-            raise Damaged("members: its first line is not `# grupo 1 seq N`, or its last line is cut")
-        for number, line in enumerate(lines[:-1], 2):
-            name, _, rest = line.partition(":")
-            standing, _, phc = rest.partition(":")
-            key = wire.fold(name) if wire.clean_name(name) == name else None
-            if key is None or key in self.members or \
-                    not (standing == "member" and phc.startswith("$argon2id$") or (standing, phc) == ("banned", "")):
-                raise Damaged(f"members: line {number} is not name:standing:hash, or its name stands twice")
-            self.members[key] = Member(name, standing, phc)
-        return int(first[14:])
 
     def found(self, group, now, time):
         """The first event of a new group. Raises OSError if it cannot be written."""
@@ -395,12 +370,7 @@ class Room:
                     members.setdefault(change.key, change.member)
                 elif change.verb == "unban":
                     members.pop(change.key, None)
-            self.tell("save", None, self.members_text(members))
-
-    def members_text(self, members=None):
-        members = self.members if members is None else members
-        lines = [f"{member.name}:{member.standing}:{member.phc}\n" for member in members.values()]
-        return f"# grupo 1 seq {self.seq}\n" + "".join(lines)
+            self.tell("save", None, members_text(self.seq, members))
 
     def saved(self, why, now, time):
         """The member file was written (why is ''), or could not be. Returns deliveries, like handle()."""
@@ -649,24 +619,6 @@ class Room:
                         self.tell("line", client, "PING x")
             elif not client.joining and now >= self.join_deadline(client):
                 self.end(client, "timeout")
-
-
-def parse_event(line):
-    """A kept line, a str without its LF, as (verb, seq, time, rest). Raises Damaged."""
-    found = EVENT.fullmatch(line)
-    if not found or not EVENTS[found[1]](found[4]):
-        raise Damaged(f"transcript: not an event: {line[:60]!r}")
-    return found[1], int(found[2]), found[3], found[4]
-
-
-def is_name(text):
-    return wire.clean_name(text) == text
-
-
-# What follows the time in each event.
-EVENTS = {"MSG": lambda rest: rest.find(" ") > 0, "IN": is_name, "OUT": is_name, "LEFT": is_name, "BANNED": is_name,
-          "GROUP": wire.is_group, "RENAMED": lambda rest: rest.count(" ") == 1 and all(map(is_name, rest.split(" ")))}
-EVENT = re.compile(f"({'|'.join(EVENTS)}) ({wire.SEQ.pattern}) ({wire.TIME.pattern}) (.*)", re.ASCII | re.DOTALL)
 
 
 HANDLERS = {"knock": Room.knock, "enter": Room.enter, "refuse": Room.refuse, "name": Room.rename_member, "who": Room.who,

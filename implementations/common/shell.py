@@ -11,9 +11,10 @@ from . import options, wire
 from .console import Keyboard, OwnerOutbox, open_standard_descriptors
 from .door import Door, address_text, send_away
 from .files import Folder, Trouble
+from .kept import Damaged, members_text
 from .outboxes import Outbox, Outboxes
 from .passwords import return_hash_memory
-from .room import Client, Damaged, Room, Rules
+from .room import Client, Room, Rules
 from .session import OwnerSession, Session
 from .wire import MAX_LINE
 
@@ -136,7 +137,7 @@ def start_room(options, folder):
         raise Trouble(f"{folder.path}: {damage}; put back a copy, or move the folder away") from None
     if room.seq == 0:
         room.found(options.group, *clock())
-        trouble = folder.save_members(room.members_text())
+        trouble = folder.save_members(members_text(room.seq, room.members))
         if trouble:
             raise Trouble(f"{folder.file('members')}: {trouble}")
     return room
