@@ -61,7 +61,7 @@ def enter(connect):
     def enter(running, name, password=None, **options):
         client = connect(running, **options)
         client.join(name, password or f"secret-of-{name}")
-        client.expect(rf"IN \d+ \S+ .+")
+        client.expect(r"IN \d+ \S+ .+")
         return client
 
     return enter

@@ -10,7 +10,6 @@ import re
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -407,6 +406,8 @@ def test_200_connects_and_joins_at_one_instant(server, connect):
     for thread in threads:
         thread.join()
     assert not problems and len(clients) == 200
+    came = lambda: sum(line.endswith(" came") for line in running.stdout) == 200     # 200 hashes take their time on a busy machine
+    wait_until(came, 120, "the coming of all 200")
     for client in clients:
         client.greeted()
         client.welcomed()

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from harness.bench import report
-from harness.bench.run import DESIGNS, LIMIT_SERVER, SERVERS, Failed, Load, Running, compiled, cores, missing, HERE
+from harness.bench.run import LIMIT_SERVER, SERVERS, Failed, Load, Running, compiled, cores, missing, HERE
 
 CELLS = ("10.10.1", "100.10.1", "100.10.16", "100.100.1", "1000.1000.1")    # members, of them talk, messages on their way each
 PASSES, SECONDS = 3, 1.0
