@@ -8,6 +8,7 @@ class Readers:
         self.loop = loop                                # the selector that the server waits on
         self.selector = selectors.DefaultSelector()     # its descriptor is readable when one of the watched is
         self.ready = deque()                            # clients seen to be readable and not yet read
+        self.again = []                                 # clients of whom more has been read than handled
         self.resting = False
         loop.register(self.selector, selectors.EVENT_READ)
 
@@ -17,7 +18,7 @@ class Readers:
             client.is_watched = True
             self.selector.register(client.source, selectors.EVENT_READ, client)
         if again:
-            self.ready.append(client)
+            self.again.append(client)
 
     def leave_alone(self, client):
         """What he sends stays in the kernel."""
@@ -35,11 +36,13 @@ class Readers:
 
     def in_a_hurry(self):
         """Whether somebody waits to be read whom the next turn can read."""
-        return bool(self.ready) and not self.resting
+        return bool(self.ready or self.again) and not self.resting
 
     def take(self):
         """Those who are ready, each once and in turn; who is not taken now stays first in line."""
-        if not self.ready and not self.resting:
+        if not self.ready and not self.resting:         # a new round: everyone's turn comes before anyone's next
+            self.ready.extend(self.again)
+            self.again.clear()
             self.ready.extend(key.data for key, _ in self.selector.select(0))
         while self.ready and not self.resting:
             client = self.ready.popleft()
