@@ -1,12 +1,11 @@
 """README's first screens are run: what it shows is what happens, but for times, ports and addresses."""
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import need
 
 from harness.server import ROOT, Server
 from harness.wire import WireClient, wait_until
@@ -27,14 +26,8 @@ def the_block(word):
     return block.strip().split("\n")
 
 
-@pytest.fixture
-def nc():
-    if not shutil.which("nc"):
-        assert os.environ.get("CI") != "true", "nc is missing: .ci/run installs netcat-openbsd"
-        pytest.skip("nc is not installed (Debian: netcat-openbsd)")
-
-
-def test_nc_is_a_client(nc, tmp_path):
+def test_nc_is_a_client(tmp_path):
+    need("nc")
     start, first_line = the_block("--group os-lab\nlistening")[1:]
     command = [sys.executable, *start.removeprefix("$ python ").split()]
     with Server(command, directory=tmp_path / "grupo") as server:

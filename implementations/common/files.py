@@ -81,7 +81,7 @@ class Folder:
             remove(self.file("members"))
             remove(self.file("deleted"))
         except OSError:
-            pass
+            pass                        # it is decided: the next start does the rest
 
 
 class Transcript:

@@ -90,8 +90,8 @@ class Room:
         self.checks = 0             # checks under way
         self.changes, self.saving = [], None
         self.stale = False          # the member file lags behind the transcript, which a start would make good
-        self.look_at = 0            # when members who are here are next looked at
         self.save_at = 0            # when that is worth a writing
+        self.look_at = 0            # when members who are here are next looked at
         self.erasing = None         # the owner, once he has ordered and confirmed `delete`: the member file is written no more
         self.said = []              # messages decided and not yet kept
         self.gone = []              # names whose OUT could not be written yet
