@@ -1,8 +1,8 @@
 """pthread: each client has a thread that waits for his bytes, and a lock lets one of them at a time into the Room.
 
 The threads share the Room and the list of what is to be told: self.lock guards both, and the order in which that list fills is
-the order that everyone hears. Under the lock an event is written to the transcript, but nothing slower: a password is checked by the thread of the client who
-gave it, the member file is written by a thread of its own, and one writer thread does all the sending.
+the order that everyone hears. Under the lock an event is written to the transcript, but nothing slower: a password is checked by
+the thread of the client who gave it, the member file is written by a thread of its own, and one writer thread does all the sending.
 """
 import os
 import selectors

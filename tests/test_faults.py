@@ -208,13 +208,15 @@ def test_a_reset_in_the_middle_of_a_broadcast(server, enter):
         assert heard == [f"{n}-{k}" for n in range(5) for k in range(200)]
 
 
-def test_half_close_what_was_complete_is_answered(server, connect):
+@pytest.mark.parametrize("sent, answers", [
+    ("WHO\nHISTORY 2\nPING x\nSAY incompl", ["MEMBER ana here", "END WHO", "MSG ana one", "END HISTORY 3", "PONG x"]),
+    ("SAY two\nSAY three\n", ["MSG ana two", "MSG ana three"])], ids=["answered", "messages"])
+def test_half_close_what_was_complete_is_answered(server, connect, sent, answers):
     running = server(*OPEN)
     client = connect(running)
-    client.send_bytes(b"JOIN ana secret\nSAY one\nWHO\nHISTORY 2\nPING x\nSAY incompl")
+    client.send_bytes(b"JOIN ana secret\nSAY one\n" + sent.encode())
     client.half_close()
-    assert told(client.rest()) == ["HELLO grupo/1 grupo", "PENDING", "WELCOME 1 ana", "IN ana", "MSG ana one", "MEMBER ana here", "END WHO",
-                                   "MSG ana one", "END HISTORY 3", "PONG x", "BYE quit"]
+    assert told(client.rest()) == ["HELLO grupo/1 grupo", "PENDING", "WELCOME 1 ana", "IN ana", "MSG ana one", *answers, "BYE quit"]
     running.expect(r"\* ana went")
 
 

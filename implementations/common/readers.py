@@ -41,9 +41,8 @@ class Readers:
     def take(self):
         """Those who are ready, each once and in turn; who is not taken now stays first in line."""
         if not self.ready and not self.resting:         # a new round: everyone's turn comes before anyone's next
-            self.ready.extend(self.again)
+            self.ready.extend(dict.fromkeys(self.again + [key.data for key, _ in self.selector.select(0)]))
             self.again.clear()
-            self.ready.extend(key.data for key, _ in self.selector.select(0))
         while self.ready and not self.resting:
             client = self.ready.popleft()
             if client.is_watched:
