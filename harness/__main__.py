@@ -2,6 +2,11 @@
 import argparse
 import sys
 
+# Forms in which `check` writes what it found.
+FORMATS = {"json": "all that was found, as JSON", "junit": "JUnit XML", "html": "one page that needs nothing else",
+           "gradescope": "Gradescope's results.json", "classroom50": "Classroom 50's result.json", "autolab": "Autolab's last line",
+           "prairielearn": "PrairieLearn's results.json", "canvas": "a line for Canvas's gradebook, as CSV"}
+
 
 def parse(argv):
     from harness.server import DESIGNS
@@ -33,6 +38,21 @@ def parse(argv):
     bench.add_argument("--only", nargs="+", metavar="NAME", help="only these servers, and the C server they are measured by")
     bench.add_argument("--seconds", type=float, default=1.0, help="for each figure (default: %(default)s)")
 
+    check = add("check", "judge a server, in any language, with reasons",
+                "The exit status is 0 if all checks passed, 1 if one failed, 3 if one could not be judged.")
+    check.add_argument("server", nargs="+", metavar="COMMAND", help=f"after `--`: the server's command line; or one of ours: {', '.join(DESIGNS)}")
+    check.add_argument("--design", choices=DESIGNS, help="also check what this design promises")
+    check.add_argument("--lab", type=int, default=8, metavar="N", choices=range(9), help="only what is asked up to lab N")
+    check.add_argument("--seed", help="the same seed makes the same names, texts and disturbances")
+    check.add_argument("--repeat", type=int, default=5, metavar="K", help="runs of each hunt for a race (default: %(default)s)")
+    check.add_argument("--only", nargs="+", metavar="CHECK", help="only these checks, whatever they need")
+    check.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
+    check.add_argument("--records", metavar="DIR", help="where to keep what happened (default: a new folder for temporary files)")
+    check.add_argument("--workers", type=int, metavar="N", help="checks at once (default: 2 if there are two cores)")
+    check.set_defaults(outputs=[])
+    for name, about in FORMATS.items():
+        check.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)
+
     options = parser.parse_args(argv)
     if unknown := set(getattr(options, "designs", ())) - set(DESIGNS):
         demo.error(f"{min(unknown)} is none of {', '.join(DESIGNS)}")
@@ -47,6 +67,9 @@ def main(argv=None):
         if options.command == "demo":
             from harness import demo
             return demo.main(options.designs, options.markdown)
+        if options.command == "check":
+            from harness.verdicts import command
+            return command.main(options)
         if options.command == "bench":
             from harness import bench
             return bench.main(options)

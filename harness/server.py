@@ -16,9 +16,11 @@ from pathlib import Path
 import psutil
 
 from harness import wire
+from harness.record import Record, Unmet
 
 DESIGNS = ("nonblocking", "pthread", "fork")
 ROOT = Path(os.environ.get("GRUPO_TREE") or Path(__file__).resolve().parents[1])    # GRUPO_TREE: try another tree's servers
+MOST_OUTPUT = 1 << 25       # bytes that a server may write to one of its two outputs; more is a flood, and ends it
 ORPHANS = 2.0       # seconds that processes may outlive a killed server
 
 LISTENING = re.compile(r"listening on (\[[^]]+\]|[^\s:]+):(\d+)")
@@ -35,7 +37,7 @@ def command_of(design_or_command):
 
 
 def start_refused(command, *, directory, args=(), deadline=None, **popen):
-    """Run a server that must refuse to start: (status, stdout, stderr) of its end, AssertionError if it goes on."""
+    """Run a server that must refuse to start: (status, stdout, stderr) of its end. Raises Unmet if it goes on."""
     line = [*command_of(command), "--host", "127.0.0.1", "--port", "0", "--dir", str(directory), *map(str, args)]
     popen = {"stdin": subprocess.DEVNULL, "cwd": ROOT, **popen}
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **popen)
@@ -44,8 +46,15 @@ def start_refused(command, *, directory, args=(), deadline=None, **popen):
     except subprocess.TimeoutExpired:
         _end_session(process.pid)
         out, err = process.communicate()
-        raise AssertionError(f"the server started where it should have refused; it wrote {out!r} {err!r}") from None
+        raise Unmet("the server to end at once, with one line that says why", f"it went on; it wrote\n{out}{err}", "goes-on") from None
     return process.returncode, out, err
+
+
+def end_of(status):
+    """How a process ended, in words, of subprocess's return code."""
+    if status is None:
+        return "is still running"
+    return f"ended with status {status}" if status >= 0 else f"was ended by signal {-status} ({signal.Signals(-status).name})"
 
 
 def session_of(sid):
@@ -71,19 +80,25 @@ def _end_session(sid):
         time.sleep(0.01)
 
 
+class NotStarted(Unmet):
+    """The server does not listen; `status` is its exit status, None if it runs."""
+
+
 class Server:
     """Start a server and wait for its first line, `listening on HOST:PORT`. Use it with `with`.
 
     `command` is a design's name or a list; `args` are added after --host, --port and --dir. `stdin` is what subprocess
     takes, or CLOSED; only with the default, a pipe, can orders be typed. `preexec` runs in the new process before the server.
+    All that it writes and is told is added to `record`. Raises NotStarted, or OSError if there is no such command.
     """
 
     def __init__(self, command, *, directory, args=(), group=None, host="127.0.0.1", port=0, stdin=subprocess.PIPE,
-                 preexec=None, env=None, cwd=None, deadline=None):
+                 preexec=None, env=None, cwd=None, deadline=None, record=None):
         self.design = command if isinstance(command, str) else None
         self.directory = Path(directory)
         self.start = dict(command=command, directory=directory, args=tuple(args), group=group, host=host, port=port, stdin=stdin,
-                          preexec=preexec, env=env, cwd=cwd, deadline=deadline)
+                          preexec=preexec, env=env, cwd=cwd, deadline=deadline, record=record)
+        self.record = record or Record()
         line = [*command_of(command), "--host", host, "--port", str(port), "--dir", str(directory)]
         if group is not None:
             line += ["--group", group]
@@ -96,6 +111,7 @@ class Server:
             if preexec:
                 preexec()
 
+        self.flooded = False            # it wrote more than MOST_OUTPUT
         self.stdout = []                # every line written so far
         self.stderr = []
         self.leftovers = []             # what outlived an end that should have been complete
@@ -107,13 +123,14 @@ class Server:
         self._may_read.set()
         self._killed = self._stopped = None
         self._closed = False
+        self.record.add("server", "starts", " ".join(line))
         self.process = subprocess.Popen(
             line, stdin=subprocess.DEVNULL if stdin is CLOSED else stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             cwd=cwd or ROOT, env={**os.environ, **env} if env else None, start_new_session=True,
             preexec_fn=before if preexec or stdin is CLOSED else None)
         self.pid = self.process.pid
         self._threads = [threading.Thread(target=self._listen, args=args, daemon=True)
-                         for args in ((self.process.stdout, self._out), (self.process.stderr, self.stderr.append))]
+                         for args in ((self.process.stdout, self._out), (self.process.stderr, self._err))]
         for thread in self._threads:
             thread.start()
         try:
@@ -138,12 +155,16 @@ class Server:
 
     def _listen(self, stream, take):
         """The body of the two reader threads."""
-        rest = b""
+        rest, size = b"", 0
         while True:
             if stream is self.process.stdout:
                 self._may_read.wait()
             chunk = os.read(stream.fileno(), 65536)
-            if not chunk:
+            size += len(chunk)
+            if size > MOST_OUTPUT and not self.flooded:
+                self.flooded = True
+                self.process.kill()     # its other processes go as after any end
+            if not chunk or self.flooded:
                 break
             *lines, rest = (rest + chunk).split(b"\n")
             with self._heard:
@@ -155,8 +176,13 @@ class Server:
                 take(rest.decode("utf-8", "surrogateescape"))
             self._heard.notify_all()
 
+    def _err(self, line):
+        self.stderr.append(line)
+        self.record.add("server", "warns", line)
+
     def _out(self, line):
         self.stdout.append(line)
+        self.record.add("server", "shows", line)
         if len(self.stdout) == 1 and LISTENING.fullmatch(line):
             return
         if UNASKED.fullmatch(line) or (line.startswith("# ") and not self._helping):
@@ -174,9 +200,13 @@ class Server:
         first = self.stdout[0] if self.stdout else None
         match = LISTENING.fullmatch(first or "")
         if not match:
-            self.process.poll()
-            raise AssertionError(f"the server's first line should be 'listening on HOST:PORT', it was {first!r}; "
-                                 f"status {self.process.returncode}, stderr {self.stderr[-20:]}; command {self.command}")
+            what, sentence = ((f"it wrote more than {MOST_OUTPUT >> 20} MB", "floods") if self.flooded else
+                              (f"it wrote {first!r}", "first-line") if self.stdout else
+                              (f"it wrote nothing for {deadline:g} s", "never-listens") if self.process.poll() is None else
+                              (f"it {end_of(self.process.poll())}", "ends-at-once"))
+            problem = NotStarted("the server's first line on stdout to be `listening on HOST:PORT`", "\n".join([what, *self.stderr]), sentence)
+            problem.status = self.process.poll()
+            raise problem
         self.address = (match[1].strip("[]"), int(match[2]))
         self.port = self.address[1]
 
@@ -190,7 +220,7 @@ class Server:
     # -- the console
 
     def order(self, text, deadline=None):
-        """Type an order; return the lines of its answer, the last being `ok`, `error: why` or delete's question."""
+        """Type an order; return the lines of its answer, the last being `ok`, `error: why` or delete's question. Raises Unmet."""
         with self._heard:
             self._answers.clear()
             self._helping = text == "help"
@@ -198,7 +228,9 @@ class Server:
         with self._heard:
             done = lambda: any(ANSWERED.fullmatch(line) for line in self._answers)
             if not self._heard.wait_for(done, wire.DEADLINE if deadline is None else deadline):
-                raise TimeoutError(f"the order {text!r} was not answered; heard {list(self._answers)}, {self!r}")
+                raise Unmet(f"an answer to the order `{text}`, its last line `ok` or `error: why`",
+                            "\n".join(["the console showed:", *self._answers] if self._answers else ["the console showed nothing"]),
+                            "order-unanswered")
             answer = []
             while not answer or not ANSWERED.fullmatch(answer[-1]):
                 answer.append(self._answers.popleft())
@@ -209,11 +241,12 @@ class Server:
         self.type_bytes(text.encode() + b"\n")
 
     def type_bytes(self, data):
+        self.record.add("owner", "types", data)
         self.process.stdin.write(data)
         self.process.stdin.flush()
 
     def expect(self, regex, deadline=None):
-        """Wait for an unasked console line that fully matches, passing over those before it; return the match."""
+        """Wait for an unasked console line that fully matches, passing over those before it; return the match. Raises Unmet."""
         end = time.monotonic() + (wire.DEADLINE if deadline is None else deadline)
         passed = []
         with self._heard:
@@ -224,7 +257,8 @@ class Server:
                     if match:
                         return match
                 if not self._heard.wait(max(0, end - time.monotonic())) and time.monotonic() > end:
-                    raise TimeoutError(f"the console never showed /{regex}/, only {passed[-12:]}; {self!r}")
+                    raise Unmet(f"a line like `{wire.plain(regex)}` on the console",
+                                "\n".join(["it showed only:", *passed] if passed else ["it showed nothing"]), "console-silent")
 
     # -- its processes
 
@@ -265,6 +299,7 @@ class Server:
 
     def stop(self, signum=signal.SIGTERM):
         """Ask it to end by a signal and return its exit status; what then still lives is a leftover."""
+        self.record.add("server", "signal", signal.Signals(signum).name)
         self.process.send_signal(signum)
         return self.wait()
 
@@ -274,7 +309,8 @@ class Server:
         try:
             status = self.process.wait(wire.DEADLINE if deadline is None else deadline)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"the server did not end: {self!r}") from None
+            raise Unmet("the server to end", "it went on running", "does-not-end") from None
+        self.record.add("server", "exits", end_of(status))
         if self._stopped is None and self._killed is None:
             self._stopped = status
             self.leftovers += session_of(self.pid)
@@ -283,6 +319,7 @@ class Server:
     def kill(self):
         """SIGKILL the main process, and it alone."""
         self._killed = time.monotonic()
+        self.record.add("server", "signal", "SIGKILL")
         self.process.kill()
         self.process.wait()
 
@@ -292,7 +329,7 @@ class Server:
         while found := session_of(self.pid):
             if time.monotonic() > end:
                 self.leftovers += found
-                raise AssertionError(f"{ORPHANS:g} s after its kill -9 the server's processes still live: {found}")
+                raise Unmet(f"no process of the server {ORPHANS:g} s after its main process was killed", f"there live {found}", "orphans")
             time.sleep(0.01)
 
     def restart(self, **changes):

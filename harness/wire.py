@@ -10,31 +10,50 @@ import socket
 import struct
 import time
 
+from harness.record import Record, Unmet
+
 DEADLINE = 20.0     # seconds a correct server may take for anything, on a busy machine
 
 _tokens = itertools.count(1)
 
 
 def wait_until(condition, deadline=None, what="the condition"):
-    """Call `condition` until it returns something true, and return that; AssertionError after `deadline` seconds."""
-    end = time.monotonic() + (DEADLINE if deadline is None else deadline)
+    """Call `condition` until it returns something true, and return that. Raises Unmet after `deadline` seconds."""
+    seconds = DEADLINE if deadline is None else deadline
+    end = time.monotonic() + seconds
     pause = 0.001
     while True:
         answer = condition()
         if answer:
             return answer
         if time.monotonic() > end:
-            raise AssertionError(f"{what} did not come true in {DEADLINE if deadline is None else deadline:g} s")
+            raise Unmet(what, f"it did not come true in {seconds:g} s")
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
+
+
+class Silence(Unmet):
+    """Nothing came in time."""
+
+
+def plain(regex):
+    """A regular expression as a reader would write the line: \\d+ is a number, \\S+ a word, .+ words."""
+    for form, word in ((r"\d+", "N"), (r"(\d+)", "N"), (r"(\S+)", "WORD"), (r"\S+", "WORD"), (r".+", "WORDS"), (r".*", "WORDS")):
+        regex = regex.replace(form, word)
+    return re.sub(r"\\(.)", r"\1", regex)
 
 
 class WireClient:
     """A socket to the server. `lines` is everything heard so far; `torn` is a last line that end of file cut off."""
 
-    def __init__(self, address, rcvbuf=None, name="", *, pong=True):
-        """Connect. `rcvbuf` makes the receive buffer small (a reader that lags); `pong=False` leaves the server's PINGs to you."""
+    def __init__(self, address, rcvbuf=None, name="", *, pong=True, record=None):
+        """Connect. `rcvbuf` makes the receive buffer small (a reader that lags); `pong=False` leaves the server's PINGs to you.
+
+        All that happens is added to `record`. Raises OSError if the server cannot be reached.
+        """
+        self.record = record or Record()
         self.name = name                # how messages of this class call the client
+        self.who = self.record.name(name)
         self.lines = []                 # all lines heard, PINGs included, in order
         self.torn = b""
         self.ended = False              # end of file (or a reset) was read
@@ -49,6 +68,7 @@ class WireClient:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.settimeout(DEADLINE)
+            self.record.add(self.who, "connects")
             self.socket.connect((host, port))
         except BaseException:
             self.socket.close()
@@ -72,16 +92,17 @@ class WireClient:
     def send_bytes(self, data):
         """Send these bytes as they are."""
         self.socket.settimeout(DEADLINE)
+        self.record.add(self.who, "sends", data)
         try:
             self.socket.sendall(data)
         except TimeoutError:
-            raise TimeoutError(f"{self.name or 'a client'} could not send {len(data)} bytes in {DEADLINE:g} s: "
-                               f"the server does not read") from None
+            raise Unmet(f"the server to read the {len(data)} bytes that {self.who} sends",
+                        f"it did not take them all in {DEADLINE:g} s", "does-not-read") from None
 
     # -- hearing
 
     def line(self, deadline=None):
-        """The next line without its LF, or '' at end of file; TimeoutError if none comes."""
+        """The next line without its LF, or '' at end of file. Raises Silence if none comes."""
         seconds = DEADLINE if deadline is None else deadline
         end = time.monotonic() + seconds
         while True:
@@ -90,6 +111,7 @@ class WireClient:
                 self._read = rest
                 text = line.decode("utf-8", "surrogateescape")
                 self.lines.append(text)
+                self.record.add(self.who, "hears", text)
                 if self.group is None and text.startswith("HELLO grupo/1 "):
                     self.group = text[14:]
                 if self.pong and text.startswith("PING "):
@@ -105,7 +127,8 @@ class WireClient:
                 return ""
             left = end - time.monotonic()
             if left <= 0:
-                raise TimeoutError(f"{self.name or 'a client'} heard nothing for {seconds:g} s; last: {self.lines[-5:]}")
+                raise Silence(f"a line for {self.who}", f"{self.who} heard nothing more for {seconds:g} s; before that:\n"
+                              + "\n".join(self.lines[-5:] or ["nothing at all"]))
             self._receive(left)
 
     def _receive(self, seconds):
@@ -118,22 +141,29 @@ class WireClient:
             chunk, self.was_reset = b"", True
         if not chunk:
             self.ended, self.torn, self._read = True, self._read, b""
+            if self.torn:
+                self.record.add(self.who, "torn", self.torn)
+            self.record.add(self.who, "reset" if self.was_reset else "ended")
         self._read += chunk
 
     def expect(self, regex, deadline=None):
-        """Read until a line fully matches; return the match. Lines passed over stay in `lines`."""
+        """Read until a line fully matches; return the match. Lines passed over stay in `lines`. Raises Unmet."""
         start = len(self.lines)
         while True:
             try:
                 text = self.line(deadline)
-            except TimeoutError:
-                raise TimeoutError(f"{self.name or 'a client'} waited for /{regex}/, heard only {self.lines[start:][-12:]}") from None
-            if not text:
-                raise AssertionError(f"{self.name or 'a client'} waited for /{regex}/, but the connection ended "
-                                     f"after {self.lines[start:][-12:]}")
-            match = re.fullmatch(regex, text)
-            if match:
-                return match
+            except Silence:
+                why, sentence = "waited in vain, and", "silent"
+            else:
+                match = re.fullmatch(regex, text)
+                if match:
+                    return match
+                if text:
+                    continue
+                why, sentence = "was cut off, and" if self.was_reset else "saw the end of the connection, and", "cut-off"
+            heard = self.lines[start:]
+            raise Unmet(f"a line like `{plain(regex)}` for {self.who}",
+                        f"{self.who} {why} heard " + ("only:\n" + "\n".join(heard) if heard else "nothing"), sentence)
 
     def fence(self):
         """PING with a fresh token; return the lines that came before its PONG."""
@@ -165,8 +195,7 @@ class WireClient:
             if match:
                 return int(match[1])
             if text != "PENDING":
-                raise AssertionError(f"{self.name or 'a client'} asked to join and heard {text or 'end of file'!r}; "
-                                     f"before: {self.lines[-6:-1]}")
+                raise Unmet(f"PENDING, then WELCOME for {self.who}, who asked to join", f"{self.who} heard {text or 'the end'}")
 
     def rest(self):
         """All lines to end of file."""
@@ -176,12 +205,16 @@ class WireClient:
 
     def half_close(self):
         """No more will be sent; the reading side stays open."""
+        self.record.add(self.who, "shuts")
         self.socket.shutdown(socket.SHUT_WR)
 
     def reset(self):
         """End with a TCP reset, as a crashed machine's kernel may."""
+        self.record.add(self.who, "resets")
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
     def close(self):
-        self.socket.close()
+        if self.socket.fileno() >= 0:
+            self.record.add(self.who, "closes")
+            self.socket.close()

@@ -1,0 +1,128 @@
+"""What the checks share. Each check has servers of its own, started in a folder of its own, and one record of all that happens.
+
+    server(*args)            starts the server under check with these arguments more; ended in order after the check
+    connect(server, name)    a WireClient that is connected; enter(server, name): one that is a member and has heard his IN
+    hunt(*args)              a server again and again, disturbed in another way each time, until one run fails
+    rng                      chances that depend on the seed and the check alone
+"""
+import contextlib
+import random
+import statistics
+import time
+
+import pytest
+
+from harness import wire
+from harness.record import Unmet
+from harness.server import NotStarted, Server
+from harness.verdicts.disturb import disturbances
+from harness.verdicts.plugin import NotRun, id_of
+
+OPEN = ("--admit", "all")       # who is new comes in without the owner
+
+
+class Checked(Server):
+    """A server under check."""
+
+    def died(self):
+        """Whether it ended though nobody asked it to."""
+        return self.process.poll() is not None and self._stopped is None and self._killed is None and not self.told_to_end
+
+    told_to_end = False
+
+
+@pytest.fixture
+def judge(pytestconfig):
+    return pytestconfig.pluginmanager.getplugin("judge")
+
+
+@pytest.fixture
+def rng(request, judge):
+    return random.Random(f"{judge.settings['seed']} {id_of(request.node.nodeid)}")
+
+
+@pytest.fixture
+def start(judge, tmp_path):
+    """start(*args, **options) starts a server, which is the caller's to end. Limits that it does not take make the check "not run"."""
+    def start(*args, **options):
+        options.setdefault("directory", tmp_path / "group")
+        try:
+            judge.running = Checked(judge.settings["command"], args=args, cwd=judge.settings["cwd"], record=judge.record, **options)
+        except OSError as error:
+            raise Unmet("the command to start", f"{error.filename}: {error.strerror}", "no-such-command") from None
+        except NotStarted as problem:
+            limits = [arg for arg in args if arg.startswith("--") and arg not in ("--host", "--port", "--group", "--dir", "--admit")]
+            if limits and problem.status == 2:
+                raise NotRun(f"the server does not take {' '.join(limits)}") from None
+            raise
+        return judge.running
+
+    return start
+
+
+@pytest.fixture
+def server(start):
+    """server(*args, **options) starts one. At the end of the check each must end in order."""
+    started = []
+
+    def server(*args, **options):
+        started.append(start(*args, **options))
+        return started[-1]
+
+    yield server
+    for one in started:
+        one.close()
+
+
+@pytest.fixture
+def connect(judge, server):
+    """connect(running, name) -> a WireClient that is closed before the servers are."""
+    clients, trips = [], []
+
+    def connect(running, name="", **options):
+        began = time.monotonic()
+        try:
+            client = wire.WireClient(running.address, name=name, record=judge.record, **options)
+        except OSError as error:
+            if running.died():
+                raise Unmet(f"the server to take the connection of {name or 'a client'}", error.strerror, "died") from None
+            raise Unmet(f"the server to take connections at {running.address[0]}:{running.port}, as it says", error.strerror,
+                        "listens-elsewhere") from None
+        clients.append(client)
+        if len(trips) < 3:          # the slower machine and server, the longer may all else take
+            with contextlib.suppress(Unmet):
+                client.greeted()
+            trips.append(time.monotonic() - began)
+            wire.DEADLINE = min(60, max(judge.settings["deadline"], 200 * statistics.median(trips)))
+        return client
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def enter(connect):
+    """enter(running, name) -> a member who is here and has heard his own IN; his password is secret-of-NAME."""
+    def enter(running, name, password=None, **options):
+        client = connect(running, name, **options)
+        client.join(name, password or f"secret-of-{name}")
+        client.expect(rf"IN \d+ \S+ {name}")
+        return client
+
+    return enter
+
+
+@pytest.fixture
+def hunt(judge, start, rng, tmp_path):
+    """for running in hunt(*args): a fresh server each time, and each time disturbed otherwise, by the seed. A failure ends it."""
+    def hunt(*args, runs=None, **options):
+        for number, disturbance in enumerate(disturbances(rng, runs or judge.settings["repeat"], judge.settings["command"]), 1):
+            judge.runs, judge.disturbed = number, disturbance.words
+            folder = tmp_path / f"run-{number}"
+            with start(*args, directory=folder, env=disturbance.env, preexec=disturbance.preexec, **options) as running:
+                with disturbance.during(running):
+                    yield running
+        judge.disturbed = ""
+
+    return hunt

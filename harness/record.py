@@ -1,0 +1,96 @@
+"""What happened in one run, on one clock: who sent, heard, typed and wrote what. Checks judge it, reports tell it."""
+import json
+import threading
+import time
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """`at`: seconds since the record began. `who`: a client's name, `owner` or `server`. `what`: one of WHATS. `text`: of that."""
+    at: float
+    who: str
+    what: str
+    text: str
+
+
+# A client's: connects, sends (a piece as it went out, with its LFs), hears (a line without its LF), torn (a last line that
+# the end cut off), ended (end of file was read), reset (by the server), and his own: shuts (no more will be sent), resets, closes.
+# The owner's: types (an order). The server's: starts, shows (a line on stdout), warns (a line on stderr), signal, exits.
+DEEDS = {"connects", "sends", "shuts", "resets", "closes", "types", "starts", "signal"}
+SEEN = {"hears", "torn", "ended", "reset", "shows", "warns", "exits"}
+WHATS = DEEDS | SEEN
+
+
+class Record:
+    """Entries in the order in which they were seen. Any thread may add."""
+
+    def __init__(self):
+        self.began = time.monotonic()
+        self.entries = []
+        self.names = {}                     # how often a name was given out
+        self.lock = threading.Lock()        # guards the two above
+
+    def name(self, wanted):
+        """A name that no other connection of this record has: ana, then ana#2."""
+        wanted = wanted or "client"
+        with self.lock:
+            self.names[wanted] = count = self.names.get(wanted, 0) + 1
+        return wanted if count == 1 else f"{wanted}#{count}"
+
+    def add(self, who, what, text=""):
+        """Bytes that are not UTF-8 become surrogates, which save() writes and load() reads back."""
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "surrogateescape")
+        with self.lock:
+            self.entries.append(Entry(time.monotonic() - self.began, who, what, text))
+
+    def save(self, path):
+        """Writes all entries, a JSON array in each line: [at, who, what, text]."""
+        with self.lock, open(path, "w", encoding="ascii") as file:
+            file.writelines(json.dumps([round(entry.at, 6), *entry[1:]]) + "\n" for entry in self.entries)
+
+
+def load(path):
+    """The entries that save() wrote."""
+    with open(path, encoding="ascii") as file:
+        return [Entry(*json.loads(line)) for line in file]
+
+
+class Unmet(AssertionError):
+    """Something that must hold does not. `expected` and `came`: for people, in full; `sentence`: the id of the sentence in the
+    catalogue that explains it, if that is known; `evidence`: the entries of the record that show it."""
+
+    def __init__(self, expected, came, sentence=None, evidence=()):
+        super().__init__(f"expected {expected}; {came}")
+        self.expected, self.came, self.sentence, self.evidence = expected, came, sentence, list(evidence)
+
+
+def same(came, expected, sentence=None, evidence=()):
+    """Raises Unmet, with the first difference marked, if two values are not equal: texts, or lists of lines."""
+    if came != expected:
+        raise Unmet(shown(expected), difference(came, expected), sentence, evidence)
+
+
+def shown(value):
+    return "\n".join(value) if isinstance(value, list) else str(value)
+
+
+def difference(came, expected):
+    """What came, and under its first line that differs a mark below the first character that does."""
+    here, there = (value if isinstance(value, list) else str(value).split("\n") for value in (came, expected))
+    lines = []
+    for number in range(max(len(here), len(there))):
+        one, other = (side[number] if number < len(side) else None for side in (here, there))
+        if one is not None:
+            lines.append(one)
+        if one != other:
+            if one is None:
+                lines.append("^ nothing more came")
+            elif other is None:
+                lines.append("^ no more was expected")
+            else:
+                place = next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+                lines.append(" " * place + "^")
+            lines += here[number + 1:]
+            break
+    return "\n".join(lines)

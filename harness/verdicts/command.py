@@ -1,0 +1,115 @@
+"""python -m harness check: has pytest run the checks against a server, shows each verdict as it comes, and writes the reports."""
+import datetime
+import json
+import os
+import platform
+import secrets
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from harness.server import DESIGNS, command_of
+from harness.verdicts import formats, plugin
+from harness.verdicts.model import FAULT, INCONCLUSIVE, PASSED, Report, verdict_from
+
+CHECKS = Path(plugin.__file__).parents[1] / "checks"
+DEADLINE = 10               # seconds that a server may take for anything, on an idle machine
+WORKERS = 2                 # checks at once: most of them wait most of the time
+
+
+class Misuse(Exception):
+    """The user's arguments or files cannot be used; the text is one line that says why."""
+
+
+def read_rubric(path, known=None):
+    """({check: points}, {hidden checks}) of an instructor's rubric.toml. Raises Misuse."""
+    if path is None:
+        return {}, set()
+    try:
+        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Misuse(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeError) as error:
+        raise Misuse(f"{path}: {error}") from None
+    if extra := set(found) - {"points", "hidden"}:
+        raise Misuse(f"{path}: {min(extra)}: there are `points` (a table) and `hidden` (a list)")
+    points, hidden = found.get("points", {}), found.get("hidden", [])
+    if not isinstance(points, dict) or not all(type(value) in (int, float) and value >= 0 for value in points.values()):
+        raise Misuse(f"{path}: points: each check's points are a number, 0 or more")
+    if not isinstance(hidden, list) or not all(isinstance(check, str) for check in hidden):
+        raise Misuse(f"{path}: hidden: a list of checks")
+    return points, set(hidden)
+
+
+def command_from(options):
+    """(command line, design) of the server under check. Raises Misuse."""
+    command = list(options.server)
+    if len(command) == 1 and command[0] in DESIGNS:
+        return command_of(command[0]), options.design or command[0]
+    if os.sep in command[0]:
+        command[0] = os.path.abspath(command[0])
+    return command, options.design
+
+
+def run(options):
+    """Runs the checks; returns the Report. Each verdict is shown as it comes. Raises Misuse."""
+    command, design = command_from(options)
+    points, hidden = read_rubric(options.rubric)
+    seed = options.seed or secrets.token_hex(4)
+    folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    replay = ["python", "-m", "harness", "check", "--seed", seed, *(["--design", design] if design else []), "--only", "CHECK", "--", *options.server]
+    settings = {"command": command, "cwd": os.getcwd(), "design": design, "lab": options.lab, "seed": seed, "repeat": options.repeat,
+                "only": options.only, "points": points, "hidden": sorted(hidden), "folder": str(folder), "deadline": DEADLINE,
+                "replay": shlex.join(replay)}
+    file = folder / "settings"
+    file.write_text(json.dumps(settings))
+    report = Report(list(options.server), design, options.lab, seed, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
+                    f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}", str(folder))
+    began = time.monotonic()
+
+    class Shows:
+        """What the process that the user looks at does with each verdict."""
+
+        def pytest_configure(self, config):
+            config.on_verdict = self.show
+
+        def show(self, verdict):
+            report.verdicts.append(verdict)
+            formats.terminal.show(verdict)
+
+    workers = min(WORKERS, os.cpu_count() or 1) if options.workers is None else options.workers
+    many = ["-n", str(workers), "--maxschedchunk", "1"] if workers > 1 and not options.only else ["-p", "no:xdist"]
+    status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini"), "--check-settings", str(file), *many], plugins=[Shows()])
+    plugin.end_descendants()
+    report.seconds = round(time.monotonic() - began, 1)
+    report.complete = status in (0, 1)
+    stages = list(plugin.STAGES)
+    report.verdicts.sort(key=lambda verdict: stages.index(verdict.stage))
+    if status not in (0, 1, 2):
+        report.notes.append(f"pytest ended with status {int(status)}")
+    return report
+
+
+def main(options):
+    """Exit status: 0 all that was run passed, 1 something failed, 2 misuse, 3 a harness fault or an inconclusive check, 130 stopped."""
+    try:
+        report = run(options)
+    except Misuse as why:
+        print(f"check: {why}", file=sys.stderr)
+        return 2
+    formats.terminal.summary(report)
+    for name, path in options.outputs:
+        Path(path).write_text(formats.FORMATS[name](report), encoding="utf-8")
+    if not report.complete:
+        return 130
+    if report.of(FAULT) or report.of(INCONCLUSIVE):
+        return 3
+    return 0 if all(verdict.verdict == PASSED or not verdict.binds for verdict in report.verdicts) else 1

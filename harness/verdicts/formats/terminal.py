@@ -1,0 +1,54 @@
+"""A Report in the terminal: one line for each verdict as it comes, what a failure needs told below it, and a summary."""
+from rich.console import Console
+from rich.text import Text
+
+from harness.verdicts.model import FAILED, PASSED, VERDICTS
+from implementations.common.wire import harmless
+
+screen = Console(highlight=False, markup=False, soft_wrap=True)
+STYLES = {"passed": "bold green", "failed": "bold red", "inconclusive": "bold yellow", "not run": "dim", "harness fault": "bold magenta"}
+WIDTH = max(map(len, VERDICTS))
+
+
+def clean(text):
+    """What a server wrote may hold anything; a terminal is to obey none of it."""
+    return "\n".join(map(harmless, text.split("\n")))
+
+
+def indented(text, by):
+    return clean(text).replace("\n", "\n" + " " * by)
+
+
+def show(verdict):
+    """One verdict, as it comes."""
+    title = "a hidden check" if verdict.hidden else verdict.title
+    line = Text.assemble((f"{verdict.verdict:>{WIDTH}}", STYLES[verdict.verdict]), f"  {verdict.stage}: {title}")
+    if verdict.why and not verdict.hidden:
+        line.append(f" ({clean(verdict.why)})", "dim")
+    screen.print(line)
+    if verdict.failure and not verdict.hidden:
+        tell(verdict.failure)
+
+
+def tell(failure):
+    """A failure: what was done, expected, and came; why, and what to do next."""
+    for number, step in enumerate(failure.steps, 1):
+        screen.print(f"      {number:>2}. {indented(step, 10)}")
+    screen.print(Text.assemble(("      expected: ", "bold"), indented(failure.expected, 16)))
+    screen.print(Text.assemble(("      but:      ", "bold"), indented(failure.came, 16)))
+    if failure.run:
+        screen.print(Text.assemble(("      when:     ", "bold"), failure.run))
+    if failure.cause:
+        screen.print(Text.assemble(("      cause:    ", "bold"), failure.cause))
+    screen.print(Text.assemble(("      read:     ", "bold"), f"lab_guide/{failure.page}"))
+    screen.print(Text.assemble(("      again:    ", "bold"), clean(failure.replay)))
+
+
+def summary(report):
+    """The end of the run."""
+    counts = ", ".join(f"{len(found)} {word}" for word in VERDICTS if (found := report.of(word)))
+    screen.print()
+    screen.print(Text.assemble((counts or "no check was run", "bold"), f"; {report.score:g} of {report.most:g} points in {report.seconds:.0f} s"
+                               f"{'' if report.complete else ' (stopped)'}. Seed {report.seed}. All that happened: {report.folder}"))
+    for note in report.notes:
+        screen.print(note)

@@ -1,0 +1,77 @@
+"""What a run of the checks found. Everything that is shown, printed or handed to a grading system is made of a Report."""
+from dataclasses import asdict, dataclass, field
+
+from harness.record import Entry
+
+PASSED, FAILED, INCONCLUSIVE, NOT_RUN, FAULT = VERDICTS = ("passed", "failed", "inconclusive", "not run", "harness fault")
+
+
+@dataclass
+class Failure:
+    """Why a check failed, for the one who wrote the server. All texts are whole; what the server wrote may hold anything."""
+    sentence: str               # id in the catalogue
+    steps: list                 # what was done, in order: texts
+    expected: str
+    came: str
+    cause: str                  # the likely cause, a sentence or two
+    page: str                   # where in the lab guide to read
+    run: str                    # which run it was, and how the server was disturbed in it; '' if there was but one, undisturbed
+    replay: str                 # the command that does it again
+    slice: list                 # the Entries of the record that show it
+
+
+@dataclass
+class Verdict:
+    """What became of one check."""
+    check: str                  # its id
+    stage: str
+    title: str
+    verdict: str                # one of VERDICTS
+    points: float
+    binds: bool = True          # False: this server was not asked for it, and its points are no part of the most
+    hidden: bool = False        # students see neither its title nor why it failed
+    seconds: float = 0.0
+    runs: int = 1
+    why: str = ""               # one line, if it neither passed nor failed
+    failure: Failure = None
+    record: str = ""            # the file that holds all that happened
+
+    @property
+    def score(self):
+        return self.points if self.verdict == PASSED else 0
+
+
+@dataclass
+class Report:
+    command: list               # of the server
+    design: str
+    lab: int
+    seed: str
+    started: str                # UTC, 2026-11-22T13:21:28Z
+    machine: str
+    folder: str                 # where the records are
+    seconds: float = 0.0
+    complete: bool = True       # False: it was stopped
+    notes: list = field(default_factory=list)
+    verdicts: list = field(default_factory=list)
+
+    @property
+    def score(self):
+        return sum(verdict.score for verdict in self.verdicts)
+
+    @property
+    def most(self):
+        return sum(verdict.points for verdict in self.verdicts if verdict.binds)
+
+    def of(self, word):
+        """The verdicts of this kind."""
+        return [verdict for verdict in self.verdicts if verdict.verdict == word]
+
+    def as_dict(self):
+        return {"schema": "grupo/check/1", "score": self.score, "most": self.most, **asdict(self)}
+
+
+def verdict_from(found):
+    """The Verdict of which asdict() made `found`, though JSON lay between."""
+    failure = found["failure"] and Failure(**{**found["failure"], "slice": [Entry(*entry) for entry in found["failure"]["slice"]]})
+    return Verdict(**{**found, "failure": failure})

@@ -1,0 +1,201 @@
+"""The pytest plugin that makes tests into checks: which are run and when, what their outcome is called, what is told of it.
+
+A check is an ordinary test in harness/checks/check_STAGE.py, named check_..., under @check(...). Each is judged in the process
+that ran it and written to the run's folder before the next begins, so that whatever happens later, that much is known.
+"""
+import ctypes
+import json
+import os
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness import wire
+from harness.record import DEEDS, Record, Unmet
+from harness.server import DESIGNS, end_of
+from harness.verdicts import sentences
+from harness.verdicts.model import FAILED, FAULT, INCONCLUSIVE, NOT_RUN, PASSED, Failure, Verdict, verdict_from
+
+# The stages in order, and the checks without which a stage cannot be judged.
+STAGES = {"start": (), "framing": ("starts",), "membership": ("greets", "answers-ping"), "conversation": ("a-new-member-comes-in",),
+          "owner": ("a-new-member-comes-in",), "files": ("a-new-member-comes-in",), "crowd": ("everyone-hears-everything",),
+          "peers": ("everyone-hears-everything",), "processes": ("a-new-member-comes-in",), "faults": ("everyone-hears-everything",)}
+PR_SET_CHILD_SUBREAPER = 36
+MOST_SLICE = 40             # entries of a record that a failure shows, if the check names none
+
+
+@dataclass
+class Check:
+    points: float
+    lab: int
+    design: str
+
+
+def check(points=1, lab=1, design=None):
+    """Makes a test a check: its points, the first lab that needs it, and the design that alone it binds (None: all).
+
+    Its docstring is its title: one sentence that says what holds.
+    """
+    def mark(function):
+        function.check = Check(points, lab, design)
+        return function
+    return mark
+
+
+class NotRun(Exception):
+    """This server is not asked for it; the text says why."""
+
+
+class Inconclusive(Exception):
+    """The run can neither be passed nor failed; the text says why."""
+
+
+def id_of(nodeid):
+    """check_framing.py::check_a_line_in_pieces[tab] is a-line-in-pieces[tab]."""
+    return nodeid.partition("::check_")[2].replace("_", "-").replace("/", "-")
+
+
+def stage_of(item):
+    return item.path.stem.removeprefix("check_")
+
+
+def verdict_file(folder, check):
+    return Path(folder, f"{check}.json")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--check-settings", help="the file that harness.verdicts.command wrote")
+
+
+def pytest_configure(config):
+    settings = json.loads(Path(config.getoption("--check-settings")).read_text())
+    config.pluginmanager.register(Judge(config, settings), "judge")
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)      # what a server leaves behind becomes ours, so that it can be ended
+
+
+class Judge:
+    def __init__(self, config, settings):
+        self.config, self.settings, self.folder = config, settings, Path(settings["folder"])
+        self.item = self.record = self.running = None
+        self.chosen = set()
+        self.replayed = ""
+
+    # -- Which
+
+    def pytest_collection_modifyitems(self, config, items):
+        """In the order of the stages; only those that bind this server."""
+        wanted, design, lab = (self.settings[key] for key in ("only", "design", "lab"))
+        stages = list(STAGES)
+        items.sort(key=lambda item: stages.index(stage_of(item)))
+        items[:] = [item for item in items if (id_of(item.nodeid) in wanted or id_of(item.nodeid).partition("[")[0] in wanted if wanted else
+                                               item.function.check.design in (None, design) and item.function.check.lab <= lab)]
+        self.chosen = {id_of(item.nodeid) for item in items}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item):
+        """A stage waits for the checks that it needs, and is not run if they did not pass."""
+        for needed in STAGES[stage_of(item)]:
+            if needed in self.chosen:
+                path = verdict_file(self.folder, needed)
+                wire.wait_until(path.exists, 300, f"the verdict of {needed}")
+                if json.loads(path.read_text())["verdict"] != PASSED:
+                    raise NotRun(f"it needs `{needed}`, which did not pass")
+
+    # -- What came of it
+
+    def pytest_runtest_logstart(self, nodeid):
+        self.began = time.monotonic()
+        self.problem = None             # the first exception of the three phases
+        self.runs, self.disturbed = 1, ""
+        self.record, self.running = Record(), None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        self.item = item
+        if call.excinfo is not None and self.problem is None:
+            self.problem = call.excinfo.value
+        return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logfinish(self, nodeid):
+        if self.item is not None:       # else a worker judged it
+            self.write_verdict()
+        if shows := getattr(self.config, "on_verdict", None):      # where the user looks on: not in a worker of xdist
+            shows(verdict_from(json.loads(verdict_file(self.folder, id_of(nodeid)).read_text())))
+
+    def write_verdict(self):
+        strays = end_descendants()
+        item, problem = self.item, self.problem
+        check, about = id_of(item.nodeid), item.function.check
+        if strays and problem is None:
+            problem = Unmet("all the server's processes to end with it", "these lived on:\n" + "\n".join(strays), "leftovers")
+        record = self.folder / f"{check}.record"
+        self.record.save(record)
+        verdict = Verdict(check, stage_of(item), " ".join((item.function.__doc__ or check).split()), PASSED,
+                          self.settings["points"].get(check, about.points), hidden=check in self.settings["hidden"],
+                          seconds=round(time.monotonic() - self.began, 3), runs=self.runs, record=record.name)
+        if isinstance(problem, NotRun):
+            verdict.verdict, verdict.why = NOT_RUN, str(problem)
+            verdict.binds = "needs" in str(problem)
+        elif isinstance(problem, Inconclusive):
+            verdict.verdict, verdict.why = INCONCLUSIVE, str(problem)
+        elif isinstance(problem, (AssertionError, OSError, UnicodeError, pytest.fail.Exception)):
+            verdict.verdict, verdict.failure = FAILED, self.failure(check, problem)
+        elif problem is not None:
+            verdict.verdict, verdict.why = FAULT, f"{type(problem).__name__}: {problem}"
+        path = verdict_file(self.folder, check)
+        path.with_suffix(".part").write_text(json.dumps(asdict(verdict)))
+        path.with_suffix(".part").replace(path)             # at once: another worker may be waiting for it
+        self.item = None
+
+    def failure(self, check, problem):
+        """What there is to say of a failure."""
+        if isinstance(problem, pytest.fail.Exception):      # pytest-timeout
+            problem = Unmet("an end of the check", "it did not come to an end; the server kept it busy, or let it wait again and again", "endless")
+        elif not isinstance(problem, Unmet):
+            problem = Unmet("the connection to be as it should", f"{type(problem).__name__}: {problem}")
+        sentence, came = problem.sentence or check.partition("[")[0], problem.came
+        server = self.running
+        if server is not None and server.died():
+            sentence, came = "died", "\n".join([came, f"The server {end_of(server.process.poll())}. Its last lines on stderr:",
+                                                *(server.stderr[-20:] or ["(none)"])])
+        elif server is not None and server.flooded:
+            sentence = "floods"
+        cause, page = sentences.explain(sentence, check.partition("[")[0])
+        return Failure(sentence, sentences.steps(self.record.entries), problem.expected, came, cause, page,
+                       self.disturbed and f"run {self.runs}, {self.disturbed}", self.settings["replay"].replace("CHECK", check),
+                       problem.evidence or last_entries(self.record.entries))
+
+
+def last_entries(entries):
+    """From the last deed of a client or the owner on: what came of it."""
+    last = max((place for place, entry in enumerate(entries) if entry.what in DEEDS and entry.what != "closes"), default=0)
+    start = max(0, min(last, len(entries) - MOST_SLICE))
+    return [entry for entry in entries[start:] if entry.what != "closes"][:MOST_SLICE]
+
+
+def end_descendants():
+    """Ends every process that descends from this one, and reaps those that became ours. Returns what they were, as texts."""
+    found = []
+    end = time.monotonic() + 10
+    while (children := psutil.Process().children(recursive=True)) and time.monotonic() < end:
+        for child in children:
+            try:
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    found.append(f"pid {child.pid}: {' '.join(child.cmdline()) or child.name()}")
+                    if (group := os.getpgid(child.pid)) != os.getpgid(0):
+                        os.killpg(group, signal.SIGKILL)    # a whole group at one stroke: who forks without end cannot outrun it
+                    os.kill(child.pid, signal.SIGKILL)
+            except (psutil.Error, OSError):
+                pass
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            break
+        time.sleep(0.005)
+    return list(dict.fromkeys(found))
