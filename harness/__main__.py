@@ -49,6 +49,7 @@ def parse(argv):
     check.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
     check.add_argument("--records", metavar="DIR", help="where to keep what happened (default: a new folder for temporary files)")
     check.add_argument("--workers", type=int, metavar="N", help="checks at once (default: 2 if there are two cores)")
+    check.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
     check.set_defaults(outputs=[])
     for name, about in FORMATS.items():
         check.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)

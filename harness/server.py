@@ -197,6 +197,9 @@ class Server:
             end = time.monotonic() + deadline
             while not self.stdout and self.process.poll() is None and time.monotonic() < end:
                 self._heard.wait(0.05)
+        if self.process.poll() is not None:
+            for thread in self._threads:        # what it wrote last says why; but its daemons may keep the pipes open
+                thread.join(0.5)
         first = self.stdout[0] if self.stdout else None
         match = LISTENING.fullmatch(first or "")
         if not match:

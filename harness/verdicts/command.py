@@ -5,8 +5,6 @@ import os
 import platform
 import secrets
 import shlex
-import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -17,7 +15,8 @@ import pytest
 
 from harness.server import DESIGNS, command_of
 from harness.verdicts import formats, plugin
-from harness.verdicts.model import FAULT, INCONCLUSIVE, PASSED, Report, verdict_from
+from harness.verdicts.formats import terminal
+from harness.verdicts.model import FAULT, INCONCLUSIVE, PASSED, Report
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
 DEADLINE = 10               # seconds that a server may take for anything, on an idle machine
@@ -72,7 +71,7 @@ def run(options):
     file = folder / "settings"
     file.write_text(json.dumps(settings))
     report = Report(list(options.server), design, options.lab, seed, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
-                    f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}", str(folder))
+                    f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}", str(folder), options.student)
     began = time.monotonic()
 
     class Shows:
@@ -83,7 +82,7 @@ def run(options):
 
         def show(self, verdict):
             report.verdicts.append(verdict)
-            formats.terminal.show(verdict)
+            terminal.show(verdict)
 
     workers = min(WORKERS, os.cpu_count() or 1) if options.workers is None else options.workers
     many = ["-n", str(workers), "--maxschedchunk", "1"] if workers > 1 and not options.only else ["-p", "no:xdist"]
@@ -100,14 +99,17 @@ def run(options):
 
 def main(options):
     """Exit status: 0 all that was run passed, 1 something failed, 2 misuse, 3 a harness fault or an inconclusive check, 130 stopped."""
+    end = terminal.begin()
     try:
         report = run(options)
+        terminal.summary(report)
+        for name, path in options.outputs:
+            Path(path).write_text(formats.FORMATS[name](report), encoding="utf-8")
     except Misuse as why:
         print(f"check: {why}", file=sys.stderr)
         return 2
-    formats.terminal.summary(report)
-    for name, path in options.outputs:
-        Path(path).write_text(formats.FORMATS[name](report), encoding="utf-8")
+    finally:
+        end()
     if not report.complete:
         return 130
     if report.of(FAULT) or report.of(INCONCLUSIVE):

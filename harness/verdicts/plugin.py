@@ -16,7 +16,7 @@ import pytest
 
 from harness import wire
 from harness.record import DEEDS, Record, Unmet
-from harness.server import DESIGNS, end_of
+from harness.server import end_of
 from harness.verdicts import sentences
 from harness.verdicts.model import FAILED, FAULT, INCONCLUSIVE, NOT_RUN, PASSED, Failure, Verdict, verdict_from
 

@@ -1,32 +1,39 @@
 """A Report in the terminal: one line for each verdict as it comes, what a failure needs told below it, and a summary."""
+import os
+import secrets
+
 from rich.console import Console
 from rich.text import Text
 
-from harness.verdicts.model import FAILED, PASSED, VERDICTS
-from implementations.common.wire import harmless
+from harness.verdicts.formats.told import cleaned
+from harness.verdicts.model import VERDICTS
 
 screen = Console(highlight=False, markup=False, soft_wrap=True)
 STYLES = {"passed": "bold green", "failed": "bold red", "inconclusive": "bold yellow", "not run": "dim", "harness fault": "bold magenta"}
 WIDTH = max(map(len, VERDICTS))
 
 
-def clean(text):
-    """What a server wrote may hold anything; a terminal is to obey none of it."""
-    return "\n".join(map(harmless, text.split("\n")))
+def begin():
+    """In GitHub's actions a line may be a command to the runner: what a server wrote is to be none. Returns what ends that."""
+    token = secrets.token_hex(16)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        print(f"::stop-commands::{token}", flush=True)
+        return lambda: print(f"::{token}::", flush=True)
+    return lambda: None
 
 
 def indented(text, by):
-    return clean(text).replace("\n", "\n" + " " * by)
+    return text.replace("\n", "\n" + " " * by)
 
 
 def show(verdict):
     """One verdict, as it comes."""
-    title = "a hidden check" if verdict.hidden else verdict.title
-    line = Text.assemble((f"{verdict.verdict:>{WIDTH}}", STYLES[verdict.verdict]), f"  {verdict.stage}: {title}")
-    if verdict.why and not verdict.hidden:
-        line.append(f" ({clean(verdict.why)})", "dim")
+    verdict = cleaned(verdict)
+    line = Text.assemble((f"{verdict.verdict:>{WIDTH}}", STYLES[verdict.verdict]), f"  {verdict.stage}: {verdict.title}")
+    if verdict.why:
+        line.append(f" ({verdict.why})", "dim")
     screen.print(line)
-    if verdict.failure and not verdict.hidden:
+    if verdict.failure:
         tell(verdict.failure)
 
 
@@ -41,7 +48,7 @@ def tell(failure):
     if failure.cause:
         screen.print(Text.assemble(("      cause:    ", "bold"), failure.cause))
     screen.print(Text.assemble(("      read:     ", "bold"), f"lab_guide/{failure.page}"))
-    screen.print(Text.assemble(("      again:    ", "bold"), clean(failure.replay)))
+    screen.print(Text.assemble(("      again:    ", "bold"), failure.replay))
 
 
 def summary(report):
