@@ -54,6 +54,14 @@ def parse(argv):
     for name, about in FORMATS.items():
         check.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)
 
+    exhibits = add("exhibits", "run the servers with one bug each, and count how often the checks catch them",
+                   "Each runs against the check that it names; the exit status is 1 if one escapes too often.")
+    exhibits.add_argument("names", nargs="*", metavar="NAME", help="only these")
+    exhibits.add_argument("--list", action="store_true", help="only show them: symptom and check")
+    exhibits.add_argument("--times", type=int, default=20, metavar="N", help="runs of each (default: %(default)s)")
+    exhibits.add_argument("--all", action="store_true", help="also run all checks against each, once: half a minute each")
+    exhibits.add_argument("--json", metavar="FILE", help="put what was found into FILE")
+
     options = parser.parse_args(argv)
     if unknown := set(getattr(options, "designs", ())) - set(DESIGNS):
         demo.error(f"{min(unknown)} is none of {', '.join(DESIGNS)}")
@@ -71,6 +79,9 @@ def main(argv=None):
         if options.command == "check":
             from harness.verdicts import command
             return command.main(options)
+        if options.command == "exhibits":
+            from harness import exhibits
+            return exhibits.main(options)
         if options.command == "bench":
             from harness import bench
             return bench.main(options)

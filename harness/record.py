@@ -72,7 +72,7 @@ def same(came, expected, sentence=None, evidence=()):
 
 
 def shown(value):
-    return "\n".join(value) if isinstance(value, list) else str(value)
+    return ("\n".join(value) or "(nothing)") if isinstance(value, list) else str(value)
 
 
 def difference(came, expected):

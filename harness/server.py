@@ -6,6 +6,7 @@ Whatever the test does, `close` ends every process of that session, and complain
 import collections
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -15,12 +16,16 @@ from pathlib import Path
 
 import psutil
 
-from harness import wire
+from harness import detectors, wire
+from harness.detectors import session as session_of
 from harness.record import Record, Unmet
 
 DESIGNS = ("nonblocking", "pthread", "fork")
 ROOT = Path(os.environ.get("GRUPO_TREE") or Path(__file__).resolve().parents[1])    # GRUPO_TREE: try another tree's servers
 MOST_OUTPUT = 1 << 25       # bytes that a server may write to one of its two outputs; more is a flood, and ends it
+LINE_COSTS = 100            # bytes that a line costs us, beside its own
+LOOKS = 0.1                 # seconds between two looks at how many there are
+TAIL = 20, 500              # of what it wrote to stderr a failure shows so many lines, and of each so many characters
 ORPHANS = 2.0       # seconds that processes may outlive a killed server
 
 LISTENING = re.compile(r"listening on (\[[^]]+\]|[^\s:]+):(\d+)")
@@ -36,9 +41,9 @@ def command_of(design_or_command):
     return [str(part) for part in design_or_command]
 
 
-def start_refused(command, *, directory, args=(), deadline=None, **popen):
+def start_refused(command, *, directory, args=(), port=0, deadline=None, **popen):
     """Run a server that must refuse to start: (status, stdout, stderr) of its end. Raises Unmet if it goes on."""
-    line = [*command_of(command), "--host", "127.0.0.1", "--port", "0", "--dir", str(directory), *map(str, args)]
+    line = [*command_of(command), "--host", "127.0.0.1", "--port", str(port), "--dir", str(directory), *map(str, args)]
     popen = {"stdin": subprocess.DEVNULL, "cwd": ROOT, **popen}
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **popen)
     try:
@@ -57,27 +62,34 @@ def end_of(status):
     return f"ended with status {status}" if status >= 0 else f"was ended by signal {-status} ({signal.Signals(-status).name})"
 
 
-def session_of(sid):
-    """The living (not zombie) processes of a session."""
-    found = []
-    for pid in psutil.pids():
-        try:
-            if os.getsid(pid) == sid and (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except (OSError, psutil.Error):
-            pass                        # ended meanwhile
-    return found
+def tail(lines):
+    """The last of these lines, none too long, for people."""
+    most, width = TAIL
+    return [*([f"({len(lines) - most} lines more)"] if len(lines) > most else []), *(clipped(line, width) for line in lines[-most:])]
+
+
+def clipped(text, width):
+    return text if len(text) <= width else f"{text[:width]}... ({len(text)} characters)"
 
 
 def _end_session(sid):
     end = time.monotonic() + 5          # killing races with forking: look again until nobody is left
     while (found := session_of(sid)) and time.monotonic() < end:
-        for process in found:
+        _end_group(sid)
+        for process in found:           # who made himself another group
             try:
                 process.kill()
             except psutil.Error:
                 pass
         time.sleep(0.01)
+
+
+def _end_group(pid):
+    """Kills the whole group at one stroke: who forks without end cannot outrun it."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except OSError:
+        pass                            # nobody is left
 
 
 class NotStarted(Unmet):
@@ -91,6 +103,8 @@ class Server:
     takes, or CLOSED; only with the default, a pipe, can orders be typed. `preexec` runs in the new process before the server.
     All that it writes and is told is added to `record`. Raises NotStarted, or OSError if there is no such command.
     """
+
+    most_processes = 2000       # that it may have; more is a fork without end, and ends it
 
     def __init__(self, command, *, directory, args=(), group=None, host="127.0.0.1", port=0, stdin=subprocess.PIPE,
                  preexec=None, env=None, cwd=None, deadline=None, record=None):
@@ -111,7 +125,9 @@ class Server:
             if preexec:
                 preexec()
 
-        self.flooded = False            # it wrote more than MOST_OUTPUT
+        self.flooded = False            # it wrote more than MOST_OUTPUT, and was ended for it
+        self.forked = False             # it had more than most_processes, likewise
+        self.unfinished = b""           # of stdout: what was written, and no end of a line yet
         self.stdout = []                # every line written so far
         self.stderr = []
         self.leftovers = []             # what outlived an end that should have been complete
@@ -123,16 +139,15 @@ class Server:
         self._may_read.set()
         self._killed = self._stopped = None
         self._closed = False
+        self._over = False              # nobody of its session is left
         self.record.add("server", "starts", " ".join(line))
         self.process = subprocess.Popen(
             line, stdin=subprocess.DEVNULL if stdin is CLOSED else stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             cwd=cwd or ROOT, env={**os.environ, **env} if env else None, start_new_session=True,
             preexec_fn=before if preexec or stdin is CLOSED else None)
         self.pid = self.process.pid
-        self._threads = [threading.Thread(target=self._listen, args=args, daemon=True)
-                         for args in ((self.process.stdout, self._out), (self.process.stderr, self._err))]
-        for thread in self._threads:
-            thread.start()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
         try:
             self._wait_listening(wire.DEADLINE if deadline is None else deadline)
         except BaseException:
@@ -153,27 +168,44 @@ class Server:
 
     # -- what it writes
 
-    def _listen(self, stream, take):
-        """The body of the two reader threads."""
-        rest, size = b"", 0
-        while True:
-            if stream is self.process.stdout:
-                self._may_read.wait()
-            chunk = os.read(stream.fileno(), 65536)
-            size += len(chunk)
-            if size > MOST_OUTPUT and not self.flooded:
-                self.flooded = True
-                self.process.kill()     # its other processes go as after any end
-            if not chunk or self.flooded:
-                break
-            *lines, rest = (rest + chunk).split(b"\n")
-            with self._heard:
-                for line in lines:
-                    take(line.decode("utf-8", "surrogateescape"))
-                self._heard.notify_all()
+    def _watch(self):
+        """The body of the thread that reads what the server writes, and sees to it that neither that nor its processes grow without end."""
+        out, err = self.process.stdout.fileno(), self.process.stderr.fileno()
+        pipes = {out: (self._out, []), err: (self._err, [])}        # how to take a line, and the parts of one that has no end yet
+        size, looks, poll = {out: 0, err: 0}, 0.0, select.poll()
+        while pipes and not (self.flooded or self.forked):
+            for pipe in out, err:
+                if pipe in pipes and (pipe == err or self._may_read.is_set()):
+                    poll.register(pipe, select.POLLIN)
+            ready = poll.poll(1000 * LOOKS)
+            if self._over and not ready:
+                break                   # somebody who outlives it holds the pipe
+            for pipe, _ in ready:
+                poll.unregister(pipe)
+                take, parts = pipes[pipe]
+                chunk = os.read(pipe, 65536)
+                *lines, rest = chunk.split(b"\n")
+                size[pipe] += len(chunk) + LINE_COSTS * len(lines)
+                if lines:
+                    lines[0] = b"".join(parts) + lines[0]
+                    parts.clear()
+                parts.append(rest)
+                if not chunk:
+                    lines = [b"".join(parts)] if any(parts) else []
+                    del pipes[pipe]
+                with self._heard:
+                    if pipe == out:
+                        self.unfinished = parts[0][:1000] if chunk else b""
+                    for line in lines:
+                        take(line.decode("utf-8", "surrogateescape"))
+                    self._heard.notify_all()
+            if time.monotonic() > looks:
+                looks = time.monotonic() + LOOKS
+                self.forked = detectors.count(self.pid) > self.most_processes
+            self.flooded = max(size.values()) > MOST_OUTPUT
+        if self.flooded or self.forked:
+            _end_group(self.pid)
         with self._heard:
-            if rest:
-                take(rest.decode("utf-8", "surrogateescape"))
             self._heard.notify_all()
 
     def _err(self, line):
@@ -193,25 +225,37 @@ class Server:
                 self._helping = False
 
     def _wait_listening(self, deadline):
+        going = lambda: self.process.poll() is None and not (self.flooded or self.forked)
         with self._heard:
             end = time.monotonic() + deadline
-            while not self.stdout and self.process.poll() is None and time.monotonic() < end:
+            while not self.stdout and going() and time.monotonic() < end:
                 self._heard.wait(0.05)
-        if self.process.poll() is not None:
-            for thread in self._threads:        # what it wrote last says why; but its daemons may keep the pipes open
-                thread.join(0.5)
-        first = self.stdout[0] if self.stdout else None
-        match = LISTENING.fullmatch(first or "")
+        if not going():
+            self._watcher.join(1)       # it reads what there is to read
+        first = self.stdout[0] if self.stdout else self.unfinished.decode("utf-8", "surrogateescape")
+        match = LISTENING.fullmatch(self.stdout[0]) if self.stdout else None
         if not match:
-            what, sentence = ((f"it wrote more than {MOST_OUTPUT >> 20} MB", "floods") if self.flooded else
-                              (f"it wrote {first!r}", "first-line") if self.stdout else
-                              (f"it wrote nothing for {deadline:g} s", "never-listens") if self.process.poll() is None else
-                              (f"it {end_of(self.process.poll())}", "ends-at-once"))
-            problem = NotStarted("the server's first line on stdout to be `listening on HOST:PORT`", "\n".join([what, *self.stderr]), sentence)
-            problem.status = self.process.poll()
+            status, wrote = self.process.poll(), f"wrote {clipped(repr(first), TAIL[1])}"
+            what, sentence = ((self.excess(), self.excessive()) if self.excessive() else
+                              (f"it {end_of(status)}" + (f"; on stdout it {wrote}" if first else ""), "ends-at-once") if status is not None else
+                              (f"it {wrote}", "first-line") if self.stdout else
+                              (f"it {wrote}, and for {deadline:g} s no end of that line", "first-line") if first else
+                              (f"it wrote nothing for {deadline:g} s, though it listens at {' and '.join(found)}", "unflushed")
+                              if (found := detectors.listening(session_of(self.pid))) else
+                              (f"it wrote nothing for {deadline:g} s", "never-listens"))
+            problem = NotStarted("the server's first line on stdout to be `listening on HOST:PORT`",
+                                 "\n".join([what, *(["on stderr it wrote:", *tail(self.stderr)] if self.stderr else [])]), sentence)
+            problem.status = status
             raise problem
         self.address = (match[1].strip("[]"), int(match[2]))
         self.port = self.address[1]
+
+    def excessive(self):
+        """The id of the sentence on what it was ended for, if it was."""
+        return "floods" if self.flooded else "forks-without-end" if self.forked else None
+
+    def excess(self):
+        return f"it wrote more than {MOST_OUTPUT >> 20} MB" if self.flooded else f"it had more than {self.most_processes} processes"
 
     def pause_reading(self):
         """The owner stops reading his terminal (what is under way may still be read)."""
@@ -267,43 +311,29 @@ class Server:
 
     def family(self):
         """The server's process and all its descendants, as psutil processes."""
-        try:
-            main = psutil.Process(self.pid)
-            return [main, *main.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        return detectors.family(self.pid)
 
     def holdings(self):
         """(processes, threads, descriptors) of the whole family: what must be back to the base line when clients have gone."""
-        processes = threads = descriptors = 0
-        for process in self.family():
-            processes += 1              # a zombie, too
-            try:
-                threads += process.num_threads()
-                descriptors += process.num_fds()
-            except psutil.Error:
-                pass                    # it ended while we counted
-        return processes, threads, descriptors
+        return detectors.holdings(self.family())
 
     def cpu(self):
         """CPU seconds of the family so far, ended and reaped children included."""
-        total = 0.0
-        for process in self.family():
-            try:
-                times = process.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            total += times.user + times.system
-            if process.pid == self.pid:
-                total += times.children_user + times.children_system
-        return total
+        return detectors.cpu(self.family())
 
     # -- its end
 
+    def send_signal(self, signum, group=False):
+        """Send it a signal; `group`: to its whole process group, as a terminal does."""
+        self.record.add("server", "signal", signal.Signals(signum).name)
+        if group:
+            os.killpg(self.pid, signum)
+        else:
+            self.process.send_signal(signum)
+
     def stop(self, signum=signal.SIGTERM):
         """Ask it to end by a signal and return its exit status; what then still lives is a leftover."""
-        self.record.add("server", "signal", signal.Signals(signum).name)
-        self.process.send_signal(signum)
+        self.send_signal(signum)
         return self.wait()
 
     def wait(self, deadline=None):
@@ -350,8 +380,8 @@ class Server:
             self.process.wait(wire.DEADLINE)
         except subprocess.TimeoutExpired:
             pass
-        for thread in self._threads:
-            thread.join(2)
+        self._over = True
+        self._watcher.join(10)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream:
                 try:

@@ -13,6 +13,8 @@ import time
 from harness.record import Record, Unmet
 
 DEADLINE = 20.0     # seconds a correct server may take for anything, on a busy machine
+MOST_LINES = 1 << 19        # that a client hears; more is a flood
+MOST_BYTES = 1 << 18        # of a line without an end, likewise
 
 _tokens = itertools.count(1)
 
@@ -32,13 +34,24 @@ def wait_until(condition, deadline=None, what="the condition"):
         pause = min(pause * 2, 0.05)
 
 
+def none_left(find, expected, sentence=None, deadline=None):
+    """Call find() until it finds nothing more. Raises Unmet with what it still finds, a list, after `deadline` seconds."""
+    end = time.monotonic() + (DEADLINE if deadline is None else deadline)
+    pause = 0.001
+    while found := find():
+        if time.monotonic() > end:
+            raise Unmet(expected, "\n".join(map(str, found)), sentence)
+        time.sleep(pause)
+        pause = min(pause * 2, 0.05)
+
+
 class Silence(Unmet):
     """Nothing came in time."""
 
 
 def plain(regex):
     """A regular expression as a reader would write the line: \\d+ is a number, \\S+ a word, .+ words."""
-    for form, word in ((r"\d+", "N"), (r"(\d+)", "N"), (r"(\S+)", "WORD"), (r"\S+", "WORD"), (r".+", "WORDS"), (r".*", "WORDS")):
+    for form, word in ((r"(\d+)", "N"), (r"\d+", "N"), (r"(\S+)", "WORD"), (r"\S+", "WORD"), (r".+", "WORDS"), (r".*", "WORDS")):
         regex = regex.replace(form, word)
     return re.sub(r"\\(.)", r"\1", regex)
 
@@ -46,8 +59,9 @@ def plain(regex):
 class WireClient:
     """A socket to the server. `lines` is everything heard so far; `torn` is a last line that end of file cut off."""
 
-    def __init__(self, address, rcvbuf=None, name="", *, pong=True, record=None):
-        """Connect. `rcvbuf` makes the receive buffer small (a reader that lags); `pong=False` leaves the server's PINGs to you.
+    def __init__(self, address, rcvbuf=None, name="", *, mss=None, pong=True, record=None):
+        """Connect. `rcvbuf` makes the receive buffer small (a reader that lags), `mss` the segments, and so the server's send buffer
+        for this client; `pong=False` leaves the server's PINGs to you.
 
         All that happens is added to `record`. Raises OSError if the server cannot be reached.
         """
@@ -66,6 +80,8 @@ class WireClient:
         try:
             if rcvbuf is not None:      # must be set before connect, else the window is already offered
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+            if mss is not None:
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.settimeout(DEADLINE)
             self.record.add(self.who, "connects")
@@ -87,7 +103,7 @@ class WireClient:
 
     def send(self, *lines):
         """Send lines (str, LF is added), all in one segment if the kernel likes."""
-        self.send_bytes("".join(line + "\n" for line in lines).encode())
+        self.send_bytes("".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape"))
 
     def send_bytes(self, data):
         """Send these bytes as they are."""
@@ -112,6 +128,8 @@ class WireClient:
                 text = line.decode("utf-8", "surrogateescape")
                 self.lines.append(text)
                 self.record.add(self.who, "hears", text)
+                if len(self.lines) > MOST_LINES:
+                    raise Unmet("an end of what the server sends", f"{self.who} heard more than {MOST_LINES} lines, the last one\n{text}", "endless")
                 if self.group is None and text.startswith("HELLO grupo/1 "):
                     self.group = text[14:]
                 if self.pong and text.startswith("PING "):
@@ -125,6 +143,8 @@ class WireClient:
                 continue
             if self.ended:
                 return ""
+            if len(line) > MOST_BYTES:
+                raise Unmet("lines of at most 512 bytes", f"{self.who} heard {len(line)} bytes and no end of the line", "endless-line")
             left = end - time.monotonic()
             if left <= 0:
                 raise Silence(f"a line for {self.who}", f"{self.who} heard nothing more for {seconds:g} s; before that:\n"

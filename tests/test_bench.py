@@ -15,7 +15,8 @@ import pytest
 from conftest import need
 
 from harness.bench import cell_of, run
-from harness.bench.run import HERE, ROOT, SERVERS, Failed, Load, Running, compiled, missing
+from harness.bench.run import HERE, ROOT, SERVERS, Failed, Load, Running, missing
+from harness.compiled import NotCompiled, compiled
 
 N, TALKERS, ON_THE_WAY = 5, 3, 4
 TALK = f"talk {TALKERS} {ON_THE_WAY} 0.2 0"
@@ -198,7 +199,7 @@ def test_without_a_compiler_it_says_so(tmp_path, monkeypatch):
     source = tmp_path / "other.c"
     source.write_text("int main(void) { return 0; }\n")
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Failed, match="no C compiler found"):
+    with pytest.raises(NotCompiled, match="no C compiler found"):
         compiled(source)
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 
 from harness.bench import report
-from harness.bench.run import LIMIT_SERVER, SERVERS, Failed, Load, Running, compiled, cores, missing, HERE
+from harness.bench.run import LIMIT_SERVER, SERVERS, Failed, Load, Running, cores, missing, HERE
+from harness.compiled import NotCompiled, compiled
 
 CELLS = ("10.10.1", "100.10.1", "100.10.16", "100.100.1", "1000.1000.1")    # members, of them talk, messages on their way each
 PASSES, SECONDS = 3, 1.0
@@ -50,7 +51,7 @@ class Bench:
         """What fails is shown as failed, and the bench goes on."""
         try:
             yield
-        except Failed as why:
+        except (Failed, NotCompiled) as why:
             self.failed[key] = str(why)
 
     def run(self):
@@ -173,7 +174,7 @@ def main(options):
     absent = {name: why for name in wanted if (why := missing(name))}
     try:
         compiled(HERE / "load.c")
-    except Failed as why:
+    except (Failed, NotCompiled) as why:
         print(f"bench: {why}", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="grupo-bench-") as folder:

@@ -1,8 +1,4 @@
-"""Processes of the bench: a server on one core, the load generator on another. Whatever happens, both are ended.
-
-C programs are compiled when they are first needed, and kept by the hash of their source.
-"""
-import hashlib
+"""Processes of the bench: a server on one core, the load generator on another. Whatever happens, both are ended."""
 import importlib.util
 import json
 import os
@@ -13,13 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import psutil
 from argon2 import PasswordHasher
 
+from harness.compiled import compiled
 from harness.server import DESIGNS, ROOT, session_of
 
 HERE = Path(__file__).parent
@@ -30,30 +26,6 @@ STAMP = "2026-11-22T13:21:28.123Z"
 
 class Failed(Exception):
     """It could not be measured; the text says why."""
-
-
-# -- C ---------------------------------------------------------------------------------------------------------------------------
-
-
-def compiled(source):
-    """The path of the program made of `source`, a path; makes it if need be. Raises Failed."""
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
-    folder = ROOT / ".venv" if (ROOT / ".venv").is_dir() else Path(tempfile.gettempdir())
-    folder /= f"grupo-bench-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise Failed(f"{folder} belongs to somebody else")
-    program = folder / f"{source.stem}-{digest}"
-    if not program.exists():
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if not compiler:
-            raise Failed("no C compiler found. On Debian or Ubuntu: apt install gcc libc6-dev")
-        making = program.with_suffix(f".{os.getpid()}")
-        made = subprocess.run([compiler, "-O2", "-Wall", "-o", str(making), str(source)], capture_output=True, text=True)
-        if made.returncode:
-            raise Failed(f"{compiler} could not compile {source}:\n{made.stderr}")
-        making.replace(program)         # at once: another bench may want it now
-    return program
 
 
 # -- Cores -----------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,6 @@ from harness.verdicts.plugin import check
 
 
 @check(points=2, lab=0)
-def check_starts(server):
-    """The server starts, and its first line on stdout says where it listens: listening on ADDRESS:PORT."""
-    server()
+def check_starts(server, connect):
+    """The server starts, its first line on stdout says where it listens, listening on ADDRESS:PORT, and it listens there."""
+    connect(server(), "ana")

@@ -1,18 +1,21 @@
 """What the checks share. Each check has servers of its own, started in a folder of its own, and one record of all that happens.
 
-    server(*args)            starts the server under check with these arguments more; ended in order after the check
+    server(*args)            starts the server under check with these arguments more; ended after the check, and must live till then
     connect(server, name)    a WireClient that is connected; enter(server, name): one that is a member and has heard his IN
+    ask(server, name)        one who has asked to join, and whose request the owner has seen (without --admit all)
     hunt(*args)              a server again and again, disturbed in another way each time, until one run fails
     rng                      chances that depend on the seed and the check alone
 """
 import contextlib
 import random
+import re
 import statistics
+import subprocess
 import time
 
 import pytest
 
-from harness import wire
+from harness import detectors, wire
 from harness.record import Unmet
 from harness.server import NotStarted, Server
 from harness.verdicts.disturb import disturbances
@@ -24,11 +27,40 @@ OPEN = ("--admit", "all")       # who is new comes in without the owner
 class Checked(Server):
     """A server under check."""
 
+    most_processes = 500        # more than any check has clients, thrice
+    told_to_end = False         # a check sets it before it tells the server to end by other means than stop() and kill()
+    dead = None                 # once it is ended: whether it was dead already
+
     def died(self):
         """Whether it ended though nobody asked it to."""
+        if self.dead is not None:
+            return self.dead
+        if detectors.ending(self.pid):          # its sockets are closed already, and it is about to be
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
         return self.process.poll() is not None and self._stopped is None and self._killed is None and not self.told_to_end
 
-    told_to_end = False
+    def end(self):
+        """By force. In what order it ends is for checks of their own."""
+        self.dead = self.died()
+        super().end()
+
+    def close(self):
+        """Tells it to end, as restart() does. With which status is for checks of their own."""
+        if not self._closed:
+            if self.process.poll() is None:
+                self.stop()
+            self.end()
+
+    def __exit__(self, kind, *_):
+        self.end()
+        if kind is None:
+            self.must_have_lived()
+
+    def must_have_lived(self):
+        """After its end: raises Unmet if it had not to be ended."""
+        if self.died() or self.excessive():
+            raise Unmet("the server to serve on", "it did all that was asked, but it did not live on")
 
 
 @pytest.fixture
@@ -45,7 +77,7 @@ def rng(request, judge):
 def start(judge, tmp_path):
     """start(*args, **options) starts a server, which is the caller's to end. Limits that it does not take make the check "not run"."""
     def start(*args, **options):
-        options.setdefault("directory", tmp_path / "group")
+        options = {"directory": tmp_path / "group", "deadline": 2 * judge.settings["deadline"], **options}
         try:
             judge.running = Checked(judge.settings["command"], args=args, cwd=judge.settings["cwd"], record=judge.record, **options)
         except OSError as error:
@@ -61,8 +93,8 @@ def start(judge, tmp_path):
 
 
 @pytest.fixture
-def server(start):
-    """server(*args, **options) starts one. At the end of the check each must end in order."""
+def server(judge, start):
+    """server(*args, **options) starts one. At the end of the check each must still live, unless the check ended it."""
     started = []
 
     def server(*args, **options):
@@ -71,7 +103,10 @@ def server(start):
 
     yield server
     for one in started:
-        one.close()
+        one.end()
+    if judge.problem is None:
+        for judge.running in started:
+            judge.running.must_have_lived()
 
 
 @pytest.fixture
@@ -86,8 +121,9 @@ def connect(judge, server):
         except OSError as error:
             if running.died():
                 raise Unmet(f"the server to take the connection of {name or 'a client'}", error.strerror, "died") from None
-            raise Unmet(f"the server to take connections at {running.address[0]}:{running.port}, as it says", error.strerror,
-                        "listens-elsewhere") from None
+            where = detectors.listening(running.family())
+            raise Unmet(f"the server to take connections at {running.address[0]}:{running.port}, as it says",
+                        f"{error}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
         clients.append(client)
         if len(trips) < 3:          # the slower machine and server, the longer may all else take
             with contextlib.suppress(Unmet):
@@ -114,11 +150,25 @@ def enter(connect):
 
 
 @pytest.fixture
+def ask(connect):
+    """ask(running, name) -> a stranger whose request to join has been shown to the owner; his password is secret-of-NAME."""
+    def ask(running, name, password=None, **options):
+        client = connect(running, name, **options)
+        client.greeted()
+        client.send(f"JOIN {name} {password or f'secret-of-{name}'}")
+        client.expect("PENDING")
+        running.expect(rf"{re.escape(name)} asks to join from \S+:\d+")
+        return client
+
+    return ask
+
+
+@pytest.fixture
 def hunt(judge, start, rng, tmp_path):
     """for running in hunt(*args): a fresh server each time, and each time disturbed otherwise, by the seed. A failure ends it."""
     def hunt(*args, runs=None, **options):
         for number, disturbance in enumerate(disturbances(rng, runs or judge.settings["repeat"], judge.settings["command"]), 1):
-            judge.runs, judge.disturbed = number, disturbance.words
+            judge.runs, judge.disturbed, judge.first = number, disturbance.words, len(judge.record.entries)
             folder = tmp_path / f"run-{number}"
             with start(*args, directory=folder, env=disturbance.env, preexec=disturbance.preexec, **options) as running:
                 with disturbance.during(running):

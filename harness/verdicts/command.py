@@ -1,10 +1,12 @@
 """python -m harness check: has pytest run the checks against a server, shows each verdict as it comes, and writes the reports."""
+import contextlib
 import datetime
 import json
 import os
 import platform
 import secrets
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -16,7 +18,7 @@ import pytest
 from harness.server import DESIGNS, command_of
 from harness.verdicts import formats, plugin
 from harness.verdicts.formats import terminal
-from harness.verdicts.model import FAULT, INCONCLUSIVE, PASSED, Report
+from harness.verdicts.model import FAULT, INCONCLUSIVE, PASSED, Report, verdict_from
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
 DEADLINE = 10               # seconds that a server may take for anything, on an idle machine
@@ -57,6 +59,27 @@ def command_from(options):
     return command, options.design
 
 
+@contextlib.contextmanager
+def ends_by_signals():
+    """Ctrl-C, and what else tells a program to end, ends the run, and nothing of it is left running: what was learnt is kept."""
+    def stop(*_):
+        for number in told:
+            signal.signal(number, signal.SIG_IGN)           # once is enough: what was learnt is yet to be told
+        before.clear()
+        plugin.end_descendants()
+        raise KeyboardInterrupt
+
+    plugin.adopt()
+    told = [signal.SIGINT, *(number for number in plugin.LAST_SIGNALS if signal.getsignal(number) != signal.SIG_IGN)]
+    before = {number: signal.signal(number, stop) for number in told}
+    try:
+        yield
+    finally:
+        plugin.end_descendants()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run(options):
     """Runs the checks; returns the Report. Each verdict is shown as it comes. Raises Misuse."""
     command, design = command_from(options)
@@ -73,6 +96,11 @@ def run(options):
     report = Report(list(options.server), design, options.lab, seed, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
                     f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}", str(folder), options.student)
     began = time.monotonic()
+    for verdict in folder.glob("*.json"):
+        if verdict.with_suffix(".record").exists():         # of an earlier run
+            verdict.unlink()
+
+    broken = []             # why a file of checks could not be read
 
     class Shows:
         """What the process that the user looks at does with each verdict."""
@@ -80,16 +108,28 @@ def run(options):
         def pytest_configure(self, config):
             config.on_verdict = self.show
 
+        def pytest_collectreport(self, report):
+            if report.failed:
+                broken.append(f"{report.nodeid} could not be read: {report.longreprtext}")
+
         def show(self, verdict):
             report.verdicts.append(verdict)
             terminal.show(verdict)
 
     workers = min(WORKERS, os.cpu_count() or 1) if options.workers is None else options.workers
     many = ["-n", str(workers), "--maxschedchunk", "1"] if workers > 1 and not options.only else ["-p", "no:xdist"]
-    status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini"), "--check-settings", str(file), *many], plugins=[Shows()])
-    plugin.end_descendants()
+    shows = Shows()
+    with ends_by_signals():
+        status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini"), "--check-settings", str(file), *many], plugins=[shows])
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED and options.only:
+        raise Misuse(f"there is no check {' or '.join(options.only)}")
+    learnt = {verdict.check for verdict in report.verdicts}
+    for path in folder.glob("*.json"):
+        if path.stem not in learnt and path.with_suffix(".record").exists():        # judged, but the end came before it was shown
+            shows.show(verdict_from(json.loads(path.read_text())))
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
+    report.notes += broken
     stages = list(plugin.STAGES)
     report.verdicts.sort(key=lambda verdict: stages.index(verdict.stage))
     if status not in (0, 1, 2):
@@ -111,7 +151,7 @@ def main(options):
     finally:
         end()
     if not report.complete:
-        return 130
+        return 3 if report.notes else 130
     if report.of(FAULT) or report.of(INCONCLUSIVE):
         return 3
     return 0 if all(verdict.verdict == PASSED or not verdict.binds for verdict in report.verdicts) else 1

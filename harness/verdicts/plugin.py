@@ -2,7 +2,11 @@
 
 A check is an ordinary test in harness/checks/check_STAGE.py, named check_..., under @check(...). Each is judged in the process
 that ran it and written to the run's folder before the next begins, so that whatever happens later, that much is known.
+
+Servers are in sessions of their own, and what they leave behind becomes a child of the process that ran the check, or, should
+that have been killed, of the main one: each ends all its descendants after each check, and when it ends itself.
 """
+import contextlib
 import ctypes
 import json
 import os
@@ -16,16 +20,19 @@ import pytest
 
 from harness import wire
 from harness.record import DEEDS, Record, Unmet
-from harness.server import end_of
+from harness.server import clipped, end_of, tail
 from harness.verdicts import sentences
 from harness.verdicts.model import FAILED, FAULT, INCONCLUSIVE, NOT_RUN, PASSED, Failure, Verdict, verdict_from
 
-# The stages in order, and the checks without which a stage cannot be judged.
-STAGES = {"start": (), "framing": ("starts",), "membership": ("greets", "answers-ping"), "conversation": ("a-new-member-comes-in",),
+# The stages in order, and the checks without which a stage cannot be judged (nor those of them that come later in the list).
+STAGES = {"start": (), "framing": ("starts", "greets", "answers-ping"), "membership": ("greets", "answers-ping"), "conversation": ("a-new-member-comes-in",),
           "owner": ("a-new-member-comes-in",), "files": ("a-new-member-comes-in",), "crowd": ("everyone-hears-everything",),
           "peers": ("everyone-hears-everything",), "processes": ("a-new-member-comes-in",), "faults": ("everyone-hears-everything",)}
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+LAST_SIGNALS = signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT       # beside SIGINT
 MOST_SLICE = 40             # entries of a record that a failure shows, if the check names none
+MOST_ENTRY = 2000           # characters of an entry that are shown; the record has them all
+MOST_TEXT = 100_000         # characters of a failure's text, likewise
 
 
 @dataclass
@@ -74,7 +81,24 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     settings = json.loads(Path(config.getoption("--check-settings")).read_text())
     config.pluginmanager.register(Judge(config, settings), "judge")
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)      # what a server leaves behind becomes ours, so that it can be ended
+    adopt()
+    os.environ.pop("PYTHONUNBUFFERED", None)    # a server is to flush by itself
+    if hasattr(config, "workerinput"):  # one of several processes that run checks: the main one decides when all end
+        signal.signal(signal.SIGINT, lambda *_: None)       # not SIG_IGN, which servers would inherit
+        for number in LAST_SIGNALS:
+            signal.signal(number, give_up)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def adopt():
+    """What a server leaves behind becomes a child of this process, so that it can be ended."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def give_up(*_):
+    """The main process is gone, or all are told to go: leave nothing running."""
+    end_descendants()
+    os._exit(1)
 
 
 class Judge:
@@ -99,9 +123,14 @@ class Judge:
     def pytest_runtest_setup(self, item):
         """A stage waits for the checks that it needs, and is not run if they did not pass."""
         for needed in STAGES[stage_of(item)]:
+            if needed == id_of(item.nodeid):
+                break
             if needed in self.chosen:
                 path = verdict_file(self.folder, needed)
-                wire.wait_until(path.exists, 300, f"the verdict of {needed}")
+                with contextlib.suppress(Unmet):
+                    wire.wait_until(path.exists, 300)
+                if not path.exists():
+                    raise LookupError(f"no verdict of {needed} came")
                 if json.loads(path.read_text())["verdict"] != PASSED:
                     raise NotRun(f"it needs `{needed}`, which did not pass")
 
@@ -112,6 +141,8 @@ class Judge:
         self.problem = None             # the first exception of the three phases
         self.runs, self.disturbed = 1, ""
         self.record, self.running = Record(), None
+        self.first = 0                  # where in the record this run begins
+        wire.DEADLINE = self.settings["deadline"]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
@@ -126,6 +157,18 @@ class Judge:
             self.write_verdict()
         if shows := getattr(self.config, "on_verdict", None):      # where the user looks on: not in a worker of xdist
             shows(verdict_from(json.loads(verdict_file(self.folder, id_of(nodeid)).read_text())))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem):
+        """The process that ran this check is gone, and what it had started is ours now."""
+        end_descendants(of=lambda child: os.getsid(child.pid) != os.getsid(0))      # not the others that run checks
+        check = id_of(crashitem)
+        if not verdict_file(self.folder, check).exists():
+            verdict_file(self.folder, check).with_suffix(".record").touch()
+            self.keep(Verdict(check, Path(crashitem.partition("::")[0]).stem.removeprefix("check_"), check, FAULT,
+                              self.settings["points"].get(check, 1), hidden=check in self.settings["hidden"],
+                              why="the process that ran this check was killed, perhaps by the server; run it again"))
+        self.pytest_runtest_logfinish(crashitem)
 
     def write_verdict(self):
         strays = end_descendants()
@@ -147,10 +190,13 @@ class Judge:
             verdict.verdict, verdict.failure = FAILED, self.failure(check, problem)
         elif problem is not None:
             verdict.verdict, verdict.why = FAULT, f"{type(problem).__name__}: {problem}"
-        path = verdict_file(self.folder, check)
+        self.keep(verdict)
+        self.item = None
+
+    def keep(self, verdict):
+        path = verdict_file(self.folder, verdict.check)
         path.with_suffix(".part").write_text(json.dumps(asdict(verdict)))
         path.with_suffix(".part").replace(path)             # at once: another worker may be waiting for it
-        self.item = None
 
     def failure(self, check, problem):
         """What there is to say of a failure."""
@@ -158,17 +204,17 @@ class Judge:
             problem = Unmet("an end of the check", "it did not come to an end; the server kept it busy, or let it wait again and again", "endless")
         elif not isinstance(problem, Unmet):
             problem = Unmet("the connection to be as it should", f"{type(problem).__name__}: {problem}")
-        sentence, came = problem.sentence or check.partition("[")[0], problem.came
+        sentence, came = sentences.told_by(problem.sentence, check.partition("[")[0]), problem.came
         server = self.running
-        if server is not None and server.died():
+        if server is not None and server.excessive():
+            sentence, came = server.excessive(), f"{server.excess()}, and was ended for it"
+        elif server is not None and server.died():
             sentence, came = "died", "\n".join([came, f"The server {end_of(server.process.poll())}. Its last lines on stderr:",
-                                                *(server.stderr[-20:] or ["(none)"])])
-        elif server is not None and server.flooded:
-            sentence = "floods"
+                                                *(tail(server.stderr) or ["(none)"])])
         cause, page = sentences.explain(sentence, check.partition("[")[0])
-        return Failure(sentence, sentences.steps(self.record.entries), problem.expected, came, cause, page,
-                       self.disturbed and f"run {self.runs}, {self.disturbed}", self.settings["replay"].replace("CHECK", check),
-                       problem.evidence or last_entries(self.record.entries))
+        shown = [entry._replace(text=clipped(entry.text, MOST_ENTRY)) for entry in problem.evidence or last_entries(self.record.entries[self.first:])]
+        return Failure(sentence, sentences.steps(self.record.entries[self.first:]), clipped(problem.expected, MOST_TEXT), clipped(came, MOST_TEXT), cause, page,
+                       self.disturbed and f"run {self.runs}, {self.disturbed}", self.settings["replay"].replace("CHECK", check), shown)
 
 
 def last_entries(entries):
@@ -178,24 +224,33 @@ def last_entries(entries):
     return [entry for entry in entries[start:] if entry.what != "closes"][:MOST_SLICE]
 
 
-def end_descendants():
-    """Ends every process that descends from this one, and reaps those that became ours. Returns what they were, as texts."""
+def descendants(of):
+    """The processes that descend from those children of this one of which `of` is true."""
     found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error, OSError):
+            found += [child, *child.children(recursive=True)] if of(child) else []
+    return found
+
+
+def end_descendants(of=None):
+    """Ends every process that descends from this one, or only descendants(of), and reaps those that became ours.
+
+    Returns what they were, as texts.
+    """
+    found = {}
     end = time.monotonic() + 10
-    while (children := psutil.Process().children(recursive=True)) and time.monotonic() < end:
+    while (children := descendants(of) if of else psutil.Process().children(recursive=True)) and time.monotonic() < end:
         for child in children:
-            try:
+            with contextlib.suppress(psutil.Error, OSError):
                 if child.status() != psutil.STATUS_ZOMBIE:
-                    found.append(f"pid {child.pid}: {' '.join(child.cmdline()) or child.name()}")
+                    if len(found) < MOST_SLICE:
+                        found[child.pid] = f"pid {child.pid}: {' '.join(child.cmdline()) or child.name()}"
                     if (group := os.getpgid(child.pid)) != os.getpgid(0):
                         os.killpg(group, signal.SIGKILL)    # a whole group at one stroke: who forks without end cannot outrun it
                     os.kill(child.pid, signal.SIGKILL)
-            except (psutil.Error, OSError):
-                pass
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            break
+        for child in children:
+            with contextlib.suppress(ChildProcessError):    # not ours yet: its parent is still ending
+                os.waitpid(child.pid, os.WNOHANG)
         time.sleep(0.005)
-    return list(dict.fromkeys(found))
+    return list(found.values())

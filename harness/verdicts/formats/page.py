@@ -9,7 +9,7 @@ from harness.verdicts.plugin import STAGES
 
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #111; background: #fff }
 pre, code { font: 14px/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere } dt { font-weight: bold }
-dd pre { margin: 0 0 .5rem } table { border-collapse: collapse } th, td { padding: .2rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid #bbb }
+dd pre { margin: 0 0 .5rem } td:first-child, td:last-child { white-space: nowrap } table { border-collapse: collapse } th, td { padding: .2rem .6rem; text-align: left; vertical-align: top; border-bottom: 1px solid #bbb }
 .passed b { color: #00603b } .failed b { color: #a11 } section.failure { border-left: 4px solid #a11; padding-left: 1rem; margin: 2rem 0 }
 svg { max-width: 100%; height: auto; font: 13px system-ui, sans-serif } .number { font-weight: bold }"""
 
@@ -58,6 +58,11 @@ def failure_section(verdict, anchor):
 LANE, ROW, TOP = 150, 26, 46
 
 
+def visible(text):
+    """Line ends become a sign."""
+    return escape(text).replace("\n", "\u23ce ")
+
+
 def picture(entries):
     """What shows the violation, as a drawing and, the same, as a table; '' if there is nothing to draw."""
     if not entries:
@@ -81,7 +86,7 @@ def picture(entries):
         dashes = "" if entry.what in DEEDS else " stroke-dasharray='6 3'"
         parts.append(f"<line x1={start} y1={y - 4} x2={end} y2={y + 4} stroke='#000'{dashes} marker-end='url(#tip)' />"
                      f"<text class=number x={x + (12 if x < at['server'] else -12)} y={y - 6} text-anchor={'start' if x < at['server'] else 'end'}>{number}</text>")
-    rows = "".join(f"<tr><td>{number}<td>{entry.at:.6f}<td>{escape(entry.who)}<td>{escape(entry.what)}<td><code>{escape(entry.text)}</code>"
+    rows = "".join(f"<tr><td>{number}<td>{entry.at:.6f}<td>{escape(entry.who)}<td>{escape(entry.what)}<td><code>{visible(entry.text)}</code>"
                    for number, entry in enumerate(entries, 1))
     return ("".join(parts) + "</svg>\n<p>Time runs down. Whole arrows go to the server, dashed ones come from it; a square is the server's own."
             "<table><thead><tr><th scope=col>no.<th scope=col>seconds<th scope=col>who<th scope=col>did<th scope=col>what</thead><tbody>" + rows + "</table>")

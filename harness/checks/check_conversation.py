@@ -1,0 +1,228 @@
+"""The conversation: everyone who is here hears the same events in the same order, each once, and can read them again."""
+import datetime
+import re
+
+from conftest import OPEN
+from harness.lines import EVENT, answers, hears, hears_the_end, history, refused, same_lines, seqs, taken, told
+from harness.record import Unmet, same
+from harness.verdicts.plugin import check
+
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+
+
+@check(points=3, lab=1)
+def check_everyone_hears_everything(server, enter, rng):
+    """What one says everybody hears, the one who says it too, each once and in the same order."""
+    running = server(*OPEN)
+    everyone = [enter(running, name) for name in ("ana", "ben", "eva")]
+    for one in everyone:
+        one.fence()
+    said = []
+    for _ in range(2):
+        for one in everyone:
+            said.append(f"MSG n TIME {one.name} hello {rng.randrange(10 ** 9)}")
+            one.send(said[-1].replace(f"MSG n TIME {one.name}", "SAY"))
+            one.fence()
+    for one in everyone:
+        one.fence()
+        heard = [line for line in one.lines if line.startswith("MSG ")]
+        same(heard, list(dict.fromkeys(heard)), "heard-twice")
+        if not any(f" {one.name} " in line for line in heard):
+            same(told(heard), said, "no-echo")
+        same(told(heard), said)
+        same(heard, [line for line in everyone[0].lines if line.startswith("MSG ")], "not-the-same-line")
+
+
+@check(points=2, lab=1)
+def check_text_as_it_was_said(server, enter, rng):
+    """A text is heard exactly as it was said: spaces, quotes, escapes and letters of any script stay what they are."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    ana.fence()
+    texts = ["x", " ", "  two  spaces  ", "a" * 400, "ñ" * 200, "😀" * 100, "BYE quit", "END HISTORY 3", "%s%n %d", r"\n \x1b {} $HOME `id`",
+             "'\"", "0", "ok", "\u2028", "e\u0301", "\ue000\ufffd\U0010fffd", "ana: hi", "a,b;c|d", f"{rng.random()}"]
+    expected = [f"MSG n TIME ana {text}" for text in texts]
+    same_lines(told(answers(ana, *(f"SAY {text}" for text in texts))), expected)
+    same_lines(told(ben.fence()), expected)
+
+
+@check(points=2, lab=1)
+def check_events_are_numbered(server, enter):
+    """From WELCOME s on come the events s+1, s+2 and so on, without a gap; their times are UTC, with milliseconds, and true."""
+    running = server(*OPEN, env={"TZ": "America/Sao_Paulo"})
+    ana = enter(running, "ana")
+    before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=60)
+    ben = enter(running, "ben")
+    answers(ana, "SAY one", "NAME Anita", "SAY two")
+    ben.send("QUIT")
+    ben.rest()
+    ana.expect(r"OUT .*")
+    answers(ana, "SAY three")
+    for one, s in (ana, 1), (ben, 2):
+        same(next(line for line in one.lines if line.startswith("WELCOME")), f"WELCOME {s} {one.name}")
+        numbers = seqs(one.lines)
+        same([f"event {number}" for number in numbers], [f"event {s + place}" for place in range(1, 1 + len(numbers))])
+        for line in filter(EVENT.fullmatch, one.lines):
+            time = line.split(" ")[2]
+            if not re.fullmatch(TIME, time, re.ASCII):
+                raise Unmet("a time such as 2026-11-22T13:21:28.123Z", line, "form-of-time")
+            if abs((datetime.datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%f%z") - before).total_seconds()) > 3000:
+                raise Unmet(f"the time of day in UTC, about {before:%Y-%m-%dT%H:%M}", line, "time-is-not-utc")
+
+
+@check(points=2, lab=2)
+def check_ping_comes_after_events(server, enter):
+    """PONG comes after every event that was handled before its PING, whoever caused it."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    ana.fence()
+    for number in range(40):
+        ana.send(f"SAY {number}")
+        hears(ana, f"MSG n TIME ana {number}")
+        same(told(ben.fence()), [f"MSG n TIME ana {number}"])
+
+
+@check(points=2, lab=1)
+def check_a_new_name(server, connect, enter, rng):
+    """After NAME everybody knows him by the new name; his password stays, and the old name is free."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    ana.fence()
+    new = f"eva{rng.randrange(1000)}"
+    expected = [f"RENAMED n TIME ana {new}", f"MSG n TIME {new} it is me"]
+    same(told(answers(ana, f"NAME {new}", "SAY it is me")), expected)
+    same(told(ben.fence()), expected)
+    same(sorted(answers(ben, "WHO")), sorted([f"MEMBER {new} here", "MEMBER ben here", "END WHO"]))
+    same(told(answers(ben, "NAME ana")), ["RENAMED n TIME ben ana"], "old-name-is-free")
+    connect(running, "again").join(new, "secret-of-ana")
+    same(ana.rest()[-1:], ["BYE replaced"])
+
+
+@check(points=1, lab=1)
+def check_a_taken_name(server, ask, enter):
+    """A name that a member, a ban or a request holds is not to be had by NAME, in whatever case; one's own may change its case."""
+    running = server()
+    clients = {}
+    for name in ("ana", "away"):
+        clients[name] = ask(running, name)
+        same(running.order(f"accept {name}"), ["ok"])
+        clients[name].welcomed()
+    ana = clients["ana"]
+    clients["away"].close()
+    ana.expect(r"OUT .*")
+    ask(running, "asking")
+    same(running.order("ban banned"), ["ok"])
+    same(told(ana.fence()), ["BANNED n TIME banned"])
+    for name in ("away", "AWAY", "asking", "Banned"):
+        refused(ana, f"NAME {name}", "name-taken")
+    same(told(answers(ana, "NAME Ana")), ["RENAMED n TIME ana Ana"])
+
+
+@check(points=1, lab=1)
+def check_who(server, enter):
+    """WHO is answered by every member, with here or away, and then END WHO."""
+    running = server(*OPEN)
+    ana, ben, eva = (enter(running, name) for name in ("ana", "ben", "eva"))
+    ben.send("QUIT")
+    eva.send("LEAVE")
+    ben.rest(), eva.rest()
+    ana.fence()
+    came = answers(ana, "WHO")
+    same(sorted(came[:-1]) + came[-1:], ["MEMBER ana here", "MEMBER ben away", "END WHO"])
+
+
+@check(points=3, lab=1)
+def check_history_is_what_was_heard(server, enter, rng):
+    """HISTORY 0 gives every event from the first on, each exactly as it was heard, also to one who came later."""
+    running = server(*OPEN, group="os lab")
+    ana = enter(running, "ana")
+    for number in range(3):
+        ben = enter(running, "ben")
+        answers(ana, f"SAY {rng.random()}", f"NAME ana{number}")
+        ben.send("QUIT" if number < 2 else "LEAVE")
+        ben.rest()
+        ana.expect(r"(OUT|LEFT) .*")
+    answers(ana, *(f"SAY {number} " + "x" * rng.randrange(390) for number in range(40)))
+    heard = [line for line in ana.lines if EVENT.fullmatch(line)]
+    came, newest = history(ana)
+    same(told(came[:1]), ["GROUP n TIME os lab"])
+    same_lines(came[1:], heard)
+    same(f"END HISTORY {newest}", f"END HISTORY {seqs(heard)[-1]}", "end-of-history")
+    same_lines(history(enter(running, "eva"))[0][:-1], came)
+
+
+@check(points=2, lab=1)
+def check_history_from_any_event(server, enter):
+    """HISTORY s gives what came after event s, and nothing if there is nothing; what comes live stays as it is."""
+    ana = enter(server(*OPEN), "ana")
+    answers(ana, *(f"SAY {number} " + "x" * (number * 37 % 390) for number in range(20)))
+    events, newest = history(ana)
+    for since in (*range(newest + 1), newest + 1, 10 ** 9, 10 ** 16 - 1, "0000000000000003"):
+        same_lines(answers(ana, f"HISTORY {since}"), [*events[int(since):], f"END HISTORY {newest}"])
+    same(told(answers(ana, "HISTORY 20", "SAY live"))[-2:], [f"END HISTORY {newest}", "MSG n TIME ana live"])
+
+
+@check(points=2, lab=1)
+def check_leave_is_for_good(server, enter):
+    """LEAVE ends the membership: LEFT to everybody, also to him who leaves, then BYE left; no OUT follows, and the name is free."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    ana.fence()
+    ben.send("LEAVE", "SAY ghost")
+    hears_the_end(ben, "LEFT n TIME ben", "BYE left")
+    hears(ana, "LEFT n TIME ben")
+    same(answers(ana, "WHO"), ["MEMBER ana here", "END WHO"])
+    ben = enter(running, "ben", "another secret")
+    ben.fence()
+    same(told(ana.fence()), ["IN n TIME ben"], "no-out-after-left")
+
+
+@check(points=2, lab=1)
+def check_the_others_hear_who_goes(server, enter):
+    """Whoever goes, by QUIT, by the end of the connection or by a reset, those who remain hear OUT, once."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    ana.fence()
+    for go in ("quit", "half_close", "close", "reset"):
+        eva = enter(running, "eva")
+        hears(ana, "IN n TIME eva"), hears(ben, "IN n TIME eva")
+        if go == "quit":
+            eva.send("QUIT")
+        else:
+            getattr(eva, go)()
+        if go in ("quit", "half_close"):
+            hears_the_end(eva, "BYE quit")
+        hears(ana, "OUT n TIME eva"), hears(ben, "OUT n TIME eva")
+        same(ana.fence() + ben.fence(), [])
+
+
+@check(points=2, lab=2)
+def check_one_line_at_a_time(server, enter):
+    """A line that nothing follows is heard at once; no line needs another to push it on."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    ana.expect(r"IN \d+ \S+ ben")
+    for number in range(60):
+        one = (ana, ben)[number % 2]
+        one.send(f"SAY {number}")
+        hears(ana, f"MSG n TIME {one.name} {number}"), hears(ben, f"MSG n TIME {one.name} {number}")
+
+
+@check(points=2, lab=2)
+def check_others_are_served_meanwhile(server, connect, enter):
+    """Nobody waits for one who says nothing, nor for one who has sent half a line, whoever came first."""
+    running = server(*OPEN)
+    silent, halfway, last = (connect(running, name) for name in ("silent", "halfway", "last"))
+    halfway.send_bytes(b"JOIN half")
+    taken(halfway)
+    last.join("last", "secret")
+    last.fence()
+    halfway.send_bytes(b"way secret\n")
+    halfway.welcomed()
+    halfway.send_bytes(b"SAY half")
+    taken(halfway)
+    silent.join("silent", "secret")
+    silent.fence(), last.fence()
+    halfway.send_bytes(b" a line\n")
+    for one in (halfway, last, silent):
+        one.expect(r"MSG \d+ \S+ halfway half a line")

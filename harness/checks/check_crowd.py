@@ -1,0 +1,169 @@
+"""Many at once: whatever all do at the same moment, everyone hears the same, whole, once, in one order."""
+import signal
+
+import pytest
+
+from conftest import OPEN
+from harness import checkers
+from harness.crowd import SMALL_MSS, Crowd, Script
+from harness.record import Unmet
+from harness.verdicts.plugin import check
+
+LONG = 400                  # bytes of the longest text
+BACKLOG = 48                # connections at once that a server must have room for before it accepts them
+SIP = 64                    # bytes that a slow reader reads while others read all there is
+NARROW = {"rcvbuf": 4096, "mss": SMALL_MSS}     # a connection that holds little, so that the server's sends do not always fit
+
+
+@pytest.fixture
+def gather(judge, connect):
+    """gather(running) -> a Crowd of its own, to be used with `with`. What it heard is judged at its end."""
+    def gather(running):
+        connect(running).close()                # so that the deadline fits this machine and this server
+        return Judged(running.address, judge.record)
+
+    return gather
+
+
+class Judged(Crowd):
+    def __exit__(self, kind, *_):
+        """After a last fence, or whatever went wrong: what was heard may tell why."""
+        try:
+            if kind is None:
+                self.fence()
+            if kind is None or issubclass(kind, (Unmet, OSError)):
+                checkers.judge(self.entries)
+        finally:
+            self.close()
+
+
+def lines(name, count, rng, size=0):
+    """So many different messages of one client, each of one letter: a line that is mixed of two shows it."""
+    mark = f"{rng.randrange(10 ** 6):06}"
+    return [f"SAY {name} says {number} {mark}" + f" {name[0] * (size - 30)}" * bool(size) for number in range(1, count + 1)]
+
+
+def names(count):
+    return [f"{chr(ord('a') + number % 26)}{number}" for number in range(count)]
+
+
+@check(points=3, lab=3)
+def check_one_order(hunt, gather, rng):
+    """When all talk at once, everyone hears all of it, once, and in the same order."""
+    for running in hunt(*OPEN):
+        with gather(running) as crowd:
+            crowd.enter(names(5))
+            crowd.play({name: Script(lines(name, 100, rng), turn=rng.choice([2, 4, 8])) for name in names(5)})
+
+
+@check(points=2, lab=3)
+def check_nothing_lost(hunt, gather, rng):
+    """What somebody says last before he goes is heard by those who stay, and so is what is said meanwhile."""
+    for running in hunt(*OPEN):
+        with gather(running) as crowd:
+            stay, *go = names(5)
+            crowd.enter([stay, *go])
+            crowd.play({stay: Script(lines(stay, 20, rng), turn=2),
+                        **{name: Script(lines(name, 12, rng), turn=12, then=rng.choice(["quits", "shuts"])) for name in go}})
+            outs(crowd, [stay], go)
+
+
+def outs(crowd, stay, go):
+    """Waits until those who stay have heard that the others went."""
+    def missing():
+        return [(name, who) for name in stay for who in go if not any(
+            line.startswith("OUT ") and line.endswith(f" {who}") for line in crowd[name].lines)]
+
+    try:
+        crowd.until(lambda: not missing())
+    except Unmet:
+        (name, who), *_ = missing()
+        raise Unmet(f"OUT of {who} for {name}", f"{who}'s connection is over, and {name} heard nothing of that", "ghost") from None
+
+
+@check(points=2, lab=3)
+def check_whole_lines(hunt, gather, rng):
+    """Long lines stay whole, though they come from all sides and one who hears them reads slowly."""
+    for running in hunt(*OPEN):
+        with gather(running) as crowd:
+            slow, *others = names(4)
+            crowd.enter([slow], gulp=SIP, **NARROW)
+            crowd.enter(others, **NARROW)
+            crowd.play({slow: Script(["PING a", "PING b", "WHO"] * 30, turn=3), **{name: Script(lines(name, 150, rng, LONG), turn=25) for name in others}})
+
+
+@check(points=3, lab=3)
+def check_coming_and_going(hunt, gather, rng):
+    """While some talk, others come, and go in every way there is; those who stay miss nothing of anybody."""
+    for running in hunt(*OPEN):
+        with gather(running) as crowd:
+            everyone = names(8)
+            stay, go, come = everyone[:2], everyone[2:6], everyone[6:]
+            passers = [f"passer{number}" for number in range(10)]
+            crowd.enter(stay + go)
+            crowd.connect(come + passers)
+            ways = rng.sample(["quits", "shuts", "resets", "closes"], 4)
+            crowd.play({**{name: Script(lines(name, 30, rng), turn=2) for name in stay},
+                        **{name: Script(lines(name, 3, rng), turn=rng.choice([1, 3]), then=way) for name, way in zip(go, ways)},
+                        **{name: Script(["PING hello"], then=rng.choice(["shuts", "resets", "closes"])) for name in passers},
+                        **{name: Script([f"JOIN {name} secret-of-{name}", *lines(name, 3, rng)], turn=2) for name in come}})
+            outs(crowd, stay, go)
+
+
+@check(points=2, lab=3)
+def check_connects_at_once(hunt, gather):
+    """Many who connect at the same moment are all greeted, each once."""
+    for running in hunt(*OPEN, runs=2):
+        with gather(running) as crowd:
+            many = [f"client{number}" for number in range(1, BACKLOG + 1)]
+            running.process.send_signal(signal.SIGSTOP)     # so that they are there all at once, whoever is faster
+            crowd.connect(many)
+            running.process.send_signal(signal.SIGCONT)
+            crowd.start({name: Script([f"PING of-{name}"]) for name in many})
+            crowd.until(lambda: any(one.retransmitted() for one in crowd) or all(one.is_done for one in crowd))
+            late = [one.who for one in crowd if one.retransmitted()]
+            if late:
+                raise Unmet(f"room for {BACKLOG} connections that wait to be accepted",
+                            f"{len(late)} of {BACKLOG} found none and had to try again, a second later; the first was {late[0]}", "backlog")
+
+
+@check(points=3, lab=3)
+def check_cross_traffic(hunt, gather, rng):
+    """When all ask for everything at once, talk, rename themselves, and list who is there, all are answered."""
+    for running in hunt(*OPEN):
+        with gather(running) as crowd:
+            people = names(5)
+            crowd.enter(people)
+            running.type_bytes(b"rename one\nmembers\nrename two\nmembers\nrename three\n")
+            crowd.play({name: Script(mixed(name, people, rng), turn=rng.choice([1, 3, 6])) for name in people})
+
+
+def mixed(name, people, rng):
+    """Requests of every kind in any order; two may want the same name."""
+    said = lines(name, 12, rng)
+    asked = [f"NAME {name}-{rng.choice('xyz')}", f"NAME {name}", f"NAME {rng.choice(people)}-x", "WHO", "WHO", "HISTORY 0", f"HISTORY {rng.randrange(9)}",
+             "PING there"]
+    return sorted(said + asked, key=lambda _: rng.random())
+
+
+@check(points=2, lab=3)
+def check_history_meanwhile(hunt, gather, rng):
+    """A HISTORY that is asked for while others talk is all that was heard up to then, and nothing that is said meanwhile is missed."""
+    for running in hunt(*OPEN, runs=3):
+        with gather(running) as crowd:
+            reader, *talkers = names(3)
+            crowd.enter([reader], gulp=SIP, **NARROW)
+            crowd.enter(talkers)
+            crowd.play({name: Script(lines(name, 30, rng, LONG), turn=30) for name in talkers})
+            crowd.play({reader: Script([f"HISTORY {since}" for since in (0, 5, 20, 10 ** 6, 0)], turn=2),
+                        **{name: Script(lines(name, 30, rng), turn=2) for name in talkers}})
+
+
+@check(points=2, lab=3)
+def check_a_burst(hunt, gather, rng):
+    """Bursts larger than any buffer on the way, from several at once, are heard by all who read on: nobody is put out, nothing freezes."""
+    for running in hunt(*OPEN, runs=2):
+        with gather(running) as crowd:
+            people = names(4)
+            crowd.enter(people, gulp=4 * LONG, **NARROW)
+            crowd.play({name: Script(lines(name, 320, rng, LONG), turn=320) for name in people})

@@ -1,0 +1,239 @@
+"""Files: what the server keeps outlives it, however it ends; and nobody else reads it."""
+import base64
+import contextlib
+import glob
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import OPEN
+from harness import wire
+from harness.lines import answers, hears, history, same_lines, told
+from harness.record import Unmet, same
+from harness.server import LISTENING, NotStarted, start_refused
+from harness.verdicts.plugin import check
+from harness.wire import Silence
+
+
+@pytest.fixture
+def refused_start(judge):
+    """refused_start(*args, directory=...) starts one server more, which must end by itself: (status, stdout, stderr)."""
+    def refused_start(*args, directory, port=0):
+        try:
+            return start_refused(judge.settings["command"], directory=directory, args=args, port=port, cwd=judge.settings["cwd"])
+        except Unmet as problem:
+            problem.sentence = None             # the check's own says more
+            raise
+
+    return refused_start
+
+
+def restart(running, sentence="no-restart", **changes):
+    """SIGTERM, if it still runs, and then a new start on the same directory."""
+    try:
+        running.restart(**changes)
+    except NotStarted as problem:
+        problem.sentence = sentence
+        raise
+
+
+def killed(running):
+    """kill -9 of the server, without a warning; then a new start."""
+    running.kill()
+    running.orphans_gone()
+    restart(running, "no-restart-after-kill")
+
+
+@check(points=3, lab=1)
+def check_a_restart_restores_members(server, enter, connect):
+    """After a restart the members are those of before, with their names and passwords; who left is none, and nobody is here."""
+    running = server(*OPEN)
+    ana, ben, eva = (enter(running, name) for name in ("ana", "ben", "eva"))
+    answers(ana, "NAME Anita")
+    ben.send("LEAVE")
+    ben.rest()
+    restart(running)
+    *lines, ok = running.order("members")
+    same(sorted(lines), ["member Anita away", "member eva away"])
+    connect(running, "ana again").join("anita", "secret-of-ana")
+    enter(running, "ana", "somebody else's secret"), enter(running, "ben", "somebody else's secret")
+    connect(running, "eva again").join("eva", "secret-of-eva")
+
+
+@check(points=3, lab=1)
+def check_a_restart_restores_the_conversation(server, enter, connect, rng):
+    """After a restart HISTORY gives the same events as before, byte for byte, and the next event has the next number."""
+    running = server(*OPEN)
+    ana = enter(running, "ana")
+    answers(ana, *(f"SAY {rng.random()} ñ☃ " + "x" * rng.randrange(370) for _ in range(30)), "NAME eva", "SAY last")
+    before, newest = history(ana)
+    for _ in range(2):
+        restart(running)
+        ana = connect(running, "ana")
+        same(f"WELCOME {ana.join('eva', 'secret-of-ana')}", f"WELCOME {newest}", "events-lost-or-added")
+        after, newest = history(ana)
+        same_lines(after[:-1], before)
+        same(told(after[-1:]), ["IN n TIME eva"])
+        before = after
+
+
+@check(points=2, lab=1)
+def check_a_restart_keeps_bans_and_names(server, enter, connect, rng):
+    """After a restart the banned are banned, and the group has the name that its owner gave it last, whatever --group says."""
+    running = server(*OPEN, group="first name")
+    enter(running, "eve")
+    for order in ("ban eve", "ban nobody", "ban mal", "unban mal"):
+        same(running.order(order), ["ok"])
+    name = f"second name, {rng.randrange(10 ** 6)}"
+    same(running.order(f"rename {name}"), ["ok"])
+    restart(running, group="third name")
+    same(sorted(running.order("members")), ["member eve banned", "member nobody banned", "ok"])
+    eve = connect(running, "eve")
+    same(eve.greeted(), name)
+    eve.send("JOIN eve secret-of-eve")
+    hears(eve, "PENDING", "REJECTED refused")
+
+
+@check(points=3, lab=1)
+def check_killed_and_nothing_is_lost(server, enter, connect, rng):
+    """What came back to its sender is there after kill -9, and so is a member who was just welcomed."""
+    running = server(*OPEN)
+    for _ in range(2):
+        name = f"ana{rng.randrange(10 ** 6)}"
+        ana = enter(running, name)
+        texts = [f"{rng.random()} " + "x" * rng.randrange(300) for _ in range(20)]
+        ana.send(*(f"SAY {text}" for text in texts))
+        ana.expect(rf"MSG \d+ \S+ {name} {texts[-1]}".replace(".", r"\."))
+        killed(running)
+        again = connect(running, name)
+        again.join(name, f"secret-of-{name}")
+        mine = [line for line in told(history(again)[0]) if line.startswith(f"MSG n TIME {name} ")]
+        same_lines(mine, [f"MSG n TIME {name} {text}" for text in texts])
+    enter(running, "ben")
+    killed(running)
+    connect(running, "ben").join("ben", "secret-of-ben")
+
+
+@check(points=2, lab=1)
+def check_joins_at_once_are_all_kept(server, connect):
+    """Many new members who join at once are all members after kill -9 and a restart, each with his own password."""
+    running = server(*OPEN)
+    names = [f"m{number}" for number in range(10)]
+    many = {name: connect(running, name) for name in names}
+    for client in many.values():
+        client.greeted()
+    for name, client in many.items():
+        client.send(f"JOIN {name} secret-of-{name}")
+    for client in many.values():
+        client.welcomed()
+    killed(running)
+    *lines, ok = running.order("members")
+    same(sorted(lines), [f"member {name} away" for name in names])
+    for name in names[::3]:
+        connect(running, name).join(name, f"secret-of-{name}")
+
+
+@check(points=2, lab=1)
+def check_no_password_in_clear(server, connect, enter, rng):
+    """A password stands in clear in no file, in no output, and on no command line."""
+    running = server(*OPEN)
+    secret = "".join(rng.choices("abcdefghijkmnop0123456789", k=16))
+    ana, eve = connect(running, "ana"), connect(running, "eve")
+    eve.greeted()
+    ana.send(f"JOIN ana {secret}")
+
+    def welcomed():
+        if line := command_line_with(secret):           # the password is being hashed now, perhaps by another program
+            raise Unmet("no password on a command line", line, "password-on-a-command-line")
+        with contextlib.suppress(Silence):
+            ana.line(0.001)
+        return ana.ended or ana.lines[-1].startswith("WELCOME")
+
+    end = time.monotonic() + wire.DEADLINE
+    while not welcomed() and time.monotonic() < end:
+        pass
+    eve.send(f"JOIN ana {secret}x", f"join ana {secret}", secret)
+    hears(eve, "PENDING", "REJECTED refused")
+    ana.send("NAME eva")
+    ana.fence(), eve.fence()
+    running.stop()
+    forms = {"in clear": secret, "as hexadecimal digits": secret.encode().hex(), "in base64": base64.b64encode(secret.encode()).decode()[:20]}
+    for path in (path for path in sorted(running.directory.rglob("*")) if path.is_file()):
+        for how, form in forms.items():
+            if form.encode() in path.read_bytes():
+                raise Unmet("no password in any file of the group", f"ana's password stands {how} in {path.relative_to(running.directory)}")
+    if secret in "\n".join(running.stdout + running.stderr):
+        raise Unmet("no password in the server's output", "ana's password stands in it")
+
+
+def command_line_with(secret):
+    """The command line of a process of this machine that holds it, as everybody can read it; None if there is none now."""
+    for path in glob.iglob("/proc/[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):              # the process has ended meanwhile
+            line = Path(path).read_bytes()
+            if secret.encode() in line:
+                return line.replace(b"\0", b" ").decode("utf-8", "replace")
+    return None
+
+
+@check(points=1, lab=1)
+def check_files_are_private(server, enter):
+    """No other user can read the group's files."""
+    running = server(*OPEN, preexec=lambda: os.umask(0))
+    answers(enter(running, "ana"), "SAY private", "NAME eva")
+    same(running.order("ban eve"), ["ok"])
+    running.stop()
+    if stat.S_IMODE(running.directory.stat().st_mode) & 0o077:      # else nobody gets at what is within
+        open_to_others = [f"{path.relative_to(running.directory)}: mode {stat.S_IMODE(path.stat().st_mode):04o}"
+                          for path in sorted(running.directory.rglob("*")) if path.stat().st_mode & 0o077]
+        same(open_to_others, [])
+
+
+@check(points=2, lab=1)
+def check_a_second_server_is_refused(server, enter, refused_start):
+    """A second server on the same directory ends with status 1 and says why, and the first goes on unharmed."""
+    running = server(*OPEN)
+    ana = enter(running, "ana")
+    status, out, err = refused_start(*OPEN, directory=running.directory)
+    if status != 1 or LISTENING.search(out) or not err.strip():
+        raise Unmet("status 1, a line on stderr that says why, and no `listening on ...`", told_end(status, out, err))
+    same(told(answers(ana, "SAY unharmed")), ["MSG n TIME ana unharmed"])
+    killed(running)                                     # and kill -9 leaves no lock behind
+    connect_again = enter(running, "ana")
+    same(told(history(connect_again)[0])[-2:], ["MSG n TIME ana unharmed", "IN n TIME ana"])
+
+
+def told_end(status, out, err):
+    return "\n".join([f"status {status}", *(f"stdout: {line}" for line in out.splitlines()), *(f"stderr: {line}" for line in err.splitlines()[-20:])])
+
+
+@check(points=1, lab=1)
+def check_a_port_in_use(server, connect, refused_start, tmp_path):
+    """A server whose port another one has ends with status 1 and says why on stderr."""
+    running = server()
+    status, out, err = refused_start(directory=tmp_path / "other", port=running.port)
+    if status != 1 or LISTENING.search(out) or not err.strip():
+        raise Unmet("status 1, a line on stderr that says why, and no `listening on ...`", told_end(status, out, err))
+    connect(running, "ana").fence()
+
+
+@check(points=2, lab=1)
+def check_the_same_port_again(server, enter):
+    """A new server can take the port at once, though connections of the old one are not yet forgotten."""
+    running = server(*OPEN)
+    ana, _ = enter(running, "ana"), enter(running, "ben")
+    restart(running, "the-same-port-again", port=running.port)                  # the server closes first: its side of the connections lingers
+    same(ana.rest()[-1:], ["BYE closed"])
+    enter(running, "ana").fence()
+
+
+@check(points=1, lab=1)
+def check_wrong_arguments_end_with_2(refused_start, tmp_path):
+    """A command line that cannot be understood ends the server with status 2, and a word on stderr."""
+    for wrong, args, port in ("--no-such-flag", ["--no-such-flag"], 0), ("--admit some", ["--admit", "some"], 0), ("--port x", [], "x"):
+        status, out, err = refused_start(*args, directory=tmp_path / "group", port=port)
+        if status != 2 or not err.strip():
+            raise Unmet(f"status 2, and a line on stderr that says why, for {wrong} on the command line", told_end(status, out, err))

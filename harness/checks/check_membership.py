@@ -1,0 +1,324 @@
+"""Membership: a name and a password make a member; whoever is not in hears nothing and does nothing."""
+import time
+
+from conftest import OPEN
+from harness import wire
+from harness.lines import answers, hears, hears_the_end, refused, told
+from harness.record import Unmet, same
+from harness.verdicts.plugin import check
+
+REJECT_AFTER = 1        # seconds after its JOIN, before which no REJECTED comes
+
+
+def rejected(client, password, why, sentence=None):
+    """Reads the answer to a JOIN that must have been rejected."""
+    try:
+        hears(client, "PENDING", "REJECTED refused", sentence=sentence)
+    except Unmet as problem:
+        problem.expected = f"PENDING, then REJECTED refused for {client.who}: {why}; the password was {password!r}"
+        raise
+
+
+def knock(connect, running, who, name, password):
+    """One who has sent his JOIN and has heard no answer yet."""
+    client = connect(running, who)
+    client.greeted()
+    client.send(f"JOIN {name} {password}")
+    return client
+
+
+@check(points=3, lab=1)
+def check_a_new_member_comes_in(server, connect, rng):
+    """Under --admit all a new name comes in: PENDING, WELCOME with the newest event's number, then his own IN."""
+    running = server(*OPEN)
+    for number, name in enumerate((f"ana{rng.randrange(1000)}", f"b.{rng.randrange(1000)}_x-")):
+        client = connect(running, name)
+        client.greeted()
+        client.send(f"JOIN {name} secret {rng.randrange(10 ** 6)}")
+        hears(client, "PENDING", f"WELCOME {1 + number} {name}", f"IN n TIME {name}")
+        same(client.fence(), [])
+
+
+@check(points=2, lab=1)
+def check_a_wrong_password_is_rejected(server, connect, enter, rng):
+    """A wrong password is rejected, not sooner than a second after its JOIN, and takes nothing from the one who is in."""
+    running = server(*OPEN)
+    password = f"secret{rng.randrange(10 ** 6)}"
+    ana = enter(running, "ana", password)
+    began = time.monotonic()
+    eve = knock(connect, running, "eve", "ana", "guess")
+    rejected(eve, "guess", "it is not ana's")
+    if (after := time.monotonic() - began) < 0.9 * REJECT_AFTER:
+        raise Unmet(f"REJECTED no sooner than {REJECT_AFTER} s after its JOIN", f"it came after {after:.2f} s", "rejected-too-soon")
+    eve.send(f"JOIN ana {password}")
+    eve.welcomed()
+    hears_the_end(ana, "BYE replaced")
+
+
+@check(points=1, lab=1)
+def check_three_rejections(server, connect, enter):
+    """The third REJECTED of a connection is followed by BYE refused."""
+    running = server(*OPEN)
+    enter(running, "ana")
+    eve = connect(running, "eve")
+    eve.greeted()
+    eve.send(*["JOIN ana guess"] * 4)
+    hears_the_end(eve, *["PENDING", "REJECTED refused"] * 3, "BYE refused")
+
+
+@check(points=3, lab=1)
+def check_near_misses_of_a_password(server, connect, enter, rng):
+    """Only the very same password is right: no beginning of it, nothing longer, no other case, no space more."""
+    running = server(*OPEN)
+    right = f"Secret {rng.randrange(10 ** 6)}x"
+    long = "".join(rng.choices("abcdefgh", k=127))          # some hash functions look at the first 72 bytes only
+    enter(running, "ana", right), enter(running, "ben", long + "1")
+    tries = [("ana", near) for near in (right[:-1], right[0], right + "x", right.lower(), right + " ", " " + right, right.replace(" ", "  "))]
+    tries.append(("ben", long + "2"))
+    eves = [(knock(connect, running, "eve", name, near), name, near) for name, near in tries]
+    for eve, name, near in eves:
+        rejected(eve, near, f"{name}'s is {(right if name == 'ana' else long + '1')!r}", "only-the-beginning-is-compared" if name == "ben" else None)
+    refused(eves[0][0], "JOIN ana ", "bad-arguments")
+    refused(eves[0][0], "JOIN ana", "bad-arguments")
+
+
+@check(points=3, lab=1)
+def check_nothing_before_welcome(server, connect, enter, rng):
+    """Before WELCOME one hears nothing of the group and can do nothing in it, not even right behind a rejected JOIN."""
+    running = server(*OPEN)
+    ana = enter(running, "ana")
+    eve, mal = connect(running, "eve"), knock(connect, running, "mal", "ana", "guess")
+    mal.send("SAY ghost", "WHO")
+    for line in ("SAY ghost", "NAME ghost", "WHO", "HISTORY 0", "LEAVE"):
+        refused(eve, line, "not-joined")
+    same(told(answers(ana, f"SAY private {rng.random()}"))[1:], [], "heard-of-a-stranger")
+    same(eve.fence(), [], "stranger-hears")
+    rejected(mal, "guess", "it is not ana's", "a-wrong-password-is-rejected")
+    same(told(mal.fence()), ["ERR not-joined"] * 2)
+    same(told(ana.fence()), [], "heard-of-a-stranger")
+
+
+@check(points=1, lab=1)
+def check_bad_names(server, connect, rng):
+    """A name begins with a letter or digit, has at most 32 characters, and of ASCII no others than letters, digits, dot, _ and -."""
+    running = server(*OPEN)
+    bad = ["-ana", ".ana", "_ana", "ana/b", "ana:b", "ana,b", "<ana>", "*", "../ana", "ana@b", "$ana", "a\\b", "😀", "a" * 33]
+    for half in bad[:7], bad[7:]:           # the tenth error would end the connection
+        eve = connect(running, "eve")
+        eve.greeted()
+        for name in half:
+            refused(eve, f"JOIN {name} secret", "bad-name", *["bad-arguments"] * (len(name) > 32))
+    good = [rng.choice("AZaz09") + "".join(rng.choices("azAZ09._-", k=5)), "7", "Z" * 32]
+    eve.join("x", "secret")
+    eve.fence()
+    same(told(answers(eve, *(f"NAME {name}" for name in good))),
+         [f"RENAMED n TIME {old} {new}" for old, new in zip(["x", *good], good)], "good-names")
+
+
+@check(points=2, lab=1)
+def check_names_without_case(server, connect, enter):
+    """Names are compared without case, and shown as they were first written."""
+    running = server(*OPEN)
+    ana = enter(running, "Ana")
+    again = connect(running, "again")
+    again.greeted()
+    again.send("JOIN aNA secret-of-Ana")
+    hears(again, "PENDING", "WELCOME 2 Ana")
+    hears_the_end(ana, "BYE replaced")
+    same(sorted(answers(again, "WHO")), ["END WHO", "MEMBER Ana here"])
+
+
+@check(points=2, lab=1)
+def check_takeover(server, connect, enter, rng):
+    """A member who joins again takes over: the old connection gets BYE replaced and is heard no more, and the others notice nothing."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    ana.fence()
+    again = connect(running, "again")
+    same(f"WELCOME {again.join('ana', 'secret-of-ana')}", "WELCOME 3")
+    hears_the_end(ana, "BYE replaced")
+    try:
+        ana.send("SAY ghost")
+    except ConnectionError:
+        pass
+    text = f"from here {rng.random()}"
+    same(told(answers(again, f"SAY {text}")), [f"MSG n TIME ana {text}"], "takeover-is-no-event")
+    same(told(ben.fence()), [f"MSG n TIME ana {text}"], "takeover-is-no-event")
+    same(sorted(answers(ben, "WHO")), ["END WHO", "MEMBER ana here", "MEMBER ben here"])
+
+
+@check(points=2, lab=1)
+def check_a_name_is_free_again(server, connect, enter):
+    """Who went, in whatever way, can come back at once."""
+    running = server(*OPEN)
+    ana = enter(running, "ana")
+    for go in (lambda: ana.close(), lambda: ana.reset(), lambda: ana.send("QUIT")):
+        go()
+        ana = connect(running, "ana")
+        ana.join("ana", "secret-of-ana")
+    ana.fence()
+    same(told(answers(ana, "SAY back")), ["MSG n TIME ana back"])
+    ana.fence()
+
+
+@check(points=2, lab=1)
+def check_a_newcomer_hears_nothing_of_the_old(server, connect, enter, rng):
+    """Who connects when somebody has just gone is a stranger, though the server may give him the same descriptor."""
+    running = server(*OPEN)
+    ana = enter(running, "ana")
+    for go in ("reset", "close", "reset"):
+        ben = enter(running, "ben")
+        getattr(ben, go)()
+        ana.expect(r"OUT .*")
+        cat = connect(running, "cat")
+        cat.greeted()
+        ana.send(f"SAY {rng.random()}")
+        ana.fence()
+        same(cat.fence(), [])
+        refused(cat, "SAY as whom?", "not-joined")
+        same(told(ana.fence()), [])
+
+
+@check(points=2, lab=1)
+def check_the_owner_accepts(server, ask, rng):
+    """Under --admit ask the owner is asked; until he accepts one hears and does nothing; then comes WELCOME."""
+    running = server()
+    name = f"ana{rng.randrange(1000)}"
+    ana, ben = ask(running, name), ask(running, "ben")
+    same(told(answers(ben, "SAY may I?", "WHO", "JOIN ben secret-of-ben")),
+         ["ERR not-joined", "ERR not-joined", "ERR already-joined"], "while-the-owner-considers")
+    same(running.order(f"accept {name.upper()}"), ["ok"])
+    ana.welcomed()
+    same(told(ana.fence()), [f"IN n TIME {name}"])
+    same(told(answers(ana, "SAY private")), [f"MSG n TIME {name} private"])
+    same(ben.fence(), [], "while-the-owner-considers")
+    same(running.order("accept ben"), ["ok"])
+    ben.welcomed()
+    same(told(ben.fence()), ["IN n TIME ben"])
+
+
+@check(points=1, lab=1)
+def check_the_owner_rejects(server, ask):
+    """Whom the owner rejects gets REJECTED, is no member, and may ask again."""
+    running = server()
+    eve = ask(running, "eve")
+    same(running.order("reject eve"), ["ok"])
+    hears(eve, "REJECTED refused")
+    same(running.order("members"), ["ok"])
+    eve.send("JOIN eve another")
+    hears(eve, "PENDING")
+    running.expect(r"eve asks to join from \S+")
+    same(running.order("accept eve"), ["ok"])
+    eve.welcomed()
+
+
+@check(points=1, lab=1)
+def check_one_request_per_name(server, ask, connect):
+    """While the owner considers a name, the next who asks with it, in whatever case, is rejected; the first stays."""
+    running = server()
+    ana = ask(running, "ana")
+    rejected(knock(connect, running, "eve", "ANA", "another"), "another", "the owner is considering ana")
+    same(running.order("accept ana"), ["ok"])
+    ana.welcomed()
+    connect(running, "again").join("ana", "secret-of-ana")
+    same(ana.rest()[-1:], ["BYE replaced"])
+
+
+@check(points=1, lab=1)
+def check_a_request_ends_with_its_connection(server, ask):
+    """Who goes while the owner considers has asked no more, and another may ask with this name."""
+    running = server()
+    for go in ("close", "reset"):
+        eve = ask(running, "eve")
+        getattr(eve, go)()
+        waits_no_more(running, "eve")
+    same([line.partition(":")[0] for line in running.order("accept eve")], ["error"])
+    eve = ask(running, "eve")
+    same(running.order("accept eve"), ["ok"])
+    eve.welcomed()
+
+
+def waits_no_more(running, name):
+    """Orders `members` until this name asks no more; the server notices an end in its own time."""
+    end = time.monotonic() + wire.DEADLINE
+    while any(line.startswith(f"member {name} asks") for line in running.order("members")):
+        if time.monotonic() > end:
+            raise Unmet(f"the request of {name} to end with his connection", f"`members` still says that {name} asks")
+
+
+@check(points=3, lab=1)
+def check_logins_at_once(server, connect, enter):
+    """Many who join at once as the same member take over from each other: one is left, the others hear BYE replaced."""
+    running = server(*OPEN)
+    ben, ana = enter(running, "ben"), enter(running, "ana")
+    ana.send("QUIT")
+    ben.expect(r"OUT .*")
+    many = [connect(running, "ana") for _ in range(12)]
+    for one in many:
+        one.greeted()
+    for one in many:
+        one.send("JOIN ana secret-of-ana")
+    for one in many:
+        one.welcomed()
+    left = [one for one in many if is_still_in(one)]
+    if len(left) != 1:
+        raise Unmet("one of the 12 to be left", f"{len(left)} are left: {', '.join(one.who for one in left) or 'none'}")
+    for one in many:
+        if one not in left and not one.was_reset:
+            same(one.lines[-1], "BYE replaced")
+    same(told(ben.fence()), ["IN n TIME ana"], "takeover-is-no-event")
+    same(told(answers(left[0], "SAY one"))[-1:], ["MSG n TIME ana one"])
+    same(told(ben.fence()), ["MSG n TIME ana one"])
+
+
+def is_still_in(client):
+    """Whether a PING is answered, and not by the end."""
+    try:
+        client.send("PING in")
+    except ConnectionError:
+        pass
+    while (line := client.line()) not in ("", "PONG in"):
+        pass
+    return bool(line)
+
+
+@check(points=2, lab=1)
+def check_a_new_name_at_once(server, connect):
+    """Of many who ask at once for the same new name, each with another password, exactly one gets it, and his password is kept."""
+    running = server(*OPEN)
+    many = [connect(running, f"eve{number}") for number in range(8)]
+    for one in many:
+        one.greeted()
+    for number, one in enumerate(many):
+        one.send(f"JOIN eve secret-{number}")
+    outcomes = []
+    for one in many:
+        hears(one, "PENDING")
+        outcomes.append(one.line().split(" ")[0])
+    same(sorted(outcomes), ["REJECTED"] * 7 + ["WELCOME"])
+    winner = outcomes.index("WELCOME")
+    many[winner].send("QUIT")
+    same(many[winner].rest()[-1:], ["BYE quit"])
+    connect(running, "again").join("eve", f"secret-{winner}")
+
+
+@check(points=1, lab=1)
+def check_only_members_under_none(server, connect, enter):
+    """Under --admit none members come in, and nobody else."""
+    running = server(*OPEN)
+    ana = enter(running, "ana")
+    ana.close()
+    running.restart(args=("--admit", "none"))
+    eve = knock(connect, running, "eve", "eve", "secret")
+    enter(running, "ana")
+    rejected(eve, "secret", "nobody new is admitted")
+    same(running.order("members"), ["member ana here", "ok"])
+
+
+@check(points=1, lab=1)
+def check_two_joins(server, enter):
+    """Who is in cannot join again on the same connection: ERR already-joined."""
+    ana = enter(server(*OPEN), "ana")
+    for line in ("JOIN ana secret-of-ana", "JOIN eve secret-of-eve"):
+        refused(ana, line, "already-joined")
+    same(told(answers(ana, "SAY hi")), ["MSG n TIME ana hi"])

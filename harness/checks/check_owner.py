@@ -1,0 +1,192 @@
+"""The owner: orders on the server's standard input, each answered by its lines and then by `ok` or `error: why`."""
+import contextlib
+
+from conftest import OPEN
+from harness.lines import answers, hears, hears_the_end, refused, told
+from harness.record import Unmet, same
+from harness.verdicts.plugin import check
+from harness.wire import wait_until
+
+
+def ordered(running, order):
+    """The lines of an answer; `error` without its reason."""
+    return ["error" if line.startswith("error: ") else line for line in running.order(order)]
+
+
+def ends(running, clients, code):
+    """The server was told to end: all hear it, and it ends with status 0."""
+    for client in clients:
+        hears_the_end(client, f"BYE {code}", sentence="all-hear-the-end")
+    same(f"status {running.wait()}", "status 0", "status-of-the-end")
+
+
+@check(points=2, lab=1)
+def check_the_owner_is_told(server, ask, rng):
+    """Under --admit ask the owner is told who asks, and from where; `members` shows it too."""
+    running = server()
+    name = f"Ana{rng.randrange(1000)}"
+    ana = ask(running, name)
+    host, port = ana.socket.getsockname()
+    same([line for line in running.stdout if "asks" in line], [f"{name} asks to join from {host}:{port}"])
+    same(running.order("members"), [f"member {name} asks from {host}:{port}", "ok"])
+
+
+@check(points=2, lab=1)
+def check_members(server, ask):
+    """`members` shows who is a member, here or away, who is banned, and who asks."""
+    running = server()
+    clients = {}
+    for name in ("ana", "ben"):
+        clients[name] = ask(running, name)
+        same(running.order(f"accept {name}"), ["ok"])
+        clients[name].welcomed()
+    clients["ben"].close()
+    clients["ana"].expect(r"OUT .*")
+    same(running.order("ban mallory"), ["ok"])
+    eve = ask(running, "eve")
+    *lines, ok = running.order("members")
+    same([*sorted(lines), ok], ["member ana here", "member ben away", "member eve asks from {}:{}".format(*eve.socket.getsockname()),
+                                "member mallory banned", "ok"])
+
+
+@check(points=2, lab=1)
+def check_ban(server, connect, enter):
+    """Whom the owner bans hears BANNED and BYE banned, the others hear BANNED and no OUT, and he does not come in again."""
+    running = server(*OPEN)
+    ana, eve = enter(running, "ana"), enter(running, "eve")
+    ana.fence()
+    same(running.order("ban EVE"), ["ok"])
+    hears_the_end(eve, "BANNED n TIME eve", "BYE banned")
+    hears(ana, "BANNED n TIME eve")
+    refused(ana, "NAME Eve", "name-taken")
+    again = connect(running, "again")
+    again.greeted()
+    again.send("JOIN Eve secret-of-eve")
+    hears(again, "PENDING", "REJECTED refused")
+    same(told(ana.fence()), [])
+
+
+@check(points=1, lab=1)
+def check_ban_of_anyone(server, ask):
+    """One who is away, one who asks and one whom nobody knows can be banned; everybody hears it, and who asked is rejected."""
+    running = server()
+    clients = {}
+    for name in ("ana", "ben"):
+        clients[name] = ask(running, name)
+        same(running.order(f"accept {name}"), ["ok"])
+        clients[name].welcomed()
+    ana = clients["ana"]
+    clients["ben"].close()
+    ana.expect(r"OUT .*")
+    eve = ask(running, "eve")
+    for name in ("ben", "eve", "nobody"):
+        same(running.order(f"ban {name}"), ["ok"])
+    same(told(ana.fence()), ["BANNED n TIME ben", "BANNED n TIME eve", "BANNED n TIME nobody"])
+    hears(eve, "REJECTED refused")
+    same(ordered(running, "ban Nobody"), ["error"])
+    *lines, ok = running.order("members")
+    same(sorted(lines), ["member ana here", "member ben banned", "member eve banned", "member nobody banned"])
+
+
+@check(points=1, lab=1)
+def check_unban(server, connect, enter):
+    """`unban` frees the name: whoever comes with it next is new, and brings a password of his own."""
+    running = server(*OPEN)
+    eve = enter(running, "eve")
+    same(running.order("ban eve"), ["ok"])
+    same(eve.rest()[-1:], ["BYE banned"])
+    same(running.order("unban EVE"), ["ok"])
+    same(running.order("members"), ["ok"])
+    same(ordered(running, "unban eve"), ["error"])
+    enter(running, "eve", "another secret")
+
+
+@check(points=1, lab=1)
+def check_rename_the_group(server, connect, enter, rng):
+    """`rename` gives the group another name: everybody hears GROUP, and who connects then is greeted with it."""
+    running = server(*OPEN, group="before")
+    ana = enter(running, "ana")
+    new = f"Operating  systems, {rng.randrange(10 ** 6)} ñ"
+    same(running.order(f"rename {new}"), ["ok"])
+    same(told(ana.fence()), [f"GROUP n TIME {new}"])
+    same(connect(running, "ben").greeted(), new)
+
+
+@check(points=2, lab=1)
+def check_wrong_orders(server, enter):
+    """An order that is unknown, malformed or cannot be done is answered by one line `error: why`, and changes nothing."""
+    running = server(*OPEN)
+    ana = enter(running, "ana")
+    for order in ("dance", "BAN ana", "ban", "ban -x", "ban a b", "accept", "accept ana", "accept nobody", "reject nobody", "unban ana", "unban",
+                  "rename", "rename " + "x" * 65, "members all", " members", "delete it", "x" * 511, "x" * 3000):
+        if (came := running.order(order)) and (len(came) > 1 or not came[0].startswith("error: ")):
+            raise Unmet(f"one line `error: why` as the answer to the order {order[:60]!r}", "\n".join(came))
+    running.type_bytes(b"\n\r\n")               # and empty lines are no orders
+    same(running.order("members"), ["member ana here", "ok"])
+    same(told(ana.fence()), [], "wrong-orders-do-nothing")
+
+
+@check(points=1, lab=1)
+def check_help(server):
+    """`help` is answered by lines that begin with `# `, then `ok`."""
+    *lines, ok = server().order("help")
+    same(ok, "ok")
+    same([line for line in lines if not line.startswith("# ")], [])
+
+
+@check(points=1, lab=1)
+def check_orders_in_one_segment(server):
+    """Orders that come together are done one after the other, and one that comes in pieces is one."""
+    running = server(group="one")
+    running.type_bytes(b"rename two\r\nban eve\nunban eve\nban eve\nrename three\nmem")
+    answered = lambda: [line for line in running.stdout[1:] if not line.startswith(("# ", "* "))]
+    with contextlib.suppress(Unmet):
+        wait_until(lambda: len(answered()) >= 5)
+    same(answered(), ["ok"] * 5)
+    running.type_bytes(b"bers\n")
+    with contextlib.suppress(Unmet):
+        wait_until(lambda: len(answered()) >= 7)
+    same(answered(), ["ok"] * 5 + ["member eve banned", "ok"])
+
+
+@check(points=1, lab=1)
+def check_delete_needs_consent(server, enter, connect):
+    """`delete` asks for the group's name, and only that is consent; then all hear BYE deleted, and the group begins anew."""
+    running = server(*OPEN, group="os lab")
+    ana = enter(running, "ana")
+    for consent in ("yes", "", "OS LAB", "close"):
+        same(running.order("delete"), ["type the group's name to delete it"])
+        same(running.order(consent), ["error: not deleted"])
+    same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
+    same(running.order("delete"), ["type the group's name to delete it"])
+    running.told_to_end = True
+    same(running.order("os lab"), ["ok"])
+    ends(running, [ana], "deleted")
+    running.restart(group="another")
+    same(connect(running, "ben").greeted(), "another")
+    same(running.order("members"), ["ok"])
+
+
+@check(points=1, lab=1)
+def check_close(server, ask, connect):
+    """`close` ends the server: BYE closed to members, askers and strangers alike, then the end with status 0."""
+    running = server()
+    ana = ask(running, "ana")
+    same(running.order("accept ana"), ["ok"])
+    ana.welcomed()
+    ana.fence()
+    eve, stranger = ask(running, "eve"), connect(running, "stranger")
+    stranger.greeted()
+    running.told_to_end = True
+    same(running.order("close"), ["ok"])
+    ends(running, [ana, eve, stranger], "closed")
+
+
+@check(points=1, lab=1)
+def check_the_end_of_input_is_no_order(server, enter):
+    """When standard input ends, the server serves on."""
+    running = server(*OPEN)
+    running.order("members")
+    running.process.stdin.close()
+    ana = enter(running, "ana")
+    same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])

@@ -1,0 +1,169 @@
+"""What the operating system shows of a program that knows nothing of us: its processes, threads, descriptors, sockets, CPU, memory.
+
+Every figure is of a family: a process and all its descendants. Who ends while we look is not counted; who belongs to others cannot be seen.
+"""
+import contextlib
+import os
+import re
+import time
+from typing import NamedTuple
+
+import psutil
+
+PF_EXITING = 4                          # of the kernel's flags of a process
+GONE = psutil.Error, OSError            # it ended while we looked, or is not ours to see
+
+
+class Holdings(NamedTuple):
+    """What must be back to the base line when clients have gone."""
+    processes: int                      # zombies, too
+    threads: int
+    descriptors: int
+
+
+def family(pid):
+    """The process and all its descendants, as psutil processes."""
+    try:
+        main = psutil.Process(pid)
+        return [main, *main.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def session(sid):
+    """The living (not zombie) processes of a session, whoever their parents are."""
+    found = []
+    for pid in psutil.pids():
+        with contextlib.suppress(*GONE):
+            if os.getsid(pid) == sid and (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def count(sid):
+    """How many processes a session has: as cheap as can be."""
+    found = 0
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            found += os.getsid(pid) == sid
+    return found
+
+
+def ending(pid):
+    """Whether it has begun to end, or has ended: its descriptors are closed before anybody can wait for it."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            state, *fields = file.read().rpartition(") ")[2].split()
+            return state in "ZX" or bool(int(fields[5]) & PF_EXITING)
+    except OSError:
+        return True
+
+
+def holdings(processes):
+    threads = descriptors = 0
+    for process in processes:
+        with contextlib.suppress(*GONE):
+            threads += process.num_threads()
+            descriptors += process.num_fds()
+    return Holdings(len(processes), threads, descriptors)
+
+
+def grown(before, after, slack=0):
+    """What there is more of than before, as texts: empty if by no kind there are more than `slack` more."""
+    return [f"{kind}: {old} before, {new} now" for kind, old, new in zip(Holdings._fields, before, after) if new > old + slack]
+
+
+def zombies(processes):
+    """Those that ended, and that their parent did not wait for."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(*GONE):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def sockets(processes, status):
+    """{(own address, other address): how many of these processes hold it}, of the TCP sockets in this state (psutil.CONN_...)."""
+    holders = {}
+    for process in processes:
+        with contextlib.suppress(*GONE):
+            for end in {(one.laddr, one.raddr) for one in process.net_connections("tcp") if one.status == status}:
+                holders[end] = holders.get(end, 0) + 1
+    return holders
+
+
+def listening(processes):
+    """The addresses at which they listen, as `listening on` writes them."""
+    return sorted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for (host, port), _ in sockets(processes, psutil.CONN_LISTEN))
+
+
+def cpu(processes):
+    """CPU seconds so far; of the first, those of its ended and reaped children too."""
+    total = 0.0
+    for place, process in enumerate(processes):
+        with contextlib.suppress(*GONE):
+            times = process.cpu_times()
+            total += times.user + times.system + (0 if place else times.children_user + times.children_system)
+    return total
+
+
+def memory(processes):
+    """Bytes: what each has for itself and its part of what they share; what is in memory, where the kernel does not tell that."""
+    total = 0
+    for process in processes:
+        with contextlib.suppress(*GONE):
+            try:
+                with open(f"/proc/{process.pid}/smaps_rollup") as file:
+                    total += 1024 * int(re.search(r"^Pss: +(\d+) kB", file.read(), re.M)[1])
+            except (OSError, TypeError):
+                total += process.memory_info().rss
+    return total
+
+
+def stacks(processes):
+    """Stacks of threads, ended ones that nobody joined or detached included: mappings of 64 kB or more right behind a guard page."""
+    found = 0
+    for process in processes:
+        with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/maps") as file:
+            guard = None
+            for start, end, mode, name in re.findall(r"^(\w+)-(\w+) (\S+) \S+ \S+ \d+ *(.*)$", file.read(), re.M):
+                found += mode.startswith("rw") and guard == start and not name and int(end, 16) - int(start, 16) >= 1 << 16
+                guard = end if mode.startswith("---") and not name and int(end, 16) - int(start, 16) <= 1 << 16 else None
+    return found
+
+
+def turns(processes):
+    """{thread: (seconds on a CPU, seconds of waiting for a CPU)} so far."""
+    found = {}
+    for process in processes:
+        with contextlib.suppress(*GONE):
+            for thread in os.listdir(f"/proc/{process.pid}/task"):
+                with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/task/{thread}/schedstat") as file:
+                    found[thread] = tuple(int(field) / 1e9 for field in file.read().split()[:2])
+    return found
+
+
+def shares(before, after, seconds):
+    """Of two turns() so many seconds apart: {thread: (the share of his own time in which it ran, and did not sleep; that time)}.
+
+    Time in which a thread wants a CPU and another has it is not its own: so a busy machine neither hides one that spins, nor
+    accuses one that sleeps.
+    """
+    found = {}
+    for thread, (ran, waited) in after.items():
+        ran, waited = ran - before.get(thread, (0, 0))[0], waited - before.get(thread, (0, 0))[1]
+        own = max(seconds - waited, ran, 0.001)
+        found[thread] = ran / own, own
+    return found
+
+
+def busy(find, seconds=0.4):
+    """How many cores the family that find() finds would use now, had it as many as it wants; longer on a machine that starves it."""
+    before, start = turns(find()), time.monotonic()
+    for _ in range(10):
+        time.sleep(seconds)             # no wait for anything: it is what is measured
+        found = shares(before, turns(find()), time.monotonic() - start)
+        if all(own > seconds / 4 for _, own in found.values()):
+            break
+    return sum(share for share, _ in found.values())

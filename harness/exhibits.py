@@ -1,0 +1,140 @@
+"""The exhibits: our servers with one bug each, and the check that must catch it. They measure the checks.
+
+An exhibit is a file lab_guide/exhibits/NAME.toml: in `file`, the text `old`, which stands there exactly once, becomes `new`.
+"""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from harness.server import DESIGNS, ROOT
+from harness.verdicts.model import FAILED, verdict_from
+
+EXHIBITS = ROOT / "lab_guide" / "exhibits"
+TIMES = 20                  # runs of each named check
+screen = Console(highlight=False, soft_wrap=True)
+
+
+class Broken(Exception):
+    """An exhibit is not as it should be; the text says which, and why."""
+
+
+@dataclass
+class Exhibit:
+    name: str
+    bug: int                # its number among the bugs that students make; 0: none of those
+    design: str             # the server that is run
+    file: str               # where the bug is
+    old: str
+    new: str
+    symptom: str            # what one sees who does not know
+    check: str              # the check that must catch it
+    sentence: str | list    # what the student must be told: an id of the catalogue; of a race, each that may be
+
+    @property
+    def sentences(self):
+        return [self.sentence] if isinstance(self.sentence, str) else self.sentence
+
+    @property
+    def command(self):
+        return [sys.executable, "-m", f"implementations.{self.design}"]
+
+
+def read(path):
+    """One exhibit. Raises Broken."""
+    try:
+        exhibit = Exhibit(path.stem, **tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, TypeError) as error:
+        raise Broken(f"{path.name}: {error}") from None
+    if exhibit.design not in DESIGNS:
+        raise Broken(f"{path.name}: design {exhibit.design!r} is none of {', '.join(DESIGNS)}")
+    return exhibit
+
+
+def all_exhibits():
+    """All of them, by name. Raises Broken."""
+    return [read(path) for path in sorted(EXHIBITS.glob("*.toml"))]
+
+
+def build(exhibit, folder):
+    """Makes a copy of the servers with the bug in it, in `folder`, which must not exist. Raises Broken."""
+    shutil.copytree(ROOT / "implementations", Path(folder, "implementations"), ignore=shutil.ignore_patterns("__pycache__"))
+    place = Path(folder, exhibit.file)
+    text = place.read_text(encoding="utf-8") if place.is_file() else ""
+    if text.count(exhibit.old) != 1:
+        raise Broken(f"{exhibit.name}.toml: its old text stands {text.count(exhibit.old)} times in {exhibit.file}, not once")
+    place.write_text(text.replace(exhibit.old, exhibit.new), encoding="utf-8")
+
+
+def judge(exhibit, folder, checks=(), seed=""):
+    """Runs these checks (none: all) against the exhibit, built in `folder`. Returns {check: Verdict}. Raises Broken."""
+    with tempfile.TemporaryDirectory(prefix="grupo-exhibit-") as records:
+        done = subprocess.run([sys.executable, "-m", "harness", "check", "--records", records, "--design", exhibit.design,
+                        *(["--seed", seed] if seed else []), *(["--only", *checks] if checks else []), "--", *exhibit.command], cwd=folder,
+                       env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        verdicts = {path.stem: verdict_from(json.loads(path.read_text())) for path in Path(records).glob("*.json")}
+    if done.returncode not in (0, 1, 3) or not verdicts:
+        raise Broken(f"{exhibit.name}: the check itself ended with status {done.returncode}: {done.stderr[-2000:]}")
+    return verdicts
+
+
+def catches(exhibit, verdicts):
+    """Whether its check failed, and said the sentence that it must say."""
+    found = [verdict for check, verdict in verdicts.items() if check.partition("[")[0] == exhibit.check]
+    return any(verdict.verdict == FAILED and verdict.failure.sentence in exhibit.sentences for verdict in found)
+
+
+def run(exhibits, times, every_check):
+    """[{name, check, caught, runs, by}]: how often the named check caught it, and, with `every_check`, which checks did in one run of all."""
+    results = []
+    for exhibit in exhibits:
+        with tempfile.TemporaryDirectory(prefix="grupo-exhibit-") as folder:
+            build(exhibit, Path(folder, "tree"))
+            caught = sum(catches(exhibit, judge(exhibit, Path(folder, "tree"), [exhibit.check])) for _ in range(times))
+            by = [verdict.check for verdict in judge(exhibit, Path(folder, "tree")).values() if verdict.verdict == FAILED] if every_check else []
+        results.append({"name": exhibit.name, "bug": exhibit.bug, "design": exhibit.design, "check": exhibit.check,
+                        "sentences": exhibit.sentences, "caught": caught, "runs": times, "by": sorted(by)})
+        found = results[-1]
+        screen.print(f"{found['caught']:>3} of {times}  {exhibit.name} ({exhibit.design}): {exhibit.check}", markup=False)
+        if by:
+            screen.print(f"           failed in a run of all: {', '.join(found['by'])}", markup=False)
+    return results
+
+
+def list_all(exhibits):
+    table = Table(box=None)
+    for head in ("exhibit", "design", "bug", "symptom", "check"):
+        table.add_column(head)
+    for exhibit in exhibits:
+        table.add_row(exhibit.name, exhibit.design, str(exhibit.bug or "-"), exhibit.symptom, exhibit.check)
+    screen.print(table)
+
+
+def main(options):
+    """Exit status 0 if each exhibit was caught in 19 of 20 runs or more, 1 if one was not, 2 if one is broken."""
+    try:
+        exhibits = all_exhibits()
+        if unknown := set(options.names) - {exhibit.name for exhibit in exhibits}:
+            raise Broken(f"{min(unknown)}: there is no such exhibit; --list shows them")
+        chosen = [exhibit for exhibit in exhibits if not options.names or exhibit.name in options.names]
+        if options.list:
+            list_all(chosen)
+            return 0
+        results = run(chosen, options.times, options.all)
+    except Broken as why:
+        print(f"exhibits: {why}", file=sys.stderr)
+        return 2
+    if options.json:
+        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
+    escaped = [found for found in results if found["caught"] < 0.95 * found["runs"]]
+    screen.print(f"{len(results) - len(escaped)} of {len(results)} exhibits are caught by the check they name"
+                 + (f"; not often enough: {', '.join(found['name'] for found in escaped)}" if escaped else ""), markup=False)
+    return 1 if escaped else 0

@@ -1,0 +1,105 @@
+"""Lines as checks read them: events without what varies, answers up to the fence, and how much of what was sent has been read."""
+import re
+import time
+from itertools import zip_longest
+
+from harness.record import Unmet, difference, same
+from harness.record import shown as as_text
+from harness.wire import Silence
+
+EVENT = re.compile(r"(MSG|IN|OUT|RENAMED|LEFT|BANNED|GROUP) (\d+) (\S+) (.+)")
+ERR = re.compile(r"ERR ([a-z0-9-]+)( .*)?")
+READ_WITHIN = 1.0       # seconds that a piece is given to be read before the next one follows
+
+
+def told(lines):
+    """Event lines with `n` and `TIME` for their number and time, ERR lines without their words; other lines as they are."""
+    return [ERR.sub(r"ERR \1", EVENT.sub(r"\1 n TIME \4", line)) for line in lines]
+
+
+def seqs(lines):
+    """The numbers of the events among these lines."""
+    return [int(match[2]) for line in lines if (match := EVENT.fullmatch(line))]
+
+
+def hears(client, *expected, sentence=None):
+    """Reads as many lines as these, which must come next; events are compared as told() tells them. Silence is a difference."""
+    came = []
+    try:
+        while len(came) < len(expected):
+            came.append(client.line() or "the end of the connection")
+    except Silence:
+        pass
+    same(told(came), list(expected), sentence)
+
+
+def hears_the_end(client, *expected, sentence=None):
+    """Reads to the end of the connection, which must come, and right before it these lines."""
+    start = len(client.lines)
+    try:
+        came = told(client.rest())
+    except Silence:
+        came = told(client.lines[start:])
+        raise Unmet(as_text([*expected, "and then the end of the connection"]), "\n".join([*came, "and the connection goes on"]),
+                    "no-end-of-file" if came == list(expected) else sentence) from None
+    same(came, list(expected), sentence)
+
+
+def same_lines(came, expected, sentence=None):
+    """same(), for many lines: shows the first that differs, and its neighbours."""
+    for place, (one, other) in enumerate(zip_longest(came, expected)):
+        if one != other:
+            start, end = max(0, place - 1), place + 2
+            raise Unmet(f"{len(expected)} lines, of which line {start + 1} and the next are\n" + as_text(expected[start:end]),
+                        f"of {len(came)} lines that came, line {start + 1} and the next are\n"
+                        + difference(came[start:end], expected[start:end]), sentence)
+
+
+def answers(client, *lines):
+    """All that comes for these lines (str or bytes, sent at once), up to a fence."""
+    client.send_bytes(b"".join((line if isinstance(line, bytes) else line.encode("utf-8", "surrogatepass")) + b"\n" for line in lines))
+    return client.fence()
+
+
+def refused(client, line, *codes, sentence=None):
+    """Sends a line that must be answered by one ERR with one of these codes, and by nothing else."""
+    came = answers(client, line)
+    if len(came) != 1 or not (match := ERR.fullmatch(came[0])) or match[1] not in codes:
+        raise Unmet(f"`ERR {' ...` or `ERR '.join(codes)} ...`, and nothing else, as the answer to {shown(line)}",
+                    f"{client.who} heard\n" + "\n".join(came) if came else f"{client.who} heard nothing before the next PONG", sentence)
+
+
+def shown(line):
+    """A line that was sent, for people: what cannot be seen is written as an escape, what is long is told by its length."""
+    text = repr(line)[1:] if isinstance(line, bytes) else ascii(line)
+    return text if len(text) < 100 else f"{text[:40]}... ({len(line)} {'bytes' if isinstance(line, bytes) else 'characters'})"
+
+
+def history(client, since=0):
+    """The answer to HISTORY, when nobody else talks: (event lines, the number in END HISTORY)."""
+    client.fence()
+    client.send(f"HISTORY {since}")
+    start = len(client.lines)
+    newest = int(client.expect(r"END HISTORY (\d+)")[1])
+    return [line for line in client.lines[start:-1] if EVENT.fullmatch(line)], newest
+
+
+def taken(client):
+    """Waits until the server has read what this client sent, as far as the kernel shows it: so pieces stay pieces. Never fails."""
+    (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
+    end = time.monotonic() + READ_WITHIN
+    while unread(theirs, mine) and time.monotonic() < end:
+        time.sleep(0.0005)
+
+
+def unread(local, remote):
+    """Bytes that lie in the kernel, on this machine, for the connection between these two ports; 0 if it cannot be seen."""
+    try:
+        with open("/proc/net/tcp") as table:
+            for line in table:
+                fields = line.split()
+                if fields[1].endswith(f":{local:04X}") and fields[2].endswith(f":{remote:04X}"):
+                    return int(fields[4].partition(":")[2], 16)
+    except OSError:
+        pass
+    return 0

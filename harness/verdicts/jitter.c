@@ -1,0 +1,160 @@
+/* Delays a program at random where threads and processes race: before it sends, before it takes a lock, after it gives one back.
+
+   Loaded by LD_PRELOAD into a program that is not changed otherwise. GRUPO_JITTER is a seed: each process and thread draws its own
+   chances from it. One call in 16 waits, 0 to 0.4 ms, and no thread spends more than half of its life so: a program that locks all
+   day is not brought to a halt. Only what goes to sockets and pipes is delayed. errno, results and cancellation points stay as they are. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ONE_IN 16
+#define MOST 400000                 /* ns */
+#define MINE __thread __attribute__((tls_model("initial-exec")))       /* never allocates: safe in a signal handler */
+
+static uint64_t seed;               /* of this process; 0: nothing is delayed */
+static unsigned generation = 1;     /* one more in each forked child */
+static unsigned threads, forks;
+
+static MINE uint64_t state;
+static MINE unsigned seeded;        /* the generation for which `state` was seeded */
+static MINE int64_t born, slept;    /* ns */
+
+static uint64_t mixed(uint64_t x)   /* splitmix64 */
+{
+    x += 0x9e3779b97f4a7c15;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+    x = (x ^ x >> 27) * 0x94d049bb133111eb;
+    return x ^ x >> 31;
+}
+
+static int64_t now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+static void before_fork(void) { __atomic_add_fetch(&forks, 1, __ATOMIC_RELAXED); }
+static void in_child(void) { seed = mixed(seed + forks) | 1; generation++; threads = 0; }
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *text = getenv("GRUPO_JITTER");
+    if (text && *text) {
+        pthread_atfork(before_fork, NULL, in_child);
+        seed = mixed(strtoull(text, NULL, 10)) | 1;
+    }
+}
+
+static int drawn(void)
+{
+    if (!seed)
+        return 0;
+    if (seeded != generation) {
+        seeded = generation;
+        state = mixed(seed + __atomic_add_fetch(&threads, 1, __ATOMIC_RELAXED));
+        born = now(), slept = 0;
+    }
+    state = mixed(state);
+    return state % ONE_IN == 0;
+}
+
+static void wait_a_little(void)
+{
+    int kept = errno;
+    int64_t start = now();
+    if (slept <= (start - born) / 2) {
+        struct timespec little = {0, mixed(state) % MOST};
+        syscall(SYS_nanosleep, &little, NULL);          /* not nanosleep(): that is a cancellation point. A signal may cut it short */
+        slept += now() - start;
+    }
+    errno = kept;
+}
+
+static void before_lock(void)
+{
+    if (drawn())
+        wait_a_little();
+}
+
+static void before_send(int fd)
+{
+    int kept = errno;
+    struct stat about;
+    if (drawn() && fstat(fd, &about) == 0 && (S_ISSOCK(about.st_mode) || S_ISFIFO(about.st_mode)))
+        wait_a_little();
+    errno = kept;
+}
+
+/* The function that this one stands before. */
+#define REAL(name) \
+    static __typeof__(name) *real; \
+    if (!__atomic_load_n(&real, __ATOMIC_RELAXED)) \
+        __atomic_store_n(&real, (__typeof__(name) *) dlsym(RTLD_NEXT, #name), __ATOMIC_RELAXED)
+
+ssize_t send(int fd, const void *data, size_t size, int flags)
+{
+    REAL(send);
+    before_send(fd);
+    return real(fd, data, size, flags);
+}
+
+ssize_t sendto(int fd, const void *data, size_t size, int flags, const struct sockaddr *to, socklen_t length)
+{
+    REAL(sendto);
+    before_send(fd);
+    return real(fd, data, size, flags, to, length);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    REAL(sendmsg);
+    before_send(fd);
+    return real(fd, message, flags);
+}
+
+ssize_t write(int fd, const void *data, size_t size)
+{
+    REAL(write);
+    before_send(fd);
+    return real(fd, data, size);
+}
+
+ssize_t writev(int fd, const struct iovec *pieces, int count)
+{
+    REAL(writev);
+    before_send(fd);
+    return real(fd, pieces, count);
+}
+
+#define LOCKS(name, type) \
+    int name(type *lock) \
+    { \
+        REAL(name); \
+        before_lock(); \
+        return real(lock); \
+    }
+
+#define UNLOCKS(name, type) \
+    int name(type *lock) \
+    { \
+        REAL(name); \
+        int result = real(lock); \
+        before_lock(); \
+        return result; \
+    }
+
+LOCKS(pthread_mutex_lock, pthread_mutex_t)
+LOCKS(pthread_rwlock_rdlock, pthread_rwlock_t)
+LOCKS(pthread_rwlock_wrlock, pthread_rwlock_t)
+UNLOCKS(pthread_mutex_unlock, pthread_mutex_t)
+UNLOCKS(pthread_rwlock_unlock, pthread_rwlock_t)

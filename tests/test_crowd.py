@@ -1,0 +1,237 @@
+"""The crowd records all that was sent and heard; and what disturbs a server from outside changes nothing of what it does."""
+import os
+import random
+import re
+import socket
+import struct
+import subprocess
+import sys
+import threading
+
+import pytest
+from conftest import need
+
+from harness import wire
+from harness.crowd import SMALL_MSS, Crowd, Script
+from harness.record import Record, Unmet
+from harness.verdicts import disturb
+
+NATIVE = ["/bin/true"]
+PYTHON = [sys.executable, "-m", "server"]
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0), backlog=300) as listener:
+        yield listener
+
+
+def of(record, who):
+    return [(entry.what, entry.text) for entry in record.entries if entry.who == who]
+
+
+def test_hundreds_are_connected_at_once_and_each_hears_his_own(tmp_path):
+    from harness.server import Server
+    names = [f"c{number}" for number in range(200)]
+    with Server("nonblocking", directory=tmp_path / "g", args=("--admit", "all")) as running:
+        record = Record()
+        with Crowd(running.address, record) as crowd:
+            crowd.connect(names)
+            crowd.play({name: Script([f"PING {name}-{number}" for number in range(5)], turn=2) for name in names})
+            for name in names:
+                assert [line for line in crowd[name].lines if line.startswith(f"PONG {name}")] == [f"PONG {name}-{number}" for number in range(5)]
+        first = {who: next(place for place, entry in enumerate(record.entries) if entry.who == who and entry.what == "sends") for who in names}
+        heard = min(place for place, entry in enumerate(record.entries) if entry.what == "hears")
+        assert max(first.values()) < heard              # the barrier: nothing was read before the last had begun
+
+
+@pytest.mark.parametrize("how, entries", [
+    (lambda sock: sock.close(), [("torn", "PO"), ("ended", "")]),
+    (lambda sock: (sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)), sock.close()), [("reset", "")])])
+def test_lines_ends_resets_and_torn_last_lines_are_recorded(listener, how, entries):
+    record = Record()
+    with Crowd(listener.getsockname(), record) as crowd:
+        crowd.connect(["ana"])
+        sock, _ = listener.accept()
+        crowd.start({"ana": Script(["SAY hé"], then="shuts")})
+        assert sock.makefile("rb").readline() == "SAY hé\n".encode()
+        sock.sendall(b"HELLO grupo/1 g\nMSG \xff\nPO")
+        crowd.until(lambda: len(crowd["ana"].lines) == 2 and crowd["ana"].rest)
+        how(sock)
+        crowd.until(lambda: crowd["ana"].is_done)
+    told = of(record, "ana")
+    assert told[:5] == [("connects", ""), ("sends", "SAY hé\n"), ("shuts", ""), ("hears", "HELLO grupo/1 g"), ("hears", "MSG \udcff")]
+    assert told[-1] == entries[-1] and (len(entries) == 1 or told[5:] == entries)
+
+
+def test_nobody_waits_for_ever(listener, monkeypatch):
+    monkeypatch.setattr(wire, "DEADLINE", 0.2)
+    with Crowd(listener.getsockname(), Record()) as crowd:
+        crowd.connect(["ana"])
+        with pytest.raises(Unmet, match="ana waits for PONG fence-") as found:
+            crowd.play({"ana": Script(["WHO"])})
+    assert found.value.sentence == "stuck"
+
+
+def test_small_segments_keep_the_servers_buffer_small(listener):
+    sizes = []
+    for mss in None, SMALL_MSS:
+        with Crowd(listener.getsockname(), Record()) as crowd:
+            crowd.connect(["ana"], rcvbuf=4096, mss=mss)
+            with listener.accept()[0] as sock:
+                sock.setblocking(False)
+                taken = 0
+                with pytest.raises(BlockingIOError):
+                    while True:
+                        taken += sock.send(b"x" * 400)
+                sizes.append(taken)
+    assert sizes[1] < sizes[0] and sizes[1] < 200_000, sizes
+
+
+# -- Disturbances --------------------------------------------------------------------------------------------------------------------
+
+
+def environment(env):
+    return {**os.environ, **env}
+
+
+def test_the_first_run_is_undisturbed_and_then_each_kind_comes_in_turn():
+    for command in NATIVE, PYTHON:
+        found = disturb.disturbances(random.Random(1), 5, command)
+        assert found[0].words == "undisturbed" and not found[0].env and not found[0].preexec
+        assert len({one.words for one in found}) == 5
+        again = disturb.disturbances(random.Random(1), 5, command)
+        assert [(one.words, one.env, one.stops) for one in found] == [(one.words, one.env, one.stops) for one in again]
+    assert [one.words for one in disturb.disturbances(random.Random(1), 1, NATIVE)] == ["undisturbed"]
+
+
+JITTERED = """
+import errno, os, socket, threading, time
+began = time.monotonic()
+near, far = socket.socketpair()
+read, write = os.pipe()
+for _ in range(300):
+    near.send(b"abc"), near.sendmsg([b"d", b"e"]), os.write(write, b"fg"), os.writev(write, [b"h"])
+    assert far.recv(9) in (b"abcde", b"abc") and os.read(read, 9) in (b"fgh", b"fg")
+    far.setblocking(False)
+    try:
+        while True:
+            far.recv(99)
+    except BlockingIOError:
+        far.setblocking(True)
+for bad in range(100):
+    try:
+        os.write(99, b"x")
+    except OSError as error:
+        assert error.errno == errno.EBADF
+if os.fork() == 0:
+    near.send(b"child")
+    os._exit(0)
+os.wait()
+assert far.recv(9) == b"child"
+with open(os.devnull, "w") as file:
+    for _ in range(20000):
+        os.write(file.fileno(), b"x")
+print("ok", time.monotonic() - began < 30)
+"""
+
+
+def test_the_shim_changes_no_result_and_no_errno_and_does_not_halt_a_program():
+    need("cc")
+    env, words = disturb.shim(random.Random(1), PYTHON)
+    assert words == "sends and locks delayed at random"
+    ended = subprocess.run([sys.executable, "-c", JITTERED], env=environment(env), capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("ok True\n", "")
+
+
+LOCKING = """
+#include <pthread.h>
+#include <stdio.h>
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_rwlock_t other = PTHREAD_RWLOCK_INITIALIZER;
+static long count;
+static void *work(void *none)
+{
+    for (int i = 0; i < 100000; i++) {
+        pthread_mutex_lock(&lock); pthread_rwlock_wrlock(&other); count++; pthread_rwlock_unlock(&other); pthread_mutex_unlock(&lock);
+    }
+    return none;
+}
+int main(void)
+{
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) pthread_create(&threads[i], 0, work, 0);
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], 0);
+    printf("%ld\\n", count);
+    return pthread_mutex_trylock(&lock);
+}
+"""
+
+
+@pytest.mark.parametrize("flags", [(), ("-fsanitize=address",), ("-fsanitize=thread",)])
+def test_the_shim_can_be_loaded_into_programs_of_any_kind(tmp_path, flags):
+    need("cc")
+    source, program = tmp_path / "locking.c", tmp_path / "locking"
+    source.write_text(LOCKING)
+    if subprocess.run(["cc", "-pthread", *flags, "-o", program, source], capture_output=True).returncode:
+        pytest.skip(f"this compiler has no {flags}")
+    if subprocess.run([program], capture_output=True, timeout=60).returncode:
+        pytest.skip("such a program does not run here, even undisturbed")
+    env, _ = disturb.shim(random.Random(1), [str(program)])
+    ended = subprocess.run([program], env=environment(env), capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stdout) == (0, "400000\n"), ended.stderr
+
+
+def test_a_static_program_is_left_alone_and_the_words_say_so(tmp_path):
+    need("cc")
+    source, program = tmp_path / "nothing.c", tmp_path / "nothing"
+    source.write_text("int main(void) { return 0; }\n")
+    if subprocess.run(["cc", "-static", "-o", program, source], capture_output=True).returncode:
+        pytest.skip("no static C library")
+    env, words = disturb.shim(random.Random(1), [str(program)])
+    assert env == {} and "the program is static" in words
+
+
+def test_without_a_compiler_the_words_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(disturb, "HERE", tmp_path)
+    (tmp_path / "jitter.c").write_text("/* never compiled before */")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    disturb.no_compiler.cache_clear()
+    try:
+        env, words = disturb.shim(random.Random(1), ["./server"])
+    finally:
+        disturb.no_compiler.cache_clear()
+    assert env == {} and "no C compiler found" in words
+
+
+def interval(env, *flags):
+    """What sys.getswitchinterval() is in a Python started so, and what a sitecustomize of one's own printed."""
+    ended = subprocess.run([sys.executable, *flags, "-c", "import sys; print(sys.getswitchinterval())"], env=environment(env), capture_output=True, text=True)
+    assert ended.stderr == ""
+    return ended.stdout.split()
+
+
+def test_python_takes_turns_often_and_runs_another_sitecustomize_too(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("print('mine')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    env, words = disturb.short_turns([sys.executable, "-m", "server"])
+    assert interval(env) == ["mine", "1e-06"] and "often" in words
+    assert interval({"PYTHONPATH": env["PYTHONPATH"]}) == ["mine", "0.005"]
+
+
+@pytest.mark.parametrize("flag", ["-I", "-E", "-uE"])
+def test_a_python_that_hears_nothing_from_outside_is_said_to(flag):
+    env, words = disturb.short_turns([sys.executable, flag, "-m", "server"])
+    assert env == {} and re.search(r"takes none from outside", words)
+
+
+def test_a_server_that_was_stopped_in_bursts_goes_on(tmp_path):
+    from harness.server import Server
+    with Server("fork", directory=tmp_path / "g", args=("--admit", "all")) as running:
+        with disturb.Disturbance("", stops=1).during(running), wire.WireClient(running.address) as ana:
+            ana.join("ana", "secret")
+            for _ in range(20):
+                ana.fence()
+        assert not [thread for thread in threading.enumerate() if "stop_and_go" in thread.name]
+        with wire.WireClient(running.address) as ben:
+            ben.join("ben", "secret")

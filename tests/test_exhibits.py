@@ -1,0 +1,63 @@
+"""Each exhibit, a server of ours with one bug, is caught by the check that it names, and told as tests/told/NAME.txt records.
+
+GRUPO_RECORD=1 writes those files anew: read the difference before you commit it.
+"""
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from harness import exhibits
+from harness.server import DESIGNS
+from harness.verdicts import sentences
+from harness.verdicts.model import FAILED
+
+ALL = exhibits.all_exhibits()
+TOLD = Path(__file__).parent / "told"
+TRIES = 5           # a race may hide in one run; `make soak` counts how often
+
+
+def wording(verdict):
+    """What the student reads, without what differs from run to run."""
+    failure = verdict.failure
+    text = f"{verdict.title}\nexpected: {failure.expected}\ncause: {failure.cause}\nread: {failure.page}\n"
+    return re.sub(r"\d+", "N", text)
+
+
+@pytest.mark.parametrize("exhibit", ALL, ids=lambda exhibit: exhibit.name)
+def test_is_caught_and_told_as_recorded(exhibit, tmp_path):
+    exhibits.build(exhibit, tmp_path / "tree")
+    said = []
+    for attempt in range(TRIES):
+        verdicts = exhibits.judge(exhibit, tmp_path / "tree", [exhibit.check], seed=f"{exhibit.name}{attempt}")
+        said += [(verdict.check, verdict.verdict, verdict.failure.sentence if verdict.failure else verdict.why) for verdict in verdicts.values()]
+        if exhibits.catches(exhibit, verdicts):
+            break
+    else:
+        pytest.fail(f"{exhibit.name} escaped {exhibit.check}, which should say {exhibit.sentences}; it was: {said}")
+    failed = min((verdict for verdict in verdicts.values() if verdict.verdict == FAILED), key=lambda verdict: verdict.check)
+    if len(exhibit.sentences) > 1:
+        return                          # which of them it is, and so its wording, is chance
+    told = wording(failed)
+    file = TOLD / f"{exhibit.name}.txt"
+    if os.environ.get("GRUPO_RECORD"):
+        file.write_text(told, encoding="utf-8")
+    assert told == file.read_text(encoding="utf-8")
+
+
+def test_there_are_forty_over_all_designs_each_told_apart():
+    assert len(ALL) >= 40
+    assert {exhibit.design for exhibit in ALL} == set(DESIGNS)
+    assert len({(exhibit.file, exhibit.old, exhibit.new) for exhibit in ALL}) == len(ALL)
+    assert all(sentences.explain(sentence, exhibit.check)[0] and exhibit.symptom for exhibit in ALL for sentence in exhibit.sentences)
+    assert {path.stem for path in TOLD.glob("*.txt")} == {exhibit.name for exhibit in ALL if len(exhibit.sentences) == 1}
+
+
+def test_an_exhibit_whose_old_text_is_gone_is_broken(tmp_path):
+    exhibit = ALL[0]
+    for old in ("no such text stands there", "def "):
+        exhibit.old, keep = old, exhibit.old
+        with pytest.raises(exhibits.Broken, match="not once"):
+            exhibits.build(exhibit, tmp_path / str(len(old)))
+        exhibit.old = keep
