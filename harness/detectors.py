@@ -134,36 +134,37 @@ def stacks(processes):
 
 
 def turns(processes):
-    """{thread: (seconds on a CPU, seconds of waiting for a CPU)} so far."""
+    """{thread: (seconds on a CPU, seconds of waiting for a CPU, whether it is doing one of the two now)} so far."""
     found = {}
     for process in processes:
         with contextlib.suppress(*GONE):
             for thread in os.listdir(f"/proc/{process.pid}/task"):
-                with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/task/{thread}/schedstat") as file:
-                    found[thread] = tuple(int(field) / 1e9 for field in file.read().split()[:2])
+                with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/task/{thread}/schedstat") as times, \
+                        open(f"/proc/{process.pid}/task/{thread}/stat") as state:
+                    found[thread] = *(int(field) / 1e9 for field in times.read().split()[:2]), ") R " in state.read()
     return found
 
 
-def shares(before, after, seconds):
-    """Of two turns() so many seconds apart: {thread: (the share of his own time in which it ran, and did not sleep; that time)}.
+def shares(looks, seconds):
+    """Of several turns(), the first and the last so many seconds apart: {thread: the share of his own time in which it ran, not slept}.
 
     Time in which a thread wants a CPU and another has it is not its own: so a busy machine neither hides one that spins, nor
-    accuses one that sleeps.
+    accuses one that sleeps. A wait is counted when it is over; who wants a CPU whenever one looks has not slept at all.
     """
-    found = {}
-    for thread, (ran, waited) in after.items():
-        ran, waited = ran - before.get(thread, (0, 0))[0], waited - before.get(thread, (0, 0))[1]
-        own = max(seconds - waited, ran, 0.001)
-        found[thread] = ran / own, own
+    found, nothing = {}, (0, 0, False)
+    for thread, (ran, waited, _) in looks[-1].items():
+        ran, waited = ran - looks[0].get(thread, nothing)[0], waited - looks[0].get(thread, nothing)[1]
+        never_slept = all(look.get(thread, nothing)[2] for look in looks)
+        found[thread] = 1.0 if never_slept and ran > 0.01 else ran / max(seconds - waited, ran, 0.1)
     return found
 
 
 def busy(find, seconds=0.4):
-    """How many cores the family that find() finds would use now, had it as many as it wants; longer on a machine that starves it."""
-    before, start = turns(find()), time.monotonic()
-    for _ in range(10):
+    """How many cores the family that find() finds would use now, had it as many as it wants."""
+    looks, start = [turns(find())], time.monotonic()
+    for _ in range(4):                  # longer, while somebody is at it
         time.sleep(seconds)             # no wait for anything: it is what is measured
-        found = shares(before, turns(find()), time.monotonic() - start)
-        if all(own > seconds / 4 for _, own in found.values()):
+        looks.append(turns(find()))
+        if not any(wants for _, _, wants in looks[-1].values()):
             break
-    return sum(share for share, _ in found.values())
+    return sum(shares(looks, time.monotonic() - start).values())

@@ -22,7 +22,7 @@ def rounds(talker, *others, count=10, lines=1, size=0, sentence=None):
 
 def rests(running, sentence=None):
     """Raises Unmet if the server does not come to rest."""
-    for _ in range(8):                  # something may be left to be done first
+    for _ in range(4):                  # something may be left to be done first
         share = detectors.busy(running.family)
         if share < SPINS:
             return

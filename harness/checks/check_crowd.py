@@ -102,7 +102,7 @@ def check_coming_and_going(hunt, gather, rng):
             passers = [f"passer{number}" for number in range(10)]
             crowd.enter(stay + go)
             crowd.connect(come + passers)
-            ways = rng.sample(["quits", "shuts", "resets", "closes"], 4)
+            ways = rng.sample(["resets", "resets", "closes", rng.choice(["quits", "shuts"])], 4)
             crowd.play({**{name: Script(lines(name, 30, rng), turn=2) for name in stay},
                         **{name: Script(lines(name, 3, rng), turn=rng.choice([1, 3]), then=way) for name, way in zip(go, ways)},
                         **{name: Script(["PING hello"], then=rng.choice(["shuts", "resets", "closes"])) for name in passers},
