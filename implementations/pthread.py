@@ -26,7 +26,7 @@ class Server(Shell):
         self.lock = threading.Lock()
         self.room = room                        # guarded by self.lock
         self.deliveries = []                    # guarded by self.lock: of this turn, until flush()
-        self.told = 0                           # guarded by self.lock: bytes of events among them
+        self.told = 0                           # guarded by self.lock: bytes that they, and what was said, have at most
         self.woken = True                       # guarded by self.lock: the writer is at work, or was told to be
         self.crowded = False                    # guarded by self.lock
         self.serving = True                     # written under self.lock; serve() may see it late
@@ -93,23 +93,22 @@ class Server(Shell):
         with self.lock:
             while self.crowded or self.told > self.share:
                 self.may_talk.wait()
-            for client, requests in batch:
-                self.told += sum([size(argument) + MAX_LINE - MAX_TEXT for _, argument in requests])
+            self.told += sum([size(argument) + MAX_LINE - MAX_TEXT for _, requests in batch for _, argument in requests])
             self.room.hear(batch, *clock())
-            self.wake_writer()
+            self.deliver(self.room.take())
 
     # -- Telling ---------------------------------------------------------------------------------------------------------------
 
     def deliver(self, deliveries):
-        """Caller holds self.lock."""
-        super().deliver(deliveries)
-        self.wake_writer()
-
-    def wake_writer(self):
         """Caller holds self.lock. Who finds the writer at work leaves it in peace: it looks again before it sleeps."""
-        if not self.woken and (self.deliveries or self.room.has_news()):
+        super().deliver(deliveries)
+        if not self.woken and self.has_news():
             self.woken = True
             os.write(self.waker, b"!")
+
+    def has_news(self):
+        """Caller holds self.lock. Whether there is anything for flush() to tell."""
+        return bool(self.deliveries or self.room.said)
 
     def write(self):
         """The writer's life."""
@@ -123,13 +122,14 @@ class Server(Shell):
     def flush(self):
         """One send to each. Whose request is thereby finished is read again."""
         with self.lock:
-            self.deliver(self.room.take())      # messages of many readers are kept by one write
+            self.room.settle()                  # what many readers said is kept by one write
+            self.deliver(self.room.take())
             deliveries, self.deliveries, self.told = self.deliveries, [], 0
         finished = self.outboxes.flush(deliveries, monotonic())
         with self.lock:
             self.room.finished(finished, monotonic())
             self.crowded = self.outboxes.crowded
-            self.woken = bool(self.deliveries) or self.room.has_news()
+            self.woken = self.has_news()
             self.serving = self.woken or self.is_serving()
             self.may_talk.notify_all()
         for client in finished:

@@ -136,7 +136,7 @@ class Outboxes:
                 box.hear(b"".join(events[box.mark:]))
                 self.touched[box] = box
                 continue
-            # The common case, kept short: a full room spends its time here. (And a forked child has a copy of what is touched here.)
+            # The common case, kept short: a full room spends its time here. (What is touched here, forked children have copies of.)
             try:
                 sent = os.write(descriptor, chunk)
             except BlockingIOError:

@@ -39,7 +39,7 @@ class Readers:
         self.resting = crowded
 
     def wait(self, seconds):
-        """Waits until something is to be done, though no longer than that; does what attend() was told, and lines up the clients."""
+        """Waits until something is ready, though no longer than that; calls what attend() was told, and lines up the clients."""
         in_a_hurry = (self.ready or self.again) and not self.resting
         readable = []
         for key, _ in (self.others if self.resting else self.all).select(0 if in_a_hurry else seconds):

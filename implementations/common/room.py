@@ -152,10 +152,11 @@ class Room:
         now: seconds on a clock that never jumps; time: the same moment as the wire writes it. Never raises.
         """
         self.hear(batch, now, time)
+        self.settle()
         return self.take()
 
     def hear(self, batch, now, time):
-        """The same, but what is to be delivered waits for take(), and so do messages: they may be kept together with others."""
+        """The same, but the last messages wait for settle(), and all deliveries for take()."""
         self.now, self.time = now, time
         for client, requests in batch:
             for verb, argument in requests:
@@ -221,13 +222,7 @@ class Room:
     def tell(self, kind, client, value=None):
         self.deliveries.append((kind, client, value))
 
-    def has_news(self):
-        """Whether take() has anything to return."""
-        return bool(self.said or self.deliveries)
-
     def take(self):
-        """All that is to be delivered by now, in order."""
-        self.settle()
         deliveries, self.deliveries = self.deliveries, []
         return deliveries
 
