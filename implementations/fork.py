@@ -4,10 +4,10 @@ Nothing is shared, so nothing is locked: the hub reads the pipes one after the o
 A child owns one Session and the reading side of one socket, and checks its client's password itself. The hub owns all the
 rest: the Room, the files, and the writing side of every socket that it accepted.
 """
+import gc
 import os
 import resource
 import select
-import selectors
 import signal
 from time import monotonic
 
@@ -23,18 +23,15 @@ class Server(Shell):
         self.children = {}                      # pid: the hub's ends of its pipes
 
         listener.setblocking(False)
-        self.selector = selectors.DefaultSelector()
-        for source, act in (listener, self.accept), (self.outboxes, None):
-            self.selector.register(source, selectors.EVENT_READ, act)
-        self.readers = Readers(self.selector)
+        self.readers = Readers()
+        self.readers.attend(listener, self.accept)
+        self.readers.attend(self.outboxes)
         self.readers.watch(self.owner)
 
     def serve(self):
         """Turn for ever: see whose pipe is ready, read it, decide, then write to everyone once."""
         while self.is_serving():
-            for key, _ in self.selector.select(0 if self.deliveries or self.readers.in_a_hurry() else TICK):
-                if key.data:
-                    key.data()
+            self.readers.wait(0 if self.deliveries else TICK)
             self.read_ready()
             if self.is_tick_due():
                 self.deliver(self.tick())
@@ -48,9 +45,7 @@ class Server(Shell):
     # -- Reading ---------------------------------------------------------------------------------------------------------------
 
     def accept(self):
-        arrival = self.door.accept()
-        client = arrival and self.newcomer(arrival)
-        if client:
+        for client in filter(None, map(self.newcomer, self.door.arrivals())):
             try:
                 client.source, client.down, client.pid = fork(self.read_from, client)
             except OSError:                     # no more processes or descriptors: the newcomer is closed, the rest chat on
@@ -68,7 +63,7 @@ class Server(Shell):
         either = select.poll()
         either.register(client.sock, select.POLLIN)
         either.register(down, 0)                            # it hangs up when the hub is gone
-        while not any(descriptor == down for descriptor, _ in either.poll()):
+        while either.poll()[-1][0] != down:                 # (what was registered last stands last)
             try:
                 data = client.sock.recv(self.gulp)
             except BlockingIOError:
@@ -108,7 +103,7 @@ class Server(Shell):
         data = os.read(client.source, self.gulp)
         if not data:
             self.drop(client)
-        return [line.partition(" ")[::2] for line in client.lines.feed(data)]
+        return [line.split(" ", 1) for line in client.lines.feed(data)]
 
     def read_owner(self, owner):
         """The owner has no child: the hub reads him itself."""
@@ -161,7 +156,7 @@ class Server(Shell):
 
         def saved():
             why = os.read(up, 4096).decode()
-            self.selector.unregister(up)
+            self.readers.dismiss(up)
             status = reap(pid, *self.children.pop(pid))
             self.deliver(self.room.saved(why or ("" if status == 0 else "its writer was killed"), *clock()))
         try:
@@ -170,7 +165,7 @@ class Server(Shell):
             self.deliver(self.room.saved(error.strerror, *clock()))
         else:
             self.children[pid] = up, down
-            self.selector.register(up, selectors.EVENT_READ, saved)
+            self.readers.attend(up, saved)
 
     # -- Going -----------------------------------------------------------------------------------------------------------------
 
@@ -200,8 +195,9 @@ def fork(life, *arguments):
     if pid == 0:
         status = 1
         try:
-            for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
-                signal.signal(number, signal.SIG_IGN)       # Ctrl-C reaches the whole group: the hub decides who ends
+            # Ctrl-C reaches the whole group, but the hub decides who ends.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+            gc.freeze()                                     # what is there now is the hub's: to look at it is to copy it
             life(*arguments, up_end, down_end)
             status = 0
         except BrokenPipeError:                             # the hub is gone

@@ -5,7 +5,7 @@ so nothing is locked; but whatever takes long here takes long for all. Only pass
 threads take those, and hand the outcome back through a descriptor that the loop watches like any other.
 """
 import os
-import selectors
+import sys
 import threading
 from queue import SimpleQueue
 from time import monotonic
@@ -13,6 +13,8 @@ from time import monotonic
 from .common.readers import Readers
 from .common.shell import TICK, Shell, clock, run
 from .common.wire import MAX_LINE
+
+SWITCH = 0.0005             # seconds that a worker waits for Python while the loop tells thousands: else 5 ms at every step
 
 
 class Server(Shell):
@@ -22,20 +24,19 @@ class Server(Shell):
         self.wake, self.waker = os.pipe()
         for _ in range(options.hashes + 1):     # threads: a hash each, and the member file
             threading.Thread(target=self.work, daemon=True).start()
+        sys.setswitchinterval(SWITCH)
 
         listener.setblocking(False)
-        self.selector = selectors.DefaultSelector()
-        for source, act in (listener, self.accept), (self.wake, self.collect), (self.outboxes, None):
-            self.selector.register(source, selectors.EVENT_READ, act)
-        self.readers = Readers(self.selector)
+        self.readers = Readers()
+        self.readers.attend(listener, self.accept)
+        self.readers.attend(self.wake, self.collect)
+        self.readers.attend(self.outboxes)
         self.readers.watch(self.owner)
 
     def serve(self):
         """Turn for ever: see who is ready, read from them, decide, then write to everyone once."""
         while self.is_serving():
-            for key, _ in self.selector.select(0 if self.deliveries or self.readers.in_a_hurry() else TICK):
-                if key.data:
-                    key.data()
+            self.readers.wait(0 if self.deliveries else TICK)
             self.read_ready()
             if self.is_tick_due():
                 self.deliver(self.tick())
@@ -45,9 +46,7 @@ class Server(Shell):
     # -- Reading ---------------------------------------------------------------------------------------------------------------
 
     def accept(self):
-        arrival = self.door.accept()
-        client = arrival and self.newcomer(arrival)
-        if client:
+        for client in filter(None, map(self.newcomer, self.door.arrivals())):
             self.readers.watch(client)
             self.deliver(self.room.arrive(client))
 

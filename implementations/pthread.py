@@ -6,16 +6,18 @@ the thread of the client who gave it, the member file is written by a thread of 
 """
 import os
 import selectors
+import sys
 import threading
 from queue import SimpleQueue
 from time import monotonic, sleep
 
 from .common.door import send_away
 from .common.shell import TICK, Shell, clock, run
-from .common.wire import MAX_LINE
+from .common.wire import MAX_LINE, MAX_TEXT, size
 
 STACK = 256 * 1024          # bytes of a thread's stack: the usual 8 MiB are not needed
 FOREVER = 1e6               # seconds: with a timeout recv waits, but the descriptor stays non-blocking for the writer
+SWITCH = 0.1                # seconds that a thread may run while others want to: else each of a thousand asks for that every 5 ms
 
 
 class Server(Shell):
@@ -24,8 +26,8 @@ class Server(Shell):
         self.lock = threading.Lock()
         self.room = room                        # guarded by self.lock
         self.deliveries = []                    # guarded by self.lock: of this turn, until flush()
-        self.told = 0                           # guarded by self.lock: bytes of events among them
-        self.woken = False                      # guarded by self.lock: the writer knows that there are some
+        self.told = 0                           # guarded by self.lock: bytes that they, and what was said, have at most
+        self.woken = True                       # guarded by self.lock: the writer is at work, or was told to be
         self.crowded = False                    # guarded by self.lock
         self.serving = True                     # written under self.lock; serve() may see it late
         self.may_talk = threading.Condition(self.lock)
@@ -37,6 +39,7 @@ class Server(Shell):
         self.selector = selectors.DefaultSelector()     # the writer's, like self.outboxes
         for source in self.wake, self.outboxes:
             self.selector.register(source, selectors.EVENT_READ)
+        sys.setswitchinterval(SWITCH)
 
     def serve(self):
         """Accept for ever. All the rest is done by other threads."""
@@ -90,36 +93,44 @@ class Server(Shell):
         with self.lock:
             while self.crowded or self.told > self.share:
                 self.may_talk.wait()
-            self.deliver(self.room.handle(batch, *clock()))
+            self.told += sum([size(argument) + MAX_LINE - MAX_TEXT for _, requests in batch for _, argument in requests])
+            self.room.hear(batch, *clock())
+            self.deliver(self.room.take())
 
     # -- Telling ---------------------------------------------------------------------------------------------------------------
 
     def deliver(self, deliveries):
-        """Caller holds self.lock."""
+        """Caller holds self.lock. Who finds the writer at work leaves it in peace: it looks again before it sleeps."""
         super().deliver(deliveries)
-        self.told += sum(len(value) for kind, _, value in deliveries if kind == "event")
-        if self.deliveries and not self.woken:
+        if not self.woken and self.has_news():
             self.woken = True
             os.write(self.waker, b"!")
+
+    def has_news(self):
+        """Caller holds self.lock. Whether there is anything for flush() to tell."""
+        return bool(self.deliveries or self.room.said)
 
     def write(self):
         """The writer's life."""
         while True:
-            self.selector.select(TICK)
+            if not self.woken:
+                for key, _ in self.selector.select(TICK):
+                    if key.fileobj == self.wake:
+                        os.read(self.wake, 4096)
             self.flush()
 
     def flush(self):
         """One send to each. Whose request is thereby finished is read again."""
         with self.lock:
+            self.room.settle()                  # what many readers said is kept by one write
+            self.deliver(self.room.take())
             deliveries, self.deliveries, self.told = self.deliveries, [], 0
-            if self.woken:
-                self.woken = False
-                os.read(self.wake, 1)
         finished = self.outboxes.flush(deliveries, monotonic())
         with self.lock:
             self.room.finished(finished, monotonic())
             self.crowded = self.outboxes.crowded
-            self.serving = bool(self.deliveries) or self.is_serving()
+            self.woken = self.has_news()
+            self.serving = self.woken or self.is_serving()
             self.may_talk.notify_all()
         for client in finished:
             self.check(client, "done")

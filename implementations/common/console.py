@@ -5,7 +5,6 @@ An owner who does not read his terminal loses lines, and is told how many.
 """
 import errno
 import os
-import re
 import select
 import signal
 import stat
@@ -15,17 +14,14 @@ from .outboxes import Outbox
 STDIN, STDOUT = 0, 1
 LIMIT = 64 * 1024           # bytes that may wait for the owner before another event, ...
 NOTES, ANSWERS = 2 * LIMIT, 16 * LIMIT      # ... another note, another line of an answer
-EVENT = re.compile(rb"([A-Z]+) \d+ \S+ (\S+) ?(.*)\n")
 # The owner's line for each event; names begin with a letter or digit, so nobody can imitate these forms.
-FORMS = {b"MSG": b"<%s> %s\n", b"IN": b"* %s came%s\n", b"OUT": b"* %s went%s\n", b"LEFT": b"* %s left%s\n",
-         b"BANNED": b"# %s is banned%s\n", b"RENAMED": b"# %s is now %s\n"}
+FORMS = {b"MSG": b"<%s> %s\n", b"IN": b"* %s came\n", b"OUT": b"* %s went\n", b"LEFT": b"* %s left\n",
+         b"BANNED": b"# %s is banned\n", b"RENAMED": b"# %s is now %s\n", b"GROUP": b"# the group is now %s\n"}
 
 
 def line_for_owner(event):
-    verb, first, rest = event.groups()
-    if verb == b"GROUP":
-        return b"# the group is now " + first + (b" " + rest if rest else b"") + b"\n"
-    return FORMS[verb] % (first, rest)
+    verb, _, _, rest = event.split(b" ", 3)
+    return FORMS[verb] % (tuple(rest.split(b" ", 1)) if verb in (b"MSG", b"RENAMED") else rest)
 
 
 class Keyboard:
@@ -123,7 +119,7 @@ class OwnerOutbox(Outbox):
         if self.dropped or self.waiting + len(data) > LIMIT:
             self.dropped += data.count(b"\n")
         elif data:
-            super().put(EVENT.sub(line_for_owner, data))
+            super().put(b"".join([line_for_owner(event) for event in data.splitlines()]))
 
     def open_request(self):
         self.unfinished = 0         # his next order does not wait until he has read the answer to the last

@@ -5,6 +5,7 @@ import socket
 import time
 
 RESERVE = 8                 # descriptors kept for the server's own files
+AT_ONCE = 16                # newcomers in one turn of a loop: they are let in together, and the others are not kept waiting
 
 
 class Door:
@@ -12,6 +13,14 @@ class Door:
         self.listener, self.sndbuf = listener, options.sndbuf
         self.most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVE
         self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def arrivals(self):
+        """Who stands at the door of a loop, which does not wait for anyone: see accept()."""
+        for _ in range(AT_ONCE):
+            arrival = self.accept()
+            if not arrival:
+                return
+            yield arrival
 
     def accept(self):
         """A new (socket, address as text), or None: nobody was there, or he had to be sent away."""

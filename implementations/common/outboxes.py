@@ -11,6 +11,7 @@ from collections import deque
 from functools import partial
 
 PIECE = 256 * 1024          # bytes of history, or of waiting chunks, that go out in one send at most
+SENDS = 4                   # of history in one turn, as long as the kernel takes it: a piece seldom ends where its buffer does
 STEADY = 64 * 1024          # who took so much, or all there was, in the last WITHIN seconds keeps reading
 WITHIN = 2.0                # (half of what is promised: the kernel makes room in lumps)
 TICK = 0.1                  # seconds between two looks for who is too slow
@@ -22,7 +23,8 @@ class Outbox:
 
     def __init__(self, client, sock, now):
         self.client, self.sock = client, sock
-        self.send = partial(os.write, sock.fileno())        # never waits: the descriptor is non-blocking
+        self.descriptor = sock.fileno()
+        self.send = partial(os.write, self.descriptor)      # never waits: the descriptor is non-blocking
         self.chunks = deque()
         self.waiting = 0            # bytes in chunks and behind
         self.hears = False          # gets the events, too
@@ -75,8 +77,9 @@ class Outbox:
 class Outboxes:
     def __init__(self, transcript, console, limit, slow_after):
         self.transcript, self.console, self.limit, self.slow_after = transcript, console, limit, slow_after
-        self.laggards = selectors.DefaultSelector()     # its own descriptor is readable when one of them can be sent to
-        self.hearing = {}           # every outbox that gets the events: itself
+        self.laggards = {}          # those of whom the kernel did not take all: itself
+        self.selector = selectors.DefaultSelector()     # its own descriptor is readable when one of them can be sent to
+        self.hearing = {}           # descriptor: outbox, of everyone who gets the events
         self.touched = {}           # those to be looked at in this flush
         self.ending = {}            # those whose BYE is on its way
         self.finished = []          # clients whose request is finished
@@ -84,7 +87,7 @@ class Outboxes:
         self.crowded = False        # somebody who keeps reading has over half of his outbox waiting
 
     def fileno(self):
-        return self.laggards.fileno()
+        return self.selector.fileno()
 
     def is_busy(self):
         """Whether a BYE is still on its way, or anything to the owner."""
@@ -111,14 +114,14 @@ class Outboxes:
             self.touched[self.console] = self.console
         if now >= self.next_tick:
             self.tick(now)
-        ready = {key.data for key, _ in self.laggards.select(0)}
+        ready = {key.data for key, _ in self.selector.select(0)} if self.laggards else set()
         touched, self.touched = self.touched, {}
         for box in touched | dict.fromkeys(ready):
             box.mark = 0
             if not box.lags or box in ready:
                 self.push(box, now)
             self.look_at(box, now)
-        self.crowded = any(key.data.crowds(self.limit, now) for key in self.laggards.get_map().values())
+        self.crowded = any(box.crowds(self.limit, now) for box in self.laggards)
         finished, self.finished = self.finished, []
         return finished
 
@@ -126,19 +129,23 @@ class Outboxes:
         chunk = b"".join(events)
         self.console.hear(b"".join(events[self.console.mark:]))
         self.touched[self.console] = self.console
-        for box in list(self.hearing):
-            if box.mark or box.waiting or box.history:
-                box.hear(b"".join(events[box.mark:]) if box.mark else chunk)
+        others = {box.descriptor for box in self.touched} | {box.descriptor for box in self.laggards}
+        for descriptor in list(self.hearing):
+            if descriptor in others:                    # something waits for him, or did until now
+                box = self.hearing[descriptor]
+                box.hear(b"".join(events[box.mark:]))
                 self.touched[box] = box
                 continue
-            try:                                        # the common case, kept short: a full room spends its time here
-                sent = box.send(chunk)
+            # The common case, kept short: a full room spends its time here. (What is touched here, forked children have copies of.)
+            try:
+                sent = os.write(descriptor, chunk)
             except BlockingIOError:
                 sent = 0
             except OSError:
-                self.die(box)
+                self.die(self.hearing[descriptor])
                 continue
             if sent < len(chunk):
+                box = self.hearing[descriptor]
                 box.hear(chunk[sent:])
                 self.watch(box, now)
 
@@ -152,7 +159,7 @@ class Outboxes:
         box.put(f"{text}\n".encode())
         if not box.dead:
             box.hears, box.mark = True, mark
-            self.hearing[box] = box
+            self.hearing[box.descriptor] = box
 
     def put_range(self, box, since_until, *_):
         start, end = map(self.transcript.after, since_until)
@@ -167,9 +174,9 @@ class Outboxes:
             box.history[2] = box.history[1]
             box.behind = box.behind[-1:]
             box.waiting = sum(map(len, box.chunks)) + sum(map(len, box.behind))
-        box.ended_at, box.hears = now, False
+        self.forget(box)
+        box.ended_at = now
         box.unfinished = 0          # whoever waits for an answer is to wait no longer
-        self.hearing.pop(box, None)
         self.ending[box] = box
 
     def put_close(self, box, *_):
@@ -180,8 +187,9 @@ class Outboxes:
     def push(self, box, now):
         """One send of what waits: chunks first, unless that would cut a line of the history in two."""
         try:
-            if box.is_within_piece() or not box.chunks and box.history:
-                self.send_history(box, now)
+            for _ in range(SENDS):
+                if box.is_within_piece() or not box.chunks and box.history:
+                    self.send_history(box, now)
             if box.chunks and not box.is_within_piece():
                 self.send_chunks(box, now)
         except BlockingIOError:
@@ -253,13 +261,15 @@ class Outboxes:
         if not box.lags:
             box.lags = True
             box.took_at = box.empty_at = now
-            self.laggards.register(box.sock, selectors.EVENT_WRITE, box)
+            self.laggards[box] = box
+            self.selector.register(box.sock, selectors.EVENT_WRITE, box)
 
     def unwatch(self, box):
         if box.lags:
             box.lags = False
             box.took.clear()
-            self.laggards.unregister(box.sock)
+            del self.laggards[box]
+            self.selector.unregister(box.sock)
 
     def evict(self, box):
         """Evicts a client: shutdown, not close, wakes whoever reads from him, and end of file does all the clean-up."""
@@ -267,13 +277,19 @@ class Outboxes:
         shut(box.sock, socket.SHUT_RDWR)
         self.touched[box] = box     # if his reader is at its end already, the next flush closes the socket
 
+    def forget(self, box):
+        """He gets no more events. (Once only: his descriptor may be another's by then.)"""
+        if box.hears:
+            box.hears = False
+            self.hearing.pop(box.descriptor, None)
+
     def die(self, box):
         """The socket takes no more: nothing waits for him, and he waits for nothing."""
         self.unwatch(box)
-        box.dead, box.hears, box.history = True, False, None
+        self.forget(box)
+        box.dead, box.history = True, None
         box.chunks.clear()
         box.behind, box.waiting = [], 0
-        self.hearing.pop(box, None)
         if box.unfinished is not None:
             box.unfinished = None
             self.finished.append(box.client)
@@ -292,7 +308,7 @@ class Outboxes:
     def tick(self, now):
         """Knocks over who is too slow, and who lingers after BYE."""
         self.next_tick = now + TICK
-        for box in [key.data for key in self.laggards.get_map().values()]:
+        for box in list(self.laggards):
             if box.is_lost(self.limit, self.slow_after, now):
                 self.evict(box)
         for box in list(self.ending):

@@ -1,22 +1,30 @@
-"""Whose bytes an event loop waits for. They are watched apart from all else, so that a crowded room is left alone at one stroke."""
+"""What an event loop waits for, and who is read next: everyone in turn, and nobody while the room is crowded."""
 import selectors
 from collections import deque
 
 
 class Readers:
-    def __init__(self, loop):
-        self.loop = loop                                # the selector that the server waits on
-        self.selector = selectors.DefaultSelector()     # its descriptor is readable when one of the watched is
+    def __init__(self):
+        self.others = selectors.DefaultSelector()       # what a loop looks after in a crowded room, too
+        self.all = selectors.DefaultSelector()          # that, and the clients: so that a turn asks the kernel once
         self.ready = deque()                            # clients seen to be readable and not yet read
         self.again = []                                 # clients of whom more has been read than handled
         self.resting = False
-        loop.register(self.selector, selectors.EVENT_READ)
+
+    def attend(self, source, act=None):
+        """When `source` is readable, wait() returns, and has called act()."""
+        for selector in self.others, self.all:
+            selector.register(source, selectors.EVENT_READ, act)
+
+    def dismiss(self, source):
+        for selector in self.others, self.all:
+            selector.unregister(source)
 
     def watch(self, client, again=False):
         """From now on his `source` is watched, unless it is at its end. `again`: some of his lines have been read already."""
         if not client.is_watched and not client.at_end:
             client.is_watched = True
-            self.selector.register(client.source, selectors.EVENT_READ, client)
+            self.all.register(client.source, selectors.EVENT_READ, client)
         if again:
             self.again.append(client)
 
@@ -24,25 +32,27 @@ class Readers:
         """What he sends stays in the kernel."""
         if client.is_watched:
             client.is_watched = False
-            self.selector.unregister(client.source)
+            self.all.unregister(client.source)
 
     def rest(self, crowded):
         """In a crowded room nobody is read, so that those who lag and read can catch up."""
-        if crowded and not self.resting:
-            self.loop.unregister(self.selector)
-        elif self.resting and not crowded:
-            self.loop.register(self.selector, selectors.EVENT_READ)
         self.resting = crowded
 
-    def in_a_hurry(self):
-        """Whether somebody waits to be read whom the next turn can read."""
-        return bool(self.ready or self.again) and not self.resting
+    def wait(self, seconds):
+        """Waits until something is ready, though no longer than that; calls what attend() was told, and lines up the clients."""
+        in_a_hurry = (self.ready or self.again) and not self.resting
+        readable = []
+        for key, _ in (self.others if self.resting else self.all).select(0 if in_a_hurry else seconds):
+            if callable(key.data):
+                key.data()
+            elif key.data:
+                readable.append(key.data)
+        if not self.ready and not self.resting:         # a new round: everyone's turn comes before anyone's next
+            self.ready.extend(dict.fromkeys(self.again + readable))
+            self.again.clear()
 
     def take(self):
         """Those who are ready, each once and in turn; who is not taken now stays first in line."""
-        if not self.ready and not self.resting:         # a new round: everyone's turn comes before anyone's next
-            self.ready.extend(dict.fromkeys(self.again + [key.data for key, _ in self.selector.select(0)]))
-            self.again.clear()
         while self.ready and not self.resting:
             client = self.ready.popleft()
             if client.is_watched:

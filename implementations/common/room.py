@@ -84,6 +84,7 @@ class Room:
         self.open = True
         self.owner = None
         self.clients = {}           # every connection that has not ended: itself
+        self.strangers = {}         # those of them who are not here yet
         self.here = {}              # key: Client
         self.requests = {}          # key: Client, whose request to be a member holds that name
         self.turns = deque()        # clients that wait for their turn to have a password checked
@@ -150,6 +151,12 @@ class Room:
 
         now: seconds on a clock that never jumps; time: the same moment as the wire writes it. Never raises.
         """
+        self.hear(batch, now, time)
+        self.settle()
+        return self.take()
+
+    def hear(self, batch, now, time):
+        """The same, but the last messages wait for settle(), and all deliveries for take()."""
         self.now, self.time = now, time
         for client, requests in batch:
             for verb, argument in requests:
@@ -165,8 +172,6 @@ class Room:
                     self.said.append((client, argument))
                 else:
                     self.error(client, "not-joined")
-        self.settle()
-        return self.take()
 
     def finished(self, clients, now):
         """These have taken the answer to their last request: from now on silence counts again."""
@@ -234,6 +239,7 @@ class Room:
         self.tell("end", client)
         client.over = True
         self.clients.pop(client, None)
+        self.strangers.pop(client, None)
         key = wire.fold(client.joining) if client.joining else None
         if self.requests.get(key) is client:
             del self.requests[key]
@@ -248,11 +254,11 @@ class Room:
     # -- Coming: accepted, JOIN, the password, the owner, WELCOME ---------------------------------------------------------
 
     def is_full(self):
-        return not self.open or len(self.clients) - len(self.here) >= self.rules.max_strangers
+        return not self.open or len(self.strangers) >= self.rules.max_strangers
 
     def arrive(self, client):
         """A connection was accepted."""
-        self.clients[client] = client
+        self.clients[client] = self.strangers[client] = client
         self.tell("line", client, f"HELLO {wire.VERSION} {self.group}")
         return self.take()
 
@@ -349,6 +355,7 @@ class Room:
             self.forget_join(client)
             return self.error(client, "not-saved")
         self.here[key] = client
+        self.strangers.pop(client, None)
         self.requests.pop(key, None)
         client.joining = client.phc = None
         client.asks = False
@@ -375,6 +382,7 @@ class Room:
     def saved(self, why, now, time):
         """The member file was written (why is ''), or could not be. Returns deliveries, like handle()."""
         self.now, self.time = now, time
+        self.settle()
         changes, self.saving = self.saving, None
         if why:
             self.note_trouble("members", why)
@@ -596,18 +604,21 @@ class Room:
     def tick(self, now, time):
         """To be called a few times a second: answers that were held back, and the silent."""
         self.now, self.time = now, time
+        self.settle()
         rules = self.rules
-        if len(self.clients) > len(self.here) or now >= self.look_at:       # a second more or less is nothing to the silent
+        if now >= self.look_at:                 # a second more or less is nothing to the silent
             self.look_at = now + min(1, rules.ping_after / 10)
-            self.look_at_clients(now, rules)
+            self.look_at_clients(self.clients, now, rules)
+        else:
+            self.look_at_clients(self.strangers, now, rules)
         self.keep_gone()
         if self.stale and now >= self.save_at:
             self.save_at = now + 1
             self.save()
         return self.take()
 
-    def look_at_clients(self, now, rules):
-        for client in list(self.clients):
+    def look_at_clients(self, clients, now, rules):
+        for client in list(clients):
             if client.reject_at is not None and now >= client.reject_at:
                 self.reject_now(client)
             elif client.name or client.asks:

@@ -30,8 +30,7 @@ class Lineup:
         """Those that may be handled now, of the lines that are here."""
         requests = []
         while self.unread and not self.waiting:
-            request = self.parse(self.unread.popleft())
-            if request:
+            if request := self.parse(self.unread.popleft()):
                 requests.append(request)
                 self.waiting = request[0] != "say"          # a message has no answer: everyone hears it, its sender too
         return requests
@@ -55,12 +54,12 @@ class Session(Lineup):
 
     def parse(self, line):
         """One line as a request; ("err", "CODE VERB") if its own text is reason enough to refuse it."""
-        if isinstance(line, wire.Fault):
-            return "err", line
         verb, _, rest = line.partition(" ")
-        if verb == "SAY":
-            if 0 < len(rest) <= wire.MAX_TEXT and wire.size(rest) <= wire.MAX_TEXT:
+        if verb == "SAY":                       # by far the most
+            if 0 < len(rest) <= wire.MAX_TEXT and (rest.isascii() or wire.size(rest) <= wire.MAX_TEXT):
                 return "say", rest
+        elif isinstance(line, wire.Fault):
+            return "err", line
         elif verb not in REQUESTS:
             return "err", "unknown"
         elif verb == "JOIN":

@@ -7,7 +7,6 @@ import unicodedata
 from datetime import datetime, timezone
 from functools import lru_cache
 
-from fontTools.unicodedata import script
 from precis_i18n import get_profile
 
 VERSION = "grupo/1"
@@ -117,17 +116,24 @@ def fold(name):
     return name.lower() if name.isascii() else FOLDED.enforce(name)
 
 
+def script(char):
+    """The script that a character belongs to, as four letters: Latn, Cyrl, ...; Zyyy and Zinh go with any."""
+    from fontTools.unicodedata import script    # not sooner: few names need it, and it is a third of a start
+    return script(char)
+
+
 PRESERVED, FOLDED = get_profile("UsernameCasePreserved"), get_profile("UsernameCaseMapped")
 
 
 def stamp(seconds):
     """Seconds since 1970 as the wire writes a time: 2026-11-22T13:21:28.123Z."""
-    return f"{to_the_second(int(seconds))}.{int(seconds % 1 * 1000):03}Z"
+    return stamp_of(int(seconds * 1000))
 
 
-@lru_cache(maxsize=1)
-def to_the_second(seconds):
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+@lru_cache(maxsize=1)           # a busy server asks many times in one millisecond
+def stamp_of(milliseconds):
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
 
 
 def harmless(text):
