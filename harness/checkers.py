@@ -55,6 +55,10 @@ class Side:
         self.torn = self.over = self.own_end = None     # places: the end cut a line; the server's end; the client's own
         self.names = set()                      # all that he may be called by, folded
 
+    @property
+    def asked_to_end(self):
+        return self.own_end is not None or any(said.line in ("QUIT", "LEAVE") for said in self.sent)
+
     def sends(self, verb):
         return [said for said in self.sent if said.line.partition(" ")[0] == verb]
 
@@ -179,7 +183,7 @@ def lines_are_whole(entries):
                 raise Unmet("whole lines, each as the protocol has it", f"{side.who} heard\n{said.line}", "torn", history.slice(said))
         if side.torn is not None and history.server_told is None:
             raise Unmet("whole lines up to the end", f"{side.who}'s connection ended inside a line:\n{history.entries[side.torn].text}",
-                        "torn", history.slice(side.torn, side.over))
+                        "torn" if side.asked_to_end else "put-out", history.slice(side.torn, side.over))
 
 
 def each_is_greeted_once(entries):
@@ -469,9 +473,8 @@ def nobody_is_put_out(entries):
     if history.server_told is not None:
         return
     for side in history.sides.values():
-        asked = side.own_end is not None or any(said.line in ("QUIT", "LEAVE") for said in side.sent)
         code = side.bye.line[4:] if side.bye else None
-        if side.over is not None and not asked and code not in ("replaced", "refused", "banned", "protocol", "deleted", "closed"):
+        if side.over is not None and not side.asked_to_end and code not in ("replaced", "refused", "banned", "protocol", "deleted", "closed"):
             last = side.heard[-1] if side.heard else None
             raise Unmet(f"{side.who} to stay connected", f"the server ended the connection, {f'and said {side.bye.line}' if code else 'without a BYE'}",
                         "put-out", history.slice(last, side.over))

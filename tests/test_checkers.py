@@ -67,7 +67,8 @@ GOOD = {
 BAD = {     # what happened: (which sentence, after START, how many entries show it)
     "a line is cut": ("torn", "ana> SAY hi\nana< MSG {4} ana hi\nben< MSG 4 2026-11", 1),
     "two lines are mixed": ("torn", "ana> SAY hi\nben< MSG {4} anMSG {5} ana hi", 1),
-    "the last line is cut": ("torn", "ben! torn MSG 4 20\nben! ended", 2),
+    "the last line is cut": ("torn", "ben> QUIT\nben! torn BYE q\nben! ended", 2),
+    "the end comes inside a line": ("put-out", "ben! torn MSG 4 20\nben! ended", 2),
     "no HELLO": ("not-greeted", "eve! connects\neve> PING x\neve< PONG x", 1),
     "two HELLOs": ("greeted-twice", "ben< HELLO grupo/1 g", 2),
     "another's PONG": ("answer-of-another", "ana> PING x\nben< PONG x", 2),

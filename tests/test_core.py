@@ -311,6 +311,8 @@ def test_a_name_banned_while_its_member_file_was_written_stays_out():
     world.order("ban beto")
     world.hold_saves = False
     world.finish_saves()
+    world.tick(0.9)
+    assert "REJECTED refused" not in world.heard[beto]      # not sooner than --reject-after
     world.tick(1)
     assert "REJECTED refused" in world.heard[beto] and world.room.members["beto"].standing == "banned"
     assert lasting(world.restarted()) == lasting(world.room)

@@ -415,7 +415,7 @@ class Room:
         client, key = change.client, change.key
         if key in self.members:     # banned while the file was written
             if not client.over:
-                self.reject_now(client)
+                self.reject_later(client)
             return
         self.members[key] = change.member
         if not client.over:

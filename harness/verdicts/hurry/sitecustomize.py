@@ -9,6 +9,7 @@ import sys
 
 if os.environ.get("GRUPO_SWITCH_INTERVAL"):
     sys.setswitchinterval(float(os.environ["GRUPO_SWITCH_INTERVAL"]))
+    sys.setswitchinterval = lambda seconds: None        # and it stays so, whatever the program thinks best
 sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder or ".") != os.path.dirname(os.path.realpath(__file__))]
 if other := importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path):
     sys.modules["sitecustomize"] = importlib.util.module_from_spec(other)
