@@ -184,7 +184,7 @@ class World:
 
     def __init__(self, **rules):
         self.kept, self.saved_text, self.unsaved, self.full = [], "", [], False
-        self.room = Room(Rules(reject_after=0, hashes=100, **rules), self.keep)
+        self.room = Room(Rules(**{"reject_after": 0, "hashes": 100, **rules}), self.keep)
         self.room.found("grupo", 0, NOON)
         self.saved_text = kept.members_text(1, {})
         self.owner = self.room.owner = Client("console", 0)
@@ -305,15 +305,15 @@ def test_when_nothing_can_be_written_nothing_happens():
 
 
 def test_a_name_banned_while_its_member_file_was_written_stays_out():
-    world = World(admit="all")
+    world = World(admit="all", reject_after=5)
     world.hold_saves = True
     beto = world.member("beto")
     world.order("ban beto")
     world.hold_saves = False
     world.finish_saves()
-    world.tick(0.9)
+    world.tick(4.9)
     assert "REJECTED refused" not in world.heard[beto]      # not sooner than --reject-after
-    world.tick(1)
+    world.tick(5)
     assert "REJECTED refused" in world.heard[beto] and world.room.members["beto"].standing == "banned"
     assert lasting(world.restarted()) == lasting(world.room)
 
