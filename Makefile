@@ -12,6 +12,8 @@ test: $(VENV)/ready
 
 soak: $(VENV)/ready
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
+	@$(RUN) -m harness exhibits --all
+	@$(RUN) -m harness soak
 
 bench: $(VENV)/ready
 	@$(RUN) -m harness bench --text --html bench.html

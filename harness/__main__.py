@@ -62,6 +62,10 @@ def parse(argv):
     exhibits.add_argument("--all", action="store_true", help="also run all checks against each, once: half a minute each")
     exhibits.add_argument("--json", metavar="FILE", help="put what was found into FILE")
 
+    soak = add("soak", "run all checks against servers that are right, on busy cores, and count false alarms",
+               "An hour and more. The exit status is 1 if there was one.")
+    soak.add_argument("--times", type=int, default=30, metavar="N", help="runs on each of ours, a third of it on each stranger's (default: %(default)s)")
+
     options = parser.parse_args(argv)
     if unknown := set(getattr(options, "designs", ())) - set(DESIGNS):
         demo.error(f"{min(unknown)} is none of {', '.join(DESIGNS)}")
@@ -79,6 +83,9 @@ def main(argv=None):
         if options.command == "check":
             from harness.verdicts import command
             return command.main(options)
+        if options.command == "soak":
+            from harness import soak
+            return soak.main(options)
         if options.command == "exhibits":
             from harness import exhibits
             return exhibits.main(options)

@@ -76,13 +76,17 @@ def build(exhibit, folder):
 
 def judge(exhibit, folder, checks=(), seed=""):
     """Runs these checks (none: all) against the exhibit, built in `folder`. Returns {check: Verdict}. Raises Broken."""
-    with tempfile.TemporaryDirectory(prefix="grupo-exhibit-") as records:
-        done = subprocess.run([sys.executable, "-m", "harness", "check", "--records", records, "--design", exhibit.design,
-                        *(["--seed", seed] if seed else []), *(["--only", *checks] if checks else []), "--", *exhibit.command], cwd=folder,
-                       env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return checked(exhibit.command, folder, "--design", exhibit.design, *(["--seed", seed] if seed else []), *(["--only", *checks] if checks else []))
+
+
+def checked(command, folder, *options):
+    """The verdicts of `harness check` on this command, run in `folder`, as {check: Verdict}. Raises Broken."""
+    with tempfile.TemporaryDirectory(prefix="grupo-check-") as records:
+        done = subprocess.run([sys.executable, "-m", "harness", "check", "--records", records, *options, "--", *command], cwd=folder,
+                              env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         verdicts = {path.stem: verdict_from(json.loads(path.read_text())) for path in Path(records).glob("*.json")}
     if done.returncode not in (0, 1, 3) or not verdicts:
-        raise Broken(f"{exhibit.name}: the check itself ended with status {done.returncode}: {done.stderr[-2000:]}")
+        raise Broken(f"{' '.join(command)}: the check itself ended with status {done.returncode}: {done.stderr[-2000:]}")
     return verdicts
 
 

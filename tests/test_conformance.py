@@ -665,7 +665,7 @@ def test_history_never_changes_what_comes_live(server, enter):
 # -- Silence and numbers ----------------------------------------------------------------------------------------------------------
 
 def test_the_silent_are_asked_and_then_dropped(server, enter, connect):
-    running = server(*OPEN, "--ping-after", "0.3", "--idle-after", "1")
+    running = server(*OPEN, "--ping-after", "0.3", "--idle-after", "3")
     ana = enter(running, "ana")
     silent = connect(running, pong=False)
     silent.join("ben", "secret")

@@ -113,7 +113,7 @@ def check_coming_and_going(hunt, gather, rng):
 @check(points=2, lab=3)
 def check_connects_at_once(hunt, gather):
     """Many who connect at the same moment are all greeted, each once."""
-    for running in hunt(*OPEN, runs=2):
+    for running in hunt(*OPEN):
         with gather(running) as crowd:
             many = [f"client{number}" for number in range(1, BACKLOG + 1)]
             running.process.send_signal(signal.SIGSTOP)     # so that they are there all at once, whoever is faster

@@ -1,6 +1,6 @@
 /* Grupo (grupo/1) in C with POSIX threads.
  *
- *     cc -O2 -Wall -Wextra -pthread pthread.c -o grupo-pthread -lcrypt -lm
+ *     cc -O2 -Wall -Wextra -pthread threads.c -o grupo-threads -lcrypt -lm
  *
  * The law: each client has a thread, which blocks in recv and serves the client's requests one by one. All that is shared (clients,
  * people, journal, what waits for the owner) is guarded by one lock, `room`; all that happens, happens under it, in one order. Nobody

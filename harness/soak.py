@@ -1,0 +1,83 @@
+"""False alarms: all checks against servers that are right, again and again, while both cores are busy with something else.
+
+The servers are our three, and those in tests/strangers, which others wrote from lab_guide/protocol.md alone.
+"""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.exhibits import checked
+from harness.server import DESIGNS, ROOT
+from harness.verdicts.model import PASSED
+
+STRANGERS = ROOT / "tests" / "strangers"
+WARNINGS = "-Wall", "-Wextra", "-Werror"
+screen = Console(highlight=False, markup=False, soft_wrap=True)
+
+
+class Missing(Exception):
+    """A tool that this server needs is not installed; the text is its name."""
+
+
+def tool(name):
+    if not (path := shutil.which(name)):
+        raise Missing(name)
+    return path
+
+
+def stranger(name, folder):
+    """The command line of a stranger's server, built in `folder` if it has to be. Raises Missing."""
+    [source] = STRANGERS.glob(f"{name}.*")
+    if source.suffix == ".c":
+        program = Path(folder, name)
+        subprocess.run([tool("cc"), "-O2", *WARNINGS, "-pthread", "-o", program, source, "-lcrypt", "-lm"], check=True)
+        return [str(program)]
+    return [tool("node") if source.suffix == ".mjs" else sys.executable, str(source)]
+
+
+def strangers():
+    """Their names."""
+    return sorted(path.stem for path in STRANGERS.iterdir() if path.suffix in (".c", ".mjs", ".py"))
+
+
+@contextmanager
+def busy_cores():
+    """Keeps as many processes busy as there are cores."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def wrong(verdicts):
+    """Of one run, what did not pass although it binds this server, as texts."""
+    return [f"{verdict.check}: {verdict.verdict}: {verdict.failure.sentence if verdict.failure else verdict.why}"
+            for verdict in verdicts.values() if verdict.binds and verdict.verdict != PASSED]
+
+
+def main(options):
+    """Exit status 1 if a check failed on a server that is right."""
+    alarms = 0
+    with tempfile.TemporaryDirectory(prefix="grupo-soak-") as folder, busy_cores():
+        for name in [*DESIGNS, *strangers()]:
+            ours = name in DESIGNS
+            times, found = options.times if ours else -(-options.times // 3), []
+            try:
+                command = [name] if ours else stranger(name, folder)
+            except Missing as missing:
+                screen.print(f"{name}: {missing} is not installed")
+                continue
+            for _ in range(times):
+                found += wrong(checked(command, ROOT))
+            alarms += len(found)
+            screen.print(f"{name}{'' if ours else ' (a stranger)'}: {len(found)} false alarms in {times} runs of all checks", *found, sep="\n  ")
+    return 1 if alarms else 0
