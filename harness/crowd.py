@@ -125,8 +125,9 @@ class Person:
         if line.startswith("PING "):
             self.out += f"PONG{line[4:]}\n".encode()
             self.send()
-        elif line == self.awaited:
+        if line == self.awaited or len(self.lines) == 1:
             self.crowd.progress = time.monotonic()
+        if line == self.awaited:
             self.awaited = None
             if self.turns:
                 self.next_turn()

@@ -119,12 +119,14 @@ def check_connects_at_once(hunt, gather):
             running.process.send_signal(signal.SIGSTOP)     # so that they are there all at once, whoever is faster
             crowd.connect(many)
             running.process.send_signal(signal.SIGCONT)
-            crowd.start({name: Script([f"PING of-{name}"]) for name in many})
-            crowd.until(lambda: any(one.retransmitted() for one in crowd) or all(one.is_done for one in crowd))
-            late = [one.who for one in crowd if one.retransmitted()]
-            if late:
+            with contextlib.suppress(Unmet):                # told below
+                crowd.until(lambda: all(one.lines or one.ended or one.retransmitted() for one in crowd))
+            if late := [one.who for one in crowd if one.retransmitted()]:       # nothing but SYN was sent yet
                 raise Unmet(f"room for {BACKLOG} connections that wait to be accepted",
                             f"{len(late)} of {BACKLOG} found none and had to try again, a second later; the first was {late[0]}", "backlog")
+            if deaf := [one.who for one in crowd if not one.lines]:
+                raise Unmet("HELLO for each who connects", f"{', '.join(deaf)} heard nothing")
+            crowd.play({name: Script([f"PING of-{name}"]) for name in many})
 
 
 @check(points=3, lab=3)

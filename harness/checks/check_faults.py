@@ -58,7 +58,8 @@ def check_sigint_ends_in_order(server, connect, enter):
 def check_killed_leaves_no_orphans(server, connect, enter):
     """When the main process is killed, no other lives on, and a new server can start at once on the same directory."""
     running = server(*OPEN)
-    ana, ben = enter(running, "ana"), enter(running, "ben")
+    for name in ("ana", "ben"):
+        enter(running, name)
     eve = connect(running, "eve")
     eve.greeted()
     running.kill()
