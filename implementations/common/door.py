@@ -5,7 +5,7 @@ import socket
 import time
 
 RESERVE = 8                 # descriptors kept for the server's own files
-AT_ONCE = 16                # newcomers in one turn of a loop: they are let in together, and the others are not kept waiting
+AT_ONCE = 32                # newcomers in one turn of a loop: they are let in together, and the others are not kept waiting
 
 
 class Door:

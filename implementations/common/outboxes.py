@@ -133,7 +133,7 @@ class Outboxes:
         for descriptor in list(self.hearing):
             if descriptor in others:                    # something waits for him, or did until now
                 box = self.hearing[descriptor]
-                box.hear(b"".join(events[box.mark:]))
+                box.hear(b"".join(events[box.mark:]) if box.mark else chunk)
                 self.touched[box] = box
                 continue
             # The common case, kept short: a full room spends its time here. (What is touched here, forked children have copies of.)
