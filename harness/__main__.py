@@ -48,7 +48,7 @@ def parse(argv):
     check.add_argument("--only", nargs="+", metavar="CHECK", help="only these checks, whatever they need")
     check.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
     check.add_argument("--records", metavar="DIR", help="where to keep what happened (default: a new folder for temporary files)")
-    check.add_argument("--workers", type=int, metavar="N", help="checks at once (default: 2 if there are two cores)")
+    check.add_argument("--workers", type=int, metavar="N", help="checks at once (default: twice as many as cores, at most 4)")
     check.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
     check.set_defaults(outputs=[])
     for name, about in FORMATS.items():

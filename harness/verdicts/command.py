@@ -22,7 +22,7 @@ from harness.verdicts.model import FAULT, INCONCLUSIVE, PASSED, Report, verdict_
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
 DEADLINE = 10               # seconds that a server may take for anything, on an idle machine
-WORKERS = 2                 # checks at once: most of them wait most of the time
+WORKERS = 4                 # checks at once, on two cores: most of them wait most of the time
 
 
 class Misuse(Exception):
@@ -116,7 +116,7 @@ def run(options):
             report.verdicts.append(verdict)
             terminal.show(verdict)
 
-    workers = min(WORKERS, os.cpu_count() or 1) if options.workers is None else options.workers
+    workers = min(WORKERS, 2 * (os.cpu_count() or 1)) if options.workers is None else options.workers
     many = ["-n", str(workers), "--maxschedchunk", "1"] if workers > 1 and not options.only else ["-p", "no:xdist"]
     shows = Shows()
     with ends_by_signals():
