@@ -36,13 +36,16 @@ def wait_until(condition, deadline=None, what="the condition"):
 
 def none_left(find, expected, sentence=None, deadline=None):
     """Call find() until it finds nothing more. Raises Unmet with what it still finds, a list, after `deadline` seconds."""
-    end = time.monotonic() + (DEADLINE if deadline is None else deadline)
-    pause = 0.001
-    while found := find():
-        if time.monotonic() > end:
-            raise Unmet(expected, "\n".join(map(str, found)), sentence)
-        time.sleep(pause)
-        pause = min(pause * 2, 0.05)
+    def none():
+        nonlocal found
+        found = find()
+        return not found
+
+    found = []
+    try:
+        wait_until(none, deadline)
+    except Unmet:
+        raise Unmet(expected, "\n".join(map(str, found)), sentence) from None
 
 
 class Silence(Unmet):

@@ -70,6 +70,11 @@ def enter(connect):
 def need(tool):
     """Skip where a system tool is missing, but never in CI: there it is a failure."""
     if not shutil.which(tool):
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{tool} is missing, and CI must not skip")
-        pytest.skip(f"{tool} is not installed")
+        lacks(f"{tool} is not installed")
+
+
+def lacks(what):
+    """Skip for want of something that a user's machine may lack; in CI that is a failure, and says `what`."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what}, and CI must not skip")
+    pytest.skip(what)

@@ -5,14 +5,13 @@ No test here looks at how fast anything is.
 import asyncio
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
 import threading
 
 import pytest
-from conftest import need
+from conftest import lacks, need
 
 from harness.bench import cell_of, run
 from harness.bench.run import HERE, ROOT, SERVERS, Failed, Load, Running, missing
@@ -147,8 +146,7 @@ def test_orders_are_bounded(order):
 @pytest.mark.parametrize("name", SERVERS)
 def test_each_server_can_be_driven(name, tmp_path):
     if why := missing(name):
-        assert os.environ.get("CI") != "true", f"{name}: {why}; .ci/run installs it"
-        pytest.skip(f"{name}: {why}")
+        lacks(f"{name}: {why}")
     with Running(name, tmp_path / "server", 20) as server:
         with Load(server.port, server.dialect) as load:
             assert load.order("visit 2 0.2")["visits"] >= 2

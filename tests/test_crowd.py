@@ -9,7 +9,7 @@ import sys
 import threading
 
 import pytest
-from conftest import need
+from conftest import lacks, need
 
 from harness import wire
 from harness.crowd import SMALL_MSS, Crowd, Script
@@ -174,9 +174,9 @@ def test_the_shim_can_be_loaded_into_programs_of_any_kind(tmp_path, flags):
     source, program = tmp_path / "locking.c", tmp_path / "locking"
     source.write_text(LOCKING)
     if subprocess.run(["cc", "-pthread", *flags, "-o", program, source], capture_output=True).returncode:
-        pytest.skip(f"this compiler has no {flags}")
+        lacks(f"this compiler has no {flags}")
     if subprocess.run([program], capture_output=True, timeout=60).returncode:
-        pytest.skip("such a program does not run here, even undisturbed")
+        lacks("such a program does not run here, even undisturbed")
     env, _ = disturb.shim(random.Random(1), [str(program)])
     ended = subprocess.run([program], env=environment(env), capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stdout) == (0, "400000\n"), ended.stderr
@@ -187,7 +187,7 @@ def test_a_static_program_is_left_alone_and_the_words_say_so(tmp_path):
     source, program = tmp_path / "nothing.c", tmp_path / "nothing"
     source.write_text("int main(void) { return 0; }\n")
     if subprocess.run(["cc", "-static", "-o", program, source], capture_output=True).returncode:
-        pytest.skip("no static C library")
+        lacks("no static C library")
     env, words = disturb.shim(random.Random(1), [str(program)])
     assert env == {} and "the program is static" in words
 

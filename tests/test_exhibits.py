@@ -4,6 +4,7 @@ GRUPO_RECORD=1 writes those files anew: read the difference before you commit it
 """
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,6 @@ def test_there_are_forty_over_all_designs_each_told_apart():
 
 
 def test_an_exhibit_whose_old_text_is_gone_is_broken(tmp_path):
-    exhibit = ALL[0]
     for old in ("no such text stands there", "def "):
-        exhibit.old, keep = old, exhibit.old
         with pytest.raises(exhibits.Broken, match="not once"):
-            exhibits.build(exhibit, tmp_path / str(len(old)))
-        exhibit.old = keep
+            exhibits.build(replace(ALL[0], old=old), tmp_path / str(len(old)))

@@ -99,16 +99,11 @@ def check_a_new_name(server, connect, enter, rng):
 
 
 @check(points=1, lab=1)
-def check_a_taken_name(server, ask, enter):
+def check_a_taken_name(server, ask, accepted):
     """A name that a member, a ban or a request holds is not to be had by NAME, in whatever case; one's own may change its case."""
     running = server()
-    clients = {}
-    for name in ("ana", "away"):
-        clients[name] = ask(running, name)
-        same(running.order(f"accept {name}"), ["ok"])
-        clients[name].welcomed()
-    ana = clients["ana"]
-    clients["away"].close()
+    ana, away = accepted(running, "ana"), accepted(running, "away")
+    away.close()
     ana.expect(r"OUT .*")
     ask(running, "asking")
     same(running.order("ban banned"), ["ok"])

@@ -32,16 +32,12 @@ def check_the_owner_is_told(server, ask, rng):
 
 
 @check(points=2, lab=1)
-def check_members(server, ask):
+def check_members(server, ask, accepted):
     """`members` shows who is a member, here or away, who is banned, and who asks."""
     running = server()
-    clients = {}
-    for name in ("ana", "ben"):
-        clients[name] = ask(running, name)
-        same(running.order(f"accept {name}"), ["ok"])
-        clients[name].welcomed()
-    clients["ben"].close()
-    clients["ana"].expect(r"OUT .*")
+    ana, ben = accepted(running, "ana"), accepted(running, "ben")
+    ben.close()
+    ana.expect(r"OUT .*")
     same(running.order("ban mallory"), ["ok"])
     eve = ask(running, "eve")
     *lines, ok = running.order("members")
@@ -67,16 +63,11 @@ def check_ban(server, connect, enter):
 
 
 @check(points=1, lab=1)
-def check_ban_of_anyone(server, ask):
+def check_ban_of_anyone(server, ask, accepted):
     """One who is away, one who asks and one whom nobody knows can be banned; everybody hears it, and who asked is rejected."""
     running = server()
-    clients = {}
-    for name in ("ana", "ben"):
-        clients[name] = ask(running, name)
-        same(running.order(f"accept {name}"), ["ok"])
-        clients[name].welcomed()
-    ana = clients["ana"]
-    clients["ben"].close()
+    ana, ben = accepted(running, "ana"), accepted(running, "ben")
+    ben.close()
     ana.expect(r"OUT .*")
     eve = ask(running, "eve")
     for name in ("ben", "eve", "nobody"):
@@ -168,12 +159,10 @@ def check_delete_needs_consent(server, enter, connect):
 
 
 @check(points=1, lab=1)
-def check_close(server, ask, connect):
+def check_close(server, ask, accepted, connect):
     """`close` ends the server: BYE closed to members, askers and strangers alike, then the end with status 0."""
     running = server()
-    ana = ask(running, "ana")
-    same(running.order("accept ana"), ["ok"])
-    ana.welcomed()
+    ana = accepted(running, "ana")
     ana.fence()
     eve, stranger = ask(running, "eve"), connect(running, "stranger")
     stranger.greeted()

@@ -3,6 +3,7 @@
     server(*args)            starts the server under check with these arguments more; ended after the check, and must live till then
     connect(server, name)    a WireClient that is connected; enter(server, name): one that is a member and has heard his IN
     ask(server, name)        one who has asked to join, and whose request the owner has seen (without --admit all)
+    accepted(server, name)   one who has asked, and whom the owner has let in
     hunt(*args)              a server again and again, disturbed in another way each time, until one run fails
     rng                      chances that depend on the seed and the check alone
 """
@@ -16,7 +17,7 @@ import time
 import pytest
 
 from harness import detectors, wire
-from harness.record import Unmet
+from harness.record import Unmet, same
 from harness.server import NotStarted, Server
 from harness.verdicts.disturb import disturbances
 from harness.verdicts.plugin import NotRun, id_of
@@ -85,7 +86,7 @@ def start(judge, tmp_path):
         except NotStarted as problem:
             limits = [arg for arg in args if arg.startswith("--") and arg not in ("--host", "--port", "--group", "--dir", "--admit")]
             if limits and problem.status == 2:
-                raise NotRun(f"the server does not take {' '.join(limits)}") from None
+                raise NotRun(f"the server does not take {' '.join(limits)}", binds=False) from None
             raise
         return judge.running
 
@@ -161,6 +162,18 @@ def ask(connect):
         return client
 
     return ask
+
+
+@pytest.fixture
+def accepted(ask):
+    """accepted(running, name) -> a member whom the owner has let in; he has read his WELCOME, and not yet his own IN."""
+    def accepted(running, name):
+        client = ask(running, name)
+        same(running.order(f"accept {name}"), ["ok"])
+        client.welcomed()
+        return client
+
+    return accepted
 
 
 @pytest.fixture

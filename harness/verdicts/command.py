@@ -29,7 +29,7 @@ class Misuse(Exception):
     """The user's arguments or files cannot be used; the text is one line that says why."""
 
 
-def read_rubric(path, known=None):
+def read_rubric(path):
     """({check: points}, {hidden checks}) of an instructor's rubric.toml. Raises Misuse."""
     if path is None:
         return {}, set()

@@ -54,7 +54,11 @@ def check(points=1, lab=1, design=None):
 
 
 class NotRun(Exception):
-    """This server is not asked for it; the text says why."""
+    """The text says why. `binds`: the check is asked of this server, and its points are part of the most."""
+
+    def __init__(self, why, binds):
+        super().__init__(why)
+        self.binds = binds
 
 
 class Inconclusive(Exception):
@@ -106,7 +110,6 @@ class Judge:
         self.config, self.settings, self.folder = config, settings, Path(settings["folder"])
         self.item = self.record = self.running = None
         self.chosen = set()
-        self.replayed = ""
 
     # -- Which
 
@@ -132,7 +135,7 @@ class Judge:
                 if not path.exists():
                     raise LookupError(f"no verdict of {needed} came")
                 if json.loads(path.read_text())["verdict"] != PASSED:
-                    raise NotRun(f"it needs `{needed}`, which did not pass")
+                    raise NotRun(f"it needs `{needed}`, which did not pass", binds=True)
 
     # -- What came of it
 
@@ -182,8 +185,7 @@ class Judge:
                           self.settings["points"].get(check, about.points), hidden=check in self.settings["hidden"],
                           seconds=round(time.monotonic() - self.began, 3), runs=self.runs, record=record.name)
         if isinstance(problem, NotRun):
-            verdict.verdict, verdict.why = NOT_RUN, str(problem)
-            verdict.binds = "needs" in str(problem)
+            verdict.verdict, verdict.why, verdict.binds = NOT_RUN, str(problem), problem.binds
         elif isinstance(problem, Inconclusive):
             verdict.verdict, verdict.why = INCONCLUSIVE, str(problem)
         elif isinstance(problem, (AssertionError, OSError, UnicodeError, pytest.fail.Exception)):

@@ -7,8 +7,8 @@ import io
 import json
 import os
 
-from harness.verdicts.formats.told import as_json, cleaned, in_words
-from harness.verdicts.model import FAILED, PASSED
+from harness.verdicts.formats.told import as_json, cleaned, headline, in_words, verdict_in_words
+from harness.verdicts.model import PASSED
 from harness.verdicts.plugin import STAGES
 
 
@@ -22,7 +22,7 @@ def gradescope(report):
     report = cleaned(report)
     tests = [{"name": f"{verdict.stage}: {verdict.title}", "name_format": "text", "score": verdict.score,
               "max_score": verdict.points if verdict.binds else 0, "status": "passed" if verdict.verdict == PASSED else "failed",
-              "output": "\n".join(filter(None, [verdict.verdict, in_words(verdict)])), "output_format": "text",
+              "output": verdict_in_words(verdict), "output_format": "text",
               "visibility": "after_published" if verdict.hidden else "visible"} for verdict in report.verdicts]
     return as_json({"score": report.score, "execution_time": round(report.seconds), "output": "\n".join([headline(report), *report.notes]),
                     "output_format": "text", "visibility": "visible", "stdout_visibility": "hidden", "tests": tests})
@@ -38,7 +38,7 @@ def classroom50(report):
         ("classroom", "CLASSROOM"), ("assignment", "ASSIGNMENT"), ("submission", "SUBMISSION_TAG"), ("commit", "COMMIT_URL"),
         ("release", "RELEASE_URL"), ("review", "REVIEW_URL"))}
     tests = [{"test-name": f"{verdict.stage}: {verdict.title}", "passed": verdict.verdict == PASSED, "score": int(verdict.score),
-              "max-score": int(verdict.points), "message": quoted("\n".join(filter(None, [verdict.verdict, in_words(verdict)])))}
+              "max-score": int(verdict.points), "message": quoted(verdict_in_words(verdict))}
              for verdict in report.verdicts if verdict.binds]
     return as_json({"schema": "classroom50/result/v1", **named, "datetime": report.started, "score": sum(test["score"] for test in tests),
                     "max-score": sum(test["max-score"] for test in tests), "tests": tests})
@@ -89,9 +89,3 @@ def cell(text):
     """No spreadsheet takes it for a formula."""
     text = cleaned(text)
     return "'" + text if text[:1] in ("=", "+", "-", "@", "\t") else text
-
-
-def headline(report):
-    failed = len(report.of(FAILED))
-    return (f"{report.score:g} of {report.most:g} points; {len(report.of(PASSED))} checks passed, {failed} failed. "
-            f"Seed {report.seed}.{'' if report.complete else ' The run was stopped.'}")

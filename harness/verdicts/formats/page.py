@@ -2,8 +2,7 @@
 from html import escape
 
 from harness.record import DEEDS
-from harness.verdicts.formats.graders import headline
-from harness.verdicts.formats.told import cleaned
+from harness.verdicts.formats.told import cleaned, headline
 from harness.verdicts.model import FAILED
 from harness.verdicts.plugin import STAGES
 
@@ -13,7 +12,6 @@ dd pre { margin: 0 0 .5rem } td:first-child, td:last-child { white-space: nowrap
 .passed b { color: #00603b } .failed b { color: #a11 } section.failure { border-left: 4px solid #a11; padding-left: 1rem; margin: 2rem 0 }
 svg { max-width: 100%; height: auto; font: 13px system-ui, sans-serif } .number { font-weight: bold }"""
 
-# How an entry is drawn: from whom to whom, and its line. The server stands in the middle of every arrow.
 SIGNS = {"passed": "\u2713", "failed": "\u2717", "inconclusive": "?", "not run": "\u2013", "harness fault": "!"}
 
 

@@ -3,6 +3,7 @@ import json
 from dataclasses import fields, is_dataclass, replace
 
 from harness.record import Entry
+from harness.verdicts.model import FAILED, PASSED
 from implementations.common.wire import harmless
 
 
@@ -35,6 +36,17 @@ def in_words(verdict):
              failure.run and f"when: {failure.run}", failure.cause and f"cause: {failure.cause}", f"read: lab_guide/{failure.page}",
              f"again: {failure.replay}"]
     return "\n".join(filter(None, parts))
+
+
+def verdict_in_words(verdict):
+    """The same, and before it the verdict itself."""
+    return "\n".join(filter(None, [verdict.verdict, in_words(verdict)]))
+
+
+def headline(report):
+    """The whole run in a line."""
+    return (f"{report.score:g} of {report.most:g} points; {len(report.of(PASSED))} checks passed, {len(report.of(FAILED))} failed. "
+            f"Seed {report.seed}.{'' if report.complete else ' The run was stopped.'}")
 
 
 def as_json(value):
