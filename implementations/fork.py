@@ -9,11 +9,14 @@ import os
 import resource
 import select
 import signal
+from functools import partial
 from time import monotonic
 
+from .common import trace
 from .common.door import send_away
 from .common.readers import Readers
 from .common.shell import TICK, Shell, clock, run
+from .common.trace import traced
 from .common.wire import Lines
 
 
@@ -21,6 +24,7 @@ class Server(Shell):
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
         self.children = {}                      # pid: the hub's ends of its pipes
+        self.fork = traced("fork", fork, lambda life, client: client.address)
 
         listener.setblocking(False)
         self.readers = Readers()
@@ -47,10 +51,12 @@ class Server(Shell):
     def accept(self):
         for client in filter(None, map(self.newcomer, self.door.arrivals())):
             try:
-                client.source, client.down, client.pid = fork(self.read_from, client)
+                client.source, client.down, client.pid = self.fork(self.read_from, client)
             except OSError:                     # no more processes or descriptors: the newcomer is closed, the rest chat on
                 return send_away(client.sock)
             client.lines = Lines()
+            client.read_pipe = traced("pipe.read", partial(os.read, client.source), client.address)
+            client.write_pipe = traced("pipe.write", partial(os.write, client.down), client.address)
             self.children[client.pid] = client.source, client.down
             self.readers.watch(client)
             self.deliver(self.room.arrive(client))
@@ -60,12 +66,15 @@ class Server(Shell):
     def read_from(self, client, up, down):
         """A child's whole life: wait for bytes, hand on the requests, wait for the answer if there is one."""
         close_all_but(client.sock.fileno(), up, down)       # a pipe or socket ends only when its last copy is closed
+        trace.act_as(client.address)
+        read_pipe, write_pipe = traced("pipe.read", partial(os.read, down), "hub"), traced("pipe.write", partial(os.write, up), "hub")
         either = select.poll()
         either.register(client.sock, select.POLLIN)
         either.register(down, 0)                            # it hangs up when the hub is gone
-        while either.poll()[-1][0] != down:                 # (what was registered last stands last)
+        wait = traced("wait", either.poll)
+        while wait()[-1][0] != down:                        # (what was registered last stands last)
             try:
-                data = client.sock.recv(self.gulp)
+                data = client.recv(self.gulp)
             except BlockingIOError:
                 continue
             except OSError:
@@ -73,18 +82,18 @@ class Server(Shell):
             if not data:
                 return
             if not client.over:
-                self.hand_up(up, client.session.receive(data))
+                self.hand_up(write_pipe, client.session.receive(data))
             while client.session.waiting and not client.over:
-                words = os.read(down, 4096).decode().split("\n")
+                words = read_pipe(4096).decode().split("\n")
                 client.over = "over" in words or words == [""]
                 if not client.over:
-                    self.hand_up(up, client.session.answer(words[0]))       # here a password is checked
+                    self.hand_up(write_pipe, client.answer(words[0]))       # here a password is checked
 
-    def hand_up(self, up, requests):
+    def hand_up(self, write_pipe, requests):
         """Between Session and Room: a pipe."""
         data = "".join([f"{verb} {argument}\n" for verb, argument in requests]).encode()
         while data:
-            data = data[os.write(up, data):]
+            data = data[write_pipe(data):]
 
     # -- in the hub
 
@@ -100,7 +109,7 @@ class Server(Shell):
         self.handle(batch)
 
     def read_pipe(self, client):
-        data = os.read(client.source, self.gulp)
+        data = client.read_pipe(self.gulp)
         if not data:
             self.drop(client)
         return [line.split(" ", 1) for line in client.lines.feed(data)]
@@ -113,7 +122,7 @@ class Server(Shell):
         if owner.session.unread:
             return owner.session.requests()     # lines that came together with that order
         try:
-            data = owner.sock.recv(self.gulp)
+            data = owner.recv(self.gulp)
         except BlockingIOError:                 # another job has his terminal
             self.readers.leave_alone(owner)
             return []
@@ -144,7 +153,7 @@ class Server(Shell):
         """To his Session alone: what to check (a slow thing, which his own child does), or that his request is done."""
         if not client.at_end:
             try:
-                os.write(client.down, f"{what}\n".encode())
+                client.write_pipe(f"{what}\n".encode())
             except BrokenPipeError:             # killed: its pipe up will end
                 pass
 
@@ -152,7 +161,8 @@ class Server(Shell):
         """So is the member file: a child of its own writes it."""
         def write(_, up, down):
             close_all_but(self.folder.lock, self.folder.transcript.fd, up)
-            os.write(up, self.folder.save_members(text).encode())
+            trace.act_as("save")
+            os.write(up, traced("save", self.folder.save_members)(text).encode())
 
         def saved():
             why = os.read(up, 4096).decode()
@@ -203,6 +213,7 @@ def fork(life, *arguments):
         except BrokenPipeError:                             # the hub is gone
             pass
         finally:
+            trace.end()
             os._exit(status)                                # not sys.exit: nothing of the hub's is to be cleaned up here
     os.close(up_end), os.close(down_end)                    # important: else the end of the child would never be seen
     return up, down, pid

@@ -12,6 +12,7 @@ from time import monotonic
 
 from .common.readers import Readers
 from .common.shell import TICK, Shell, clock, run
+from .common.trace import traced
 from .common.wire import MAX_LINE
 
 SWITCH = 0.0005             # seconds that a worker waits for Python while the loop tells thousands: else 5 ms at every step
@@ -23,7 +24,7 @@ class Server(Shell):
         self.tasks, self.outcomes = SimpleQueue(), SimpleQueue()    # to and from the workers: all that they share with the loop
         self.wake, self.waker = os.pipe()
         for _ in range(options.hashes + 1):     # threads: a hash each, and the member file
-            threading.Thread(target=self.work, daemon=True).start()
+            threading.Thread(target=self.work, name="worker", daemon=True).start()
         sys.setswitchinterval(SWITCH)
 
         listener.setblocking(False)
@@ -69,7 +70,7 @@ class Server(Shell):
         if client.session.unread and not client.over:
             return client.session.requests()    # lines that came together with that request
         try:
-            data = client.sock.recv(self.gulp if client.name else MAX_LINE)
+            data = client.recv(self.gulp if client.name else MAX_LINE)
         except BlockingIOError:                 # nothing, after all; or another job has the owner's terminal
             if client is self.owner:
                 self.readers.leave_alone(client)
@@ -98,11 +99,11 @@ class Server(Shell):
 
     def check(self, client, what):
         """Passwords are slow: a worker checks them. A Session that waits is the worker's until its outcome is collected."""
-        self.tasks.put((client.session.answer, what, lambda requests: self.handle([(client, requests)])))
+        self.tasks.put((client.answer, what, lambda requests: self.handle([(client, requests)])))
 
     def save(self, text):
         """So is the member file."""
-        self.tasks.put((self.folder.save_members, text, lambda why: self.deliver(self.room.saved(why, *clock()))))
+        self.tasks.put((traced("save", self.folder.save_members), text, lambda why: self.deliver(self.room.saved(why, *clock()))))
 
     def work(self):
         """The life of a worker's thread."""

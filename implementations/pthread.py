@@ -11,8 +11,10 @@ import threading
 from queue import SimpleQueue
 from time import monotonic, sleep
 
+from .common import trace
 from .common.door import send_away
 from .common.shell import TICK, Shell, clock, run
+from .common.trace import traced
 from .common.wire import MAX_LINE, MAX_TEXT, size
 
 STACK = 256 * 1024          # bytes of a thread's stack: the usual 8 MiB are not needed
@@ -23,7 +25,7 @@ SWITCH = 0.1                # seconds that a thread may run while others want to
 class Server(Shell):
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
-        self.lock = threading.Lock()
+        self.lock = trace.lock("room", guards="the Room, what is to be told, and the order in which everyone hears it")
         self.room = room                        # guarded by self.lock
         self.deliveries = []                    # guarded by self.lock: of this turn, until flush()
         self.told = 0                           # guarded by self.lock: bytes that they, and what was said, have at most
@@ -39,6 +41,8 @@ class Server(Shell):
         self.selector = selectors.DefaultSelector()     # the writer's, like self.outboxes
         for source in self.wake, self.outboxes:
             self.selector.register(source, selectors.EVENT_READ)
+        self.select = traced("wait", self.selector.select)
+        self.rest = traced("wait", self.may_talk.wait, "crowded")
         sys.setswitchinterval(SWITCH)
 
     def serve(self):
@@ -53,7 +57,8 @@ class Server(Shell):
                     self.deliver(self.tick())
 
     def start(self, task, *arguments):
-        threading.Thread(target=task, args=arguments, daemon=True).start()
+        name = arguments[0].address if arguments else task.__name__
+        threading.Thread(target=task, args=arguments, name=name, daemon=True).start()
 
     # -- Reading ---------------------------------------------------------------------------------------------------------------
 
@@ -74,7 +79,7 @@ class Server(Shell):
         """A thread's whole life: wait for bytes, hand on the requests, wait for the answer if there is one."""
         while True:
             try:
-                data = client.sock.recv(self.gulp if client.name else MAX_LINE)
+                data = client.recv(self.gulp if client.name else MAX_LINE)
             except BlockingIOError:             # the owner's terminal belongs to another job
                 sleep(TICK)
                 continue
@@ -86,13 +91,13 @@ class Server(Shell):
                 self.handle([(client, client.session.receive(data))])
             while client.session.waiting and not client.over:
                 word = client.answers.get()
-                self.handle([(client, client.session.answer(word))])        # here a password is checked, outside the lock
+                self.handle([(client, client.answer(word))])        # here a password is checked, outside the lock
 
     def handle(self, batch):
         """Between Session and Room: a lock. While the room is crowded, nobody talks."""
         with self.lock:
             while self.crowded or self.told > self.share:
-                self.may_talk.wait()
+                self.rest()
             self.told += sum([size(argument) + MAX_LINE - MAX_TEXT for _, requests in batch for _, argument in requests])
             self.room.hear(batch, *clock())
             self.deliver(self.room.take())
@@ -114,7 +119,7 @@ class Server(Shell):
         """The writer's life."""
         while True:
             if not self.woken:
-                for key, _ in self.selector.select(TICK):
+                for key, _ in self.select(TICK):
                     if key.fileobj == self.wake:
                         os.read(self.wake, 4096)
             self.flush()
@@ -144,8 +149,9 @@ class Server(Shell):
         self.texts.put(text)
 
     def save_members(self):
+        save = traced("save", self.folder.save_members)
         while True:
-            why = self.folder.save_members(self.texts.get())
+            why = save(self.texts.get())
             with self.lock:
                 self.deliver(self.room.saved(why, *clock()))
 

@@ -4,6 +4,8 @@ import resource
 import socket
 import time
 
+from .trace import traced
+
 RESERVE = 8                 # descriptors kept for the server's own files
 AT_ONCE = 32                # newcomers in one turn of a loop: they are let in together, and the others are not kept waiting
 
@@ -13,6 +15,7 @@ class Door:
         self.listener, self.sndbuf = listener, options.sndbuf
         self.most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVE
         self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.take = traced("accept", listener.accept)
 
     def arrivals(self):
         """Who stands at the door of a loop, which does not wait for anyone: see accept()."""
@@ -25,7 +28,7 @@ class Door:
     def accept(self):
         """A new (socket, address as text), or None: nobody was there, or he had to be sent away."""
         try:
-            sock, address = self.listener.accept()
+            sock, address = self.take()
         except (BlockingIOError, ConnectionAbortedError, TimeoutError):
             return None
         except OSError:                                 # EMFILE and its like: give up the spare descriptor for a moment

@@ -2,7 +2,7 @@
 import argparse
 import os
 
-from . import wire
+from . import trace, wire
 
 
 def parse(argv, design):
@@ -16,6 +16,8 @@ def parse(argv, design):
     add("--group", type=group, default="grupo", help="name of a new group (default: %(default)s)")
     add("--dir", default="./grupo", help="folder of the group's files (default: %(default)s)")
     add("--admit", choices=("ask", "all", "none"), default="ask", help="what happens to who is no member (default: %(default)s)")
+    add("--trace", metavar="DIR", help="write what happens inside, and when, to a file for each process in DIR")
+    add("--trace-sink", choices=trace.SINKS, default="write", help="each event at once, or all at the end, which disturbs less (default: %(default)s)")
     limits = parser.add_argument_group("limits, in seconds and bytes")
     add = limits.add_argument
     add("--join-within", type=number(float), default=20, help="time to become a member who is here (default: %(default)s)")

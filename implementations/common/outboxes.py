@@ -10,6 +10,8 @@ import socket
 from collections import deque
 from functools import partial
 
+from .trace import sequence, traced
+
 PIECE = 256 * 1024          # bytes of history, or of waiting chunks, that go out in one send at most
 SENDS = 4                   # of history in one turn, as long as the kernel takes it: a piece seldom ends where its buffer does
 STEADY = 64 * 1024          # who took so much, or all there was, in the last WITHIN seconds keeps reading
@@ -84,6 +86,8 @@ class Outboxes:
         self.ending = {}            # those whose BYE is on its way
         self.finished = []          # clients whose request is finished
         self.next_tick = 0
+        self.send_all = traced("send", self.send_events, lambda events, _: sequence(b"".join(events)))
+        self.send_one = traced("send", self.push, lambda box, _: box.client.address)
         self.crowded = False        # somebody who keeps reading has over half of his outbox waiting
 
     def fileno(self):
@@ -109,7 +113,7 @@ class Outboxes:
             self.touched[box] = box
             PUT[kind](self, box, value, len(events), now)
         if events:
-            self.send_events(events, now)
+            self.send_all(events, now)
         if self.console.own_up():
             self.touched[self.console] = self.console
         if now >= self.next_tick:
@@ -119,7 +123,7 @@ class Outboxes:
         for box in touched | dict.fromkeys(ready):
             box.mark = 0
             if not box.lags or box in ready:
-                self.push(box, now)
+                self.send_one(box, now)
             self.look_at(box, now)
         self.crowded = any(box.crowds(self.limit, now) for box in self.laggards)
         finished, self.finished = self.finished, []

@@ -2,11 +2,15 @@
 import selectors
 from collections import deque
 
+from .trace import traced
+
 
 class Readers:
     def __init__(self):
         self.others = selectors.DefaultSelector()       # what a loop looks after in a crowded room, too
         self.all = selectors.DefaultSelector()          # that, and the clients: so that a turn asks the kernel once
+        self.look = traced("wait", self.all.select)
+        self.look_at_others = traced("wait", self.others.select, "crowded")
         self.ready = deque()                            # clients seen to be readable and not yet read
         self.again = []                                 # clients of whom more has been read than handled
         self.resting = False
@@ -42,7 +46,7 @@ class Readers:
         """Waits until something is ready, though no longer than that; calls what attend() was told, and lines up the clients."""
         in_a_hurry = (self.ready or self.again) and not self.resting
         readable = []
-        for key, _ in (self.others if self.resting else self.all).select(0 if in_a_hurry else seconds):
+        for key, _ in (self.look_at_others if self.resting else self.look)(0 if in_a_hurry else seconds):
             if callable(key.data):
                 key.data()
             elif key.data:

@@ -8,7 +8,7 @@ import sys
 import time
 from time import monotonic
 
-from . import options, wire
+from . import options, trace, wire
 from .console import Keyboard, OwnerOutbox, open_standard_descriptors
 from .door import Door, address_text, send_away
 from .files import Folder, Trouble
@@ -17,6 +17,7 @@ from .outboxes import Outbox, Outboxes
 from .passwords import return_hash_memory
 from .room import Client, Room, Rules
 from .session import OwnerSession, Session
+from .trace import traced
 from .wire import MAX_LINE
 
 TICK = 0.1                  # seconds between two looks at the clock
@@ -30,8 +31,14 @@ class Connection(Client):
         super().__init__(address, now)
         self.sock = self.source = sock      # where he is written to; what is read for him
         self.session, self.outbox = session, None
+        self.recv = traced("recv", sock.recv, address)
+        self.check_password = traced("hash", session.answer, address)
         self.is_watched = False             # somebody waits for his bytes
         self.at_end = False                 # no more will come
+
+    def answer(self, word):
+        """The Session's: his next requests. Slow, unless the word is `done`: a password is checked."""
+        return self.session.answer(word) if word == "done" else self.check_password(word)
 
 
 class Shell:
@@ -100,6 +107,8 @@ def run(design, make_server, argv=None):
     interrupt_nobody()
     return_hash_memory()
     try:
+        if chosen.trace:
+            trace.start(design, chosen.trace, chosen.trace_sink)
         folder = Folder(chosen.dir)
         listener = listen(chosen.host, chosen.port)
         room = start_room(chosen, folder)
@@ -140,7 +149,7 @@ def interrupt_nobody():
 
 def start_room(options, folder):
     rules = Rules(**{name: getattr(options, name) for name in Rules.__dataclass_fields__})
-    room = Room(rules, folder.transcript.append, folder.erase)
+    room = Room(rules, traced("keep", folder.transcript.append, trace.sequence), folder.erase)
     try:
         room.restore(folder.members(), folder.transcript.lines())
     except Damaged as damage:
