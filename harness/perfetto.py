@@ -32,12 +32,15 @@ def events(runs):
             until = one.end if one.end is not None else last
             about = one.about + ("" if one.end is not None else " (never ended)")
             if one.kind == "lock.hold":         # it need not nest with the rest: an asynchronous slice
-                found += [{"ph": phase, "cat": "lock", "id": f"{number}-{one.lane}-{one.begin}", "name": f"holds lock {about}", "ts": us(at), **place(one.lane)} for phase, at in (("b", one.begin), ("e", until))]
+                found += [{"ph": phase, "cat": "lock", "id2": {"local": f"{one.lane}-{one.begin}"}, "name": f"holds lock {about}", "ts": us(at), **place(one.lane)} for phase, at in (("b", one.begin), ("e", until))]
             else:
                 found.append({"ph": "X", "cat": one.kind, "name": f"{NAMES.get(one.kind, one.kind)} {run.names.get(about, about)}".strip(), "ts": us(one.begin), "dur": max(round((until - one.begin) * 1e6, 3), 0.1),
                               **place(one.lane), "args": {} if one.amount is None else {"n": one.amount}})
-        for entry in run.entries:
-            found.append({"ph": "X", "cat": "client", "name": entry.what, "ts": us(entry.at), "dur": SLICE, **who[entry.who], "args": {"text": shown(entry)}})
+        later = {}                              # who: when his next entry is, since slices on a track must not overlap
+        for entry in reversed(run.entries):
+            long = min(SLICE, round(us(later.get(entry.who, entry.at + 1)) - us(entry.at), 3))
+            later[entry.who] = entry.at
+            found.append({"ph": "X", "cat": "client", "name": entry.what, "ts": us(entry.at), "dur": long, **who[entry.who], "args": {"text": shown(entry)}})
 
         def arrow(name, from_place, from_at, to_place, to_at):
             nonlocal arrows
@@ -70,8 +73,10 @@ PAGE = """<!DOCTYPE html><html lang=en><meta charset=utf-8><title>Grupo: a run i
 <iframe id=ui title="Perfetto, with this run" src="/index.html#!/?hideSidebar=true"></iframe><script>
 const ui = document.getElementById("ui").contentWindow;
 const ask = setInterval(() => ui.postMessage("PING", location.origin), 100);
+let asked = false;
 addEventListener("message", async event => {{
-  if (event.data !== "PONG") return;
+  if (event.data !== "PONG" || asked) return;
+  asked = true;
   clearInterval(ask);
   const buffer = await (await fetch("/run.json")).arrayBuffer();
   ui.postMessage({{perfetto: {{buffer, title: {title}}}}}, location.origin);
