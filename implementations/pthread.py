@@ -42,7 +42,7 @@ class Server(Shell):
         for source in self.wake, self.outboxes:
             self.selector.register(source, selectors.EVENT_READ)
         self.select = traced("wait", self.selector.select)
-        self.rest = traced("wait", self.may_talk.wait, "crowded")
+        self.may_talk.wait = traced("wait", self.may_talk.wait, "crowded")
         sys.setswitchinterval(SWITCH)
 
     def serve(self):
@@ -97,7 +97,7 @@ class Server(Shell):
         """Between Session and Room: a lock. While the room is crowded, nobody talks."""
         with self.lock:
             while self.crowded or self.told > self.share:
-                self.rest()
+                self.may_talk.wait()
             self.told += sum([size(argument) + MAX_LINE - MAX_TEXT for _, requests in batch for _, argument in requests])
             self.room.hear(batch, *clock())
             self.deliver(self.room.take())

@@ -73,17 +73,18 @@ def traced(kind, function, about=""):
     return between
 
 
-def lock(name, guards):
-    """A lock, which must be named, and so must be what it guards: a picture of who waits for it is to say for what."""
+def lock(name, guards, of=None):
+    """A lock (or `of`, one of another kind), which must be named, and so must be what it guards: a picture of who waits is to say for what."""
+    of = of or threading.Lock()
     if folder is None:
-        return threading.Lock()
+        return of
     emit("I.lock", f"{name}: {guards}")
-    return TracedLock(name)
+    return TracedLock(name, of)
 
 
 class TracedLock:
-    def __init__(self, name):
-        self.name, self.lock = name, threading.Lock()
+    def __init__(self, name, of):
+        self.name, self.lock = name, of
 
     def acquire(self, blocking=True, timeout=-1):
         if not blocking:                # threading.Condition asks so whether it is held
@@ -120,6 +121,8 @@ def emit(event, about="", amount=None, now=None):
     line = line_of(now, me, event, about, amount)
     if size < MOST_BYTES:
         size += os.write(file(), line)
+        if size >= MOST_BYTES:
+            os.write(file(), line_of(now, me, "I.full", "", None))
     if gated:
         pass_gate(line)
 

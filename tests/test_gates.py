@@ -1,0 +1,146 @@
+"""Forced schedules: the same text, the same outcome, each time, in threads and in processes; and what a lock makes impossible is said."""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from harness import exhibits, gates
+from harness.gates import Gates, Wrong
+from harness.server import ROOT
+from tests.conftest import OPEN
+
+TIMES = int(os.environ.get("GRUPO_SOAK", 10))        # of each schedule
+LOST = "ana:read beto:read ana:write beto:write"
+RIGHT = "ana:read ana:write beto:read beto:write"
+
+
+@pytest.fixture
+def design():
+    """Each test here names its own."""
+
+
+@pytest.fixture
+def folder():
+    """A folder for a trace, whose path is short enough for a socket's name."""
+    with tempfile.TemporaryDirectory(prefix="grupo-") as path:
+        yield path
+
+
+def count(kind, schedule, folder, *more, deadline=None):
+    """What two workers counted to under a schedule, and what became of that."""
+    with Gates(folder) as held:
+        started = []
+
+        def go():
+            started.append(subprocess.Popen([sys.executable, "-m", "lab_guide.races.counter", kind, "--trace", folder, *more],
+                                            cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True))
+
+        forced = held.force(schedule, go, deadline=deadline)
+    out, _ = started[0].communicate()
+    return int(re.search(r"counted to (\d+)", out)[1]), forced
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+@pytest.mark.parametrize("schedule, outcome", [(LOST, 1), (RIGHT, 2), ("beto:read ana:read ana:write beto:write", 1)])
+def test_a_schedule_has_one_outcome(kind, schedule, outcome, folder):
+    for _ in range(TIMES):
+        counted, forced = count(kind, schedule, folder)
+        assert (counted, forced.stuck) == (outcome, None)
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_with_a_lock_the_lost_update_is_impossible_and_the_gate_says_so(kind, folder):
+    for _ in range(TIMES):
+        counted, forced = count(kind, LOST, folder, "--lock")
+        assert counted == 2 and not forced.possible
+        assert forced.stuck == ("stuck at step 2, beto:read: beto waits for the lock 'number', which ana holds; "
+                                "ana is held before B.write until beto has taken it. In this program that step is impossible here")
+
+
+def test_with_a_lock_what_it_allows_stays_possible(folder):
+    counted, forced = count("threads", RIGHT, folder, "--lock")
+    assert (counted, forced.stuck, forced.done) == (2, None, gates.parse(RIGHT))
+
+
+# -- Real servers ----------------------------------------------------------------------------------------------------------------
+
+
+def names(*clients):
+    return {"%s:%d" % client.socket.getsockname()[:2]: client.name for client in clients}
+
+
+def ask_for_one_name(start, enter, folder, schedule=LOST):
+    """ana and beto are here, and both ask for the name zoe, under a schedule. Returns (what carla heard of it, Forced)."""
+    with Gates(folder) as held:
+        running = start(*OPEN, "--trace", folder)
+        ana, beto, carla = (enter(running, name) for name in ("ana", "beto", "carla"))
+        forced = held.force(schedule, lambda: (ana.send("NAME zoe"), beto.send("NAME zoe")), {**names(ana, beto)})
+        ana.fence(), beto.fence(), carla.fence()
+        heard = [line.split(" ") for line in carla.lines if line.startswith("RENAMED")]
+    return [(int(seq), old, new) for _, seq, _, old, new in heard], forced
+
+
+def test_without_the_lock_two_members_take_one_name(server, enter, folder, tmp_path):
+    exhibits.build(next(one for one in exhibits.all_exhibits() if one.name == "no-lock"), tmp_path / "tree")
+    command = [sys.executable, "-m", "implementations.pthread"]
+    heard, forced = ask_for_one_name(lambda *args: server(*args, command=command, cwd=tmp_path / "tree"), enter, folder)
+    assert forced.stuck is None, forced
+    assert sorted(old for _, old, _ in heard) == ["ana", "beto"], "both have the name zoe"
+    assert len({seq for seq, _, _ in heard}) == 1, "and both events one number: the second was decided before the first was applied"
+
+
+def test_with_the_lock_that_is_impossible(server, enter, folder):
+    heard, forced = ask_for_one_name(lambda *args: server(*args, command="pthread"), enter, folder)
+    assert not forced.possible and "beto waits for the lock 'room', which ana holds" in forced.stuck
+    assert [old for _, old, _ in heard] == ["ana"]
+
+
+@pytest.mark.parametrize("first, second", [("ana", "beto"), ("beto", "ana")])
+def test_processes_speak_in_the_order_of_the_schedule(server, enter, folder, first, second):
+    with Gates(folder) as held:
+        running = server(*OPEN, "--trace", folder, command="fork")
+        ana, beto = enter(running, "ana"), enter(running, "beto")
+        held_back = held.force(f"{first}:pipe.write {second}:pipe.write", lambda: (ana.send("SAY one"), beto.send("SAY two")), names(ana, beto))
+        assert held_back.stuck is None, held_back
+        beto.fence(), ana.fence()
+        said = [line.split(" ")[3] for line in ana.lines if line.startswith("MSG")]
+    assert said == [first, second]
+
+
+def test_two_locks_in_two_orders_are_a_deadlock_that_the_gate_names(server, enter, folder, tmp_path):
+    one = next(one for one in exhibits.all_exhibits() if one.name == "two-locks-in-two-orders")
+    exhibits.build(one, tmp_path / "tree")
+    schedule = "ana:E.lock.wait beto:E.lock.wait ana:lock.wait beto:lock.wait beto:E.lock.wait"
+    with Gates(folder) as held:
+        running = server(*OPEN, "--trace", folder, command=one.command, cwd=tmp_path / "tree")
+        ana, beto = enter(running, "ana"), enter(running, "beto")
+        forced = held.force(schedule, lambda: (ana.send("SAY one"), beto.send("PING two")), names(ana, beto))
+        assert not forced.possible and forced.stuck.count("deadlock") == 1, forced
+        for client in ana, beto:
+            assert f"{client.name} waits for the lock" in forced.stuck
+    running.kill()
+
+
+# -- What may go wrong -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schedule", ["", "ana", "ana:", ":read", "ana:read beto"])
+def test_a_schedule_that_cannot_be_read(schedule, folder):
+    with Gates(folder) as held, pytest.raises(Wrong):
+        held.force(schedule)
+
+
+def test_who_never_comes_is_named(folder):
+    _, forced = count("threads", "ana:read zoe:read", folder, deadline=1)
+    assert forced.possible and "zoe was never seen" in forced.stuck
+
+
+def test_when_who_holds_the_gates_is_gone_all_gates_are_open(server, enter, folder):
+    with Gates(folder):
+        running = server(*OPEN, "--trace", folder, command="pthread")
+        ana = enter(running, "ana")
+    ana.send("SAY on we go")
+    ana.expect(r"MSG .* on we go")
