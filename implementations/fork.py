@@ -49,11 +49,19 @@ class Server(Shell):
     # -- Reading ---------------------------------------------------------------------------------------------------------------
 
     def accept(self):
-        for client in filter(None, map(self.newcomer, self.door.arrivals())):
+        """Who came together is forked together: all that the hub writes between two forks stays behind as a copy for the first."""
+        newcomers, forked = [], []
+        for arrival in self.door.arrivals():
+            if client := self.newcomer(arrival, len(newcomers)):
+                newcomers.append(client)
+        for client in newcomers:
             try:
                 client.source, client.down, client.pid = self.fork(self.read_from, client)
             except OSError:                     # no more processes or descriptors: the newcomer is closed, the rest chat on
-                return send_away(client.sock)
+                send_away(client.sock)
+            else:
+                forked.append(client)
+        for client in forked:
             client.lines = Lines()
             client.read_pipe = traced("pipe.read", partial(os.read, client.source), client.address)
             client.write_pipe = traced("pipe.write", partial(os.write, client.down), client.address)

@@ -57,10 +57,10 @@ class Shell:
         self.stopped = False
         self.next_tick = self.closes_at = now
 
-    def newcomer(self, arrival):
-        """What the door let in, as a client; None if there is no room for him."""
+    def newcomer(self, arrival, before=0):
+        """What the door let in, as a client; None if there is no room for him, with so many `before` him not in the Room yet."""
         sock, address = arrival
-        if self.room.is_full():
+        if self.room.is_full(before):
             return send_away(sock)
         client = Connection(sock, address, Session(), monotonic())
         client.outbox = Outbox(client, sock, monotonic())
