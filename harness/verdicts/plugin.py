@@ -169,7 +169,7 @@ class Judge:
         if not verdict_file(self.folder, check).exists():
             verdict_file(self.folder, check).with_suffix(".record").touch()
             self.keep(Verdict(check, Path(crashitem.partition("::")[0]).stem.removeprefix("check_"), check, FAULT,
-                              self.settings["points"].get(check, 1), hidden=check in self.settings["hidden"],
+                              self.points(check, 1), hidden=self.hides(check),
                               why="the process that ran this check was killed, perhaps by the server; run it again"))
         self.pytest_runtest_logfinish(crashitem)
 
@@ -182,7 +182,7 @@ class Judge:
         record = self.folder / f"{check}.record"
         self.record.save(record)
         verdict = Verdict(check, stage_of(item), " ".join((item.function.__doc__ or check).split()), PASSED,
-                          self.settings["points"].get(check, about.points), hidden=check in self.settings["hidden"],
+                          self.points(check, about.points), hidden=self.hides(check),
                           seconds=round(time.monotonic() - self.began, 3), runs=self.runs, record=record.name)
         if isinstance(problem, NotRun):
             verdict.verdict, verdict.why, verdict.binds = NOT_RUN, str(problem), problem.binds
@@ -194,6 +194,13 @@ class Judge:
             verdict.verdict, verdict.why = FAULT, f"{type(problem).__name__}: {problem}"
         self.keep(verdict)
         self.item = None
+
+    def points(self, check, otherwise):
+        """What the instructor's rubric gives it."""
+        return self.settings["points"].get(check.partition("[")[0], otherwise)
+
+    def hides(self, check):
+        return check.partition("[")[0] in self.settings["hidden"]
 
     def keep(self, verdict):
         path = verdict_file(self.folder, verdict.check)
