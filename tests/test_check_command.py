@@ -20,7 +20,7 @@ def test_all_checks_are_known():
 
 
 @pytest.mark.parametrize("text, why", [
-    ("[points]\none-oder = 2", "there is no check one-oder (close: one-order)"),
+    ("[points]\none-odrer = 2", "there is no check one-odrer (close: one-order)"),
     ("hidden = ['sigterm-ends-in-ordre']", "there is no check sigterm-ends-in-ordre (close: sigterm-ends-in-order, sigint-ends-in-order)"),
     ("[points]\nqqqqq = 2", "there is no check qqqqq"),
     ("hidden = ['crowd']", "crowd is a stage, and points and hidden go by check"),
@@ -49,8 +49,8 @@ def test_a_rubric_that_is_right(tmp_path):
 
 
 def test_what_is_misspelt_is_told_on_the_command_line(tmp_path):
-    (tmp_path / "rubric.toml").write_text("hidden = ['one-oder']")
-    for options, why in ((["--only", "one-oder"], "check: there is no check one-oder (close: one-order)\n"),
-                         (["--rubric", tmp_path / "rubric.toml"], f"check: {tmp_path}/rubric.toml: there is no check one-oder (close: one-order)\n"),
+    (tmp_path / "rubric.toml").write_text("hidden = ['one-odrer']")
+    for options, why in ((["--only", "one-odrer"], "check: there is no check one-odrer (close: one-order)\n"),
+                         (["--rubric", tmp_path / "rubric.toml"], f"check: {tmp_path}/rubric.toml: there is no check one-odrer (close: one-order)\n"),
                          (["--rubric", tmp_path / "none"], f"check: {tmp_path}/none: No such file or directory\n")):
         assert misuse(*options) == (2, "", why)

@@ -8,6 +8,7 @@
     rng                      chances that depend on the seed and the check alone
 """
 import contextlib
+import os
 import random
 import re
 import statistics
@@ -20,7 +21,7 @@ from harness import detectors, wire
 from harness.record import Unmet, same
 from harness.server import NotStarted, Server
 from harness.verdicts.disturb import disturbances
-from harness.verdicts.plugin import NotRun, id_of
+from harness.verdicts.plugin import STARVED, Inconclusive, NotRun, id_of
 
 OPEN = ("--admit", "all")       # who is new comes in without the owner
 
@@ -31,6 +32,7 @@ class Checked(Server):
     most_processes = 500        # more than any check has clients, thrice
     told_to_end = False         # a check sets it before it tells the server to end by other means than stop() and kill()
     dead = None                 # once it is ended: whether it was dead already
+    starved = False             # likewise: whether others had the CPUs for so long that it could not be in time
 
     def died(self):
         """Whether it ended though nobody asked it to."""
@@ -44,7 +46,17 @@ class Checked(Server):
     def end(self):
         """By force. In what order it ends is for checks of their own."""
         self.dead = self.died()
+        self.starved = detectors.starved(detectors.turns(self.family()), wire.DEADLINE / 2, os.cpu_count() or 1)
         super().end()
+
+    def _wait_listening(self, deadline):
+        try:
+            super()._wait_listening(deadline)
+        except NotStarted as problem:
+            self.end()
+            if problem.status is None and self.starved:
+                raise Inconclusive(STARVED) from None
+            raise
 
     def close(self):
         """Tells it to end, as restart() does. With which status is for checks of their own."""
@@ -183,9 +195,13 @@ def hunt(judge, start, rng, tmp_path):
         for number, disturbance in enumerate(disturbances(rng, runs or judge.settings["repeat"], judge.settings["command"]), 1):
             judge.runs, judge.disturbed, judge.first = number, disturbance.words, len(judge.record.entries)
             folder = tmp_path / f"run-{number}"
-            with start(*args, directory=folder, env=disturbance.env, preexec=disturbance.preexec, **options) as running:
-                with disturbance.during(running):
-                    yield running
+            try:
+                running = start(*args, directory=folder, env=disturbance.env, preexec=disturbance.preexec, **options)
+            except subprocess.SubprocessError:      # of preexec
+                raise Inconclusive(f"run {number} was to be {disturbance.words}, and this machine does not let us") from None
+            with running, disturbance.during(running):
+                yield running
+            judge.notes += [lacks for lacks in disturbance.lacks if lacks not in judge.notes]
         judge.disturbed = ""
 
     return hunt

@@ -42,7 +42,7 @@ def must_be_known(names, what, choices):
     """Raises Misuse at the first that is none of them, with those that are close."""
     for name in names:
         if name not in choices:
-            close = difflib.get_close_matches(name, choices, cutoff=0.5)
+            close = difflib.get_close_matches(name, choices, cutoff=0.7)
             raise Misuse(f"there is no {what} {name}" + (f" (close: {', '.join(close)})" if close else ""))
 
 
