@@ -1,6 +1,7 @@
 """What the checks share. Each check has servers of its own, started in a folder of its own, and one record of all that happens.
 
     server(*args)            starts the server under check with these arguments more; ended after the check, and must live till then
+    terminal(*args)          the same, and the owner sits at a terminal
     connect(server, name)    a WireClient that is connected; enter(server, name): one that is a member and has heard his IN
     ask(server, name)        one who has asked to join, and whose request the owner has seen (without --admit all)
     accepted(server, name)   one who has asked, and whom the owner has let in
@@ -15,11 +16,13 @@ import statistics
 import subprocess
 import time
 
+import pexpect
 import pytest
 
 from harness import detectors, wire
 from harness.record import Unmet, same
-from harness.server import NotStarted, Server
+from harness.server import LISTENING, NotStarted, Server
+from harness.terminals import TerminalClient
 from harness.verdicts.disturb import disturbances
 from harness.verdicts.plugin import STARVED, Inconclusive, NotRun, id_of
 
@@ -123,6 +126,23 @@ def server(judge, start):
 
 
 @pytest.fixture
+def terminal(judge, tmp_path):
+    """terminal(*args) starts one whose owner sits at a real terminal: a TerminalClient, with `address`. Ended after the check, before its clients are."""
+    with contextlib.ExitStack() as started:
+        def terminal(*args):
+            command = [*judge.settings["command"], "--host", "127.0.0.1", "--port", "0", "--dir", str(tmp_path / "group"), *args]
+            try:
+                console = started.enter_context(TerminalClient("owner", command, cwd=judge.settings["cwd"], record=judge.record))
+            except pexpect.ExceptionPexpect:
+                raise Unmet("the command to start", f"{command[0]}: it cannot be run", "no-such-command") from None
+            [match] = console.sees(LISTENING.pattern)
+            console.address = match[1], int(match[2])
+            return console
+
+        yield terminal
+
+
+@pytest.fixture
 def connect(judge, server):
     """connect(running, name) -> a WireClient that is closed before the servers are."""
     clients, trips = [], []
@@ -132,10 +152,10 @@ def connect(judge, server):
         try:
             client = wire.WireClient(running.address, name=name, record=judge.record, **options)
         except OSError as error:
-            if running.died():
+            if running is judge.running and running.died():
                 raise Unmet(f"the server to take the connection of {name or 'a client'}", error.strerror, "died") from None
-            where = detectors.listening(running.family())
-            raise Unmet(f"the server to take connections at {running.address[0]}:{running.port}, as it says",
+            where = detectors.listening(detectors.family(running.pid))
+            raise Unmet(f"the server to take connections at {running.address[0]}:{running.address[1]}, as it says",
                         f"{error}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
         clients.append(client)
         if len(trips) < 3:          # the slower machine and server, the longer may all else take
