@@ -49,7 +49,8 @@ class Session(Lineup):
         self.name = self.password = None        # of the JOIN under way; the password goes no further than this
 
     def are_messages(self, data):
-        return not self.unread and self.lines.are_messages(data)
+        """Whether these bytes are nothing but whole messages, which may be handled now: see wire.messages()."""
+        return not self.waiting and not self.unread and self.lines.are_messages(data)
 
     def receive(self, data):
         if self.are_messages(data):
