@@ -69,23 +69,8 @@ def write(runs, path):
 # -- The UI -------------------------------------------------------------------------------------------------------------------------
 
 
-PAGE = """<!DOCTYPE html><html lang=en><meta charset=utf-8><title>Grupo: a run in Perfetto</title><style>html,body,iframe{{margin:0;border:0;width:100%;height:100%;display:block;overflow:hidden}}</style>
-<iframe id=ui title="Perfetto, with this run" src="/index.html#!/?hideSidebar=true"></iframe><script>
-const ui = document.getElementById("ui").contentWindow;
-const ask = setInterval(() => ui.postMessage("PING", location.origin), 100);
-let asked = false;
-addEventListener("message", async event => {{
-  if (event.data !== "PONG" || asked) return;
-  asked = true;
-  clearInterval(ask);
-  const buffer = await (await fetch("/run.json")).arrayBuffer();
-  ui.postMessage({{perfetto: {{buffer, title: {title}}}}}, location.origin);
-}});
-</script></html>"""
-
-
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """The UI's own files, the page that opens it, and the run."""
+    """The UI's own files, and what it asks its server for at the start: who that is, the run, and more about the run."""
 
     def __init__(self, *arguments, pages, **options):
         self.pages = pages
@@ -115,7 +100,8 @@ def ui_folder():
 def serve(runs, port=0):
     """An HTTP server on 127.0.0.1 with the UI and these runs in it: call its serve_forever(). Raises OSError, ModuleNotFoundError."""
     data = json.dumps({"traceEvents": events(runs), "displayTimeUnit": "ms"}).encode()
-    pages = {"/": ("text/html; charset=utf-8", PAGE.format(title=json.dumps("; ".join(run.title for run in runs))).encode()), "/run.json": ("application/json", data)}
+    nothing = "application/json", b"{}"
+    pages = {"/vizviewer_info": nothing, "/localtrace": ("application/json", data), "/file_info": nothing}
     return http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(ui_folder()), pages=pages))
 
 
