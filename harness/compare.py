@@ -42,7 +42,7 @@ def compare(workloads, folder, say=lambda text: None):
 
 
 class Failed:
-    """A run that did not come to its end."""
+    """A server that did not start, or let nobody in."""
 
     def __init__(self, design, why):
         self.design = self.title = design
@@ -66,7 +66,7 @@ ROWS = [("all that must hold, held", lambda one: "yes" if not one["verdict"] els
         (f"late (over {LATE * 1e3:.0f} ms)", lambda one: f"{one['late']:,}"), ("lost, twice, out of order", lambda one: f"{one['lost']}, {one['twice']}, {one['out_of_order']}"),
         ("from SAY to hearing it: median", lambda one: ms(one["median"])), ("p99", lambda one: ms(one["p99"])), ("longest", lambda one: ms(one["longest"])),
         ("took", lambda one: ms(one["seconds"])), ("processes, threads", lambda one: f"{one['processes']}, {one['threads']}"), ("descriptors", lambda one: f"{one['descriptors']}"),
-        ("memory (shared pages once)", lambda one: base.size(one["memory"])), ("processor", lambda one: ms(one["cpu"])), ("trace", lambda one: f"{one['events']:,} events, sink {one['sink']}")]
+        ("memory (shared pages once)", lambda one: base.size(one["memory"] or 0)), ("processor", lambda one: ms(one["cpu"])), ("trace", lambda one: f"{one['events']:,} events, sink {one['sink']}")]
 
 
 def table(found):

@@ -21,11 +21,13 @@ def events(runs):
     for number, run in enumerate(runs, 1):
         zero = min([run.span[0], *(event.at for event in run.events[:1]), *(entry.at for entry in run.entries[:1])])
         us = lambda at: round((at - zero) * 1e6, 3)
-        place = lambda key, number=number, run=run: {"pid": number, "tid": next((1 + spot for spot, lane in enumerate(run.lanes) if key in lane.keys), 999)}
+        lanes = run.lanes + [run.lane(key) for key in run.intervals_of if not any(key in lane.keys for lane in run.lanes)]
+        spots = {key: spot for spot, lane in enumerate(lanes, 1) for key in lane.keys}
+        place = lambda key, number=number, spots=spots: {"pid": number, "tid": spots[key]}
         who = {name: {"pid": 100 + number, "tid": spot} for spot, name in enumerate(dict.fromkeys(entry.who for entry in run.entries), 1)}
         for pid, name in (number, f"{number} {run.title}: the server"), (100 + number, f"{number} {run.title}: the clients"):
             found += [{"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}, {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": number * 2 + (pid > 100)}}]
-        found += [{"ph": "M", "name": "thread_name", **place(lane.keys[0]), "args": {"name": lane.name}} for lane in run.lanes]
+        found += [{"ph": "M", "name": "thread_name", **place(lane.keys[0]), "args": {"name": lane.name}} for lane in lanes]
         found += [{"ph": "M", "name": "thread_name", **spot, "args": {"name": name}} for name, spot in who.items()]
         last = run.events[-1].at if run.events else 0
         for one in run.intervals:

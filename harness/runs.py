@@ -89,12 +89,12 @@ class Stage:
             self.over.set()
             self.watcher.join()
 
-    def weigh(self):
-        """What the server is at this moment."""
+    def weigh(self, cpu=0.0):
+        """What the server is at this moment, and the processor time that it used beyond `cpu` seconds."""
         family = self.server.family()
         processes, threads, descriptors = detectors.holdings(family)
         self.card = {"processes": processes, "threads": threads, "descriptors": descriptors, "memory": detectors.memory(family),
-                     "cpu": self.server.cpu(), "clients": sum(not person.ended for person in self.crowd)}
+                     "cpu": round(self.server.cpu() - cpu, 4), "clients": sum(not person.ended for person in self.crowd)}
 
 
 def socket_queues(*pairs):
@@ -116,17 +116,17 @@ def socket_queues(*pairs):
 # -- Running -------------------------------------------------------------------------------------------------------------------------
 
 
-def run(design, workload="calm", folder=None, *, members=MEMBERS, sink="write", trace=True, flags=(), cwd=None, title=None):
+def run(design, workload="calm", folder=None, *, members=MEMBERS, sink="write", trace=None, flags=(), cwd=None, title=None):
     """Runs a workload on a server, and returns the traces.Run.
 
-    design      one of DESIGNS, or a command line (a list): then `trace` is False unless you say otherwise
+    design      one of DESIGNS, or the command line of a server (a list)
     workload    a name of WORKLOADS, or a function of a Stage
     folder      where the run is kept, in the place of one that was there; without it, a temporary folder that goes at the end of this program
-    sink        `write` or `mem`, as implementations/common/trace.py has them; trace=False: none
+    sink        `write` or `mem`, as implementations/common/trace.py has them;  trace: whether it takes --trace, as ours do, and others do not
     flags       further ones for the server;  cwd: where its command is run (an exhibit's folder);  title: its name on figures
 
-    run.about["verdict"] is "" if all that must hold did (harness/checkers.py), else what did not. Raises Unmet if the server does not get
-    through the workload, OSError if it cannot be started.
+    run.about["verdict"] is "" if all that must hold did (harness/checkers.py), else what did not, or why the workload did not come to its end.
+    Raises Unmet if the server does not start, or lets nobody in; OSError if it cannot be started.
     """
     if folder is None:
         folder = tempfile.mkdtemp(prefix="grupo-run-")
@@ -139,27 +139,30 @@ def run(design, workload="calm", folder=None, *, members=MEMBERS, sink="write", 
     ours = isinstance(design, str)
     record = Record()
     args = ["--admit", "all", *(FLAGS.get(name, ()) if ours else ()), *flags]
-    if trace and ours:
+    if ours if trace is None else trace:
         args += ["--trace", folder / "trace", "--trace-sink", sink]
     with tempfile.TemporaryDirectory(prefix="grupo-", dir=folder) as home:
-        with Server(design, directory=Path(home, "group"), args=args, record=record, cwd=cwd) as server:
-            with Crowd(server.address, record) as crowd:
+        began = ended = None
+        try:
+            with Server(design, directory=Path(home, "group"), args=args, record=record, cwd=cwd) as server, Crowd(server.address, record) as crowd:
                 stage = Stage(server, crowd, members)
                 special = ENTERS.get(name, {})
                 stage.enter([one for one in members if one not in special])
                 for one, options in special.items():
                     stage.enter([one], **options)
-                began = record.clock()
-                before = server.cpu()
+                before, began = server.cpu(), record.clock()
                 try:
                     act(stage)
                     crowd.play({one: Script([]) for one in members if not crowd[one].ended})
-                    ended = record.clock()
-                    stage.weigh()
                 finally:
+                    ended = record.clock()
                     stage.unwatch()
+                    stage.weigh(before)
                 verdict = judged(record, name, began)
-    stage.card["cpu"] = round(stage.card["cpu"] - before, 4)
+        except AssertionError as trouble:                       # Unmet, or what the server left behind
+            if began is None:
+                raise
+            verdict = "; ".join(str(trouble).splitlines()[:3])
     about = {"schema": 1, "design": design if ours else "a server", "title": title or (design if ours else " ".join(map(str, design))),
              "workload": name, "says": (act.__doc__ or "").strip(), "pid": server.pid, "began": record.began, "span": [began, ended],
              "members": stage.addresses, "groups": stage.groups, "card": stage.card, "samples": stage.samples, "verdict": verdict,
