@@ -10,6 +10,7 @@ FORMATS = {"json": "all that was found, as JSON", "junit": "JUnit XML", "html": 
 
 def parse(argv):
     from harness.server import DESIGNS
+    from harness.workloads import NAMES
     parser = argparse.ArgumentParser(prog="python -m harness", allow_abbrev=False,
                                      description="Drives group-chat servers, and shows, checks and measures what they do.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -66,7 +67,6 @@ def parse(argv):
                "An hour and more. The exit status is 1 if there was one.")
     soak.add_argument("--times", type=int, default=30, metavar="N", help="runs on each of ours, a third of it on each stranger's (default: %(default)s)")
 
-    from harness.workloads import NAMES
     compare = add("compare", "run one workload through all three servers, check it, and draw what happened",
                   "Under a minute for all workloads. The exit status is 1 if something that must hold did not.")
     compare.add_argument("--workload", dest="workloads", action="append", choices=NAMES, metavar="NAME", help=f"only this; may be given again: {', '.join(NAMES)}")

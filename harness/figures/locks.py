@@ -189,7 +189,9 @@ def deadlock(run, question="Who holds what, and who wants it?", guess=None):
                         depth = sum(other.kind == one.kind == "lock.hold" and other.begin < one.begin < run.end_of(other) for other in run.intervals_of[key])
                         tall -= 0.16 * depth
                         panel.broken_barh([((since - begin) * 1e3, (until - since) * 1e3)], (-number - tall / 2, tall), facecolor=fill, edgecolor=shade, linewidth=1.8, zorder=3 if fill == "none" else 2)
-                        panel.text((since - begin) * 1e3, -number + (0.44 if one.kind == "lock.hold" else -0.42), f" {one.about}", fontsize=8.5, color=shade if one.kind != "lock.wait" else "#8a5f00", va="center", zorder=6)
+                        inside = one.kind != "lock.hold"
+                        panel.text((since - begin) * 1e3, -number + (0 if inside else tall / 2 + 0.06), f" {'wants ' * (one.end is None and inside)}{one.about}", fontsize=9, color=BLACK if inside else shade,
+                                   va="center", zorder=6, clip_on=True)
                         if one.end is None:
                             panel.annotate("", ((end - begin) * 1e3 * 1.03, -number), ((end - begin) * 1e3 * 0.985, -number), arrowprops={"arrowstyle": "-|>", "color": RED, "linewidth": 2}, annotation_clip=False)
                         rows.append([name, one.kind, one.about, round((one.begin - begin) * 1e3, 4), "never" if one.end is None else round((one.end - begin) * 1e3, 4)])

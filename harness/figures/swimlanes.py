@@ -107,7 +107,7 @@ def answered(runs, facts, guess):
 def told_guess(guess, run):
     guess = base.told(guess, run)
     if isinstance(guess, str):
-        return "your guess: the members here wait most" if guess in (run.title, run.design) else None
+        return "your guess: here they wait most" if guess in (run.title, run.design) else None
     return None if guess is None else f"your guess: {guess} late"
 
 
@@ -221,7 +221,7 @@ def latency_strip(strip, run, fact, guess):
 
 
 def legend(figure, runs, height):
-    used = {KIND[interval.kind] for run in runs for interval in run.intervals if interval.kind in KIND}
+    used = {KIND[one.kind] for run in runs for one in run.intervals if one.kind in KIND and one.begin < run.span[1] and (one.end is None or one.end > run.span[0])}
     used |= {"crowded"} & {interval.about for run in runs for interval in run.of("wait")}
     items = [Line2D([], [], color=PALE, linewidth=3, label="waits for something to do: costs nothing")]
     items += [Patch(facecolor=shade, label=words) for kind, (shade, _, words) in BARS.items() if kind in used or kind == "awake"]
