@@ -14,6 +14,7 @@ import pytest
 from harness import wire
 from harness.server import ROOT
 
+pytestmark = pytest.mark.long
 LONGEST = 300           # seconds that a check of one of these may take on a busy machine
 
 # A server that does what the first checks ask; each of the hostile ones is made of it by a line that goes wrong.

@@ -217,9 +217,9 @@ class World:
     def handle(self, client, requests):
         self.deliver(self.room.handle([(client, requests)], self.now, NOON))
 
-    def tick(self, now):
+    def tick(self, now, listening=True):
         self.now = now
-        self.deliver(self.room.tick(now, NOON))
+        self.deliver(self.room.tick(now, NOON, listening))
 
     def deliver(self, deliveries):
         for kind, client, value in deliveries:
@@ -353,6 +353,32 @@ def test_the_silent_are_pinged_once_and_then_dropped():
     world.tick(121)
     world.tick(151)
     assert world.heard[ana][-1] == "BYE idle" and world.kept[-1].startswith("OUT")
+
+
+def test_who_is_not_read_is_not_silent():
+    world = World(admit="all")
+    ana = world.member("ana")
+    world.tick(50)
+    for now in range(51, 140):
+        world.tick(now, listening=False)
+    assert not any(line.startswith("PING") for line in world.heard[ana])
+    world.tick(149)
+    assert world.heard[ana][-1] == "PING x", "fifty seconds before, ten after"
+
+
+def test_a_join_whose_event_cannot_be_written_fails_whole():
+    world = World(admit="ask")
+    ana = world.member("ana")
+    world.hold_saves = True
+    assert world.order("accept ana") == []
+    text, world.unsaved = world.unsaved.pop(), []
+    world.full = True                       # the member file was written, the transcript cannot be
+    world.deliver(world.room.saved("", world.now, NOON))
+    assert world.heard[world.owner][-1] == "error: not saved"
+    assert not any(line.startswith(("WELCOME", "REJECTED")) for line in world.heard[ana]), "he asks on"
+    world.full, world.hold_saves = False, False
+    assert not world.room.members and world.order("accept ana")[-1] == "ok"
+    assert any(line.startswith("WELCOME") for line in world.heard[ana])
 
 
 DAMAGE = [

@@ -27,6 +27,7 @@ def wording(verdict):
     return re.sub(r"\b[a-z]N(#N)?\b", "WHO", re.sub(r"\d+", "N", text))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("exhibit", ALL, ids=lambda exhibit: exhibit.name)
 def test_is_caught_and_told_as_recorded(exhibit, tmp_path):
     exhibits.build(exhibit, tmp_path / "tree")

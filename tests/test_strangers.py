@@ -6,6 +6,7 @@ from harness import soak
 from harness.exhibits import checked
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", soak.strangers())
 def test_every_check_that_binds_passes(name, tmp_path):
     try:

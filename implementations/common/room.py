@@ -92,6 +92,7 @@ class Room:
         self.changes, self.saving = [], None
         self.stale = False          # the member file lags behind the transcript, which a start would make good
         self.save_at = 0            # when that is worth a writing
+        self.ticked_at = 0
         self.look_at = 0            # when members who are here are next looked at
         self.erasing = None         # the owner, once he has ordered and confirmed `delete`: the member file is written no more
         self.said = []              # messages decided and not yet kept
@@ -299,7 +300,9 @@ class Room:
         key = wire.fold(client.joining)
         member = self.members.get(key)
         if what != "new":           # between check and enter he may have been banned, or have changed his name or password
-            return self.welcome(client, member) if member and member.phc == what else self.reject_later(client)
+            if not member or member.phc != what:
+                return self.reject_later(client)
+            return None if self.welcome(client, member) else self.not_joined(client)
         if member:
             return self.reject_later(client)
         if self.rules.admit == "all":
@@ -341,10 +344,12 @@ class Room:
         client.asks = False
 
     def welcome(self, client, member):
+        """Lets him in, unless it is full; whether that could be written down."""
         key = wire.fold(member.name)
         before = self.here.get(key)
         if before is None and len(self.here) >= self.rules.max_here:
-            return self.end(client, "full")
+            self.end(client, "full")
+            return True
         client.name = member.name
         if before:                  # takeover makes no event
             del self.here[key]
@@ -352,13 +357,18 @@ class Room:
             self.tell("welcome", client, f"WELCOME {self.seq} {member.name}")
         elif not self.keep([("IN", member.name)], welcoming=client):
             client.name = None
-            self.forget_join(client)
-            return self.error(client, "not-saved")
+            return False
         self.here[key] = client
         self.strangers.pop(client, None)
         self.requests.pop(key, None)
         client.joining = client.phc = None
         client.asks = False
+        return True
+
+    def not_joined(self, client):
+        """His JOIN failed whole, since something could not be written down."""
+        self.forget_join(client)
+        self.error(client, "not-saved")
 
     # -- The member file: what waits until it is written -------------------------------------------------------------------
 
@@ -390,12 +400,11 @@ class Room:
         else:
             self.trouble = None
         for change in changes:
-            if why:
+            done = not why and SAVED[change.verb](self, change)
+            if not done:
                 self.unsaved(change)
-            else:
-                SAVED[change.verb](self, change)
             if change.orderer and not change.orderer.over:
-                self.tell("line", change.orderer, "error: not saved" if why else "ok")
+                self.tell("line", change.orderer, "ok" if done else "error: not saved")
                 self.tell("done", change.orderer)
         if self.erasing:
             self.erase_now()
@@ -406,26 +415,31 @@ class Room:
     def unsaved(self, change):
         client = change.client
         if client and not client.over and not client.asks:      # whom the owner accepted asks on
-            self.forget_join(client)
-            self.error(client, "not-saved")
+            self.not_joined(client)
             if not client.over:
                 self.tell("done", client)
 
     def admit_saved(self, change):
+        """Whether it took effect whole: if his IN cannot be written, he is no member."""
         client, key = change.client, change.key
         if key in self.members:     # banned while the file was written
             if not client.over:
                 self.reject_later(client)
-            return
+            return True
         self.members[key] = change.member
         if not client.over:
             asked = client.asks
-            self.welcome(client, change.member)
+            if not self.welcome(client, change.member):
+                del self.members[key]
+                self.stale = True
+                return False
             if not asked and not client.over:
                 self.tell("done", client)
+        return True
 
     def unban_saved(self, change):
         self.members.pop(change.key, None)
+        return True
 
     # -- A member's requests ---------------------------------------------------------------------------------------------
 
@@ -601,9 +615,13 @@ class Room:
     def join_deadline(self, client):
         return client.joined_at + self.rules.join_within
 
-    def tick(self, now, time):
-        """To be called a few times a second: answers that were held back, and the silent."""
-        self.now, self.time = now, time
+    def tick(self, now, time, listening=True):
+        """To be called a few times a second: answers that were held back, and the silent. Not `listening`: nobody is being read."""
+        if not listening:                       # what was not read is not silence
+            for client in self.clients:
+                client.heard_at = min(now, client.heard_at + now - self.ticked_at)
+        self.now = self.ticked_at = now
+        self.time = time
         self.settle()
         rules = self.rules
         if now >= self.look_at:                 # a second more or less is nothing to the silent

@@ -86,7 +86,7 @@ class Shell:
         """The deliveries that time alone causes."""
         now, time = clock()
         self.next_tick = now + TICK
-        return self.room.stop(now) if self.stopped else self.room.tick(now, time)
+        return self.room.stop(now) if self.stopped else self.room.tick(now, time, not self.outboxes.crowded)
 
     def is_serving(self):
         """Until the room is closed, and then until all have taken their BYE, or had the time to."""
