@@ -115,7 +115,7 @@ def test_a_line_cut_anywhere_is_whole_again(tmp_path):
 def test_what_is_no_line_of_the_protocol_is_said(tmp_path):
     need("tshark")
     bad = ["SAY", "SAY ", "WHOx", "WHO x", "HISTORY -1", "HISTORY 12345678901234567", "JOIN ana", "lower case", " SAY", "END", "WELCOME one ana", "IN 5", "SAYhi"]
-    captured(tmp_path / "bad.pcap", [("I", line.encode() + b"\n") for line in bad] + [("I", b"SAY " + b"x" * 600 + b"\n"), ("I", b"SAY \xff\xfe\x1b[2J\n")])
+    captured(tmp_path / "bad.pcap", [("I", line.encode() + b"\n") for line in bad] + [("I", b"SAY " + b"x" * 600 + b"\n"), ("I", b"SAY \x1b[2J\xc2\x9b\xe2\x80\xae\xff\n")])
     assert [line for packet in fields(tmp_path / "bad.pcap", "grupo.line", only="grupo.unknown") for line in packet[0]] == bad
     assert len(fields(tmp_path / "bad.pcap", "grupo.line", only="grupo.too_long")) == 1
     listed = tshark(tmp_path / "bad.pcap")
