@@ -79,12 +79,27 @@ local function add_fields(tree, range, line)
     return at == #line
 end
 
--- What the packet list shows of a line: all but the password, and nothing that a terminal might obey (what clients send is not checked yet).
-local function shown(range, line)
-    local text = #line > 0 and range(0, #line):string(ENC_UTF_8) or ""
-    for _, hidden in ipairs({"%c", "\xC2[\x80-\x9F]", "\xE2\x80[\xAA-\xAE]", "\xE2\x81[\xA6-\xA9]"}) do
-        text = text:gsub(hidden, function(found) return (found:gsub(".", function(byte) return ("\\x%02x"):format(byte:byte()) end)) end)
+-- Characters as UTF-8 that may be shown, and of them those that a terminal might obey, or that turn the direction of writing.
+local SHOWN = {"^[ -~]$", "^[\xC2-\xDF][\x80-\xBF]$", "^[\xE0-\xEF][\x80-\xBF][\x80-\xBF]$", "^[\xF0-\xF4][\x80-\xBF][\x80-\xBF][\x80-\xBF]$"}
+local HIDDEN = {"^\xC2[\x80-\x9F]", "^\xE2\x80[\xAA-\xAE]", "^\xE2\x81[\xA6-\xA9]",
+                "^\xE0[\x80-\x9F]", "^\xED[\xA0-\xBF]", "^\xF0[\x80-\x8F]", "^\xF4[\x90-\xBF]"}       -- and what is no UTF-8
+
+local function is_any(patterns, character)
+    for _, pattern in ipairs(patterns) do
+        if character:find(pattern) then
+            return true
+        end
     end
+    return false
+end
+
+-- What the packet list shows of a line: all but the password, and the rest in numbers. (What clients send, nobody has looked at yet.)
+local function shown(line)
+    local text = line:gsub("[^\x80-\xBF]?[\x80-\xBF]*", function(character)
+        if character ~= "" and (not is_any(SHOWN, character) or is_any(HIDDEN, character)) then
+            return (character:gsub(".", function(byte) return ("\\x%02x"):format(byte:byte()) end))
+        end
+    end)
     return (text:gsub("^(JOIN %S+) .*", "%1 ***"))
 end
 
@@ -113,7 +128,7 @@ function grupo.dissector(buffer, packet, tree)
             break
         end
         local line, range = bytes:sub(start + 1, newline - 1):gsub("\r$", ""), buffer(start, newline - start)
-        table.insert(lines, shown(range, line))
+        table.insert(lines, shown(line))
         add_line(tree, range, line, lines[#lines])
         start = newline
     end
