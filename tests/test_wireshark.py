@@ -1,17 +1,11 @@
 """The Wireshark dissector tells what went over the wire: every line, whole, wherever TCP cut it, and its fields."""
-import signal
 import struct
-import subprocess
 from collections import Counter
 
 import pytest
 
-from harness.server import ROOT
-from harness.wire import wait_until
+from harness.capture import CannotCapture, Capture, fields, tshark
 from tests.conftest import OPEN, lacks, need
-
-SCRIPT = ROOT / "lab_guide" / "wireshark" / "grupo.lua"
-APART = "\x1f"
 
 # A conversation as bytes, each chunk with who sends it, and what a dissector is to say of its lines.
 TIME = "2026-11-22T13:21:28.123Z"
@@ -44,19 +38,6 @@ def captured(path, *connections, port=7000):
                 ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40 + len(data), 0, 0, 64, 6, 0, *[bytes([127, 0, 0, 1])] * 2)
                 file.write(struct.pack("=IIII", 0, 0, 40 + len(data), 40 + len(data)) + ip + tcp + data)
                 at[side] += len(data)
-
-
-def tshark(path, *arguments):
-    done = subprocess.run(["tshark", "-X", f"lua_script:{SCRIPT}", "-r", str(path), *arguments], capture_output=True, text=True)
-    assert done.returncode == 0 and "Lua" not in done.stderr + done.stdout, done.stderr + done.stdout
-    return done.stdout
-
-
-def fields(path, *names, only="grupo", more=()):
-    """One list for each packet that `only` lets through: of each field a list of its values."""
-    chosen = [part for name in names for part in ("-e", name)]
-    out = tshark(path, "-Y", only, "-T", "fields", *chosen, "-E", f"aggregator={APART}", *more)
-    return [[value.split(APART) if value else [] for value in line.split("\t")] for line in out.splitlines()]
 
 
 def lines_seen(path, port=7000, **more):
@@ -141,33 +122,13 @@ def test_a_server_is_known_by_its_hello_on_any_port(tmp_path):
 # -- What our own servers really send ----------------------------------------------------------------------------------------------
 
 
-class Capture:
-    """What goes over the loopback device to and from a port, written to a file by dumpcap."""
-
-    def __init__(self, port, path):
-        need("dumpcap")
-        self.path = path
-        self.process = subprocess.Popen(["dumpcap", "-q", "-i", "lo", "-f", f"tcp port {port}", "-w", str(path)], stderr=subprocess.PIPE, text=True,
-                                        start_new_session=True)
-        said = []
-        for line in self.process.stderr:        # "File:" comes when the device is open
-            said.append(line)
-            if line.startswith("File:"):
-                return
-        self.process.wait()
-        lacks(f"packets cannot be captured here ({''.join(said).strip().splitlines()[-1]})")
-
-    def until(self, last):
-        """Ends when the file holds these bytes, which are the last that matter."""
-        wait_until(lambda: last in self.path.read_bytes(), what="the packets on the disk")
-        self.process.send_signal(signal.SIGINT)
-        self.process.communicate()
-
-
 @pytest.mark.parametrize("design", ["nonblocking", "pthread", "fork"])
 def test_traffic_of_our_servers(server, enter, connect, design, tmp_path):
     running = server(*OPEN)
-    capture = Capture(running.port, tmp_path / "talk.pcapng")
+    try:
+        capture = Capture(running.port, tmp_path / "talk.pcapng")
+    except CannotCapture as why:
+        lacks(str(why))
     ana, beto = enter(running, "ana"), enter(running, "beto")
     for byte in "SAY a byte at a time, olá\n".encode():
         ana.send_bytes(bytes([byte]))

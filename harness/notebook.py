@@ -1,0 +1,196 @@
+"""What the notebooks are made of: servers that end with their cell, guesses that stand before the pictures, checks of exercises.
+
+Nothing is forked in the kernel: each server is a process in a session of its own, which ends with its `with`, at the latest with the kernel.
+"""
+import atexit
+import html
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from harness import exhibits
+from harness.server import DESIGNS, ROOT, Server, command_of
+from harness.wire import WireClient
+
+USUAL = "GRUPO_USUAL_GUESSES"       # in the environment: nobody is there to guess, so take what is often guessed
+folders = []                        # of all servers so far, kept until the kernel ends: traces are read after their server's end
+
+
+def folder():
+    """A new folder for temporary files, gone when the kernel ends. Its path is short enough for a socket in it."""
+    folders.append(tempfile.TemporaryDirectory(prefix="grupo-"))
+    return Path(folders[-1].name)
+
+
+class Classroom(Server):
+    """A server, with --admit all, and its clients. Use it with `with`.
+
+    `what`: one of the three designs, or the name of an exhibit (lab_guide/exhibits). `trace`: whether it writes one, to `self.trace`.
+    Further arguments go to the server. Raises NotStarted, and exhibits.Broken if there is nothing of that name.
+    """
+
+    def __init__(self, what, *args, trace=False, into=None):
+        self.clients = []
+        place = into or folder()
+        command, where = command_of(what), ROOT
+        if what not in DESIGNS:
+            where = place / "tree"
+            command = command_of(exhibit_named(what, where).design)
+        self.trace = place / "trace"
+        if shutil.which("setpriv"):                 # the kernel's end, however it comes, is the server's
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
+        super().__init__(command, directory=place / "group", cwd=where, args=["--admit", "all", *(["--trace", self.trace] if trace else []), *args])
+        self.name = what
+        running.add(self)
+
+    def enter(self, *names, **options):
+        """Members who are here and have heard of each other: a WireClient, or a list of them. Options as WireClient has them."""
+        entered = []
+        for name in names:
+            entered.append(self.connect(**options))
+            entered[-1].name = name
+            entered[-1].send(f"JOIN {name} secret-of-{name}")
+        for client in entered:
+            client.welcomed()
+        for client in entered:
+            client.fence()
+        return entered if len(names) > 1 else entered[0]
+
+    def connect(self, **options):
+        """A client who has said nothing yet."""
+        self.clients.append(WireClient(self.address, **options))
+        return self.clients[-1]
+
+    def close(self):
+        self.hang_up()
+        running.discard(self)
+        super().close()
+
+    def end(self):
+        self.hang_up()
+        running.discard(self)
+        super().end()
+
+    def hang_up(self):
+        while self.clients:
+            self.clients.pop().close()
+
+
+running = set()                     # the servers of this kernel
+
+
+@atexit.register
+def end_all():
+    for server in list(running):
+        server.end()
+
+
+def serve(what, *args, **options):
+    """A Classroom, for `with serve("pthread") as server:`."""
+    return Classroom(what, *args, **options)
+
+
+def exhibit_named(name, tree):
+    """Builds an exhibit's servers in the new folder `tree`. Raises exhibits.Broken."""
+    found = next((one for one in exhibits.all_exhibits() if one.name == name), None)
+    if found is None:
+        raise exhibits.Broken(f"{name}: there is no such design, and no such exhibit")
+    exhibits.build(found, tree)
+    return found
+
+
+def run(*command, text=None, seconds=60):
+    """What a command prints, errors included. One that does not end is ended, with all that it started."""
+    process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               cwd=ROOT, start_new_session=True)
+    try:
+        out, _ = process.communicate(text, timeout=seconds)
+    except BaseException as why:
+        end_group(process)
+        out, _ = process.communicate()
+        if not isinstance(why, subprocess.TimeoutExpired):
+            raise
+        out += f"\n(it did not end in {seconds:g} s, and was ended)"
+    return out
+
+
+def program(code, *arguments, seconds=60):
+    """What a Python program prints, run as a process of its own."""
+    return run(sys.executable, "-c", code, *arguments, seconds=seconds)
+
+
+def end_group(process):
+    try:
+        os.killpg(process.pid, 9)
+    except ProcessLookupError:
+        pass
+
+
+def together(*functions):
+    """Calls functions in a thread each, and returns what they return."""
+    results = [None] * len(functions)
+
+    def call(place, function):
+        results[place] = function()
+    threads = [threading.Thread(target=call, args=pair) for pair in enumerate(functions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+# -- Guesses ---------------------------------------------------------------------------------------------------------------------
+
+
+class Guess:
+    """What the learner expects. `value` is None until he has put something in place of the three dots."""
+
+    def __init__(self, value, usual):
+        self.usual = value is ... and bool(os.environ.get(USUAL))
+        self.value = usual if self.usual else None if value is ... else value
+
+    def __repr__(self):
+        if self.value is None:
+            return "No guess yet: put yours in place of the three dots, and run this cell again."
+        return f"{'A usual guess' if self.usual else 'Your guess'}: {self.value}"
+
+    @property
+    def label(self):
+        return f"a usual guess: {self.value}" if self.usual else f"your guess: {self.value}"
+
+
+def predict(guess, usual):
+    """A Guess, to stand before a picture. `usual`: what many guess; it is taken where nobody is there to guess."""
+    return Guess(guess, usual)
+
+
+def reveal(guess, draw):
+    """What draw() returns, but only if there is a guess."""
+    return draw() if guess.value is not None else Notice("First your guess: put it in place of the three dots above. Then there is a picture here.")
+
+
+class Notice:
+    def __init__(self, text, good=None):
+        self.text, self.good = text, good
+
+    def __repr__(self):
+        return {True: "✔ ", False: "✘ ", None: ""}[self.good] + self.text
+
+    def _repr_html_(self):
+        edge = {True: "#009E73", False: "#D55E00", None: "#888"}[self.good]
+        return f'<p style="border-left: .4em solid {edge}; padding: .4em .8em; white-space: pre-wrap">{html.escape(repr(self))}</p>'
+
+
+# -- Exercises -------------------------------------------------------------------------------------------------------------------
+
+
+def check(holds, why):
+    """Tells whether an exercise is done. `why`: what is amiss, or a function that says so."""
+    if holds:
+        return Notice("That is right.", True)
+    return Notice(why() if callable(why) else why, False)

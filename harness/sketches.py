@@ -1,0 +1,138 @@
+"""The notebooks' small pictures: one question each, the answer in words, the guess on the drawing, the same as a table for who does not see it."""
+import base64
+import html
+import io
+import statistics
+
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which everyone can tell apart; never colour alone.
+BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#5a5a5a"
+OF_DESIGN = {"nonblocking": BLUE, "pthread": ORANGE, "fork": GREEN}
+MARKS = {"nonblocking": "o", "pthread": "s", "fork": "^"}
+DPI = 100
+
+
+class Picture:
+    """A drawing with its caption and alternative text; `rows` is what it shows, a dict for each."""
+
+    def __init__(self, figure, caption, alt, rows=()):
+        self.figure, self.caption, self.alt, self.rows = figure, caption, alt, list(rows)
+
+    def __repr__(self):
+        return f"{self.alt}\n{self.caption}"
+
+    def png(self):
+        file = io.BytesIO()
+        self.figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+        return file.getvalue()
+
+    def _repr_mimebundle_(self, **_):
+        source = f"data:image/png;base64,{base64.b64encode(self.png()).decode()}"
+        return {"text/plain": repr(self), "text/html": f'<figure style="margin: 0"><img alt="{html.escape(self.alt)}" src="{source}" style="max-width: 100%">'
+                                                       f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"}
+
+
+def canvas(question, rows=1, height=3.2, width=9.5, **options):
+    """(figure, axes): the question is the title."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, 1, **options)
+    figure.suptitle(question, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    for axis in axes if rows > 1 else [axes]:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def mark(axis, guess, upright=False):
+    """The guess, as a dashed line across the axis."""
+    line = axis.axvline if upright else axis.axhline
+    line(guess.value, color="black", linestyle="--", linewidth=1)
+    spot = (guess.value, 1) if upright else (1, guess.value)
+    axis.annotate(guess.label, spot, xycoords=axis.get_xaxis_transform() if upright else axis.get_yaxis_transform(), xytext=(3, -3) if upright else (-3, 3),
+                  textcoords="offset points", ha="left" if upright else "right", va="top" if upright else "bottom", fontsize=9)
+
+
+def cuts(pieces, guess, asked):
+    """Where recv cut the stream: pieces are what it gave, one after the other; asked is the most it was asked for. guess: how many end with a line."""
+    whole = sum(piece.endswith(b"\n") for piece in pieces)
+    figure, axis = canvas(f"Does a piece that recv({asked}) gives end where a line ends?", height=2.4)
+    lines = b"".join(pieces).split(b"\n")[:-1]
+    for y, parts, names in (1, [line + b"\n" for line in lines], (BLUE, "#8ec5e8")), (0, pieces, (GREY, "#bbbbbb")):
+        start = 0
+        for number, part in enumerate(parts):
+            axis.barh(y, len(part), left=start, height=0.6, color=names[number % 2], edgecolor="white", linewidth=0.5)
+            start += len(part)
+    at = 0
+    for piece in pieces:
+        at += len(piece)
+        if not piece.endswith(b"\n"):
+            axis.plot([at], [-0.45], marker="x", color=RED, markersize=5, linestyle="none")
+    axis.set_yticks([1, 0], [f"{len(lines)} lines", f"{len(pieces)} pieces"])
+    axis.set_ylim(-0.75, 1.5)
+    axis.set_xlabel("bytes, in the order in which they came; × : cut within a line")
+    answer = f"{whole} of {len(pieces)} pieces end with a line ({guess.label})"
+    axis.set_title(answer, loc="left", fontsize=10)
+    return Picture(figure, "Above what the server sent, line by line; below the same bytes as recv gave them. TCP keeps the bytes and their order, and knows no lines.",
+                   f"Two strips over the same {at} bytes: {answer}. The others are cut within a line.",
+                   [{"piece": number, "bytes": len(piece), "ends with a line": piece.endswith(b"\n")} for number, piece in enumerate(pieces, 1)])
+
+
+def latencies(runs, guess, question, caption, storm=None):
+    """A row of dots for each run: {name: [(second, latency in seconds)]}. guess: of the worst, in ms. storm: (from, to) in seconds."""
+    figure, axes = canvas(question, rows=len(runs), height=1.1 + 1.35 * len(runs), sharex=True, sharey=True)
+    worst = {name: 1000 * max(latency for _, latency in dots) for name, dots in runs.items()}
+    for number, (axis, (name, dots)) in enumerate(zip(axes, runs.items())):
+        axis.plot([at for at, _ in dots], [1000 * latency for _, latency in dots], linestyle="none", markersize=3,
+                  marker=MARKS.get(name, "x"), color=OF_DESIGN.get(name, RED))
+        axis.set_yscale("log")
+        axis.set_ylabel("ms")
+        if storm:
+            axis.axvspan(*storm, color="#eeeeee", zorder=0)
+        middle = 1000 * statistics.median(latency for _, latency in dots)
+        axis.set_title(f"{name}: median {middle:.2g} ms, worst {worst[name]:.3g} ms", loc="left", fontsize=10)
+        mark(axis, guess) if number == 0 else axis.axhline(guess.value, color="black", linestyle="--", linewidth=1)
+    axes[-1].set_xlabel("seconds")
+    return Picture(figure, caption, f"{question} Worst latencies: " + ", ".join(f"{name} {value:.3g} ms" for name, value in worst.items()) + f"; {guess.label} ms.",
+                   [{"server": name, "second": at, "ms": 1000 * latency} for name, dots in runs.items() for at, latency in dots])
+
+
+def heard(runs, guess, question, caption, xlabel="seconds"):
+    """Steps for each run: how many lines somebody has heard by when: {name: {who: [seconds]}}. guess: of the number that beto has heard at the end."""
+    figure, axes = canvas(question, rows=len(runs), height=1.1 + 1.7 * len(runs), sharex=True, sharey=True)
+    styles = (BLUE, "-"), (RED, ":"), (GREY, "--")
+    told = []
+    for axis, (name, people) in zip(axes, runs.items()):
+        for (color, style), (who, times) in zip(styles, people.items()):
+            axis.step(times, range(1, len(times) + 1), where="post", color=color, linestyle=style, linewidth=2, label=who)
+        told.append(f"{name}: " + ", ".join(f"{who} heard {len(times)}" for who, times in people.items()))
+        axis.set_title(told[-1], loc="left", fontsize=10)
+        axis.set_ylabel("lines heard")
+        axis.legend(frameon=False, fontsize=9, loc="center right")
+        mark(axis, guess)
+    axes[-1].set_xlabel(xlabel)
+    return Picture(figure, caption, f"{question} " + "; ".join(told) + f"; {guess.label}.",
+                   [{"server": name, "who": who, "lines": len(times)} for name, people in runs.items() for who, times in people.items()])
+
+
+def growth(points, guess, question, caption, of="fork"):
+    """Lines over the number of members, one panel for each quantity: {design: [{"members": n, quantity: value, ...}]}.
+    guess: the first quantity of `of` at the most members."""
+    quantities = [key for key in next(iter(points.values()))[0] if key != "members"]
+    figure, axes = canvas(question, rows=len(quantities), height=1 + 1.75 * len(quantities), sharex=True)
+    for number, (axis, quantity) in enumerate(zip(axes, quantities)):
+        for design, rows in points.items():
+            xs, ys = [row["members"] for row in rows], [row[quantity] for row in rows]
+            axis.plot(xs, ys, marker=MARKS[design], color=OF_DESIGN[design], linewidth=1.5, markersize=5)
+            axis.annotate(f" {design} {ys[-1]:,.3g}", (xs[-1], ys[-1]), fontsize=9, va="center")
+        axis.set_xscale("log"), axis.set_yscale("log")
+        axis.set_title(quantity, loc="left", fontsize=10)
+        axis.set_xticks(xs, [f"{x:,}" for x in xs], minor=False)
+        axis.set_xticks([], minor=True)
+        axis.set_xlim(xs[0] * 0.9, xs[-1] * 2.2)
+        if number == 0:
+            mark(axis, guess)
+    axes[-1].set_xlabel("members who are here")
+    last = {design: rows[-1] for design, rows in points.items()}
+    return Picture(figure, caption, f"{question} With {xs[-1]:,} members: " + "; ".join(
+        f"{design} " + ", ".join(f"{quantity} {row[quantity]:,.3g}" for quantity in quantities) for design, row in last.items()) + f"; {guess.label} for {of}.",
+        [{"server": design, **row} for design, rows in points.items() for row in rows])
