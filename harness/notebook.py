@@ -3,6 +3,7 @@
 Nothing is forked in the kernel: each server is a process in a session of its own, which ends with its `with`, at the latest with the kernel.
 """
 import atexit
+import contextlib
 import html
 import os
 import shutil
@@ -68,7 +69,10 @@ class Classroom(Server):
     def close(self):
         self.hang_up()
         running.discard(self)
-        super().close()
+        if self.name in DESIGNS:
+            super().close()
+        else:
+            super().end()               # an exhibit need not end as it should
 
     def end(self):
         self.hang_up()
@@ -121,6 +125,19 @@ def run(*command, text=None, seconds=60):
 def program(code, *arguments, seconds=60):
     """What a Python program prints, run as a process of its own."""
     return run(sys.executable, "-c", code, *arguments, seconds=seconds)
+
+
+@contextlib.contextmanager
+def meanwhile(code, *arguments):
+    """A Python program that runs, as a process of its own, from when it has printed its first line to the end of the `with`."""
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
+    try:
+        process.stdout.readline()
+        yield process
+    finally:
+        end_group(process)
+        process.communicate()
 
 
 def end_group(process):

@@ -96,22 +96,23 @@ def latencies(runs, guess, question, caption, storm=None):
                    [{"server": name, "second": at, "ms": 1000 * latency} for name, dots in runs.items() for at, latency in dots])
 
 
-def heard(runs, guess, question, caption, xlabel="seconds"):
-    """Steps for each run: how many lines somebody has heard by when: {name: {who: [seconds]}}. guess: of the number that beto has heard at the end."""
-    figure, axes = canvas(question, rows=len(runs), height=1.1 + 1.7 * len(runs), sharex=True, sharey=True)
-    styles = (BLUE, "-"), (RED, ":"), (GREY, "--")
-    told = []
-    for axis, (name, people) in zip(axes, runs.items()):
-        for (color, style), (who, times) in zip(styles, people.items()):
-            axis.step(times, range(1, len(times) + 1), where="post", color=color, linestyle=style, linewidth=2, label=who)
-        told.append(f"{name}: " + ", ".join(f"{who} heard {len(times)}" for who, times in people.items()))
-        axis.set_title(told[-1], loc="left", fontsize=10)
+def heard(runs, guess, question, caption):
+    """A step line for each run: how many lines somebody has heard by when: {name: ([seconds], second of an OUT, or None)}. guess: how many in the last run."""
+    figure, axes = canvas(question, rows=len(runs), height=1.1 + 1.35 * len(runs), sharex=True, sharey=True)
+    told = [f"{name}: {len(times)} lines" for name, (times, _) in runs.items()]
+    for axis, text, (name, (times, out)) in zip(axes, told, runs.items()):
+        color = OF_DESIGN.get(name, RED)
+        axis.step([0, *times], range(len(times) + 1), where="post", color=color, linewidth=2)
+        axis.plot(times[-1:], [len(times)], marker=MARKS.get(name, "X"), color=color)
+        axis.set_title(text, loc="left", fontsize=10)
         axis.set_ylabel("lines heard")
-        axis.legend(frameon=False, fontsize=9, loc="center right")
-        mark(axis, guess)
-    axes[-1].set_xlabel(xlabel)
+        if out is not None:
+            axis.axvline(out, color=GREY, linestyle=":")
+            axis.annotate("the slow one is put out ", (out, 0.1), xycoords=axis.get_xaxis_transform(), fontsize=9, ha="right")
+    mark(axes[-1], guess)
+    axes[-1].set_xlabel("seconds")
     return Picture(figure, caption, f"{question} " + "; ".join(told) + f"; {guess.label}.",
-                   [{"server": name, "who": who, "lines": len(times)} for name, people in runs.items() for who, times in people.items()])
+                   [{"server": name, "lines": len(times), "last at": times[-1]} for name, (times, _) in runs.items()])
 
 
 def growth(points, guess, question, caption, of="fork"):
