@@ -100,10 +100,14 @@ def heard(runs, guess, question, caption):
     """A step line for each run: how many lines somebody has heard by when: {name: ([seconds], second of an OUT, or None)}. guess: how many in the last run."""
     figure, axes = canvas(question, rows=len(runs), height=1.1 + 1.35 * len(runs), sharex=True, sharey=True)
     told = [f"{name}: {len(times)} lines" for name, (times, _) in runs.items()]
+    end = max(times[-1] for times, _ in runs.values())
     for axis, text, (name, (times, out)) in zip(axes, told, runs.items()):
         color = OF_DESIGN.get(name, RED)
         axis.step([0, *times], range(len(times) + 1), where="post", color=color, linewidth=2)
         axis.plot(times[-1:], [len(times)], marker=MARKS.get(name, "X"), color=color)
+        if times[-1] < end / 2:
+            axis.plot([times[-1], end], [len(times)] * 2, color=color, linestyle=":", linewidth=1)
+            axis.annotate("nothing more", (end / 2, len(times)), xytext=(0, 4), textcoords="offset points", color=color, fontsize=9)
         axis.set_title(text, loc="left", fontsize=10)
         axis.set_ylabel("lines heard")
         if out is not None:
