@@ -7,6 +7,7 @@ import contextlib
 import html
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,9 @@ import threading
 from pathlib import Path
 
 from harness import exhibits
+from harness.record import Unmet
 from harness.server import DESIGNS, ROOT, Server, command_of
-from harness.wire import WireClient
+from harness.wire import DEADLINE, WireClient
 
 USUAL = "GRUPO_USUAL_GUESSES"       # in the environment: nobody is there to guess, so take what is often guessed
 folders = []                        # of all servers so far, kept until the kernel ends: traces are read after their server's end
@@ -84,6 +86,50 @@ class Classroom(Server):
             self.clients.pop().close()
 
 
+class Listeners:
+    """Many members of one server. Nobody looks at what they hear: it is taken from time to time, and forgotten."""
+
+    def __init__(self, server):
+        self.server, self.sockets = server, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for sock in self.sockets:
+            sock.close()
+
+    def __len__(self):
+        return len(self.sockets)
+
+    def enter(self, count):
+        """So many more, a hundred at once: all are here when this returns. Raises Unmet, or OSError."""
+        for start in range(0, count, 100):
+            asking = [self.ask() for _ in range(min(100, count - start))]
+            for sock in asking:
+                heard = b""
+                while b"WELCOME " not in heard:
+                    data = sock.recv(4096)
+                    if not data:
+                        raise Unmet("each to be welcomed", f"one heard {heard} and the end")
+                    heard += data
+                sock.setblocking(False)
+            self.listen()
+
+    def ask(self):
+        sock = socket.create_connection(self.server.address, timeout=DEADLINE)
+        self.sockets.append(sock)
+        name = f"member{len(self)}"
+        sock.sendall(f"JOIN {name} secret-of-{name}\n".encode())
+        return sock
+
+    def listen(self):
+        """Takes what there is to hear."""
+        for sock in self.sockets:
+            with contextlib.suppress(BlockingIOError):
+                sock.recv(1 << 20)
+
+
 running = set()                     # the servers of this kernel
 
 
@@ -107,12 +153,12 @@ def exhibit_named(name, tree):
     return found
 
 
-def run(*command, text=None, seconds=60):
+def run(*command, cwd=ROOT, seconds=60):
     """What a command prints, errors included. One that does not end is ended, with all that it started."""
-    process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               cwd=ROOT, start_new_session=True)
+    process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True)
     try:
-        out, _ = process.communicate(text, timeout=seconds)
+        out, _ = process.communicate(timeout=seconds)
     except BaseException as why:
         end_group(process)
         out, _ = process.communicate()

@@ -141,3 +141,20 @@ def growth(points, guess, question, caption, of="fork"):
     return Picture(figure, caption, f"{question} With {xs[-1]:,} members: " + "; ".join(
         f"{design} " + ", ".join(f"{quantity} {row[quantity]:,.3g}" for quantity in quantities) for design, row in last.items()) + f"; {guess.label} for {of}.",
         [{"server": design, **row} for design, rows in points.items() for row in rows])
+
+
+def board(verdicts, guess, question, caption):
+    """A row for each check: whether it failed. verdicts: {check: Verdict}; guess: how many fail."""
+    failed = [check for check, verdict in verdicts.items() if verdict.verdict == "failed"]
+    figure, axis = canvas(question, height=1 + 0.28 * len(verdicts))
+    for y, (check, verdict) in enumerate(reversed(verdicts.items())):
+        bad = verdict.verdict == "failed"
+        axis.plot([0], [y], marker="X" if bad else "o", color=RED if bad else BLUE, markersize=8)
+        axis.annotate(f"{verdict.verdict}: {verdict.title}", (0, y), xytext=(10, 0), textcoords="offset points", va="center", fontsize=9, fontweight="bold" if bad else "normal")
+    axis.set_xlim(-0.02, 1)
+    axis.set_yticks(range(len(verdicts)), list(reversed(verdicts)))
+    axis.set_xticks([])
+    axis.spines["bottom"].set_visible(False)
+    answer = f"{len(failed)} of {len(verdicts)} fail ({guess.label})"
+    axis.set_title(answer, loc="left", fontsize=10)
+    return Picture(figure, caption, f"{question} {answer}: {', '.join(failed)}.", [{"check": check, "verdict": verdict.verdict} for check, verdict in verdicts.items()])

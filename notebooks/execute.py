@@ -31,6 +31,11 @@ def execute(source):
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"      # the same each time
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            for shown in [output, *([output.data] if "data" in output else [])]:
+                for key, text in shown.items():
+                    if isinstance(text, str):       # the paths of this machine are nobody's business
+                        shown[key] = text.replace(sys.executable, "python").replace(str(HERE.parent), "grupo")
     return notebook
 
 
