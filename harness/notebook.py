@@ -222,10 +222,6 @@ class Guess:
             return "No guess yet: put yours in place of the three dots, and run this cell again."
         return f"{'A usual guess' if self.usual else 'Your guess'}: {self.value}"
 
-    @property
-    def label(self):
-        return f"a usual guess: {self.value}" if self.usual else f"your guess: {self.value}"
-
 
 def predict(guess, usual):
     """A Guess, to stand before a picture. `usual`: what many guess; it is taken where nobody is there to guess."""
@@ -233,8 +229,8 @@ def predict(guess, usual):
 
 
 def reveal(guess, draw):
-    """What draw() returns, but only if there is a guess."""
-    return draw() if guess.value is not None else Notice("First your guess: put it in place of the three dots above. Then there is a picture here.")
+    """What draw(what was guessed) returns, if something was."""
+    return draw(guess.value) if guess.value is not None else Notice("First your guess: put it in place of the three dots above. Then there is a picture here.")
 
 
 class Notice:
