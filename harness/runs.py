@@ -9,6 +9,7 @@ import atexit
 import json
 import platform
 import shutil
+import statistics
 import tempfile
 import threading
 import time
@@ -19,6 +20,7 @@ from harness.crowd import Crowd, Script
 from harness.record import Record, Unmet
 from harness.server import DESIGNS, Server
 
+ESTABLISHED = "01"          # of the states in /proc/net/tcp
 MEMBERS = ("ana", "beto", "carla", "dario", "eva")
 PACE = 0.006                # seconds between two messages where one talks after the other
 SAMPLE = 0.004              # seconds between two looks at the kernel's buffers
@@ -77,9 +79,9 @@ class Stage:
         def look():
             while person.socket.fileno() >= 0 and not self.over.wait(SAMPLE):
                 queues = dict(socket_queues((ours, theirs), (theirs, ours)))
-                if (ours, theirs) not in queues:
-                    return
-                self.samples.append([self.crowd.record.clock(), person.who, queues[ours, theirs][1], queues.get((theirs, ours), (0, 0))[0]])
+                if (ours, theirs) not in queues or (theirs, ours) not in queues:
+                    return                      # the server has given him up
+                self.samples.append([self.crowd.record.clock(), person.who, queues[ours, theirs][1], queues[theirs, ours][0]])
         self.over = threading.Event()
         self.watcher = threading.Thread(target=look, daemon=True)
         self.watcher.start()
@@ -98,7 +100,7 @@ class Stage:
 
 
 def socket_queues(*pairs):
-    """((port, other port), (bytes not yet acknowledged, bytes not yet read)) of TCP connections on this machine, as the kernel tells."""
+    """((port, other port), (bytes not yet acknowledged, bytes not yet read)) of TCP connections on this machine that neither side has ended, as the kernel tells."""
     try:
         with open("/proc/net/tcp") as file:
             lines = file.read().splitlines()[1:]
@@ -107,7 +109,8 @@ def socket_queues(*pairs):
     wanted = {f"{one:04X}:{other:04X}": (one, other) for one, other in pairs}
     for line in lines:
         fields = line.split()
-        if pair := wanted.get(f"{fields[1][-4:]}:{fields[2][-4:]}"):
+        pair = wanted.get(f"{fields[1][-4:]}:{fields[2][-4:]}")
+        if pair and fields[3] == ESTABLISHED:
             sends, receives = fields[4].split(":")
             yield pair, (int(sends, 16), int(receives, 16))
 
@@ -249,6 +252,43 @@ def run(design, workload="calm", folder=None, *, members=MEMBERS, sink="write", 
 def run_all(workload="calm", folder=None, designs=DESIGNS, **options):
     """[Run] of each design, one after the other, in folder/DESIGN. As run()."""
     return [run(design, workload, None if folder is None else Path(folder, design), **options) for design in designs]
+
+
+def scale(design, counts=(10, 50, 200), *, says=15):
+    """Rows for figures.scale(): a new server for each number of clients, who are all here; the first says `says` messages, one at a time.
+
+    [{"design", "clients", "latency" (median seconds from SAY to its echo), "memory" (bytes), "processes", "threads"}]
+    """
+    rows = []
+    for count in counts:
+        with tempfile.TemporaryDirectory(prefix="grupo-") as home:
+            names = write_members(Path(home, "group"), count)
+            with Server(design, directory=Path(home, "group"), args=["--admit", "all", "--hashes", "2"]) as server, Crowd(server.address, server.record) as crowd:
+                for start in range(0, count, 200):              # no more strangers at once than a server lets in
+                    crowd.enter(names[start:start + 200])
+                stage, took = Stage(server, crowd, names), []
+                for number in range(says):
+                    began = time.monotonic()
+                    crowd.play({names[0]: Script([f"SAY message {number}"])})
+                    took.append(time.monotonic() - began)
+                stage.weigh()
+                rows.append({"design": design, "clients": count, "latency": statistics.median(took),
+                             **{field: stage.card[field] for field in ("memory", "processes", "threads")}})
+    return rows
+
+
+def write_members(folder, count):
+    """A group of so many members, as the three servers keep it, with hashes that cost next to nothing to check. Returns their names."""
+    from argon2 import PasswordHasher
+    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    names = [f"m{number:04}" for number in range(count)]
+    stamp = "2026-01-01T00:00:00.000Z"
+    folder.mkdir(mode=0o700)
+    for file, text in (("transcript", f"GROUP 1 {stamp} grupo\n"),
+                       ("members", "# grupo 1 seq 1\n" + "".join(f"{name}:member:{hasher.hash(f'secret-of-{name}')}\n" for name in names))):
+        (folder / file).touch(0o600)
+        (folder / file).write_text(text, encoding="utf-8")
+    return names
 
 
 def judged(record, workload, began):

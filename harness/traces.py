@@ -311,20 +311,29 @@ def deliveries_of(run):
 
 
 def awake(run, lane):
-    """[(begin, end)] in which this lane was neither waiting nor blocked: it ran code of its own, or wanted to. (What a helper waits in is not traced.)"""
+    """[(begin, end)] in which this lane was neither waiting nor blocked: it ran code of its own, or wanted to. What a helper, or a client's
+    thread between lock and hash, waits in is not traced: it counts as waiting."""
     spans = []
     if lane.keys[0][2] in HELPERS - MAIN:
         return spans
     for key in lane.keys:
-        mine = [event for event in run.events_of[key] if event.phase != "I"]
-        depth, since = 0, None
-        for event in mine:
+        depth, since, before = 0, None, None
+        for event in run.events_of[key]:
+            step = event.phase, event.kind
+            if event.phase == "I":
+                continue
+            if lane.member and before == ("E", "lock.hold") and step in (("B", "hash"), ("B", "lock.wait")):
+                since = event.at
             if event.kind in IDLE and event.phase == "B":
-                if depth == 0 and since is not None:
+                if depth == 0 and since is not None and event.at > since:
                     spans.append((since, event.at))
                 depth += 1
             elif event.kind in IDLE:
                 depth, since = max(0, depth - 1), event.at
             elif since is None:
                 since = event.at
+            if step == ("E", "lock.hold") and lane.member and depth == 0 and since is not None:
+                spans.append((since, event.at))
+                since = event.at
+            before = step
     return spans

@@ -1,7 +1,9 @@
 """What all figures share: a question as title, the answer in words on each panel, one palette, one order; and the same data, the same picture."""
 import base64
+import functools
 import html
 import io
+import textwrap
 from typing import NamedTuple
 
 import matplotlib
@@ -67,8 +69,6 @@ class Figure:
 
 def drawn(function):
     """A figure's function, with this look and no other: it leaves the program's own settings alone."""
-    import functools
-
     @functools.wraps(function)
     def draw(*arguments, **options):
         with matplotlib.rc_context({**matplotlib.rcParamsDefault, **LOOK, "backend": matplotlib.rcParams["backend"]}):
@@ -87,7 +87,6 @@ def sheet(height, question, answer="", width=WIDTH):
 
 
 def wrapped(text, width):
-    import textwrap
     return textwrap.wrap(text, width)
 
 

@@ -10,7 +10,7 @@ from harness.figures.base import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PINK, R
 from harness.traces import LATE, awake
 
 # kind: (colour, height, words). What is drawn later lies above.
-BARS = {"awake": (GREY, 0.30, "runs its own code, wants to, or waits for an answer"), "lock.wait": (ORANGE, 0.62, "waits for the lock"), "pipe": (SKY, 0.44, "reads or writes a pipe"),
+BARS = {"awake": (GREY, 0.30, "runs its own code, or wants to"), "lock.wait": (ORANGE, 0.62, "waits for the lock"), "pipe": (SKY, 0.44, "reads or writes a pipe"),
         "crowded": ("#f5d48a", 0.74, "the room is crowded: nobody is read"), "send": (BLUE, 0.56, "sends to clients"), "disk": (BLACK, 0.40, "writes to disk"), "fork": (PINK, 0.50, "forks a child"),
         "hash": (RED, 0.62, "hashes a password: long, and pure processor")}
 KIND = {"lock.wait": "lock.wait", "pipe.write": "pipe", "pipe.read": "pipe", "send": "send", "keep": "disk", "save": "disk", "fork": "fork", "hash": "hash"}
@@ -44,8 +44,8 @@ def swimlanes(runs, question=None, guess=None, window=None):
     place, table = height - top - 0.25, []
     for number, (run, (begin, end), (lanes, more), tall) in enumerate(zip(runs, spans, shown, heights)):
         low = place - tall + 0.2
-        panel = figure.add_axes([0.105, low / height, 0.63, (tall - 0.52) / height])
-        strip = figure.add_axes([0.775, low / height, 0.205, (tall - 0.52) / height])
+        panel = figure.add_axes([0.125, low / height, 0.615, (tall - 0.52) / height])
+        strip = figure.add_axes([0.77, low / height, 0.21, (tall - 0.52) / height])
         panel.set_title(base.heading(run), fontsize=12, fontweight="bold", pad=5)
         panel.text(1, 1.0, base.card(run), transform=panel.transAxes, ha="right", va="bottom", fontsize=9, color="#444444")
         table += lane_rows(panel, run, lanes, more, begin, end, length)
@@ -154,16 +154,19 @@ def lane_rows(panel, run, lanes, more, begin, end, length):
             if spans:
                 panel.broken_barh([wide(*span) for span in spans], (y - tall / 2, tall), facecolor=shade, linewidth=0, zorder=3 + level)
             for since, until in spans if kind in SAID else ():
-                if until - since > 0.06 * length:
+                if until - since > 0.085 * length:
                     panel.text(((since + until) / 2 - begin) * 1e3, y - 0.03, f"{SAID[kind]} {base.ms(until - since)}", ha="center", va="center", fontsize=7.5,
                                color="white" if kind == "hash" else "black", zorder=20, clip_on=True)
         if holds:
             panel.broken_barh([wide(*span) for span in holds], (y - 0.44, 0.88), facecolor="none", edgecolor=GREEN, linewidth=1.3, zorder=2.5)
         rows.append([run.title, lane.name, *(round(total[kind], 3) for kind in BARS), round(sum(until - since for since, until in holds) * 1e3, 3)])
         heights.update(dict.fromkeys(lane.keys, y))
+    unread = {}
     for key, sent, read, _ in run.wakes():
-        if key in heights and read > begin and sent < end:
-            panel.broken_barh([wide(max(sent, begin), min(read, end))], (heights[key] - 0.44, 0.22), facecolor="#f6dcea", edgecolor=PINK, hatch="//////", linewidth=0.0, zorder=2)
+        if key in heights:
+            unread.setdefault(heights[key], []).append((sent, read))
+    for y, spans in unread.items():
+        panel.broken_barh([wide(*span) for span in union(within(spans))], (y - 0.44, 0.22), facecolor="#f6dcea", edgecolor=PINK, hatch="//////", linewidth=0.0, zorder=2)
     marks = {False: [], True: []}
     for entry in run.entries:
         if entry.what == "sends" and begin <= entry.at <= end:
@@ -186,6 +189,17 @@ def lane_rows(panel, run, lanes, more, begin, end, length):
                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5}, zorder=30)
     panel.set_ylim(bottom - 0.25, 1.5)
     return rows
+
+
+def union(spans):
+    """The same stretches of time, overlapping ones as one."""
+    joined = []
+    for since, until in sorted(spans):
+        if joined and since <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(until, joined[-1][1])
+        else:
+            joined.append((since, until))
+    return joined
 
 
 def latency_strip(strip, run, fact, guess):
