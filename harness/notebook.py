@@ -5,6 +5,7 @@ Nothing is forked in the kernel: each server is a process in a session of its ow
 import atexit
 import contextlib
 import html
+import json
 import os
 import shutil
 import socket
@@ -14,7 +15,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from harness import exhibits
+from harness import exhibits, traces
 from harness.record import Unmet
 from harness.server import DESIGNS, ROOT, Server, command_of
 from harness.wire import DEADLINE, WireClient
@@ -39,10 +40,11 @@ class Classroom(Server):
     def __init__(self, what, *args, trace=False, into=None):
         self.clients = []
         place = into or folder()
-        command, where = command_of(what), ROOT
+        self.runs_as, where = what, ROOT
         if what not in DESIGNS:
             where = place / "tree"
-            command = command_of(exhibit_named(what, where).design)
+            self.runs_as = exhibit_named(what, where).design
+        command = command_of(self.runs_as)
         self.trace = place / "trace"
         if shutil.which("setpriv"):                 # the kernel's end, however it comes, is the server's
             command = ["setpriv", "--pdeathsig", "KILL", *command]
@@ -67,6 +69,13 @@ class Classroom(Server):
         """A client who has said nothing yet."""
         self.clients.append(WireClient(self.address, **options))
         return self.clients[-1]
+
+    def run(self):
+        """What happened inside, as figures take it: a traces.Run of its trace."""
+        about = {"design": self.runs_as, "title": self.name, "began": self.record.began,
+                 "members": {client.name: "%s:%d" % client.socket.getsockname()[:2] for client in self.clients if client.socket.fileno() >= 0}}
+        (self.trace.parent / "run.json").write_text(json.dumps(about), encoding="utf-8")
+        return traces.load(self.trace.parent)
 
     def close(self):
         self.hang_up()
@@ -102,10 +111,10 @@ class Listeners:
     def __len__(self):
         return len(self.sockets)
 
-    def enter(self, count):
-        """So many more, a hundred at once: all are here when this returns. Raises Unmet, or OSError."""
-        for start in range(0, count, 100):
-            asking = [self.ask() for _ in range(min(100, count - start))]
+    def enter(self, names):
+        """These as well, a hundred at once; the password is secret-of-NAME. All are here when this returns. Raises Unmet, or OSError."""
+        for start in range(0, len(names), 100):
+            asking = [self.ask(name) for name in names[start:start + 100]]
             for sock in asking:
                 heard = b""
                 while b"WELCOME " not in heard:
@@ -116,10 +125,9 @@ class Listeners:
                 sock.setblocking(False)
             self.listen()
 
-    def ask(self):
+    def ask(self, name):
         sock = socket.create_connection(self.server.address, timeout=DEADLINE)
         self.sockets.append(sock)
-        name = f"member{len(self)}"
         sock.sendall(f"JOIN {name} secret-of-{name}\n".encode())
         return sock
 
@@ -175,11 +183,11 @@ def program(code, *arguments, seconds=60):
 
 @contextlib.contextmanager
 def meanwhile(code, *arguments):
-    """A Python program that runs, as a process of its own, from when it has printed its first line to the end of the `with`."""
+    """A Python program that runs, as a process of its own, from when it has printed its first line (.first) to the end of the `with`."""
     process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
     try:
-        process.stdout.readline()
+        process.first = process.stdout.readline().decode().strip()
         yield process
     finally:
         end_group(process)

@@ -31,10 +31,6 @@ def mark(axis, guess):
                   ha="right", va="bottom", fontsize=9)
 
 
-def number(value):
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
 @base.drawn
 def cuts(pieces, guess, asked):
     """Where recv cut the stream: pieces are what it gave, one after the other; asked is the most it was asked for. guess: how many end with a line."""
@@ -105,37 +101,6 @@ def heard(runs, guess, question, caption):
     return Figure(figure, caption, f"{question} " + "; ".join(told) + f"; your guess: {guess:g}.",
                   Table(["server", "lines", "last at, s"], [[name, len(times), times[-1]] for name, (times, _) in runs.items()]),
                   {name: len(times) for name, (times, _) in runs.items()})
-
-
-@base.drawn
-def growth(points, guess, question, caption, of="fork"):
-    """Lines over the number of members, one panel for each quantity: {design: [{"members": n, quantity: value, ...}]}.
-    guess: the first quantity of `of` at the most members."""
-    quantities = [key for key in next(iter(points.values()))[0] if key != "members"]
-    figure, axes = canvas(question, rows=len(quantities), height=1 + 1.75 * len(quantities), sharex=True)
-    for axis, quantity in zip(axes, quantities):
-        axis.set_xscale("log"), axis.set_yscale("log")
-        axis.set_title(quantity, fontsize=10)
-        for design, rows in points.items():
-            xs, ys = [row["members"] for row in rows], [row[quantity] for row in rows]
-            color, marker = look(design)
-            axis.plot(xs, ys, marker=marker, color=color, linewidth=1.5, markersize=6)
-        at = {design: axis.transData.transform((1, rows[-1][quantity]))[1] for design, rows in points.items()}
-        low = None
-        for design in sorted(at, key=at.get):               # labels, none on top of another
-            value = points[design][-1][quantity]
-            lift = 0 if low is None else max(0, low + 14 - at[design])
-            low = at[design] + lift
-            axis.annotate(f"{design} {number(value)}", (xs[-1], value), xytext=(8, lift), textcoords="offset points", fontsize=9, va="center", color=look(design)[0])
-        axis.set_xticks(xs, [f"{x:,}" for x in xs], minor=False)
-        axis.set_xticks([], minor=True)
-        axis.set_xlim(xs[0] * 0.9, xs[-1] * 2.5)
-    mark(axes[0], guess)
-    axes[-1].set_xlabel("members who are here")
-    last = {design: rows[-1] for design, rows in points.items()}
-    return Figure(figure, caption, f"{question} With {xs[-1]:,} members: " + "; ".join(
-        f"{design} " + ", ".join(f"{quantity} {number(row[quantity])}" for quantity in quantities) for design, row in last.items()) + f"; your guess: {guess:g} for {of}.",
-        Table(["server", "members", *quantities], [[design, *row.values()] for design, rows in points.items() for row in rows]), {"last": last})
 
 
 @base.drawn
