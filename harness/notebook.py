@@ -12,10 +12,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 from harness import exhibits, traces
+from harness.gates import Gates
 from harness.record import Unmet
 from harness.server import DESIGNS, ROOT, Server, command_of
 from harness.wire import DEADLINE, WireClient
@@ -181,6 +181,20 @@ def program(code, *arguments, seconds=60):
     return run(sys.executable, "-c", code, *arguments, seconds=seconds)
 
 
+def under(schedule, *command):
+    """(what a program prints that takes --trace, a gates.Forced), with its gates opened in the order of the schedule. Raises gates.Wrong."""
+    place, started = str(folder()), []
+    with Gates(place) as gates:
+        try:
+            forced = gates.force(schedule, lambda: started.append(subprocess.Popen(
+                [*map(str, command), "--trace", place], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True)))
+        except BaseException:
+            for process in started:
+                end_group(process)
+            raise
+    return started[0].communicate()[0], forced
+
+
 @contextlib.contextmanager
 def meanwhile(code, *arguments):
     """A Python program that runs, as a process of its own, from when it has printed its first line (.first) to the end of the `with`."""
@@ -199,20 +213,6 @@ def end_group(process):
         os.killpg(process.pid, 9)
     except ProcessLookupError:
         pass
-
-
-def together(*functions):
-    """Calls functions in a thread each, and returns what they return."""
-    results = [None] * len(functions)
-
-    def call(place, function):
-        results[place] = function()
-    threads = [threading.Thread(target=call, args=pair) for pair in enumerate(functions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 # -- Guesses ---------------------------------------------------------------------------------------------------------------------
