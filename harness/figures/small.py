@@ -121,3 +121,29 @@ def board(verdicts, guess, question, caption):
     axis.set_title(answer, loc="left", fontsize=10)
     return Figure(figure, caption, f"{question} {answer}: {', '.join(failed)}.",
                   Table(["check", "verdict"], [[check, verdict.verdict] for check, verdict in verdicts.items()]), {"failed": failed})
+
+
+@base.drawn
+def torn(found, guess, of, limit):
+    """How many lines came torn through one pipe: {bytes of a line: (lines, torn)}. guess: of those of `of` bytes; limit: PIPE_BUF."""
+    drawing, axis = canvas("Several write to one pipe: which lines come torn?", height=3.4)
+    places = range(len(found))
+    shares = [100 * broken / lines for lines, broken in found.values()]
+    axis.bar(places, shares, color=[BLUE if length <= limit else ORANGE for length in found], hatch=["" if length <= limit else "//" for length in found], edgecolor="white")
+    for place, share, (lines, broken) in zip(places, shares, found.values()):
+        axis.annotate(f"{broken} of {lines}", (place, share), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9)
+    edge = sum(length <= limit for length in found) - 0.5
+    axis.axvline(edge, color=GREY, linestyle=":")
+    axis.annotate(f"up to PIPE_BUF, {limit:,} bytes: never ", (edge, 0.97), xycoords=axis.get_xaxis_transform(), ha="right", va="top", fontsize=9)
+    axis.annotate(" longer: it may happen", (edge, 0.97), xycoords=axis.get_xaxis_transform(), va="top", fontsize=9)
+    here = list(found).index(of)
+    axis.plot([here - 0.4, here + 0.4], [100 * guess / found[of][0]] * 2, color=BLACK, linestyle="--")
+    axis.annotate(f" your guess: {guess:g}", (here + 0.4, 100 * guess / found[of][0]), fontsize=9, va="center")
+    axis.set_xticks(places, [f"{length:,}" for length in found])
+    axis.set_xlabel("bytes of a line")
+    axis.set_ylabel("% of the lines torn")
+    axis.set_ylim(0, max(max(shares) * 1.35, 10))
+    words = ", ".join(f"{broken} of {lines} with {length:,} bytes" for length, (lines, broken) in found.items())
+    return Figure(drawing, "Four processes write their lines to one pipe, as fast as they can; one reads. What PIPE_BUF allows is never torn; what is longer may be, or not: "
+                           "how often depends on the kernel, on the sizes, and on luck.", f"Torn lines: {words}; your guess: {guess:g} of those with {of:,} bytes.",
+                  Table(["bytes of a line", "lines", "torn"], [[length, lines, broken] for length, (lines, broken) in found.items()]), {length: broken for length, (_, broken) in found.items()})
