@@ -147,3 +147,26 @@ def torn(found, guess, of, limit):
     return Figure(drawing, "Four processes write their lines to one pipe, as fast as they can; one reads. What PIPE_BUF allows is never torn; what is longer may be, or not: "
                            "how often depends on the kernel, on the sizes, and on luck.", f"Torn lines: {words}; your guess: {guess:g} of those with {of:,} bytes.",
                   Table(["bytes of a line", "lines", "torn"], [[length, lines, broken] for length, (lines, broken) in found.items()]), {length: broken for length, (_, broken) in found.items()})
+
+
+@base.drawn
+def bars(held, guess, question):
+    """A panel for each quantity, a bar for each design: {design: {quantity: number}}. guess: the first quantity of the last design."""
+    quantities = list(next(iter(held.values())))
+    drawing = Drawing(figsize=(WIDTH, 2.6), layout="constrained")
+    FigureCanvasAgg(drawing)
+    axes = drawing.subplots(1, len(quantities))
+    drawing.suptitle(question, x=0.01, ha="left", fontweight="bold", fontsize=13)
+    for axis, quantity in zip(axes, quantities):
+        for place, (design, numbers) in enumerate(held.items()):
+            axis.barh(-place, numbers[quantity], color=look(design)[0], height=0.6)
+            axis.annotate(f" {numbers[quantity]}", (numbers[quantity], -place), va="center")
+        axis.set_yticks([-place for place in range(len(held))], list(held) if axis is axes[0] else [""] * len(held))
+        axis.set_xlim(0, 1.2 * max(max(numbers[quantity] for numbers in held.values()), guess if axis is axes[0] else 0))
+        axis.set_title(quantity, fontsize=10)
+    last = 1 - len(held)
+    axes[0].plot([guess] * 2, [last - 0.4, last + 0.4], color=BLACK, linestyle="--")
+    axes[0].annotate(f"your guess: {guess:g}", (guess, last + 0.42), ha="center", va="bottom", fontsize=9)
+    words = "; ".join(f"{design}: " + ", ".join(f"{number} {quantity.partition(',')[0]}" for quantity, number in numbers.items()) for design, numbers in held.items())
+    return Figure(drawing, "As the operating system shows them, after the last member has come in.", f"{question} {words}; your guess: {guess:g} processes in {list(held)[-1]}.",
+                  Table(["server", *quantities], [[design, *numbers.values()] for design, numbers in held.items()]), held)
