@@ -20,7 +20,7 @@ from harness.record import Unmet
 from harness.server import DESIGNS, ROOT, Server, command_of
 from harness.wire import DEADLINE, WireClient
 
-USUAL = "GRUPO_USUAL_GUESSES"       # in the environment: nobody is there to guess, so take what is often guessed
+USUAL = "GRUPO_USUAL_GUESSES"       # in the environment: nobody is there to guess and to solve, so take what is often guessed
 folders = []                        # of all servers so far, kept until the kernel ends: traces are read after their server's end
 
 
@@ -257,7 +257,7 @@ class Notice:
 
 
 def check(holds, why):
-    """Tells whether an exercise is done. `why`: what is amiss, or a function that says so."""
-    if holds:
-        return Notice("That is right.", True)
-    return Notice(why() if callable(why) else why, False)
+    """Tells whether an exercise is done. `why`: what is amiss. Where nobody is there to solve it, raises AssertionError."""
+    if not holds and os.environ.get(USUAL):
+        raise AssertionError(why)
+    return Notice("That is right.", True) if holds else Notice(why, False)

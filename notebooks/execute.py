@@ -22,10 +22,12 @@ def sources():
     return sorted(HERE.glob("[0-9][0-9]_*.md"))
 
 
-def execute(source):
-    """The notebook after a run of all its cells. Raises CellExecutionError where one failed."""
-    notebook = jupytext.read(source)
-    os.environ[USUAL] = "1"             # nobody is here to guess
+def execute(notebook, guessed=True):
+    """Runs all cells of a notebook, and returns it. Raises CellExecutionError where one failed.
+
+    guessed: nobody is here to guess, so take what is often guessed; False: as a learner has it who has not guessed yet.
+    """
+    os.environ[USUAL] = "1" if guessed else ""
     NotebookClient(notebook, kernel_name="python3", timeout=240, resources={"metadata": {"path": str(HERE)}},
                    extra_arguments=["--log-level=ERROR"]).execute()
     for number, cell in enumerate(notebook.cells):
@@ -44,7 +46,7 @@ def main(chosen):
         if not chosen or source.name[:2] in chosen:
             began = time.monotonic()
             try:
-                notebook = execute(source)
+                notebook = execute(jupytext.read(source))
             except CellExecutionError as error:
                 sys.exit(f"{source.name}: {error}")
             jupytext.write(notebook, source.with_suffix(".ipynb"))

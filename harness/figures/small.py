@@ -143,6 +143,7 @@ def torn(found, guess, of, limit):
     axis.set_xlabel("bytes of a line")
     axis.set_ylabel("% of the lines torn")
     axis.set_ylim(0, max(max(shares) * 1.35, 10))
+    axis.set_yticks([tick for tick in axis.get_yticks() if tick <= 100])
     words = ", ".join(f"{broken} of {lines} with {length:,} bytes" for length, (lines, broken) in found.items())
     return Figure(drawing, "Four processes write their lines to one pipe, as fast as they can; one reads. What PIPE_BUF allows is never torn; what is longer may be, or not: "
                            "how often depends on the kernel, on the sizes, and on luck.", f"Torn lines: {words}; your guess: {guess:g} of those with {of:,} bytes.",
