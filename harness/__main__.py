@@ -65,11 +65,13 @@ def parse(argv):
 
     soak = add("soak", "run all checks against servers that are right, on busy cores, and count false alarms",
                "An hour and more. The exit status is 1 if there was one.")
-    soak.add_argument("--times", type=int, default=30, metavar="N", help="runs on each of ours, a third of it on each stranger's (default: %(default)s)")
+    soak.add_argument("--times", type=int, default=30, metavar="N",
+                      help="runs on each of ours, a third of it on each stranger's (default: %(default)s)")
 
     compare = add("compare", "run one workload through all three servers, check it, and draw what happened",
                   "Under a minute for all workloads. The exit status is 1 if something that must hold did not.")
-    compare.add_argument("--workload", dest="workloads", action="append", choices=NAMES, metavar="NAME", help=f"only this; may be given again: {', '.join(NAMES)}")
+    compare.add_argument("--workload", dest="workloads", action="append", choices=NAMES, metavar="NAME",
+                         help=f"only this; may be given again: {', '.join(NAMES)}")
     compare.add_argument("--html", metavar="FILE", help="put pictures and numbers into one page that needs no network")
     compare.add_argument("--json", metavar="FILE", help="put the numbers into FILE")
     compare.add_argument("--perfetto", metavar="FILE", help="put all traces into FILE, which opens in the Perfetto UI")
@@ -77,7 +79,8 @@ def parse(argv):
 
     trace = add("trace", "look at the trace of a run in the Perfetto UI, or measure what tracing costs")
     actions = trace.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, about in ("perfetto", "write runs as a file that opens in the Perfetto UI"), ("view", "serve the Perfetto UI, with these runs in it, from this machine"):
+    for name, about in ("perfetto", "write runs as a file that opens in the Perfetto UI"), ("view",
+        "serve the Perfetto UI, with these runs in it, from this machine"):
         action = actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False)
         action.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, as `compare --runs` keeps them, or what --trace wrote")
         if name == "perfetto":

@@ -18,7 +18,8 @@ from harness.server import DESIGNS
 from harness.traces import LATE
 
 # What is drawn of a workload, beside the swimlanes and the numbers.
-MORE = {"calm": ["journeys"], "everyone-at-once": ["deliveries", "lock_board"], "one-expensive-request": ["deliveries"], "a-member-who-stops-reading": ["fill", "deliveries"],
+MORE = {"calm": ["journeys"], "everyone-at-once": ["deliveries", "lock_board"], "one-expensive-request": ["deliveries"],
+        "a-member-who-stops-reading": ["fill", "deliveries"],
         "password-storm": ["loop_turns"], "half-a-line": [], "mass-arrival-and-departure": ["loop_turns", "lock_board"]}
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 90rem; margin: 2rem auto; padding: 0 1rem; color: #111; background: #fff }
 h2 { margin-top: 3rem; border-top: 2px solid #111; padding-top: .5rem } figure { margin: 1.5rem 0 } figcaption { color: #333; max-width: 70rem; font-size: .9rem }
@@ -56,23 +57,32 @@ def numbers(run):
     heard = [one.latency for one in run.deliveries if one.latency is not None and one.listener not in run.groups]
     ranked = sorted(heard)
     verdicts = Counter(one.verdict for one in run.deliveries if one.listener not in run.groups)
-    return {"design": run.design, "verdict": run.about.get("verdict", ""), "missing": run.missing, "seconds": round(run.span[1] - run.span[0], 4), "deliveries": len(heard),
+    return {"design": run.design, "verdict": run.about.get("verdict", ""), "missing": run.missing, "seconds": round(run.span[1] - run.span[0], 4),
+            "deliveries": len(heard),
             **{name.replace(" ", "_"): verdicts[name] for name in ("late", "out of order", "twice", "lost")},
-            "median": statistics.median(ranked) if ranked else None, "p99": ranked[int(len(ranked) * 0.99)] if ranked else None, "longest": ranked[-1] if ranked else None,
-            **{name: run.card.get(name) for name in ("processes", "threads", "descriptors", "memory", "cpu", "clients")}, "events": len(run.events), "sink": run.sink}
+            "median": statistics.median(ranked) if ranked else None, "p99": ranked[int(len(ranked) * 0.99)] if ranked else None,
+            "longest": ranked[-1] if ranked else None,
+            **{name: run.card.get(name) for name in ("processes", "threads", "descriptors", "memory", "cpu", "clients")}, "events": len(run.events),
+            "sink": run.sink}
 
 
-ROWS = [("all that must hold, held", lambda one: "yes" if not one["verdict"] else f"NO: {one['verdict']}"), ("deliveries to ordinary members", lambda one: f"{one['deliveries']:,}"),
-        (f"late (over {LATE * 1e3:.0f} ms)", lambda one: f"{one['late']:,}"), ("lost, twice, out of order", lambda one: f"{one['lost']}, {one['twice']}, {one['out_of_order']}"),
-        ("from SAY to hearing it: median", lambda one: ms(one["median"])), ("p99", lambda one: ms(one["p99"])), ("longest", lambda one: ms(one["longest"])),
-        ("took", lambda one: ms(one["seconds"])), ("processes, threads", lambda one: f"{one['processes']}, {one['threads']}"), ("descriptors", lambda one: f"{one['descriptors']}"),
-        ("memory (shared pages once)", lambda one: base.size(one["memory"] or 0)), ("processor", lambda one: ms(one["cpu"])), ("trace", lambda one: f"{one['events']:,} events, sink {one['sink']}")]
+ROWS = [("all that must hold, held", lambda one: "yes" if not one["verdict"] else f"NO: {one['verdict']}"), ("deliveries to ordinary members",
+                                                                                                             lambda one: f"{one['deliveries']:,}"),
+        (f"late (over {LATE * 1e3:.0f} ms)", lambda one: f"{one['late']:,}"), ("lost, twice, out of order",
+                                                                               lambda one: f"{one['lost']}, {one['twice']}, {one['out_of_order']}"),
+        ("from SAY to hearing it: median", lambda one: ms(one["median"])), ("p99", lambda one: ms(one["p99"])),
+        ("longest", lambda one: ms(one["longest"])),
+        ("took", lambda one: ms(one["seconds"])), ("processes, threads", lambda one: f"{one['processes']}, {one['threads']}"),
+        ("descriptors", lambda one: f"{one['descriptors']}"),
+        ("memory (shared pages once)", lambda one: base.size(one["memory"] or 0)), ("processor", lambda one: ms(one["cpu"])),
+        ("trace", lambda one: f"{one['events']:,} events, sink {one['sink']}")]
 
 
 def table(found):
     """[[title, a cell for each design], ...], the first row being the designs."""
     all_numbers = [numbers(run) for run in found]
-    return [["", *(one["design"] for one in all_numbers)], *([title, *("failed" if "failed" in one else show(one) for one in all_numbers)] for title, show in ROWS)]
+    return [["", *(one["design"] for one in all_numbers)], *([title, *("failed" if "failed" in one else show(one) for one in all_numbers)] for title,
+                                                             show in ROWS)]
 
 
 def about():
@@ -84,7 +94,8 @@ def text(workload, found):
     rows = table(found)
     widths = [max(len(str(row[place])) for row in rows) for place in range(len(rows[0]))]
     lines = [f"{workload}: {says(workload)}"]
-    lines += ["  " + "  ".join(f"{cell:{'<' if not place else '>'}{width}}" for place, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows]
+    lines += ["  " + "  ".join(f"{cell:{'<' if not place else '>'}{width}}" for place, (cell, width) in enumerate(zip(row, widths))).rstrip()
+              for row in rows]
     return "\n".join([*lines, *(f"  {note}" for note in remarks(found))])
 
 
@@ -120,7 +131,9 @@ def page(found, extra=()):
         parts.append(html_of(made[0]) if made else "")
         head, *rows = table(these)
         parts.append("<table><thead><tr>" + "".join(f"<th scope=col>{markup.escape(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
-                     + "".join(f"<tr><th scope=row>{markup.escape(first)}</th>" + "".join(f"<td{' class=bad' * cell.startswith(('NO', 'failed'))}>{markup.escape(cell)}</td>" for cell in rest) + "</tr>" for first, *rest in rows)
+                     + "".join(f"<tr><th scope=row>{markup.escape(first)}</th>"
+                               + "".join(f"<td{' class=bad' * cell.startswith(('NO', 'failed'))}>{markup.escape(cell)}</td>" for cell in rest)
+                               + "</tr>" for first, *rest in rows)
                      + "</tbody></table>")
         parts += [html_of(one) for one in made[1:]]
         if missing := [*remarks(these), *notes]:
@@ -157,7 +170,8 @@ def main(options):
             print(text(workload, these), end="\n\n")
             good = good and all(not isinstance(run, Failed) and not run.about["verdict"] for run in these)
         if options.json:
-            Path(options.json).write_text(json.dumps({"schema": 1, "about": about(), "workloads": {workload: [numbers(run) for run in these] for workload, these in found.items()}}, indent=1), encoding="utf-8")
+            Path(options.json).write_text(json.dumps({"schema": 1, "about": about(), "workloads": {workload: [numbers(run) for run in these]
+                for workload, these in found.items()}}, indent=1), encoding="utf-8")
         if options.html:
             extra = []
             if not options.workloads:
@@ -166,5 +180,6 @@ def main(options):
             Path(options.html).write_text(page(found, extra), encoding="utf-8")
         if options.perfetto:
             perfetto.write([run for these in found.values() for run in these if not isinstance(run, Failed)], options.perfetto)
-    print(f"{base.plural(len(workloads), 'workload')} on each of three servers in {time.monotonic() - began:.0f} s" + (f"; the pictures are in {options.html}" if options.html else "; --html FILE draws them"))
+    print(f"{base.plural(len(workloads), 'workload')} on each of three servers in {time.monotonic() - began:.0f} s"
+          + (f"; the pictures are in {options.html}" if options.html else "; --html FILE draws them"))
     return 0 if good else 1

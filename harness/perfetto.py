@@ -12,7 +12,8 @@ from pathlib import Path
 from harness.traces import is_about
 
 SLICE = 2.0                 # microseconds that an instant is long: an arrow must begin and end in a slice
-NAMES = {"wait": "wait", "recv": "recv", "lock.wait": "waits for lock", "lock.hold": "holds lock", "pipe.write": "write pipe", "pipe.read": "read pipe"}
+NAMES = {"wait": "wait", "recv": "recv", "lock.wait": "waits for lock", "lock.hold": "holds lock", "pipe.write": "write pipe",
+         "pipe.read": "read pipe"}
 
 
 def events(runs):
@@ -26,7 +27,8 @@ def events(runs):
         place = lambda key, number=number, spots=spots: {"pid": number, "tid": spots[key]}
         who = {name: {"pid": 100 + number, "tid": spot} for spot, name in enumerate(dict.fromkeys(entry.who for entry in run.entries), 1)}
         for pid, name in (number, f"{number} {run.title}: the server"), (100 + number, f"{number} {run.title}: the clients"):
-            found += [{"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}, {"ph": "M", "name": "process_sort_index", "pid": pid, "args": {"sort_index": number * 2 + (pid > 100)}}]
+            found += [{"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}, {"ph": "M", "name": "process_sort_index", "pid": pid,
+                                                                                                "args": {"sort_index": number * 2 + (pid > 100)}}]
         found += [{"ph": "M", "name": "thread_name", **place(lane.keys[0]), "args": {"name": lane.name}} for lane in lanes]
         found += [{"ph": "M", "name": "thread_name", **spot, "args": {"name": name}} for name, spot in who.items()]
         last = run.events[-1].at if run.events else 0
@@ -34,20 +36,24 @@ def events(runs):
             until = one.end if one.end is not None else last
             about = one.about + ("" if one.end is not None else " (never ended)")
             if one.kind == "lock.hold":         # it need not nest with the rest: an asynchronous slice
-                found += [{"ph": phase, "cat": "lock", "id2": {"local": f"{one.lane}-{one.begin}"}, "name": f"holds lock {about}", "ts": us(at), **place(one.lane)} for phase, at in (("b", one.begin), ("e", until))]
+                found += [{"ph": phase, "cat": "lock", "id2": {"local": f"{one.lane}-{one.begin}"}, "name": f"holds lock {about}", "ts": us(at),
+                           **place(one.lane)} for phase, at in (("b", one.begin), ("e", until))]
             else:
-                found.append({"ph": "X", "cat": one.kind, "name": f"{NAMES.get(one.kind, one.kind)} {run.names.get(about, about)}".strip(), "ts": us(one.begin), "dur": max(round((until - one.begin) * 1e6, 3), 0.1),
+                found.append({"ph": "X", "cat": one.kind, "name": f"{NAMES.get(one.kind, one.kind)} {run.names.get(about, about)}".strip(),
+                              "ts": us(one.begin), "dur": max(round((until - one.begin) * 1e6, 3), 0.1),
                               **place(one.lane), "args": {} if one.amount is None else {"n": one.amount}})
         later = {}                              # who: when his next entry is, since slices on a track must not overlap
         for entry in reversed(run.entries):
             long = min(SLICE, round(us(later.get(entry.who, entry.at + 1)) - us(entry.at), 3))
             later[entry.who] = entry.at
-            found.append({"ph": "X", "cat": "client", "name": entry.what, "ts": us(entry.at), "dur": long, **who[entry.who], "args": {"text": shown(entry)}})
+            found.append({"ph": "X", "cat": "client", "name": entry.what, "ts": us(entry.at), "dur": long, **who[entry.who],
+                          "args": {"text": shown(entry)}})
 
         def arrow(name, from_place, from_at, to_place, to_at):
             nonlocal arrows
             arrows += 1
-            found.extend(({"ph": "s", "cat": "flow", "name": name, "id": arrows, "ts": us(from_at), **from_place}, {"ph": "f", "bp": "e", "cat": "flow", "name": name, "id": arrows, "ts": us(to_at), **to_place}))
+            found.extend(({"ph": "s", "cat": "flow", "name": name, "id": arrows, "ts": us(from_at), **from_place}, {"ph": "f", "bp": "e",
+                "cat": "flow", "name": name, "id": arrows, "ts": us(to_at), **to_place}))
         for key, sent, read, name in run.wakes():
             arrow("to the server", who[name], sent, place(key), read)
         sends = [one for one in run.of("send") if "-" in one.about]

@@ -58,7 +58,8 @@ class Stage:
     def talk(self, count, pace=PACE, members=None, begin=0, also=()):
         """[(seconds, what to call)]: the members say `count` messages in turn, one every `pace` seconds; `also`: further such pairs."""
         members = members or self.members
-        plan = [(begin + number * pace, lambda number=number: self.says(members[number % len(members)], f"message {number + 1}")) for number in range(count)]
+        plan = [(begin + number * pace, lambda number=number: self.says(members[number % len(members)], f"message {number + 1}"))
+                for number in range(count)]
         return sorted([*plan, *also], key=lambda pair: pair[0])
 
     def keep_time(self, plan):
@@ -166,7 +167,8 @@ def run(design, workload="calm", folder=None, *, members=MEMBERS, sink="write", 
     about = {"schema": 1, "design": design if ours else "a server", "title": title or (design if ours else " ".join(map(str, design))),
              "workload": name, "says": (act.__doc__ or "").strip(), "pid": server.pid, "began": record.began, "span": [began, ended],
              "members": stage.addresses, "groups": stage.groups, "card": stage.card, "samples": stage.samples, "verdict": verdict,
-             "flags": [str(flag) for flag in args if str(flag) != str(folder / "trace")], "versions": {"python": platform.python_version(), "system": platform.platform()}}
+             "flags": [str(flag) for flag in args if str(flag) != str(folder / "trace")], "versions": {"python": platform.python_version(),
+                                                                                                       "system": platform.platform()}}
     (folder / "run.json").write_text(json.dumps(about), encoding="utf-8")
     record.save(folder / "record.jsonl")
     return traces.load(folder)
@@ -186,7 +188,8 @@ def scale(design, counts=(10, 50, 200), *, says=15):
     for count in counts:
         with tempfile.TemporaryDirectory(prefix="grupo-") as home:
             names = write_members(Path(home, "group"), count)
-            with Server(design, directory=Path(home, "group"), args=["--admit", "all", "--hashes", "2"]) as server, Crowd(server.address, server.record) as crowd:
+            with Server(design, directory=Path(home, "group"), args=["--admit", "all", "--hashes", "2"]) as server, Crowd(server.address,
+                                                                                                                          server.record) as crowd:
                 for start in range(0, count, 200):              # no more strangers at once than a server lets in
                     crowd.enter(names[start:start + 200])
                 stage, took = Stage(server, crowd, names), []

@@ -69,7 +69,8 @@ def cost(rounds, path):
           f"That, times points a message, times messages a second, is what off costs: a computed bound, since a server without the points is not at hand.")
     good = all(one["off_cost"] < 0.02 and one["mem"] > 0.75 for one in found.values())
     print("off costs under 2 %, mem under 25 %: " + ("so it is here" if good else "not so here: " + "; ".join(
-        f"{design} {'mem ' + format(1 - one['mem'], '.0%') if one['mem'] <= 0.75 else 'off ' + format(one['off_cost'], '.1%')}" for design, one in found.items() if one["mem"] <= 0.75 or one["off_cost"] >= 0.02)))
+        f"{design} {'mem ' + format(1 - one['mem'], '.0%') if one['mem'] <= 0.75 else 'off ' + format(one['off_cost'], '.1%')}" for design,
+            one in found.items() if one["mem"] <= 0.75 or one["off_cost"] >= 0.02)))
     if path:
         Path(path).write_text(json.dumps({"schema": 1, "point_off": off, "designs": found}, indent=1), encoding="utf-8")
     return 0 if good else 1
@@ -114,6 +115,7 @@ def measure(design, way, folder):
 def processor(server):
     """Seconds of processor time that its threads have used: exact where the kernel tells, else as exact as its clock ticks."""
     try:
-        return sum(int(file.read_text().split()[0]) for process in server.family() for file in Path(f"/proc/{process.pid}/task").glob("*/schedstat")) / 1e9
+        return sum(int(file.read_text().split()[0]) for process in server.family()
+                   for file in Path(f"/proc/{process.pid}/task").glob("*/schedstat")) / 1e9
     except OSError:
         return server.cpu()

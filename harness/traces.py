@@ -89,7 +89,8 @@ class Run:
         self.deliveries = deliveries_of(self)
         first, last = about.get("span", (None, None))
         times = [event.at for event in events] + [entry.at for entry in entries]
-        self.span = (first if first is not None else min(times, default=0.0), last if last is not None else max(times, default=0.0))    # seconds: the workload itself
+        self.span = (first if first is not None else min(times, default=0.0), last if last is not None else max(times,
+            default=0.0))    # seconds: the workload itself
 
     def __repr__(self):
         return (f"<Run of {self.title}: {self.workload or 'no workload named'}, {len(self.events)} events, {len(self.entries)} entries of the record"
@@ -117,7 +118,8 @@ class Run:
 
     def says(self):
         """[(at, who, text)] of every SAY, in order."""
-        return sorted((self.history.entries[said.place].at, side.who, said.line[4:]) for side in self.history.sides.values() for said in side.sends("SAY"))
+        return sorted((self.history.entries[said.place].at, side.who, said.line[4:]) for side in self.history.sides.values()
+                      for said in side.sends("SAY"))
 
     def wakes(self):
         """[(lane key, sent at, read at, who)]: for each piece that a client sent, until when the server had not read it."""
@@ -221,7 +223,8 @@ def read_trace(files, about, missing):
     lines = sorted((line for _, lines in found.values() for line in lines), key=lambda line: line["t"])
     if began is None and lines:
         began = lines[0]["t"] / 1e9
-    events = [Event(line["t"] / 1e9 - began, line["p"], line["th"], line["a"], *line["e"].split(".", 1), line.get("o", ""), line.get("n")) for line in lines]
+    events = [Event(line["t"] / 1e9 - began, line["p"], line["th"], line["a"], *line["e"].split(".", 1), line.get("o", ""), line.get("n"))
+              for line in lines]
     if any(event.kind == "full" for event in events):
         missing.append("the trace is full: its end is not there")
     headers = sorted((header for header, _ in found.values()), key=lambda header: header.get("mono", 0))
@@ -230,7 +233,8 @@ def read_trace(files, about, missing):
 
 def is_event(line):
     return (isinstance(line, dict) and all(isinstance(line.get(key), int) for key in ("t", "p", "th"))
-            and all(isinstance(line.get(key), str) for key in ("a", "e")) and line["e"][:2] in ("B.", "E.", "I.") and isinstance(line.get("o", ""), str))
+            and all(isinstance(line.get(key), str) for key in ("a", "e")) and line["e"][:2] in ("B.", "E.", "I.") and isinstance(line.get("o", ""),
+                                                                                                                                 str))
 
 
 # -- What follows from it -----------------------------------------------------------------------------------------------------------
@@ -267,7 +271,8 @@ def lanes_of(run):
         first.setdefault(key, event.at)
         does[key] += event.kind not in IDLE and event.phase != "I"
     keys = [key for key in first if does[key] or key[2] not in HELPERS or key[2] in MAIN]
-    keys = [key for key in keys if not (key[2] in MAIN and not does[key] and any(other[:2] == key[:2] and other != key for other in keys) and key[2] != "accept")]
+    keys = [key for key in keys if not (key[2] in MAIN and not does[key] and any(other[:2] == key[:2] and other != key for other in keys)
+                                        and key[2] != "accept")]
     keys.sort(key=lambda key: (2 if key[2] in order else 0 if key[2] in MAIN else 1, order.get(key[2], 0), first[key]))
     lanes = {}
     for key in keys:
@@ -301,7 +306,8 @@ def deliveries_of(run):
                 began, sender = times[event.seq]
                 latency = at - began if began is not None else None
                 heard[event.seq] += 1
-                verdict = "twice" if heard[event.seq] > 1 else "out of order" if event.seq < newest else "late" if (latency or 0) > LATE else "in order"
+                verdict = "twice" if heard[event.seq] > 1 else "out of order" if event.seq < newest else "late" if (latency
+                                                                                                                    or 0) > LATE else "in order"
                 found.append(Delivery(event.seq, sender, messages[event.seq][1], began, side.who, at, latency, verdict))
             newest = max(newest, event.seq)
         for seq in messages:

@@ -54,7 +54,8 @@ def half_a_line(stage):
     """Beto sends half a line, and the rest of it much later."""
     stage.groups["beto"] = "sends half a line"
     others = [name for name in stage.members if name != "beto"]
-    stage.keep_time(stage.talk(24, members=others, also=[(0.02, lambda: stage.sends("beto", b"SAY half a li")), (0.12, lambda: stage.sends("beto", b"ne\n"))]))
+    stage.keep_time(stage.talk(24, members=others, also=[(0.02, lambda: stage.sends("beto", b"SAY half a li")),
+                                                         (0.12, lambda: stage.sends("beto", b"ne\n"))]))
 
 
 def mass_arrival_and_departure(stage):

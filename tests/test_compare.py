@@ -40,13 +40,15 @@ class Page(HTMLParser):
 
 
 def test_one_workload_on_one_page(tmp_path):
-    done = harness("compare", "--workload", "half-a-line", "--html", tmp_path / "page.html", "--json", tmp_path / "found.json", "--perfetto", tmp_path / "perfetto.json", "--runs", tmp_path / "runs")
+    done = harness("compare", "--workload", "half-a-line", "--html", tmp_path / "page.html", "--json", tmp_path / "found.json", "--perfetto",
+                   tmp_path / "perfetto.json", "--runs", tmp_path / "runs")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all that must hold, held" in done.stdout and done.stdout.splitlines()[1].split() == list(DESIGNS)
     found = json.loads((tmp_path / "found.json").read_text())
     assert [one["design"] for one in found["workloads"]["half-a-line"]] == list(DESIGNS)
     for one in found["workloads"]["half-a-line"]:
-        assert (one["verdict"], one["missing"], one["lost"], one["twice"], one["out_of_order"], one["deliveries"]) == ("", [], 0, 0, 0, 25 * 4) and one["median"] > 0
+        assert (one["verdict"], one["missing"], one["lost"], one["twice"], one["out_of_order"], one["deliveries"]) == ("", [], 0, 0, 0,
+                                                                                                                       25 * 4) and one["median"] > 0
     page = Page((tmp_path / "page.html").read_text())
     assert len(page.alts) == 1 and page.alts[0].startswith("Swimlanes of nonblocking, pthread and fork on the workload half-a-line")
     assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads), "it needs no network"
@@ -92,7 +94,8 @@ def test_a_server_that_does_wrong_is_told(tmp_path):
 
 
 def test_a_server_that_does_not_start_is_told(tmp_path):
-    done = harness("compare", "--workload", "half-a-line", "--html", tmp_path / "page.html", "--json", tmp_path / "found.json", env={**os.environ, "GRUPO_TREE": str(tmp_path)})
+    done = harness("compare", "--workload", "half-a-line", "--html", tmp_path / "page.html", "--json", tmp_path / "found.json",
+                   env={**os.environ, "GRUPO_TREE": str(tmp_path)})
     assert done.returncode == 1 and "FAILED" in done.stdout and "Traceback" not in done.stderr
     assert [sorted(one) for one in json.loads((tmp_path / "found.json").read_text())["workloads"]["half-a-line"]] == [["design", "failed"]] * 3
     assert "What is missing:" in Page((tmp_path / "page.html").read_text()).words
@@ -125,7 +128,8 @@ def test_no_run_is_one_line(action, tmp_path):
 
 def test_the_perfetto_ui_from_this_machine(tmp_path):
     run = Written(tmp_path / "run").talk().process(10, *READS).load()
-    serving = subprocess.Popen([sys.executable, "-m", "harness", "trace", "view", "--no-browser", run.folder], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    serving = subprocess.Popen([sys.executable, "-m", "harness", "trace", "view", "--no-browser", run.folder], cwd=ROOT, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
     try:
         address = re.match(r"(http://127\.0\.0\.1:\d+/) ", serving.stdout.readline())[1]
         get = lambda path: urllib.request.urlopen(address + path, timeout=20).read()

@@ -47,7 +47,8 @@ def is_whole(figure, *says):
 
 def test_three_swimlanes(three):
     figure = figures.swimlanes(three)
-    is_whole(figure, "1 one loop (nonblocking)", "2 a thread each, one lock (pthread)", "3 a process each, pipes (fork)", "thread of zoe !", "child of zoe !", "sink write", "who else has to wait?")
+    is_whole(figure, "1 one loop (nonblocking)", "2 a thread each, one lock (pthread)", "3 a process each, pipes (fork)", "thread of zoe !",
+             "child of zoe !", "sink write", "who else has to wait?")
     lanes = {run.title: [row[1] for row in figure.table().rows if row[0] == run.title] for run in three}
     members = [*runs.MEMBERS, "zoe"]
     assert lanes["nonblocking"][0] == "the loop" and "worker" in lanes["nonblocking"]
@@ -57,7 +58,8 @@ def test_three_swimlanes(three):
     for run in three:
         assert figure.facts[run.title]["deliveries"] == 24 * 5
     hashed = {row[0]: row for row in figure.table().rows if row[figure.table().head.index("hashes a password: long, and pure processor")] > 1}
-    assert {title: row[1] for title, row in hashed.items()} == {"nonblocking": "worker", "pthread": "thread of zoe", "fork": "child of zoe"}, "who hashes"
+    assert {title: row[1] for title, row in hashed.items()} == {"nonblocking": "worker", "pthread": "thread of zoe",
+                                                                "fork": "child of zoe"}, "who hashes"
     held = figure.table().head.index("holds the lock")
     assert {row[0] for row in figure.table().rows if row[held]} == {"pthread"}
 
@@ -111,10 +113,13 @@ def test_one_message_three_journeys(three):
 
 def test_the_journey_of_what_was_kept_and_sent_elsewhere(written):
     """Which lock, which thread: a trace by hand, with the writer keeping what ana's thread took in."""
-    run = written().talk().process(10, *READS, (10.6, 1, "ana", "B.lock.wait", "room"), (10.7, 1, "ana", "E.lock.wait", "room"), (10.7, 1, "ana", "B.lock.hold", "room"), (10.8, 1, "ana", "E.lock.hold", "room"),
-                                   (10.85, 2, "write", "B.keep", "4-4"), (10.9, 2, "write", "E.keep", "4-4"), (10.91, 2, "write", "B.send", "4-4"), (12, 2, "write", "E.send", "4-4")).load()
+    run = written().talk().process(10, *READS, (10.6, 1, "ana", "B.lock.wait", "room"), (10.7, 1, "ana", "E.lock.wait", "room"),
+                                   (10.7, 1, "ana", "B.lock.hold", "room"), (10.8, 1, "ana", "E.lock.hold", "room"),
+                                   (10.85, 2, "write", "B.keep", "4-4"), (10.9, 2, "write", "E.keep", "4-4"), (10.91, 2, "write", "B.send", "4-4"),
+                                   (12, 2, "write", "E.send", "4-4")).load()
     rows = [row[1:] for row in figures.journeys(run).table().rows]
-    assert ["thread of ana", "lock.hold", 700.0, 800.0] in rows and ["writer", "keep", 850.0, 900.0] in rows and ["writer", "send", 910.0, 2000.0] in rows
+    assert ["thread of ana", "lock.hold", 700.0, 800.0] in rows and ["writer", "keep", 850.0, 900.0] in rows and ["writer", "send", 910.0,
+                                                                                                                  2000.0] in rows
 
 
 def test_verdicts_on_deliveries(written):
@@ -122,15 +127,18 @@ def test_verdicts_on_deliveries(written):
     for who, seqs in ("ana", (5, 6)), ("beto", (6, 6, 5)):
         for place, seq in enumerate(seqs):
             run.client(41 + place, who, "hears", f"MSG {seq} {STAMP} ana {['two', 'three'][seq - 5]}")
-    run.client(50, "ana", "sends", "SAY four\nSAY five\n").client(51, "ana", "hears", f"MSG 7 {STAMP} ana four").client(52, "ana", "hears", f"MSG 8 {STAMP} ana five").client(52, "beto", "hears", f"MSG 8 {STAMP} ana five")
+    run.client(50, "ana", "sends", "SAY four\nSAY five\n").client(51, "ana", "hears", f"MSG 7 {STAMP} ana four").client(52, "ana", "hears",
+        f"MSG 8 {STAMP} ana five").client(52, "beto", "hears", f"MSG 8 {STAMP} ana five")
     figure = figures.deliveries(run.load(), guess=4)
     assert figure.facts["pthread"] == {"in order": 7, "late": 1, "out of order": 1, "twice": 1, "lost": 1}
     is_whole(figure, "1 lost, 1 twice, 1 out of order and 1 late", "your guess: 4 not in order, right")
 
 
 def test_the_lock_board(written):
-    run = written().process(10, (0, 1, "accept", "I.lock", "room: the list of members"), (1, 2, "ana", "B.lock.hold", "room"), (2, 3, "beto", "B.lock.wait", "room"),
-                            (7, 2, "ana", "E.lock.hold", "room"), (7, 3, "beto", "E.lock.wait", "room"), (7, 3, "beto", "B.lock.hold", "room"), (8, 3, "beto", "E.lock.hold", "room"), (8, 1, "accept", "B.accept", ""))
+    run = written().process(10, (0, 1, "accept", "I.lock", "room: the list of members"), (1, 2, "ana", "B.lock.hold", "room"),
+                            (2, 3, "beto", "B.lock.wait", "room"),
+                            (7, 2, "ana", "E.lock.hold", "room"), (7, 3, "beto", "E.lock.wait", "room"), (7, 3, "beto", "B.lock.hold", "room"),
+                            (8, 3, "beto", "E.lock.hold", "room"), (8, 1, "accept", "B.accept", ""))
     figure = figures.lock_board(run.load(), guess="thread of beto")
     is_whole(figure, "lock `room` guards the list of members", "thread of beto", "5.0 ms", "your guess: thread of beto")
     fact = figure.facts["pthread", "room"]
@@ -149,7 +157,8 @@ def test_turns_of_a_loop(three, written):
     assert list(figure.facts) == ["nonblocking", "fork"], "pthread has no loop"
     assert all(fact["turns"] > 20 for fact in figure.facts.values())
     is_whole(figure, "your guess for the longest: 2 ms", "budget: 10 ms")
-    run = written(design="nonblocking").process(10, (1, 1, "loop", "B.wait", ""), (2, 1, "loop", "E.wait", "", 3), (2.1, 1, "loop", "B.hash", "ana"), (41, 1, "loop", "E.hash", "ana"), (42, 1, "loop", "B.wait", ""), design="nonblocking").load()
+    run = written(design="nonblocking").process(10, (1, 1, "loop", "B.wait", ""), (2, 1, "loop", "E.wait", "", 3), (2.1, 1, "loop", "B.hash", "ana"),
+                                                (41, 1, "loop", "E.hash", "ana"), (42, 1, "loop", "B.wait", ""), design="nonblocking").load()
     assert figures.loop_turns(run).table().rows == [["nonblocking", 2.0, 40.0, 3, "hashing a password"]]
 
 
@@ -171,7 +180,8 @@ def test_how_full_pipes_are(written):
 
 def deadlocked(run):
     for thread, mine, other, at in (1, "left", "right", 1), (2, "right", "left", 1.2):
-        yield from [(at, thread, run[thread - 1], "B.lock.wait", mine), (at + 0.1, thread, run[thread - 1], "E.lock.wait", mine), (at + 0.1, thread, run[thread - 1], "B.lock.hold", mine),
+        yield from [(at, thread, run[thread - 1], "B.lock.wait", mine), (at + 0.1, thread, run[thread - 1], "E.lock.wait", mine),
+                    (at + 0.1, thread, run[thread - 1], "B.lock.hold", mine),
                     (at + 0.5, thread, run[thread - 1], "B.lock.wait", other)]
 
 
@@ -198,10 +208,12 @@ def orders(locked):
             schedule.append(({"a": "ana", "b": "beto"}[one], ("read", "write")[count[one]]))
             count[one] += 1
         good = "".join(order) in ("aabb", "bbaa")
-        yield {"schedule": schedule, "outcome": "counted to 2" if good else "stuck: ana holds the lock" if locked else "counted to 1", "good": good, "possible": good or not locked, "done": 1}
+        yield {"schedule": schedule, "outcome": "counted to 2" if good else "stuck: ana holds the lock" if locked else "counted to 1", "good": good,
+               "possible": good or not locked, "done": 1}
 
 
-@pytest.mark.parametrize("locked, answer", [(False, "4 of the 6 orders that this program can take go wrong. You guessed 4: right."), (True, "None of the 2 orders that this program can take go wrong; 4 of the 6 it can never take.")])
+@pytest.mark.parametrize("locked, answer", [(False, "4 of the 6 orders that this program can take go wrong. You guessed 4: right."),
+                                            (True, "None of the 2 orders that this program can take go wrong; 4 of the 6 it can never take.")])
 def test_interleavings(locked, answer):
     figure = figures.interleavings(list(orders(locked)), guess=None if locked else 4)
     is_whole(figure, answer)

@@ -17,13 +17,15 @@ class Written:
     def __init__(self, folder, design="pthread", members=("ana", "beto"), pid=10, **about):
         self.folder, self.addresses = folder, {name: f"127.0.0.1:{5000 + number}" for number, name in enumerate(members)}
         (folder / "trace").mkdir(parents=True, exist_ok=True)
-        self.about = {"schema": 1, "design": design, "title": design, "workload": "calm", "pid": pid, "began": 1000.0, "members": self.addresses, "span": [0.0, 0.1], **about}
+        self.about = {"schema": 1, "design": design, "title": design, "workload": "calm", "pid": pid, "began": 1000.0, "members": self.addresses,
+                      "span": [0.0, 0.1], **about}
         self.entries = []
 
     def process(self, pid, *events, ppid=1, design="pthread", tail="", schema=1):
         """A trace file. An event is (ms, thread, actor, "B.kind", about, amount)."""
         lines = [{"schema": schema, "design": design, "pid": pid, "ppid": ppid, "mono": pid, "sink": "write"}]
-        lines += [{"t": int(1000e9 + at * 1e6), "p": pid, "th": thread, "a": self.addresses.get(actor, actor), "e": kind, "o": self.addresses.get(about, about), **({"n": more[0]} if more else {})}
+        lines += [{"t": int(1000e9 + at * 1e6), "p": pid, "th": thread, "a": self.addresses.get(actor, actor), "e": kind,
+                   "o": self.addresses.get(about, about), **({"n": more[0]} if more else {})}
                   for at, thread, actor, kind, about, *more in events]
         (self.folder / "trace" / f"{pid}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + tail)
         return self
@@ -38,8 +40,10 @@ class Written:
             self.client(1, name, "connects").client(2, name, "sends", f"JOIN {name} secret\n")
             for line in "HELLO grupo/1 g", "PENDING", f"WELCOME {s} {name}":
                 self.client(3, name, "hears", line)
-        self.client(3, "ana", "hears", f"IN 2 {STAMP} ana").client(4, "ana", "hears", f"IN 3 {STAMP} beto").client(4, "beto", "hears", f"IN 3 {STAMP} beto")
-        self.client(10, "ana", "sends", "SAY one\n").client(11, "ana", "hears", f"MSG 4 {STAMP} ana one").client(30, "beto", "hears", f"MSG 4 {STAMP} ana one")
+        self.client(3, "ana", "hears", f"IN 2 {STAMP} ana").client(4, "ana", "hears", f"IN 3 {STAMP} beto").client(4, "beto", "hears",
+                                                                                                                   f"IN 3 {STAMP} beto")
+        self.client(10, "ana", "sends", "SAY one\n").client(11, "ana", "hears", f"MSG 4 {STAMP} ana one").client(30, "beto", "hears",
+                                                                                                                 f"MSG 4 {STAMP} ana one")
         return self
 
     def load(self):
@@ -84,14 +88,16 @@ def test_a_line_that_a_kill_cut_off(written):
     assert len(run.events) == 2 and "1 line of the trace is cut off or damaged" in run.missing
 
 
-@pytest.mark.parametrize("line", ["[1, 2]", '"x"', "{}", '{"t": "now", "p": 1, "th": 1, "a": "x", "e": "B.recv"}', '{"t": 1, "p": 1, "th": 1, "a": "x", "e": "nothing"}', "\x00\xff"])
+@pytest.mark.parametrize("line", ["[1, 2]", '"x"', "{}", '{"t": "now", "p": 1, "th": 1, "a": "x", "e": "B.recv"}',
+                                  '{"t": 1, "p": 1, "th": 1, "a": "x", "e": "nothing"}', "\x00\xff"])
 def test_lines_that_are_no_events(written, line):
     run = written().talk().process(10, *READS, tail=line + "\n").load()
     assert len(run.events) == 2 and "1 line of the trace is cut off or damaged" in run.missing
 
 
 def test_two_servers_in_one_folder(written):
-    run = written(pid=10).talk().process(10, *READS).process(11, (20, 11, "beto", "B.wait", ""), ppid=10).process(70, (1, 70, "loop", "B.wait", ""), design="nonblocking").load()
+    run = written(pid=10).talk().process(10, *READS).process(11, (20, 11, "beto", "B.wait", ""), ppid=10).process(70, (1, 70, "loop", "B.wait", ""),
+                                                                                                                  design="nonblocking").load()
     assert {event.process for event in run.events} == {10, 11}, "the server of this run, and its child"
     assert any("2 servers" in what and "process 10" in what for what in run.missing)
 

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure as Drawing
 # Okabe and Ito's colours, told apart by every kind of sight, but never needed alone: each also has a height, a hatch, a marker or a word of its own.
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK, GREY, PALE = (
     "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#5a5a5a", "#d4d4d4")
-DESIGNS = {"nonblocking": ("1", "one loop", BLUE, "o"), "pthread": ("2", "a thread each, one lock", RED, "s"), "fork": ("3", "a process each, pipes", GREEN, "^")}
+DESIGNS = {"nonblocking": ("1", "one loop", BLUE, "o"), "pthread": ("2", "a thread each, one lock", RED, "s"),
+           "fork": ("3", "a process each, pipes", GREEN, "^")}     # number, words, colour, marker
 LOOK = {"font.family": "DejaVu Sans", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "hatch.linewidth": 0.8,
         "svg.hashsalt": "grupo", "svg.fonttype": "none", "figure.facecolor": "white", "savefig.facecolor": "white", "axes.titlelocation": "left"}
 WIDTH = 13.0                # inches

@@ -21,7 +21,8 @@ def pipes(run):
         child, here = (one.about, "the hub") if one.lane == hub else (one.lane[2], None)
         name = run.names.get(child, child)
         up = (one.kind == "pipe.write") == (here is None)
-        changes[(f"child of {name}", "the hub") if up else ("the hub", f"child of {name}")].append((one.begin if one.kind == "pipe.write" else one.end, one.amount if one.kind == "pipe.write" else -one.amount))
+        changes[(f"child of {name}", "the hub") if up else ("the hub", f"child of {name}")].append((one.begin if one.kind == "pipe.write"
+            else one.end, one.amount if one.kind == "pipe.write" else -one.amount))
     found = {}
     for way, steps in changes.items():
         level, line = 0, []
@@ -44,7 +45,8 @@ def backlog(run):
         return []
     start = run.samples[0][0]
     size = lambda event: len(event.line.encode("utf-8", "surrogateescape")) + 1
-    out = next((event.seq for event in other.live if event.verb == "OUT" and event.rest == mine.name), float("inf"))      # after it nothing is due to him
+    out = next((event.seq for event in other.live if event.verb == "OUT" and event.rest == mine.name),
+               float("inf"))      # after it nothing is due to him
     heard = [(run.entries[event.place].at, size(event)) for event in other.live if run.entries[event.place].at >= start and event.seq < out]
     times, total, sums = [at for at, _ in heard], 0, [0]
     for _, count in heard:
@@ -85,7 +87,8 @@ def fill(runs, question=None, guess=None):
             most = max(level for _, level in line)
             words.append(f"{run.title}: no pipe ever held more than {base.size(most)} ({way[0]} to {way[1]}) of {PIPE:,} bytes")
             facts[run.title, "pipes"] = most
-    figure, top = base.sheet(1.2 + 2.5 * len(panels) + 0.9, question or ("When does it reach the others that one does not read?" if panels[0][1] == "backlog" else "How full are the pipes?"), "; ".join(words) + ".")
+    figure, top = base.sheet(1.2 + 2.5 * len(panels) + 0.9, question or ("When does it reach the others that one does not read?"
+        if panels[0][1] == "backlog" else "How full are the pipes?"), "; ".join(words) + ".")
     height, rows = figure.get_size_inches()[1], []
     tall = (height - top - 0.6) / len(panels)
     most = max((max(sum(sample[1:]) for sample in found) for _, kind, found in panels if kind == "backlog"), default=1) / 1024
@@ -101,18 +104,22 @@ def fill(runs, question=None, guess=None):
                 panel.axvspan((begin - run.span[0]) * 1e3, (end - run.span[0]) * 1e3, ymin=0.93, color=RED, linewidth=0)
             for begin, end in joined(crowded(run)):
                 if (end - begin) > 0.05 * (run.span[1] - run.span[0]):
-                    panel.text(((begin + end) / 2 - run.span[0]) * 1e3, 0.965, "nobody is read", color="white", fontsize=8.5, ha="center", va="center", fontweight="bold", transform=panel.get_xaxis_transform())
+                    panel.text(((begin + end) / 2 - run.span[0]) * 1e3, 0.965, "nobody is read", color="white", fontsize=8.5, ha="center",
+                               va="center", fontweight="bold", transform=panel.get_xaxis_transform())
             limit = flag(run, "--outbox")
-            for value, text in ((limit, "limit: who is so far behind and does not read is put out"), (limit and limit / 2, "half of it: from here on talkers wait, if he was reading until now")):
+            for value, text in ((limit, "limit: who is so far behind and does not read is put out"),
+                                (limit and limit / 2, "half of it: from here on talkers wait, if he was reading until now")):
                 if value:
                     panel.axhline(value / 1024, color=RED, linestyle=":" if value != limit else "-", linewidth=1)
-                    panel.text(0.998, value / 1024, f"{text} ({base.size(value)})", fontsize=8, color=RED, ha="right", va="bottom", transform=panel.get_yaxis_transform(),
+                    panel.text(0.998, value / 1024, f"{text} ({base.size(value)})", fontsize=8, color=RED, ha="right", va="bottom",
+                               transform=panel.get_yaxis_transform(),
                                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8})
             over = run.history.sides[run.samples[0][1]].over
             last = found[-1][0]
             if over is not None:
                 panel.axvline((last - run.span[0]) * 1e3, color=BLACK, linewidth=1.5)
-                panel.text((last - run.span[0]) * 1e3, 0.9, " put out", fontsize=9, fontweight="bold", va="top", transform=panel.get_xaxis_transform())
+                panel.text((last - run.span[0]) * 1e3, 0.9, " put out", fontsize=9, fontweight="bold", va="top",
+                           transform=panel.get_xaxis_transform())
             value = base.told(guess, run)
             if isinstance(value, (int, float)):
                 panel.axhline(value, color=RED, linestyle="--", linewidth=1.4)
@@ -121,13 +128,16 @@ def fill(runs, question=None, guess=None):
             panel.set_ylabel("KiB that wait for him")
             rows += [[run.title, "backlog", round(at_ms, 2), *(round(layer[place] * 1024) for layer in layers)] for place, at_ms in enumerate(x)]
         else:
-            for shade, (way, line) in zip([BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK] * 9, sorted(found.items(), key=lambda pair: -max(level for _, level in pair[1]))[:7]):
+            for shade, (way, line) in zip([BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK] * 9, sorted(found.items(), key=lambda pair: -max(level for _,
+                level in pair[1]))[:7]):
                 inside = [(at, level) for at, level in line if run.span[0] <= at <= run.span[1]]
                 if inside:
-                    panel.step([(at - run.span[0]) * 1e3 for at, _ in inside], [max(level, 0.7) for _, level in inside], where="post", color=shade, linewidth=1.2, label=f"{way[0]} to {way[1]}: at most {base.size(max(level for _, level in inside))}")
+                    panel.step([(at - run.span[0]) * 1e3 for at, _ in inside], [max(level, 0.7) for _, level in inside], where="post", color=shade,
+                               linewidth=1.2, label=f"{way[0]} to {way[1]}: at most {base.size(max(level for _, level in inside))}")
                     rows += [[run.title, f"{way[0]} to {way[1]}", round((at - run.span[0]) * 1e3, 3), level, "", ""] for at, level in inside]
             panel.axhline(PIPE, color=RED, linewidth=1)
-            panel.text(0.998, PIPE, f"a pipe is full: {PIPE:,} bytes; who writes waits", fontsize=8, color=RED, ha="right", va="bottom", transform=panel.get_yaxis_transform())
+            panel.text(0.998, PIPE, f"a pipe is full: {PIPE:,} bytes; who writes waits", fontsize=8, color=RED, ha="right", va="bottom",
+                       transform=panel.get_yaxis_transform())
             panel.set_yscale("log")
             panel.set_ylim(0.7, PIPE * 4)
             panel.set_ylabel("bytes in a pipe (log)")
@@ -136,12 +146,16 @@ def fill(runs, question=None, guess=None):
         panel.set_title(base.heading(run) + (": its pipes" if kind == "pipes" else ""), fontsize=11.5, fontweight="bold", pad=5)
     panel.set_xlabel("milliseconds since the workload began")
     if any(kind == "backlog" for _, kind, _ in panels):
-        figure.legend(handles=[Patch(color=SKY, label="in his kernel's receive buffer"), Patch(color=BLUE, label="in the server's kernel's send buffer"),
-                               Patch(facecolor=ORANGE, edgecolor="white", hatch="....", label="in the server's memory: his outbox (the limits are about this)"), Patch(color=RED, label="the room is crowded: nobody is read")],
+        figure.legend(handles=[Patch(color=SKY, label="in his kernel's receive buffer"),
+                               Patch(color=BLUE, label="in the server's kernel's send buffer"),
+                               Patch(facecolor=ORANGE, edgecolor="white", hatch="....",
+                                     label="in the server's memory: his outbox (the limits are about this)"),
+                               Patch(color=RED, label="the room is crowded: nobody is read")],
                       loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=4, frameon=False, fontsize=9)
     caption = ("Bytes on their way to the member who reads no more, stacked: first his own kernel's buffer fills (on top), then the server's kernel's for him, then the server's memory (at the bottom: the limits are about that). The buffers are the kernel's own figures (/proc/net/tcp), "
                f"sampled; the memory is what the others had heard less those. What a pipe holds is what was written to it less what was read.{base.traced(runs)}")
-    return base.Figure(figure, caption, f"How buffers fill. {'; '.join(words)}.", base.Table(["server", "what", "at ms", "memory or pipe", "send buffer", "receive buffer"], rows), facts)
+    return base.Figure(figure, caption, f"How buffers fill. {'; '.join(words)}.", base.Table(["server", "what", "at ms", "memory or pipe",
+                                                                                              "send buffer", "receive buffer"], rows), facts)
 
 
 def flag(run, name):

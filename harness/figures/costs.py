@@ -5,7 +5,8 @@ from harness.figures import base
 from harness.figures.base import RED
 
 # field of a row: (title, how to show its value, factor)
-PANELS = {"latency": ("latency, median, ms", lambda value: base.ms(value / 1e3), 1e3), "memory": ("memory, MB", lambda value: f"{value:.0f} MB", 1e-6),
+PANELS = {"latency": ("latency, median, ms", lambda value: base.ms(value / 1e3), 1e3), "memory": ("memory, MB", lambda value: f"{value:.0f} MB",
+                                                                                                  1e-6),
           "processes": ("processes", lambda value: f"{value:.0f}", 1), "threads": ("threads, of all processes", lambda value: f"{value:.0f}", 1)}
 
 
@@ -27,7 +28,8 @@ def scale(rows, question="What does one more client cost?", guess=None):
         first, last = mine[0], mine[-1]
         more = last["clients"] - first["clients"]
         words.append(f"{design}: {base.size((last['memory'] - first['memory']) / more)} for each further client, {base.plural(last['processes'], 'process')} and {base.plural(last['threads'], 'thread')} for {last['clients']:,}"
-                     if more and first.get("memory") and last.get("memory") else f"{design}: {base.plural(last['processes'] or 0, 'process')} for {last['clients']:,}")
+                     if more and first.get("memory") and last.get("memory")
+                     else f"{design}: {base.plural(last['processes'] or 0, 'process')} for {last['clients']:,}")
     figure, top = base.sheet(5.4, question, "; ".join(words) + ".")
     for number, (field, (title, show, factor)) in enumerate(PANELS.items()):
         panel = figure.add_axes([0.045 + 0.242 * number, 0.12, 0.135, 0.80 - top / 5.4])
@@ -62,5 +64,6 @@ def scale(rows, question="What does one more client cost?", guess=None):
                     panel.annotate(f"your guess\n{value:g} MB", (most, value), (most * 0.8, value), fontsize=8, color=RED, ha="right", va="center")
     caption = "Each point is a server of its own with so many members who are here; then one of them says some messages, and the latency is from SAY to its own echo. Memory counts shared pages once (PSS). All clients are one program, which reads every echo and needs time for it: compare latencies of one number of clients. Both axes are logarithmic."
     table = base.Table(["server", "clients", "latency ms", "memory MB", "processes", "threads"],
-                       [[row["design"], row["clients"], *(None if row.get(field) is None else round(row[field] * factor, 3) for field, (_, _, factor) in PANELS.items())] for row in rows])
+                       [[row["design"], row["clients"], *(None if row.get(field) is None else round(row[field] * factor, 3) for field,
+                                                          (_, _, factor) in PANELS.items())] for row in rows])
     return base.Figure(figure, caption, f"Cost against the number of clients. {'; '.join(words)}.", table, {"designs": designs})

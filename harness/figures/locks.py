@@ -19,9 +19,11 @@ def lock_board(runs, question="Which lock, guarding what, and who waited for who
     Raises ValueError if no run has a lock.
     """
     runs = base.several(runs)
-    boards = [(run, name, board(run, name)) for run in runs for name in dict.fromkeys([*run.locks, *(one.about for one in run.of("lock.wait", "lock.hold"))])]
+    names = {run.title: dict.fromkeys([*run.locks, *(one.about for one in run.of("lock.wait", "lock.hold"))]) for run in runs}
+    boards = [(run, name, board(run, name)) for run in runs for name in names[run.title]]
     if not boards:
-        raise ValueError(f"there is no lock in {base.listed([run.title for run in runs])}" + "".join(f"; {what}" for run in runs for what in run.missing))
+        raise ValueError(f"there is no lock in {base.listed([run.title for run in runs])}" + "".join(f"; {what}" for run in runs
+                                                                                                     for what in run.missing))
     words = []
     for run, name, (wait, hold, count, pairs) in boards:
         most = max(wait, key=wait.get, default=None)
@@ -46,16 +48,18 @@ def lock_board(runs, question="Which lock, guarding what, and who waited for who
         panel.set_yticks([-number for number in range(len(lanes))], lanes)
         panel.tick_params(axis="y", length=0)
         panel.set_xlabel("milliseconds in all")
-        panel.text(-0.33, 1.16, f"{run.title}: lock `{name}` guards {run.locks.get(name, 'what, is not said')}", fontsize=11.5, fontweight="bold", transform=panel.transAxes)
+        panel.text(-0.33, 1.16, f"{run.title}: lock `{name}` guards {run.locks.get(name, 'what, is not said')}", fontsize=11.5, fontweight="bold",
+                   transform=panel.transAxes)
         panel.set_title("how long each waited, and held it", fontsize=10, pad=6)
         panel.margins(x=0.15)
         if isinstance(guess, (int, float)):
-            panel.text(1, 0.02, f"your guess: {guess:g} ms waited in all; it was {base.ms(sum(wait.values()))}", transform=panel.transAxes, ha="right", color=RED)
+            panel.text(1, 0.02, f"your guess: {guess:g} ms waited in all; it was {base.ms(sum(wait.values()))}", transform=panel.transAxes,
+                       ha="right", color=RED)
         elif guess in lanes:
             panel.get_yticklabels()[lanes.index(guess)].set(color=RED, fontweight="bold")
             panel.text(1, 0.02, f"your guess: {guess}", transform=panel.transAxes, ha="right", color=RED)
         grid = figure.add_axes([0.63, low, 0.35, deep])
-        waiters, holders = [one for one in lanes if any(pair[0] == one for pair in pairs)], [one for one in lanes if any(pair[1] == one for pair in pairs)]
+        waiters, holders = ([one for one in lanes if any(pair[place] == one for pair in pairs)] for place in (0, 1))
         peak = max(pairs.values(), default=0)
         for y, waiter in enumerate(waiters):
             for x, holder in enumerate(holders):
@@ -64,7 +68,8 @@ def lock_board(runs, question="Which lock, guarding what, and who waited for who
                     part = value / peak
                     grid.barh(-y, 0.94, 0.9, left=x - 0.47, color=ORANGE, alpha=0.15 + 0.85 * part)
                     grid.text(x, -y, f"{value * 1e3:.1f}" if value >= 5e-5 else "<0.1", ha="center", va="center", fontsize=8.5)
-        grid.set_xticks(range(len(holders)), [one.replace("thread of ", "") for one in holders], fontsize=8.5, rotation=30, ha="right", rotation_mode="anchor")
+        grid.set_xticks(range(len(holders)), [one.replace("thread of ", "") for one in holders], fontsize=8.5, rotation=30, ha="right",
+                        rotation_mode="anchor")
         grid.set_yticks([-y for y in range(len(waiters))], waiters, fontsize=8.5)
         grid.tick_params(length=0)
         grid.set_title("who waited (row) while who held it (column), ms" if pairs else "nobody waited while another held it", fontsize=10, pad=6)
@@ -76,11 +81,13 @@ def lock_board(runs, question="Which lock, guarding what, and who waited for who
         for lane in [*lanes]:
             table.append([run.title, name, lane, round(wait[lane] * 1e3, 3), round(hold[lane] * 1e3, 3)])
         facts[run.title, name] = {"wait": sum(wait.values()), "hold": sum(hold.values()), "count": count, "pairs": dict(pairs)}
-    figure.legend(handles=[Patch(color=ORANGE, label="waits for the lock"), Patch(facecolor="#d6efe6", edgecolor=GREEN, hatch="////", label="holds the lock")],
+    figure.legend(handles=[Patch(color=ORANGE, label="waits for the lock"), Patch(facecolor="#d6efe6", edgecolor=GREEN, hatch="////",
+                                                                                  label="holds the lock")],
                   loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=2, frameon=False, fontsize=9)
     caption = ("For each lock: how long each thread waited for it, and held it, over the whole run; right, who held it while the other waited. To ask for a lock that is free "
                f"takes some microseconds, too, and counts as waiting.{base.traced(runs)}")
-    return base.Figure(figure, caption, f"Lock board. {'; '.join(words)}.", base.Table(["server", "lock", "lane", "waited ms", "held ms"], table), facts)
+    return base.Figure(figure, caption, f"Lock board. {'; '.join(words)}.", base.Table(["server", "lock", "lane", "waited ms", "held ms"], table),
+                       facts)
 
 
 def board(run, name):
@@ -148,7 +155,8 @@ def deadlock(run, question="Who holds what, and who wants it?", guess=None):
     names = list(dict.fromkeys([name for waiter, _, holder in waits for name in (waiter, holder) if name]))
     figure, top = base.sheet(6.2, question, answer)
     graph = figure.add_axes([0.02, 0.05, 0.36, 0.93 - top / 6.2])
-    spots = {name: (math.cos(math.pi / 2 - 2 * math.pi * number / len(names)), math.sin(math.pi / 2 - 2 * math.pi * number / len(names))) for number, name in enumerate(names)}
+    angles = {name: math.pi / 2 - 2 * math.pi * number / len(names) for number, name in enumerate(names)}
+    spots = {name: (math.cos(angle), math.sin(angle)) for name, angle in angles.items()}
     if len(names) == 2:
         spots = {names[0]: (-0.0, 0.85), names[1]: (0.0, -0.85)}
     for waiter, what, holder in waits:
@@ -156,7 +164,8 @@ def deadlock(run, question="Who holds what, and who wants it?", guess=None):
         stuck = waiter in ring and holder in ring
         if holder:
             to_x, to_y = spots[holder]
-            graph.add_patch(FancyArrowPatch((x, y), (to_x, to_y), connectionstyle="arc3,rad=-0.45", arrowstyle="-|>", mutation_scale=22, shrinkA=30, shrinkB=34, linewidth=3 if stuck else 1.5,
+            graph.add_patch(FancyArrowPatch((x, y), (to_x, to_y), connectionstyle="arc3,rad=-0.45", arrowstyle="-|>", mutation_scale=22, shrinkA=30,
+                                            shrinkB=34, linewidth=3 if stuck else 1.5,
                                             color=RED if stuck else GREY, linestyle="-" if stuck else "--"))
             bend = 0.42 if len(names) == 2 else 0.2
             middle = (x + to_x) / 2 - (y - to_y) * -bend * 0.5 * 1.2, (y + to_y) / 2 + (x - to_x) * -bend * 0.5 * 1.2
@@ -165,7 +174,8 @@ def deadlock(run, question="Who holds what, and who wants it?", guess=None):
         held = [one.about for one in run.open() if one.kind == "lock.hold" and run.lane(one.lane).name == name]
         text = name + (f"\nholds `{', '.join(held)}`" if held else "") + ("\n(your guess)" if guess == name else "")
         graph.text(x, y, text, ha="center", va="center", fontsize=11, fontweight="bold" if name in ring else "normal",
-                   bbox={"boxstyle": "round,pad=0.5", "facecolor": "#fdeee4" if name in ring else "white", "edgecolor": RED if name in ring else GREY, "linewidth": 2})
+                   bbox={"boxstyle": "round,pad=0.5", "facecolor": "#fdeee4" if name in ring else "white", "edgecolor": RED if name in ring else GREY,
+                         "linewidth": 2})
     graph.set_xlim(-1.7, 1.7)
     graph.set_ylim(-1.45, 1.45)
     graph.axis("off")
@@ -186,22 +196,29 @@ def deadlock(run, question="Who holds what, and who wants it?", guess=None):
                     if one.kind in shades and until > begin and one.begin < end:
                         shade, tall, fill = shades[one.kind]
                         since = max(one.begin, begin)
-                        depth = sum(other.kind == one.kind == "lock.hold" and other.begin < one.begin < run.end_of(other) for other in run.intervals_of[key])
+                        depth = sum(other.kind == one.kind == "lock.hold" and other.begin < one.begin < run.end_of(other)
+                                    for other in run.intervals_of[key])
                         tall -= 0.16 * depth
-                        panel.broken_barh([((since - begin) * 1e3, (until - since) * 1e3)], (-number - tall / 2, tall), facecolor=fill, edgecolor=shade, linewidth=1.8, zorder=3 if fill == "none" else 2)
+                        panel.broken_barh([((since - begin) * 1e3, (until - since) * 1e3)], (-number - tall / 2, tall), facecolor=fill,
+                                          edgecolor=shade, linewidth=1.8, zorder=3 if fill == "none" else 2)
                         inside = one.kind != "lock.hold"
-                        panel.text((since - begin) * 1e3, -number + (0 if inside else tall / 2 + 0.06), f" {'wants ' * (one.end is None and inside)}{one.about}", fontsize=9, color=BLACK if inside else shade,
+                        panel.text((since - begin) * 1e3, -number + (0 if inside else tall / 2 + 0.06),
+                                   f" {'wants ' * (one.end is None and inside)}{one.about}", fontsize=9, color=BLACK if inside else shade,
                                    va="center", zorder=6, clip_on=True)
                         if one.end is None:
-                            panel.annotate("", ((end - begin) * 1e3 * 1.03, -number), ((end - begin) * 1e3 * 0.985, -number), arrowprops={"arrowstyle": "-|>", "color": RED, "linewidth": 2}, annotation_clip=False)
-                        rows.append([name, one.kind, one.about, round((one.begin - begin) * 1e3, 4), "never" if one.end is None else round((one.end - begin) * 1e3, 4)])
+                            panel.annotate("", ((end - begin) * 1e3 * 1.03, -number), ((end - begin) * 1e3 * 0.985, -number),
+                                           arrowprops={"arrowstyle": "-|>", "color": RED, "linewidth": 2}, annotation_clip=False)
+                        rows.append([name, one.kind, one.about, round((one.begin - begin) * 1e3, 4), "never" if one.end is None
+                                     else round((one.end - begin) * 1e3, 4)])
     panel.set_yticks([-number for number in range(len(names))], names)
     panel.tick_params(axis="y", length=0)
     panel.set_ylim(-len(names) + 0.3, 0.7)
     panel.set_xlim(0, (end - begin) * 1e3)
     panel.set_xlabel("milliseconds; the red arrows never end")
     panel.set_title("The last steps", fontsize=11.5, fontweight="bold")
-    figure.legend(handles=[Patch(facecolor="none", edgecolor=GREEN, linewidth=2, label="holds (frame)"), Patch(color=ORANGE, label="waits for a lock"), Patch(color=SKY, label="writes to a pipe")],
+    figure.legend(handles=[Patch(facecolor="none", edgecolor=GREEN, linewidth=2, label="holds (frame)"),
+                           Patch(color=ORANGE, label="waits for a lock"), Patch(color=SKY, label="writes to a pipe")],
                   loc="lower right", bbox_to_anchor=(0.99, 0.0), ncols=3, frameon=False, fontsize=9)
     caption = f"Left: an arrow goes from who waits to who holds what he wants; a ring of arrows is a deadlock. Right: what each did last; what has no end in the trace goes on for ever.{base.traced([run])}"
-    return base.Figure(figure, caption, f"Portrait of a stuck program. {answer}", base.Table(["who", "does", "what", "from ms", "to ms"], rows), {"ring": ring, "waits": waits})
+    return base.Figure(figure, caption, f"Portrait of a stuck program. {answer}", base.Table(["who", "does", "what", "from ms", "to ms"], rows),
+                       {"ring": ring, "waits": waits})

@@ -6,8 +6,10 @@ from harness.figures.base import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SK
 
 BUDGET = 0.010              # seconds that a turn may take, before somebody notices
 # What took most of a turn: (colour, marker, words)
-CAUSES = {"send": (BLUE, "o", "sending"), "keep": (BLACK, "s", "writing to disk"), "hash": (RED, "^", "hashing a password"), "fork": (PINK, "D", "forking"),
-          "pipe.read": (SKY, "v", "reading pipes"), "recv": (GREEN, "P", "reading sockets"), "accept": (ORANGE, "X", "accepting"), None: (GREY, "h", "Python code")}
+CAUSES = {"send": (BLUE, "o", "sending"), "keep": (BLACK, "s", "writing to disk"), "hash": (RED, "^", "hashing a password"),
+          "fork": (PINK, "D", "forking"),
+          "pipe.read": (SKY, "v", "reading pipes"), "recv": (GREEN, "P", "reading sockets"), "accept": (ORANGE, "X", "accepting"),
+          None: (GREY, "h", "Python code")}
 
 
 def turns(run):
@@ -60,11 +62,13 @@ def loop_turns(runs, question="Is the loop healthy? Each turn of it, and how lon
                 panel.vlines(x, 1e-3, y, color=shade, linewidth=1.2, alpha=0.55)
                 panel.scatter(x, y, [14 + 12 * min(turn[2], 12) for turn in these], marker=marker, color=shade, zorder=4, linewidths=0)
         panel.axhline(BUDGET * 1e3, color=RED, linestyle=":", linewidth=1.5)
-        panel.text(0.003, BUDGET * 1e3 * 1.1, f"budget: {BUDGET * 1e3:.0f} ms, in which everybody else waits", color=RED, fontsize=8.5, va="bottom", transform=panel.get_yaxis_transform())
+        panel.text(0.003, BUDGET * 1e3 * 1.1, f"budget: {BUDGET * 1e3:.0f} ms, in which everybody else waits", color=RED, fontsize=8.5, va="bottom",
+                   transform=panel.get_yaxis_transform())
         value = base.told(guess, run)
         if isinstance(value, (int, float)):
             panel.axhline(value, color=RED, linestyle="--", linewidth=1.4)
-            panel.text(0.997, value * 1.1, f"your guess for the longest: {value:g} ms", color=RED, fontsize=9, ha="right", va="bottom", transform=panel.get_yaxis_transform())
+            panel.text(0.997, value * 1.1, f"your guess for the longest: {value:g} ms", color=RED, fontsize=9, ha="right", va="bottom",
+                       transform=panel.get_yaxis_transform())
         panel.set_yscale("log")
         panel.yaxis.set_major_formatter("{x:g}")
         panel.set_xlim(0, max(run.span[1] - run.span[0] for run, _ in found) * 1e3)
@@ -73,12 +77,16 @@ def loop_turns(runs, question="Is the loop healthy? Each turn of it, and how lon
         panel.set_ylabel("a turn took, ms (log)")
         panel.set_title(base.heading(run), fontsize=11.5, fontweight="bold", pad=5)
         panel.text(1, 1.02, words[number].partition(": ")[2], transform=panel.transAxes, ha="right", va="bottom", fontsize=9.5)
-        rows += [[run.title, round((at - run.span[0]) * 1e3, 3), round(took * 1e3, 4), ready, CAUSES.get(cause, CAUSES[None])[2]] for at, took, ready, cause in mine]
+        rows += [[run.title, round((at - run.span[0]) * 1e3, 3), round(took * 1e3, 4), ready, CAUSES.get(cause, CAUSES[None])[2]] for at, took, ready,
+                 cause in mine]
     panel.set_xlabel("milliseconds since the workload began")
     used = {turn[3] if turn[3] in CAUSES else None for _, mine in found for turn in mine}
-    figure.legend(handles=[Line2D([], [], color=shade, marker=marker, linestyle="none", label=text) for cause, (shade, marker, text) in CAUSES.items() if cause in used],
-                  title="what took most of the turn", loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=8, frameon=False, fontsize=9, title_fontsize=9, alignment="left")
+    figure.legend(handles=[Line2D([], [], color=shade, marker=marker, linestyle="none", label=text) for cause,
+                           (shade, marker, text) in CAUSES.items() if cause in used],
+                  title="what took most of the turn", loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=8, frameon=False, fontsize=9,
+                  title_fontsize=9, alignment="left")
     caption = (f"Each mark is a turn: from when the loop learnt who is ready until it asked again; it is larger if more were ready. A turn is time in which nobody else is served."
                f"{base.traced([run for run, _ in found])}")
-    return base.Figure(figure, caption, f"Turns of an event loop. {'; '.join(words)}.", base.Table(["server", "at ms", "took ms", "ready", "mostly"], rows),
+    return base.Figure(figure, caption, f"Turns of an event loop. {'; '.join(words)}.", base.Table(["server", "at ms", "took ms", "ready", "mostly"],
+                                                                                                   rows),
                        {run.title: {"turns": len(mine), "longest": max(turn[1] for turn in mine)} for run, mine in found})

@@ -10,10 +10,13 @@ from harness.figures.base import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PINK, R
 from harness.traces import LATE, awake
 
 # kind: (colour, height, words). What is drawn later lies above.
-BARS = {"awake": (GREY, 0.30, "runs its own code, or wants to"), "lock.wait": (ORANGE, 0.62, "waits for the lock"), "pipe": (SKY, 0.44, "reads or writes a pipe"),
-        "crowded": ("#f5d48a", 0.74, "the room is crowded: nobody is read"), "send": (BLUE, 0.56, "sends to clients"), "disk": (BLACK, 0.40, "writes to disk"), "fork": (PINK, 0.50, "forks a child"),
+BARS = {"awake": (GREY, 0.30, "runs its own code, or wants to"), "lock.wait": (ORANGE, 0.62, "waits for the lock"),
+        "pipe": (SKY, 0.44, "reads or writes a pipe"),
+        "crowded": ("#f5d48a", 0.74, "the room is crowded: nobody is read"), "send": (BLUE, 0.56, "sends to clients"),
+        "disk": (BLACK, 0.40, "writes to disk"), "fork": (PINK, 0.50, "forks a child"),
         "hash": (RED, 0.62, "hashes a password: long, and pure processor")}
-KIND = {"lock.wait": "lock.wait", "pipe.write": "pipe", "pipe.read": "pipe", "send": "send", "keep": "disk", "save": "disk", "fork": "fork", "hash": "hash"}
+KIND = {"lock.wait": "lock.wait", "pipe.write": "pipe", "pipe.read": "pipe", "send": "send", "keep": "disk", "save": "disk", "fork": "fork",
+        "hash": "hash"}
 SAID = {"hash": "hash", "lock.wait": "waits", "crowded": "crowded"}     # written on bars that are long enough
 MOST_LIKE = 3               # lanes of one group, such as strangers, that are drawn
 MOST_DOTS = 4000
@@ -69,9 +72,12 @@ def swimlanes(runs, question=None, guess=None, window=None):
 
 def asked(runs):
     return {"calm": "Calm talk: what does each server do, and when?", "everyone-at-once": "Everyone talks at once: where does the work pile up?",
-            "one-expensive-request": "One request is expensive: who else has to wait?", "a-member-who-stops-reading": "One member stops reading: who else has to wait?",
-            "password-storm": "Strangers guess passwords: who else has to wait?", "half-a-line": "One client sends half a line: who else has to wait?",
-            "mass-arrival-and-departure": "Sixteen come and go at once: who else has to wait?"}.get(runs[0].workload, "Who does what, and who waits for it?")
+            "one-expensive-request": "One request is expensive: who else has to wait?",
+            "a-member-who-stops-reading": "One member stops reading: who else has to wait?",
+            "password-storm": "Strangers guess passwords: who else has to wait?",
+            "half-a-line": "One client sends half a line: who else has to wait?",
+            "mass-arrival-and-departure": "Sixteen come and go at once: who else has to wait?"}.get(runs[0].workload,
+                                                                                                    "Who does what, and who waits for it?")
 
 
 def about(runs):
@@ -113,7 +119,8 @@ def told_guess(guess, run):
 
 def lanes_shown(run, begin, end):
     """(the lanes that are drawn, [(after how many of them, a sentence on those that are not)])."""
-    busy = {interval.lane for interval in run.intervals if interval.begin < end and (interval.end is None or interval.end > begin) and interval.kind in KIND and interval.kind != "pipe.read"}
+    busy = {interval.lane for interval in run.intervals if interval.begin < end and (interval.end is None or interval.end > begin)
+            and interval.kind in KIND and interval.kind != "pipe.read"}
     lanes, counts, left = [], {}, {}
     for lane in run.lanes:
         group = run.groups.get(lane.member)
@@ -155,7 +162,8 @@ def lane_rows(panel, run, lanes, more, begin, end, length):
                 panel.broken_barh([wide(*span) for span in spans], (y - tall / 2, tall), facecolor=shade, linewidth=0, zorder=3 + level)
             for since, until in spans if kind in SAID else ():
                 if until - since > 0.085 * length:
-                    panel.text(((since + until) / 2 - begin) * 1e3, y - 0.03, f"{SAID[kind]} {base.ms(until - since)}", ha="center", va="center", fontsize=7.5,
+                    panel.text(((since + until) / 2 - begin) * 1e3, y - 0.03, f"{SAID[kind]} {base.ms(until - since)}", ha="center", va="center",
+                               fontsize=7.5,
                                color="white" if kind == "hash" else "black", zorder=20, clip_on=True)
         if holds:
             panel.broken_barh([wide(*span) for span in holds], (y - 0.44, 0.88), facecolor="none", edgecolor=GREEN, linewidth=1.3, zorder=2.5)
@@ -166,13 +174,15 @@ def lane_rows(panel, run, lanes, more, begin, end, length):
         if key in heights:
             unread.setdefault(heights[key], []).append((sent, read))
     for y, spans in unread.items():
-        panel.broken_barh([wide(*span) for span in union(within(spans))], (y - 0.44, 0.22), facecolor="#f6dcea", edgecolor=PINK, hatch="//////", linewidth=0.0, zorder=2)
+        panel.broken_barh([wide(*span) for span in union(within(spans))], (y - 0.44, 0.22), facecolor="#f6dcea", edgecolor=PINK, hatch="//////",
+                          linewidth=0.0, zorder=2)
     marks = {False: [], True: []}
     for entry in run.entries:
         if entry.what == "sends" and begin <= entry.at <= end:
             marks[entry.who in run.groups].append((entry.at - begin) * 1e3)
     panel.plot(marks[False], [1] * len(marks[False]), "v", color=BLACK, markersize=4, linestyle="none", clip_on=False)
-    panel.plot(marks[True], [1] * len(marks[True]), "v", color=RED, markersize=7, linestyle="none", clip_on=False, markeredgecolor="white", markeredgewidth=0.5)
+    panel.plot(marks[True], [1] * len(marks[True]), "v", color=RED, markersize=7, linestyle="none", clip_on=False, markeredgecolor="white",
+               markeredgewidth=0.5)
     names = [lane.name + (" !" if lane.member in run.groups else "") for lane in lanes]
     panel.set_yticks([1, *(-number for number in range(len(lanes)))], ["clients send", *names], fontsize=9)
     for label, lane in zip(panel.get_yticklabels()[1:], lanes):
@@ -183,9 +193,11 @@ def lane_rows(panel, run, lanes, more, begin, end, length):
     panel.spines["left"].set_visible(False)
     bottom = -max(len(lanes), 1) + 0.3
     if not lanes:
-        panel.text(0.5, 0.3, "what happened inside is not known: there is no trace", transform=panel.transAxes, ha="center", color="#444444", style="italic")
+        panel.text(0.5, 0.3, "what happened inside is not known: there is no trace", transform=panel.transAxes, ha="center", color="#444444",
+                   style="italic")
     if more:
-        panel.text(0.004, bottom + 0.1, "; ".join(more), transform=panel.get_yaxis_transform(), fontsize=8.5, style="italic", color="#444444", va="center",
+        panel.text(0.004, bottom + 0.1, "; ".join(more), transform=panel.get_yaxis_transform(), fontsize=8.5, style="italic", color="#444444",
+                   va="center",
                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5}, zorder=30)
     panel.set_ylim(bottom - 0.25, 1.5)
     return rows
@@ -207,7 +219,8 @@ def latency_strip(strip, run, fact, guess):
     chance = random.Random(0)
     for late, marker, shade in (False, "o", GREY), (True, "^", RED):
         values = [one.latency * 1e3 for one in found if (one.latency > LATE) == late]
-        strip.plot(values, [chance.uniform(0.06, 0.94) for _ in values], marker, color=shade, markersize=3 if not late else 4.5, alpha=0.5 if len(found) < 800 else 0.2,
+        strip.plot(values, [chance.uniform(0.06, 0.94) for _ in values], marker, color=shade, markersize=3 if not late else 4.5,
+                   alpha=0.5 if len(found) < 800 else 0.2,
                    linestyle="none", markeredgewidth=0)
     strip.axvline(LATE * 1e3, color="#777777", linestyle=":", linewidth=1)
     strip.set_xscale("log")
@@ -217,11 +230,13 @@ def latency_strip(strip, run, fact, guess):
     strip.set_yticks([])
     strip.spines["left"].set_visible(False)
     words = f"{fact['late']} of {fact['deliveries']} late; median {base.ms(fact['median'])}" if fact["deliveries"] else "no deliveries are known"
-    strip.set_title(words + (f"\n{guess}" if guess else ""), fontsize=9.5, color=RED if fact["late"] else BLACK, fontweight="bold" if fact["late"] else "normal", pad=5)
+    strip.set_title(words + (f"\n{guess}" if guess else ""), fontsize=9.5, color=RED if fact["late"] else BLACK, fontweight="bold" if fact["late"]
+                    else "normal", pad=5)
 
 
 def legend(figure, runs, height):
-    used = {KIND[one.kind] for run in runs for one in run.intervals if one.kind in KIND and one.begin < run.span[1] and (one.end is None or one.end > run.span[0])}
+    used = {KIND[one.kind] for run in runs for one in run.intervals if one.kind in KIND and one.begin < run.span[1]
+            and (one.end is None or one.end > run.span[0])}
     used |= {"crowded"} & {interval.about for run in runs for interval in run.of("wait")}
     items = [Line2D([], [], color=PALE, linewidth=3, label="waits for something to do: costs nothing")]
     items += [Patch(facecolor=shade, label=words) for kind, (shade, _, words) in BARS.items() if kind in used or kind == "awake"]
@@ -231,4 +246,5 @@ def legend(figure, runs, height):
               Line2D([], [], color=BLACK, marker="v", linestyle="none", markersize=5, label="a client sends")]
     if special := sorted({group for run in runs for group in run.groups.values()}):
         items.append(Line2D([], [], color=RED, marker="v", linestyle="none", markersize=7, label=f"one who {special[0]}"))
-    figure.legend(handles=items, loc="lower left", bbox_to_anchor=(0.01, 0.04 / height), ncols=4, frameon=False, fontsize=8.5, handlelength=1.8, columnspacing=1.4)
+    figure.legend(handles=items, loc="lower left", bbox_to_anchor=(0.01, 0.04 / height), ncols=4, frameon=False, fontsize=8.5, handlelength=1.8,
+                  columnspacing=1.4)

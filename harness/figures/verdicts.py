@@ -42,19 +42,23 @@ def deliveries(runs, question="Lost, twice, out of order, late: what was deliver
         for verdict, (shade, marker, big) in LOOKS.items():
             if dots[verdict]:
                 crowd = min(1.0, 45 / most) if verdict in ("in order", "late") else 1
-                panel.plot(*zip(*dots[verdict]), marker, color=shade, markersize=max(2.0, big * crowd), linestyle="none", markeredgewidth=0, zorder=2 + list(LOOKS).index(verdict), clip_on=False)
+                panel.plot(*zip(*dots[verdict]), marker, color=shade, markersize=max(2.0, big * crowd), linestyle="none", markeredgewidth=0,
+                           zorder=2 + list(LOOKS).index(verdict), clip_on=False)
         panel.set_xlim(0, length * 1e3)
         panel.set_ylim(0, most * 1.08 + 1)
         panel.set_ylabel("deliveries", fontsize=9)
         panel.set_title(base.heading(run), fontsize=11.5, fontweight="bold", pad=4)
         value, wrong = base.told(guess, run), sum(counts[run.title].values()) - counts[run.title]["in order"]
-        panel.text(1, 1.02, words[number].partition(": ")[2] + (f"   (your guess: {value} not in order{', right' if value == wrong else ''})" if value is not None else ""),
+        panel.text(1, 1.02, words[number].partition(": ")[2] + (f"   (your guess: {value} not in order{', right' if value == wrong else ''})"
+                                                                if value is not None else ""),
                    transform=panel.transAxes, ha="right", va="bottom", fontsize=10, fontweight="bold", color=RED if wrong else BLACK)
         panel.tick_params(labelbottom=number == len(runs) - 1)
         rows.append([run.title, *(counts[run.title][verdict] for verdict in LOOKS)])
     panel.set_xlabel("milliseconds since the workload began, when it was said")
-    figure.legend(handles=[Line2D([], [], color=shade, marker=marker, markersize=min(big, 9), linestyle="none", label=f"{verdict}{' (over 10 ms)' if verdict == 'late' else ''}")
-                           for verdict, (shade, marker, big) in LOOKS.items()], loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=5, frameon=False, fontsize=9.5)
+    figure.legend(handles=[Line2D([], [], color=shade, marker=marker, markersize=min(big, 9), linestyle="none",
+                                  label=f"{verdict}{' (over 10 ms)' if verdict == 'late' else ''}")
+                           for verdict, (shade, marker, big) in LOOKS.items()], loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=5, frameon=False,
+                  fontsize=9.5)
     caption = (f"Each mark is one message to one member, in one of {BINS} columns of time. Out of order: after one with a higher number; lost: not heard, though a later one was."
                f"{base.traced(runs)}")
     return base.Figure(figure, caption, f"Verdicts on deliveries over time. {'; '.join(words)}.", base.Table(["server", *LOOKS], rows),
