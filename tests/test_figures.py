@@ -148,14 +148,14 @@ def test_the_lock_board(written):
 
 def test_the_lock_board_of_a_real_run(three):
     figure = figures.lock_board(three)
-    assert list(figure.facts) == [("pthread", "room")] and figure.facts["pthread", "room"]["count"] > 50
+    assert list(figure.facts) == [("pthread", "room")] and figure.facts["pthread", "room"]["count"] > 10
     is_whole(figure, "the order in which everyone hears it", "writer")
 
 
 def test_turns_of_a_loop(three, written):
     figure = figures.loop_turns(three, guess=2)
     assert list(figure.facts) == ["nonblocking", "fork"], "pthread has no loop"
-    assert all(fact["turns"] > 20 for fact in figure.facts.values())
+    assert all(fact["turns"] >= 3 and fact["longest"] > 0 for fact in figure.facts.values())
     is_whole(figure, "your guess for the longest: 2 ms", "budget: 10 ms")
     run = written(design="nonblocking").process(10, (1, 1, "loop", "B.wait", ""), (2, 1, "loop", "E.wait", "", 3), (2.1, 1, "loop", "B.hash", "ana"),
                                                 (41, 1, "loop", "E.hash", "ana"), (42, 1, "loop", "B.wait", ""), design="nonblocking").load()

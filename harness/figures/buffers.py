@@ -2,7 +2,6 @@
 from bisect import bisect_right
 from collections import defaultdict
 
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from harness.figures import base

@@ -110,7 +110,6 @@ def journeys(runs, text=None, question=None, guess=None):
         if seq is None:
             raise ValueError(f"{run.title}: nobody heard {text!r}")
         found.append(Journey(run, seq))
-    totals = {journey.run.title: journey.total for journey in found}
     order = sorted(found, key=lambda journey: journey.total)
     answer = "Until the last member has heard it: " + "; ".join(f"{journey.run.title} {base.ms(journey.total)}" for journey in order) + "."
     columns = [2 + max(len(journey.lanes), 1 if journey.why else 0) for journey in found]

@@ -1,5 +1,5 @@
 """Interleavings: the orders in which some threads can take their steps, each really executed, and which of them go wrong."""
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyBboxPatch
 
 from harness.figures import base
 from harness.figures.base import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
