@@ -19,12 +19,10 @@ from harness import checkers, detectors, traces
 from harness.crowd import Crowd, Script
 from harness.record import Record, Unmet
 from harness.server import DESIGNS, Server
+from harness.workloads import ENTERS, FLAGS, MAY_BE_PUT_OUT, MEMBERS, PACE, WORKLOADS
 
 ESTABLISHED = "01"          # of the states in /proc/net/tcp
-MEMBERS = ("ana", "beto", "carla", "dario", "eva")
-PACE = 0.006                # seconds between two messages where one talks after the other
 SAMPLE = 0.004              # seconds between two looks at the kernel's buffers
-TITLES = {"nonblocking": "one loop", "pthread": "a thread each, one lock", "fork": "a process each, pipes"}
 
 
 class Stage:
@@ -91,12 +89,12 @@ class Stage:
             self.over.set()
             self.watcher.join()
 
-    def weigh(self):
-        """What the server is at this moment."""
+    def weigh(self, cpu=0.0):
+        """What the server is at this moment, and the processor time that it used beyond `cpu` seconds."""
         family = self.server.family()
         processes, threads, descriptors = detectors.holdings(family)
         self.card = {"processes": processes, "threads": threads, "descriptors": descriptors, "memory": detectors.memory(family),
-                     "cpu": self.server.cpu(), "clients": sum(not person.ended for person in self.crowd)}
+                     "cpu": round(self.server.cpu() - cpu, 4), "clients": sum(not person.ended for person in self.crowd)}
 
 
 def socket_queues(*pairs):
@@ -115,98 +113,20 @@ def socket_queues(*pairs):
             yield pair, (int(sends, 16), int(receives, 16))
 
 
-# -- The workloads -------------------------------------------------------------------------------------------------------------------
-
-
-def calm(stage):
-    """One talks after the other, nobody is in a hurry."""
-    stage.keep_time(stage.talk(20))
-
-
-def everyone_at_once(stage):
-    """All of them say 20 messages, at one stroke."""
-    stage.crowd.play({name: Script([f"SAY {name} {number}" for number in range(1, 21)], turn=20) for name in stage.members})
-
-
-def one_expensive_request(stage):
-    """In the middle of a calm talk, zoe joins: to hash her new password takes a processor some 30 ms."""
-    def join():
-        stage.connect(["zoe"], "joins: a password is hashed")
-        stage.crowd["zoe"].prepare(Script(["JOIN zoe secret-of-zoe"]))
-        stage.crowd["zoe"].send()
-    stage.keep_time(stage.talk(24, also=[(0.03, join)]))
-    stage.crowd.until(lambda: stage.crowd["zoe"].is_done)
-
-
-def a_member_who_stops_reading(stage):
-    """Eva reads no more, and the others talk on, with long lines."""
-    eva, others = stage.crowd["eva"], [name for name in stage.members if name != "eva"]
-    stage.groups["eva"] = "reads no more"
-    stage.watch("eva")
-    stage.crowd.unwatch(eva)
-    stage.keep_time([(number * 0.003, lambda number=number: stage.says(others[number % len(others)], f"message {number} " + "x" * 380))
-                     for number in range(300)])
-    stage.crowd.play({name: Script([]) for name in others})
-    stage.crowd.play({"eva": Script([])})                       # at the end she reads what there is: all, or her own end
-
-
-def password_storm(stage):
-    """Six strangers guess passwords without pause, and the members talk calmly."""
-    strangers = [f"stranger-{number}" for number in range(1, 7)]
-    stage.connect(strangers, "guesses passwords")
-
-    def guess():
-        for name in strangers:
-            stage.crowd[name].prepare(Script([f"JOIN ana wrong-{number}" for number in range(2)], turn=2, then="shuts"))
-            stage.crowd[name].send()
-    stage.keep_time(stage.talk(50, pace=0.01, also=[(0.03, guess)]))
-    stage.crowd.until(lambda: all(stage.crowd[name].is_done for name in strangers))
-
-
-def half_a_line(stage):
-    """Beto sends half a line, and the rest of it much later."""
-    stage.groups["beto"] = "sends half a line"
-    others = [name for name in stage.members if name != "beto"]
-    stage.keep_time(stage.talk(24, members=others, also=[(0.02, lambda: stage.sends("beto", b"SAY half a li")), (0.12, lambda: stage.sends("beto", b"ne\n"))]))
-
-
-def mass_arrival_and_departure(stage):
-    """While the members talk, 16 newcomers arrive at one stroke, and go as soon as they are in."""
-    crowd = [f"guest-{number}" for number in range(1, 17)]
-
-    def arrive():
-        stage.connect(crowd, "comes and goes")
-        for name in crowd:
-            stage.crowd[name].prepare(Script([f"JOIN {name} secret-of-{name}"], then="quits"))
-            stage.crowd[name].send()
-    stage.keep_time(stage.talk(60, pace=0.01, also=[(0.03, arrive)]))
-    stage.crowd.until(lambda: all(stage.crowd[name].is_done for name in crowd))
-
-
-WORKLOADS = {"calm": calm, "everyone-at-once": everyone_at_once, "one-expensive-request": one_expensive_request,
-             "a-member-who-stops-reading": a_member_who_stops_reading, "password-storm": password_storm, "half-a-line": half_a_line,
-             "mass-arrival-and-departure": mass_arrival_and_departure}
-# What a workload asks of the server beside the usual; a server that knows no such flag does without.
-FLAGS = {"a-member-who-stops-reading": ("--outbox", "32768", "--sndbuf", "8192", "--slow-after", "0.5"),
-         "password-storm": ("--reject-after", "0.05")}
-ENTERS = {"a-member-who-stops-reading": {"eva": {"rcvbuf": 4096, "mss": 536}}}
-MAY_BE_PUT_OUT = {"a-member-who-stops-reading": {"eva"}}        # of whom nothing is promised
-
-
 # -- Running -------------------------------------------------------------------------------------------------------------------------
 
 
-def run(design, workload="calm", folder=None, *, members=MEMBERS, sink="write", trace=True, flags=(), cwd=None, title=None):
+def run(design, workload="calm", folder=None, *, members=MEMBERS, sink="write", trace=None, flags=(), cwd=None, title=None):
     """Runs a workload on a server, and returns the traces.Run.
 
-    design      one of DESIGNS, or a command line (a list): then `trace` is False unless you say otherwise
+    design      one of DESIGNS, or the command line of a server (a list)
     workload    a name of WORKLOADS, or a function of a Stage
     folder      where the run is kept, in the place of one that was there; without it, a temporary folder that goes at the end of this program
-    sink        `write` or `mem`, as implementations/common/trace.py has them; trace=False: none
+    sink        `write` or `mem`, as implementations/common/trace.py has them;  trace: whether it takes --trace, as ours do, and others do not
     flags       further ones for the server;  cwd: where its command is run (an exhibit's folder);  title: its name on figures
 
-    run.about["verdict"] is "" if all that must hold did (harness/checkers.py), else what did not. Raises Unmet if the server does not get
-    through the workload, OSError if it cannot be started.
+    run.about["verdict"] is "" if all that must hold did (harness/checkers.py), else what did not, or why the workload did not come to its end.
+    Raises Unmet if the server does not start, or lets nobody in; OSError if it cannot be started.
     """
     if folder is None:
         folder = tempfile.mkdtemp(prefix="grupo-run-")
@@ -219,27 +139,30 @@ def run(design, workload="calm", folder=None, *, members=MEMBERS, sink="write", 
     ours = isinstance(design, str)
     record = Record()
     args = ["--admit", "all", *(FLAGS.get(name, ()) if ours else ()), *flags]
-    if trace and ours:
+    if ours if trace is None else trace:
         args += ["--trace", folder / "trace", "--trace-sink", sink]
     with tempfile.TemporaryDirectory(prefix="grupo-", dir=folder) as home:
-        with Server(design, directory=Path(home, "group"), args=args, record=record, cwd=cwd) as server:
-            with Crowd(server.address, record) as crowd:
+        began = ended = None
+        try:
+            with Server(design, directory=Path(home, "group"), args=args, record=record, cwd=cwd) as server, Crowd(server.address, record) as crowd:
                 stage = Stage(server, crowd, members)
                 special = ENTERS.get(name, {})
                 stage.enter([one for one in members if one not in special])
                 for one, options in special.items():
                     stage.enter([one], **options)
-                began = record.clock()
-                before = server.cpu()
+                before, began = server.cpu(), record.clock()
                 try:
                     act(stage)
                     crowd.play({one: Script([]) for one in members if not crowd[one].ended})
-                    ended = record.clock()
-                    stage.weigh()
                 finally:
+                    ended = record.clock()
                     stage.unwatch()
+                    stage.weigh(before)
                 verdict = judged(record, name, began)
-    stage.card["cpu"] = round(stage.card["cpu"] - before, 4)
+        except AssertionError as trouble:                       # Unmet, or what the server left behind
+            if began is None:
+                raise
+            verdict = "; ".join(str(trouble).splitlines()[:3])
     about = {"schema": 1, "design": design if ours else "a server", "title": title or (design if ours else " ".join(map(str, design))),
              "workload": name, "says": (act.__doc__ or "").strip(), "pid": server.pid, "began": record.began, "span": [began, ended],
              "members": stage.addresses, "groups": stage.groups, "card": stage.card, "samples": stage.samples, "verdict": verdict,

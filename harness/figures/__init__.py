@@ -20,11 +20,11 @@ Every Figure has .figure (matplotlib's), .caption, .alt (what it shows, in words
 `guess` marks what a learner predicted on the drawing. A function raises ValueError for what it cannot draw; what is missing in a run it says.
 """
 from harness.figures.base import Figure, Table
-from harness.figures.fill import fill
+from harness.figures.buffers import fill
+from harness.figures.costs import scale
 from harness.figures.journeys import journeys
 from harness.figures.locks import deadlock, lock_board
 from harness.figures.loops import loop_turns
-from harness.figures.scale import scale
 from harness.figures.schedules import interleavings
 from harness.figures.swimlanes import swimlanes
 from harness.figures.verdicts import deliveries

@@ -14,6 +14,7 @@ import os
 import platform
 import socket
 import time
+from time import monotonic_ns
 
 # What events are about: o is a client's address, a lock's name, or the events kept and sent, as first-last; n is bytes, or clients.
 KINDS = {"wait": "for something to be ready", "recv": "from a client", "send": "to clients", "lock.wait": "for a lock", "lock.hold": "of a lock",
@@ -65,15 +66,17 @@ def traced(kind, function, about=""):
     if folder is None:
         return function
 
+    begins, ends, asks = f"B.{kind}", f"E.{kind}", callable(about)
+
     def between(*arguments):
-        what = about(*arguments) if callable(about) else about
-        emit(f"B.{kind}", what)
+        what = about(*arguments) if asks else about
+        emit(begins, what)
         result = None
         try:
             result = function(*arguments)
             return result
         finally:
-            emit(f"E.{kind}", what, len(result) if isinstance(result, (bytes, list)) else result if type(result) is int else None)
+            emit(ends, what, len(result) if isinstance(result, (bytes, list)) else result if type(result) is int else None)
     return between
 
 
@@ -101,7 +104,7 @@ class TracedLock:
         return True
 
     def release(self):
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         self.lock.release()                 # first, so that to write this down makes nobody wait
         emit("E.lock.hold", self.name, now=now)
 
@@ -114,7 +117,7 @@ class TracedLock:
 
 def emit(event, about="", amount=None, now=None):
     global size
-    now = now or time.monotonic_ns()
+    now = now or monotonic_ns()
     try:
         me = local.me
     except AttributeError:

@@ -93,20 +93,20 @@ def fill(runs, question=None, guess=None):
         panel = figure.add_axes([0.075, (0.95 + (len(panels) - 1 - number) * tall) / height, 0.905, (tall - 0.85) / height])
         if kind == "backlog":
             x = [(sample[0] - run.span[0]) * 1e3 for sample in found]
-            layers = [[sample[place] / 1024 for sample in found] for place in (1, 2, 3)]
-            stacks = panel.stackplot(x, *layers, colors=(SKY, BLUE, ORANGE), linewidth=0, step="post")
-            stacks[2].set_hatch("....")
-            stacks[2].set_edgecolor("white")
+            layers = [[sample[place] / 1024 for sample in found] for place in (3, 2, 1)]
+            stacks = panel.stackplot(x, *layers, colors=(ORANGE, BLUE, SKY), linewidth=0, step="post")
+            stacks[0].set_hatch("....")
+            stacks[0].set_edgecolor("white")
             for begin, end in crowded(run):
                 panel.axvspan((begin - run.span[0]) * 1e3, (end - run.span[0]) * 1e3, ymin=0.93, color=RED, linewidth=0)
             for begin, end in joined(crowded(run)):
                 if (end - begin) > 0.05 * (run.span[1] - run.span[0]):
                     panel.text(((begin + end) / 2 - run.span[0]) * 1e3, 0.965, "nobody is read", color="white", fontsize=8.5, ha="center", va="center", fontweight="bold", transform=panel.get_xaxis_transform())
             limit = flag(run, "--outbox")
-            for value, text in ((limit, "limit: who is behind so far and does not read is put out"), (limit and limit / 2, "half of it: from here on talkers wait, if he was reading until now")):
+            for value, text in ((limit, "limit: who is so far behind and does not read is put out"), (limit and limit / 2, "half of it: from here on talkers wait, if he was reading until now")):
                 if value:
                     panel.axhline(value / 1024, color=RED, linestyle=":" if value != limit else "-", linewidth=1)
-                    panel.text(0.998, value / 1024, f"{text} ({base.size(value)} in memory)", fontsize=8, color=RED, ha="right", va="bottom", transform=panel.get_yaxis_transform(),
+                    panel.text(0.998, value / 1024, f"{text} ({base.size(value)})", fontsize=8, color=RED, ha="right", va="bottom", transform=panel.get_yaxis_transform(),
                                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8})
             over = run.history.sides[run.samples[0][1]].over
             last = found[-1][0]
@@ -137,11 +137,11 @@ def fill(runs, question=None, guess=None):
     panel.set_xlabel("milliseconds since the workload began")
     if any(kind == "backlog" for _, kind, _ in panels):
         figure.legend(handles=[Patch(color=SKY, label="in his kernel's receive buffer"), Patch(color=BLUE, label="in the server's kernel's send buffer"),
-                               Patch(facecolor=ORANGE, edgecolor="white", hatch="....", label="in the server's memory: his outbox"), Patch(color=RED, label="the room is crowded: nobody is read")],
+                               Patch(facecolor=ORANGE, edgecolor="white", hatch="....", label="in the server's memory: his outbox (the limits are about this)"), Patch(color=RED, label="the room is crowded: nobody is read")],
                       loc="lower left", bbox_to_anchor=(0.01, 0.0), ncols=4, frameon=False, fontsize=9)
-    caption = ("Bytes on their way to the member who reads no more, stacked: first his own kernel's buffer fills, then the server's for him, then the server's memory. The buffers are the kernel's own figures (/proc/net/tcp), "
+    caption = ("Bytes on their way to the member who reads no more, stacked: first his own kernel's buffer fills (on top), then the server's kernel's for him, then the server's memory (at the bottom: the limits are about that). The buffers are the kernel's own figures (/proc/net/tcp), "
                f"sampled; the memory is what the others had heard less those. What a pipe holds is what was written to it less what was read.{base.traced(runs)}")
-    return base.Figure(figure, caption, f"How buffers fill. {'; '.join(words)}.", base.Table(["server", "what", "at ms", "receive buffer or pipe", "send buffer", "memory"], rows), facts)
+    return base.Figure(figure, caption, f"How buffers fill. {'; '.join(words)}.", base.Table(["server", "what", "at ms", "memory or pipe", "send buffer", "receive buffer"], rows), facts)
 
 
 def flag(run, name):
