@@ -159,10 +159,10 @@ def connect(judge, server):
                         f"{error}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
         clients.append(client)
         if len(trips) < 3:          # the slower machine and server, the longer may all else take
-            with contextlib.suppress(Unmet):
+            with contextlib.suppress(Unmet):        # a trip that was missed measures nothing
                 client.greeted()
-            trips.append(time.monotonic() - began)
-            wire.DEADLINE = min(60, max(judge.settings["deadline"], 200 * statistics.median(trips)))
+                trips.append(time.monotonic() - began)
+                wire.DEADLINE = min(60, max(judge.settings["deadline"], 200 * statistics.median(trips)))
         return client
 
     yield connect
