@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo test test-long soak bench bench-quick clean
+.PHONY: demo notebooks test test-long soak bench bench-quick clean
 demo: $(VENV)/ready
 	@$(RUN) -m harness demo
+
+notebooks: $(VENV)/ready
+	@$(RUN) notebooks/open.py
 
 test: $(VENV)/ready
 	@$(RUN) -m pytest -n 3 -m "not long"
