@@ -37,7 +37,7 @@ class Exhibit:
     new: str
     symptom: str            # what one sees who does not know
     check: str              # the check that must catch it
-    sentence: str | list    # what the student must be told: an id of the catalogue; of a race, each that may be
+    sentence: str | list    # what the student must be told: an id of the catalogue; of a race, a list of those that may be
 
     @property
     def sentences(self):

@@ -4,6 +4,7 @@ import resource
 import selectors
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -14,7 +15,7 @@ from harness.doings import rests, rounds
 from harness.lines import hears_the_end, told
 from harness.record import Unmet, same
 from harness.server import CLOSED, end_of
-from harness.verdicts.plugin import check
+from harness.verdicts.plugin import NotRun, check
 from harness.wire import WireClient
 
 
@@ -135,8 +136,33 @@ def let_in(strangers, seconds):
             if first.startswith("HELLO "):
                 greeted.append(key.data)
             elif first not in ("", "BYE full"):
-                raise Unmet("HELLO, or BYE full, or the end, when there are no more descriptors", first)
+                raise Unmet("HELLO, or BYE full, or the end, for those for whom there is no descriptor", first)
     return greeted
+
+
+FREE, TAKEN = 40, 1040      # descriptors below the first are the server's to take; from there up to the second something else has them all
+# Started instead of the server, it takes them, and then becomes the server.
+TAKES = f"""import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+null = os.open(os.devnull, os.O_RDONLY)
+for descriptor in range({FREE}, {TAKEN}):
+    os.dup2(null, descriptor)
+os.close(null)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@check(points=1, lab=4)
+def check_beyond_descriptor_1024(judge, server, connect, enter):
+    """Clients whose connections have descriptors of 1024 and more (they are the only ones left) are served, or turned away; nobody else is hurt."""
+    if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < TAKEN + 2 * FREE:
+        raise NotRun("this machine does not let a program have so many descriptors", binds=False)
+    running = server(*OPEN, command=[sys.executable, "-ISc", TAKES, *judge.settings["command"]])
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    newcomers = [connect(running, "newcomer") for _ in range(FREE)]
+    for newcomer in let_in(newcomers, 1):
+        newcomer.fence()
+    rounds(ana, ben, count=3)
 
 
 @check(points=2, lab=4)

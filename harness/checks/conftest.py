@@ -93,9 +93,9 @@ def rng(request, judge):
 def start(judge, tmp_path):
     """start(*args, **options) starts a server, which is the caller's to end. Limits that it does not take make the check "not run"."""
     def start(*args, **options):
-        options = {"directory": tmp_path / "group", "deadline": 2 * judge.settings["deadline"], **options}
+        options = {"command": judge.settings["command"], "directory": tmp_path / "group", "deadline": 2 * judge.settings["deadline"], **options}
         try:
-            judge.running = Checked(judge.settings["command"], args=args, cwd=judge.settings["cwd"], record=judge.record, **options)
+            judge.running = Checked(options.pop("command"), args=args, cwd=judge.settings["cwd"], record=judge.record, **options)
         except OSError as error:
             raise Unmet("the command to start", f"{error.filename}: {error.strerror}", "no-such-command") from None
         except NotStarted as problem:
@@ -159,10 +159,10 @@ def connect(judge, server):
                         f"{error}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
         clients.append(client)
         if len(trips) < 3:          # the slower machine and server, the longer may all else take
-            with contextlib.suppress(Unmet):
+            with contextlib.suppress(Unmet):        # a trip that was missed measures nothing
                 client.greeted()
-            trips.append(time.monotonic() - began)
-            wire.DEADLINE = min(60, max(judge.settings["deadline"], 200 * statistics.median(trips)))
+                trips.append(time.monotonic() - began)
+                wire.DEADLINE = min(60, max(judge.settings["deadline"], 200 * statistics.median(trips)))
         return client
 
     yield connect

@@ -411,6 +411,8 @@ CAUSES = {
                                 "blocking, or from a thread of its own, and drop lines when too many wait.", "protocol.md#11-the-owners-console"),
     "out-of-descriptors": ("accept fails with EMFILE when no descriptor is left. That must neither end the server nor disturb the others, and when somebody goes, "
                            "newcomers come in again.", "protocol.md#97-full"),
+    "beyond-descriptor-1024": ("select() and FD_SET know descriptors below 1024 (FD_SETSIZE) only: in C a larger one writes beyond the set, in Python it raises "
+                               "an exception. Use poll or epoll, or turn away whoever gets such a descriptor.", "protocol.md#97-full"),
     "spins-when-full": ("accept fails, the newcomer stays in the queue, the loop is woken at once again, for ever. Turn him away (keep a spare descriptor to "
                         "accept and close with), or watch the listening socket again only when somebody has gone.", "protocol.md#97-full"),
 }
