@@ -1,0 +1,112 @@
+"""What both windows are made of: words that are never markup, questions, and an application that ends in order."""
+import asyncio
+import os
+import signal
+
+from textual.app import App
+from textual.binding import Binding
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Static
+
+from ..common.wire import harmless
+
+
+def words(*parts):
+    """Strings and (string, style) pairs as what a widget shows: no control characters, and no markup."""
+    return Content.assemble(*(harmless(part) if isinstance(part, str) else (harmless(part[0]), part[1]) for part in parts))
+
+
+class Words(Static):
+    """A Static to which others' text may be given. Nothing is shown of one without text."""
+
+    def __init__(self, *parts, **options):
+        super().__init__(words(*parts), markup=False, **options)
+        self.display = bool(parts)
+
+    def say(self, *parts):
+        self.update(words(*parts))
+        self.display = any(part if isinstance(part, str) else part[0] for part in parts)
+
+
+class Question(ModalScreen):
+    """A box over the window; Escape is no. Its answer is None for no."""
+
+    BINDINGS = [Binding("escape", "dismiss(None)", "No")]
+    DEFAULT_CSS = """
+    Question { align: center middle; }
+    Question > Vertical { width: 60; max-width: 100%; height: auto; max-height: 100%; padding: 1 2; background: $panel; border: round $primary; }
+    Question Words { margin-bottom: 1; }
+    Question Horizontal { height: 1; align-horizontal: center; margin-top: 1; }
+    Question Button { margin: 0 1; }
+    Question.-low > Vertical { border: none; padding: 0; }
+    Question.-low Words, Question.-low Horizontal { margin: 0; }
+    """
+
+    def __init__(self, question, yes, value=None, no="Cancel"):
+        """`value`: what is asked for a text, and what stands there at first; without it, it is asked yes or no."""
+        super().__init__()
+        self.question, self.yes, self.no, self.value = question, yes, no, value
+
+    def compose(self):
+        with Vertical():
+            yield Words(self.question)
+            if self.value is not None:
+                yield Input(self.value, compact=True)
+            with Horizontal():
+                yield Button(self.yes, variant="primary", compact=True, id="yes")
+                yield Button(self.no, compact=True, id="no")
+
+    def on_mount(self):
+        self.query_one(Input if self.value is not None else "#no").focus()      # a consent is not given by one Enter too many
+
+    def on_input_submitted(self, event):
+        self.answer()
+
+    def on_button_pressed(self, event):
+        if event.button.id == "yes":
+            self.answer()
+        else:
+            self.dismiss(None)
+
+    def answer(self):
+        self.dismiss(True if self.value is None else self.query_one(Input).value)
+
+    def key_left(self):
+        self.focus_previous()
+
+    def key_right(self):
+        self.focus_next()
+
+
+class YesNo(Question):
+    """The same, with keys for yes and no."""
+
+    BINDINGS = [Binding("y", "dismiss(True)", "Yes"), Binding("n", "dismiss(None)", "No")]
+
+    def __init__(self, question, yes, no):
+        super().__init__(question, f"{yes} (y)", None, f"{no} (n)")
+
+
+class Window(App):
+    """An application that a signal ends as its user does, and that says how large it is: `-narrow`, `-wide`, `-low`."""
+
+    ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (56, "-middle"), (110, "-wide")]
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (12, "-high")]
+    BINDINGS = [Binding("ctrl+q", "quit", "Quit", priority=True)]
+
+    def __init__(self):
+        super().__init__(ansi_color=bool(os.environ.get("NO_COLOR")))       # then no colour at all, not even grey
+
+    def on_mount(self):
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            try:
+                asyncio.get_running_loop().add_signal_handler(number, self.leave)
+            except (RuntimeError, ValueError):
+                pass                    # not the main thread: somebody else sees to signals
+
+    def leave(self):
+        """Ends the window, whatever it is doing."""
+        self.exit()
