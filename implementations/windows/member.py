@@ -18,11 +18,11 @@ from textual.widgets.option_list import Option
 
 from ..client.__main__ import argument
 from ..client.connection import TICK, check_name, check_password, check_place, explain, local_time, resolve
-from ..client.conversation import HELP, Conversation
+from ..client.conversation import Conversation
 from ..client.groups import GROUPS, Groups, Trouble
 from ..common import wire
 from .link import Link
-from .parts import Question, Window, Words, YesNo, words
+from .parts import Question, Room, Window, Words, YesNo, words
 from .talk import Line, Talk
 
 CONTEXT = 100       # events before the first new one that are shown again
@@ -38,7 +38,7 @@ class Door(Screen):
     BINDINGS = [Binding("escape", "app.quit", "Quit", show=False)]
     CSS = """
     Door { align: center middle; }
-    Door #box { width: 64; max-width: 100%; height: auto; max-height: 100%; padding: 1 3; border: round $primary; }
+    Door #box { width: 72; max-width: 100%; height: auto; max-height: 100%; padding: 1 3; border: round $primary; }
     Door #title { text-style: bold; margin-bottom: 1; }
     Door OptionList { height: auto; max-height: 8; margin-bottom: 1; }
     Door .field { height: 1; margin-bottom: 1; }
@@ -131,6 +131,14 @@ class Saying(Input):
         super().__init__(placeholder="say something; /help tells more", compact=True, select_on_focus=False, **options)
         self.candidates, self.completed = [], None          # while Tab follows Tab; what the last one made
 
+    async def _on_key(self, event):
+        """Enter is taken here, in its turn: as a binding it would be later than letters that were typed after it."""
+        if event.key == "enter":
+            event.stop()
+            event.prevent_default()
+            if self.screen.entered(self.value):
+                self.value = ""
+
     def _on_paste(self, event):
         lines = [line for line in event.text.splitlines() if line]
         if len(lines) > 1:
@@ -154,7 +162,7 @@ class Saying(Input):
         self.completed = self.value, self.cursor_position
 
 
-class Chat(Screen):
+class Chat(Room):
     """One group: on the way in, in, and out again."""
 
     BINDINGS = [
@@ -362,30 +370,30 @@ class Chat(Screen):
 
     # -- What is typed ---------------------------------------------------------------------------------------------------------
 
-    def on_input_submitted(self, event):
-        text = event.value
+    def entered(self, text):
+        """A line was typed; whether it is taken. Else it stays where it was typed, and one is told why."""
         if not text or self.conversation.state == "over":
-            return                      # it stays where it was typed; the banner says what next
-        command = text.partition(" ")[0]
+            return False
+        command, _, argument = text.partition(" ")
+        text = text.replace("\t", " ")
         if command == "/leave":
             self.action_leave()
-        elif command == "/name" and not text.partition(" ")[2].strip():
+        elif command == "/name" and not argument.strip():
             self.action_rename()
         elif command == "/who":
             self.talk.add([Line("note", f"{name} {where}") for name, where in sorted(self.here.items())])
-        elif command == "/help":
-            self.talk.add([Line("note", line) for line in HELP])
         elif text.startswith("/") and not text.startswith("//"):
             self.conversation.typed(text, monotonic())
-        elif not wire.is_text(text.removeprefix("/").replace("\t", " ")):
-            self.conversation.typed(text, monotonic())
-            return self.step()          # it says why it is not sent; the text stays
+        elif wire.is_text(text.removeprefix("/")):
+            self.to_say.append(text.removeprefix("/"))
         else:
-            self.to_say.append(text.removeprefix("/").replace("\t", " "))
-        self.say.value = ""
+            self.conversation.say(text.removeprefix("/"))       # it says why it is not sent
+            self.show()
+            return False
         self.talk.unmark()
         self.talk.to_end()
         self.step()
+        return True
 
     def say_more(self):
         while self.to_say and not self.conversation.is_busy and self.conversation.state != "over":
@@ -444,13 +452,6 @@ class Chat(Screen):
 
     def action_scroll(self, pages):
         self.talk.scroll_relative(y=pages * max(1, self.talk.size.height - 1), animate=False, force=True, immediate=True)
-
-    def go(self, why):
-        """Back to the groups. A question may stand above us."""
-        if self.is_attached:
-            while self.app.screen is not self:
-                self.app.pop_screen()
-            self.dismiss(why)
 
     def look(self, is_watched):
         self.talk.look(is_watched)

@@ -7,15 +7,19 @@ from textual.app import App
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input, Static
 
 from ..common.wire import harmless
 
 
 def words(*parts):
-    """Strings and (string, style) pairs as what a widget shows: no control characters, and no markup."""
-    return Content.assemble(*(harmless(part) if isinstance(part, str) else (harmless(part[0]), part[1]) for part in parts))
+    """Strings and (string, style) pairs as what a widget shows: no control characters but our own LF, and no markup."""
+    return Content.assemble(*((clean(part), "") if isinstance(part, str) else (clean(part[0]), part[1]) for part in parts))
+
+
+def clean(text):
+    return "\n".join(map(harmless, text.split("\n")))
 
 
 class Words(Static):
@@ -28,6 +32,16 @@ class Words(Static):
     def say(self, *parts):
         self.update(words(*parts))
         self.display = any(part if isinstance(part, str) else part[0] for part in parts)
+
+
+class Room(Screen):
+    """A screen that one goes out of, whatever question stands above it."""
+
+    def go(self, why):
+        if self in self.app.screen_stack:
+            while self.app.screen is not self:
+                self.app.pop_screen()
+            self.dismiss(why)
 
 
 class Question(ModalScreen):

@@ -58,7 +58,7 @@ class Talk(ScrollView, can_focus=True):
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {"talk--time", "talk--note", "talk--rule", "talk--new", "talk--me"}
     DEFAULT_CSS = """
-    Talk { height: 1fr; overflow-x: hidden; overflow-y: auto; scrollbar-size-vertical: 1; background: $surface; }
+    Talk { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; background: $surface; }
     Talk > .talk--time { color: #8f8f8f; }
     Talk > .talk--note { color: #a8a8a8; text-style: italic; }
     Talk > .talk--rule { color: #8f8f8f; }
@@ -66,8 +66,10 @@ class Talk(ScrollView, can_focus=True):
     Talk > .talk--me { background: #ffd75f; color: black; text-style: bold; }
     """
 
-    def __init__(self, **options):
+    def __init__(self, prose=True, **options):
+        """prose: lines are wrapped and have a margin for the time; else each is a row as it stands, like those of a tree."""
         super().__init__(**options)
+        self.prose = prose
         self.lines = []
         self.starts = [0]           # the first row of each line, and of the one to come
         self.drawn_width = 0        # for which self.starts holds
@@ -101,6 +103,14 @@ class Talk(ScrollView, can_focus=True):
         self.virtual_size = Size(self.drawn_width, self.starts[-1])
         if at_end:
             self.to_end()
+        self.refresh()
+
+    def replace(self, lines):
+        """All lines by others, and one goes on looking at the same place."""
+        self.lines, self.starts = [], [0]
+        for line in lines:
+            self.put(line)
+        self.virtual_size = Size(self.drawn_width, self.starts[-1])
         self.refresh()
 
     def put(self, line):
@@ -163,7 +173,7 @@ class Talk(ScrollView, can_focus=True):
     # -- What is drawn -----------------------------------------------------------------------------------------------------
 
     def on_resize(self):
-        width = self.scrollable_content_region.width or self.size.width
+        width = self.scrollable_content_region.width        # the scrollbar is always there, so that nothing is cut anew for it
         if width != self.drawn_width:
             at_end, top = self.at_end, self.line_at(self.scroll_offset.y)
             self.drawn_width = width
@@ -172,7 +182,7 @@ class Talk(ScrollView, can_focus=True):
                 self.to_end()
             else:
                 self.scroll_to(y=self.starts[min(top, len(self.lines))], animate=False, force=True)
-        elif self.was_seen:
+        elif self.prose and self.was_seen:
             self.to_end()
 
     def measure(self):
@@ -190,10 +200,10 @@ class Talk(ScrollView, can_focus=True):
 
     @property
     def margin(self):
-        return MARGIN if self.drawn_width >= 30 else 0
+        return MARGIN if self.prose and self.drawn_width >= 30 else 0
 
     def rows_of(self, line):
-        if line.kind in ("day", "new"):
+        if line.kind in ("day", "new") or not self.prose:
             return [line.text]
         width = max(1, self.drawn_width - self.margin)
         return cut(f"{line.who}: {line.text}" if line.kind == "said" else f"- {line.text}", width)
@@ -219,7 +229,7 @@ class Talk(ScrollView, can_focus=True):
         if line.kind == "note":
             yield Segment(text, style("talk--note", partial=True))
             return
-        if number == 0:
+        if number == 0 and line.who:
             name, text = text[:len(line.who) + 1], text[len(line.who) + 1:]
             yield Segment(name, Style(color=colour_of(line.who), bold=True, underline=line.own))
         at = 0
