@@ -124,7 +124,8 @@ class Lead(Room):
     Lead #system { border-top: solid $primary; background: $surface; }
     Lead #figures { height: 2; color: $text; text-style: bold; padding: 0 1; }
     Lead #tree { height: 1fr; padding: 0 1; }
-    Lead.-wide #main { grid-size: 3 1; grid-columns: 28 1fr 54; grid-rows: 1fr; }
+    Lead #tree > .talk--note { text-style: none; }
+    Lead.-wide #main { grid-size: 3 1; grid-columns: 22 1fr 46; grid-rows: 1fr; }
     Lead.-wide #people { row-span: 1; }
     Lead.-wide #system { border-top: none; border-left: solid $primary; }
     Lead.-narrow #main, Lead.-low #main { layout: vertical; }

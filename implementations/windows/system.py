@@ -91,10 +91,10 @@ def memory_of(process):
 
 
 # In plain words, what a thread does that sleeps in this function of the kernel.
-WAITS = {"epoll_wait": "waits for many (epoll)", "ep_poll": "waits for many (epoll)", "poll": "waits for many (poll)", "sys_poll": "waits for many (poll)",
-         "select": "waits for many (select)", "futex": "waits for a lock", "inet_csk_accept": "waits for a client", "wait_woken": "waits for bytes",
-         "sk_wait_data": "waits for bytes", "unix_stream": "waits for bytes", "pipe_read": "waits for a pipe", "anon_pipe_read": "waits for a pipe",
-         "hrtimer_nanosleep": "sleeps", "wait": "waits for a child"}
+WAITS = {"epoll_wait": "waits in epoll", "ep_poll": "waits in epoll", "poll": "waits in poll", "sys_poll": "waits in poll",
+         "select": "waits in select", "futex": "waits for a lock", "inet_csk_accept": "waits in accept", "wait_woken": "waits in recv",
+         "sk_wait_data": "waits in recv", "unix_stream": "waits in recv", "pipe_read": "waits to read a pipe",
+         "anon_pipe_read": "waits to read a pipe", "hrtimer_nanosleep": "sleeps", "wait": "waits for a child"}
 
 
 def in_words(waits):

@@ -58,7 +58,8 @@ class Talk(ScrollView, can_focus=True):
     ALLOW_SELECT = False
     COMPONENT_CLASSES = {"talk--time", "talk--note", "talk--rule", "talk--new", "talk--me"}
     DEFAULT_CSS = """
-    Talk { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; background: $surface; }
+    Talk { height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; background: $surface;
+           scrollbar-background: $surface; scrollbar-color: #606060; }
     Talk > .talk--time { color: #8f8f8f; }
     Talk > .talk--note { color: #a8a8a8; text-style: italic; }
     Talk > .talk--rule { color: #8f8f8f; }
