@@ -12,7 +12,6 @@ from time import monotonic
 
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, OptionList
 from textual.widgets.option_list import Option
 
@@ -22,7 +21,7 @@ from ..client.conversation import Conversation
 from ..client.groups import GROUPS, Groups, Trouble
 from ..common import wire
 from .link import Link
-from .parts import Question, Room, Window, Words, YesNo, words
+from .parts import Form, Question, Room, Window, Words, YesNo, words
 from .talk import Line, Talk
 
 CONTEXT = 100       # events before the first new one that are shown again
@@ -32,22 +31,11 @@ OUT = {"banned": "Only the owner can let you ask again.", "replaced": "Two windo
        "left": "You may ask to join again.", "deleted": "There is nothing to come back to."}
 
 
-class Door(Screen):
+class Door(Form):
     """The groups one belongs to, and the way in."""
 
     BINDINGS = [Binding("escape", "app.quit", "Quit", show=False)]
-    CSS = """
-    Door { align: center middle; }
-    Door #box { width: 72; max-width: 100%; height: auto; max-height: 100%; padding: 1 3; border: round $primary; }
-    Door #title { text-style: bold; margin-bottom: 1; }
-    Door OptionList { height: auto; max-height: 8; margin-bottom: 1; }
-    Door .field { height: 1; margin-bottom: 1; }
-    Door .field Words { width: 12; }
-    Door .field Input { width: 1fr; }
-    Door #trouble { color: $error; text-style: bold; margin-top: 1; }
-    Door.-low #box { border: none; padding: 0; }
-    Door.-low .field, Door.-low #title { margin: 0; }
-    """
+    CSS = "Door OptionList { height: auto; max-height: 8; margin-bottom: 1; }"
 
     def __init__(self, place, name, groups):
         super().__init__()
@@ -86,10 +74,6 @@ class Door(Screen):
         self.query_one("#place", Input).value, self.query_one("#name", Input).value = place, name
         self.query_one("#password", Input).value = ""
         self.query_one("#password" if place and name else "#name" if place else "#place").focus()
-
-    def say(self, text):
-        self.query_one("#trouble", Words).say(text)
-        self.query_one("#trouble").scroll_visible(animate=False)
 
     def on_option_list_option_selected(self, event):
         group = self.known[event.option_index]
@@ -268,7 +252,7 @@ class Chat(Room):
         self.tell(old, unread=False)
         if not self.is_marked and any(each.seq for each in news):
             self.is_marked = True
-            if self.old_up_to == self.last:         # else all that came before us is old
+            if self.last is not None and self.old_up_to == self.last:       # else all that came before us is old
                 self.talk.set_mark()
         self.tell(news)
         if any(each.kind != "MSG" for each in shown):

@@ -4,6 +4,7 @@ It starts a server as anyone would, by its command line, and leads it by its con
 """
 import argparse
 import asyncio
+import contextlib
 import os
 import sys
 import time
@@ -12,7 +13,6 @@ from datetime import datetime
 
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, OptionList, Select
 from textual.widgets.option_list import Option
 
@@ -20,33 +20,22 @@ from ..common import wire
 from . import system
 from .child import Child, command_of
 from .desk import Desk
-from .parts import Question, Room, Window, Words, YesNo, words
+from .parts import Form, Question, Room, Window, Words, YesNo, words
 from .talk import Line, Talk
 
 SHOW = 0.1                  # seconds between two times that news are shown
 LOOK = 1.0                  # seconds between two looks at the processes, ...
 PART = 10                   # ... or this many times what a look takes, if that is longer
 ASK_MEMBERS = 3.0           # seconds
+GREET = 1.0                 # seconds between two attempts to learn the group's name
 DESIGNS = {"nonblocking": "nonblocking: one thread, whoever is ready", "pthread": "pthread: a thread for each client, and a lock",
            "fork": "fork: a process for each client, and a pipe"}
 ADMIT = {"ask": "ask me about everyone who is new", "all": "let everyone in", "none": "only who is a member already"}
 STANDINGS = {"asks": ("? ", "bold yellow"), "here": ("● ", "green"), "away": ("○ ", ""), "banned": ("× ", "red")}
 
 
-class Plan(Screen):
+class Plan(Form):
     """Which server, and how: what its command line will say."""
-
-    CSS = """
-    Plan { align: center middle; }
-    Plan #box { width: 72; max-width: 100%; height: auto; max-height: 100%; padding: 1 3; border: round $primary; }
-    Plan #title { text-style: bold; margin-bottom: 1; }
-    Plan .field { height: 1; margin-bottom: 1; }
-    Plan .field > Words { width: 12; }
-    Plan .field > Input, Plan .field > Select { width: 1fr; }
-    Plan #trouble { color: $error; text-style: bold; margin-top: 1; }
-    Plan.-low #box { border: none; padding: 0; }
-    Plan.-low .field, Plan.-low #title { margin: 0; }
-    """
 
     def __init__(self, options):
         super().__init__()
@@ -75,10 +64,6 @@ class Plan(Screen):
 
     def on_mount(self):
         self.query_one("#start").focus()
-
-    def say(self, text):
-        self.query_one("#trouble", Words).say(text)
-        self.query_one("#trouble").scroll_visible(animate=False)
 
     def on_input_submitted(self):
         self.start()
@@ -143,7 +128,7 @@ class Lead(Room):
         self.people = None              # as they are listed
         self.rates = deque([(time.monotonic(), 0)], maxlen=31)      # (time, messages so far), of the last 3 seconds
         self.cpu = 0.0                  # cores
-        self.looks_after = 0
+        self.is_greeted = False         # the group's name is the server's own word
 
     def compose(self):
         yield Words(id="title")
@@ -167,6 +152,7 @@ class Lead(Room):
         self.query_one("#people").focus()
         self.set_interval(SHOW, self.show)
         self.set_interval(ASK_MEMBERS, self.ask_members)
+        self.set_interval(GREET, self.greet_once)
         self.run_worker(self.start())
         self.run_worker(self.watch())
         self.show()
@@ -181,11 +167,8 @@ class Lead(Room):
     # -- What the server says --------------------------------------------------------------------------------------------------
 
     def heard(self, data):
-        was_deaf = self.desk.address is None
         self.news += self.desk.hear(data, datetime.now())
         self.send()
-        if was_deaf and self.desk.address:
-            self.run_worker(self.greet())
 
     def complained(self, line):
         self.complaints.append(line)
@@ -206,17 +189,15 @@ class Lead(Room):
         """Learns the group's name as any client would: it may be another than the one that --group gave a new group."""
         host, port = self.desk.address
         try:
-            async with asyncio.timeout(5):
-                reader, writer = await asyncio.open_connection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
-                line = await reader.readline()
+            reader, writer = await asyncio.open_connection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
+            with contextlib.closing(writer):
+                line = await asyncio.wait_for(reader.readline(), 5)
                 writer.write(b"QUIT\n")
-                await reader.read()
-                writer.close()
-        except (OSError, TimeoutError, ValueError):
-            return
+        except (OSError, asyncio.TimeoutError, ValueError):
+            return                      # it is asked again
         hello, _, group = line.decode(errors="backslashreplace").rstrip("\r\n").partition(f"HELLO {wire.VERSION} ")
         if group and not hello:
-            self.group = group
+            self.group, self.is_greeted = group, True
 
     # -- What is shown -----------------------------------------------------------------------------------------------------------
 
@@ -286,6 +267,10 @@ class Lead(Room):
             self.desk.ask_members()
             self.send()
 
+    def greet_once(self):
+        if self.desk.address and not self.is_greeted:
+            self.run_worker(self.greet(), group="greet", exclusive=True)
+
     def order(self, text, **how):
         self.desk.order(text, **how)
         self.send()
@@ -323,7 +308,7 @@ class Lead(Room):
     async def renamed(self):
         while self.desk.orders and self.child.pid:
             await asyncio.sleep(SHOW)
-        await self.greet()
+        self.is_greeted = False
 
     def action_close(self):
         def answer(yes):

@@ -34,6 +34,32 @@ class Words(Static):
         self.display = any(part if isinstance(part, str) else part[0] for part in parts)
 
 
+class Form(Screen):
+    """Fields in a box, a button, and below it what was wrong."""
+
+    DEFAULT_CSS = """
+    Form { align: center middle; }
+    Form #box { width: 72; max-width: 100%; height: auto; max-height: 100%; padding: 1 3; border: round $primary; }
+    Form #title { text-style: bold; margin-bottom: 1; }
+    Form .field { height: 1; margin-bottom: 1; }
+    Form .field > Words { width: 12; }
+    Form .field > Input, Form .field > Select { width: 1fr; }
+    Form #trouble { color: $error; text-style: bold; margin-top: 1; }
+    Form.-low #box { border: none; padding: 0; }
+    Form.-low .field, Form.-low #title { margin: 0; }
+    """
+
+    def say(self, text):
+        trouble = self.query_one("#trouble", Words)
+        trouble.say(text)
+        if text:
+            self.call_after_refresh(trouble.scroll_visible, animate=False)
+
+    def on_resize(self):
+        if self.focused:
+            self.call_after_refresh(self.focused.scroll_visible, animate=False)
+
+
 class Room(Screen):
     """A screen that one goes out of, whatever question stands above it."""
 
@@ -54,8 +80,10 @@ class Question(ModalScreen):
     Question Words { margin-bottom: 1; }
     Question Horizontal { height: 1; align-horizontal: center; margin-top: 1; }
     Question Button { margin: 0 1; }
-    Question.-low > Vertical { border: none; padding: 0; }
-    Question.-low Words, Question.-low Horizontal { margin: 0; }
+    Question.-low > Vertical { border: none; padding: 0; height: 100%; }
+    Question.-low Words, Question.-low Horizontal, Question.-low Button { margin: 0; }
+    Question.-low Horizontal { dock: bottom; }
+    Question.-narrow Button { min-width: 0; margin: 0; }
     """
 
     def __init__(self, question, yes, value=None, no="Cancel"):

@@ -72,9 +72,10 @@ class Talk(ScrollView, can_focus=True):
         super().__init__(**options)
         self.prose = prose
         self.lines = []
-        self.starts = [0]           # the first row of each line, and of the one to come
+        self.starts = [0]           # the first row of each line, and of the one to come, counted from a line that may be gone
         self.drawn_width = 0        # for which self.starts holds
         self.day = None             # of the last line with a time
+        self.follows = True         # the newest is in sight, and what comes will be
         self.mark = None            # place of the unread mark in self.lines
         self.unread = 0             # lines below it
         self.is_watched = True      # the terminal has the user's eye
@@ -91,18 +92,18 @@ class Talk(ScrollView, can_focus=True):
 
     def add(self, lines, unread=True):
         """Adds Lines. `unread`: whether they are news, which the mark stands above if nobody looks."""
-        at_end = self.at_end
         for line in lines:
             if line.time and line.time.date() != self.day:
                 self.day = line.time.date()
                 self.put(Line("day", long_date(self.day)))
             if unread and line.kind == "said" and not line.own:
-                self.mark_unread(at_end)
+                self.mark_unread()
             self.put(line)
         if len(self.lines) > MOST_LINES:
             self.let_go(MOST_LINES // 10)
-        self.virtual_size = Size(self.drawn_width, self.starts[-1])
-        if at_end:
+        follows = self.follows
+        self.virtual_size = Size(self.drawn_width, self.rows)
+        if follows:
             self.to_end()
         self.refresh()
 
@@ -111,16 +112,17 @@ class Talk(ScrollView, can_focus=True):
         self.lines, self.starts = [], [0]
         for line in lines:
             self.put(line)
-        self.virtual_size = Size(self.drawn_width, self.starts[-1])
+        self.virtual_size = Size(self.drawn_width, self.rows)
         self.refresh()
 
     def put(self, line):
-        line = line._replace(text=harmless(line.text), who=harmless(line.who))
+        if not (line.text.isprintable() and line.who.isprintable()):
+            line = line._replace(text=harmless(line.text), who=harmless(line.who))
         self.lines.append(line)
-        self.starts.append(self.starts[-1] + len(self.rows_of(line)))
+        self.starts.append(self.starts[-1] + self.height_of(line))
 
-    def mark_unread(self, at_end):
-        seen = at_end and self.is_watched
+    def mark_unread(self):
+        seen = self.follows and self.is_watched
         if not seen and (self.mark is None or self.was_seen):
             self.set_mark()
         if self.mark is not None:
@@ -140,68 +142,75 @@ class Talk(ScrollView, can_focus=True):
             self.measure()
 
     def let_go(self, count):
-        del self.lines[:count]
-        gone = self.starts[count]
+        gone = self.starts[count] - self.starts[0]
+        del self.lines[:count], self.starts[:count]
         self.mark = self.mark - count if self.mark is not None and self.mark >= count else None
-        self.measure()
-        self.scroll_to(y=max(0, self.scroll_y - gone), animate=False, force=True)
+        if not self.follows:
+            self.scroll_to(y=max(0, self.scroll_y - gone), animate=False, force=True, immediate=True)
 
     # -- Where one looks ---------------------------------------------------------------------------------------------------
-
-    @property
-    def at_end(self):
-        return self.scroll_offset.y >= self.max_scroll_y
 
     def to_end(self):
         self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def watch_scroll_y(self, old, new):
         super().watch_scroll_y(old, new)
+        self.follows = new >= self.max_scroll_y
         self.look(self.is_watched)
 
     def look(self, is_watched):
         """Whether the user has this terminal before him; then all in sight is seen."""
         self.is_watched = is_watched
-        if is_watched and self.at_end:
+        if is_watched and self.follows:
             self.was_seen = True
 
     @property
     def below(self):
         """Lines that are below what is in sight."""
         last_row = self.scroll_offset.y + self.size.height
-        return 0 if self.at_end else max(0, len(self.lines) - self.line_at(last_row - 1) - 1)
+        return 0 if self.follows else max(0, len(self.lines) - self.line_at(last_row - 1) - 1)
 
     # -- What is drawn -----------------------------------------------------------------------------------------------------
 
     def on_resize(self):
         width = self.scrollable_content_region.width        # the scrollbar is always there, so that nothing is cut anew for it
+        follows, top = self.follows, self.line_at(self.scroll_offset.y)
         if width != self.drawn_width:
-            at_end, top = self.at_end, self.line_at(self.scroll_offset.y)
             self.drawn_width = width
             self.measure()
-            if at_end:
-                self.to_end()
-            else:
-                self.scroll_to(y=self.starts[min(top, len(self.lines))], animate=False, force=True)
-        elif self.prose and self.was_seen:
+        if follows and self.prose:
             self.to_end()
+        elif self.prose:
+            self.scroll_to(y=self.first_row(top), animate=False, force=True, immediate=True)
 
     def measure(self):
-        """Every line anew: the width has changed, or lines have gone."""
+        """Every line anew: the width has changed, or one has gone."""
         self.starts = [0]
         row, add = 0, self.starts.append
         for line in self.lines:
-            row += len(self.rows_of(line))
+            row += self.height_of(line)
             add(row)
         self.virtual_size = Size(self.drawn_width, row)
         self.refresh()
 
+    @property
+    def rows(self):
+        return self.starts[-1] - self.starts[0]
+
+    def first_row(self, place):
+        return self.starts[min(place, len(self.lines))] - self.starts[0]
+
     def line_at(self, row):
-        return max(0, min(bisect_right(self.starts, row) - 1, len(self.lines) - 1))
+        return max(0, min(bisect_right(self.starts, row + self.starts[0]) - 1, len(self.lines) - 1))
 
     @property
     def margin(self):
         return MARGIN if self.prose and self.drawn_width >= 30 else 0
+
+    def height_of(self, line):
+        """How many rows it has: most often it is plain to see that it is one."""
+        is_one = line.text.isascii() and len(line.who) + len(line.text) + 2 + self.margin <= self.drawn_width and line.who.isascii()
+        return 1 if is_one else len(self.rows_of(line))
 
     def rows_of(self, line):
         if line.kind in ("day", "new") or not self.prose:
@@ -211,11 +220,11 @@ class Talk(ScrollView, can_focus=True):
 
     def render_line(self, y):
         row, width = self.scroll_offset.y + y, self.size.width
-        if row >= self.starts[-1]:
+        if row >= self.rows:
             return Strip.blank(width, self.rich_style)
         place = self.line_at(row)
         line = self.lines[place]
-        segments = list(self.segments(line, row - self.starts[place]))
+        segments = list(self.segments(line, row - self.first_row(place)))
         return Strip(Segment.apply_style(segments, self.rich_style)).adjust_cell_length(width, self.rich_style)
 
     def segments(self, line, number):
