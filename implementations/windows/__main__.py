@@ -25,7 +25,7 @@ def main():
     tmux = ["tmux", "-L", f"grupo-{os.getpid()}", "-f", os.devnull]
     begin = ["set", "-g", "mouse", "on", ";", "set", "-g", "status", "off", ";", "set", "-g", "focus-events", "on", ";", "set", "-s", "escape-time", "10"]
     # When the owner goes, the lesson is over: the last pane to end takes the session with it
-    panes = ["new-session", f"{owner}; tmux kill-server", ";", *begin, ";", "split-window", "-h", members[0], ";",
+    panes = ["new-session", f"{owner}; tmux kill-session", ";", *begin, ";", "split-window", "-h", members[0], ";",
              "split-window", "-v", members[1], ";", "select-pane", "-t", "0"]
     os.execvp("tmux", [*tmux, *panes])
 

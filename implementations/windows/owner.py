@@ -27,7 +27,6 @@ SHOW = 0.1                  # seconds between two times that news are shown
 LOOK = 1.0                  # seconds between two looks at the processes, ...
 PART = 10                   # ... or this many times what a look takes, if that is longer
 ASK_MEMBERS = 3.0           # seconds
-GREET = 1.0                 # seconds between two attempts to learn the group's name
 DESIGNS = {"nonblocking": "nonblocking: one thread, whoever is ready", "pthread": "pthread: a thread for each client, and a lock",
            "fork": "fork: a process for each client, and a pipe"}
 ADMIT = {"ask": "ask me about everyone who is new", "all": "let everyone in", "none": "only who is a member already"}
@@ -152,9 +151,9 @@ class Lead(Room):
         self.query_one("#people").focus()
         self.set_interval(SHOW, self.show)
         self.set_interval(ASK_MEMBERS, self.ask_members)
-        self.set_interval(GREET, self.greet_once)
         self.run_worker(self.start())
         self.run_worker(self.watch())
+        self.run_worker(self.learn_name())
         self.show()
 
     async def start(self):
@@ -185,8 +184,15 @@ class Lead(Room):
             why = f"The server ended {how}. {last_words}"
         self.go(why)
 
+    async def learn_name(self):
+        """The group's name may be another than the one that --group would give a new group."""
+        while True:
+            if self.desk.address and not self.is_greeted:
+                await self.greet()
+            await asyncio.sleep(2 * SHOW)
+
     async def greet(self):
-        """Learns the group's name as any client would: it may be another than the one that --group gave a new group."""
+        """Hears the name as any client would."""
         host, port = self.desk.address
         try:
             reader, writer = await asyncio.open_connection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port)
@@ -236,9 +242,10 @@ class Lead(Room):
         seen = self.seen
         (start, before), (end, now) = self.rates[0], self.rates[-1]
         rate = (now - before) / (end - start) if end > start else 0
+        talk = f"{rate:,.0f} messages a second" if self.desk.said else ""      # a server need not tell of them
         processes, threads = plural(len(seen.processes), "process", "processes"), plural(seen.threads, "thread", "threads")
         self.query_one("#figures", Words).say(f"{processes}  {threads}  {seen.descriptors:,} descriptors (fd)\n"
-                                              f"{seen.memory / 1e6:.1f} MB  {self.cpu:.0%} CPU  {rate:,.0f} messages a second")
+                                              f"{seen.memory / 1e6:.1f} MB  {self.cpu:.0%} CPU  {talk}")
 
     async def watch(self):
         """Looks at the server's processes, never so often that the looks themselves are much of what one sees."""
@@ -266,10 +273,6 @@ class Lead(Room):
         if self.desk.address and not self.desk.over:
             self.desk.ask_members()
             self.send()
-
-    def greet_once(self):
-        if self.desk.address and not self.is_greeted:
-            self.run_worker(self.greet(), group="greet", exclusive=True)
 
     def order(self, text, **how):
         self.desk.order(text, **how)

@@ -25,13 +25,16 @@ def clean(text):
 class Words(Static):
     """A Static to which others' text may be given. Nothing is shown of one without text."""
 
+    DEFAULT_CSS = "Words.-silent { display: none; }"
+
     def __init__(self, *parts, **options):
-        super().__init__(words(*parts), markup=False, **options)
-        self.display = bool(parts)
+        super().__init__(markup=False, **options)
+        self.say(*parts)
 
     def say(self, *parts):
-        self.update(words(*parts))
-        self.display = any(part if isinstance(part, str) else part[0] for part in parts)
+        said = words(*parts)
+        self.update(said)
+        self.set_class(not said, "-silent")
 
 
 class Form(Screen):
