@@ -262,6 +262,7 @@ def test_the_window_as_small_as_20_by_5_and_large_again(tmp_path):
             for window in head, ana:
                 window.resize(5, 20)
             head.press("a")
+            head.shows("ana came")
             ana.shows("say something")
             ana.press("still here", F["enter"])
             ana.shows("ana: still here")
