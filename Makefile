@@ -1,14 +1,26 @@
-# make demo: watch the three servers at one conversation.   make test: check them.   Both set themselves up first.
+# make demo: watch the three servers at one conversation.   make windows: try one.   make test: check them.   All set themselves up first.
 PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
+<<<<<<< HEAD
 .PHONY: demo notebooks test test-long soak bench bench-quick clean
 demo: $(VENV)/ready
 	@$(RUN) -m harness demo
 
 notebooks: $(VENV)/ready
 	@$(RUN) notebooks/open.py
+=======
+.PHONY: demo windows screenshots test test-long soak bench bench-quick clean
+demo: $(VENV)/ready
+	@$(RUN) -m harness demo
+
+windows: $(VENV)/ready
+	@$(RUN) -m implementations.windows
+
+screenshots: $(VENV)/ready
+	@$(RUN) -m implementations.windows.screenshots
+>>>>>>> windows
 
 test: $(VENV)/ready
 	@$(RUN) -m pytest -n 3 -m "not long"

@@ -2,48 +2,41 @@
 import argparse
 import getpass
 import os
-import socket
 import sys
 import warnings
 
-import platformdirs
-
 from ..common import wire
 from ..common.console import open_standard_descriptors
-from .console import Console, explain
-from .groups import Groups, Trouble
+from .connection import check_name, check_password, check_place, explain, resolve
+from .console import Console
+from .groups import GROUPS, Groups, Trouble
 
 
 def parse(argv):
     parser = argparse.ArgumentParser(prog="python -m implementations.client", allow_abbrev=False,
                                      description="A member's client: one event a line, in a terminal or in a script.")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--groups", metavar="FILE", default=os.path.join(platformdirs.user_data_dir("grupo"), "groups"),
+    shared.add_argument("--groups", metavar="FILE", default=GROUPS,
                         help="where the groups you belong to are kept (default: %(default)s)")
     talks = argparse.ArgumentParser(add_help=False)
-    talks.add_argument("place", type=place, metavar="HOST:PORT", help="127.0.0.1:7000 or [::1]:7000")
+    talks.add_argument("place", type=argument(check_place), metavar="HOST:PORT", help="127.0.0.1:7000 or [::1]:7000")
     talks.add_argument("--password-file", metavar="FILE", help="its first line is the password (default: you are asked for it)")
     commands = parser.add_subparsers(dest="command", required=True)
     join = commands.add_parser("join", parents=[talks, shared], allow_abbrev=False, help="come in, and talk")
-    join.add_argument("name", type=name, metavar="NAME")
+    join.add_argument("name", type=argument(check_name), metavar="NAME")
     commands.add_parser("groups", parents=[shared], allow_abbrev=False, help="list the groups you belong to")
     commands.add_parser("leave", parents=[talks, shared], allow_abbrev=False, help="leave a group for good")
     return parser.parse_args(argv)
 
 
-def place(text):
-    host, colon, port = text.lower().rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not bare or ":" in host and bare == host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise argparse.ArgumentTypeError(f"{wire.harmless(text)} is not like 127.0.0.1:7000 or [::1]:7000")
-    return f"{host}:{int(port)}"
-
-
-def name(text):
-    clean = wire.clean_name(text)
-    if clean is None:
-        raise argparse.ArgumentTypeError(f"{wire.harmless(text)}: a name is 1 to 32 letters, digits, or . _ -")
-    return clean
+def argument(check):
+    """What argparse takes for a type."""
+    def convert(text):
+        try:
+            return check(text)
+        except Trouble as trouble:
+            raise argparse.ArgumentTypeError(str(trouble)) from None
+    return convert
 
 
 def read_password(path):
@@ -59,18 +52,7 @@ def read_password(path):
                 password = getpass.getpass("password: ")
         except (getpass.GetPassWarning, EOFError):
             raise Trouble("no terminal to ask for the password: use --password-file FILE") from None
-    if not (wire.is_permitted(password) and wire.is_text(password, wire.MAX_PASSWORD)):
-        raise Trouble(f"a password has 1 to {wire.MAX_PASSWORD} bytes of plain UTF-8 text")
-    return password
-
-
-def resolve(place):
-    """getaddrinfo's answers. Raises OSError, Trouble."""
-    host, _, port = place.rpartition(":")
-    try:
-        return socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise Trouble(f"{place}: {getattr(error, 'strerror', None) or 'not a host'}") from None
+    return check_password(password)
 
 
 def talk(options):

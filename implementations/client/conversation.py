@@ -62,14 +62,15 @@ class Lines(wire.Lines):
 
 
 class Conversation:
-    def __init__(self, name, password, last=None, *, chance, patient=False, leaving=False):
+    def __init__(self, name, password, last=None, *, chance, patient=False, leaving=False, context=0):
         """`last`: the newest event seen before, None if none. `chance()`: a random number from 0 to 1, for the pauses.
 
         patient: a script types, so /quit waits until all that was said is confirmed.
         leaving: come in only to leave for good; nothing is shown of the group.
+        context: so many events before the first new one are shown again.
         """
         self.name, self.password, self.last = name, password, last
-        self.chance, self.patient, self.leaving = chance, patient, leaving
+        self.chance, self.patient, self.leaving, self.context = chance, patient, leaving, context
         self.group = ""
         self.state = "disconnected"         # then connecting, waiting (to be let in), in, disconnected again ..., over
         self.retry_at = 0                   # when disconnected
@@ -211,7 +212,8 @@ class Conversation:
             self.note("the group began anew: what you saw before is gone")
             self.last = None
         if self.last is None:
-            self.last = max(0, self.welcomed - FIRST_SIGHT)
+            self.last, self.context = self.welcomed, FIRST_SIGHT
+        self.last, self.context = max(0, self.last - self.context), 0
         self.order = Order(self.last)
         self.send("HISTORY", str(self.last))
 

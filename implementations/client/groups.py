@@ -8,6 +8,10 @@ import json
 import os
 from typing import NamedTuple
 
+import platformdirs
+
+GROUPS = os.path.join(platformdirs.user_data_dir("grupo"), "groups")    # where they are kept unless a user says otherwise
+
 
 class Trouble(Exception):
     """The groups file cannot be used; the text is one line for the user: which file, which line, what to do."""

@@ -1,0 +1,326 @@
+"""The windows from end to end: real terminals, whose screens are read, an owner and two members on each of the three servers."""
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+import time
+
+import pexpect
+import psutil
+import pyte
+import pytest
+from conftest import need
+
+from harness import soak
+from harness.server import DESIGNS, ROOT
+from harness.wire import DEADLINE
+
+F = {"enter": "\r", "tab": "\t"}
+
+
+def ctrl(letter):
+    return chr(ord(letter) - ord("a") + 1)
+
+
+class Terminal:
+    """A window in a terminal of its own; what stands on its screen is what a person would see."""
+
+    def __init__(self, *arguments, size=(24, 80), env=None):
+        self.raw = b""
+        self.screen = pyte.Screen(size[1], size[0])
+        self.stream = pyte.ByteStream(self.screen)
+        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
+        environment.pop("TMUX", None)
+        self.child = pexpect.spawn(sys.executable, ["-m", *map(str, arguments)], cwd=str(ROOT), dimensions=size, env=environment)
+        self.child.delaybeforesend = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.close(force=True)
+
+    def read(self, wait=0.05):
+        try:
+            data = self.child.read_nonblocking(1 << 16, wait)
+        except pexpect.TIMEOUT:
+            return True
+        except pexpect.EOF:
+            return False
+        self.raw += data
+        # pyte does not know CSI with a private mark and `u`, `$p`: what it would print of them, no terminal prints
+        self.stream.feed(re.sub(rb"\x1b\[[<>=?][0-9;]*(?:u|\$p)|\x1bP.*?\x1b\\", b"", data, flags=re.S))
+        return True
+
+    @property
+    def text(self):
+        return "\n".join(self.screen.display)
+
+    def shows(self, *texts, absent=()):
+        """Waits until all these stand on the screen, and nothing of `absent`."""
+        end = time.monotonic() + DEADLINE
+        while not (all(text in self.text for text in texts) and not any(text in self.text for text in absent)):
+            going = self.read()
+            assert going and time.monotonic() < end, f"not on the screen: {texts} (absent: {absent}); there stands\n{self.text}"
+
+    def press(self, *keys):
+        for key in keys:
+            self.child.send(key)
+
+    def resize(self, rows, columns):
+        while (before := len(self.raw)) is not None and self.read(0.2) and len(self.raw) > before:
+            pass                        # what is on its way was meant for the old size
+        self.child.setwinsize(rows, columns)
+        self.screen.resize(rows, columns)
+
+    def ends(self):
+        end = time.monotonic() + DEADLINE
+        while self.read():
+            assert time.monotonic() < end, f"it goes on\n{self.text}"
+        self.child.wait()
+        assert b"Traceback" not in self.raw
+        return self.child.exitstatus
+
+
+def owner(tmp_path, *arguments, **options):
+    return Terminal("implementations.windows.owner", "--port", 0, "--dir", tmp_path / "grupo", "--group", "os-lab", *arguments, **options)
+
+
+def member(tmp_path, place, name, **options):
+    return Terminal("implementations.windows.member", place, name, "--groups", tmp_path / f"groups-of-{name}", **options)
+
+
+def started(window):
+    window.shows("Start")
+    window.press(F["enter"])
+    window.shows("listening on 127.0.0.1:", "thread")
+    return re.search(r"listening on (127\.0\.0\.1:\d+)", window.text)[1]
+
+
+def enters(window, password="secret"):
+    window.shows("Password")
+    window.press(password, F["enter"])
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def servers_of(window):
+    return psutil.Process(window.child.pid).children(recursive=True)
+
+
+def gone(processes):
+    return not psutil.wait_procs(processes, DEADLINE)[1]
+
+
+def life_of_a_group(tmp_path, *arguments, tells_messages=True):
+    """Asks, accepts, rejects, talks, renames, bans, unbans, leaves, deletes: by keys alone, and told by the screens."""
+    with owner(tmp_path, *arguments) as head, contextlib.ExitStack() as stack:
+        place = started(head)
+        ana = stack.enter_context(member(tmp_path, place, "ana"))
+        ben = stack.enter_context(member(tmp_path, place, "ben"))
+        enters(ana)
+        ana.shows("You asked to join os-lab as ana", "Waiting for the owner")
+        head.shows("ana asks to join from 127.0.0.1:", "Accept (a)", "? ana asks")
+        head.press("a")
+        head.shows("● ana here", absent=["Accept (a)"])
+        ana.shows("os-lab  ana  in, 1 here", "● ana")
+        enters(ben)
+        head.shows("ben asks to join")
+        head.press("r")
+        ben.shows("not let in: the password is wrong, or the owner said no")
+        head.shows("done: reject ben", absent=["Accept (a)"])
+        enters(ben)
+        head.shows("Accept (a)")
+        head.press("a")
+        ben.shows("ben  in, 2 here", "● ana", "● ben")
+        ana.press("good morning", F["enter"])
+        for window in (ana, ben, head) if tells_messages else (ana, ben):
+            window.shows("ana: good morning")
+        ben.press("hello an", F["tab"])
+        ben.shows("hello ana")
+        ben.press("and good day", F["enter"])
+        ana.shows("ben: hello ana and good day")
+        ana.press(ctrl("n"))
+        ana.shows("Another name for yourself")
+        ana.press("BEN", F["enter"])
+        ana.shows("not done (")             # the name is taken
+        ana.press(ctrl("n"))
+        ana.shows("Another name for yourself")
+        ana.press("anna", F["enter"])
+        ben.shows("ana is now anna", "● anna")
+        head.press("n")
+        head.shows("Another name for the group")
+        head.press("Tuesday", F["enter"])
+        for window in ana, ben, head:
+            window.shows("Tuesday  ")
+        ana.press(ctrl("d"))
+        ana.shows("Disconnected: you went. Ctrl+R comes in again")
+        ben.shows("○ anna (away)")
+        ana.press(ctrl("r"))
+        ana.shows("back in Tuesday", "in, 2 here")
+        head.press("b")
+        head.shows("Ban whom?")
+        head.press("ben", F["enter"])
+        ben.shows("Disconnected: the owner banned you. Only the owner can let you ask again")
+        head.shows("× ben banned")
+        ben.press(ctrl("r"))
+        ben.shows("not let in")
+        head.press("u")
+        head.shows("Whom may ask again?")
+        head.press("ben", F["enter"])
+        head.shows("done: unban ben", absent=["× ben"])
+        ana.press(ctrl("l"))
+        ana.shows("Leave Tuesday for good?")
+        ana.press("n")
+        ana.shows("say something", absent=["for good?"])
+        ana.press(ctrl("l"))
+        ana.shows("for good?")
+        ana.press("y")
+        ana.shows("You left Tuesday.", "Password")
+        processes = servers_of(head)
+        assert processes
+        head.press("d")
+        head.shows("Type the group's name to consent")
+        head.press("wrong", F["enter"])
+        head.shows("not done (not deleted): delete")
+        head.press("d")
+        head.shows("Type the group's name to consent")
+        head.press("Tuesday", F["enter"])
+        head.shows("Tuesday is deleted.", "Start")
+        assert gone(processes)
+        for window in head, ana, ben:
+            window.press(ctrl("q"))
+            assert window.ends() == 0
+            for each in window.raw.split(b"\n"):
+                assert b"secret" not in each
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_the_life_of_a_group(tmp_path, design):
+    life_of_a_group(tmp_path, "--design", design)
+
+
+@pytest.mark.parametrize("name", ["aio", "threads"])
+def test_a_server_that_others_wrote(tmp_path, name):
+    try:
+        command = soak.stranger(name, tmp_path)
+    except soak.Missing as missing:
+        need(str(missing))
+    life_of_a_group(tmp_path, "--", *command, tells_messages=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_the_server_ends_with_the_window(tmp_path, number):
+    with owner(tmp_path, "--design", "fork") as head, contextlib.ExitStack() as stack:
+        ana = stack.enter_context(member(tmp_path, started(head), "ana"))
+        enters(ana)
+        head.shows("Accept (a)")
+        head.press("a")
+        ana.shows("in, 1 here")
+        processes = servers_of(head)
+        assert len(processes) == 2
+        os.kill(head.child.pid, number)
+        assert gone(processes)
+        ana.shows("the server was closed; trying to come back")
+        if number != signal.SIGKILL:
+            head.ends()
+
+
+def test_quitting_asks_first_and_ends_the_server(tmp_path):
+    with owner(tmp_path) as head:
+        started(head)
+        processes = servers_of(head)
+        head.press("q")
+        head.shows("The server ends with this window")
+        head.press("n")
+        head.shows("Rename", absent=["The server ends"])
+        assert all(process.is_running() for process in processes)
+        head.press("c")
+        head.shows("Close os-lab?")
+        head.press("y")
+        head.shows("os-lab is closed, and kept. Start opens it again.")
+        assert gone(processes)
+        started(head)
+        head.press(ctrl("q"))
+        head.shows("The server ends with this window")
+        processes = servers_of(head)
+        head.press("y")
+        assert head.ends() == 0 and gone(processes)
+
+
+def test_the_window_as_small_as_20_by_5_and_large_again(tmp_path):
+    with owner(tmp_path) as head:
+        place = started(head)
+        with member(tmp_path, place, "ana", size=(24, 80)) as ana:
+            enters(ana)
+            head.shows("Accept (a)")
+            for window in head, ana:
+                window.resize(5, 20)
+            head.press("a")
+            head.shows("ana came")
+            ana.shows("say something")
+            ana.press("still here", F["enter"])
+            ana.shows("ana: still here")
+            for window in head, ana:
+                window.resize(40, 140)
+            head.shows("● ana here", "ana: still here", "^q Quit")
+            ana.shows("● ana", "ana: still here", "^q Quit")
+
+
+COLOURS = re.compile(rb"\x1b\[[0-9;]*?(?:3[0-7]|4[0-7]|9[0-7]|10[0-7]|[34]8;[25])[;m]")
+
+
+def test_no_color_means_none(tmp_path):
+    for wanted in ({"NO_COLOR": "1"}, {}):
+        folder = tmp_path / f"with-{len(wanted)}"
+        with owner(folder, env=wanted) as head:
+            with member(folder, started(head), "ana", env=wanted) as ana:
+                enters(ana)
+                head.shows("Accept (a)")
+                head.press("a")
+                ana.shows("in, 1 here")
+                head.shows("● ana here")
+                for window in head, ana:
+                    assert bool(COLOURS.search(window.raw)) != bool(wanted)
+
+
+def test_what_others_write_reaches_no_terminal_raw(tmp_path):
+    with owner(tmp_path, "--admit", "all") as head:
+        place = started(head)
+        with member(tmp_path, place, "ana") as ana:
+            enters(ana)
+            ana.shows("in, 1 here")
+            ana.press("[/b] [@click=app.quit]x[/] [red]", F["enter"])
+            for window in ana, head:
+                window.shows("[/b] [@click=app.quit]x[/] [red]")
+    with owner(tmp_path, "--", sys.executable, "-c", r"print('listening on 127.0.0.1:9\n\x1b]0;pwn\x07 \x9b31m [/b]', flush=True); import sys; sys.stdin.read()") as head:
+        head.shows("Start")
+        head.press(F["enter"])
+        head.shows(r"\x1b]0;pwn\x07", "[/b]")
+        assert b"\x1b]0;pwn" not in head.raw and "\x9b".encode() not in head.raw
+
+
+def test_a_lesson_in_one_terminal(tmp_path):
+    need("tmux")
+    with Terminal("implementations.windows", "--port", free_port(), "--dir", tmp_path / "grupo", "--group", "os-lab", size=(40, 160),
+                  env={"TMPDIR": str(tmp_path)}) as lesson:
+        lesson.shows("Grupo: open a group", "Your name   ana", "Your name   ben")
+        lesson.press(F["enter"])
+        lesson.shows("listening on 127.0.0.1:")
+        lesson.press("q")
+        lesson.shows("The server ends with this window")
+        lesson.press("y")
+        assert lesson.ends() == 0
+
+
+def test_the_pictures_in_readme_can_be_made_anew(tmp_path):
+    made = pexpect.run(f"{sys.executable} -m implementations.windows.screenshots {tmp_path}", cwd=str(ROOT), timeout=90, encoding="utf-8")
+    for which, word in ("owner", "Reject"), ("member", "Disconnect"):
+        svg = (tmp_path / f"{which}.svg").read_text()
+        assert svg.startswith("<svg") and word in svg and f"{which}.svg" in made
+        assert (ROOT / "implementations" / "windows" / f"{which}.svg").is_file()
