@@ -3,24 +3,18 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-<<<<<<< HEAD
-.PHONY: demo notebooks test test-long soak bench bench-quick clean
+.PHONY: demo notebooks windows screenshots test test-long soak bench bench-quick clean
 demo: $(VENV)/ready
 	@$(RUN) -m harness demo
 
 notebooks: $(VENV)/ready
 	@$(RUN) notebooks/open.py
-=======
-.PHONY: demo windows screenshots test test-long soak bench bench-quick clean
-demo: $(VENV)/ready
-	@$(RUN) -m harness demo
 
 windows: $(VENV)/ready
 	@$(RUN) -m implementations.windows
 
 screenshots: $(VENV)/ready
 	@$(RUN) -m implementations.windows.screenshots
->>>>>>> windows
 
 test: $(VENV)/ready
 	@$(RUN) -m pytest -n 3 -m "not long"
