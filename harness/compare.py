@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from harness import figures, perfetto, runs
@@ -125,20 +126,25 @@ def page(found, extra=()):
              "<h1>One chat server, written three times: what the same workload does to each</h1>\n"
              f"<p>{markup.escape(about())}</p>\n<p>{' · '.join(f'<a href=#{workload}>{workload}</a>' for workload in found)}</p>"]
     parts += [html_of(one) for one in extra]
-    for workload, these in found.items():
-        made, notes = drawings(workload, these)
-        parts.append(f"<h2 id={workload}>{workload}</h2>\n<p>{markup.escape(says(workload))}</p>")
-        parts.append(html_of(made[0]) if made else "")
-        head, *rows = table(these)
-        parts.append("<table><thead><tr>" + "".join(f"<th scope=col>{markup.escape(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
-                     + "".join(f"<tr><th scope=row>{markup.escape(first)}</th>"
-                               + "".join(f"<td{' class=bad' * cell.startswith(('NO', 'failed'))}>{markup.escape(cell)}</td>" for cell in rest)
-                               + "</tr>" for first, *rest in rows)
-                     + "</tbody></table>")
-        parts += [html_of(one) for one in made[1:]]
-        if missing := [*remarks(these), *notes]:
-            parts.append("<p>What is missing:</p><ul>" + "".join(f"<li>{markup.escape(note)}</li>" for note in missing) + "</ul>")
+    with ProcessPoolExecutor(min(len(found), os.cpu_count() or 1)) as pool:          # drawing takes longer than running
+        parts += pool.map(section, found, found.values())
     return "\n".join(parts) + "\n</html>\n"
+
+
+def section(workload, these):
+    """The part of the page that is about one workload."""
+    made, notes = drawings(workload, these)
+    parts = [f"<h2 id={workload}>{workload}</h2>\n<p>{markup.escape(says(workload))}</p>", html_of(made[0]) if made else ""]
+    head, *rows = table(these)
+    parts.append("<table><thead><tr>" + "".join(f"<th scope=col>{markup.escape(cell)}</th>" for cell in head) + "</tr></thead><tbody>"
+                 + "".join(f"<tr><th scope=row>{markup.escape(first)}</th>"
+                           + "".join(f"<td{' class=bad' * cell.startswith(('NO', 'failed'))}>{markup.escape(cell)}</td>" for cell in rest)
+                           + "</tr>" for first, *rest in rows)
+                 + "</tbody></table>")
+    parts += [html_of(one) for one in made[1:]]
+    if missing := [*remarks(these), *notes]:
+        parts.append("<p>What is missing:</p><ul>" + "".join(f"<li>{markup.escape(note)}</li>" for note in missing) + "</ul>")
+    return "\n".join(parts)
 
 
 def html_of(figure):

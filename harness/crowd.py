@@ -70,6 +70,7 @@ class Person:
     def send(self):
         """As much as the socket takes now."""
         if self.out and not self.ended:
+            at = self.crowd.record.clock()      # before: who is kept from running after it would seem to have sent later than he was heard
             try:
                 sent = self.socket.send(self.out)
             except BlockingIOError:
@@ -78,7 +79,7 @@ class Person:
                 self.out = b""
                 return self.crowd.watch(self)
             if sent:
-                self.crowd.record.add(self.who, "sends", self.out[:sent])
+                self.crowd.record.add(self.who, "sends", self.out[:sent], at)
                 self.out = self.out[sent:]
         self.crowd.watch(self)
         if not self.out and not self.turns and self.then in ("shuts", "resets", "closes"):

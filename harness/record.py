@@ -41,12 +41,12 @@ class Record:
             self.names[wanted] = count = self.names.get(wanted, 0) + 1
         return wanted if count == 1 else f"{wanted}#{count}"
 
-    def add(self, who, what, text=""):
-        """Bytes that are not UTF-8 become surrogates, which save() writes and load() reads back."""
+    def add(self, who, what, text="", at=None):
+        """Bytes that are not UTF-8 become surrogates, which save() writes and load() reads back. `at`: when it was, if not now."""
         if isinstance(text, bytes):
             text = text.decode("utf-8", "surrogateescape")
         with self.lock:
-            self.entries.append(Entry(self.clock(), who, what, text))
+            self.entries.append(Entry(self.clock() if at is None else at, who, what, text))
 
     def save(self, path):
         """Writes all entries, a JSON array in each line: [at, who, what, text]."""
