@@ -541,6 +541,22 @@ def test_a_click_accepts_and_the_marked_one_is_meant(tmp_path):
     as_owner(act, tmp_path)
 
 
+def test_without_colour_the_marked_one_is_still_to_be_seen(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    async def act(pilot, app):
+        lead = await listens(pilot)
+        with WireClient(lead.desk.address) as ana, WireClient(lead.desk.address) as ben:
+            ana.send("JOIN ana secret")
+            ben.send("JOIN ben secret")
+            await shows(pilot, "? ana", "? ben")
+            await pilot.press("home", "down")
+            await shows(pilot, "ben asks to join")
+            marked = [segment.text for strip in app.screen._compositor.render_strips() for segment in strip if segment.style and segment.style.underline]
+            assert any("ben" in text for text in marked) and not any("ana" in text for text in marked)
+    as_owner(act, tmp_path)
+
+
 def test_the_name_of_a_group_that_was_there_is_known(tmp_path):
     with Server("fork", directory=tmp_path / "grupo", group="an older name"):
         pass

@@ -152,6 +152,11 @@ class Window(App):
             except (RuntimeError, ValueError):
                 pass                    # not the main thread: somebody else sees to signals
 
+    def get_css_variables(self):
+        """Without colour, what is chosen in a list is still to be seen."""
+        plain = {"block-cursor-text-style": "bold underline", "block-cursor-blurred-text-style": "underline"} if self.no_color else {}
+        return {**super().get_css_variables(), **plain}
+
     def leave(self):
         """Ends the window, whatever it is doing."""
         self.exit()
