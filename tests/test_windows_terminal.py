@@ -60,10 +60,12 @@ class Terminal:
 
     def shows(self, *texts, absent=()):
         """Waits until all these stand on the screen, and nothing of `absent`."""
-        end = time.monotonic() + DEADLINE
-        while not (all(text in self.text for text in texts) and not any(text in self.text for text in absent)):
-            going = self.read()
-            assert going and time.monotonic() < end, f"not on the screen: {texts} (absent: {absent}); there stands\n{self.text}"
+        end, going = time.monotonic() + DEADLINE, True
+        while not ((screen := self.text) and all(text in screen for text in texts) and not any(text in screen for text in absent)):
+            assert going and time.monotonic() < end, f"not on the screen: {texts} (absent: {absent}); there stands\n{screen}"
+            before = len(self.raw)
+            while going and len(self.raw) == before and time.monotonic() < end:
+                going = self.read(0.2)
 
     def press(self, *keys):
         for key in keys:

@@ -29,12 +29,14 @@ class Words(Static):
 
     def __init__(self, *parts, **options):
         super().__init__(markup=False, **options)
+        self.parts = None               # as they are shown
         self.say(*parts)
 
     def say(self, *parts):
-        said = words(*parts)
-        self.update(said)
-        self.set_class(not said, "-silent")
+        if parts != self.parts:         # it is asked many times a second, and to draw costs
+            self.parts, said = parts, words(*parts)
+            self.update(said)
+            self.set_class(not said, "-silent")
 
 
 class Form(Screen):
