@@ -32,7 +32,8 @@ class Terminal:
         self.screen = pyte.Screen(size[1], size[0])
         self.stream = pyte.ByteStream(self.screen)
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
-        environment.pop("TMUX", None)
+        for name in "TMUX", "COLUMNS", "LINES":         # they would speak of another terminal
+            environment.pop(name, None)
         self.child = pexpect.spawn(sys.executable, ["-m", *map(str, arguments)], cwd=str(ROOT), dimensions=size, env=environment)
         self.child.delaybeforesend = None
 
