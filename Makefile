@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo windows screenshots test test-long soak bench bench-quick clean
+.PHONY: demo windows screenshots notebooks test test-long soak bench bench-quick clean
 demo: $(VENV)/ready
 	@$(RUN) -m harness demo
 
@@ -12,6 +12,9 @@ windows: $(VENV)/ready
 
 screenshots: $(VENV)/ready
 	@$(RUN) -m implementations.windows.screenshots
+
+notebooks: $(VENV)/ready
+	@$(RUN) notebooks/open.py
 
 test: $(VENV)/ready
 	@$(RUN) -m pytest -n 3 -m "not long"

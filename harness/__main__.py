@@ -66,6 +66,30 @@ def parse(argv):
                "An hour and more. The exit status is 1 if there was one.")
     soak.add_argument("--times", type=int, default=30, metavar="N", help="runs on each of ours, a third of it on each stranger's (default: %(default)s)")
 
+    from harness.workloads import NAMES
+    compare = add("compare", "run one workload through all three servers, check it, and draw what happened",
+                  "Under a minute for all workloads. The exit status is 1 if something that must hold did not.")
+    compare.add_argument("--workload", dest="workloads", action="append", choices=NAMES, metavar="NAME", help=f"only this; may be given again: {', '.join(NAMES)}")
+    compare.add_argument("--html", metavar="FILE", help="put pictures and numbers into one page that needs no network")
+    compare.add_argument("--json", metavar="FILE", help="put the numbers into FILE")
+    compare.add_argument("--perfetto", metavar="FILE", help="put all traces into FILE, which opens in the Perfetto UI")
+    compare.add_argument("--runs", metavar="DIR", help="keep the runs there: DIR/WORKLOAD/DESIGN")
+
+    trace = add("trace", "look at the trace of a run in the Perfetto UI, or measure what tracing costs")
+    actions = trace.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, about in ("perfetto", "write runs as a file that opens in the Perfetto UI"), ("view", "serve the Perfetto UI, with these runs in it, from this machine"):
+        action = actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False)
+        action.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, as `compare --runs` keeps them, or what --trace wrote")
+        if name == "perfetto":
+            action.add_argument("--to", metavar="FILE", help="(default: RUN/perfetto.json)")
+        else:
+            action.add_argument("--port", type=int, default=0, help="(default: a free one)")
+            action.add_argument("--no-browser", action="store_true", help="open none: only serve")
+    action = actions.add_parser("cost", help="measure what tracing costs, on this machine", allow_abbrev=False,
+                                description="Each server without a trace, with one in memory, and with one written at once, in turn. The exit status is 1 if it costs more than it should.")
+    action.add_argument("--rounds", type=int, default=5, metavar="N", help="(default: %(default)s)")
+    action.add_argument("--json", metavar="FILE", help="put the figures into FILE")
+
     options = parser.parse_args(argv)
     if unknown := set(getattr(options, "designs", ())) - set(DESIGNS):
         demo.error(f"{min(unknown)} is none of {', '.join(DESIGNS)}")
@@ -83,6 +107,12 @@ def main(argv=None):
         if options.command == "check":
             from harness.verdicts import command
             return command.main(options)
+        if options.command == "compare":
+            from harness import compare
+            return compare.main(options)
+        if options.command == "trace":
+            from harness import trace_command
+            return trace_command.main(options)
         if options.command == "soak":
             from harness import soak
             return soak.main(options)

@@ -227,13 +227,17 @@ class Crowd:
         """Serves all sockets until the condition is true. Raises Unmet, and `people` are those of whom it tells."""
         self.progress = time.monotonic()
         while not condition():
-            for key, events in self.selector.select(0.05):
-                if events & selectors.EVENT_WRITE:
-                    key.data.send()
-                if events & selectors.EVENT_READ:
-                    key.data.receive()
+            self.serve(0.05)
             if time.monotonic() > self.progress + wire.DEADLINE:
                 raise self.stuck(people or self.people.values(), what)
+
+    def serve(self, seconds):
+        """Sends and reads what can be, once; waits for that, though no longer."""
+        for key, events in self.selector.select(seconds):
+            if events & selectors.EVENT_WRITE:
+                key.data.send()
+            if events & selectors.EVENT_READ:
+                key.data.receive()
 
     def stuck(self, people, what):
         waiting = [one for one in people if not one.is_done]

@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.server import ROOT, command_of, session_of
+from harness.server import command_of, session_of
+from harness.terminals import TerminalClient
 from harness.wire import WireClient, wait_until
 
 WAIT = 10.0                         # seconds for anything that must happen
@@ -45,93 +46,7 @@ class Failed(AssertionError):
 TROUBLE = (AssertionError, OSError, psutil.Error, pexpect.ExceptionPexpect)     # what makes a scene fail: the wire's, too
 
 
-# -- Terminals ---------------------------------------------------------------------------------------------------------------
-
-
-class Terminal:
-    """A program on a terminal of its own: a member and his client, or the owner and his server."""
-
-    def __init__(self, who, command, shows=".*"):
-        """`shows`: which lines of this terminal the demo prints as they come."""
-        self.who, self.shows = who, shows
-        self.lines = []             # all that was shown so far
-        self.seen = 0               # so many of them have been looked at by sees()
-        self.done = False           # it ended as it should
-        self.child = pexpect.spawn(command[0], command[1:], cwd=ROOT, dimensions=(24, 80), echo=False, encoding="utf-8",
-                                   codec_errors="backslashreplace")
-        self.child.delaybeforesend = self.child.delayafterread = None
-        self.child.ptyproc.delayafterclose = 0
-
-    def types(self, *lines):
-        """Types lines, and waits for nothing."""
-        for line in lines:
-            show(self.who, ">", line)
-            with contextlib.suppress(OSError):      # the program has ended: whoever waits for its answer will say so
-                self.child.sendline(line)
-
-    def read(self, seconds=0.0):
-        """Waits at most so long for the next line, and keeps it. False: there is none (yet)."""
-        if self.child.closed or self.child.flag_eof:
-            return False
-        end = self.child.expect(["\r\n", pexpect.EOF, pexpect.TIMEOUT], timeout=seconds)
-        if end == 2 or end == 1 and not self.child.before:
-            return False
-        self.lines.append(self.child.before)
-        if re.fullmatch(self.shows, self.lines[-1]):
-            show(self.who, "|", self.lines[-1])
-        return True
-
-    def sees(self, *patterns):
-        """Waits until each pattern matched a line, in whatever order; returns the matches. The next call looks behind them."""
-        found, behind = {}, time.monotonic() + WAIT
-        position = self.seen
-        while len(found) < len(patterns):
-            if position == len(self.lines) and not self.read(max(0.0, behind - time.monotonic())):
-                missing = next(pattern for pattern in patterns if pattern not in found)
-                why = "the program ended" if self.child.flag_eof else f"in {WAIT:g} s"
-                raise Failed(f"{self.who} never saw /{missing}/ ({why})")
-            for pattern in patterns:
-                if pattern not in found and (match := re.fullmatch(pattern, self.lines[position])):
-                    found[pattern] = match
-                    self.seen = position + 1
-                    break
-            position += 1
-        return [found[pattern] for pattern in patterns]
-
-    def ends(self, status):
-        """Waits for the end of the program, which must have this exit status."""
-        behind = time.monotonic() + WAIT
-        while not self.has_ended():         # (not the end of what it shows: a process that it left behind may hold the terminal)
-            if time.monotonic() > behind:
-                raise Failed(f"{self.who}'s program did not end in {WAIT:g} s")
-            self.read(0.05)
-        while self.read():
-            pass
-        if self.reap() != status:
-            raise Failed(f"{self.who}'s program ended with status {self.child.exitstatus}, not {status}")
-        self.done = True
-
-    def has_ended(self):
-        return self.child.terminated or psutil.Process(self.child.pid).status() == psutil.STATUS_ZOMBIE
-
-    def reap(self):
-        """Its exit status; None if a signal ended it."""
-        if not self.child.terminated:
-            self.child.wait()
-        return self.child.exitstatus
-
-    def living(self):
-        """The processes that this terminal still has."""
-        return session_of(self.child.pid)
-
-    def close(self):
-        """Ends whatever is left."""
-        while found := self.living():           # killing races with forking: look again until nobody is left
-            for process in found:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-        self.reap()
-        self.child.close()
+# -- What is shown -----------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -181,6 +96,7 @@ class Play:
         self.design, self.folder = design, folder
         self.result = Result(design, scenes=len(SCENES))
         self.terminals = []
+        self.shows = {}             # of each terminal, which lines are printed
         self.wires = []
 
     def run(self):
@@ -219,10 +135,17 @@ class Play:
 
     # -- Whom it starts
 
-    def opens(self, who, command, **options):
+    def opens(self, who, command, shows=".*"):
+        """`shows`: which lines of this terminal the demo prints as they come."""
+        def told(mark, line):
+            if mark == ">" or re.fullmatch(self.shows[one], line):
+                show(who, mark, line)
+
         with uninterrupted():               # else a process could have started that close() does not know of
-            self.terminals.append(Terminal(who, command, **options))
-        return self.terminals[-1]
+            one = TerminalClient(who, command, told=told, deadline=WAIT, dimensions=(24, 80))
+            self.shows[one] = shows
+            self.terminals.append(one)
+        return one
 
     def starts_server(self, *args):
         """The owner starts the server, and sits at its console."""
@@ -382,7 +305,7 @@ class Play:
     def measured(self):
         # The title is made below, from the numbers.
         self.starts_server("--admit", "all")
-        self.owner.shows = "(?![<*]).*"         # not 500 messages, nor who comes and goes
+        self.shows[self.owner] = "(?![<*]).*"         # not 500 messages, nor who comes and goes
         host, _, port = self.place.rpartition(":")
         for number in range(MEMBERS):
             client = WireClient((host.strip("[]"), int(port)))
@@ -401,7 +324,7 @@ class Play:
                     client.expect(echo)
             while self.owner.read():            # somebody does look at the console
                 pass
-        measure(self.owner.child.pid, latencies, self.result)
+        measure(self.owner.pid, latencies, self.result)
         heard = {tuple(line for line in client.lines if line.startswith("MSG ")) for client in self.wires}
         if [len(messages) for messages in heard] != [MESSAGES]:
             raise Failed(f"they heard {len(heard)} different conversations of {sorted(map(len, heard))} messages")

@@ -145,6 +145,15 @@ def turns(processes):
     return found
 
 
+def starved(turns, seconds, cores):
+    """Whether, of such turns(), one waited for a CPU for longer than so many seconds while others than this family had most of all cores.
+
+    A family that keeps its own threads waiting has most of the cores itself.
+    """
+    waited = max((waited for _, waited, _ in turns.values()), default=0)
+    return waited > seconds and sum(ran for ran, _, _ in turns.values()) < waited * cores / 4
+
+
 def shares(looks, seconds):
     """Of several turns(), the first and the last so many seconds apart: {thread: the share of his own time in which it ran, not slept}.
 

@@ -23,7 +23,7 @@ def rounds(talker, *others, count=10, lines=1, size=0, sentence=None):
 def rests(running, sentence=None):
     """Raises Unmet if the server does not come to rest."""
     for _ in range(4):                  # something may be left to be done first
-        share = detectors.busy(running.family)
+        share = detectors.busy(lambda: detectors.family(running.pid))
         if share < SPINS:
             return
     raise Unmet("a server that rests while nobody says anything", f"it uses {share:.0%} of a core, again and again", sentence)

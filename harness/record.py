@@ -30,6 +30,10 @@ class Record:
         self.names = {}                     # how often a name was given out
         self.lock = threading.Lock()        # guards the two above
 
+    def clock(self):
+        """Seconds since it began: the `at` of an entry that would be added now."""
+        return time.monotonic() - self.began
+
     def name(self, wanted):
         """A name that no other connection of this record has: ana, then ana#2."""
         wanted = wanted or "client"
@@ -42,7 +46,7 @@ class Record:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "surrogateescape")
         with self.lock:
-            self.entries.append(Entry(time.monotonic() - self.began, who, what, text))
+            self.entries.append(Entry(self.clock(), who, what, text))
 
     def save(self, path):
         """Writes all entries, a JSON array in each line: [at, who, what, text]."""

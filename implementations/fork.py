@@ -17,7 +17,7 @@ from .common.door import send_away
 from .common.readers import Readers
 from .common.shell import TICK, Shell, clock, run
 from .common.trace import traced
-from .common.wire import Lines
+from .common.wire import Lines, messages
 
 
 class Server(Shell):
@@ -49,11 +49,19 @@ class Server(Shell):
     # -- Reading ---------------------------------------------------------------------------------------------------------------
 
     def accept(self):
-        for client in filter(None, map(self.newcomer, self.door.arrivals())):
+        """Who came together is forked together: all that the hub writes between two forks stays behind as a copy for the first."""
+        newcomers, forked = [], []
+        for arrival in self.door.arrivals():
+            if client := self.newcomer(arrival, len(newcomers)):
+                newcomers.append(client)
+        for client in newcomers:
             try:
                 client.source, client.down, client.pid = self.fork(self.read_from, client)
             except OSError:                     # no more processes or descriptors: the newcomer is closed, the rest chat on
-                return send_away(client.sock)
+                send_away(client.sock)
+            else:
+                forked.append(client)
+        for client in forked:
             client.lines = Lines()
             client.read_pipe = traced("pipe.read", partial(os.read, client.source), client.address)
             client.write_pipe = traced("pipe.write", partial(os.write, client.down), client.address)
@@ -82,16 +90,16 @@ class Server(Shell):
             if not data:
                 return
             if not client.over:
-                self.hand_up(write_pipe, client.session.receive(data))
+                plain = client.session.are_messages(data)       # by far the most: they go up as they came
+                self.hand_up(write_pipe, data if plain else lines_of(client.session.receive(data)))
             while client.session.waiting and not client.over:
                 words = read_pipe(4096).decode().split("\n")
                 client.over = "over" in words or words == [""]
                 if not client.over:
-                    self.hand_up(write_pipe, client.answer(words[0]))       # here a password is checked
+                    self.hand_up(write_pipe, lines_of(client.answer(words[0])))     # here a password is checked
 
-    def hand_up(self, write_pipe, requests):
+    def hand_up(self, write_pipe, data):
         """Between Session and Room: a pipe."""
-        data = "".join([f"{verb} {argument}\n" for verb, argument in requests]).encode()
         while data:
             data = data[write_pipe(data):]
 
@@ -112,7 +120,7 @@ class Server(Shell):
         data = client.read_pipe(self.gulp)
         if not data:
             self.drop(client)
-        return [line.split(" ", 1) for line in client.lines.feed(data)]
+        return messages(data) if client.lines.are_messages(data) else requests_of(client.lines.feed(data))
 
     def read_owner(self, owner):
         """The owner has no child: the hub reads him itself."""
@@ -187,6 +195,15 @@ class Server(Shell):
             self.outboxes.evict(client.outbox)      # it did not end by itself: the client sees a bare end
         self.handle([(client, [("quit", "")])])
         self.deliver([("close", client, None)])
+
+
+def lines_of(requests):
+    """Requests as they go up a pipe, where plain messages also go as their client sent them."""
+    return "".join([f"{verb} {argument}\n" for verb, argument in requests]).encode()
+
+
+def requests_of(lines):
+    return [(verb.lower(), argument) for verb, _, argument in [line.partition(" ") for line in lines]]
 
 
 def fork(life, *arguments):

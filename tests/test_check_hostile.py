@@ -10,6 +10,7 @@ import uuid
 
 import psutil
 import pytest
+from conftest import need
 
 from harness import wire
 from harness.server import ROOT
@@ -55,8 +56,8 @@ def check(tmp_path):
     """check(script, *only) runs the checks `only` (all: none named) against a server that is this Python script, or a command, a list."""
     checks = []
 
-    def check(script, *only, wait=True):
-        checks.append(Checked(tmp_path, script, only))
+    def check(script, *only, wait=True, env={}):
+        checks.append(Checked(tmp_path, script, only, env))
         return checks[-1].waited() if wait else checks[-1]
 
     yield check
@@ -69,7 +70,7 @@ def check(tmp_path):
 class Checked:
     """A check that runs: `status`, `shown` (its output) and `verdicts` (check: its verdict) when it has ended."""
 
-    def __init__(self, folder, script, only):
+    def __init__(self, folder, script, only, env):
         command = script
         if isinstance(script, str):
             path = folder / "server.py"
@@ -81,7 +82,7 @@ class Checked:
                 *(["--only", *only] if only else []), "--", *command]
         self.output = open(folder / "output", "w+b")
         self.process = subprocess.Popen(line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output, start_new_session=True,
-                                        env={**os.environ, name: value})
+                                        env={**os.environ, **env, name: value})
 
     @property
     def shown(self):
@@ -315,3 +316,44 @@ def test_killed_it_leaves_nothing(check):
     running.process.kill()
     running.process.wait()
     running.nothing_left()
+
+
+# -- It cannot be told -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_check_that_stood_still_does_not_tell(check):
+    """Somebody stops the check (Ctrl-Z, a machine that is suspended): what it did not see meanwhile is nobody's fault."""
+    stopper = "os.kill(os.getppid(), signal.SIGSTOP); time.sleep(4); os.kill(os.getppid(), signal.SIGCONT); continue"
+    found = check(mild(talk=stopper), "answers-ping")
+    verdict = found.verdicts["answers-ping"]
+    assert (verdict["verdict"], verdict["failure"], found.status) == ("inconclusive", None, 3), verdict
+    assert "stood still" in verdict["why"] and found.report["score"] == 0
+
+
+def test_a_server_that_got_no_cpu_is_not_judged(check, tmp_path):
+    """It is the last to be served on a CPU that others keep busy, and so never gets to listen."""
+    need("taskset"), need("nice")
+    cpu = str(min(os.sched_getaffinity(0)))
+    hogs = [subprocess.Popen(["taskset", "-c", cpu, sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    (tmp_path / "slow.py").write_text(textwrap.dedent(mild(before="sum(range(10 ** 9))")))
+    try:
+        found = check(["taskset", "-c", cpu, "nice", "-n", "19", sys.executable, tmp_path / "slow.py"], "starts")
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
+    assert (found.verdicts["starts"]["verdict"], found.status) == ("inconclusive", 3), found.verdicts
+    assert "CPU" in found.verdicts["starts"]["why"]
+
+
+def test_a_server_that_is_slow_by_itself_has_failed(check):
+    check(mild(before="[threading.Thread(target=sum, args=(range(10 ** 10),), daemon=True).start() for _ in range(8)]; sum(range(10 ** 10))"), "starts").failed(
+        "starts", "unflushed")
+
+
+def test_a_hunt_whose_disturbance_is_not_to_be_had_does_not_tell(check, tmp_path):
+    """This user may not choose a CPU."""
+    (tmp_path / "sitecustomize.py").write_text("import os\ndef refused(*_): raise PermissionError\nos.sched_setaffinity = refused\n")
+    found = check([sys.executable, "-m", "implementations.nonblocking"], "connects-at-once", env={"PYTHONPATH": str(tmp_path)})
+    verdict = found.verdicts["connects-at-once"]
+    assert verdict["verdict"] == "inconclusive" and "on one CPU" in verdict["why"] and found.status == 3, verdict

@@ -177,6 +177,14 @@ def test_sessions_never_raise(data, answers):
             assert all(isinstance(argument, str) and "\n" not in argument for _, argument in requests)
 
 
+def test_messages_wait_for_the_request_before_them():
+    session = Session()
+    assert session.receive(b"WHO\n") == [("who", "")]
+    assert session.receive(b"SAY one\nSAY two\n") == []
+    assert session.answer("done") == [("say", "one"), ("say", "two")]
+    assert session.receive(b"SAY three\n") == [("say", "three")]
+
+
 # -- The Room --------------------------------------------------------------------------------------------------------------------------
 
 class World:

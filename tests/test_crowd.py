@@ -202,6 +202,7 @@ def test_without_a_compiler_the_words_say_so(tmp_path, monkeypatch):
     finally:
         disturb.no_compiler.cache_clear()
     assert env == {} and "no C compiler found" in words
+    assert disturb.Disturbance(f"{words}, on one CPU").lacks == [words] and not disturb.Disturbance("on one CPU").lacks
 
 
 def interval(env, *flags):

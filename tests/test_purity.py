@@ -2,6 +2,7 @@
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,12 @@ def test_the_core_is_pure(module):
     assert len(reached) > 1, "this test sees no imports at all"
     guilty = [how for name, how in reached.items() if name.split(".")[0] in IMPURE]
     assert not guilty, f"bytes, lines and now come in as arguments; this reaches outside: {guilty}"
+
+
+def test_the_forking_server_has_no_threading():
+    """Its mere presence would copy half a megabyte in each child: it works at every fork."""
+    script = "import implementations.fork, sys; sys.exit('threading' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
 
 
 def tracked(*suffixes):

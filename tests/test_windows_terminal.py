@@ -234,6 +234,21 @@ def test_the_server_ends_with_the_window(tmp_path, number):
             head.ends()
 
 
+def test_the_window_and_the_server_end_with_the_terminal(tmp_path):
+    with owner(tmp_path) as head:
+        place = started(head)
+        with member(tmp_path, place, "ana") as ana:
+            enters(ana)
+            head.shows("Accept (a)")
+            processes = servers_of(head)
+            for window in ana, head:
+                window.child.ptyproc.fileobj.close()
+                window.child.ptyproc.closed = window.child.closed = True
+            assert gone(processes)
+            for window in ana, head:
+                window.child.wait()
+
+
 def test_quitting_asks_first_and_ends_the_server(tmp_path):
     with owner(tmp_path) as head:
         started(head)

@@ -11,7 +11,7 @@ from conftest import OPEN
 from harness import wire
 from harness.detectors import session
 from harness.doings import rests, rounds
-from harness.lines import told
+from harness.lines import hears_the_end, told
 from harness.record import Unmet, same
 from harness.server import CLOSED, end_of
 from harness.verdicts.plugin import check
@@ -52,6 +52,21 @@ def check_sigint_ends_in_order(server, connect, enter):
     """Ctrl-C, which reaches all the server's processes at once, ends it in the same order."""
     running = server(*OPEN)
     ends_in_order(running, [enter(running, "ana"), enter(running, "ben")], [connect(running, "eve")], signal.SIGINT, group=True)
+
+
+@check(points=1, lab=2)
+def check_ctrl_c_at_the_terminal(terminal, connect, enter):
+    """Ctrl-C, typed at the owner's terminal, ends the server in order: BYE closed to all, and status 0, with no process left."""
+    console = terminal(*OPEN)
+    clients = [enter(console, "ana"), enter(console, "ben"), connect(console, "eve")]
+    for client in clients:
+        client.fence()
+    console.presses("c")
+    for client in clients:
+        hears_the_end(client, "BYE closed", sentence="no-farewell")
+        client.close()
+    console.ends(0)
+    wire.none_left(lambda: [f"process {process.pid} lives on" for process in console.living()], "all the server's processes to end with it", "leftovers")
 
 
 @check(points=2, lab=4)

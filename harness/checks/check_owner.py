@@ -2,6 +2,7 @@
 import contextlib
 
 from conftest import OPEN
+from harness.doings import rests
 from harness.lines import answers, hears, hears_the_end, refused, told
 from harness.record import Unmet, same
 from harness.verdicts.plugin import check
@@ -179,3 +180,34 @@ def check_the_end_of_input_is_no_order(server, enter):
     running.process.stdin.close()
     ana = enter(running, "ana")
     same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
+
+
+@check(points=2, lab=1)
+def check_at_a_terminal(terminal, connect):
+    """An owner who sits at a terminal is shown the same as anyone: who asks, the lines of answers, and no prompt and no echo beside."""
+    console = terminal()
+    eve = connect(console, "eve")
+    eve.greeted()
+    eve.send("JOIN eve secret-of-eve")
+    [asks] = console.sees(r"eve asks to join from (\S+)")
+    console.types("members", "dance", "accept eve")
+    console.sees("member eve asks from .*"), console.sees("ok"), console.sees("error: .*"), console.sees("ok")
+    eve.welcomed()
+    console.types("unban nobody")
+    console.sees("error: .*")           # and so all that came before it is read
+    host, port, *_ = console.address
+    same(["error: why" if line.startswith("error: ") else line for line in console.lines if not line.startswith(("* ", "# ", "<"))],
+         [f"listening on {host}:{port}", asks[0], f"member eve asks from {asks[1]}", "ok", "error: why", "ok", "error: why"])
+
+
+@check(points=1, lab=1)
+def check_ctrl_d_is_no_order(terminal, enter):
+    """Ctrl-D ends the input of an owner at a terminal, and is no order: the server serves on, and rests."""
+    console = terminal(*OPEN)
+    console.types("members")
+    console.sees("ok")
+    console.presses("d")
+    ana = enter(console, "ana")
+    same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
+    rests(console)
+    enter(console, "ben").fence()

@@ -1,6 +1,7 @@
 """What the checks share. Each check has servers of its own, started in a folder of its own, and one record of all that happens.
 
     server(*args)            starts the server under check with these arguments more; ended after the check, and must live till then
+    terminal(*args)          the same, and the owner sits at a terminal
     connect(server, name)    a WireClient that is connected; enter(server, name): one that is a member and has heard his IN
     ask(server, name)        one who has asked to join, and whose request the owner has seen (without --admit all)
     accepted(server, name)   one who has asked, and whom the owner has let in
@@ -8,19 +9,22 @@
     rng                      chances that depend on the seed and the check alone
 """
 import contextlib
+import os
 import random
 import re
 import statistics
 import subprocess
 import time
 
+import pexpect
 import pytest
 
 from harness import detectors, wire
 from harness.record import Unmet, same
-from harness.server import NotStarted, Server
+from harness.server import LISTENING, NotStarted, Server
+from harness.terminals import TerminalClient
 from harness.verdicts.disturb import disturbances
-from harness.verdicts.plugin import NotRun, id_of
+from harness.verdicts.plugin import STARVED, Inconclusive, NotRun, id_of
 
 OPEN = ("--admit", "all")       # who is new comes in without the owner
 
@@ -31,6 +35,7 @@ class Checked(Server):
     most_processes = 500        # more than any check has clients, thrice
     told_to_end = False         # a check sets it before it tells the server to end by other means than stop() and kill()
     dead = None                 # once it is ended: whether it was dead already
+    starved = False             # likewise: whether others had the CPUs for so long that it could not be in time
 
     def died(self):
         """Whether it ended though nobody asked it to."""
@@ -44,7 +49,17 @@ class Checked(Server):
     def end(self):
         """By force. In what order it ends is for checks of their own."""
         self.dead = self.died()
+        self.starved = detectors.starved(detectors.turns(self.family()), wire.DEADLINE / 2, os.cpu_count() or 1)
         super().end()
+
+    def _wait_listening(self, deadline):
+        try:
+            super()._wait_listening(deadline)
+        except NotStarted as problem:
+            self.end()
+            if problem.status is None and self.starved:
+                raise Inconclusive(STARVED) from None
+            raise
 
     def close(self):
         """Tells it to end, as restart() does. With which status is for checks of their own."""
@@ -111,6 +126,23 @@ def server(judge, start):
 
 
 @pytest.fixture
+def terminal(judge, tmp_path):
+    """terminal(*args) starts one whose owner sits at a real terminal: a TerminalClient, with `address`. Ended after the check, before its clients are."""
+    with contextlib.ExitStack() as started:
+        def terminal(*args):
+            command = [*judge.settings["command"], "--host", "127.0.0.1", "--port", "0", "--dir", str(tmp_path / "group"), *args]
+            try:
+                console = started.enter_context(TerminalClient("owner", command, cwd=judge.settings["cwd"], record=judge.record))
+            except pexpect.ExceptionPexpect:
+                raise Unmet("the command to start", f"{command[0]}: it cannot be run", "no-such-command") from None
+            [match] = console.sees(LISTENING.pattern)
+            console.address = match[1], int(match[2])
+            return console
+
+        yield terminal
+
+
+@pytest.fixture
 def connect(judge, server):
     """connect(running, name) -> a WireClient that is closed before the servers are."""
     clients, trips = [], []
@@ -120,10 +152,10 @@ def connect(judge, server):
         try:
             client = wire.WireClient(running.address, name=name, record=judge.record, **options)
         except OSError as error:
-            if running.died():
+            if running is judge.running and running.died():
                 raise Unmet(f"the server to take the connection of {name or 'a client'}", error.strerror, "died") from None
-            where = detectors.listening(running.family())
-            raise Unmet(f"the server to take connections at {running.address[0]}:{running.port}, as it says",
+            where = detectors.listening(detectors.family(running.pid))
+            raise Unmet(f"the server to take connections at {running.address[0]}:{running.address[1]}, as it says",
                         f"{error}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
         clients.append(client)
         if len(trips) < 3:          # the slower machine and server, the longer may all else take
@@ -183,9 +215,13 @@ def hunt(judge, start, rng, tmp_path):
         for number, disturbance in enumerate(disturbances(rng, runs or judge.settings["repeat"], judge.settings["command"]), 1):
             judge.runs, judge.disturbed, judge.first = number, disturbance.words, len(judge.record.entries)
             folder = tmp_path / f"run-{number}"
-            with start(*args, directory=folder, env=disturbance.env, preexec=disturbance.preexec, **options) as running:
-                with disturbance.during(running):
-                    yield running
+            try:
+                running = start(*args, directory=folder, env=disturbance.env, preexec=disturbance.preexec, **options)
+            except subprocess.SubprocessError:      # of preexec
+                raise Inconclusive(f"run {number} was to be {disturbance.words}, and this machine does not let us") from None
+            with running, disturbance.during(running):
+                yield running
+            judge.notes += [lacks for lacks in disturbance.lacks if lacks not in judge.notes]
         judge.disturbed = ""
 
     return hunt

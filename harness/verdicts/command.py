@@ -1,7 +1,10 @@
 """python -m harness check: has pytest run the checks against a server, shows each verdict as it comes, and writes the reports."""
+import ast
 import contextlib
 import datetime
+import difflib
 import json
+import math
 import os
 import platform
 import secrets
@@ -29,23 +32,43 @@ class Misuse(Exception):
     """The user's arguments or files cannot be used; the text is one line that says why."""
 
 
+def known():
+    """The ids of all checks, without what stands in brackets where a check is done in several ways; they are read, not imported."""
+    return [name.name.removeprefix("check_").replace("_", "-") for path in sorted(CHECKS.glob("check_*.py"))
+            for name in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(name, ast.FunctionDef) and name.name.startswith("check_")]
+
+
+def must_be_known(names, what, choices):
+    """Raises Misuse at the first that is none of them, with those that are close."""
+    for name in names:
+        if name not in choices:
+            close = difflib.get_close_matches(name, choices, cutoff=0.7)
+            raise Misuse(f"there is no {what} {name}" + (f" (close: {', '.join(close)})" if close else ""))
+
+
 def read_rubric(path):
     """({check: points}, {hidden checks}) of an instructor's rubric.toml. Raises Misuse."""
     if path is None:
         return {}, set()
     try:
         found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        must_be_known(found, "setting", ("points", "hidden"))
+        points, hidden = found.get("points", {}), found.get("hidden", [])
+        if not isinstance(points, dict):
+            raise Misuse("points is a table: a check and its points in each line")
+        if not isinstance(hidden, list) or not all(isinstance(check, str) for check in hidden):
+            raise Misuse("hidden is a list of checks")
+        for names in points, hidden:
+            for stage in set(names) & set(plugin.STAGES):
+                raise Misuse(f"{stage} is a stage, and points and hidden go by check")
+            must_be_known(names, "check", known())
+        for check, value in points.items():
+            if type(value) not in (int, float) or not 0 <= value < math.inf:
+                raise Misuse(f"points of {check}: {value!r} is no number, 0 or more")
     except OSError as error:
         raise Misuse(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeError, Misuse) as error:
         raise Misuse(f"{path}: {error}") from None
-    if extra := set(found) - {"points", "hidden"}:
-        raise Misuse(f"{path}: {min(extra)}: there are `points` (a table) and `hidden` (a list)")
-    points, hidden = found.get("points", {}), found.get("hidden", [])
-    if not isinstance(points, dict) or not all(type(value) in (int, float) and value >= 0 for value in points.values()):
-        raise Misuse(f"{path}: points: each check's points are a number, 0 or more")
-    if not isinstance(hidden, list) or not all(isinstance(check, str) for check in hidden):
-        raise Misuse(f"{path}: hidden: a list of checks")
     return points, set(hidden)
 
 
@@ -84,6 +107,7 @@ def run(options):
     """Runs the checks; returns the Report. Each verdict is shown as it comes. Raises Misuse."""
     command, design = command_from(options)
     points, hidden = read_rubric(options.rubric)
+    must_be_known([check.partition("[")[0] for check in options.only or ()], "check", known())
     seed = options.seed or secrets.token_hex(4)
     folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -24,6 +24,7 @@ from harness.compiled import NotCompiled, compiled
 HERE = Path(__file__).parent
 SWITCH_INTERVAL = "1e-6"            # seconds; Python's own is 5e-3
 STOPPED = 0.0005, 0.004             # seconds that a process is stopped, and goes on: between these
+FEWER = ", so that fewer races show"
 # Programs that may well start Python; to others the variables mean nothing.
 STARTERS = re.compile(r"(ba|da|z|fi)?sh|env|make|uv|poetry|pipenv|nice|timeout|stdbuf|setsid|coverage")
 PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
@@ -36,6 +37,11 @@ class Disturbance:
     env: dict = field(default_factory=dict)
     preexec: Callable = None
     stops: float = 0                # seed of the bursts of SIGSTOP; 0: none
+
+    @property
+    def lacks(self):
+        """What of it could not be done: texts."""
+        return [part.strip() for part in re.findall(rf"[^,]*\(.*?\){FEWER}", self.words)]
 
     @contextlib.contextmanager
     def during(self, server):
@@ -115,7 +121,7 @@ def shim(rng, command):
     could not load it: nothing, and words that say so."""
     seed = rng.getrandbits(32)
     if why := why_no_shim(command):
-        return {}, f"sends and locks not delayed ({why}), so that fewer races show"
+        return {}, f"sends and locks not delayed ({why}){FEWER}"
     found = {"LD_PRELOAD": joined(compiled_shim(), os.environ.get("LD_PRELOAD")), "GRUPO_JITTER": str(seed),
              # else a program built with -fsanitize=address refuses to start because something was loaded before its library
              "ASAN_OPTIONS": joined("verify_asan_link_order=0", os.environ.get("ASAN_OPTIONS"))}
@@ -149,7 +155,7 @@ def short_turns(command):
     """(environment, words) for a Python whose threads take turns as often as can be."""
     flags = "".join(arg for arg in options_of_python(command) if not arg.startswith("--"))
     if ignored := sorted(set("IES") & set(flags)):
-        return {}, f"Python's switch interval as it is (python -{ignored[0]} takes none from outside), so that fewer races show"
+        return {}, f"Python's switch interval as it is (python -{ignored[0]} takes none from outside){FEWER}"
     return ({"PYTHONPATH": joined(str(HERE / "hurry"), os.environ.get("PYTHONPATH")), "GRUPO_SWITCH_INTERVAL": SWITCH_INTERVAL},
             "Python's threads made to take turns often")
 

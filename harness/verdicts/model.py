@@ -32,7 +32,7 @@ class Verdict:
     hidden: bool = False        # students see neither its title nor why it failed
     seconds: float = 0.0
     runs: int = 1
-    why: str = ""               # one line, if it neither passed nor failed
+    why: str = ""               # one line, if it neither passed nor failed; of one that passed, what it had to do without
     failure: Failure = None
     record: str = ""            # the file that holds all that happened
 

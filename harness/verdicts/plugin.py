@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import signal
+import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ LAST_SIGNALS = signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT       # beside SIGI
 MOST_SLICE = 40             # entries of a record that a failure shows, if the check names none
 MOST_ENTRY = 2000           # characters of an entry that are shown; the record has them all
 MOST_TEXT = 100_000         # characters of a failure's text, likewise
+STARVED = "other programs had this machine's CPUs while the server wanted one: run it again when less is going on"
+TICK = 0.1                  # seconds between two beats of the pulse
 
 
 @dataclass
@@ -105,11 +108,28 @@ def give_up(*_):
     os._exit(1)
 
 
+class Pulse(threading.Thread):
+    """Beats as long as this process runs at all. `longest`: the most seconds that a beat came late (somebody stopped us; the machine stood still)."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.longest = 0
+        self.start()
+
+    def run(self):
+        last = time.monotonic()
+        while True:
+            time.sleep(TICK)            # no wait for anything: it is what is measured
+            now = time.monotonic()
+            self.longest, last = max(self.longest, now - last - TICK), now
+
+
 class Judge:
     def __init__(self, config, settings):
         self.config, self.settings, self.folder = config, settings, Path(settings["folder"])
         self.item = self.record = self.running = None
         self.chosen = set()
+        self.pulse = Pulse()
 
     # -- Which
 
@@ -143,6 +163,8 @@ class Judge:
         self.began = time.monotonic()
         self.problem = None             # the first exception of the three phases
         self.runs, self.disturbed = 1, ""
+        self.notes = []                 # what a hunt had to do without
+        self.pulse.longest = 0
         self.record, self.running = Record(), None
         self.first = 0                  # where in the record this run begins
         wire.DEADLINE = self.settings["deadline"]
@@ -169,7 +191,7 @@ class Judge:
         if not verdict_file(self.folder, check).exists():
             verdict_file(self.folder, check).with_suffix(".record").touch()
             self.keep(Verdict(check, Path(crashitem.partition("::")[0]).stem.removeprefix("check_"), check, FAULT,
-                              self.settings["points"].get(check, 1), hidden=check in self.settings["hidden"],
+                              self.points(check, 1), hidden=self.hides(check),
                               why="the process that ran this check was killed, perhaps by the server; run it again"))
         self.pytest_runtest_logfinish(crashitem)
 
@@ -182,23 +204,44 @@ class Judge:
         record = self.folder / f"{check}.record"
         self.record.save(record)
         verdict = Verdict(check, stage_of(item), " ".join((item.function.__doc__ or check).split()), PASSED,
-                          self.settings["points"].get(check, about.points), hidden=check in self.settings["hidden"],
+                          self.points(check, about.points), hidden=self.hides(check),
                           seconds=round(time.monotonic() - self.began, 3), runs=self.runs, record=record.name)
         if isinstance(problem, NotRun):
             verdict.verdict, verdict.why, verdict.binds = NOT_RUN, str(problem), problem.binds
         elif isinstance(problem, Inconclusive):
             verdict.verdict, verdict.why = INCONCLUSIVE, str(problem)
         elif isinstance(problem, (AssertionError, OSError, UnicodeError, pytest.fail.Exception)):
-            verdict.verdict, verdict.failure = FAILED, self.failure(check, problem)
+            if why := self.not_its_fault(problem):
+                verdict.verdict, verdict.why = INCONCLUSIVE, why
+            else:
+                verdict.verdict, verdict.failure = FAILED, self.failure(check, problem)
         elif problem is not None:
             verdict.verdict, verdict.why = FAULT, f"{type(problem).__name__}: {problem}"
+        else:
+            verdict.why = "; ".join(self.notes)
         self.keep(verdict)
         self.item = None
+
+    def points(self, check, otherwise):
+        """What the instructor's rubric gives it."""
+        return self.settings["points"].get(check.partition("[")[0], otherwise)
+
+    def hides(self, check):
+        return check.partition("[")[0] in self.settings["hidden"]
 
     def keep(self, verdict):
         path = verdict_file(self.folder, verdict.check)
         path.with_suffix(".part").write_text(json.dumps(asdict(verdict)))
         path.with_suffix(".part").replace(path)             # at once: another worker may be waiting for it
+
+    def not_its_fault(self, problem):
+        """Why what did not come, or came late, may be the machine's fault, in a line; '' if it cannot, or if the record shows what is wrong."""
+        server = self.running
+        if getattr(problem, "evidence", None) or server is not None and (server.died() or server.excessive()):
+            return ""
+        if self.pulse.longest > wire.DEADLINE / 4:
+            return f"the check itself stood still for {self.pulse.longest:.0f} s, and what came meanwhile was not seen in time: run it again"
+        return STARVED if server is not None and server.starved else ""
 
     def failure(self, check, problem):
         """What there is to say of a failure."""

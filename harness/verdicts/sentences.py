@@ -231,6 +231,10 @@ CAUSES = {
                           "else.", "protocol.md#12-the-command-line"),
     "the-end-of-input-is-no-order": ("When the owner's input ends (read returns 0), stop reading it, and serve on. Do not exit, and "
                                      "do not read it again and again.", "protocol.md#11-the-owners-console"),
+    "at-a-terminal": ("At a terminal the server behaves as at a pipe: it prints no prompt, and not again what was typed (the terminal itself shows that), and "
+                      "a library for reading lines that does either is of no use here.", "protocol.md#11-the-owners-console"),
+    "ctrl-d-is-no-order": ("At a terminal, Ctrl-D makes read return 0: that is the end of input, not an order. Stop reading it, and serve on.",
+                           "protocol.md#11-the-owners-console"),
     # -- files
     "no-restart": ("The server did not start again on files that it had written itself; what it wrote to stderr says why.",
                    "protocol.md#13-files"),
@@ -389,6 +393,8 @@ CAUSES = {
     "sigterm-ends-in-order": ("SIGTERM must be caught: say BYE closed to all, end the other processes, exit with 0.", "protocol.md#12-the-command-line"),
     "sigint-ends-in-order": ("Ctrl-C must be caught, and reaches the children too: they must leave it to the main process to end in order.",
                              "protocol.md#12-the-command-line"),
+    "ctrl-c-at-the-terminal": ("A terminal sends SIGINT to all processes that were started at it: the main one must end in order, and the others must leave "
+                               "it to that one.", "protocol.md#12-the-command-line"),
     "no-handler": ("Nobody handles this signal, so it ends the process where it stands. Install a handler (sigaction; in Python signal.signal) that makes the "
                    "main loop end in order.", "protocol.md#12-the-command-line"),
     "exit-status": ("An end that was asked for is no error: status 0. Did an exception or a failed call on the way out end it first?",

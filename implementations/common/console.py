@@ -15,13 +15,15 @@ STDIN, STDOUT = 0, 1
 LIMIT = 64 * 1024           # bytes that may wait for the owner before another event, ...
 NOTES, ANSWERS = 2 * LIMIT, 16 * LIMIT      # ... another note, another line of an answer
 # The owner's line for each event; names begin with a letter or digit, so nobody can imitate these forms.
-FORMS = {b"MSG": b"<%s> %s\n", b"IN": b"* %s came\n", b"OUT": b"* %s went\n", b"LEFT": b"* %s left\n",
+FORMS = {b"IN": b"* %s came\n", b"OUT": b"* %s went\n", b"LEFT": b"* %s left\n",
          b"BANNED": b"# %s is banned\n", b"RENAMED": b"# %s is now %s\n", b"GROUP": b"# the group is now %s\n"}
 
 
 def line_for_owner(event):
     verb, _, _, rest = event.split(b" ", 3)
-    return FORMS[verb] % (tuple(rest.split(b" ", 1)) if verb in (b"MSG", b"RENAMED") else rest)
+    if verb == b"MSG":          # by far the most
+        return b"<" + rest.replace(b" ", b"> ", 1) + b"\n"
+    return FORMS[verb] % (tuple(rest.split(b" ")) if verb == b"RENAMED" else rest)
 
 
 class Keyboard:

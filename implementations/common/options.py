@@ -25,7 +25,7 @@ def parse(argv, design):
     add("--idle-after", type=number(float), default=90, help="silence before BYE idle (default: %(default)s)")
     add("--slow-after", type=number(float), default=10, help="taking nothing before he is dropped (default: %(default)s)")
     add("--outbox", type=number(int, 4096), default=1 << 20, help="bytes that may wait for one member (default: %(default)s)")
-    add("--sndbuf", type=number(int, 1024, 1 << 30), default=65536, help="the kernel's send buffer of a client (default: %(default)s)")
+    add("--sndbuf", type=number(int, 1024, 1 << 30), default=65536, help="the kernel's send buffer of a client, 8 times that during a long history (default: %(default)s)")
     add("--reject-after", type=number(float), default=1, help="least time from JOIN to REJECTED (default: %(default)s)")
     add("--hashes", type=number(int, 1), default=2 if cores > 2 else 1, help="passwords checked at once (default: %(default)s)")
     add("--max-here", type=number(int, 1), default=1024, help="members here (default: %(default)s)")

@@ -14,6 +14,7 @@ from .trace import sequence, traced
 
 PIECE = 256 * 1024          # bytes of history, or of waiting chunks, that go out in one send at most
 SENDS = 4                   # of history in one turn, as long as the kernel takes it: a piece seldom ends where its buffer does
+WIDER = 8                   # times: the kernel's send buffer while a long history goes out, so that we seldom come back to fill it
 STEADY = 64 * 1024          # who took so much, or all there was, in the last WITHIN seconds keeps reading
 WITHIN = 2.0                # (half of what is promised: the kernel makes room in lumps)
 TICK = 0.1                  # seconds between two looks for who is too slow
@@ -77,8 +78,8 @@ class Outbox:
 
 
 class Outboxes:
-    def __init__(self, transcript, console, limit, slow_after):
-        self.transcript, self.console, self.limit, self.slow_after = transcript, console, limit, slow_after
+    def __init__(self, transcript, console, limit, slow_after, sndbuf):
+        self.transcript, self.console, self.limit, self.slow_after, self.sndbuf = transcript, console, limit, slow_after, sndbuf
         self.laggards = {}          # those of whom the kernel did not take all: itself
         self.selector = selectors.DefaultSelector()     # its own descriptor is readable when one of them can be sent to
         self.hearing = {}           # descriptor: outbox, of everyone who gets the events
@@ -238,7 +239,10 @@ class Outboxes:
     def send_history(self, box, now):
         offset, piece, end = box.history
         if offset == piece:         # the next piece ends where a line ends: events may be sent after it
-            piece = end if end - offset <= PIECE else self.transcript.line_start(offset + PIECE)
+            piece = end
+            if end - offset > PIECE:
+                piece = self.transcript.line_start(offset + PIECE)
+                box.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WIDER * self.sndbuf)
         box.history = [offset, piece, end]
         if offset < piece:
             sent = os.sendfile(box.sock.fileno(), self.transcript.fd, offset, piece - offset)
@@ -246,6 +250,7 @@ class Outboxes:
             self.note_taken(box, sent, now)
         if box.history[0] == end:
             box.history = None
+            box.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.sndbuf)
             box.chunks.extend(box.behind)
             box.behind = []
             if box.unfinished is not None:

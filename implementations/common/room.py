@@ -254,8 +254,8 @@ class Room:
 
     # -- Coming: accepted, JOIN, the password, the owner, WELCOME ---------------------------------------------------------
 
-    def is_full(self):
-        return not self.open or len(self.strangers) >= self.rules.max_strangers
+    def is_full(self, coming=0):
+        return not self.open or len(self.strangers) + coming >= self.rules.max_strangers
 
     def arrive(self, client):
         """A connection was accepted."""

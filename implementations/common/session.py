@@ -48,14 +48,20 @@ class Session(Lineup):
         super().__init__()
         self.name = self.password = None        # of the JOIN under way; the password goes no further than this
 
+    def are_messages(self, data):
+        """Whether these bytes are nothing but whole messages, which may be handled now: see wire.messages()."""
+        return not self.waiting and not self.unread and self.lines.are_messages(data)
+
     def receive(self, data):
+        if self.are_messages(data):
+            return wire.messages(data)
         self.unread.extend(filter(None, self.lines.feed(data)))     # a flood of empty lines is to cost next to nothing
         return self.requests()
 
     def parse(self, line):
         """One line as a request; ("err", "CODE VERB") if its own text is reason enough to refuse it."""
         verb, _, rest = line.partition(" ")
-        if verb == "SAY":                       # by far the most
+        if verb == "SAY":
             if 0 < len(rest) <= wire.MAX_TEXT and (rest.isascii() or wire.size(rest) <= wire.MAX_TEXT):
                 return "say", rest
         elif isinstance(line, wire.Fault):

@@ -49,7 +49,7 @@ class Shell:
         self.room, self.folder, self.door = room, folder, Door(listener, options)
         self.owner = room.owner = Connection(Keyboard(), "console", OwnerSession(), now)
         self.owner.outbox = OwnerOutbox(self.owner, now)
-        self.outboxes = Outboxes(folder.transcript, self.owner.outbox, options.outbox, options.slow_after)
+        self.outboxes = Outboxes(folder.transcript, self.owner.outbox, options.outbox, options.slow_after, options.sndbuf)
         self.share = options.outbox // 4            # bytes of events that one turn may add to an outbox
         self.enough = self.share // MAX_LINE        # requests that fill it
         self.gulp = max(MAX_LINE, self.share // 20)     # bytes read at once: as events they are at most twenty times as many
@@ -57,10 +57,10 @@ class Shell:
         self.stopped = False
         self.next_tick = self.closes_at = now
 
-    def newcomer(self, arrival):
-        """What the door let in, as a client; None if there is no room for him."""
+    def newcomer(self, arrival, before=0):
+        """What the door let in, as a client; None if there is no room for him, with so many `before` him not in the Room yet."""
         sock, address = arrival
-        if self.room.is_full():
+        if self.room.is_full(before):
             return send_away(sock)
         client = Connection(sock, address, Session(), monotonic())
         client.outbox = Outbox(client, sock, monotonic())

@@ -13,8 +13,8 @@ import json
 import os
 import platform
 import socket
-import threading
 import time
+from time import monotonic_ns
 
 # What events are about: o is a client's address, a lock's name, or the events kept and sent, as first-last; n is bytes, or clients.
 KINDS = {"wait": "for something to be ready", "recv": "from a client", "send": "to clients", "lock.wait": "for a lock", "lock.hold": "of a lock",
@@ -27,13 +27,16 @@ MAIN = {"nonblocking": "loop", "pthread": "accept", "fork": "hub"}       # what 
 
 design = folder = sink = None       # folder: None while tracing is off
 gated = False
-local = threading.local()           # .me: this thread's ids and actor; .gate: its connection to who holds the gates
+threading = None                    # imported at the start only: that it is there would cost each forked child 0.5 MB
+local = None                        # .me: this thread's ids and actor; .gate: its connection to who holds the gates
 descriptor, events, size = None, [], 0      # this process's file; what is not written yet; bytes written
 
 
 def start(of_design, to, by="write"):
     """From here on events go to the folder `to`, which is made if need be. Raises OSError."""
-    global design, folder, sink, gated
+    global design, folder, sink, gated, threading, local
+    import threading
+    local = threading.local()
     os.makedirs(to, mode=0o700, exist_ok=True)
     design, folder, sink, gated = of_design, os.path.abspath(to), by, os.path.exists(os.path.join(to, "gates"))
     os.register_at_fork(after_in_child=begin_child)
@@ -44,6 +47,8 @@ def start(of_design, to, by="write"):
 
 def act_as(actor):
     """Names the thread that calls this."""
+    if folder is None:
+        return
     threading.current_thread().name = actor
     local.__dict__.clear()
 
@@ -61,21 +66,24 @@ def traced(kind, function, about=""):
     if folder is None:
         return function
 
+    begins, ends, asks = f"B.{kind}", f"E.{kind}", callable(about)
+
     def between(*arguments):
-        what = about(*arguments) if callable(about) else about
-        emit(f"B.{kind}", what)
+        what = about(*arguments) if asks else about
+        emit(begins, what)
         result = None
         try:
             result = function(*arguments)
             return result
         finally:
-            emit(f"E.{kind}", what, len(result) if isinstance(result, (bytes, list)) else result if type(result) is int else None)
+            emit(ends, what, len(result) if isinstance(result, (bytes, list)) else result if type(result) is int else None)
     return between
 
 
 def lock(name, guards, of=None):
     """A lock (or `of`, one of another kind), which must be named, and so must be what it guards: a picture of who waits is to say for what."""
-    of = of or threading.Lock()
+    from threading import Lock
+    of = of or Lock()
     if folder is None:
         return of
     emit("I.lock", f"{name}: {guards}")
@@ -96,7 +104,7 @@ class TracedLock:
         return True
 
     def release(self):
-        now = time.monotonic_ns()
+        now = monotonic_ns()
         self.lock.release()                 # first, so that to write this down makes nobody wait
         emit("E.lock.hold", self.name, now=now)
 
@@ -109,7 +117,7 @@ class TracedLock:
 
 def emit(event, about="", amount=None, now=None):
     global size
-    now = now or time.monotonic_ns()
+    now = now or monotonic_ns()
     try:
         me = local.me
     except AttributeError:

@@ -19,6 +19,7 @@ MAX_TEXT, MAX_GROUP, MAX_PASSWORD, MAX_TOKEN = 400, 64, 128, 64     # bytes
 NONCHARACTERS = "\ufdd0-\ufdef" + "".join(chr(plane * 0x10000 + last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
 FORBIDDEN = re.compile(f"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069{NONCHARACTERS}]")
 PLAIN = bytes(range(0x20, 0x7F)) + b"\n"     # in which nothing is forbidden
+MESSAGES = re.compile(rb"(?:SAY [ -~]{1,%d}\n)+" % MAX_TEXT)
 
 ASCII_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 TOKEN = re.compile(f"[!-~]{{1,{MAX_TOKEN}}}")
@@ -47,6 +48,10 @@ class Lines:
         self.rest = b"" if self.skipping else rest
         return lines
 
+    def are_messages(self, data):
+        """Whether `data`, if it comes now, is nothing but whole messages in ASCII: then messages() is all there is to do."""
+        return not self.rest and not self.skipping and MESSAGES.fullmatch(data)
+
     def cut(self, whole):
         if self.skipping:
             self.skipping = False
@@ -58,6 +63,11 @@ class Lines:
             if not plain.translate(None, PLAIN):            # the common case: one look at the whole chunk
                 return plain.decode("ascii").split("\n")
         return [decode(line) for line in whole.split(b"\n")]
+
+
+def messages(data):
+    """The requests in `data` of which are_messages() is true: by far the most, so they are taken apart at one stroke."""
+    return [("say", text) for text in data[4:-1].decode("ascii").split("\nSAY ")]
 
 
 def decode(line):

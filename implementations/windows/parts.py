@@ -2,6 +2,7 @@
 import asyncio
 import os
 import signal
+import threading
 
 from textual.app import App
 from textual.binding import Binding
@@ -11,6 +12,8 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input, Static
 
 from ..common.wire import harmless
+
+LAST_WORDS = 10             # seconds: longer than a server takes to end
 
 
 def words(*parts):
@@ -160,5 +163,8 @@ class Window(App):
         return {**super().get_css_variables(), **plain}
 
     def leave(self):
-        """Ends the window, whatever it is doing."""
+        """Ends the window, whatever it is doing; if its terminal is gone and takes no last words, without them."""
+        end = threading.Timer(LAST_WORDS, os._exit, (1,))
+        end.daemon = True
+        end.start()
         self.exit()

@@ -1,0 +1,57 @@
+"""Runs notebooks from top to bottom, and writes what they showed: NN_name.md becomes NN_name.ipynb.
+
+    python notebooks/execute.py [NN ...]        # none: all of them
+"""
+import os
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from harness.notebook import USUAL      # noqa: E402
+
+
+def sources():
+    """The notebooks, in order."""
+    return sorted(HERE.glob("[0-9][0-9]_*.md"))
+
+
+def execute(notebook, guessed=True):
+    """Runs all cells of a notebook, and returns it. Raises CellExecutionError where one failed.
+
+    guessed: nobody is here to guess, so take what is often guessed; False: as a learner has it who has not guessed yet.
+    """
+    os.environ[USUAL] = "1" if guessed else ""
+    NotebookClient(notebook, kernel_name="python3", timeout=240, resources={"metadata": {"path": str(HERE)}},
+                   extra_arguments=["--log-level=ERROR"]).execute()
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"      # the same each time
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            for shown in [output, *([output.data] if "data" in output else [])]:
+                for key, text in shown.items():
+                    if isinstance(text, str):       # the paths of this machine are nobody's business
+                        shown[key] = text.replace(sys.executable, "python").replace(str(HERE.parent), "grupo")
+    return notebook
+
+
+def main(chosen):
+    for source in sources():
+        if not chosen or source.name[:2] in chosen:
+            began = time.monotonic()
+            try:
+                notebook = execute(jupytext.read(source))
+            except CellExecutionError as error:
+                sys.exit(f"{source.name}: {error}")
+            jupytext.write(notebook, source.with_suffix(".ipynb"))
+            print(f"{source.stem}: {time.monotonic() - began:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
