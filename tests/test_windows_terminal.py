@@ -32,7 +32,8 @@ class Terminal:
         self.screen = pyte.Screen(size[1], size[0])
         self.stream = pyte.ByteStream(self.screen)
         environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
-        environment.pop("TMUX", None)
+        for name in "TMUX", "COLUMNS", "LINES":         # they would speak of another terminal
+            environment.pop(name, None)
         self.child = pexpect.spawn(sys.executable, ["-m", *map(str, arguments)], cwd=str(ROOT), dimensions=size, env=environment)
         self.child.delaybeforesend = None
 
@@ -60,10 +61,12 @@ class Terminal:
 
     def shows(self, *texts, absent=()):
         """Waits until all these stand on the screen, and nothing of `absent`."""
-        end = time.monotonic() + DEADLINE
-        while not (all(text in self.text for text in texts) and not any(text in self.text for text in absent)):
-            going = self.read()
-            assert going and time.monotonic() < end, f"not on the screen: {texts} (absent: {absent}); there stands\n{self.text}"
+        end, going = time.monotonic() + DEADLINE, True
+        while not ((screen := self.text) and all(text in screen for text in texts) and not any(text in screen for text in absent)):
+            assert going and time.monotonic() < end, f"not on the screen: {texts} (absent: {absent}); there stands\n{screen}"
+            before = len(self.raw)
+            while going and len(self.raw) == before and time.monotonic() < end:
+                going = self.read(0.2)
 
     def press(self, *keys):
         for key in keys:
@@ -229,6 +232,21 @@ def test_the_server_ends_with_the_window(tmp_path, number):
         ana.shows("the server was closed; trying to come back")
         if number != signal.SIGKILL:
             head.ends()
+
+
+def test_the_window_and_the_server_end_with_the_terminal(tmp_path):
+    with owner(tmp_path) as head:
+        place = started(head)
+        with member(tmp_path, place, "ana") as ana:
+            enters(ana)
+            head.shows("Accept (a)")
+            processes = servers_of(head)
+            for window in ana, head:
+                window.child.ptyproc.fileobj.close()
+                window.child.ptyproc.closed = window.child.closed = True
+            assert gone(processes)
+            for window in ana, head:
+                window.child.wait()
 
 
 def test_quitting_asks_first_and_ends_the_server(tmp_path):

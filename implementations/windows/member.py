@@ -27,6 +27,7 @@ from .talk import Line, Talk
 CONTEXT = 100       # events before the first new one that are shown again
 FORMS = {"IN": "{who} came", "OUT": "{who} went", "LEFT": "{who} left for good", "BANNED": "{who} was banned",
          "RENAMED": "{who} is now {text}", "GROUP": "the group is {text}", "note": "{text}"}
+KEYS = "rename", "leave", "part", "come", "groups", "escape"
 OUT = {"banned": "Only the owner can let you ask again.", "replaced": "Two windows cannot be in with one name.",
        "left": "You may ask to join again.", "deleted": "There is nothing to come back to."}
 
@@ -188,6 +189,7 @@ class Chat(Room):
         self.asked = None               # the connection (its state "in") of which we asked WHO
         self.my_names = {name}
         self.speakers = deque(maxlen=50)        # names, the latest first
+        self.keys = None                # which of KEYS do something, as the last row shows
         self.to_say = deque()           # lines that were entered, and wait for those before them
 
     def compose(self):
@@ -329,7 +331,10 @@ class Chat(Room):
         self.query_one("#status", Words).say(
             f"{waiting:,} lines are still to be said; Escape stops" if waiting else
             f"{below:,} lines below; Ctrl+End goes there" if below else " ")
-        self.refresh_bindings()
+        keys = [self.check_action(action, ()) for action in KEYS]
+        if keys != self.keys:
+            self.keys = keys
+            self.refresh_bindings()
 
     def what_now(self):
         """The state, why, and what next, in words."""
@@ -348,9 +353,9 @@ class Chat(Room):
 
     def check_action(self, action, parameters):
         state, was_in = self.conversation.state, self.conversation.was_in
-        shown = {"rename": state == "in", "leave": state == "in", "part": was_in and state != "over",
-                 "come": was_in and state in ("disconnected", "over"), "groups": was_in, "escape": not was_in or bool(self.to_say)}
-        return shown.get(action, True)
+        able = {"rename": state == "in", "leave": state == "in", "part": was_in and state != "over",
+                "come": was_in and state in ("disconnected", "over"), "groups": was_in, "escape": not was_in or bool(self.to_say)}
+        return able.get(action, True)
 
     # -- What is typed ---------------------------------------------------------------------------------------------------------
 

@@ -257,7 +257,9 @@ class Lead(Room):
                 if before.processes and seen.time > before.time:
                     self.cpu = max(0, seen.seconds - before.seconds) / (seen.time - before.time)
                 self.seen = seen
-                self.family.replace([Line("said" if is_process else "note", row) for row, is_process in system.tree(seen)])
+                rows = [Line("said" if is_process else "note", row) for row, is_process in system.tree(seen)]
+                if rows != self.family.lines:
+                    self.family.replace(rows)
             else:
                 took = 0
             await asyncio.sleep(max(LOOK, PART * took))

@@ -2,6 +2,7 @@
 import asyncio
 import os
 import signal
+import threading
 
 from textual.app import App
 from textual.binding import Binding
@@ -11,6 +12,8 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input, Static
 
 from ..common.wire import harmless
+
+LAST_WORDS = 10             # seconds: longer than a server takes to end
 
 
 def words(*parts):
@@ -29,12 +32,14 @@ class Words(Static):
 
     def __init__(self, *parts, **options):
         super().__init__(markup=False, **options)
+        self.parts = None               # as they are shown
         self.say(*parts)
 
     def say(self, *parts):
-        said = words(*parts)
-        self.update(said)
-        self.set_class(not said, "-silent")
+        if parts != self.parts:         # it is asked many times a second, and to draw costs
+            self.parts, said = parts, words(*parts)
+            self.update(said)
+            self.set_class(not said, "-silent")
 
 
 class Form(Screen):
@@ -152,6 +157,14 @@ class Window(App):
             except (RuntimeError, ValueError):
                 pass                    # not the main thread: somebody else sees to signals
 
+    def get_css_variables(self):
+        """Without colour, what is chosen in a list is still to be seen."""
+        plain = {"block-cursor-text-style": "bold underline", "block-cursor-blurred-text-style": "underline"} if self.no_color else {}
+        return {**super().get_css_variables(), **plain}
+
     def leave(self):
-        """Ends the window, whatever it is doing."""
+        """Ends the window, whatever it is doing; if its terminal is gone and takes no last words, without them."""
+        end = threading.Timer(LAST_WORDS, os._exit, (1,))
+        end.daemon = True
+        end.start()
         self.exit()
