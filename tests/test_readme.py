@@ -69,3 +69,11 @@ def test_the_owners_console(tmp_path):
 def test_what_readme_runs_is_there(module):
     assert subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, timeout=60).returncode == 0
     assert all(Path(ROOT, link).exists() for link in re.findall(r"\]\((\w[\w/.]*)\)", README))
+
+
+@pytest.mark.parametrize("line", sorted(set(re.findall(r"python -m harness (\w[^#`\n]*)", README))))
+def test_a_command_of_the_harness_takes_what_readme_gives_it(line):
+    command, *more = line.partition(" -- ")[0].split()
+    about = subprocess.run([sys.executable, "-m", "harness", command, *more[:1] * (command == "trace"), "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert about.returncode == 0
+    assert all(re.search(rf"{flag}\b", about.stdout) for flag in more if flag.startswith("--"))
