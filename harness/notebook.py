@@ -30,6 +30,11 @@ def folder():
     return Path(folders[-1].name)
 
 
+def bound(command):
+    """The command, so that the kernel's end, however it comes, is its end, too. (Linux only: elsewhere kill -9 of the kernel leaves it.)"""
+    return [*(["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []), *map(str, command)]
+
+
 class Classroom(Server):
     """A server, with --admit all, and its clients. Use it with `with`.
 
@@ -44,11 +49,9 @@ class Classroom(Server):
         if what not in DESIGNS:
             where = place / "tree"
             self.runs_as = exhibit_named(what, where).design
-        command = command_of(self.runs_as)
         self.trace = place / "trace"
-        if shutil.which("setpriv"):                 # the kernel's end, however it comes, is the server's
-            command = ["setpriv", "--pdeathsig", "KILL", *command]
-        super().__init__(command, directory=place / "group", cwd=where, args=["--admit", "all", *(["--trace", self.trace] if trace else []), *args])
+        super().__init__(bound(command_of(self.runs_as)), directory=place / "group", cwd=where,
+                         args=["--admit", "all", *(["--trace", self.trace] if trace else []), *args])
         self.name = what
         running.add(self)
 
@@ -163,7 +166,7 @@ def exhibit_named(name, tree):
 
 def run(*command, cwd=ROOT, seconds=60):
     """What a command prints, errors included. One that does not end is ended, with all that it started."""
-    process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    process = subprocess.Popen(bound(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True)
     try:
         out, _ = process.communicate(timeout=seconds)
@@ -187,7 +190,7 @@ def under(schedule, *command):
     with Gates(place) as gates:
         try:
             forced = gates.force(schedule, lambda: started.append(subprocess.Popen(
-                [*map(str, command), "--trace", place], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True)))
+                bound([*command, "--trace", place]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True)))
         except BaseException:
             for process in started:
                 end_group(process)
@@ -198,7 +201,7 @@ def under(schedule, *command):
 @contextlib.contextmanager
 def meanwhile(code, *arguments):
     """A Python program that runs, as a process of its own, from when it has printed its first line (.first) to the end of the `with`."""
-    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    process = subprocess.Popen(bound([sys.executable, "-c", code, *arguments]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
     try:
         process.first = process.stdout.readline().decode().strip()
@@ -223,11 +226,14 @@ class Guess:
 
     def __init__(self, value, usual):
         self.usual = value is ... and bool(os.environ.get(USUAL))
-        self.value = usual if self.usual else None if value is ... else value
+        text = isinstance(usual, str)
+        self.value = usual if self.usual else value if isinstance(value, str if text else (int, float)) else None
+        self.why = ("No guess yet: put yours in place of the three dots" if value is ... else
+                    f"{value!r} is no guess here: put {f'a text such as {usual!r}' if text else 'a number'} in its place")
 
     def __repr__(self):
         if self.value is None:
-            return "No guess yet: put yours in place of the three dots, and run this cell again."
+            return f"{self.why}, and run this cell again."
         return f"{'A usual guess' if self.usual else 'Your guess'}: {self.value}"
 
 
@@ -238,7 +244,9 @@ def predict(guess, usual):
 
 def reveal(guess, draw):
     """What draw(what was guessed) returns, if something was."""
-    return draw(guess.value) if guess.value is not None else Notice("First your guess: put it in place of the three dots above. Then there is a picture here.")
+    if guess.value is None:
+        return Notice("First your guess: put it in place of the three dots above. Then there is a picture here.")
+    return draw(guess.value)
 
 
 class Notice:

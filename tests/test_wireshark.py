@@ -57,8 +57,8 @@ def talk(tmp_path_factory):
 def test_every_line_and_its_verb(talk):
     assert lines_seen(talk) == (lines_of(TALK, "I"), lines_of(TALK, "O"))
     verbs = [verb for packet in fields(talk, "grupo.verb") for verb in packet[0]]
-    assert Counter(verbs) == Counter(["HELLO", "JOIN", "PENDING", "WELCOME", "IN", "SAY", "SAY", "NAME", "MSG", "MSG", "RENAMED", "HISTORY", "WHO", "PING",
-                                      "RENAMED", "END HISTORY", "MEMBER", "END WHO", "PONG", "ERR", "QUIT", "BYE"])
+    assert Counter(verbs) == Counter(["HELLO", "JOIN", "PENDING", "WELCOME", "IN", "SAY", "SAY", "NAME", "MSG", "MSG", "RENAMED", "HISTORY", "WHO",
+                                      "PING", "RENAMED", "END HISTORY", "MEMBER", "END WHO", "PONG", "ERR", "QUIT", "BYE"])
 
 
 @pytest.mark.parametrize("only, names, values", [
@@ -95,8 +95,10 @@ def test_a_line_cut_anywhere_is_whole_again(tmp_path):
 
 def test_what_is_no_line_of_the_protocol_is_said(tmp_path):
     need("tshark")
-    bad = ["SAY", "SAY ", "WHOx", "WHO x", "HISTORY -1", "HISTORY 12345678901234567", "JOIN ana", "lower case", " SAY", "END", "WELCOME one ana", "IN 5", "SAYhi"]
-    captured(tmp_path / "bad.pcap", [("I", line.encode() + b"\n") for line in bad] + [("I", b"SAY " + b"x" * 600 + b"\n"), ("I", b"SAY \x1b[2J\xc2\x9b\xe2\x80\xae\xff ol\xc3\xa1\xed\xa0\x80 \xc3\n")])
+    bad = ["SAY", "SAY ", "WHOx", "WHO x", "HISTORY -1", "HISTORY 12345678901234567", "JOIN ana", "lower case", " SAY", "END", "WELCOME one ana", "IN 5",
+           "SAYhi"]
+    captured(tmp_path / "bad.pcap", [("I", line.encode() + b"\n") for line in bad] + [("I", b"SAY " + b"x" * 600 + b"\n"),
+                                     ("I", b"SAY \x1b[2J\xc2\x9b\xe2\x80\xae\xff ol\xc3\xa1\xed\xa0\x80 \xc3\n")])
     assert [line for packet in fields(tmp_path / "bad.pcap", "grupo.line", only="grupo.unknown") for line in packet[0]] == bad
     assert len(fields(tmp_path / "bad.pcap", "grupo.line", only="grupo.too_long")) == 1
     listed = tshark(tmp_path / "bad.pcap")
@@ -142,7 +144,8 @@ def test_traffic_of_our_servers(server, enter, connect, design, tmp_path):
     beto.expect("PONG the-last")
     capture.until(b"PONG the-last")
     for client in ana, beto:
-        sent = "".join(entry.text for entry in client.record.entries if entry.what == "sends").encode("utf-8", "surrogateescape").decode().split("\n")[:-1]
+        pieces = [entry.text for entry in client.record.entries if entry.what == "sends"]
+        sent = "".join(pieces).encode("utf-8", "surrogateescape").decode().split("\n")[:-1]
         only = f"grupo && tcp.port == {client.socket.getsockname()[1]}"
         assert lines_seen(capture.path, port=running.port, only=only) == (sent, client.lines)
     assert fields(capture.path, "grupo.line", only="grupo.unknown")[0][0][-1] == "nonsense"

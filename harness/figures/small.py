@@ -33,9 +33,9 @@ def mark(axis, guess):
 
 @base.drawn
 def cuts(pieces, guess, asked):
-    """Where recv cut the stream: pieces are what it gave, one after the other; asked is the most it was asked for. guess: how many end with a line."""
+    """Where recv cut the stream. pieces: what it gave, one after the other; asked: the most it was asked for; guess: how many end with a line."""
     whole = sum(piece.endswith(b"\n") for piece in pieces)
-    figure, axis = canvas(f"Does a piece that recv({asked}) gives end where a line ends?", height=2.4)
+    drawing, axis = canvas(f"Does a piece that recv({asked}) gives end where a line ends?", height=2.4)
     lines = b"".join(pieces).split(b"\n")[:-1]
     for y, parts, names in (1, [line + b"\n" for line in lines], (BLUE, SKY)), (0, pieces, (GREY, PALE)):
         start = 0
@@ -51,17 +51,18 @@ def cuts(pieces, guess, asked):
     axis.set_ylim(-0.75, 1.5)
     axis.set_xlabel("bytes, in the order in which they came; × : cut within a line")
     answer = f"{whole} of {len(pieces)} pieces end with a line (your guess: {guess:g})"
-    axis.set_title(answer, loc="left", fontsize=10)
-    return Figure(figure, "Above what the server sent, line by line; below the same bytes as recv gave them. TCP keeps the bytes and their order, and knows no lines.",
-                   f"Two strips over the same {at} bytes: {answer}. The others are cut within a line.",
-                  Table(["piece", "bytes", "ends with a line"], [[count, len(piece), piece.endswith(b"\n")] for count, piece in enumerate(pieces, 1)]),
-                  {"whole": whole, "pieces": len(pieces)})
+    axis.set_title(answer, fontsize=10)
+    caption = ("Above what the server sent, line by line; below the same bytes as recv gave them. TCP keeps the bytes and their order, "
+               "and knows no lines.")
+    rows = [[count, len(piece), piece.endswith(b"\n")] for count, piece in enumerate(pieces, 1)]
+    return Figure(drawing, caption, f"Two strips over the same {at} bytes: {answer}. The others are cut within a line.",
+                  Table(["piece", "bytes", "ends with a line"], rows), {"whole": whole, "pieces": len(pieces)})
 
 
 @base.drawn
 def latencies(runs, guess, question, caption, storm=None):
     """A row of dots for each run: {name: [(second, latency in seconds)]}. guess: of the worst, in ms. storm: (from, to) in seconds."""
-    figure, axes = canvas(question, rows=len(runs), height=1.1 + 1.35 * len(runs), sharex=True, sharey=True)
+    drawing, axes = canvas(question, rows=len(runs), height=1.1 + 1.35 * len(runs), sharex=True, sharey=True)
     worst = {name: 1000 * max(latency for _, latency in dots) for name, dots in runs.items()}
     for place, (axis, (name, dots)) in enumerate(zip(axes, runs.items())):
         axis.plot([at for at, _ in dots], [1000 * latency for _, latency in dots], linestyle="none", markersize=3,
@@ -71,17 +72,22 @@ def latencies(runs, guess, question, caption, storm=None):
         if storm:
             axis.axvspan(*storm, color="#eeeeee", zorder=0)
         middle = 1000 * statistics.median(latency for _, latency in dots)
-        axis.set_title(f"{name}: median {middle:.2g} ms, worst {worst[name]:.3g} ms", loc="left", fontsize=10)
+        axis.set_title(f"{name}: median {middle:.2g} ms, worst {worst[name]:.3g} ms", fontsize=10)
         mark(axis, guess) if place == 0 else axis.axhline(guess, color=BLACK, linestyle="--", linewidth=1)
     axes[-1].set_xlabel("seconds")
-    return Figure(figure, caption, f"{question} Worst latencies: " + ", ".join(f"{name} {value:.3g} ms" for name, value in worst.items()) + f"; your guess: {guess:g} ms.",
-                  Table(["server", "second", "ms"], [[name, at, 1000 * latency] for name, dots in runs.items() for at, latency in dots]), {"worst": worst})
+    words = ", ".join(f"{name} {value:.3g} ms" for name, value in worst.items())
+    rows = [[name, at, 1000 * latency] for name, dots in runs.items() for at, latency in dots]
+    return Figure(drawing, caption, f"{question} Worst latencies: {words}; your guess: {guess:g} ms.",
+                  Table(["server", "second", "ms"], rows), {"worst": worst})
 
 
 @base.drawn
 def heard(runs, guess, question, caption):
-    """A step line for each run: how many lines somebody has heard by when: {name: ([seconds], second of an OUT, or None)}. guess: how many in the last run."""
-    figure, axes = canvas(question, rows=len(runs), height=1.1 + 1.35 * len(runs), sharex=True, sharey=True)
+    """A step line for each run: how many lines somebody has heard by when.
+
+    runs    {name: ([seconds], second of an OUT, or None)};  guess: how many lines in the last run
+    """
+    drawing, axes = canvas(question, rows=len(runs), height=1.1 + 1.35 * len(runs), sharex=True, sharey=True)
     told = [f"{name}: {len(times)} lines" for name, (times, _) in runs.items()]
     end = max(times[-1] for times, _ in runs.values())
     for axis, text, (name, (times, out)) in zip(axes, told, runs.items()):
@@ -91,14 +97,14 @@ def heard(runs, guess, question, caption):
         if times[-1] < end / 2:
             axis.plot([times[-1], end], [len(times)] * 2, color=color, linestyle=":", linewidth=1)
             axis.annotate("nothing more", (end / 2, len(times)), xytext=(0, 4), textcoords="offset points", color=color, fontsize=9)
-        axis.set_title(text, loc="left", fontsize=10)
+        axis.set_title(text, fontsize=10)
         axis.set_ylabel("lines heard")
         if out is not None:
             axis.axvline(out, color=GREY, linestyle=":")
             axis.annotate("the slow one is put out ", (out, 0.1), xycoords=axis.get_xaxis_transform(), fontsize=9, ha="right")
     mark(axes[-1], guess)
     axes[-1].set_xlabel("seconds")
-    return Figure(figure, caption, f"{question} " + "; ".join(told) + f"; your guess: {guess:g}.",
+    return Figure(drawing, caption, f"{question} " + "; ".join(told) + f"; your guess: {guess:g}.",
                   Table(["server", "lines", "last at, s"], [[name, len(times), times[-1]] for name, (times, _) in runs.items()]),
                   {name: len(times) for name, (times, _) in runs.items()})
 
@@ -107,19 +113,20 @@ def heard(runs, guess, question, caption):
 def board(verdicts, guess, question, caption):
     """A row for each check: whether it failed. verdicts: {check: Verdict}; guess: how many fail."""
     failed = [check for check, verdict in verdicts.items() if verdict.verdict == "failed"]
-    figure, axis = canvas(question, height=1 + 0.28 * len(verdicts))
+    drawing, axis = canvas(question, height=1 + 0.28 * len(verdicts))
     for y, (check, verdict) in enumerate(reversed(verdicts.items())):
         bad = verdict.verdict == "failed"
         axis.plot([0], [y], marker="X" if bad else "o", color=RED if bad else BLUE, markersize=8)
         title = verdict.title if len(verdict.title) < 90 else verdict.title[:90] + " ..."
-        axis.annotate(f"{verdict.verdict}: {title}", (0, y), xytext=(10, 0), textcoords="offset points", va="center", fontsize=9, fontweight="bold" if bad else "normal")
+        axis.annotate(f"{verdict.verdict}: {title}", (0, y), xytext=(10, 0), textcoords="offset points", va="center", fontsize=9,
+                      fontweight="bold" if bad else "normal")
     axis.set_xlim(-0.02, 1)
     axis.set_yticks(range(len(verdicts)), list(reversed(verdicts)))
     axis.set_xticks([])
     axis.spines["bottom"].set_visible(False)
     answer = f"{len(failed)} of {len(verdicts)} fail (your guess: {guess:g})"
-    axis.set_title(answer, loc="left", fontsize=10)
-    return Figure(figure, caption, f"{question} {answer}: {', '.join(failed)}.",
+    axis.set_title(answer, fontsize=10)
+    return Figure(drawing, caption, f"{question} {answer}: {', '.join(failed)}.",
                   Table(["check", "verdict"], [[check, verdict.verdict] for check, verdict in verdicts.items()]), {"failed": failed})
 
 
@@ -129,10 +136,11 @@ def torn(found, guess, of, limit):
     drawing, axis = canvas("Several write to one pipe: which lines come torn?", height=3.4)
     places = range(len(found))
     shares = [100 * broken / lines for lines, broken in found.values()]
-    axis.bar(places, shares, color=[BLUE if length <= limit else ORANGE for length in found], hatch=["" if length <= limit else "//" for length in found], edgecolor="white")
+    short = [length <= limit for length in found]
+    axis.bar(places, shares, color=[BLUE if one else ORANGE for one in short], hatch=["" if one else "//" for one in short], edgecolor="white")
     for place, share, (lines, broken) in zip(places, shares, found.values()):
         axis.annotate(f"{broken} of {lines}", (place, share), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9)
-    edge = sum(length <= limit for length in found) - 0.5
+    edge = sum(short) - 0.5
     axis.axvline(edge, color=GREY, linestyle=":")
     axis.annotate(f"up to PIPE_BUF, {limit:,} bytes: never ", (edge, 0.97), xycoords=axis.get_xaxis_transform(), ha="right", va="top", fontsize=9)
     axis.annotate(" longer: it may happen", (edge, 0.97), xycoords=axis.get_xaxis_transform(), va="top", fontsize=9)
@@ -145,9 +153,11 @@ def torn(found, guess, of, limit):
     axis.set_ylim(0, max(max(shares) * 1.35, 10))
     axis.set_yticks([tick for tick in axis.get_yticks() if tick <= 100])
     words = ", ".join(f"{broken} of {lines} with {length:,} bytes" for length, (lines, broken) in found.items())
-    return Figure(drawing, "Four processes write their lines to one pipe, as fast as they can; one reads. What PIPE_BUF allows is never torn; what is longer may be, or not: "
-                           "how often depends on the kernel, on the sizes, and on luck.", f"Torn lines: {words}; your guess: {guess:g} of those with {of:,} bytes.",
-                  Table(["bytes of a line", "lines", "torn"], [[length, lines, broken] for length, (lines, broken) in found.items()]), {length: broken for length, (_, broken) in found.items()})
+    caption = ("Four processes write their lines to one pipe, as fast as they can; one reads. What PIPE_BUF allows is never torn; what is longer may "
+               "be, or not: how often depends on the kernel, on the sizes, and on luck.")
+    rows = [[length, *numbers] for length, numbers in found.items()]
+    return Figure(drawing, caption, f"Torn lines: {words}; your guess: {guess:g} of those with {of:,} bytes.",
+                  Table(["bytes of a line", "lines", "torn"], rows), {length: broken for length, (_, broken) in found.items()})
 
 
 @base.drawn
@@ -168,6 +178,8 @@ def bars(held, guess, question):
     last = 1 - len(held)
     axes[0].plot([guess] * 2, [last - 0.4, last + 0.4], color=BLACK, linestyle="--")
     axes[0].annotate(f"your guess: {guess:g}", (guess, last + 0.42), ha="center", va="bottom", fontsize=9)
-    words = "; ".join(f"{design}: " + ", ".join(f"{number} {quantity.partition(',')[0]}" for quantity, number in numbers.items()) for design, numbers in held.items())
-    return Figure(drawing, "As the operating system shows them, after the last member has come in.", f"{question} {words}; your guess: {guess:g} processes in {list(held)[-1]}.",
+    told = [f"{design}: " + ", ".join(f"{number} {quantity.partition(',')[0]}" for quantity, number in numbers.items())
+            for design, numbers in held.items()]
+    return Figure(drawing, "As the operating system shows them, after the last member has come in.",
+                  f"{question} {'; '.join(told)}; your guess: {guess:g} in {list(held)[-1]}.",
                   Table(["server", *quantities], [[design, *numbers.values()] for design, numbers in held.items()]), held)
