@@ -8,6 +8,13 @@ FORMATS = {"json": "all that was found, as JSON", "junit": "JUnit XML", "html": 
            "prairielearn": "PrairieLearn's results.json", "canvas": "a line for Canvas's gradebook, as CSV"}
 
 
+def positive(text):
+    """A whole number from 1 on."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
+    return int(text)
+
+
 def parse(argv):
     from harness.server import DESIGNS
     from harness.workloads import NAMES
@@ -45,11 +52,11 @@ def parse(argv):
     check.add_argument("--design", choices=DESIGNS, help="also check what this design promises")
     check.add_argument("--lab", type=int, default=8, metavar="N", choices=range(9), help="only what is asked up to lab N")
     check.add_argument("--seed", help="the same seed makes the same names, texts and disturbances")
-    check.add_argument("--repeat", type=int, default=5, metavar="K", help="runs of each hunt for a race (default: %(default)s)")
+    check.add_argument("--repeat", type=positive, default=5, metavar="K", help="runs of each hunt for a race (default: %(default)s)")
     check.add_argument("--only", nargs="+", metavar="CHECK", help="only these checks, whatever they need")
     check.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
     check.add_argument("--records", metavar="DIR", help="where to keep what happened (default: a new folder for temporary files)")
-    check.add_argument("--workers", type=int, metavar="N", help="checks at once (default: twice as many as cores, at most 4)")
+    check.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: twice as many as cores, at most 4)")
     check.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
     check.set_defaults(outputs=[])
     for name, about in FORMATS.items():
@@ -59,14 +66,13 @@ def parse(argv):
                    "Each runs against the check that it names; the exit status is 1 if one escapes too often.")
     exhibits.add_argument("names", nargs="*", metavar="NAME", help="only these")
     exhibits.add_argument("--list", action="store_true", help="only show them: symptom and check")
-    exhibits.add_argument("--times", type=int, default=20, metavar="N", help="runs of each (default: %(default)s)")
+    exhibits.add_argument("--times", type=positive, default=20, metavar="N", help="runs of each (default: %(default)s)")
     exhibits.add_argument("--all", action="store_true", help="also run all checks against each, once: half a minute each")
     exhibits.add_argument("--json", metavar="FILE", help="put what was found into FILE")
 
     soak = add("soak", "run all checks against servers that are right, on busy cores, and count false alarms",
                "An hour and more. The exit status is 1 if there was one.")
-    soak.add_argument("--times", type=int, default=30, metavar="N",
-                      help="runs on each of ours, a third of it on each stranger's (default: %(default)s)")
+    soak.add_argument("--times", type=positive, default=30, metavar="N", help="runs on each of ours, a third of it on each stranger's (default: %(default)s)")
 
     compare = add("compare", "run one workload through all three servers, check it, and draw what happened",
                   "Under a minute for all workloads. The exit status is 1 if something that must hold did not.")

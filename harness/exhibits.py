@@ -128,6 +128,8 @@ def main(options):
         exhibits = all_exhibits()
         if unknown := set(options.names) - {exhibit.name for exhibit in exhibits}:
             raise Broken(f"{min(unknown)}: there is no such exhibit; --list shows them")
+        if options.json:                # before hours of work, not after them
+            open(options.json, "a").close()
         chosen = [exhibit for exhibit in exhibits if not options.names or exhibit.name in options.names]
         if options.list:
             list_all(chosen)
@@ -135,6 +137,9 @@ def main(options):
         results = run(chosen, options.times, options.all)
     except Broken as why:
         print(f"exhibits: {why}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"exhibits: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=1) + "\n")

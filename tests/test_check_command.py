@@ -54,3 +54,12 @@ def test_what_is_misspelt_is_told_on_the_command_line(tmp_path):
                          (["--rubric", tmp_path / "rubric.toml"], f"check: {tmp_path}/rubric.toml: there is no check one-odrer (close: one-order)\n"),
                          (["--rubric", tmp_path / "none"], f"check: {tmp_path}/none: No such file or directory\n")):
         assert misuse(*options) == (2, "", why)
+
+
+@pytest.mark.parametrize("options, why", [
+    (["--json", "/no/such/folder/x"], "/no/such/folder/x: No such file or directory"), (["--html", "/tmp"], "/tmp: Is a directory"),
+    (["--records", "/dev/null"], "/dev/null: File exists"), (["--repeat", "0"], "argument --repeat: 0 is no whole number from 1 on"),
+    (["--workers", "-1"], "argument --workers: -1 is no whole number from 1 on")])
+def test_what_cannot_be_used_is_refused_before_anything_is_run(options, why):
+    status, shown, says = misuse(*options)
+    assert (status, shown) == (2, "") and says.splitlines()[-1].endswith(why), says

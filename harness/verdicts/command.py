@@ -72,6 +72,16 @@ def read_rubric(path):
     return points, set(hidden)
 
 
+def must_be_writable(folder, files):
+    """Makes the folder of records; what is found out is not to be lost because a file cannot be written. Raises Misuse."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (folder / "settings", *files):
+            open(path, "a").close()
+    except OSError as error:
+        raise Misuse(f"{error.filename}: {error.strerror}") from None
+
+
 def command_from(options):
     """(command line, design) of the server under check. Raises Misuse."""
     command = list(options.server)
@@ -110,8 +120,9 @@ def run(options):
     must_be_known([check.partition("[")[0] for check in options.only or ()], "check", known())
     seed = options.seed or secrets.token_hex(4)
     folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    replay = ["python", "-m", "harness", "check", "--seed", seed, *(["--design", design] if design else []), "--only", "CHECK", "--", *options.server]
+    must_be_writable(folder, [path for _, path in options.outputs])
+    replay = ["python", "-m", "harness", "check", "--seed", seed, *(["--design", design] if design else []),
+              "--repeat", str(options.repeat), "--only", "CHECK", "--", *options.server]
     settings = {"command": command, "cwd": os.getcwd(), "design": design, "lab": options.lab, "seed": seed, "repeat": options.repeat,
                 "only": options.only, "points": points, "hidden": sorted(hidden), "folder": str(folder), "deadline": DEADLINE,
                 "replay": shlex.join(replay)}
