@@ -56,7 +56,7 @@ def said(window):
     return [(line.who, line.text) for line in window.screen.query_one("#talk", Talk).lines if line.kind == "said"]
 
 
-async def owner(folder, place_is, done):
+async def owner(folder, place_is, taken, others):
     window = Owner(parse(["--port", "0", "--dir", os.path.join(folder, "group"), "--group", "Operating systems"]))
     async with window.run_test(size=SIZE["owner"]) as pilot, Clients() as clients:
         await pilot.press("enter")
@@ -80,7 +80,8 @@ async def owner(folder, place_is, done):
             await until(lambda: len(said(window)) >= count, text)
         await until(lambda: window.screen.seen.threads and len(said(window)) > len(TALK), "ana's answer")
         picture = window.export_screenshot(title="the owner's window")
-        done.set_result(None)
+        taken.set_result(None)
+        await others                    # else the member would see the server go
         return picture
 
 
@@ -95,7 +96,7 @@ class Clients(ExitStack):
         return self.enter_context(client)
 
 
-async def member(folder, place_is, done):
+async def member(folder, place_is, taken, others):
     place = await place_is
     window = Member(place, "ana", os.path.join(folder, "groups-of-ana"))
     async with window.run_test(size=SIZE["member"]) as pilot:
@@ -105,15 +106,16 @@ async def member(folder, place_is, done):
         await until(lambda: len(said(window)) > len(TALK), "what was said")
         await pilot.press(*"be", "tab")
         picture = window.export_screenshot(title="the member's window")
-        await done
+        taken.set_result(None)
+        await others
         return picture
 
 
 async def main(target):
     loop = asyncio.get_running_loop()
     with tempfile.TemporaryDirectory() as folder:
-        place_is, done = loop.create_future(), loop.create_future()
-        tasks = [asyncio.create_task(act(folder, place_is, done)) for act in (owner, member)]       # an application is its task's only one
+        place_is, *taken = [loop.create_future() for _ in range(3)]
+        tasks = [asyncio.create_task(owner(folder, place_is, *taken)), asyncio.create_task(member(folder, place_is, *reversed(taken)))]
         for which, svg in zip(SIZE, await asyncio.gather(*tasks)):
             path = os.path.join(target, f"{which}.svg")
             with open(path, "w", encoding="utf-8") as file:
