@@ -21,7 +21,7 @@ test: $(VENV)/ready
 
 # What takes long: each exhibit against its check, the strangers' servers, hostile programs.
 test-long: $(VENV)/ready
-	@$(RUN) -m pytest -n 3 -m long
+	@$(RUN) -m pytest -n 2 -m long
 
 soak: $(VENV)/ready
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
