@@ -19,7 +19,7 @@ screenshots: $(VENV)/ready
 test: $(VENV)/ready
 	@$(RUN) -m pytest -n 3 -m "not long"
 
-# What takes long: each exhibit against its check, the strangers' servers, hostile programs.
+# What takes long: each exhibit against its check, the strangers' servers, hostile programs, the notebooks.
 test-long: $(VENV)/ready
 	@$(RUN) -m pytest -n 2 -m long
 

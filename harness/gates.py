@@ -30,7 +30,6 @@ class Actor:
     connection: socket.socket
     last: dict = field(default_factory=dict)    # the event it showed last
     held: bool = False                          # and was not yet told to go on from
-    gone: bool = False
 
 
 @dataclass
@@ -166,7 +165,7 @@ class Gates:
         if self.moving is actor:
             self.moving = None
         if not line:
-            actor.gone, actor.held = True, False
+            actor.held = False
             self.selector.unregister(actor.connection)
             actor.connection.close()
             del self.actors[actor.connection]

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from harness import exhibits
+from harness.notebook import exhibit_named
 from harness.server import DESIGNS, ROOT
 from harness.workloads import NAMES
 from tests.test_traces import READS, Written
@@ -86,8 +86,7 @@ def opens(trace):
 
 def test_a_server_that_does_wrong_is_told(tmp_path):
     """It takes what one recv gives for a line: the checks say so, and the exit status does."""
-    exhibit, = [one for one in exhibits.all_exhibits() if one.name == "one-recv-is-one-line"]
-    exhibits.build(exhibit, tmp_path / "tree")
+    exhibit_named("one-recv-is-one-line", tmp_path / "tree")
     done = harness("compare", "--workload", "half-a-line", "--html", tmp_path / "page.html", env={**os.environ, "GRUPO_TREE": str(tmp_path / "tree")})
     assert done.returncode == 1 and "NO: expected" in done.stdout
     assert "NO: expected" in " ".join(Page((tmp_path / "page.html").read_text()).words)

@@ -7,8 +7,9 @@ import tempfile
 
 import pytest
 
-from harness import exhibits, gates
+from harness import gates
 from harness.gates import Gates, Wrong
+from harness.notebook import exhibit_named
 from harness.server import ROOT
 from tests.conftest import OPEN
 
@@ -84,8 +85,7 @@ def ask_for_one_name(start, enter, folder, schedule=LOST):
 
 
 def test_without_the_lock_two_members_take_one_name(server, enter, folder, tmp_path):
-    exhibits.build(next(one for one in exhibits.all_exhibits() if one.name == "no-lock"), tmp_path / "tree")
-    command = [sys.executable, "-m", "implementations.pthread"]
+    command = exhibit_named("no-lock", tmp_path / "tree").command
     heard, forced = ask_for_one_name(lambda *args: server(*args, command=command, cwd=tmp_path / "tree"), enter, folder)
     assert forced.stuck is None, forced
     assert sorted(old for _, old, _ in heard) == ["ana", "beto"], "both have the name zoe"
@@ -112,8 +112,7 @@ def test_processes_speak_in_the_order_of_the_schedule(server, enter, folder, fir
 
 
 def test_two_locks_in_two_orders_are_a_deadlock_that_the_gate_names(server, enter, folder, tmp_path):
-    one = next(one for one in exhibits.all_exhibits() if one.name == "two-locks-in-two-orders")
-    exhibits.build(one, tmp_path / "tree")
+    one = exhibit_named("two-locks-in-two-orders", tmp_path / "tree")
     schedule = "ana:E.lock.wait beto:E.lock.wait ana:lock.wait beto:lock.wait beto:E.lock.wait"
     with Gates(folder) as held:
         running = server(*OPEN, "--trace", folder, command=one.command, cwd=tmp_path / "tree")

@@ -6,7 +6,7 @@ first, and the thread goes on when it is told to: so a schedule is forced from o
 
     {"t": ns on CLOCK_MONOTONIC, "p": process, "th": thread, "a": actor, "e": "B.recv", "o": what about, "n": how much}
 
-An actor is the name of a thread: `loop`, `hub`, `accept`, `writer`, ..., or the address of the client that it, or its process, is there for.
+An actor is the name of a thread: `loop`, `hub`, `accept`, `write`, ..., or the address of the client that it, or its process, is there for.
 """
 import atexit
 import json
@@ -146,7 +146,7 @@ def file():
     if descriptor is None:
         descriptor = os.open(os.path.join(folder, f"{os.getpid()}.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         header = {"schema": 1, "design": design, "pid": os.getpid(), "ppid": os.getppid(), "clock": "CLOCK_MONOTONIC",
-                  "mono": time.monotonic_ns(), "real": time.time_ns(), "py": platform.python_version(), "sink": sink}
+                  "mono": monotonic_ns(), "real": time.time_ns(), "py": platform.python_version(), "sink": sink}
         os.write(descriptor, (json.dumps(header) + "\n").encode())
     return descriptor
 
@@ -156,7 +156,7 @@ def end():
     if events:
         kept = b"".join([line_of(*event) for event in events])
         if len(events) == MOST_EVENTS:
-            kept += line_of(time.monotonic_ns(), local.me, "I.full", "", None)
+            kept += line_of(monotonic_ns(), events[-1][1], "I.full", "", None)     # (who ends may have traced nothing himself)
         events.clear()
         while kept:
             kept = kept[os.write(file(), kept):]
