@@ -331,10 +331,12 @@ def test_a_check_that_stood_still_does_not_tell(check):
 
 
 def test_a_server_that_got_no_cpu_is_not_judged(check, tmp_path):
-    """It is the last to be served on a CPU that others keep busy, and so never gets to listen."""
+    """It is the last to be served on a CPU that others keep busy, and so never gets to listen.
+
+    (Each in a session of its own: Linux first shares a CPU out among sessions, and then, in one, looks at who is how nice.)"""
     need("taskset"), need("nice")
     cpu = str(min(os.sched_getaffinity(0)))
-    hogs = [subprocess.Popen(["taskset", "-c", cpu, sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+    hogs = [subprocess.Popen(["taskset", "-c", cpu, sys.executable, "-c", "while True: pass"], start_new_session=True) for _ in range(4)]
     (tmp_path / "slow.py").write_text(textwrap.dedent(mild(before="sum(range(10 ** 9))")))
     try:
         found = check(["taskset", "-c", cpu, "nice", "-n", "19", sys.executable, tmp_path / "slow.py"], "starts")

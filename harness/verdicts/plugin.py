@@ -176,6 +176,10 @@ class Judge:
             self.problem = call.excinfo.value
         return (yield)
 
+    def pytest_keyboard_interrupt(self, excinfo):
+        """We were told to stop, and ended the servers ourselves: that none of them lives is not to be judged when the check is taken down."""
+        self.problem = excinfo.value
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logfinish(self, nodeid):
         if self.item is not None:       # else a worker judged it
