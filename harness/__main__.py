@@ -6,6 +6,16 @@ import sys
 FORMATS = {"json": "all that was found, as JSON", "junit": "JUnit XML", "html": "one page that needs nothing else",
            "gradescope": "Gradescope's results.json", "classroom50": "Classroom 50's result.json", "autolab": "Autolab's last line",
            "prairielearn": "PrairieLearn's results.json", "canvas": "a line for Canvas's gradebook, as CSV"}
+DEADLINE = 10               # seconds that a server may take for anything, on a machine that has nothing else to do
+
+
+def seconds(text):
+    try:
+        if 0 < float(text) <= 600:
+            return float(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text} is no number of seconds, above 0 and up to 600")
 
 
 def positive(text):
@@ -13,6 +23,22 @@ def positive(text):
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is no whole number from 1 on")
     return int(text)
+
+
+def judges(parser):
+    """What every command takes that runs the checks."""
+    parser.add_argument("--seed", help="the same seed makes the same names, texts and disturbances")
+    parser.add_argument("--repeat", type=positive, default=5, metavar="K", help="runs of each hunt for a race (default: %(default)s)")
+    parser.add_argument("--deadline", type=seconds, default=DEADLINE, metavar="S",
+                        help="seconds that a server may take for anything, more where the machine is slow (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", metavar="CHECK", help="only these checks, whatever they need")
+    parser.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
+    parser.add_argument("--records", metavar="DIR", help="where to keep what happened (default: a new folder for temporary files)")
+    parser.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: twice as many as cores, at most 4)")
+    parser.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
+    parser.set_defaults(outputs=[], folder=None, replay=None)
+    for name, about in FORMATS.items():
+        parser.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)
 
 
 def parse(argv):
@@ -51,16 +77,19 @@ def parse(argv):
     check.add_argument("server", nargs="+", metavar="COMMAND", help=f"after `--`: the server's command line; or one of ours: {', '.join(DESIGNS)}")
     check.add_argument("--design", choices=DESIGNS, help="also check what this design promises")
     check.add_argument("--lab", type=int, default=8, metavar="N", choices=range(9), help="only what is asked up to lab N")
-    check.add_argument("--seed", help="the same seed makes the same names, texts and disturbances")
-    check.add_argument("--repeat", type=positive, default=5, metavar="K", help="runs of each hunt for a race (default: %(default)s)")
-    check.add_argument("--only", nargs="+", metavar="CHECK", help="only these checks, whatever they need")
-    check.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
-    check.add_argument("--records", metavar="DIR", help="where to keep what happened (default: a new folder for temporary files)")
-    check.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: twice as many as cores, at most 4)")
-    check.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
-    check.set_defaults(outputs=[])
-    for name, about in FORMATS.items():
-        check.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)
+    judges(check)
+
+    starter = add("starter", "write a lab's starting folder", "It runs from the first minute, and fails exactly that lab's checks. `make check` there judges it.")
+    starter.add_argument("lab", type=int, metavar="LAB", choices=range(9), help="0 to 8")
+    starter.add_argument("folder", metavar="DIR", help="a new folder")
+    starter.add_argument("--language", choices=("python", "c"), default="python", help="(default: %(default)s)")
+
+    lab = add("lab", "judge a lab's starting folder: what `make check` does there",
+              "Says first what would keep the server from running. The exit status is that of check.")
+    lab.add_argument("folder", metavar="DIR", help="what `starter` wrote")
+    lab.add_argument("--lab", type=int, required=True, metavar="N", choices=range(9), help="only what is asked up to lab N")
+    lab.add_argument("--design", choices=DESIGNS, help="which of the folder's servers (default: the lab's first)")
+    judges(lab)
 
     exhibits = add("exhibits", "run the servers with one bug each, and count how often the checks catch them",
                    "Each runs against the check that it names; the exit status is 1 if one escapes too often.")
@@ -116,6 +145,9 @@ def main(argv=None):
         if options.command == "check":
             from harness.verdicts import command
             return command.main(options)
+        if options.command in ("starter", "lab"):
+            from harness import lab, starter
+            return (lab if options.command == "lab" else starter).main(options)
         if options.command == "compare":
             from harness import compare
             return compare.main(options)

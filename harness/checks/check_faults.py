@@ -152,7 +152,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
-@check(points=1, lab=4)
+@check(points=1, lab=8)
 def check_beyond_descriptor_1024(judge, server, connect, enter):
     """Clients whose connections have descriptors of 1024 and more (they are the only ones left) are served, or turned away; nobody else is hurt."""
     if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < TAKEN + 2 * FREE:
@@ -165,7 +165,7 @@ def check_beyond_descriptor_1024(judge, server, connect, enter):
     rounds(ana, ben, count=3)
 
 
-@check(points=2, lab=4)
+@check(points=2, lab=8)
 def check_out_of_descriptors(judge, server, enter):
     """When it has no more descriptors the server turns newcomers away or lets them wait, rests, and serves the others; and later lets in again."""
     running = server(*OPEN, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))

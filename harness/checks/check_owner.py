@@ -200,7 +200,7 @@ def check_at_a_terminal(terminal, connect):
          [f"listening on {host}:{port}", asks[0], f"member eve asks from {asks[1]}", "ok", "error: why", "ok", "error: why"])
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=2)
 def check_ctrl_d_is_no_order(terminal, enter):
     """Ctrl-D ends the input of an owner at a terminal, and is no order: the server serves on, and rests."""
     console = terminal(*OPEN)

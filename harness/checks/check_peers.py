@@ -59,7 +59,7 @@ def check_half_a_line_holds_up_nobody(server, connect, enter):
         client.expect("PONG half")
 
 
-@check(points=3, lab=6)
+@check(points=3, lab=5)
 def check_a_reader_who_stops_holds_up_nobody(server, enter):
     """While one member reads nothing, what the others say goes on being heard by all others."""
     running = server(*OPEN)
@@ -68,7 +68,7 @@ def check_a_reader_who_stops_holds_up_nobody(server, enter):
     rounds(ana, ben, count=50, lines=10, size=LINE, sentence="a-reader-who-stops-holds-up-nobody")    # 200 kB: more than the kernel takes for him
 
 
-@check(points=2, lab=6)
+@check(points=2, lab=5)
 def check_a_reader_who_stops_costs_little(server, enter):
     """A member who reads nothing while much is said is put out before it fills the server's memory."""
     running = server(*OPEN)
@@ -90,7 +90,7 @@ def check_a_reader_who_stops_costs_little(server, enter):
     stuck.close()
 
 
-@check(points=2, lab=6)
+@check(points=2, lab=5)
 def check_a_slow_reader_gets_all(server, enter, rng):
     """A member who reads late gets every line, whole, as everybody else did."""
     running = server(*OPEN)
@@ -137,7 +137,7 @@ class Flood(threading.Thread):
         self.join()
 
 
-@check(points=2, lab=6)
+@check(points=2, lab=5)
 def check_a_flooder(server, connect, enter):
     """One who sends without pause, and never too little, does not keep the server from serving the others."""
     running = server(*OPEN)
@@ -237,7 +237,7 @@ def check_a_wrong_line_releases_all(server, connect, enter):
     no_traceback(running)
 
 
-@check(points=1, lab=6)
+@check(points=1, lab=5)
 def check_the_silent_are_dropped(server, enter):
     """A member who is silent gets PING, and is put out if he does not answer it; who answers stays."""
     running = server(*OPEN, "--ping-after", "0.5", "--idle-after", "1.5")

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 
+from harness.__main__ import DEADLINE
 from harness.server import DESIGNS, command_of
 from harness.verdicts import formats, plugin
 from harness.verdicts.formats import terminal
 from harness.verdicts.model import FAULT, INCONCLUSIVE, PASSED, Report, verdict_from
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
-DEADLINE = 10               # seconds that a server may take for anything, on an idle machine
 WORKERS = 4                 # checks at once, on two cores: most of them wait most of the time
 
 
@@ -122,10 +122,10 @@ def run(options):
     folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
     must_be_writable(folder, [path for _, path in options.outputs])
     replay = ["python", "-m", "harness", "check", "--seed", seed, *(["--design", design] if design else []),
-              "--repeat", str(options.repeat), "--only", "CHECK", "--", *options.server]
-    settings = {"command": command, "cwd": os.getcwd(), "design": design, "lab": options.lab, "seed": seed, "repeat": options.repeat,
-                "only": options.only, "points": points, "hidden": sorted(hidden), "folder": str(folder), "deadline": DEADLINE,
-                "replay": shlex.join(replay)}
+              "--repeat", str(options.repeat), *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []), "--only", "CHECK", "--", *options.server]
+    settings = {"command": command, "cwd": str(options.folder or os.getcwd()), "design": design, "lab": options.lab, "seed": seed,
+                "repeat": options.repeat, "only": options.only, "points": points, "hidden": sorted(hidden), "folder": str(folder), "deadline": options.deadline,
+                "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}
     file = folder / "settings"
     file.write_text(json.dumps(settings))
     report = Report(list(options.server), design, options.lab, seed, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
@@ -178,6 +178,8 @@ def main(options):
     try:
         report = run(options)
         terminal.summary(report)
+        if options.folder:
+            terminal.progress(report)
         for name, path in options.outputs:
             Path(path).write_text(formats.FORMATS[name](report), encoding="utf-8")
     except Misuse as why:

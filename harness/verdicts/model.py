@@ -28,6 +28,7 @@ class Verdict:
     title: str
     verdict: str                # one of VERDICTS
     points: float
+    lab: int = 0                # the first that needs it
     binds: bool = True          # False: this server was not asked for it, and its points are no part of the most
     hidden: bool = False        # students see neither its title nor why it failed
     seconds: float = 0.0

@@ -208,7 +208,7 @@ class Judge:
         record = self.folder / f"{check}.record"
         self.record.save(record)
         verdict = Verdict(check, stage_of(item), " ".join((item.function.__doc__ or check).split()), PASSED,
-                          self.points(check, about.points), hidden=self.hides(check),
+                          self.points(check, about.points), about.lab, hidden=self.hides(check),
                           seconds=round(time.monotonic() - self.began, 3), runs=self.runs, record=record.name)
         if isinstance(problem, NotRun):
             verdict.verdict, verdict.why, verdict.binds = NOT_RUN, str(problem), problem.binds

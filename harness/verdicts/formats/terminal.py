@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.verdicts.formats.told import cleaned
-from harness.verdicts.model import VERDICTS
+from harness.verdicts.model import PASSED, VERDICTS
 
 screen = Console(highlight=False, markup=False, soft_wrap=True)
 STYLES = {"passed": "bold green", "failed": "bold red", "inconclusive": "bold yellow", "not run": "dim", "harness fault": "bold magenta"}
@@ -59,3 +59,11 @@ def summary(report):
                                f"{'' if report.complete else ' (stopped)'}. Seed {report.seed}. All that happened: {report.folder}"))
     for note in report.notes:
         screen.print(note)
+
+
+def progress(report):
+    """How far a learner is in his lab."""
+    for what, chosen in ("Earlier labs", lambda lab: lab < report.lab), (f"Lab {report.lab}", lambda lab: lab == report.lab):
+        found = [verdict for verdict in report.verdicts if chosen(verdict.lab)]
+        if found:
+            screen.print(f"{what}: {sum(verdict.verdict == PASSED for verdict in found)} of {len(found)} checks passed")

@@ -1,0 +1,77 @@
+"""python -m harness lab: what `make check` does in a lab's starting folder: the checks that grade it, and before them what would keep it from running.
+
+A folder may be moved, half-filled, broken or saved with other line ends: for each, one line says what is wrong, where, and what to do.
+"""
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from harness import starter
+from harness.starter import Misuse
+from harness.verdicts import command
+
+COMPILE = "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra"
+LINK = "-pthread", "-lcrypt", "-lm"
+
+
+def inspect_python(begun, folder):
+    """Raises Misuse at the first thing that keeps the server from running."""
+    for place, ours in begun.files().items():
+        path = folder / place
+        if not path.is_file():
+            raise Misuse(f"{place} is missing in {folder}: take it from a new starting folder (python -m harness starter {begun.lab} NEW_FOLDER)")
+        try:
+            tree = ast.parse(path.read_bytes(), filename=place)
+        except SyntaxError as error:
+            text = f" ({error.text.strip()})" if error.text else ""
+            raise Misuse(f"{place}, line {error.lineno}: {error.msg}{text}. Mend that line") from None
+        except ValueError as error:
+            raise Misuse(f"{place}: {error}. Save it as UTF-8 text") from None
+        for one in begun.empty:
+            if one.file == place and one.function not in names(tree):
+                raise Misuse(f"{place} has no {one.function} any more, and who calls it finds nothing: write it again, with the same name")
+
+
+def names(tree):
+    """The functions and methods of a module, as NAME and CLASS.NAME."""
+    found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return found | {f"{kind.name}.{node.name}" for kind in tree.body if isinstance(kind, ast.ClassDef)
+                    for node in kind.body if isinstance(node, ast.FunctionDef)}
+
+
+def build_c(folder):
+    """Compiles server.c. Raises Misuse."""
+    if not (folder / "server.c").is_file():
+        raise Misuse(f"server.c is missing in {folder}: take it from a new starting folder")
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise Misuse("no C compiler is here: install one (Debian, Ubuntu: apt install gcc libc6-dev libcrypt-dev), or take the lab in Python")
+    done = subprocess.run([compiler, *COMPILE, "-o", "server", "server.c", *LINK], cwd=folder, capture_output=True, text=True)
+    print(done.stderr, end="", file=sys.stderr)
+    if done.returncode:
+        raise Misuse("server.c does not compile: mend the first error that stands above, and compile again")
+
+
+def main(options):
+    """Exit status as of `check`; 2 if the folder cannot be checked."""
+    folder = Path(options.folder).resolve()
+    try:
+        language = "c" if (folder / "server.c").exists() else "python"
+        begun = starter.read(options.lab, language)
+        design = options.design or begun.designs[0]
+        if design not in begun.designs:
+            raise Misuse(f"lab {begun.lab} is about {', '.join(begun.designs)}, not {design}")
+        if language == "c":
+            build_c(folder)
+            options.server = [str(folder / "server")]
+        else:
+            inspect_python(begun, folder)
+            options.server = [sys.executable, "-m", f"implementations.{design}"]
+    except Misuse as why:
+        print(f"lab: {why}", file=sys.stderr)
+        return 2
+    options.design, options.folder = design, folder
+    options.replay = f"make check LAB={begun.lab} SEED={{seed}} ONLY=CHECK"
+    return command.main(options)

@@ -1,0 +1,169 @@
+"""python -m harness starter: a lab's starting folder, cut from a server that passes every check, so that it cannot drift from it.
+
+A manifest, lab_guide/starters/LAB-LANGUAGE.toml, names the functions to empty and what stands in them instead: the folder runs from the
+first minute, fails exactly the checks that the manifest names, and passes again with the functions put back.
+"""
+import ast
+import re
+import shlex
+import shutil
+import sys
+import textwrap
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+
+from harness.server import ROOT
+
+LABS = 9
+LANGUAGES = "python", "c"
+MANIFESTS = ROOT / "lab_guide" / "starters"
+COMMON = "implementations/__init__.py", "implementations/common"        # what every server of ours is made of
+
+
+class Misuse(Exception):
+    """The text is one line that says what is wrong, and what to do."""
+
+
+@dataclass
+class Emptied:
+    """A function that the learner is to write."""
+    file: str                   # in the starting folder
+    function: str               # NAME, or CLASS.NAME
+    body: str                   # what stands in it at the start
+
+
+@dataclass
+class Starter:
+    lab: int
+    language: str
+    title: str
+    designs: list               # the servers that it is about, the first of which is checked if nobody says which
+    fails: list                 # checks, by the id that `--only` takes
+    empty: list                 # of Emptied
+    may_fail: list = field(default_factory=list)        # likewise, of which it is chance
+    source: str = ""            # C: the file that becomes server.c
+
+    @property
+    def command(self):
+        """What starts the server, in the folder."""
+        return ["./server"] if self.language == "c" else ["python", "-m", f"implementations.{self.designs[0]}"]
+
+    def files(self):
+        """{where in the folder: where in ours}."""
+        if self.language == "c":
+            return {"server.c": ROOT / self.source}
+        servers = [f"implementations/{design}.py" for design in self.designs]
+        found = [path for name in (*COMMON, *servers) for path in ([ROOT / name] if (ROOT / name).is_file() else sorted((ROOT / name).glob("*.py")))]
+        return {str(path.relative_to(ROOT)): path for path in found}
+
+
+def read(lab, language="python"):
+    """The Starter of a lab. Raises Misuse."""
+    path = MANIFESTS / f"{lab}-{language}.toml"
+    if not path.is_file():
+        has = sorted(other.stem.partition("-")[2] for other in MANIFESTS.glob(f"{lab}-*.toml"))
+        raise Misuse(f"lab {lab} has no starting folder in {language}" + (f"; there is one in {' and '.join(has)}" if has else
+                     ": `python -m harness hunt` deals its servers" if lab == 7 else ""))
+    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    return Starter(lab, language, **{**found, "empty": [Emptied(**one) for one in found["empty"]]})
+
+
+# -- One function in a text ---------------------------------------------------------------------------------------------------------
+
+def span(text, function, language):
+    """(start, end) of a function's body in `text`, in lines: all but its signature and docstring. Raises LookupError."""
+    return (c_span if language == "c" else python_span)(text, function)
+
+
+def python_span(text, function):
+    nodes = ast.parse(text).body
+    *classes, name = function.split(".")
+    for part in classes:
+        nodes = next((node.body for node in nodes if isinstance(node, ast.ClassDef) and node.name == part), [])
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            statements = node.body[1:] if ast.get_docstring(node) is not None and len(node.body) > 1 else node.body
+            return (node.body[0].end_lineno if statements is not node.body else body_begins(text, node), node.end_lineno)
+    raise LookupError(function)
+
+
+def body_begins(text, node):
+    """The line after the signature: comments that stand before the first statement are part of the body."""
+    lines = text.split("\n")
+    line = node.body[0].lineno - 1
+    while lines[line - 1].lstrip().startswith("#"):
+        line -= 1
+    return line
+
+
+def c_span(text, function):
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if re.match(rf"\w.*\b{re.escape(function)}\(", line) and not line.rstrip().endswith(";"):
+            start = lines.index("{", number) + 1
+            return start, lines.index("}", start)
+    raise LookupError(function)
+
+
+def body_of(text, function, language):
+    start, end = span(text, function, language)
+    return "\n".join(text.split("\n")[start:end])
+
+
+def with_body(text, function, body, language):
+    """`text` with another body in this function."""
+    start, end = span(text, function, language)
+    lines = text.split("\n")
+    return "\n".join([*lines[:start], *body.split("\n"), *lines[end:]])
+
+
+def emptied_text(text, one, language):
+    depth = 4 * (1 + one.function.count("."))
+    return with_body(text, one.function, textwrap.indent(textwrap.dedent(one.body).strip("\n"), " " * depth), language)
+
+
+# -- A folder -------------------------------------------------------------------------------------------------------------------------
+
+def write(starter, folder):
+    """Writes the starting folder, which must not exist, or be empty. Raises Misuse."""
+    folder = Path(folder)
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise Misuse(f"{folder} is there already, and not empty: name a new folder")
+        for place, ours in starter.files().items():
+            text = ours.read_text(encoding="utf-8")
+            for one in starter.empty:
+                if one.file == place:
+                    text = emptied_text(text, one, starter.language)
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (folder / place).write_text(text, encoding="utf-8")
+        words = {"lab": starter.lab, "title": starter.title, "design": starter.designs[0], "designs": ", ".join(starter.designs),
+                 "grupo": ROOT, "python": sys.executable.replace(f"{ROOT}/", "$(GRUPO)/"), "command": shlex.join(starter.command),
+                 "functions": "\n".join(f"- `{one.function}` in `{one.file}`" for one in starter.empty)}
+        for name in "README.md", "Makefile":
+            template = MANIFESTS / f"{name}.{starter.language}"
+            (folder / name).write_text(Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
+    except OSError as error:
+        raise Misuse(f"{error.filename or folder}: {error.strerror}") from None
+
+
+def put_back(starter, folder):
+    """Puts the reference's functions in the place of those that were emptied: the solution."""
+    for one in starter.empty:
+        ours = starter.files()[one.file].read_text(encoding="utf-8")
+        place = Path(folder, one.file)
+        text = place.read_text(encoding="utf-8")
+        place.write_text(with_body(text, one.function, body_of(ours, one.function, starter.language), starter.language), encoding="utf-8")
+
+
+def main(options):
+    try:
+        starter = read(options.lab, options.language)
+        write(starter, options.folder)
+    except Misuse as why:
+        print(f"starter: {why}", file=sys.stderr)
+        return 2
+    print(f"Lab {starter.lab}, {starter.title}: {options.folder}\nBegin with its README.md and lab_guide/lab{starter.lab}.md; `make check` there says how far you are.")
+    return 0

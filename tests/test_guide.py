@@ -1,0 +1,163 @@
+"""The lab guide is run: what stands behind `$` in a page is typed, and what stands below it must come.
+
+A page is run in a home of its own, where ~/grupo is the project. Blocks are ```console; those with a title, `terminal 2`, are typed in a
+terminal of that name, whose last command goes on running. `...` stands for anything. Times, ports, seeds and the like may differ.
+Blocks in Python or C bear the file that they are from as their title, and stand there word for word.
+"""
+import doctest
+import os
+import re
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import need
+
+from harness.server import ROOT
+from harness.wire import wait_until
+
+GUIDE = Path(ROOT, "lab_guide")
+PAGES = sorted(path for path in [*GUIDE.glob("*.md"), *GUIDE.glob("pt-BR/*.md")] if path.name != "protocol.md")     # that one has its own test
+BLOCK = re.compile(r'^( *)```(\w+)([^\n]*)\n(.*?)^\1```', re.M | re.S)
+SAME = doctest.OutputChecker()
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+DIFFERS = [(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"), (r"127\.0\.0\.1:\d+", "ADDRESS"), (r"\b[0-9a-f]{8}\b", "SEED"), (r"/tmp/grupo-check-\w+", "RECORDS"),
+           (r"\b(in|em) \d+ s\b", r"\1 N s"), (r"/\S*/(check_\w+?)\d*/group", r"FOLDER/\1"), (r"make: \*\*\* \[.*", "make: ***"), (r"\bpid \d+", "pid N")]
+
+
+@dataclass
+class Block:
+    language: str
+    title: str
+    text: str
+    line: int
+
+    @property
+    def typed(self):
+        """[(command, the lines that must come)]."""
+        found = []
+        for line in self.text.split("\n"):
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            elif found:
+                found[-1][1].append(line)
+        return [(command, "\n".join(lines).strip("\n")) for command, lines in found]
+
+
+def blocks(page):
+    text = page.read_text(encoding="utf-8")
+    for found in BLOCK.finditer(text):
+        title = re.search(r'title="([^"]*)"', found[3])
+        yield Block(found[2], title[1] if title else "", textwrap.dedent(found[4]), text.count("\n", 0, found.start()) + 1)
+
+
+def plain(text):
+    for pattern, word in DIFFERS:
+        text = re.sub(pattern, word, text)
+    return text.replace(str(ROOT), "~/grupo").replace(sys.executable, "python").strip("\n")
+
+
+class Reader:
+    """A home of his own, and the terminals in it."""
+
+    def __init__(self, home, language):
+        (home / "grupo").symlink_to(ROOT)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = str(free.getsockname()[1])
+        self.home, self.places, self.running, self.heard = home, {}, {}, {}
+        self.env = {**os.environ, "HOME": str(home), "PORT": self.port, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "150",
+                    "DEADLINE": "5", "LANG": language, "XDG_DATA_HOME": str(home / ".data"), "NO_COLOR": "1", "TERM": "dumb"}
+        for name in "LANGUAGE", "LC_ALL", "LC_MESSAGES", "MAKEFLAGS", "MAKELEVEL", "GITHUB_ACTIONS":
+            self.env.pop(name, None)
+
+    def type(self, terminal, command, expected):
+        """Types a command, and complains if what comes is not as expected."""
+        script = command.replace("7000", self.port)
+        place = self.places.setdefault(terminal, self.home / "grupo")
+        if terminal:                    # it goes on running
+            self.stop(terminal)
+            process = subprocess.Popen(["bash", "-c", script], cwd=place, env=self.env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=subprocess.STDOUT, start_new_session=True)
+            self.running[terminal], self.heard[terminal] = process, []
+            if command.startswith("cd "):
+                self.move(terminal, script)
+            threading.Thread(target=lambda: self.heard[terminal].extend(process.stdout), daemon=True).start()
+            wait_until(lambda: self.fits(expected, "".join(self.heard[terminal])), 60, f"{expected!r} from `{command}`; it was {self.heard[terminal]!r}")
+            return
+        where = self.home / ".where"
+        done = subprocess.run(["bash", "-c", f"{script}\nstatus=$?; pwd > {where}; exit $status"], cwd=place, env=self.env, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240)
+        self.places[terminal] = where.read_text().strip()
+        assert self.fits(expected, done.stdout), f"`{command}` shows\n{done.stdout}\nand not\n{expected}"
+
+    def move(self, terminal, script):
+        target = subprocess.run(["bash", "-c", f"{script.partition('&&')[0].partition(';')[0]} && pwd"], cwd=self.places[terminal], env=self.env,
+                                capture_output=True, text=True).stdout.strip()
+        self.places[terminal] = target or self.places[terminal]
+
+    def fits(self, expected, shown):
+        return SAME.check_output(plain(expected) + "\n", plain(shown.replace(self.port, "7000").replace(str(self.home), "~")) + "\n", FLAGS)
+
+    def stop(self, terminal):
+        if process := self.running.pop(terminal, None):
+            try:
+                os.killpg(process.pid, 15)
+            except ProcessLookupError:
+                pass
+            process.wait(20)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(GUIDE)))
+def test_what_a_page_shows_is_what_comes(page, tmp_path):
+    need("make"), need("nc"), need("cc")
+    reader = Reader(tmp_path, "pt_BR.UTF-8" if page.parent != GUIDE else "C.UTF-8")
+    try:
+        for block in blocks(page):
+            if block.language == "console":
+                for command, expected in block.typed:
+                    try:
+                        reader.type(block.title, command, expected)
+                    except AssertionError as problem:
+                        pytest.fail(f"{page.name}, block at line {block.line}: {problem}")
+    finally:
+        for terminal in list(reader.running):
+            reader.stop(terminal)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(GUIDE)))
+def test_code_in_a_page_stands_in_its_file(page):
+    for block in blocks(page):
+        where = f"{page.name}, line {block.line}"
+        assert block.language in ("console", "python", "c", "toml", "yaml", "text"), f"{where}: what is a block in {block.language}?"
+        if block.language in ("python", "c", "toml") and not (block.language == "toml" and not block.title):
+            whole = textwrap.dedent(Path(ROOT, block.title).read_text(encoding="utf-8"))
+            lines = [line.strip() for line in whole.split("\n")]
+            wanted = [line.strip() for line in block.text.strip("\n").split("\n")]
+            assert any(lines[start:start + len(wanted)] == wanted for start in range(len(lines))), f"{where}: not in {block.title}"
+
+
+def test_each_lab_has_its_page_in_both_languages_with_the_same_commands():
+    for lab in range(9):
+        english, portuguese = (Path(folder, f"lab{lab}.md") for folder in (GUIDE, GUIDE / "pt-BR"))
+        commands = [[(block.title, command) for block in blocks(page) if block.language == "console" for command, _ in block.typed] for page in (english, portuguese)]
+        assert commands[0] == commands[1] and len(commands[0]) > 2, english.name
+        code = [[block.text for block in blocks(page) if block.language in ("python", "c")] for page in (english, portuguese)]
+        assert code[0] == code[1]
+
+
+SECTIONS = {"": ("Goals", "Predict", "Run", "Investigate", "Make", "Check", "Hints", "Common bugs", "Stretch", "Write-up"),
+            "pt-BR": ("Objetivos", "Preveja", "Execute", "Investigue", "Faça", "Verifique", "Dicas", "Erros comuns", "Para ir além", "Relatório")}
+
+
+@pytest.mark.parametrize("folder", SECTIONS)
+def test_each_lab_has_every_part(folder):
+    for lab in range(9):
+        text = Path(GUIDE, folder, f"lab{lab}.md").read_text(encoding="utf-8")
+        assert tuple(re.findall(r"^## (.+)$", text, re.M)) == SECTIONS[folder], f"lab{lab}.md"
+        assert text.count("<details") == 3 and "CS2023" in text

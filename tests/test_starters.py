@@ -1,0 +1,215 @@
+"""The labs' starting folders: each runs, fails exactly the checks that its manifest names, and passes with the solution put back.
+
+And what `make check` says of a folder that was moved, half-filled, broken, saved with Windows line ends, or has no compiler.
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import need
+
+from harness import starter
+from harness.server import ROOT
+from harness.verdicts.model import FAILED, NOT_RUN, PASSED
+
+ALL = [starter.read(int(path.stem[0]), path.stem[2:]) for path in sorted(starter.MANIFESTS.glob("*-*.toml"))]
+EACH = [pytest.param(begun, design, id=f"{begun.lab}-{begun.language}-{design}") for begun in ALL for design in begun.designs]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "mine"
+
+
+def make(folder, *words, path=None, **changes):
+    """`make` in a starting folder, as a learner types it."""
+    return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL,
+                          env={**os.environ, "PATH": path or os.environ["PATH"], **changes})
+
+
+def verdicts(folder, begun, design, tmp_path, *only):
+    """{check: the verdicts of all its forms}, and the run itself."""
+    found = tmp_path / "found.json"
+    done = subprocess.run([sys.executable, "-m", "harness", "lab", folder, "--lab", str(begun.lab), "--design", design, "--deadline", "6", "--json", found,
+                           *(["--only", *only] if only else [])], cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert found.exists(), done.stdout + done.stderr
+    by_check = {}
+    for verdict in json.loads(found.read_text())["verdicts"]:
+        if verdict["binds"] or verdict["verdict"] != NOT_RUN:
+            by_check.setdefault(verdict["check"].partition("[")[0], set()).add(verdict["verdict"])
+    return by_check, done
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("begun, design", EACH)
+def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(begun, design, folder, tmp_path):
+    starter.write(begun, folder)
+    found, _ = verdicts(folder, begun, design, tmp_path)
+    failed = {check for check, kinds in found.items() if kinds != {PASSED}}
+    assert set(begun.fails) <= failed <= set(begun.fails) | set(begun.may_fail), failed
+    assert all(FAILED in found[check] for check in failed)
+
+    starter.put_back(begun, folder)
+    assert all((folder / place).read_text() == ours.read_text() for place, ours in begun.files().items())
+    found, done = verdicts(folder, begun, design, tmp_path, *begun.fails, *begun.may_fail)
+    assert all(kinds == {PASSED} for kinds in found.values()), done.stdout
+
+
+@pytest.mark.parametrize("begun", ALL, ids=lambda begun: f"{begun.lab}-{begun.language}")
+def test_its_checks_are_of_this_lab_and_its_functions_are_named_in_its_page(begun, folder):
+    """In words: what a folder fails is asked in this lab for the first time."""
+    labs = {name: int(lab) for path in Path(ROOT, "harness", "checks").glob("check_*.py")
+            for lab, name in re.findall(r"@check\([^)]*lab=(\d)[^)]*\)\n(?:@.*\n)*def check_(\w+)", path.read_text())}
+    assert {labs[check.replace("-", "_")] for check in begun.fails + begun.may_fail} == {begun.lab}
+    starter.write(begun, folder)
+    assert all(one.function in (folder / "README.md").read_text() for one in begun.empty)
+    page = Path(ROOT, "lab_guide", f"lab{begun.lab}.md").read_text()
+    assert all(one.function.rpartition(".")[2] in page for one in begun.empty)
+
+
+def test_every_lab_has_one_in_both_languages():
+    assert {(begun.lab, begun.language) for begun in ALL} == {(lab, language) for lab in range(9) if lab != 7 for language in starter.LANGUAGES}
+
+
+# -- make check, from the first minute on ---------------------------------------------------------------------------------------------
+
+def begin(folder, lab=0, language="python"):
+    starter.write(starter.read(lab, language), folder)
+    return folder
+
+
+def test_make_check_judges_one_check(folder):
+    done = make(begin(folder), "check", "ONLY=greets")
+    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, done.stdout + done.stderr
+    done = make(folder, "check", "ONLY=empty-lines-are-ignored", "SEED=7")
+    assert "again:    make check LAB=0 SEED=7 ONLY=empty-lines-are-ignored" in done.stdout and "Lab 0: 0 of 1 checks passed" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_make_report_writes_a_page(folder):
+    make(begin(folder), "report", "ONLY=greets")
+    assert "<html" in (folder / "report.html").read_text()
+
+
+def test_windows_line_ends_do_no_harm(folder):
+    begin(folder)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    done = make(folder, "check", "ONLY=greets")
+    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_in_c_with_windows_line_ends(folder):
+    need("cc")
+    begin(folder, language="c")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    done = make(folder, "check", "ONLY=greets")
+    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_folder_may_move(folder, tmp_path):
+    begin(folder).rename(tmp_path / "it moved; to here")
+    done = make(tmp_path / "it moved; to here", "check", "ONLY=greets")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_that_grupo_has_moved_is_said(folder):
+    done = make(begin(folder), "check", "GRUPO=/nowhere")
+    assert done.returncode == 2 and done.stdout == "Grupo is not at /nowhere. Say where it is: make check GRUPO=FOLDER\n"
+
+
+def broken(folder, done, *words):
+    """One line, no traceback, and nothing was judged."""
+    told = [line for line in done.stderr.splitlines() if line.startswith("lab: ")]
+    assert done.returncode == 2 and len(told) == 1 and all(word in told[0] for word in words), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and "passed" not in done.stdout
+
+
+def test_a_syntax_error_is_named_by_its_line(folder):
+    place = begin(folder) / "implementations/common/wire.py"
+    place.write_text(place.read_text().replace("    def feed(self, data):", "    def feed(self, data)"))
+    number = place.read_text().split("\n").index("    def feed(self, data)") + 1
+    broken(folder, make(folder, "check"), f"wire.py, line {number}: expected ':'", "Mend that line")
+
+
+def test_a_body_that_is_not_written_yet(folder):
+    place = begin(folder) / "implementations/common/wire.py"
+    text = starter.with_body(place.read_text(), "Lines.feed", "        # later", "python")
+    place.write_text(re.sub(r'(def feed\(self, data\):\n) *""".*"""\n', r"\1", text))
+    broken(folder, make(folder, "check"), "wire.py, line", "expected an indented block")
+
+
+def test_a_function_that_is_gone(folder):
+    place = begin(folder) / "implementations/common/wire.py"
+    place.write_text(place.read_text().replace("def feed(", "def feeds("))
+    broken(folder, make(folder, "check"), "implementations/common/wire.py", "Lines.feed", "with the same name")
+
+
+def test_a_file_that_is_gone(folder):
+    (begin(folder) / "implementations/common/door.py").unlink()
+    broken(folder, make(folder, "check"), "implementations/common/door.py is missing", "starter 0")
+
+
+def test_what_is_no_text(folder):
+    (begin(folder) / "implementations/common/door.py").write_bytes(b"\xff\xfe\x00x")
+    broken(folder, make(folder, "check"), "implementations/common/door.py")
+
+
+def test_no_starting_folder_at_all(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "harness", "lab", tmp_path, "--lab", "0"], cwd=ROOT, capture_output=True, text=True)
+    broken(tmp_path, done, "is missing", "starter 0")
+
+
+def test_a_server_that_ends_at_once_is_judged_with_its_last_words(folder):
+    place = begin(folder) / "implementations/common/wire.py"
+    place.write_text(place.read_text().replace('VERSION = "grupo/1"', 'VERSION = grupo'))
+    done = make(folder, "check", "ONLY=starts")
+    assert done.returncode == 2 and "NameError: name 'grupo' is not defined" in done.stdout
+
+
+def test_c_that_does_not_compile(folder):
+    need("cc")
+    place = begin(folder, language="c") / "server.c"
+    place.write_text(place.read_text().replace("c->in_len = 0;", "c->in_len = 0", 1))
+    broken(folder, make(folder, "check"), "server.c does not compile", "the first error")
+
+
+def test_no_compiler(folder, tmp_path):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in "make", "sh", "test", "env":
+        (tools / tool).symlink_to(shutil.which(tool))
+    broken(folder, make(begin(folder, language="c"), "check", path=str(tools)), "no C compiler", "apt install gcc")
+
+
+def test_no_folder_is_overwritten(folder):
+    begin(folder)
+    done = subprocess.run([sys.executable, "-m", "harness", "starter", "0", folder], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr == f"starter: {folder} is there already, and not empty: name a new folder\n"
+
+
+def test_lab_7_is_dealt_by_hunt(folder):
+    done = subprocess.run([sys.executable, "-m", "harness", "starter", "7", folder], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "python -m harness hunt" in done.stderr and not folder.exists()
+
+
+@pytest.mark.parametrize("text, function, language, body", [
+    ('class A:\n    def f(self):\n        """Doc."""\n        # why\n        return 1\n\n    def g(self): pass\n', "A.f", "python", "        # why\n        return 1"),
+    ("def f():\n    # why\n    return (1,\n            2)\n", "f", "python", "    # why\n    return (1,\n            2)"),
+    ("static int g(void);\n\nstatic int g(void)\n{\n    return 1;\n}\n", "g", "c", "    return 1;"),
+])
+def test_a_body_is_found_and_replaced(text, function, language, body):
+    assert starter.body_of(text, function, language) == body
+    other = body[:len(body) - len(body.lstrip())] + "x"
+    changed = starter.with_body(text, function, other, language)
+    assert starter.body_of(changed, function, language) == other and starter.with_body(changed, function, body, language) == text
+    with pytest.raises(LookupError):
+        starter.span(text, "h", language)
