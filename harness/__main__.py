@@ -36,7 +36,7 @@ def judges(parser):
     parser.add_argument("--records", metavar="DIR", help="where to keep what happened (default: a new folder for temporary files)")
     parser.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: twice as many as cores, at most 4)")
     parser.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
-    parser.set_defaults(outputs=[], folder=None, replay=None)
+    parser.set_defaults(outputs=[], replay=None)
     for name, about in FORMATS.items():
         parser.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)
 
@@ -77,6 +77,7 @@ def parse(argv):
     check.add_argument("server", nargs="+", metavar="COMMAND", help=f"after `--`: the server's command line; or one of ours: {', '.join(DESIGNS)}")
     check.add_argument("--design", choices=DESIGNS, help="also check what this design promises")
     check.add_argument("--lab", type=int, default=8, metavar="N", choices=range(9), help="only what is asked up to lab N")
+    check.add_argument("--in", dest="folder", metavar="DIR", help="run the server there (default: here)")
     judges(check)
 
     starter = add("starter", "write a lab's starting folder", "It runs from the first minute, and fails exactly that lab's checks. `make check` there judges it.")
@@ -90,6 +91,17 @@ def parse(argv):
     lab.add_argument("--lab", type=int, required=True, metavar="N", choices=range(9), help="only what is asked up to lab N")
     lab.add_argument("--design", choices=DESIGNS, help="which of the folder's servers (default: the lab's first)")
     judges(lab)
+
+    hunt = add("hunt", "deal a server with a bug that nobody names, judge its repair, keep score")
+    actions = hunt.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, about in (("deal", "put one that you have not mended yet into a new folder, with one run that failed"),
+                        ("check", "judge a repair: what `make check` does there"), ("score", "show which you have mended")):
+        action = actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False)
+        if name != "score":
+            action.add_argument("folder", metavar="DIR")
+        if name == "deal":
+            action.add_argument("--design", choices=DESIGNS, help="only of this design")
+            action.add_argument("--seed", help="the same seed deals the same of those that are left")
 
     exhibits = add("exhibits", "run the servers with one bug each, and count how often the checks catch them",
                    "Each runs against the check that it names; the exit status is 1 if one escapes too often.")
@@ -145,9 +157,15 @@ def main(argv=None):
         if options.command == "check":
             from harness.verdicts import command
             return command.main(options)
-        if options.command in ("starter", "lab"):
-            from harness import lab, starter
-            return (lab if options.command == "lab" else starter).main(options)
+        if options.command == "starter":
+            from harness import starter
+            return starter.main(options)
+        if options.command == "lab":
+            from harness import lab
+            return lab.main(options)
+        if options.command == "hunt":
+            from harness import hunt
+            return hunt.main(options)
         if options.command == "compare":
             from harness import compare
             return compare.main(options)

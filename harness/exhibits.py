@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
@@ -38,6 +38,8 @@ class Exhibit:
     symptom: str            # what one sees who does not know
     check: str              # the check that must catch it
     sentence: str | list    # what the student must be told: an id of the catalogue; of a race, a list of those that may be
+    schedule: str = ""      # harness/gates.py: the order of steps that brings it about every time
+    sends: dict = field(default_factory=dict)       # {who: the line that sets his steps going}
 
     @property
     def sentences(self):
@@ -79,11 +81,11 @@ def judge(exhibit, folder, checks=(), seed=""):
     return checked(exhibit.command, folder, "--design", exhibit.design, *(["--seed", seed] if seed else []), *(["--only", *checks] if checks else []))
 
 
-def checked(command, folder, *options):
-    """The verdicts of `harness check` on this command, run in `folder`, as {check: Verdict}. Raises Broken."""
+def checked(command, folder, *options, show=False):
+    """The verdicts of `harness check` on this command, run in `folder`, as {check: Verdict}; `show`: on the screen as they come, too. Raises Broken."""
     with tempfile.TemporaryDirectory(prefix="grupo-check-") as records:
-        done = subprocess.run([sys.executable, "-m", "harness", "check", "--records", records, *options, "--", *command], cwd=folder,
-                              env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", "harness", "check", "--in", folder, "--records", records, *options, "--", *command], cwd=ROOT,
+                              stdin=subprocess.DEVNULL, stdout=None if show else subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         verdicts = {path.stem: verdict_from(json.loads(path.read_text())) for path in Path(records).glob("*.json")}
     if done.returncode not in (0, 1, 3) or not verdicts:
         raise Broken(f"{' '.join(command)}: the check itself ended with status {done.returncode}: {done.stderr[-2000:]}")

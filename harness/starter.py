@@ -126,8 +126,11 @@ def emptied_text(text, one, language):
 
 # -- A folder -------------------------------------------------------------------------------------------------------------------------
 
-def write(starter, folder):
-    """Writes the starting folder, which must not exist, or be empty. Raises Misuse."""
+def write(starter, folder, kind=None, more={}):
+    """Writes the starting folder, which must not exist, or be empty. Raises Misuse.
+
+    kind: which README and Makefile it gets (None: by its language); more: words for these.
+    """
     folder = Path(folder)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -141,9 +144,9 @@ def write(starter, folder):
             (folder / place).write_text(text, encoding="utf-8")
         words = {"lab": starter.lab, "title": starter.title, "design": starter.designs[0], "designs": ", ".join(starter.designs),
                  "grupo": ROOT, "python": sys.executable.replace(f"{ROOT}/", "$(GRUPO)/"), "command": shlex.join(starter.command),
-                 "functions": "\n".join(f"- `{one.function}` in `{one.file}`" for one in starter.empty)}
+                 "functions": "\n".join(f"- `{one.function}` in `{one.file}`" for one in starter.empty), **more}
         for name in "README.md", "Makefile":
-            template = MANIFESTS / f"{name}.{starter.language}"
+            template = MANIFESTS / f"{name}.{kind or starter.language}"
             (folder / name).write_text(Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
     except OSError as error:
         raise Misuse(f"{error.filename or folder}: {error.strerror}") from None

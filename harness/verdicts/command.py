@@ -87,8 +87,10 @@ def command_from(options):
     command = list(options.server)
     if len(command) == 1 and command[0] in DESIGNS:
         return command_of(command[0]), options.design or command[0]
+    if options.folder and not os.path.isdir(options.folder):
+        raise Misuse(f"{options.folder}: no such folder")
     if os.sep in command[0]:
-        command[0] = os.path.abspath(command[0])
+        command[0] = os.path.abspath(os.path.join(options.folder or "", command[0]))
     return command, options.design
 
 
@@ -121,9 +123,9 @@ def run(options):
     seed = options.seed or secrets.token_hex(4)
     folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
     must_be_writable(folder, [path for _, path in options.outputs])
-    replay = ["python", "-m", "harness", "check", "--seed", seed, *(["--design", design] if design else []),
+    replay = ["python", "-m", "harness", "check", *(["--in", options.folder] if options.folder else []), "--seed", seed, *(["--design", design] if design else []),
               "--repeat", str(options.repeat), *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []), "--only", "CHECK", "--", *options.server]
-    settings = {"command": command, "cwd": str(options.folder or os.getcwd()), "design": design, "lab": options.lab, "seed": seed,
+    settings = {"command": command, "cwd": os.path.abspath(options.folder or ""), "design": design, "lab": options.lab, "seed": seed,
                 "repeat": options.repeat, "only": options.only, "points": points, "hidden": sorted(hidden), "folder": str(folder), "deadline": options.deadline,
                 "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}
     file = folder / "settings"
@@ -178,7 +180,7 @@ def main(options):
     try:
         report = run(options)
         terminal.summary(report)
-        if options.folder:
+        if options.replay:              # a learner's folder
             terminal.progress(report)
         for name, path in options.outputs:
             Path(path).write_text(formats.FORMATS[name](report), encoding="utf-8")
