@@ -107,6 +107,7 @@ def parse(argv):
                    "Each runs against the check that it names; the exit status is 1 if one escapes too often.")
     exhibits.add_argument("names", nargs="*", metavar="NAME", help="only these")
     exhibits.add_argument("--list", action="store_true", help="only show them: symptom and check")
+    exhibits.add_argument("--page", metavar="FILE", help="only write the guide's page about them into FILE")
     exhibits.add_argument("--times", type=positive, default=20, metavar="N", help="runs of each (default: %(default)s)")
     exhibits.add_argument("--all", action="store_true", help="also run all checks against each, once: half a minute each")
     exhibits.add_argument("--json", metavar="FILE", help="put what was found into FILE")

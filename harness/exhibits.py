@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.server import DESIGNS, ROOT
+from harness.verdicts.command import known
 from harness.verdicts.model import FAILED, verdict_from
 
 EXHIBITS = ROOT / "lab_guide" / "exhibits"
@@ -124,6 +125,29 @@ def list_all(exhibits):
     screen.print(table)
 
 
+def page(exhibits):
+    """The page of the guide that lists them, by lab and symptom, as Markdown."""
+    labs = known()
+    texts = [INTRODUCTION]
+    for lab in sorted({labs[exhibit.check] for exhibit in exhibits}):
+        texts.append(f"## Lab {lab}\n\n| symptom | server | bug | check that catches it |\n|---|---|---|---|\n")
+        texts += sorted("| {} |".format(exhibit.symptom.replace("|", "\\|")) + f" {exhibit.design} | [{exhibit.name}](exhibits/{exhibit.name}.toml) | `{exhibit.check}` |\n"
+                        for exhibit in exhibits if labs[exhibit.check] == lab)
+        texts.append("\n")
+    return "".join(texts).rstrip("\n") + "\n"
+
+
+INTRODUCTION = """# Bugs, by symptom
+
+Each of these is one of our servers with one bug in it, a mistake that students make: in one file, an old text that stands there once becomes a new one. They measure
+the checks (each names the check that must catch it), and they are there to learn from: read the symptom, say what the cause might be and how you would find out, and only
+then open the bug. To have one dealt without its name, `python -m harness hunt deal FOLDER` ([lab 7](lab7.md)).
+
+A lab's bugs are those whose check that lab asks for the first time. This page is written by `python -m harness exhibits --page lab_guide/exhibits.md`.
+
+"""
+
+
 def main(options):
     """Exit status 0 if each exhibit was caught in 19 of 20 runs or more, 1 if one was not, 2 if one is broken."""
     try:
@@ -135,6 +159,9 @@ def main(options):
         chosen = [exhibit for exhibit in exhibits if not options.names or exhibit.name in options.names]
         if options.list:
             list_all(chosen)
+            return 0
+        if options.page:
+            Path(options.page).write_text(page(chosen), encoding="utf-8")
             return 0
         results = run(chosen, options.times, options.all)
     except Broken as why:

@@ -15,6 +15,7 @@ from conftest import need
 
 from harness import starter
 from harness.server import ROOT
+from harness.verdicts.command import known
 from harness.verdicts.model import FAILED, NOT_RUN, PASSED
 
 ALL = [starter.read(int(path.stem[0]), path.stem[2:]) for path in sorted(starter.MANIFESTS.glob("*-*.toml"))]
@@ -63,9 +64,7 @@ def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(begun,
 @pytest.mark.parametrize("begun", ALL, ids=lambda begun: f"{begun.lab}-{begun.language}")
 def test_its_checks_are_of_this_lab_and_its_functions_are_named_in_its_page(begun, folder):
     """In words: what a folder fails is asked in this lab for the first time."""
-    labs = {name: int(lab) for path in Path(ROOT, "harness", "checks").glob("check_*.py")
-            for lab, name in re.findall(r"@check\([^)]*lab=(\d)[^)]*\)\n(?:@.*\n)*def check_(\w+)", path.read_text())}
-    assert {labs[check.replace("-", "_")] for check in begun.fails + begun.may_fail} == {begun.lab}
+    assert {known()[check] for check in begun.fails + begun.may_fail} == {begun.lab}
     starter.write(begun, folder)
     assert all(one.function in (folder / "README.md").read_text() for one in begun.empty)
     page = Path(ROOT, "lab_guide", f"lab{begun.lab}.md").read_text()

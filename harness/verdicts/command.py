@@ -33,9 +33,14 @@ class Misuse(Exception):
 
 
 def known():
-    """The ids of all checks, without what stands in brackets where a check is done in several ways; they are read, not imported."""
-    return [name.name.removeprefix("check_").replace("_", "-") for path in sorted(CHECKS.glob("check_*.py"))
-            for name in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(name, ast.FunctionDef) and name.name.startswith("check_")]
+    """{check: the first lab that needs it}, of all checks, without what stands in brackets where one is done in several ways; they are read, not imported."""
+    return {node.name.removeprefix("check_").replace("_", "-"): lab_of(node) for path in sorted(CHECKS.glob("check_*.py"))
+            for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")}
+
+
+def lab_of(node):
+    """The lab in its @check(..., lab=N)."""
+    return next((word.value.value for mark in node.decorator_list if isinstance(mark, ast.Call) for word in mark.keywords if word.arg == "lab"), 1)
 
 
 def must_be_known(names, what, choices):
