@@ -10,11 +10,14 @@ from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from markdown import Markdown
 from markdown_it import MarkdownIt
 from mdit_py_plugins.footnote import footnote_plugin
+from mkdocs.config import load_config
 from nbformat import read
 
 from harness.server import ROOT
@@ -38,7 +41,8 @@ class Read(HTMLParser):
 
     def __init__(self, text, wanted=()):
         super().__init__()
-        self.ids, self.links, self.loaded, self.tags, self.texts, self.wanted, self.open = set(), [], [], [], {tag: [] for tag in wanted}, wanted, []
+        self.ids, self.links, self.loaded, self.tags, self.open = set(), [], [], [], []
+        self.texts = {tag: [] for tag in wanted}
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -49,7 +53,7 @@ class Read(HTMLParser):
             self.links.append(attributes["href"])
         if attributes.get(LOADED.get(tag)):
             self.loaded.append(attributes[LOADED[tag]])
-        if tag in self.wanted:
+        if tag in self.texts:
             self.texts[tag].append("")
             self.open.append(tag)
 
@@ -65,8 +69,8 @@ class Read(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", ROOT / "lab_guide" / "mkdocs.yml", "--site-dir", folder],
-                          capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, timeout=120)
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", ROOT / "lab_guide" / "mkdocs.yml", "--site-dir", folder]
+    done = subprocess.run(build, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, timeout=120)
     assert not done.returncode, done.stderr
     return folder
 
@@ -109,7 +113,7 @@ def test_where_a_verdict_says_to_read_there_is_something_to_read(pages):
 
 def test_a_notebooks_pictures_are_in_it(site, pages):
     for path in NOTEBOOKS:
-        outputs = [output.data.get("text/html", "") for cell in read(path, as_version=4).cells for output in cell.get("outputs", []) if "data" in output]
+        outputs = [output.get("data", {}).get("text/html", "") for cell in read(path, as_version=4).cells for output in cell.get("outputs", [])]
         pictures = [base64.b64decode(picture) for picture in re.findall(r'base64,([^"]+)"', "".join(outputs))]
         files = [site / "notebooks" / name for name in pages[built(path)].loaded if name.startswith(path.stem)]
         assert pictures and [file.read_bytes() for file in files] == pictures
@@ -119,7 +123,8 @@ def test_the_search_knows_each_page(site):
     index = json.loads((site / "search" / "search_index.json").read_text())["docs"]
     for path in GUIDE + NOTEBOOKS:
         known = " ".join(entry["title"] + " " + entry["text"] for entry in index if entry["location"].split("#")[0] == built(path))
-        said = path.read_text() if path.suffix == ".md" else "\n\n".join(cell.source for cell in read(path, as_version=4).cells if cell.cell_type == "markdown")
+        cells = read(path, as_version=4).cells if path.suffix == ".ipynb" else []
+        said = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown") or path.read_text()
         prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)|<[^>]*>", " ", said, flags=re.S)
         assert max(re.findall(r"[^\W\d_]+", prose), key=len) in known, path
     assert not [entry for entry in index if ".py" in entry["location"]]
@@ -128,17 +133,79 @@ def test_the_search_knows_each_page(site):
 # -- It is what GitHub shows -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", GUIDE, ids=lambda path: path.relative_to(ROOT / "lab_guide").as_posix())
-def test_it_shows_what_github_shows(path, site):
+def assert_alike(markdown, html):
     """The same headings, code, cells of tables and number of items, as a reader of Markdown of GitHub's kind finds."""
-    article = re.search(r"<article.*?</article>", (site / built(path)).read_text(), re.S)[0].replace("&para;", "").replace("¶", "")
-    wanted = "h1", "h2", "h3", "h4", "pre", "td"
-    text = re.sub(r"\A---\n.*?\n---\n", "", path.read_text(), flags=re.S)
-    theirs, ours = Read(MarkdownIt().enable(["table", "strikethrough"]).use(footnote_plugin).render(text), wanted), Read(article, wanted)
-    for tag in wanted:
+    tags = "h1", "h2", "h3", "h4", "pre", "td"
+    theirs = Read(MarkdownIt().enable(["table", "strikethrough"]).use(footnote_plugin).render(markdown), tags)
+    ours = Read(re.sub("&para;|¶", "", html), tags)
+    for tag in tags:
         tell = (lambda text: text.rstrip("\n")) if tag == "pre" else (lambda text: "".join(text.split()))
         assert list(map(tell, ours.texts[tag])) == list(map(tell, theirs.texts[tag])), tag
     assert ours.tags.count("li") == theirs.tags.count("li")
+
+
+@pytest.mark.parametrize("path", GUIDE, ids=lambda path: path.relative_to(ROOT / "lab_guide").as_posix())
+def test_it_shows_what_github_shows(path, site):
+    article = re.search(r"<article.*?</article>", (site / built(path)).read_text(), re.S)[0]
+    assert_alike(re.sub(r"\A---\n.*?\n---\n", "", path.read_text(), flags=re.S), article)
+
+
+AWKWARD = """
+A list right after a paragraph:
+- one
+  - nested
+  - nested, too
+
+    of two paragraphs
+- two
+  which goes on
+  * three
+10. ten:
+    ```sh
+    make demo
+        # indented
+    ```
+11. eleven
+
+    | a | b |
+    |---|---|
+    | `x \\| y` | 2 |
+
+    and then
+12. twelve
+
+1. Do this:
+
+   ```dialogue admit=all
+   ana< HELLO
+   ```
+
+   and this
+2. and that
+
+Then a table:
+| a | b |
+|---|---|
+| `x \\| y` | `z` |
+
+<details>
+<summary>Hint</summary>
+
+- inside
+
+```python
+x = 1
+```
+
+</details>
+"""
+
+
+def test_markdown_that_python_markdown_would_read_otherwise():
+    config = load_config(str(ROOT / "lab_guide" / "mkdocs.yml"))
+    ours = config.plugins.on_page_markdown(AWKWARD, page=SimpleNamespace(file=SimpleNamespace(src_uri="a.md")), config=config, files=None)
+    html = Markdown(extensions=config.markdown_extensions, extension_configs=config.mdx_configs).convert(ours)
+    assert_alike(AWKWARD, html)
 
 
 # -- Without a network -----------------------------------------------------------------------------------------------------------------
@@ -146,7 +213,8 @@ def test_it_shows_what_github_shows(path, site):
 
 def test_nothing_is_loaded_from_elsewhere(site, pages):
     amiss = [f"{page}: {what}" for page, found in pages.items() for what in found.loaded if re.match(r"(https?:)?//", what)]
-    amiss += [f"{path.name}: {what}" for path in site.rglob("*.css") for what in re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]*)", path.read_text())]
+    for path in site.rglob("*.css"):
+        amiss += re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]*)", path.read_text())
     assert not amiss
 
 

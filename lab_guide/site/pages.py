@@ -17,7 +17,7 @@ from pygments.util import ClassNotFound
 
 ROOT = Path(__file__).parents[2]
 LABS = [f"lab{number}.md" for number in range(9)]
-PICTURES = {".svg", ".png", ".jpg", ".gif"}
+KNOWN = {"index.md", *LABS, "protocol.md", "exhibits.md", "instructor.md", "exam.md"}
 LINK = re.compile(r"""(?:\]\(<?|\b(?:src|href)="|^\[[^]\n]+\]: *)([^)\s"#>:]+)""", re.M)
 ITEM = re.compile(r" *(?:[-*+]|\d+[.)])(?: {1,4}(?! )| +|$)")
 PORTUGUESE = "lab_guide/pt-BR/"
@@ -31,9 +31,8 @@ class Shown(File):
 
 
 def on_files(files, config):
-    guide = [path for path in sorted((ROOT / "lab_guide").rglob("*.md")) if not set(path.relative_to(ROOT).parts) & {"exhibits", "starters", "site"}]
-    notebooks = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    todo = [path.relative_to(ROOT).as_posix() for path in guide + notebooks]
+    todo = [path.relative_to(ROOT).as_posix() for those in ("lab_guide/*.md", "lab_guide/pt-BR/*.md", "notebooks/[0-9][0-9]_*.ipynb")
+            for path in sorted(ROOT.glob(those))]
     seen = set()
     while todo:
         uri = todo.pop(0)
@@ -53,7 +52,7 @@ def on_files(files, config):
 def made_of(uri, files, config):
     """(the file for MkDocs, the Markdown whose links are to be followed) of a path of the repository."""
     path, to = ROOT / uri, uri.removeprefix("lab_guide/")
-    if path.suffix in PICTURES:
+    if path.is_file() and (path.suffix == ".svg" or b"\0" in path.read_bytes()):        # a picture, a capture
         return File.generated(config, uri, abs_src_path=str(path)), ""
     if path.is_dir():
         kind, to, text = Shown, to + "/index.html", folder(path)
@@ -69,19 +68,23 @@ def made_of(uri, files, config):
 
 
 def navigation(there):
+    """What is there of the pages that we know by name, in their order, and then the others."""
     def those(*names, under="lab_guide/"):
         return [under + name for name in names if under + name in there]
 
-    return [
+    def others(under="lab_guide/"):
+        return sorted(uri for uri in there if uri.endswith(".md") and posixpath.dirname(uri) + "/" == under and posixpath.basename(uri) not in KNOWN)
+
+    made = [
         *those("index.md"),
         {"Labs": those(*LABS)},
         *those("protocol.md", "exhibits.md"),
         {"Notebooks": sorted(uri for uri in there if uri.endswith(".ipynb"))},
         {"For teachers": those("instructor.md", "exam.md")},
-        {"Em português": those("index.md", *LABS, "exhibits.md", under=PORTUGUESE)},
-        *sorted(uri for uri in there if re.fullmatch(r"lab_guide/[^/]+\.md", uri)
-                and uri.removeprefix("lab_guide/") not in {*LABS, "index.md", "protocol.md", "exhibits.md", "instructor.md", "exam.md"}),
+        {"Em português": those("index.md", *LABS, "exhibits.md", under=PORTUGUESE) + others(PORTUGUESE)},
+        *others(),
     ]
+    return [part for part in made if isinstance(part, str) or any(part.values())]
 
 
 # -- What is not Markdown --------------------------------------------------------------------------------------------------------
@@ -184,7 +187,7 @@ def as_python_markdown(text):
         elif around and around[-1] in columns and line.strip():
             strip = min(columns[around[-1]], len(line) - len(line.lstrip()))
             line = " " * 4 * len(around) + line[strip:]
-        elif number in tables:
+        if number in tables:
             line = re.sub(r"`[^`]+`", lambda code: code[0].replace(r"\|", "|"), line)
         if number in begins and made and made[-1].strip():
             made.append("")
