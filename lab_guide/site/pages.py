@@ -53,7 +53,9 @@ def made_of(uri, files, config):
     """(the file for MkDocs, the Markdown whose links are to be followed) of a path of the repository."""
     path, to = ROOT / uri, uri.removeprefix("lab_guide/")
     if path.is_file() and (path.suffix == ".svg" or b"\0" in path.read_bytes()):        # a picture, a capture
-        return File.generated(config, uri, abs_src_path=str(path)), ""
+        file = File.generated(config, uri, abs_src_path=str(path))
+        file.dest_uri = to
+        return file, ""
     if path.is_dir():
         kind, to, text = Shown, to + "/index.html", folder(path)
     elif path.suffix == ".md" and path.parent.name != "notebooks":
