@@ -3,9 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo notebooks windows screenshots test test-long soak bench bench-quick clean
+.PHONY: demo guide notebooks windows screenshots test test-long soak bench bench-quick clean
 demo: $(VENV)/ready
 	@$(RUN) -m harness demo
+
+guide: $(VENV)/ready
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --config-file lab_guide/mkdocs.yml
+	@echo "The guide is in site/. Open site/index.html in a browser, or serve it: $(RUN) -m http.server --bind 127.0.0.1 --directory site"
 
 notebooks: $(VENV)/ready
 	@$(RUN) notebooks/open.py
