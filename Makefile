@@ -23,12 +23,15 @@ screenshots: $(VENV)/ready
 test: $(VENV)/ready
 	@$(RUN) -m pytest -n 3 -m "not long"
 
-# What takes long: each exhibit against its check, the strangers' servers, hostile programs, the notebooks.
+# What takes long: first what mostly waits (each exhibit against its check, hostile programs), then what computes (notebooks, the strangers' servers, labs).
+WAITS := tests/test_exhibits.py tests/test_check_hostile.py
 test-long: $(VENV)/ready
-	@$(RUN) -m pytest -n 2 -m long
+	@$(RUN) -m pytest -n 5 -m long $(WAITS)
+	@$(RUN) -m pytest -n 2 -m long $(WAITS:%=--ignore=%)
 
 soak: $(VENV)/ready
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
+	@GRUPO_SOAK=1 $(RUN) -m pytest -n 1 tests/test_starters.py
 	@$(RUN) -m harness exhibits --all
 	@$(RUN) -m harness soak
 

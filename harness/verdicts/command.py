@@ -159,7 +159,7 @@ def run(options):
             terminal.show(verdict)
 
     workers = min(WORKERS, 2 * (os.cpu_count() or 1)) if options.workers is None else options.workers
-    many = ["-n", str(workers), "--maxschedchunk", "1"] if workers > 1 and not options.only else ["-p", "no:xdist"]
+    many = ["-n", str(workers), "--maxschedchunk", "1"] if workers > 1 and (options.workers or not options.only) else ["-p", "no:xdist"]
     shows = Shows()
     with ends_by_signals():
         status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini"), "--check-settings", str(file), *many], plugins=[shows])
