@@ -14,8 +14,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CATALOGUE = HERE / "locale" / "pt_BR" / "LC_MESSAGES" / "grupo.po"
 LANGUAGES = "en", "pt-BR"
-ONE_WORD = {"who", "name"}                          # holes that hold no space
-OURS = {"came", "disturbed", "words", "why", "how"}          # holes that hold another text of ours
+HOLDS = {"who": r"(\S+)", "name": r"(\S+)", "line": r"([^\n]*)"}     # what a hole of this name holds; of others their place decides
+OURS = {"came", "disturbed", "words", "why", "how", "kind"}          # holes that hold another text of ours
 IN_A_LINE = "line"                                  # context of texts that stand alone in a line, among lines of others
 
 in_use = "en"
@@ -78,7 +78,7 @@ def found(text, context):
 
 
 def part_said(name, part):
-    return in_language(part) if name in OURS else "\n".join(map(line_said, part.split("\n")))
+    return in_language(part) if name in OURS or part == "owner" else "\n".join(map(line_said, part.split("\n")))
 
 
 @functools.cache
@@ -105,7 +105,7 @@ def holes(template):
 
 
 def pattern_of(template):
-    """A hole holds a word, by its name; or whole lines, where it has them for itself or stands at the end; else a part of one line."""
+    """A hole holds whole lines, where it has them for itself or stands at the end; else a part of one line."""
     pieces = list(string.Formatter().parse(template))
     pattern = ""
     for place, (literal, name, _, _) in enumerate(pieces):
@@ -113,7 +113,7 @@ def pattern_of(template):
         following = pieces[place + 1][0] if place + 1 < len(pieces) else ""
         alone = (literal.endswith("\n") or not place and not literal) and following.startswith("\n") or not following
         if name:
-            pattern += r"(\S+)" if re.sub(r"\d+$", "", name) in ONE_WORD else "(.*?)" if alone else r"([^\n]*?)"
+            pattern += HOLDS.get(name.rstrip(string.digits)) or ("(.*?)" if alone else r"([^\n]*?)")
     return re.compile(pattern, re.DOTALL)
 
 
@@ -124,13 +124,13 @@ SOURCES = ["harness/" + name for name in (
     "verdicts/model.py", "verdicts/plugin.py", "verdicts/sentences.py", "verdicts/disturb.py", "verdicts/command.py", "checks/*.py", "verdicts/formats/*.py")]
 # Functions, and which of their arguments students read.
 SINKS = {"Unmet": (0, 1), "NotStarted": (0, 1), "Silence": (0, 1), "NotRun": (0, "why"), "Inconclusive": (0,), "wait_until": (2, "what"), "none_left": (1,),
-         "until": (2, "what"), "problem": (0,), "NotCompiled": (0,), "Disturbance": (0,), "say": (0,), "Report": (5,), "Failure": (3, 6), "Verdict": ("why",),
+         "until": (2, "what"), "problem": (0,), "Disturbance": (0,), "say": (0,), "Report": (5,), "Failure": (3, 6), "Verdict": ("why",),
          "notes.append": (0,), "broken.append": (0,), "rejected": (2,)}
-LINE_SINKS = {"lines.append": (0,), "came.append": (0,)}
+LINE_SINKS = {"lines.append": (0,), "came.append": (0,), "NotCompiled": (0,)}
 TELL = {"end_of", "excess", "shown"}                        # functions whose text becomes part of another
 RETURNS = {"end_of", "why_no_shim", "shim", "short_turns", "not_its_fault"}                 # whose text is one by itself
 LINES = {"short", "tail", "clipped", "all_send", "all_connect", "difference", "told_end"}   # whose texts are lines among others
-NO_PROTOCOL = r"(event|\S+: mode) "
+NO_PROTOCOL = r"(event|\{\w+\}: mode) "
 TABLES = {"VERDICTS", "STAGES", "DEEDS", "SEEN", "STARVED", "forms"}                        # names of what holds texts
 
 
@@ -234,7 +234,7 @@ class Module:
                 return [items for value in node.values for items in self.items(value)]
             case ast.Name() if (found := self.assigned(node))[0]:
                 values, more = found
-                start = [items for value in values for items in self.items(value)]
+                start = [items for value in values for items in self.items(value, between)]
                 start = [items or [[Hole(node.id)]] for items in start]             # an empty one is filled elsewhere
                 added = [[[], *self.items(value)] if isinstance(value, (ast.List, ast.IfExp)) else [[]] for value in more]
                 return [list(itertools.chain(*parts)) for parts in itertools.product(start, *added)]
@@ -276,7 +276,8 @@ class Module:
                             for value in part.value.elts if isinstance(part.value, ast.Tuple) else [part.value]:
                                 yield from ((None, form) for form in self.forms(value))
                 case ast.Assign(value=value) if names := TABLES & {target.id for target in node.targets if isinstance(target, ast.Name)}:
-                    texts = value.elts if isinstance(value, (ast.Tuple, ast.Set)) else [*value.keys, *value.values] if isinstance(value, ast.Dict) else [value]
+                    texts = (value.elts if isinstance(value, (ast.Tuple, ast.Set)) else [value] if not isinstance(value, ast.Dict) else
+                             value.values if "DEEDS" in names else value.keys)
                     for text in (text.value for text in texts if isinstance(text, ast.Constant)):
                         yield None, of_template(text)
                         if "VERDICTS" in names:
@@ -285,6 +286,8 @@ class Module:
                     yield from ((None, form) for form in self.forms(node.value))
                 case ast.AugAssign(target=ast.Attribute(attr="came")):
                     yield from ((None, [Hole("came"), *form]) for form in self.forms(node.value))
+                case ast.ClassDef(name="Holdings"):
+                    yield from ((None, [field.target.id]) for field in node.body if isinstance(field, ast.AnnAssign))
                 case ast.Assign(targets=[ast.Name(id="CAUSES")], value=ast.Dict(values=values)):
                     yield from ((None, [value.elts[0].value]) for value in values)
                 case ast.Call():
@@ -300,7 +303,7 @@ class Module:
                     if name == "none_left":
                         yield from ((IN_A_LINE, form) for form in self.lines(node.args[0]))
                     if name == "same":              # what is compared is the protocol's, but for these
-                        yield from ((IN_A_LINE, form) for argument in node.args[:2] for form in self.generated(argument) if re.match(NO_PROTOCOL, form[0]))
+                        yield from ((IN_A_LINE, form) for argument in node.args[:2] for form in self.generated(argument) if re.match(NO_PROTOCOL, template(form)))
 
     def generated(self, node):
         """The forms of lines that go through something."""
@@ -377,8 +380,9 @@ def messages():
     functions, found = {}, {}
     for module in [Module(path, functions) for pattern in SOURCES for path in sorted(HERE.parent.glob(pattern))]:
         for context, form in module.texts():
-            if telling([form]):
-                found.setdefault((context, template(form)), str(module.path.relative_to(HERE.parent)))
+            for text in template(form).split("\n") if context == IN_A_LINE else [template(form)]:
+                if re.search(r"[^\W\d_]", re.sub("{.*?}", "", text)):
+                    found.setdefault((context, text), str(module.path.relative_to(HERE.parent)))
     return found
 
 
@@ -386,15 +390,18 @@ def main():
     """Exit status 1 if something has no translation."""
     from babel.messages import Catalog
     from babel.messages.pofile import write_po
-    old = {(message.context, message.id): message.string for message in read()} if CATALOGUE.exists() else {}
-    new = Catalog("pt_BR", project="Grupo", fuzzy=False)
+    catalogue, lacking = read(), 0
+    old = {(message.context, message.id): message.string for message in catalogue}
+    new = Catalog("pt_BR", header_comment="# What students read of Grupo's check, in Brazilian Portuguese.", project="Grupo", version="1", fuzzy=False,
+                  creation_date=catalogue.creation_date, revision_date=catalogue.revision_date, last_translator="", language_team="")
     for (context, text), where in messages().items():
-        new.add(text, old.get((context, text), ""), context=context, locations=[(where, None)])
+        new.add(text, old.get((context, text)) or "", context=context, locations=[(where, None)])
         if not old.get((context, text)):
+            lacking += 1
             print(f"{where}: {text!r}")
     with open(CATALOGUE, "wb") as file:
-        write_po(file, new, width=150, omit_header=True)
-    return int(not all(message.string for message in new if message.id))
+        write_po(file, new, width=150)
+    return int(lacking > 0)
 
 
 if __name__ == "__main__":

@@ -98,4 +98,4 @@ def picture(entries):
 
 
 def named(who):
-    return say(who) if who in ("server", "owner") else who
+    return {"server": say("server"), "owner": say("owner")}.get(who, who)
