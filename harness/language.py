@@ -292,14 +292,16 @@ class Module:
                     yield from ((None, [value.elts[0].value]) for value in values)
                 case ast.Call():
                     name = name_of(node.func)
-                    if isinstance(node.func, ast.Attribute) and name == "append":
-                        name = f"{name_of(node.func.value)}.append"
+                    if isinstance(node.func, ast.Attribute) and name in ("append", "add"):
+                        name = f"{name_of(node.func.value)}.{name}"
                     for context, sinks in (None, SINKS), (IN_A_LINE, LINE_SINKS):
                         for argument in arguments(node, sinks.get(name, ())):
                             yield from ((context, form) for form in self.forms(argument))
                             for part in ast.walk(argument):
                                 if isinstance(part, ast.Call) and name_of(part.func) == "join":
                                     yield from ((IN_A_LINE, form) for form in self.generated(part.args[0]))
+                    if name == "record.add" and isinstance(node.args[2:] and node.args[2], ast.Constant) and " " in node.args[2].value:
+                        yield IN_A_LINE, [node.args[2].value]           # a deed that the check tells in its own words
                     if name == "none_left":
                         yield from ((IN_A_LINE, form) for form in self.lines(node.args[0]))
                     if name == "same":              # what is compared is the protocol's, but for these
@@ -393,7 +395,8 @@ def main():
     catalogue, lacking = read(), 0
     old = {(message.context, message.id): message.string for message in catalogue}
     new = Catalog("pt_BR", header_comment="# What students read of Grupo's check, in Brazilian Portuguese.", project="Grupo", version="1", fuzzy=False,
-                  creation_date=catalogue.creation_date, revision_date=catalogue.revision_date, last_translator="", language_team="")
+                  msgid_bugs_address="", last_translator="Grupo", language_team="pt_BR",
+                  creation_date=catalogue.creation_date, revision_date=catalogue.creation_date)
     for (context, text), where in messages().items():
         new.add(text, old.get((context, text)) or "", context=context, locations=[(where, None)])
         if not old.get((context, text)):
