@@ -59,7 +59,7 @@ def parse(argv):
     check.add_argument("--records", metavar="DIR", help="where to keep what happened (default: a new folder for temporary files)")
     check.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: twice as many as cores, at most 4)")
     check.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
-    check.add_argument("--lang", choices=LANGUAGES, help="the language of what is shown, and of the forms for students (default: the locale's, else en)")
+    check.add_argument("--lang", choices=LANGUAGES, help="of what is shown, and of the forms for students (default: the locale's, else en)")
     check.set_defaults(outputs=[])
     for name, about in FORMATS.items():
         check.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)

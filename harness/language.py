@@ -45,7 +45,7 @@ def say(text):
 
 
 def in_language(text):
-    return next((whole for whole in (found(text, None), listed(text)) if whole is not None), None) or "\n".join(map(line_said, text.split("\n")))
+    return found(text, None) or listed(text) or "\n".join(map(line_said, text.split("\n")))
 
 
 def line_said(line):
@@ -121,17 +121,18 @@ def pattern_of(template):
 
 SOURCES = ["harness/" + name for name in (
     "record.py", "lines.py", "wire.py", "server.py", "terminals.py", "doings.py", "crowd.py", "detectors.py", "compiled.py", "checkers.py",
-    "verdicts/model.py", "verdicts/plugin.py", "verdicts/sentences.py", "verdicts/disturb.py", "verdicts/command.py", "checks/*.py", "verdicts/formats/*.py")]
+    "verdicts/model.py", "verdicts/plugin.py", "verdicts/sentences.py", "verdicts/disturb.py", "verdicts/command.py",
+    "checks/*.py", "verdicts/formats/*.py")]
 # Functions, and which of their arguments students read.
-SINKS = {"Unmet": (0, 1), "NotStarted": (0, 1), "Silence": (0, 1), "NotRun": (0, "why"), "Inconclusive": (0,), "wait_until": (2, "what"), "none_left": (1,),
-         "until": (2, "what"), "problem": (0,), "Disturbance": (0,), "say": (0,), "Report": (5,), "Failure": (3, 6), "Verdict": ("why",),
-         "notes.append": (0,), "broken.append": (0,), "rejected": (2,)}
+SINKS = {"Unmet": (0, 1), "NotStarted": (0, 1), "Silence": (0, 1), "NotRun": (0, "why"), "Inconclusive": (0,), "wait_until": (2, "what"),
+         "none_left": (1,), "until": (2, "what"), "problem": (0,), "Disturbance": (0,), "say": (0,), "Report": (5,), "Failure": (3, 6),
+         "Verdict": ("why",), "notes.append": (0,), "broken.append": (0,), "rejected": (2,)}
 LINE_SINKS = {"lines.append": (0,), "came.append": (0,), "NotCompiled": (0,)}
 TELL = {"end_of", "excess", "shown"}                        # functions whose text becomes part of another
 RETURNS = {"end_of", "why_no_shim", "shim", "short_turns", "not_its_fault"}                 # whose text is one by itself
 LINES = {"short", "tail", "clipped", "all_send", "all_connect", "difference", "told_end"}   # whose texts are lines among others
-NO_PROTOCOL = r"(event|\{\w+\}: mode) "
 TABLES = {"VERDICTS", "STAGES", "DEEDS", "SEEN", "STARVED", "forms"}                        # names of what holds texts
+NO_PROTOCOL = r"(event|\{\w+\}: mode) "                    # how the lines of ours begin that are compared with what came
 
 
 class Hole(str):
@@ -253,9 +254,8 @@ class Module:
             case ast.Lambda():
                 return self.lines(node.body)
             case ast.Name():
-                of_functions = [value for value in self.called(ast.Call(node, [], []))]
                 return [form for value in self.assigned(node)[0] for form in self.lines(value)] + [
-                    form for module, value in of_functions for form in module.lines(value)]
+                    form for module, value in self.called(ast.Call(node, [], [])) for form in module.lines(value)]
             case ast.Call(func=ast.Name() | ast.Attribute()) if name_of(node.func) in self.functions:
                 return [form for module, value in self.called(node) for form in module.lines(value)]
         return []
@@ -305,7 +305,8 @@ class Module:
                     if name == "none_left":
                         yield from ((IN_A_LINE, form) for form in self.lines(node.args[0]))
                     if name == "same":              # what is compared is the protocol's, but for these
-                        yield from ((IN_A_LINE, form) for argument in node.args[:2] for form in self.generated(argument) if re.match(NO_PROTOCOL, template(form)))
+                        yield from ((IN_A_LINE, form) for argument in node.args[:2] for form in self.generated(argument)
+                                    if re.match(NO_PROTOCOL, template(form)))
 
     def generated(self, node):
         """The forms of lines that go through something."""
@@ -394,8 +395,8 @@ def main():
     from babel.messages.pofile import write_po
     catalogue, lacking = read(), 0
     old = {(message.context, message.id): message.string for message in catalogue}
-    new = Catalog("pt_BR", header_comment="# What students read of Grupo's check, in Brazilian Portuguese.", project="Grupo", version="1", fuzzy=False,
-                  msgid_bugs_address="", last_translator="Grupo", language_team="pt_BR",
+    new = Catalog("pt_BR", header_comment="# What students read of Grupo's check, in Brazilian Portuguese.", project="Grupo", version="1",
+                  fuzzy=False, last_translator="Grupo", language_team="pt_BR",
                   creation_date=catalogue.creation_date, revision_date=catalogue.creation_date)
     for (context, text), where in messages().items():
         new.add(text, old.get((context, text)) or "", context=context, locations=[(where, None)])

@@ -91,10 +91,11 @@ def picture(entries):
         dashes = "" if entry.what in DEEDS else " stroke-dasharray='6 3'"
         parts.append(f"<line x1={start} y1={y - 4} x2={end} y2={y + 4} stroke='#000'{dashes} marker-end='url(#tip)' />"
                      f"<text class=number x={x + (12 if x < at['server'] else -12)} y={y - 6} text-anchor={'start' if x < at['server'] else 'end'}>{number}</text>")
-    rows = "".join(f"<tr><td>{number}<td>{entry.at:.6f}<td>{escape(named(entry.who))}<td>{say(entry.what)}<td><code>{visible(say(entry.text) if entry.what == 'exits' else entry.text)}</code>"
-                   for number, entry in enumerate(entries, 1))
+    rows = "".join(f"<tr><td>{number}<td>{entry.at:.6f}<td>{escape(named(entry.who))}<td>{say(entry.what)}"
+                   f"<td><code>{visible(say(entry.text) if entry.what == 'exits' else entry.text)}</code>" for number, entry in enumerate(entries, 1))
     legend = say("Time runs down. Whole arrows go to the server, dashed ones come from it; a square is the server's own.")
-    return ("".join(parts) + f"</svg>\n<p>{legend}<table><thead><tr>{heads(say('no.'), say('seconds'), say('who'), say('did'), say('what'))}</thead><tbody>{rows}</table>")
+    return ("".join(parts) + f"</svg>\n<p>{legend}<table><thead><tr>"
+            f"{heads(say('no.'), say('seconds'), say('who'), say('did'), say('what'))}</thead><tbody>{rows}</table>")
 
 
 def named(who):

@@ -30,7 +30,8 @@ def indented(text, by):
 def show(verdict):
     """One verdict, as it comes."""
     verdict = cleaned(verdict)
-    line = Text.assemble((say(verdict.verdict).rjust(max(len(say(word)) for word in VERDICTS)), STYLES[verdict.verdict]), f"  {say(verdict.stage)}: {verdict.title}")
+    word = say(verdict.verdict).rjust(max(len(say(word)) for word in VERDICTS))
+    line = Text.assemble((word, STYLES[verdict.verdict]), f"  {say(verdict.stage)}: {verdict.title}")
     if verdict.why:
         line.append(f" ({verdict.why})", "dim")
     screen.print(line)

@@ -61,7 +61,8 @@ def verdict_in_words(verdict):
 
 def headline(report):
     """The whole run in a line."""
-    whole = say(f"{report.score:g} of {report.most:g} points; {len(report.of(PASSED))} checks passed, {len(report.of(FAILED))} failed. Seed {report.seed}.")
+    whole = say(f"{report.score:g} of {report.most:g} points; {len(report.of(PASSED))} checks passed, {len(report.of(FAILED))} failed. "
+                f"Seed {report.seed}.")
     return whole if report.complete else f"{whole} {say('The run was stopped.')}"
 
 
