@@ -27,6 +27,7 @@ def positive(text):
 
 def judges(parser):
     """What every command takes that runs the checks."""
+    from harness.language import LANGUAGES
     parser.add_argument("--seed", help="the same seed makes the same names, texts and disturbances")
     parser.add_argument("--repeat", type=positive, default=5, metavar="K", help="runs of each hunt for a race (default: %(default)s)")
     parser.add_argument("--deadline", type=seconds, default=DEADLINE, metavar="S",
@@ -36,12 +37,14 @@ def judges(parser):
     parser.add_argument("--records", metavar="DIR", help="where to keep what happened (default: a new folder for temporary files)")
     parser.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: twice as many as cores, at most 4)")
     parser.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
+    parser.add_argument("--lang", choices=LANGUAGES, help="of what is shown, and of the forms for students (default: the locale's, else en)")
     parser.set_defaults(outputs=[], replay=None)
     for name, about in FORMATS.items():
         parser.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)
 
 
 def parse(argv):
+    from harness.language import LANGUAGES
     from harness.server import DESIGNS
     from harness.workloads import NAMES
     parser = argparse.ArgumentParser(prog="python -m harness", allow_abbrev=False,
@@ -84,6 +87,7 @@ def parse(argv):
     starter.add_argument("lab", type=int, metavar="LAB", choices=range(9), help="0 to 8")
     starter.add_argument("folder", metavar="DIR", help="a new folder")
     starter.add_argument("--language", choices=("python", "c"), default="python", help="(default: %(default)s)")
+    starter.add_argument("--lang", choices=LANGUAGES, help="of the folder's README (default: the locale's, else en)")
 
     lab = add("lab", "judge a lab's starting folder: what `make check` does there",
               "Says first what would keep the server from running. The exit status is that of check.")
@@ -108,6 +112,7 @@ def parse(argv):
     exhibits.add_argument("names", nargs="*", metavar="NAME", help="only these")
     exhibits.add_argument("--list", action="store_true", help="only show them: symptom and check")
     exhibits.add_argument("--page", metavar="FILE", help="only write the guide's page about them into FILE")
+    exhibits.add_argument("--lang", choices=LANGUAGES, default="en", help="of that page (default: %(default)s)")
     exhibits.add_argument("--times", type=positive, default=20, metavar="N", help="runs of each (default: %(default)s)")
     exhibits.add_argument("--all", action="store_true", help="also run all checks against each, once: half a minute each")
     exhibits.add_argument("--json", metavar="FILE", help="put what was found into FILE")

@@ -15,6 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from harness import language
+from harness.language import say
 from harness.server import DESIGNS, ROOT
 from harness.verdicts.command import known
 from harness.verdicts.model import FAILED, verdict_from
@@ -126,12 +128,12 @@ def list_all(exhibits):
 
 
 def page(exhibits):
-    """The page of the guide that lists them, by lab and symptom, as Markdown."""
-    labs = known()
-    texts = [INTRODUCTION]
+    """The page of the guide that lists them, by lab and symptom, as Markdown, in the language in use."""
+    labs, up = known(), "" if language.in_use == "en" else "../"
+    texts = [say(INTRODUCTION)]
     for lab in sorted({labs[exhibit.check] for exhibit in exhibits}):
-        texts.append(f"## Lab {lab}\n\n| symptom | server | bug | check that catches it |\n|---|---|---|---|\n")
-        texts += sorted("| {} |".format(exhibit.symptom.replace("|", "\\|")) + f" {exhibit.design} | [{exhibit.name}](exhibits/{exhibit.name}.toml) | `{exhibit.check}` |\n"
+        texts.append(f"## {say(f'Lab {lab}')}\n\n| {say('symptom')} | {say('server')} | {say('bug')} | {say('check that catches it')} |\n|---|---|---|---|\n")
+        texts += sorted("| {} |".format(say(exhibit.symptom).replace("|", "\\|")) + f" {exhibit.design} | [{exhibit.name}]({up}exhibits/{exhibit.name}.toml) | `{exhibit.check}` |\n"
                         for exhibit in exhibits if labs[exhibit.check] == lab)
         texts.append("\n")
     return "".join(texts).rstrip("\n") + "\n"
@@ -161,6 +163,7 @@ def main(options):
             list_all(chosen)
             return 0
         if options.page:
+            language.use(options.lang)
             Path(options.page).write_text(page(chosen), encoding="utf-8")
             return 0
         results = run(chosen, options.times, options.all)

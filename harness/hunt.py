@@ -15,10 +15,11 @@ from pathlib import Path
 import platformdirs
 from rich.table import Table
 
-from harness import exhibits, starter
+from harness import exhibits, language, starter
 from harness.exhibits import Broken, screen
 from harness.gates import Gates
 from harness.lab import inspect_python
+from harness.language import say
 from harness.record import Unmet
 from harness.server import DESIGNS, ROOT, Server
 from harness.starter import Misuse, Starter
@@ -77,7 +78,7 @@ def choose(design, seed):
 def deal(options):
     exhibit = choose(options.design, options.seed)
     folder = Path(options.folder).resolve()
-    starter.write(as_starter(exhibit), folder, "hunt", {"symptom": exhibit.symptom})
+    starter.write(as_starter(exhibit), folder, "hunt", {"symptom": say(exhibit.symptom)})
     place = folder / exhibit.file
     place.write_text(place.read_text(encoding="utf-8").replace(exhibit.old, exhibit.new), encoding="utf-8")
     (folder / MARK).write_text(mark_of(exhibit) + "\n")
@@ -91,8 +92,8 @@ def deal(options):
     score = read_score()
     score.setdefault(exhibit.name, {"dealt": int(time.time()), "tries": 0, "solved": None})
     write_score(score)
-    screen.print(f"{exhibit.symptom}\nThe server is in {options.folder}, and one run of it that failed in failing-run.txt. Find the bug, mend it, and `make check` there.",
-                 markup=False)
+    screen.print(say(exhibit.symptom), markup=False)
+    screen.print(say(f"The server is in {options.folder}, and one run of it that failed in failing-run.txt. Find the bug, mend it, and `make check` there."), markup=False)
     return 0
 
 
@@ -149,11 +150,12 @@ def check(options):
     one["tries"] += 1
     write_score(score)
     if why := judged(exhibit, folder):
-        screen.print(f"Not yet: {why}.", markup=False)
+        screen.print(say(f"Not yet: {why}."), markup=False)
         return 1
     one["solved"] = one["solved"] or int(time.time())
     write_score(score)
-    screen.print(f"Mended, at try {one['tries']}. It was `{exhibit.name}`: lab_guide/exhibits/{exhibit.name}.toml has the bug in one piece.", markup=False)
+    tries, name = one["tries"], exhibit.name
+    screen.print(say(f"Mended, at try {tries}. It was `{name}`: lab_guide/exhibits/{name}.toml has the bug in one piece."), markup=False)
     return 0
 
 
@@ -165,15 +167,15 @@ def judged(exhibit, folder):
         if failed[0].failure:
             write_run(folder, failed[0])
         return f"the check {exhibit.check} does not pass: the last run is in failing-run.txt"
-    screen.print(f"The check {exhibit.check} passes.", markup=False)
+    screen.print(say(f"The check {exhibit.check} passes."), markup=False)
     if exhibit.schedule:
         try:
             if why := forced(exhibit, folder):
                 return why
         except Unmet as problem:
             return f"under a forced schedule {problem.came}"
-        screen.print("The schedule that brought it about can no longer be had.", markup=False)
-    screen.print("All the other checks:", markup=False)
+        screen.print(say("The schedule that brought it about can no longer be had."), markup=False)
+    screen.print(say("All the other checks:"), markup=False)
     found = exhibits.checked(exhibit.command, folder, *options, show=True)
     wrong = [verdict.check for verdict in found.values() if verdict.verdict != PASSED and (verdict.binds or verdict.verdict != NOT_RUN)]
     return f"the check {exhibit.check} passes now, and these no longer do: {', '.join(wrong)}" if wrong else ""
@@ -182,21 +184,23 @@ def judged(exhibit, folder):
 def show_score(_):
     score = read_score()
     table = Table(box=None)
-    for head in ("bug", "dealt", "tries", "mended"):
+    for head in (say("bug"), say("dealt"), say("tries"), say("mended")):
         table.add_column(head)
     day = lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
     for number, (name, one) in enumerate(sorted(score.items(), key=lambda item: item[1]["dealt"]), 1):
-        table.add_row(name if one["solved"] else f"(bug {number}, still hidden)", day(one["dealt"]), str(one["tries"]), day(one["solved"]) if one["solved"] else "-")
+        table.add_row(name if one["solved"] else say(f"(bug {number}, still hidden)"), day(one["dealt"]), str(one["tries"]), day(one["solved"]) if one["solved"] else "-")
     if score:
         screen.print(table)
-    screen.print(f"{sum(bool(one['solved']) for one in score.values())} of {len(exhibits.all_exhibits())} bugs mended", markup=False)
+    solved, most = sum(bool(one["solved"]) for one in score.values()), len(exhibits.all_exhibits())
+    screen.print(say(f"{solved} of {most} bugs mended"), markup=False)
     return 0
 
 
 def main(options):
     """Exit status 0: dealt, mended, shown; 1: not mended; 2: it could not be done, and one line says why."""
+    language.use(language.language_of(os.environ))
     try:
         return {"deal": deal, "check": check, "score": show_score}[options.action](options)
     except (Misuse, Broken) as why:
-        print(f"hunt: {why}", file=sys.stderr)
+        print(f"hunt: {say(str(why))}", file=sys.stderr)
         return 2

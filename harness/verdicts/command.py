@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import language
 from harness.__main__ import DEADLINE
 from harness.server import DESIGNS, command_of
 from harness.verdicts import formats, plugin
@@ -181,6 +182,7 @@ def run(options):
 
 def main(options):
     """Exit status: 0 all that was run passed, 1 something failed, 2 misuse, 3 a harness fault or an inconclusive check, 130 stopped."""
+    language.use(options.lang or language.language_of(os.environ))
     end = terminal.begin()
     try:
         report = run(options)
