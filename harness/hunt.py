@@ -23,6 +23,7 @@ from harness.language import say
 from harness.record import Unmet
 from harness.server import DESIGNS, ROOT, Server
 from harness.starter import Misuse, Starter
+from harness.verdicts.formats.terminal import indented
 from harness.verdicts.formats.told import cleaned, labelled
 from harness.verdicts.model import FAILED, NOT_RUN, PASSED
 from harness.wire import WireClient
@@ -103,7 +104,7 @@ def write_run(folder, verdict):
     verdict = cleaned(verdict)
     failure = verdict.failure
     steps = [f"{number:>2}. {step}" for number, step in enumerate(failure.steps, 1)]
-    told = [f"{label:10}{text}" for label, text in labelled(failure) if text in (failure.expected, failure.came, failure.run)]
+    told = [f"{label:10}{indented(text, 10)}" for label, text in labelled(failure) if text in (failure.expected, failure.came, failure.run)]
     shown = [f"{entry.at:10.6f} {entry.who} {say(entry.what)} {entry.text}".rstrip() for entry in failure.slice]
     lines = [verdict.title, "", *steps, *told, "", say("The end of the record, in seconds:"), *shown]
     (folder / "failing-run.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
