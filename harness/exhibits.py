@@ -81,11 +81,15 @@ def build(exhibit, folder):
 
 def judge(exhibit, folder, checks=(), seed=""):
     """Runs these checks (none: all) against the exhibit, built in `folder`. Returns {check: Verdict}. Raises Broken."""
-    return checked(exhibit.command, folder, "--design", exhibit.design, "--deadline", str(SOON), *(["--seed", seed] if seed else []), *(["--only", *checks] if checks else []))
+    options = ["--design", exhibit.design, "--deadline", str(SOON), *(["--seed", seed] if seed else []), *(["--only", *checks] if checks else [])]
+    return checked(exhibit.command, folder, *options)
 
 
 def checked(command, folder, *options, show=False):
-    """The verdicts of `harness check` on this command, run in `folder`, as {check: Verdict}; `show`: on the screen as they come, too. Raises Broken."""
+    """The verdicts of `harness check` on this command, run in `folder`, as {check: Verdict}. Raises Broken.
+
+    show: on the screen, too, as they come.
+    """
     with tempfile.TemporaryDirectory(prefix="grupo-check-") as records:
         done = subprocess.run([sys.executable, "-m", "harness", "check", "--in", folder, "--records", records, *options, "--", *command], cwd=ROOT,
                               stdin=subprocess.DEVNULL, stdout=None if show else subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -131,21 +135,26 @@ def page(exhibits):
     """The page of the guide that lists them, by lab and symptom, as Markdown, in the language in use."""
     labs, up = known(), "" if language.in_use == "en" else "../"
     texts = [say(INTRODUCTION)]
+    heads = [say("symptom"), say("server"), say("bug"), say("check that catches it")]
     for lab in sorted({labs[exhibit.check] for exhibit in exhibits}):
-        texts.append(f"## {say(f'Lab {lab}')}\n\n| {say('symptom')} | {say('server')} | {say('bug')} | {say('check that catches it')} |\n|---|---|---|---|\n")
-        texts += sorted("| {} |".format(say(exhibit.symptom).replace("|", "\\|")) + f" {exhibit.design} | [{exhibit.name}]({up}exhibits/{exhibit.name}.toml) | `{exhibit.check}` |\n"
+        texts += [f"## {say(f'Lab {lab}')}\n\n", row(heads), row(["---"] * len(heads))]
+        texts += sorted(row([say(exhibit.symptom).replace("|", "\\|"), exhibit.design, f"[{exhibit.name}]({up}exhibits/{exhibit.name}.toml)", f"`{exhibit.check}`"])
                         for exhibit in exhibits if labs[exhibit.check] == lab)
         texts.append("\n")
     return "".join(texts).rstrip("\n") + "\n"
 
 
+def row(cells):
+    return f"| {' | '.join(cells)} |\n"
+
+
 INTRODUCTION = """# Bugs, by symptom
 
-Each of these is one of our servers with one bug in it, a mistake that students make: in one file, an old text that stands there once becomes a new one. They measure
-the checks (each names the check that must catch it), and they are there to learn from: read the symptom, say what the cause might be and how you would find out, and only
-then open the bug. To have one dealt without its name, `python -m harness hunt deal FOLDER` ([lab 7](lab7.md)).
+Each of these is one of our servers with one bug in it, a mistake that students make: in one file, an old text that stands there once becomes a new one.
+They measure the checks (each names the check that must catch it), and they are there to learn from: read the symptom, say what the cause might be and
+how you would find out, and only then open the bug. To have one dealt without its name, `python -m harness hunt deal FOLDER` ([lab 7](lab7.md)).
 
-A lab's bugs are those whose check that lab asks for the first time. This page is written by `python -m harness exhibits --page lab_guide/exhibits.md`.
+A lab's bugs are those whose check that lab asks for the first time. `python -m harness exhibits --page FILE` writes this page.
 
 """
 

@@ -23,7 +23,8 @@ from harness.language import say
 from harness.record import Unmet
 from harness.server import DESIGNS, ROOT, Server
 from harness.starter import Misuse, Starter
-from harness.verdicts.formats.told import clean
+from harness.verdicts.formats.terminal import indented
+from harness.verdicts.formats.told import cleaned, labelled
 from harness.verdicts.model import FAILED, NOT_RUN, PASSED
 from harness.wire import WireClient
 
@@ -93,18 +94,20 @@ def deal(options):
     score.setdefault(exhibit.name, {"dealt": int(time.time()), "tries": 0, "solved": None})
     write_score(score)
     screen.print(say(exhibit.symptom), markup=False)
-    screen.print(say(f"The server is in {options.folder}, and one run of it that failed in failing-run.txt. Find the bug, mend it, and `make check` there."), markup=False)
+    screen.print(say(f"The server is in {options.folder}, and one run of it that failed in failing-run.txt. "
+                     "Find the bug, mend it, and `make check` there."), markup=False)
     return 0
 
 
 def write_run(folder, verdict):
     """The failing run: what was done, what should have come, and what came; not why."""
+    verdict = cleaned(verdict)
     failure = verdict.failure
     steps = [f"{number:>2}. {step}" for number, step in enumerate(failure.steps, 1)]
-    when = [f"when:     {failure.run}"] if failure.run else []
-    shown = [f"          {entry.who} {entry.what} {entry.text}".rstrip() for entry in failure.slice]
-    text = clean("\n".join([verdict.title, "", *steps, f"expected: {failure.expected}", f"but:      {failure.came}", *when, "", "The end of the record:", *shown])) + "\n"
-    (folder / "failing-run.txt").write_text(text, encoding="utf-8")
+    told = [f"{label:10}{indented(text, 10)}" for label, text in labelled(failure) if text in (failure.expected, failure.came, failure.run)]
+    shown = [f"{entry.at:10.6f} {entry.who} {say(entry.what)} {entry.text}".rstrip() for entry in failure.slice]
+    lines = [verdict.title, "", *steps, *told, "", say("The end of the record, in seconds:"), *shown]
+    (folder / "failing-run.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 # -- Judge -----------------------------------------------------------------------------------------------------------------------------
@@ -123,8 +126,8 @@ def dealt(folder):
 
 def forced(exhibit, folder):
     """Why the schedule that brings the bug about can still be had in the server in `folder`, or ''. Raises Unmet."""
-    with tempfile.TemporaryDirectory(prefix="grupo-hunt-") as place, Gates(os.path.join(place, "trace")) as gates, \
-            Server(exhibit.command, directory=Path(place, "group"), args=("--admit", "all", "--trace", os.path.join(place, "trace")), cwd=folder) as server:
+    with tempfile.TemporaryDirectory(prefix="grupo-hunt-") as place, Gates(trace := os.path.join(place, "trace")) as gates, \
+            Server(exhibit.command, directory=Path(place, "group"), args=("--admit", "all", "--trace", trace), cwd=folder) as server:
         clients = {}
         try:
             for name in exhibit.sends:
@@ -162,7 +165,8 @@ def check(options):
 def judged(exhibit, folder):
     """Why this is no repair, or ''."""
     options = "--design", exhibit.design
-    found = exhibits.checked(exhibit.command, folder, *options, "--repeat", str(SURE), "--only", exhibit.check)     # (its verdict would tell the cause)
+    # Not shown: a verdict tells the cause.
+    found = exhibits.checked(exhibit.command, folder, *options, "--repeat", str(SURE), "--only", exhibit.check)
     if failed := [verdict for verdict in found.values() if verdict.verdict != PASSED]:
         if failed[0].failure:
             write_run(folder, failed[0])
@@ -188,7 +192,8 @@ def show_score(_):
         table.add_column(head)
     day = lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
     for number, (name, one) in enumerate(sorted(score.items(), key=lambda item: item[1]["dealt"]), 1):
-        table.add_row(name if one["solved"] else say(f"(bug {number}, still hidden)"), day(one["dealt"]), str(one["tries"]), day(one["solved"]) if one["solved"] else "-")
+        shown, when = (name, day(one["solved"])) if one["solved"] else (say(f"(bug {number}, still hidden)"), "-")
+        table.add_row(shown, day(one["dealt"]), str(one["tries"]), when)
     if score:
         screen.print(table)
     solved, most = sum(bool(one["solved"]) for one in score.values()), len(exhibits.all_exhibits())
