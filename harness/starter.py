@@ -170,10 +170,11 @@ def main(options):
     language.use(options.lang or language.language_of(os.environ))
     try:
         starter = read(options.lab, options.language)
-        write(starter, options.folder, more={"title": say(starter.title)})
+        title = say(starter.title)
+        write(starter, options.folder, more={"title": title})
     except Misuse as why:
         print(f"starter: {say(str(why))}", file=sys.stderr)
         return 2
-    print(say(f"Lab {starter.lab}, {starter.title}: {options.folder}"))
+    print(say(f"Lab {starter.lab}, {title}: {options.folder}"))
     print(say(f"Begin with its README.md and lab_guide/lab{starter.lab}.md; `make check` there says how far you are."))
     return 0
