@@ -147,7 +147,7 @@ def write(starter, folder, kind=None, more={}):
             (folder / place).write_text(text, encoding="utf-8")
         words = {"lab": starter.lab, "title": starter.title, "design": starter.designs[0], "designs": ", ".join(starter.designs),
                  "grupo": ROOT, "python": sys.executable.replace(f"{ROOT}/", "$(GRUPO)/"), "command": shlex.join(starter.command),
-                 "functions": "\n".join(f"- `{one.function}` in `{one.file}`" for one in starter.empty), **more}
+                 "functions": "\n".join("- " + say(f"`{one.function}` in `{one.file}`") for one in starter.empty), **more}
         for name in "README.md", "Makefile":
             template = MANIFESTS / f"{name}.{kind or starter.language}"
             if (other := template.with_name(f"{template.name}.{language.in_use}")).exists():
