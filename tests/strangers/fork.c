@@ -10,7 +10,7 @@
  *
  * Up go lines: a request as the client sent it, if it is well-formed (but of a JOIN not the password);
  * `!VERB code words` if it is not; `=HASH`, of the password. Down come `check SETTING`, when it is the child's turn to
- * hash, `done`, when a JOIN is finished, and `over`. Who has sent a JOIN, or the client's end, waits for the answer.
+ * hash, `done`, when a JOIN is finished, and `over`. The end of the client is the end of its child.
  *
  * Each turn of the hub's loop takes what the kernel has for it, works on each connection, sends what it can, and then
  * looks at the clock. A connection is freed in one place only (in the loop, if it is `gone` and its child, too), so a
@@ -76,11 +76,13 @@ struct conn {
     int up, down;                           /* our ends of the child's pipes; down is -1 after hang_up */
     pid_t pid;                              /* 0: the child is gone */
     enum state state;
-    bool watch_up, watch_fd;                /* epoll watches these */
+    uint32_t up_watched;                    /* what epoll watches for: on the pipe, and on the socket */
+    bool fd_watched;
     char address[INET6_ADDRSTRLEN + 10];
     char in[GULP];                          /* what has come up */
     size_t in_len;
     struct outbox out;
+    bool eof;                               /* all that the child has sent up is read, and it is gone */
     bool gone;                              /* to be hung up, and freed when its child has ended */
     bool shut;                              /* BYE is sent, and so is our end of file */
     struct member *member;                  /* while HERE */
@@ -126,6 +128,9 @@ static bool listening, reading_orders, writing_screen, orders_over, orders_alway
 static struct outbox screen;                /* what waits for the owner */
 static unsigned long not_shown;
 static double now, wake_at, retry_outs_at, stop_by, accept_at; /* accept_at 0: at once */
+
+static const char *const unwritten = "the server cannot write to its disk",
+                  *const not_saved = "not-saved the server cannot write to its disk; try again later";
 
 static void end(struct conn *c, const char *code);     /* below: `err` and it need each other */
 
@@ -456,11 +461,7 @@ static void child_main(int fd, int up, int down)
         me.in_len += n;
         cut_lines(&me);
     }
-    if (!me.over) {                         /* an unfinished last line is dropped */
-        add(&me, "", "QUIT", NULL);
-        ask_hub(&me, NULL);
-    }
-    _exit(0);
+    _exit(0);                               /* an unfinished last line is dropped */
 }
 
 /* ---------- the owner's screen ---------- */
@@ -858,7 +859,7 @@ static void verdict(struct conn *c, const char *hash)
     } else if (right || (new_name && admission == ALL)) {
         if (!admit(c, hash)) {
             stranger_again(c);
-            err(c, "not-saved the server cannot write to its disk; try again later");
+            err(c, not_saved);
         }
     } else if (new_name && admission == ASK && count(ASKING, ASKING) < MAX_ASKING) {
         c->state = ASKING;
@@ -877,7 +878,7 @@ static void rename_member(struct conn *c, const char *name)
     if (find_asker(name) || (holder && holder != c->member)) {
         err(c, "name-taken somebody else has this name");
     } else if (!keep("", "RENAMED", c->member->name, name)) {
-        err(c, "not-saved the server cannot write to its disk; try again later");
+        err(c, not_saved);
     } else {
         strcpy(c->member->name, name);
         tell_all();
@@ -888,7 +889,7 @@ static void leave(struct conn *c)
 {
     struct member *m = c->member;
     if (!keep("", "LEFT", m->name, NULL)) {
-        err(c, "not-saved the server cannot write to its disk; try again later");
+        err(c, not_saved);
         return;
     }
     tell_all();
@@ -972,7 +973,7 @@ static void request(struct conn *c, char *line)
         if (keep("", "MSG", c->member->name, rest))
             tell_all();
         else
-            err(c, "not-saved the server cannot write to its disk; try again later");
+            err(c, not_saved);
         break;
     case RENAME:
         rename_member(c, rest);
@@ -1011,7 +1012,7 @@ static bool is_heard(const struct conn *c)
 
 static bool has_request(const struct conn *c)
 {
-    return memchr(c->in, '\n', c->in_len);
+    return c->eof || memchr(c->in, '\n', c->in_len);
 }
 
 static void work(struct conn *c)
@@ -1027,32 +1028,24 @@ static void work(struct conn *c)
     }
     c->in_len -= start;
     memmove(c->in, c->in + start, c->in_len);
+    if (c->eof && is_heard(c))
+        end(c, "quit");
 }
 
 /* ---------- the owner's orders ---------- */
 
-static void answer(bool ok, const char *why)
-{
-    if (ok)
-        show(ANSWER_LIMIT, "ok");
-    else
-        show(ANSWER_LIMIT, "error: %s", why);
-}
-
-static void order_ban(const char *name)
+/* Each returns why it was not done, or NULL. */
+static const char *order_ban(const char *name)
 {
     struct member *m = find(name);
     struct conn *asker = find_asker(name);
-    if (m && m->banned) {
-        answer(false, "this name is banned already");
-        return;
-    }
+    if (m && m->banned)
+        return "this name is banned already";
     struct member *banned = m ? m : new_member(asker ? asker->name : name, "");
     if (!banned || !keep("", "BANNED", banned->name, NULL)) {
         if (banned && !m)
             forget(banned);
-        answer(false, "the server cannot write to its disk");
-        return;
+        return unwritten;
     }
     tell_all();
     banned->banned = true;
@@ -1061,103 +1054,113 @@ static void order_ban(const char *name)
         end_without_out(banned->here, "banned");
     if (asker)
         refuse(asker);
-    answer(true, NULL);
+    return NULL;
 }
 
-static void order_unban(const char *name)
+static const char *order_unban(const char *name)
 {
     struct member *m = find(name);
     char record[LINE];
-    if (!m || !m->banned) {
-        answer(false, "this name is not banned");
-        return;
-    }
+    if (!m || !m->banned)
+        return "this name is not banned";
     snprintf(record, sizeof record, "- %s\n", m->name);
-    if (!outs_told() || !append(record, strlen(record))) {
-        answer(false, "the server cannot write to its disk");
-        return;
-    }
+    if (!outs_told() || !append(record, strlen(record)))
+        return unwritten;
     forget(m);
-    answer(true, NULL);
+    return NULL;
 }
 
-static void order_members(void)
+static const char *order_rename(const char *name)
+{
+    if (!keep("", "GROUP", name, NULL))
+        return unwritten;
+    strcpy(group, name);
+    tell_all();
+    return NULL;
+}
+
+static const char *order_members(void)
 {
     for (struct member *m = members; m; m = m->next)
         show(ANSWER_LIMIT, "member %s %s", m->name, m->banned ? "banned" : m->here ? "here" : "away");
     for (int i = 0; i < conn_count; i++)
         if (conns[i]->state == ASKING)
             show(ANSWER_LIMIT, "member %s asks from %s", conns[i]->name, conns[i]->address);
-    answer(true, NULL);
+    return NULL;
 }
 
-static void consent(bool given)
+static const char *order_about_asker(bool yes, const char *name)
+{
+    struct conn *asker = find_asker(name);
+    if (!asker)
+        return "nobody asks with this name";
+    if (yes)
+        return admit(asker, asker->hash) ? NULL : unwritten;
+    refuse(asker);
+    return NULL;
+}
+
+static const char *consent(bool given)
 {
     want_consent = false;
-    if (!given) {
-        answer(false, "not deleted");
-    } else if (unlink("journal") < 0) {
-        answer(false, strerror(errno));
-    } else {
-        answer(true, NULL);
-        stop("deleted");
-    }
+    if (!given)
+        return "not deleted";
+    if (unlink("journal") < 0)
+        return strerror(errno);
+    stop("deleted");
+    return NULL;
 }
 
-static void order(char *line, size_t len)
+static const char *order(char *line, size_t len)
 {
-    if (len > 0 && line[len - 1] == '\r')
-        line[--len] = 0;
-    if (want_consent) {
-        consent(len == strlen(group) && memcmp(line, group, len) == 0);
-        return;
-    }
-    if (len == 0)
-        return;
     char *rest = strchr(line, ' ');
-    if (text_fault(line, len)) {
-        answer(false, "this is no text");
-        return;
-    }
+    if (text_fault(line, len))
+        return "this is no text";
     if (rest)
         *rest++ = '\0';
-    struct conn *asker = rest ? find_asker(rest) : NULL;
-    if (!rest && strcmp(line, "members") == 0) {
-        order_members();
-    } else if (!rest && strcmp(line, "close") == 0) {
-        answer(true, NULL);
-        stop("closed");
-    } else if (!rest && strcmp(line, "delete") == 0) {
-        want_consent = true;
-        show(ANSWER_LIMIT, "type the group's name to delete it");
-    } else if (!rest && strcmp(line, "help") == 0) {
+    if (!rest && strcmp(line, "members") == 0)
+        return order_members();
+    if (!rest && strcmp(line, "help") == 0) {
         show(ANSWER_LIMIT, "# accept NAME, reject NAME: who asks to join\n# ban NAME, unban NAME\n# rename GROUP\n"
                            "# members: who is a member, who is banned, who asks\n# close: stop; the group is kept\n"
                            "# delete: stop, and remove the group");
-        answer(true, NULL);
-    } else if (rest && strcmp(line, "accept") == 0) {
-        if (!asker)
-            answer(false, "nobody asks with this name");
-        else
-            answer(admit(asker, asker->hash), "the server cannot write to its disk");
-    } else if (rest && strcmp(line, "reject") == 0) {
-        answer(asker, "nobody asks with this name");
-        if (asker)
-            refuse(asker);
-    } else if (rest && strcmp(line, "ban") == 0 && is_name(rest)) {
-        order_ban(rest);
-    } else if (rest && strcmp(line, "unban") == 0 && is_name(rest)) {
-        order_unban(rest);
-    } else if (rest && strcmp(line, "rename") == 0 && is_group(rest)) {
-        bool kept = keep("", "GROUP", rest, NULL);
-        if (kept) {
-            strcpy(group, rest);
-            tell_all();
-        }
-        answer(kept, "the server cannot write to its disk");
-    } else {
-        answer(false, "no such order; try help");
+        return NULL;
     }
+    if (!rest && strcmp(line, "close") == 0) {
+        stop("closed");
+        return NULL;
+    }
+    if (rest && (strcmp(line, "accept") == 0 || strcmp(line, "reject") == 0))
+        return order_about_asker(line[0] == 'a', rest);
+    if (rest && strcmp(line, "ban") == 0 && is_name(rest))
+        return order_ban(rest);
+    if (rest && strcmp(line, "unban") == 0 && is_name(rest))
+        return order_unban(rest);
+    if (rest && strcmp(line, "rename") == 0 && is_group(rest))
+        return order_rename(rest);
+    return "no such order; try help";
+}
+
+/* A line of the owner's; NULL: one that was too long. */
+static void take_order(char *line, size_t len)
+{
+    const char *why;
+    if (line && len > 0 && line[len - 1] == '\r')
+        line[--len] = '\0';
+    if (want_consent) {
+        why = consent(line && len == strlen(group) && memcmp(line, group, len) == 0);
+    } else if (!line) {
+        why = "an order has at most 512 bytes";
+    } else if (strcmp(line, "delete") == 0) {
+        want_consent = true;
+        show(ANSWER_LIMIT, "type the group's name to delete it");
+        return;
+    } else if (len == 0) {
+        return;
+    } else {
+        why = order(line, len);
+    }
+    show(ANSWER_LIMIT, why ? "error: %s" : "ok", why);
 }
 
 static void take_orders(void)
@@ -1175,12 +1178,7 @@ static void take_orders(void)
     while (!stopping && (lf = memchr(in, '\n', in_len))) {
         size_t used = lf + 1 - in;
         *lf = '\0';
-        if (!skipping)
-            order(in, used - 1);
-        else if (want_consent)
-            consent(false);
-        else
-            answer(false, "an order has at most 512 bytes");
+        take_order(skipping ? NULL : in, used - 1);
         skipping = false;
         in_len -= used;
         memmove(in, in + used, in_len);
@@ -1234,10 +1232,15 @@ static void watch(int fd, void *mark, bool *on, bool wanted, uint32_t events)
         *on = wanted;
 }
 
+/* Even a pipe that we do not want to read says that its child is gone (EPOLLHUP), and would go on to say so. */
 static void watch_conn(struct conn *c)
 {
-    watch(c->up, c, &c->watch_up, c->pid && (c->state == OVER || is_heard(c)), EPOLLIN);
-    watch(c->fd, &writing_screen, &c->watch_fd, c->out.len > 0, EPOLLOUT);     /* wakes us, no more: we send each turn */
+    bool reads_up = !c->eof && (c->state == OVER || is_heard(c));
+    uint32_t wanted = reads_up ? EPOLLIN : c->pid ? EPOLLHUP : 0;
+    struct epoll_event e = { .events = wanted, .data.ptr = c };
+    if (wanted != c->up_watched && epoll_ctl(poller, !wanted ? EPOLL_CTL_DEL : c->up_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->up, &e) == 0)
+        c->up_watched = wanted;
+    watch(c->fd, &writing_screen, &c->fd_watched, c->out.len > 0, EPOLLOUT);    /* wakes us, no more: we send each turn */
 }
 
 static void watch_console(void)
@@ -1250,7 +1253,7 @@ static void watch_console(void)
     watch(STDOUT_FILENO, &writing_screen, &writing_screen, screen.len > 0, EPOLLOUT);
 }
 
-/* The child's pipe has ended, so the child is ending: this does not wait long, and no zombie stays. */
+/* The child's pipe has no writer any more, so the child is ending: this does not wait long, and no zombie stays. */
 static void reap(struct conn *c)
 {
     int status = 0;
@@ -1258,20 +1261,23 @@ static void reap(struct conn *c)
         ;
     c->pid = 0;
     give_turn_back(c);
-    if (c->state != OVER || status != 0)
+    if (status != 0)
         c->gone = true;                     /* killed: the client gets a bare end */
 }
 
-static void hear_child(struct conn *c)
+/* Takes what a child has sent up, and notices its end. What it sent before that is still in the pipe. */
+static void hear_child(struct conn *c, uint32_t events)
 {
     char junk[GULP];
     bool discard = c->state == OVER;
     size_t room = discard ? sizeof junk : sizeof c->in - c->in_len;
-    ssize_t n = room ? read(c->up, discard ? junk : c->in + c->in_len, room) : -1;
-    if (n == 0)
+    if (c->up_watched == EPOLLIN && room) {
+        ssize_t n = read(c->up, discard ? junk : c->in + c->in_len, room);
+        c->eof = n == 0;
+        c->in_len += n > 0 && !discard ? n : 0;
+    }
+    if (events & EPOLLHUP && c->pid)
         reap(c);
-    else if (n > 0 && !discard)
-        c->in_len += n;
 }
 
 static void print_address(char *to, size_t room, const struct sockaddr_storage *from)
@@ -1337,6 +1343,7 @@ static void accept_client(int fd, const struct sockaddr_storage *from)
         end(c, "full");
     else
         tell(c, "HELLO grupo/1 %s", group);
+    flush(c);
 }
 
 static void accept_all(void)
@@ -1378,8 +1385,8 @@ static void bury(int i)
 {
     struct conn *c = conns[i];
     conns[i] = conns[--conn_count];
-    watch(c->up, c, &c->watch_up, false, 0);        /* close would not be enough, while a new child still has copies */
-    watch(c->fd, c, &c->watch_fd, false, 0);
+    epoll_ctl(poller, EPOLL_CTL_DEL, c->up, NULL);  /* close would not be enough, while a new child still has copies */
+    epoll_ctl(poller, EPOLL_CTL_DEL, c->fd, NULL);
     close(c->up);
     close(c->fd);
     free(c);
@@ -1413,17 +1420,18 @@ static void loop(void)
         int n = epoll_wait(poller, events, 64, ms);
         now = clock_now();
         wake_at = INFINITY;
+        bool somebody_came = false;
 
         for (int i = 0; i < n; i++) {
             void *mark = events[i].data.ptr;
-            if (mark == &listener && !stopping)
-                accept_all();
-            else if (mark == &reading_orders)
+            if (mark == &reading_orders)
                 take_orders();
             else if (mark == &signals && !stopping)
                 stop("closed");
-            else if (mark != &listener && mark != &signals && mark != &writing_screen)
-                hear_child(mark);
+            else if (mark == &listener)
+                somebody_came = true;
+            else if (mark != &signals && mark != &writing_screen)
+                hear_child(mark, events[i].events);
         }
         if (orders_always_ready)
             take_orders();
@@ -1443,6 +1451,8 @@ static void loop(void)
             else if (c->state == HERE && c->reads && c->out.len > OUTBOX / 2)
                 held = true;
         }
+        if (somebody_came && !stopping)
+            accept_all();                   /* now that who has gone has made room */
         for (int i = 0; i < conn_count; i++) {
             struct conn *c = conns[i];
             if (c->down >= 0) {             /* (else we only wait for the end of its child) */
