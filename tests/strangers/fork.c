@@ -22,6 +22,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <math.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
@@ -33,7 +34,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -76,9 +76,7 @@ struct conn {
     int up, down;                           /* our ends of the child's pipes; down is -1 after hang_up */
     pid_t pid;                              /* 0: the child is gone */
     enum state state;
-    uint32_t up_watched;                    /* what epoll watches for: on the pipe, and on the socket */
-    bool fd_watched;
-    char address[INET6_ADDRSTRLEN + 10];
+    char address[INET6_ADDRSTRLEN + 32];
     char in[GULP];                          /* what has come up */
     size_t in_len;
     struct outbox out;
@@ -97,8 +95,8 @@ struct conn {
     int noes, errs;
     bool pinged;
     uint64_t history_to;                    /* an answer to HISTORY is under way up to this event; 0: none */
-    uint64_t history_next;
-    off_t history_at;
+    uint64_t history_since, history_seen;   /* from this one on, and how many stand before history_at */
+    off_t history_at;                       /* how far the journal has been read for it */
     double join_by, joined_at, heard_at, close_at;
     double took_at;                         /* when the client last took a byte, or began to have one waiting */
     double window_start;                    /* of what is counted in window_took */
@@ -118,13 +116,11 @@ static int turns, max_turns;                /* children who hash now, and who ma
 static int journal;                         /* the group's file, locked while we live */
 static off_t journal_size;
 static uint64_t seq;                        /* of the newest event */
-static off_t *event_at;                     /* event_at[n]: where event n stands in the journal */
-static size_t event_room;
 static char *event;                         /* the newest event's line, with its LF */
 static size_t event_len;
 
-static int poller, listener, signals, spare;
-static bool listening, reading_orders, writing_screen, orders_over, orders_always_ready, want_consent, stopping;
+static int listener, signals, spare;
+static bool orders_over, want_consent, stopping;
 static struct outbox screen;                /* what waits for the owner */
 static unsigned long not_shown;
 static double now, wake_at, retry_outs_at, stop_by, accept_at; /* accept_at 0: at once */
@@ -278,6 +274,7 @@ static const char *argument_fault(enum verb verb, const char *rest, const char *
 
 struct child {                              /* all that is a child's own */
     int fd, up, down;
+    FILE *answers;                          /* reads `down` */
     char in[GULP];                          /* what has come from the client */
     size_t in_len;
     struct outbox batch;                    /* what is about to go up */
@@ -336,22 +333,13 @@ static void add(struct child *me, const char *before, const char *word, const ch
         _exit(1);                           /* no memory: this client's end, and nobody else's */
 }
 
-/* The next answer. Byte by byte: what follows its LF is the next one. */
+/* The next answer. (`answers` has no buffer: what it held could not be seen by poll.) */
 static void hear_hub(struct child *me, char answer[LINE])
 {
-    size_t len = 0;
-    for (;;) {
-        ssize_t n = read(me->down, answer + len, 1);
-        if (n == 0 || (n < 0 && errno != EINTR))
-            hub_is_gone();
-        if (n == 1 && answer[len] == '\n')
-            break;
-        if (n == 1 && len < LINE - 1)
-            len++;
-    }
-    answer[len] = '\0';
-    if (strcmp(answer, "over") == 0)
-        me->over = true;
+    if (!fgets(answer, LINE, me->answers))
+        hub_is_gone();
+    answer[strcspn(answer, "\n")] = '\0';
+    me->over |= strcmp(answer, "over") == 0;
 }
 
 /* True: the client has sent something, or ended. A wait for the client alone would not see that the hub is gone. */
@@ -445,9 +433,11 @@ static void cut_lines(struct child *me)
 __attribute__((noreturn))
 static void child_main(int fd, int up, int down)
 {
-    struct child me = { .fd = fd, .up = up, .down = down };
-    ignore_signals();
+    struct child me = { .fd = fd, .up = up, .down = down, .answers = fdopen(down, "r") };
     close_inherited(&me);
+    ignore_signals();
+    if (!me.answers || setvbuf(me.answers, NULL, _IONBF, 0) != 0)
+        _exit(1);
     for (;;) {
         if (!wait_for_client(&me))
             continue;
@@ -611,20 +601,6 @@ static bool append(const char *bytes, size_t n)
     return true;
 }
 
-static bool note_event(off_t where)
-{
-    if (seq + 1 >= event_room) {
-        size_t room = event_room ? 2 * event_room : 1024;
-        off_t *more = realloc(event_at, room * sizeof *more);
-        if (!more)
-            return false;
-        event_at = more;
-        event_room = room;
-    }
-    event_at[seq + 1] = where;
-    return true;
-}
-
 /* Writes the next event, after `record` if this is not empty; both in one write. */
 static bool write_event(const char *record, const char *verb, const char *who, const char *rest)
 {
@@ -638,7 +614,7 @@ static bool write_event(const char *record, const char *verb, const char *who, c
     size_t skip = strlen(record);
     int n = snprintf(bytes, sizeof bytes, "%s%s %llu %s.%03ldZ %s%s%s\n", record, verb, (unsigned long long)seq + 1,
                      time, t.tv_nsec / 1000000, who, rest ? " " : "", rest ? rest : "");
-    if (!note_event(journal_size + skip) || !append(bytes, n))
+    if (!append(bytes, n))
         return false;
     seq++;
     event = bytes + skip;
@@ -897,7 +873,7 @@ static void leave(struct conn *c)
     forget(m);
 }
 
-/* Sends a piece of the answer to HISTORY, if there is room for it. */
+/* Sends a piece of the answer to HISTORY, if there is room for it. What is not asked for is read, too, but piece by piece. */
 static void go_on_with_history(struct conn *c)
 {
     static char piece[CHUNK];
@@ -905,32 +881,26 @@ static void go_on_with_history(struct conn *c)
         return;
     ssize_t n = pread(journal, piece, sizeof piece, c->history_at);
     char *line = piece, *lf;
-    while (n > 0 && c->history_next <= c->history_to && (lf = memchr(line, '\n', piece + n - line))) {
-        size_t len = lf + 1 - line;
-        if (*line != '+' && *line != '-') {
-            send_bytes(c, line, len);
-            c->history_next++;
-        }
+    while (n > 0 && c->history_seen < c->history_to && (lf = memchr(line, '\n', piece + n - line))) {
+        if (*line != '+' && *line != '-' && ++c->history_seen > c->history_since)
+            send_bytes(c, line, lf + 1 - line);
         line = lf + 1;
-        c->history_at += len;
     }
-    if (line == piece && c->history_next <= c->history_to) {
-        c->gone = true;                     /* the journal cannot be read */
-    } else if (c->history_next > c->history_to) {
+    c->history_at += line - piece;
+    if (c->history_seen >= c->history_to) {
         tell(c, "END HISTORY %llu", (unsigned long long)c->history_to);
         c->history_to = 0;
+    } else if (line == piece) {
+        c->gone = true;                     /* the journal cannot be read */
     }
 }
 
 static void history(struct conn *c, uint64_t since)
 {
-    if (since >= seq) {
-        tell(c, "END HISTORY %llu", (unsigned long long)seq);
-        return;
-    }
-    c->history_next = since + 1;
     c->history_to = seq;
-    c->history_at = event_at[since + 1];
+    c->history_since = since;
+    c->history_seen = since >= seq ? seq : 0;
+    c->history_at = 0;
     go_on_with_history(c);
 }
 
@@ -1151,7 +1121,7 @@ static void take_order(char *line, size_t len)
         why = consent(line && len == strlen(group) && memcmp(line, group, len) == 0);
     } else if (!line) {
         why = "an order has at most 512 bytes";
-    } else if (strcmp(line, "delete") == 0) {
+    } else if (len == 6 && memcmp(line, "delete", 6) == 0) {
         want_consent = true;
         show(ANSWER_LIMIT, "type the group's name to delete it");
         return;
@@ -1224,33 +1194,34 @@ static void look_at_clock(struct conn *c)
 
 /* ---------- the hub's loop ---------- */
 
-/* Switches epoll's watch on a descriptor on or off. The address of its variable is its mark in the events. */
-static void watch(int fd, void *mark, bool *on, bool wanted, uint32_t events)
+enum { SIGNALS, NEWCOMERS, ORDERS, OWNER, CONNS };     /* their places in `polled`; from CONNS on two for each connection */
+static struct pollfd polled[CONNS + 2 * MAX_CONNS];
+
+static void watch(int place, int fd, short events, bool wanted)
 {
-    struct epoll_event e = { .events = events, .data.ptr = mark };
-    if (*on != wanted && epoll_ctl(poller, wanted ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, fd, &e) == 0)
-        *on = wanted;
+    polled[place] = (struct pollfd){ .fd = wanted ? fd : -1, .events = events };
 }
 
-/* Even a pipe that we do not want to read says that its child is gone (EPOLLHUP), and would go on to say so. */
-static void watch_conn(struct conn *c)
+/* Waits for whatever comes first: somebody, or a time at which something is due. */
+static void wait_for_all(void)
 {
-    bool reads_up = !c->eof && (c->state == OVER || is_heard(c));
-    uint32_t wanted = reads_up ? EPOLLIN : c->pid ? EPOLLHUP : 0;
-    struct epoll_event e = { .events = wanted, .data.ptr = c };
-    if (wanted != c->up_watched && epoll_ctl(poller, !wanted ? EPOLL_CTL_DEL : c->up_watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->up, &e) == 0)
-        c->up_watched = wanted;
-    watch(c->fd, &writing_screen, &c->fd_watched, c->out.len > 0, EPOLLOUT);    /* wakes us, no more: we send each turn */
-}
-
-static void watch_console(void)
-{
-    bool wanted = !orders_over && !stopping && screen.len <= SCREEN;
-    watch(STDIN_FILENO, &reading_orders, &reading_orders, wanted, EPOLLIN);
-    orders_always_ready = wanted && !reading_orders;        /* epoll takes no plain files */
-    if (orders_always_ready)
-        due(now);
-    watch(STDOUT_FILENO, &writing_screen, &writing_screen, screen.len > 0, EPOLLOUT);
+    watch(SIGNALS, signals, POLLIN, !stopping);
+    watch(NEWCOMERS, listener, POLLIN, !stopping && !accept_at);
+    watch(ORDERS, STDIN_FILENO, POLLIN, !stopping && !orders_over && screen.len <= SCREEN);
+    watch(OWNER, STDOUT_FILENO, POLLOUT, screen.len > 0);
+    for (int i = 0; i < conn_count; i++) {
+        struct conn *c = conns[i];
+        bool heard = !c->eof && (c->state == OVER || is_heard(c));
+        watch(CONNS + 2 * i, c->up, heard ? POLLIN : 0, heard || c->pid);   /* POLLHUP, that its child is gone, comes unasked */
+        watch(CONNS + 2 * i + 1, c->fd, POLLOUT, c->out.len > 0);           /* wakes us, no more: we send each turn */
+    }
+    /* Rounded up, so that no deadline is early. */
+    int ms = wake_at == INFINITY ? -1 : wake_at <= now ? 0 : (int)ceil((wake_at - now) * 1000);
+    struct timespec t;
+    poll(polled, CONNS + 2 * conn_count, ms);
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    now = t.tv_sec + t.tv_nsec / 1e9;
+    wake_at = INFINITY;
 }
 
 /* The child's pipe has no writer any more, so the child is ending: this does not wait long, and no zombie stays. */
@@ -1266,32 +1237,25 @@ static void reap(struct conn *c)
 }
 
 /* Takes what a child has sent up, and notices its end. What it sent before that is still in the pipe. */
-static void hear_child(struct conn *c, uint32_t events)
+static void hear_child(struct conn *c, const struct pollfd *pipe)
 {
     char junk[GULP];
     bool discard = c->state == OVER;
     size_t room = discard ? sizeof junk : sizeof c->in - c->in_len;
-    if (c->up_watched == EPOLLIN && room) {
+    if (pipe->revents && pipe->events && room) {
         ssize_t n = read(c->up, discard ? junk : c->in + c->in_len, room);
         c->eof = n == 0;
         c->in_len += n > 0 && !discard ? n : 0;
     }
-    if (events & EPOLLHUP && c->pid)
+    if (pipe->revents & POLLHUP && c->pid)
         reap(c);
 }
 
 static void print_address(char *to, size_t room, const struct sockaddr_storage *from)
 {
-    char ip[INET6_ADDRSTRLEN] = "?";
-    if (from->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *a = (const void *)from;
-        inet_ntop(AF_INET6, &a->sin6_addr, ip, sizeof ip);
-        snprintf(to, room, "[%s]:%u", ip, ntohs(a->sin6_port));
-    } else {
-        const struct sockaddr_in *a = (const void *)from;
-        inet_ntop(AF_INET, &a->sin_addr, ip, sizeof ip);
-        snprintf(to, room, "%s:%u", ip, ntohs(a->sin_port));
-    }
+    char ip[INET6_ADDRSTRLEN + 20] = "?", port[8] = "?";
+    getnameinfo((const struct sockaddr *)from, sizeof *from, ip, sizeof ip, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+    snprintf(to, room, strchr(ip, ':') ? "[%s]:%s" : "%s:%s", ip, port);
 }
 
 /* False: no descriptor, process or memory for a child. */
@@ -1366,7 +1330,7 @@ static void accept_all(void)
             spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
             continue;
         }
-        accept_at = now + 0.1;              /* nothing helps just now: look away, or epoll would spin */
+        accept_at = now + 0.1;              /* nothing helps just now: look away, or poll would spin */
         return;
     }
 }
@@ -1385,8 +1349,6 @@ static void bury(int i)
 {
     struct conn *c = conns[i];
     conns[i] = conns[--conn_count];
-    epoll_ctl(poller, EPOLL_CTL_DEL, c->up, NULL);  /* close would not be enough, while a new child still has copies */
-    epoll_ctl(poller, EPOLL_CTL_DEL, c->fd, NULL);
     close(c->up);
     close(c->fd);
     free(c);
@@ -1403,37 +1365,16 @@ static void end_children(void)
     }
 }
 
-static double clock_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
 static void loop(void)
 {
-    struct epoll_event events[64];
     unsigned turn = 0;
     while (!(stopping && (due(stop_by) || (conn_count == 0 && screen.len == 0)))) {
-        /* Rounded up, so that no deadline is early. */
-        int ms = wake_at == INFINITY ? -1 : wake_at <= now ? 0 : (int)ceil((wake_at - now) * 1000);
-        int n = epoll_wait(poller, events, 64, ms);
-        now = clock_now();
-        wake_at = INFINITY;
-        bool somebody_came = false;
-
-        for (int i = 0; i < n; i++) {
-            void *mark = events[i].data.ptr;
-            if (mark == &reading_orders)
-                take_orders();
-            else if (mark == &signals && !stopping)
-                stop("closed");
-            else if (mark == &listener)
-                somebody_came = true;
-            else if (mark != &signals && mark != &writing_screen)
-                hear_child(mark, events[i].events);
-        }
-        if (orders_always_ready)
+        wait_for_all();
+        for (int i = 0; i < conn_count; i++)
+            hear_child(conns[i], &polled[CONNS + 2 * i]);
+        if (polled[SIGNALS].revents)
+            stop("closed");
+        if (polled[ORDERS].revents)
             take_orders();
 
         turn++;                             /* another one is first each time, or the first would starve the last */
@@ -1451,7 +1392,7 @@ static void loop(void)
             else if (c->state == HERE && c->reads && c->out.len > OUTBOX / 2)
                 held = true;
         }
-        if (somebody_came && !stopping)
+        if (polled[NEWCOMERS].revents && !stopping)
             accept_all();                   /* now that who has gone has made room */
         for (int i = 0; i < conn_count; i++) {
             struct conn *c = conns[i];
@@ -1459,7 +1400,6 @@ static void loop(void)
                 look_at_clock(c);
                 answer_child(c);
             }
-            watch_conn(c);
             if ((c->gone && c->down >= 0) || (is_heard(c) && has_request(c)) || (c->history_to && c->out.len < CHUNK))
                 due(now);                   /* there is something to do: do not sleep */
         }
@@ -1474,17 +1414,15 @@ static void loop(void)
             show(ANSWER_LIMIT, "# %lu lines not shown", lines);
         }
         flush_screen();
-        watch_console();
         if (accept_at && due(accept_at))
             accept_at = 0;
-        watch(listener, &listener, &listening, !stopping && !accept_at, EPOLLIN);
     }
 }
 
 /* ---------- the start ---------- */
 
 /* Does again what this line of the journal says. False: such a line cannot be. */
-static bool replay(char *line, off_t where)
+static bool replay(char *line)
 {
     char *field[5] = { line, "", "", "", "" };
     for (int i = 1; i < 5 && (line = strchr(line, ' ')); i++) {
@@ -1505,7 +1443,7 @@ static bool replay(char *line, off_t where)
                && new_member(field[1], field[2]);
     }
 
-    if (strtoull(field[1], NULL, 10) != seq + 1 || strlen(field[2]) != 24 || !note_event(where))
+    if (strtoull(field[1], NULL, 10) != seq + 1 || strlen(field[2]) != 24)
         return false;
     seq++;
     if (strcmp(verb, "GROUP") == 0) {
@@ -1565,7 +1503,7 @@ static void open_journal(const char *dir)
         if (line[n - 1] != '\n' && seq && n < LINE)
             break;                          /* the last line was torn by a kill: nobody has been told of it */
         line[n - 1] = '\0';
-        if (n > LINE || text_fault(line, n - 1) || !replay(line, journal_size))
+        if (n > LINE || text_fault(line, n - 1) || !replay(line))
             die(1, "the journal is damaged", "nothing was changed");
         journal_size += n;
     }
@@ -1598,22 +1536,16 @@ static void give_stdout_back(void)          /* a terminal is shared with the she
 
 int main(int argc, char **argv)
 {
-    static const char *const flags[] = { "host", "port", "group", "dir", "admit" };
+    static const struct option flags[] = { { "host", 1, NULL, 0 }, { "port", 1, NULL, 0 }, { "group", 1, NULL, 0 },
+                                           { "dir", 1, NULL, 0 }, { "admit", 1, NULL, 0 }, { 0 } };
     const char *value[] = { "127.0.0.1", "7000", "grupo", "./grupo", "ask" };
-    for (int i = 1; i < argc; i++) {
-        int f = 0;
-        size_t len = strcspn(argv[i], "=");
-        while (f < 5 && (strncmp(argv[i], "--", 2) != 0 || len - 2 != strlen(flags[f]) || strncmp(argv[i] + 2, flags[f], len - 2) != 0))
-            f++;
-        if (f == 5)
-            die(2, argv[i], "no such flag");
-        if (argv[i][len] == '=')
-            value[f] = argv[i] + len + 1;
-        else if (i + 1 < argc)
-            value[f] = argv[++i];
-        else
-            die(2, argv[i], "needs a value");
-    }
+    int flag, wrong;
+    while ((wrong = getopt_long(argc, argv, "", flags, &flag)) == 0)
+        value[flag] = optarg;
+    if (wrong != -1)
+        return 2;                           /* getopt_long has said why */
+    if (optind < argc)
+        die(2, argv[optind], "no such flag");
     const char *port = value[1], *admit_word = value[4];
     if (!port[0] || strlen(port) > 5 || port[strspn(port, "0123456789")] || atoi(port) > 65535)
         die(2, "--port", "a number from 0 to 65535");
@@ -1661,11 +1593,9 @@ int main(int argc, char **argv)
     if (ftruncate(journal, journal_size) < 0 || (seq == 0 && !keep("", "GROUP", group, NULL)))
         die(1, "the journal cannot be written", strerror(errno));
 
-    poller = epoll_create1(EPOLL_CLOEXEC);
     signals = signalfd(-1, &ends, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (poller < 0 || signals < 0)
+    if (signals < 0)
         die(1, "cannot start", strerror(errno));
-    watch(signals, &signals, &(bool){ false }, true, EPOLLIN);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     max_turns = cores >= 3 ? 2 : 1;
 
