@@ -4,22 +4,20 @@
  * Run:    ./fork --port 7000 --group os-lab --dir ./grupo --admit ask
  *
  * The law: nothing is shared. One process, the hub, owns everything, decides everything, and alone writes to the sockets.
- * Each client has a child, which reads that client's socket and nothing else, and has two pipes of its own: requests
- * go up, answers come down. When a pipe ends, who held its other end is gone. So each sees the other's end, even a kill -9,
- * as long as nobody else holds a copy: a child closes at once what it inherited. No event is told before it stands in the journal.
+ * Each client has a child, which only reads: that client's socket. Two pipes join it to the hub: requests go up, answers
+ * come down. A pipe ends when who held its other end is gone, even by kill -9: so the hub sees the end of a child, and a child
+ * that of the hub. That holds only if nobody else has a copy: a child closes what it inherited, before anything else.
  *
- * Up go lines: a request as the client sent it, if it is well-formed (but of a JOIN not the password);
- * `!VERB code words` if it is not; `=HASH`, of the password. Down come `check SETTING`, when it is the child's turn to
- * hash, `done`, when a JOIN is finished, and `over`. The end of the client is the end of its child.
+ * Lines go up: a request as the client sent it (of a JOIN not the password), `!VERB code words` if it is malformed, and
+ * `=HASH`, of a password. Down come `check SETTING`, when it is the child's turn to hash, `done`, when a JOIN is finished, and
+ * `over`. No event is told to anybody before it stands in the journal.
  *
- * Each turn of the hub's loop takes what the kernel has for it, works on each connection, sends what it can, and then
- * looks at the clock. A connection is freed in one place only (in the loop, if it is `gone` and its child, too), so a
- * pointer to one is good for the whole turn. Read from the bottom up: main, the loop, then what it calls.
+ * A connection is freed in one place only (in the hub's loop, if it is `gone` and its child, too), so a pointer to one is
+ * good for the whole turn. Read from the bottom up: main, the loop, then what it calls.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <crypt.h>
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -58,7 +56,7 @@ static const double JOIN_WITHIN = 20, PING_AFTER = 60, IDLE_AFTER = 90, SLOW_AFT
                     READER_WINDOW = 2;      /* who took READER_TAKES bytes in this time keeps reading */
 enum { READER_TAKES = 128 * 1024 };
 
-struct outbox { char *bytes; size_t start, len, room; };
+struct outbox { char *bytes; size_t len, room; };
 
 struct member {
     char name[NAME + 1];
@@ -148,28 +146,22 @@ static bool due(double when)
 
 static bool put(struct outbox *o, const char *bytes, size_t n)
 {
-    if (o->start + o->len + n > o->room) {
-        if (o->start)
-            memmove(o->bytes, o->bytes + o->start, o->len);
-        o->start = 0;
-        if (o->len + n > o->room / 2) {     /* half of it stays free, or we would move all bytes again and again */
-            size_t room = 2 * (o->len + n);
-            char *more = realloc(o->bytes, room);
-            if (!more)
-                return false;
-            o->bytes = more;
-            o->room = room;
-        }
+    if (o->len + n > o->room) {
+        char *more = realloc(o->bytes, 2 * (o->len + n));
+        if (!more)
+            return false;
+        o->bytes = more;
+        o->room = 2 * (o->len + n);
     }
-    memcpy(o->bytes + o->start + o->len, bytes, n);
+    memcpy(o->bytes + o->len, bytes, n);
     o->len += n;
     return true;
 }
 
 static void taken(struct outbox *o, size_t n)
 {
-    o->start += n;
     o->len -= n;
+    memmove(o->bytes, o->bytes + n, o->len);
     if (o->len == 0) {                      /* most outboxes are empty most of the time: they keep no memory */
         free(o->bytes);
         *o = (struct outbox){ 0 };
@@ -210,13 +202,9 @@ static const char *text_fault(const char *text, size_t len)
 
 static bool is_name(const char *s)
 {
+    static const char chars[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-";
     size_t len = strlen(s);
-    if (len < 1 || len > NAME || !isalnum((unsigned char)s[0]))     /* the C locale: ASCII only */
-        return false;
-    for (; *s; s++)
-        if (!isalnum((unsigned char)*s) && !strchr("._-", *s))
-            return false;
-    return true;
+    return len >= 1 && len <= NAME && strspn(s, chars) == len && !strchr("._-", s[0]);
 }
 
 static bool is_group(const char *s)
@@ -241,28 +229,19 @@ static enum verb verb_of(const char *word)
 /* What is wrong with what follows the verb (NULL: nothing follows), as ERR says it; NULL: nothing is wrong. */
 static const char *argument_fault(enum verb verb, const char *rest, const char *password)
 {
-    bool good;
-    switch (verb) {
-    case JOIN:
-        good = password && rest[0] && password[0] && strlen(password) <= PASSWORD;
-        break;
-    case SAY:
-        good = rest && rest[0] && strlen(rest) <= TEXT;
-        break;
-    case RENAME:
-        good = rest && rest[0] && !strchr(rest, ' ');
-        break;
-    case HISTORY:
-        good = rest && rest[0] && strlen(rest) <= DIGITS && rest[strspn(rest, "0123456789")] == '\0';
-        break;
-    case PING: case PONG:
-        good = rest && rest[0] && strlen(rest) <= TOKEN;
-        for (const char *p = rest; good && *p; p++)
-            good = *p > ' ' && *p <= '~';   /* a byte beyond ASCII is below ' ', or above '~' where char is unsigned */
-        break;
-    default:
-        good = !rest;
-    }
+    bool good = verb == WHO || verb == LEAVE || verb == QUIT ? !rest : rest && rest[0];
+    if (good && verb == JOIN)
+        good = password && password[0] && strlen(password) <= PASSWORD;
+    else if (good && verb == SAY)
+        good = strlen(rest) <= TEXT;
+    else if (good && verb == RENAME)
+        good = !strchr(rest, ' ');
+    else if (good && verb == HISTORY)
+        good = strlen(rest) <= DIGITS && rest[strspn(rest, "0123456789")] == '\0';
+    else if (good && (verb == PING || verb == PONG))
+        good = strlen(rest) <= TOKEN;
+    for (const char *p = rest; good && p && *p && (verb == PING || verb == PONG); p++)
+        good = *p > ' ' && *p <= '~';       /* a byte beyond ASCII is below ' ', or above '~' where char is unsigned */
     if (!good)
         return "bad-arguments something is missing, too long, or too much";
     if ((verb == JOIN || verb == RENAME) && !is_name(rest))
@@ -277,7 +256,6 @@ struct child {                              /* all that is a child's own */
     FILE *answers;                          /* reads `down` */
     char in[GULP];                          /* what has come from the client */
     size_t in_len;
-    struct outbox batch;                    /* what is about to go up */
     bool over;                              /* the hub has heard enough: what still comes is discarded */
 };
 
@@ -312,25 +290,13 @@ static void hub_is_gone(void)
     _exit(0);
 }
 
-/* Hands up the batch: whole lines, in one write if the pipe has room. If it has none the hub does not want to hear: we wait. */
-static void hand_up(struct child *me)
-{
-    while (me->batch.len) {
-        ssize_t n = write(me->up, me->batch.bytes + me->batch.start, me->batch.len);
-        if (n >= 0)
-            taken(&me->batch, n);
-        else if (errno != EINTR)
-            hub_is_gone();
-    }
-}
-
-/* A line for the batch. */
-static void add(struct child *me, const char *before, const char *word, const char *after)
+/* Hands up one line, whole: up to PIPE_BUF bytes go in one piece, or wait for room (as long as the hub does not want to hear us). */
+static void hand_up(const struct child *me, const char *before, const char *word, const char *after)
 {
     char line[LINE + 1];
     int n = snprintf(line, sizeof line, "%s%s%s%s\n", before, word, after ? " " : "", after ? after : "");
-    if (!put(&me->batch, line, n))
-        _exit(1);                           /* no memory: this client's end, and nobody else's */
+    if (write(me->up, line, n) < 0)
+        hub_is_gone();
 }
 
 /* The next answer. (`answers` has no buffer: what it held could not be seen by poll.) */
@@ -361,20 +327,19 @@ static void hash_password(struct child *me, const char *stored, const char *pass
     char salt[CRYPT_GENSALT_OUTPUT_SIZE];
     const char *setting = stored[0] ? stored : crypt_gensalt_rn("$y$", 0, NULL, 0, salt, sizeof salt);
     const char *hash = setting ? crypt_r(password, setting, &data) : NULL;
-    add(me, "=", hash && hash[0] != '*' ? hash : "", NULL);     /* `*` is how libcrypt says that it failed */
+    hand_up(me, "=", hash && hash[0] != '*' ? hash : "", NULL);     /* `*` is how libcrypt says that it failed */
     explicit_bzero(&data, sizeof data);
 }
 
-/* Hands up what there is, the last of it being something that the hub answers. Until then the client's next request has to wait. */
-static void ask_hub(struct child *me, const char *password)
+/* What was handed up last has an answer, and the client's next request has to wait for it. */
+static void wait_for_hub(struct child *me, const char *password)
 {
-    char answer[LINE];
-    do {
-        hand_up(me);
+    char answer[LINE] = "check ";
+    while (strncmp(answer, "check ", 6) == 0) {
         hear_hub(me, answer);
         if (strncmp(answer, "check ", 6) == 0)
             hash_password(me, answer + 6, password);
-    } while (me->batch.len);
+    }
 }
 
 /* One line of the client's, without its end. The hub may trust what goes up: only who may do what is left for it to decide. */
@@ -382,7 +347,7 @@ static void validate(struct child *me, char *line, size_t len)
 {
     const char *fault = text_fault(line, len);
     if (fault) {
-        add(me, "! ", strcmp(fault, "bad-utf8") == 0 ? "bad-utf8 this is not UTF-8" : "bad-text a character that may not be sent", NULL);
+        hand_up(me, "! ", strcmp(fault, "bad-utf8") == 0 ? "bad-utf8 this is not UTF-8" : "bad-text a character that may not be sent", NULL);
         return;
     }
     char *rest = strchr(line, ' '), *password = NULL;
@@ -390,20 +355,20 @@ static void validate(struct child *me, char *line, size_t len)
         *rest++ = '\0';
     enum verb verb = verb_of(line);
     if (verb == UNKNOWN) {
-        add(me, "! ", "unknown there is no such verb", NULL);
+        hand_up(me, "! ", "unknown there is no such verb", NULL);
         return;
     }
     if (verb == JOIN && rest && (password = strchr(rest, ' ')))
         *password++ = '\0';
     fault = argument_fault(verb, rest, password);
-    add(me, fault ? "!" : "", line, fault ? fault : rest);
+    hand_up(me, fault ? "!" : "", line, fault ? fault : rest);
     if (!fault && (verb == JOIN || verb == QUIT))
-        ask_hub(me, password);
+        wait_for_hub(me, password);
     if (password)
         explicit_bzero(password, strlen(password));
 }
 
-/* Cuts what has come into lines, and hands up their requests, all at once. What follows the last LF waits for its end. */
+/* Cuts what has come into lines, and hands up a request for each. What follows the last LF waits for its end. */
 static void cut_lines(struct child *me)
 {
     size_t start = 0;
@@ -411,8 +376,8 @@ static void cut_lines(struct child *me)
         char *line = me->in + start, *lf = memchr(line, '\n', me->in_len - start);
         size_t len = lf ? (size_t)(lf - line) : me->in_len - start;
         if (len >= LINE) {
-            add(me, "! ", "too-long a line has at most 512 bytes", NULL);
-            ask_hub(me, NULL);              /* it will be: over */
+            hand_up(me, "! ", "too-long a line has at most 512 bytes", NULL);
+            wait_for_hub(me, NULL);              /* it will be: over */
             return;
         }
         if (!lf)
@@ -426,7 +391,6 @@ static void cut_lines(struct child *me)
     }
     me->in_len -= start;
     memmove(me->in, me->in + start, me->in_len);
-    hand_up(me);
 }
 
 /* A child's whole life: wait for bytes, hand up the requests. It never returns. */
@@ -477,7 +441,7 @@ static void flush_screen(void)
 {
     if (!screen.len)
         return;
-    ssize_t n = write(STDOUT_FILENO, screen.bytes + screen.start, screen.len);
+    ssize_t n = write(STDOUT_FILENO, screen.bytes, screen.len);
     if (n >= 0)
         taken(&screen, n);
     else if (!try_again())
@@ -519,7 +483,7 @@ static void err(struct conn *c, const char *what)
 static void flush(struct conn *c)
 {
     if (c->out.len) {
-        ssize_t n = send(c->fd, c->out.bytes + c->out.start, c->out.len, MSG_DONTWAIT);    /* it blocks: for the child */
+        ssize_t n = send(c->fd, c->out.bytes, c->out.len, MSG_DONTWAIT);    /* it blocks: for the child */
         if (n > 0) {
             taken(&c->out, n);
             c->took_at = now;
@@ -848,6 +812,14 @@ static void verdict(struct conn *c, const char *hash)
 
 /* ---------- requests ---------- */
 
+static void say(struct conn *c, const char *text)
+{
+    if (keep("", "MSG", c->member->name, text))
+        tell_all();
+    else
+        err(c, not_saved);
+}
+
 static void rename_member(struct conn *c, const char *name)
 {
     struct member *holder = find(name);
@@ -871,6 +843,14 @@ static void leave(struct conn *c)
     tell_all();
     end_without_out(c, "left");
     forget(m);
+}
+
+static void who(struct conn *c)
+{
+    for (struct member *m = members; m; m = m->next)
+        if (!m->banned)
+            tell(c, "MEMBER %s %s", m->name, m->here ? "here" : "away");
+    tell(c, "END WHO");
 }
 
 /* Sends a piece of the answer to HISTORY, if there is room for it. What is not asked for is read, too, but piece by piece. */
@@ -936,38 +916,15 @@ static void request(struct conn *c, char *line)
     }
 
     switch (verb) {
-    case JOIN:
-        join(c, rest);
-        break;
-    case SAY:
-        if (keep("", "MSG", c->member->name, rest))
-            tell_all();
-        else
-            err(c, not_saved);
-        break;
-    case RENAME:
-        rename_member(c, rest);
-        break;
-    case WHO:
-        for (struct member *m = members; m; m = m->next)
-            if (!m->banned)
-                tell(c, "MEMBER %s %s", m->name, m->here ? "here" : "away");
-        tell(c, "END WHO");
-        break;
-    case HISTORY:
-        history(c, strtoull(rest, NULL, 10));
-        break;
-    case LEAVE:
-        leave(c);
-        break;
-    case QUIT:
-        end(c, "quit");
-        break;
-    case PING:
-        tell(c, "PONG %s", rest);
-        break;
-    default:                                /* PONG: that it came is all we wanted to know */
-        break;
+    case JOIN: join(c, rest); break;
+    case SAY: say(c, rest); break;
+    case RENAME: rename_member(c, rest); break;
+    case WHO: who(c); break;
+    case HISTORY: history(c, strtoull(rest, NULL, 10)); break;
+    case LEAVE: leave(c); break;
+    case QUIT: end(c, "quit"); break;
+    case PING: tell(c, "PONG %s", rest); break;
+    default: break;                         /* PONG: that it came is all we wanted to know */
     }
 }
 
@@ -978,11 +935,6 @@ static bool is_heard(const struct conn *c)
         return !c->gone && !c->refused;
     return !c->history_to && c->out.len <= OUTBOX / 2
            && (c->state == STRANGER || c->state == ASKING || (c->state == HERE && !held));
-}
-
-static bool has_request(const struct conn *c)
-{
-    return c->eof || memchr(c->in, '\n', c->in_len);
 }
 
 static void work(struct conn *c)
@@ -1261,26 +1213,20 @@ static void print_address(char *to, size_t room, const struct sockaddr_storage *
 /* False: no descriptor, process or memory for a child. */
 static bool start_child(struct conn *c)
 {
-    int up[2], down[2];
-    if (pipe2(up, O_CLOEXEC) < 0)
-        return false;
-    if (pipe2(down, O_CLOEXEC) < 0) {
-        close(up[0]);
-        close(up[1]);
-        return false;
-    }
-    c->pid = fork();
+    int up[2] = { -1, -1 }, down[2] = { -1, -1 };
+    bool piped = pipe2(up, O_CLOEXEC) == 0 && pipe2(down, O_CLOEXEC) == 0;
+    c->pid = piped ? fork() : -1;
     if (c->pid == 0)
         child_main(c->fd, up[1], down[0]);
     close(up[1]);                           /* important: or we would never see that the child is gone */
     close(down[0]);
-    c->up = up[0];
-    c->down = down[1];
     if (c->pid < 0) {
-        close(c->up);
-        close(c->down);
+        close(up[0]);
+        close(down[1]);
         return false;
     }
+    c->up = up[0];
+    c->down = down[1];
     fcntl(c->up, F_SETFL, O_NONBLOCK);      /* our end only: the child's write may wait */
     return true;
 }
@@ -1318,20 +1264,15 @@ static void accept_all(void)
         int fd = accept4(listener, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
         if (fd >= 0) {
             accept_client(fd, &from);
-            continue;
-        }
-        if (try_again())
-            return;
-        if (errno == ECONNABORTED)
-            continue;
-        if (errno == EMFILE && spare >= 0) {        /* no descriptor left: lend it the spare one, to close it */
+        } else if (errno == EMFILE && spare >= 0) { /* no descriptor left: lend it the spare one, to close it */
             close(spare);
             close(accept(listener, NULL, NULL));
             spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-            continue;
+        } else {
+            if (!try_again() && errno != ECONNABORTED)
+                accept_at = now + 0.1;      /* nothing helps just now: look away, or poll would spin */
+            return;
         }
-        accept_at = now + 0.1;              /* nothing helps just now: look away, or poll would spin */
-        return;
     }
 }
 
@@ -1400,7 +1341,7 @@ static void loop(void)
                 look_at_clock(c);
                 answer_child(c);
             }
-            if ((c->gone && c->down >= 0) || (is_heard(c) && has_request(c)) || (c->history_to && c->out.len < CHUNK))
+            if ((c->gone && c->down >= 0) || (is_heard(c) && (c->eof || memchr(c->in, '\n', c->in_len))) || (c->history_to && c->out.len < CHUNK))
                 due(now);                   /* there is something to do: do not sleep */
         }
         give_turns();
@@ -1433,13 +1374,11 @@ static bool replay(char *line)
 
     if (strcmp(verb, "+") == 0 || strcmp(verb, "-") == 0) {
         struct member *m = find(field[1]);
-        if (verb[0] == '-') {
-            if (!m || !m->banned)
-                return false;
+        if (verb[0] == '-' && m && m->banned) {
             forget(m);
             return true;
         }
-        return seq && !m && is_name(field[1]) && field[2][0] && !field[3][0] && strlen(field[2]) < CRYPT_OUTPUT_SIZE
+        return verb[0] == '+' && seq && !m && is_name(field[1]) && field[2][0] && !field[3][0] && strlen(field[2]) < CRYPT_OUTPUT_SIZE
                && new_member(field[1], field[2]);
     }
 
@@ -1596,8 +1535,7 @@ int main(int argc, char **argv)
     signals = signalfd(-1, &ends, SFD_NONBLOCK | SFD_CLOEXEC);
     if (signals < 0)
         die(1, "cannot start", strerror(errno));
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    max_turns = cores >= 3 ? 2 : 1;
+    max_turns = sysconf(_SC_NPROCESSORS_ONLN) >= 3 ? 2 : 1;
 
     struct sockaddr_storage self;
     socklen_t len = sizeof self;
