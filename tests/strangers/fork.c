@@ -173,29 +173,29 @@ static bool try_again(void)
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
 
-/* What is wrong with these bytes as text: NULL, "bad-utf8", or "bad-text". A bad byte anywhere comes before a bad character. */
+/* What is wrong with these bytes as text, as ERR says it; NULL: nothing. A bad byte anywhere comes before a bad character. */
 static const char *text_fault(const char *text, size_t len)
 {
     const unsigned char *s = (const unsigned char *)text;
     static const uint32_t least[] = { 0, 0x80, 0x800, 0x10000 };
-    const char *fault = NULL;
+    const char *const bad_utf8 = "bad-utf8 this is not UTF-8", *fault = NULL;
     for (size_t i = 0; i < len;) {
         int more = s[i] < 0x80 ? 0 : s[i] < 0xE0 ? 1 : s[i] < 0xF0 ? 2 : 3;     /* how many bytes follow this one */
         if ((s[i] >= 0x80 && s[i] < 0xC0) || s[i] >= 0xF8 || i + more >= len)
-            return "bad-utf8";
+            return bad_utf8;
         uint32_t ch = more == 0 ? s[i] : s[i] & (0x3F >> more);
         i++;
         for (int k = 0; k < more; k++, i++) {
             if ((s[i] & 0xC0) != 0x80)
-                return "bad-utf8";
+                return bad_utf8;
             ch = ch << 6 | (s[i] & 0x3F);
         }
         if (ch < least[more] || ch > 0x10FFFF || (ch >= 0xD800 && ch < 0xE000))
-            return "bad-utf8";
+            return bad_utf8;
         if (ch < 0x20 || (ch >= 0x7F && ch < 0xA0)                                          /* controls */
             || (ch >= 0x202A && ch <= 0x202E) || (ch >= 0x2066 && ch <= 0x2069)             /* turn the direction of writing */
             || (ch >= 0xFDD0 && ch <= 0xFDEF) || (ch & 0xFFFE) == 0xFFFE)                   /* no characters */
-            fault = "bad-text";
+            fault = "bad-text a character that may not be sent";
     }
     return fault;
 }
@@ -290,7 +290,7 @@ static void hub_is_gone(void)
     _exit(0);
 }
 
-/* Hands up one line, whole: up to PIPE_BUF bytes go in one piece, or wait for room (as long as the hub does not want to hear us). */
+/* Hands up one line, whole: so few bytes (PIPE_BUF) go in one piece, or wait for room: as long as the hub does not hear us. */
 static void hand_up(const struct child *me, const char *before, const char *word, const char *after)
 {
     char line[LINE + 1];
@@ -334,28 +334,21 @@ static void hash_password(struct child *me, const char *stored, const char *pass
 /* What was handed up last has an answer, and the client's next request has to wait for it. */
 static void wait_for_hub(struct child *me, const char *password)
 {
-    char answer[LINE] = "check ";
-    while (strncmp(answer, "check ", 6) == 0) {
-        hear_hub(me, answer);
-        if (strncmp(answer, "check ", 6) == 0)
-            hash_password(me, answer + 6, password);
-    }
+    char answer[LINE];
+    for (hear_hub(me, answer); strncmp(answer, "check ", 6) == 0; hear_hub(me, answer))
+        hash_password(me, answer + 6, password);
 }
 
 /* One line of the client's, without its end. The hub may trust what goes up: only who may do what is left for it to decide. */
 static void validate(struct child *me, char *line, size_t len)
 {
     const char *fault = text_fault(line, len);
-    if (fault) {
-        hand_up(me, "! ", strcmp(fault, "bad-utf8") == 0 ? "bad-utf8 this is not UTF-8" : "bad-text a character that may not be sent", NULL);
-        return;
-    }
     char *rest = strchr(line, ' '), *password = NULL;
     if (rest)
         *rest++ = '\0';
     enum verb verb = verb_of(line);
-    if (verb == UNKNOWN) {
-        hand_up(me, "! ", "unknown there is no such verb", NULL);
+    if (fault || verb == UNKNOWN) {
+        hand_up(me, "! ", fault ? fault : "unknown there is no such verb", NULL);
         return;
     }
     if (verb == JOIN && rest && (password = strchr(rest, ' ')))
@@ -928,7 +921,7 @@ static void request(struct conn *c, char *line)
     }
 }
 
-/* May the next line of c's child be handled, if there is one? While the password is checked this is only its hash: the child waits. */
+/* May the next line of c's child be handled, if there is one? While it hashes, that is its hash: it sends nothing else. */
 static bool is_heard(const struct conn *c)
 {
     if (c->gone || c->state == CHECKED)
@@ -1011,28 +1004,6 @@ static const char *order_members(void)
     return NULL;
 }
 
-static const char *order_about_asker(bool yes, const char *name)
-{
-    struct conn *asker = find_asker(name);
-    if (!asker)
-        return "nobody asks with this name";
-    if (yes)
-        return admit(asker, asker->hash) ? NULL : unwritten;
-    refuse(asker);
-    return NULL;
-}
-
-static const char *consent(bool given)
-{
-    want_consent = false;
-    if (!given)
-        return "not deleted";
-    if (unlink("journal") < 0)
-        return strerror(errno);
-    stop("deleted");
-    return NULL;
-}
-
 static const char *order(char *line, size_t len)
 {
     char *rest = strchr(line, ' ');
@@ -1052,8 +1023,14 @@ static const char *order(char *line, size_t len)
         stop("closed");
         return NULL;
     }
-    if (rest && (strcmp(line, "accept") == 0 || strcmp(line, "reject") == 0))
-        return order_about_asker(line[0] == 'a', rest);
+    struct conn *asker = rest ? find_asker(rest) : NULL;
+    if (rest && strcmp(line, "accept") == 0)
+        return !asker ? "nobody asks with this name" : admit(asker, asker->hash) ? NULL : unwritten;
+    if (rest && strcmp(line, "reject") == 0) {
+        if (asker)
+            refuse(asker);
+        return asker ? NULL : "nobody asks with this name";
+    }
     if (rest && strcmp(line, "ban") == 0 && is_name(rest))
         return order_ban(rest);
     if (rest && strcmp(line, "unban") == 0 && is_name(rest))
@@ -1070,7 +1047,11 @@ static void take_order(char *line, size_t len)
     if (line && len > 0 && line[len - 1] == '\r')
         line[--len] = '\0';
     if (want_consent) {
-        why = consent(line && len == strlen(group) && memcmp(line, group, len) == 0);
+        bool given = line && len == strlen(group) && memcmp(line, group, len) == 0;
+        why = !given ? "not deleted" : unlink("journal") < 0 ? strerror(errno) : NULL;
+        want_consent = false;
+        if (!why)
+            stop("deleted");
     } else if (!line) {
         why = "an order has at most 512 bytes";
     } else if (len == 6 && memcmp(line, "delete", 6) == 0) {
@@ -1211,13 +1192,13 @@ static void print_address(char *to, size_t room, const struct sockaddr_storage *
 }
 
 /* False: no descriptor, process or memory for a child. */
-static bool start_child(struct conn *c)
+static bool start_child(struct conn *c, int fd)
 {
     int up[2] = { -1, -1 }, down[2] = { -1, -1 };
     bool piped = pipe2(up, O_CLOEXEC) == 0 && pipe2(down, O_CLOEXEC) == 0;
     c->pid = piped ? fork() : -1;
     if (c->pid == 0)
-        child_main(c->fd, up[1], down[0]);
+        child_main(fd, up[1], down[0]);
     close(up[1]);                           /* important: or we would never see that the child is gone */
     close(down[0]);
     if (c->pid < 0) {
@@ -1225,6 +1206,7 @@ static bool start_child(struct conn *c)
         close(down[1]);
         return false;
     }
+    c->fd = fd;
     c->up = up[0];
     c->down = down[1];
     fcntl(c->up, F_SETFL, O_NONBLOCK);      /* our end only: the child's write may wait */
@@ -1235,9 +1217,7 @@ static void accept_client(int fd, const struct sockaddr_storage *from)
 {
     int yes = 1, sndbuf = SNDBUF;
     struct conn *c = conn_count < MAX_CONNS ? calloc(1, sizeof *c) : NULL;
-    if (c)
-        c->fd = fd;
-    if (!c || !start_child(c)) {            /* this one is turned away, the rest chat on */
+    if (!c || !start_child(c, fd)) {            /* this one is turned away, the rest chat on */
         free(c);
         close(fd);
         return;
@@ -1341,7 +1321,8 @@ static void loop(void)
                 look_at_clock(c);
                 answer_child(c);
             }
-            if ((c->gone && c->down >= 0) || (is_heard(c) && (c->eof || memchr(c->in, '\n', c->in_len))) || (c->history_to && c->out.len < CHUNK))
+            bool unread = c->eof || memchr(c->in, '\n', c->in_len);
+            if ((c->gone && c->down >= 0) || (is_heard(c) && unread) || (c->history_to && c->out.len < CHUNK))
                 due(now);                   /* there is something to do: do not sleep */
         }
         give_turns();
@@ -1396,8 +1377,7 @@ static bool replay(char *line)
     if (seq == 1 || !is_name(who))
         return false;
     if (strcmp(verb, "BANNED") == 0) {
-        if (!m)
-            m = new_member(who, "");
+        m = m ? m : new_member(who, "");
         if (!m || m->banned)
             return false;
         m->banned = true;
@@ -1425,19 +1405,17 @@ static void open_journal(const char *dir)
     if ((mkdir(dir, 0700) < 0 && errno != EEXIST) || chdir(dir) < 0)
         die(1, dir, strerror(errno));
     journal = open("journal", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (journal < 0)
+    FILE *in = journal < 0 ? NULL : fdopen(dup(journal), "r");
+    if (!in)
         die(1, "the journal", strerror(errno));
     struct stat st;
     /* Without a link: another server is just deleting it. */
     if (flock(journal, LOCK_EX | LOCK_NB) < 0 || fstat(journal, &st) < 0 || st.st_nlink == 0)
         die(1, dir, "another server holds this directory");
 
-    FILE *in = fdopen(dup(journal), "r");
     char *line = NULL;
     size_t room = 0;
     ssize_t n;
-    if (!in)
-        die(1, "the journal", strerror(errno));
     while ((n = getline(&line, &room, in)) > 0) {
         if (line[n - 1] != '\n' && seq && n < LINE)
             break;                          /* the last line was torn by a kill: nobody has been told of it */
@@ -1478,6 +1456,7 @@ int main(int argc, char **argv)
     static const struct option flags[] = { { "host", 1, NULL, 0 }, { "port", 1, NULL, 0 }, { "group", 1, NULL, 0 },
                                            { "dir", 1, NULL, 0 }, { "admit", 1, NULL, 0 }, { 0 } };
     const char *value[] = { "127.0.0.1", "7000", "grupo", "./grupo", "ask" };
+    static const char *const admissions[] = { "ask", "all", "none" };
     int flag, wrong;
     while ((wrong = getopt_long(argc, argv, "", flags, &flag)) == 0)
         value[flag] = optarg;
@@ -1485,17 +1464,15 @@ int main(int argc, char **argv)
         return 2;                           /* getopt_long has said why */
     if (optind < argc)
         die(2, argv[optind], "no such flag");
-    const char *port = value[1], *admit_word = value[4];
+    const char *port = value[1];
     if (!port[0] || strlen(port) > 5 || port[strspn(port, "0123456789")] || atoi(port) > 65535)
         die(2, "--port", "a number from 0 to 65535");
     if (!is_group(value[2]))
         die(2, "--group", "1 to 64 bytes of text, no space at either end");
     strcpy(group, value[2]);
-    if (strcmp(admit_word, "all") == 0)
-        admission = ALL;
-    else if (strcmp(admit_word, "none") == 0)
-        admission = NONE;
-    else if (strcmp(admit_word, "ask") != 0)
+    while (admission <= NONE && strcmp(value[4], admissions[admission]) != 0)
+        admission++;
+    if (admission > NONE)
         die(2, "--admit", "ask, all or none");
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV }, *found;
     int error = getaddrinfo(value[0], port, &hints, &found);
