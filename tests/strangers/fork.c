@@ -83,8 +83,7 @@ struct conn {
     bool shut;                              /* BYE is sent, and so is our end of file */
     struct member *member;                  /* while HERE */
     char name[NAME + 1];                    /* while CHECKED or ASKING; empty once it is refused */
-    char hash[CRYPT_OUTPUT_SIZE];           /* while ASKING */
-    char stored[CRYPT_OUTPUT_SIZE];         /* while CHECKED, the member's hash; empty: a new name */
+    char hash[CRYPT_OUTPUT_SIZE];           /* while CHECKED, the member's (empty: a new name); while ASKING, his own */
     bool hopeless;                          /* another JOIN with this new name is under way */
     unsigned long ticket;                   /* while it waits for its turn to hash: who has the least is next. Else 0 */
     bool has_turn;                          /* its child hashes */
@@ -93,7 +92,7 @@ struct conn {
     int noes, errs;
     bool pinged;
     uint64_t history_to;                    /* an answer to HISTORY is under way up to this event; 0: none */
-    uint64_t history_since, history_seen;   /* from this one on, and how many stand before history_at */
+    uint64_t history_since, history_seen;   /* after this one; how many stand before history_at */
     off_t history_at;                       /* how far the journal has been read for it */
     double join_by, joined_at, heard_at, close_at;
     double took_at;                         /* when the client last took a byte, or began to have one waiting */
@@ -653,14 +652,8 @@ static void give_turns(void)
         next->ticket = 0;
         next->has_turn = true;
         turns++;
-        hand_down(next, "check ", next->stored);
+        hand_down(next, "check ", next->hash);
     }
-}
-
-static void give_turn_back(struct conn *c)
-{
-    turns -= c->has_turn;
-    c->has_turn = false;
 }
 
 /* ---------- the end of a connection ---------- */
@@ -745,9 +738,9 @@ static bool admit(struct conn *c, const char *hash)
     }
     bool is_new = !m;
     if (is_new) {
+        snprintf(record, sizeof record, "+ %s %s\n", c->name, hash);
         if (!(m = new_member(c->name, hash)))
             return false;
-        snprintf(record, sizeof record, "+ %s %s\n", c->name, hash);
     }
     bool full = count(HERE, HERE) >= MAX_HERE;
     if (full ? !append(record, strlen(record)) : !keep(record, "IN", m->name, NULL)) {
@@ -769,7 +762,7 @@ static void join(struct conn *c, const char *name)
     static unsigned long tickets;
     tell(c, "PENDING");
     struct member *m = find(name);
-    strcpy(c->stored, m ? m->hash : "");    /* empty for a banned name: hashed all the same, so that it takes as long */
+    strcpy(c->hash, m ? m->hash : "");    /* empty for a banned name: hashed all the same, so that it takes as long */
     c->hopeless = false;
     for (int i = 0; i < conn_count && !m; i++)
         if (strcasecmp(conns[i]->name, name) == 0 && (conns[i]->state == CHECKED || conns[i]->state == ASKING))
@@ -784,8 +777,8 @@ static void join(struct conn *c, const char *name)
 static void verdict(struct conn *c, const char *hash)
 {
     struct member *m = find(c->name);
-    bool right = m && !m->banned && c->stored[0] && strcmp(m->hash, c->stored) == 0 && strcmp(hash, c->stored) == 0;
-    bool new_name = !m && !c->stored[0] && !c->hopeless;
+    bool right = m && !m->banned && c->hash[0] && strcmp(m->hash, c->hash) == 0 && strcmp(hash, c->hash) == 0;
+    bool new_name = !m && !c->hash[0] && !c->hopeless;
     c->heard_at = now;                      /* we did not listen while it hashed: that was no silence */
     if (!hash[0]) {
         end(c, "full");                     /* no memory for the hash */
@@ -882,8 +875,9 @@ static void request(struct conn *c, char *line)
 {
     bool faulty = line[0] == '!';
     char *rest = strchr(line, ' ');
-    if (line[0] == '=') {
-        give_turn_back(c);
+    if (line[0] == '=') {                   /* its turn is over */
+        turns -= c->has_turn;
+        c->has_turn = false;
         verdict(c, line + 1);
         return;
     }
@@ -893,21 +887,14 @@ static void request(struct conn *c, char *line)
         *rest++ = '\0';
     enum verb verb = verb_of(line + faulty);
     c->child_waits = verb == JOIN && !faulty;
-    if (verb != JOIN && verb < QUIT && c->state != HERE) {
-        err(c, "not-joined ask to enter first, with JOIN");
-        return;
-    }
-    if (verb == JOIN && c->state != STRANGER) {
-        err(c, "already-joined you asked already");
-        return;
-    }
-    if (faulty) {
-        err(c, rest);
-        if (strncmp(rest, "too-long ", 9) == 0)
+    const char *fault = verb != JOIN && verb < QUIT && c->state != HERE ? "not-joined ask to enter first, with JOIN"
+                        : verb == JOIN && c->state != STRANGER ? "already-joined you asked already" : faulty ? rest : NULL;
+    if (fault) {
+        err(c, fault);
+        if (strncmp(fault, "too-long ", 9) == 0)
             end(c, "protocol");
         return;
     }
-
     switch (verb) {
     case JOIN: join(c, rest); break;
     case SAY: say(c, rest); break;
@@ -1114,9 +1101,7 @@ static void look_at_clock(struct conn *c)
             tell(c, "PING are-you-there");
         }
     }
-    if (c->shut && due(c->close_at))
-        c->gone = true;
-    if (c->out.len && due(c->took_at + SLOW_AFTER))
+    if ((c->shut && due(c->close_at)) || (c->out.len && due(c->took_at + SLOW_AFTER)))
         c->gone = true;
     if (c->out.len && due(c->window_start + READER_WINDOW)) {
         c->reads = c->window_took >= READER_TAKES;
@@ -1164,7 +1149,8 @@ static void reap(struct conn *c)
     while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
         ;
     c->pid = 0;
-    give_turn_back(c);
+    turns -= c->has_turn;
+    c->has_turn = false;
     if (status != 0)
         c->gone = true;                     /* killed: the client gets a bare end */
 }
@@ -1352,20 +1338,14 @@ static bool replay(char *line)
         field[i] = line;
     }
     const char *verb = field[0], *who = field[3], *rest = field[4];
-
-    if (strcmp(verb, "+") == 0 || strcmp(verb, "-") == 0) {
-        struct member *m = find(field[1]);
-        if (verb[0] == '-' && m && m->banned) {
-            forget(m);
-            return true;
-        }
-        return verb[0] == '+' && seq && !m && is_name(field[1]) && field[2][0] && !field[3][0] && strlen(field[2]) < CRYPT_OUTPUT_SIZE
+    bool is_event = strcmp(verb, "+") != 0 && strcmp(verb, "-") != 0;
+    struct member *m = find(is_event ? who : field[1]);
+    if (strcmp(verb, "+") == 0)
+        return seq && !m && is_name(field[1]) && field[2][0] && !field[3][0] && strlen(field[2]) < CRYPT_OUTPUT_SIZE
                && new_member(field[1], field[2]);
-    }
-
-    if (strtoull(field[1], NULL, 10) != seq + 1 || strlen(field[2]) != 24)
+    if (is_event && (strtoull(field[1], NULL, 10) != seq + 1 || strlen(field[2]) != 24))
         return false;
-    seq++;
+    seq += is_event;
     if (strcmp(verb, "GROUP") == 0) {
         if (rest[0])
             field[4][-1] = ' ';             /* a group may have spaces: undo the cut */
@@ -1373,8 +1353,7 @@ static bool replay(char *line)
             strcpy(group, who);
         return is_group(who);
     }
-    struct member *m = find(who);
-    if (seq == 1 || !is_name(who))
+    if (seq <= 1 || (is_event && !is_name(who)))
         return false;
     if (strcmp(verb, "BANNED") == 0) {
         m = m ? m : new_member(who, "");
@@ -1384,7 +1363,7 @@ static bool replay(char *line)
         m->hash[0] = '\0';
         return true;
     }
-    if (!m || m->banned)
+    if (!m || m->banned == is_event)        /* a `-` is of a ban, an event of a member */
         return false;
     if (strcmp(verb, "RENAMED") == 0) {
         struct member *holder = find(rest);
@@ -1393,7 +1372,7 @@ static bool replay(char *line)
         strcpy(m->name, rest);
         return true;
     }
-    if (strcmp(verb, "LEFT") == 0) {
+    if (!is_event || strcmp(verb, "LEFT") == 0) {
         forget(m);
         return true;
     }
@@ -1437,18 +1416,11 @@ static void listen_on(const struct addrinfo *found)
     if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0
         || bind(listener, found->ai_addr, found->ai_addrlen) < 0 || listen(listener, SOMAXCONN) < 0)
         die(1, "cannot listen", strerror(errno));
-
-    const struct sockaddr_in *v4 = (const void *)found->ai_addr;
-    const struct sockaddr_in6 *v6 = (const void *)found->ai_addr;
-    if (found->ai_family == AF_INET6 ? !IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr) : ntohl(v4->sin_addr.s_addr) >> 24 != 127)
-        fprintf(stderr, "fork: warning: passwords travel in clear to this address\n");
 }
-
-static int stdout_flags;
 
 static void give_stdout_back(void)          /* a terminal is shared with the shell, which expects it to block */
 {
-    fcntl(STDOUT_FILENO, F_SETFL, stdout_flags);
+    fcntl(STDOUT_FILENO, F_SETFL, fcntl(STDOUT_FILENO, F_GETFL) & ~O_NONBLOCK);
 }
 
 int main(int argc, char **argv)
@@ -1520,8 +1492,9 @@ int main(int argc, char **argv)
     getsockname(listener, (struct sockaddr *)&self, &len);
     print_address(address, sizeof address, &self);
     show(ANSWER_LIMIT, "listening on %s", address);
-    stdout_flags = fcntl(STDOUT_FILENO, F_GETFL);
-    fcntl(STDOUT_FILENO, F_SETFL, stdout_flags | O_NONBLOCK);
+    if (strncmp(address, "127.", 4) != 0 && strncmp(address, "[::1]:", 6) != 0)
+        fprintf(stderr, "fork: warning: passwords travel in clear to this address\n");
+    fcntl(STDOUT_FILENO, F_SETFL, fcntl(STDOUT_FILENO, F_GETFL) | O_NONBLOCK);
     atexit(give_stdout_back);
     flush_screen();
 
