@@ -10,10 +10,8 @@
  *
  * Lines go up: a request as the client sent it (of a JOIN not the password), `!VERB code words` if it is malformed, and
  * `=HASH`, of a password. Down come `check SETTING`, when it is the child's turn to hash, `done`, when a JOIN is finished, and
- * `over`. No event is told to anybody before it stands in the journal.
- *
- * A connection is freed in one place only (in the hub's loop, if it is `gone` and its child, too), so a pointer to one is
- * good for the whole turn. Read from the bottom up: main, the loop, then what it calls.
+ * `over`. No event is told to anybody before it stands in the journal. A connection is freed in one place only (in the hub's
+ * loop, if it is `gone` and its child, too). Read from the bottom up: main, the loop, then what it calls.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -49,12 +47,11 @@ enum {                                      /* what one server bears */
     CHUNK = 65536,                          /* HISTORY is read from the journal in pieces of this size */
     GULP = 4096,                            /* a socket, or a pipe, is read in pieces of at most this size */
     SCREEN = 65536,                         /* bytes that may wait for the owner */
+    READER_TAKES = 128 * 1024,              /* in READER_WINDOW: who took so much keeps reading */
     MAX_CONNS = 2048, MAX_HERE = 1024, MAX_STRANGERS = 256, MAX_ASKING = 32, MAX_NO = 3, MAX_ERR = 10
 };
 static const double JOIN_WITHIN = 20, PING_AFTER = 60, IDLE_AFTER = 90, SLOW_AFTER = 10, REJECT_AFTER = 1, LINGER = 1,
-                    STOP_WITHIN = 1.2,      /* the page allows 2 */
-                    READER_WINDOW = 2;      /* who took READER_TAKES bytes in this time keeps reading */
-enum { READER_TAKES = 128 * 1024 };
+                    READER_WINDOW = 2, STOP_WITHIN = 1.2;       /* (the page allows 2) */
 
 struct outbox { char *bytes; size_t len, room; };
 
@@ -88,9 +85,8 @@ struct conn {
     unsigned long ticket;                   /* while it waits for its turn to hash: who has the least is next. Else 0 */
     bool has_turn;                          /* its child hashes */
     bool child_waits, told_over;            /* what the child waits for, and has heard */
-    bool refused;                           /* REJECTED will be sent when its time has come */
-    int noes, errs;
-    bool pinged;
+    bool refused, pinged;                   /* REJECTED will be sent when its time has come; PING was sent */
+    int noes, errs;                         /* REJECTED and ERR, so far */
     uint64_t history_to;                    /* an answer to HISTORY is under way up to this event; 0: none */
     uint64_t history_since, history_seen;   /* after this one; how many stand before history_at */
     off_t history_at;                       /* how far the journal has been read for it */
@@ -104,17 +100,17 @@ struct conn {
 static enum { ASK, ALL, NONE } admission = ASK;
 static char group[GROUP + 1] = "grupo";
 static struct member *members;
+static int outs_due;                        /* members with out_due */
 static struct conn *conns[MAX_CONNS];
 static int conn_count;
-static int outs_due;                        /* members with out_due */
 static bool held;                           /* a client that keeps reading has much waiting: members are not read */
 static int turns, max_turns;                /* children who hash now, and who may at the same time */
 
 static int journal;                         /* the group's file, locked while we live */
 static off_t journal_size;
 static uint64_t seq;                        /* of the newest event */
-static char *event;                         /* the newest event's line, with its LF */
-static size_t event_len;
+static char *event;                         /* the newest event's line, */
+static size_t event_len;                    /* with its LF */
 
 static int listener, signals, spare;
 static bool orders_over, want_consent, stopping;
@@ -124,7 +120,6 @@ static double now, wake_at, retry_outs_at, stop_by, accept_at; /* accept_at 0: a
 
 static const char *const unwritten = "the server cannot write to its disk",
                   *const not_saved = "not-saved the server cannot write to its disk; try again later";
-
 static void end(struct conn *c, const char *code);     /* below: `err` and it need each other */
 
 /* ---------- small things ---------- */
@@ -229,18 +224,18 @@ static enum verb verb_of(const char *word)
 static const char *argument_fault(enum verb verb, const char *rest, const char *password)
 {
     bool good = verb == WHO || verb == LEAVE || verb == QUIT ? !rest : rest && rest[0];
-    if (good && verb == JOIN)
-        good = password && password[0] && strlen(password) <= PASSWORD;
-    else if (good && verb == SAY)
-        good = strlen(rest) <= TEXT;
-    else if (good && verb == RENAME)
-        good = !strchr(rest, ' ');
-    else if (good && verb == HISTORY)
-        good = strlen(rest) <= DIGITS && rest[strspn(rest, "0123456789")] == '\0';
-    else if (good && (verb == PING || verb == PONG))
+    switch (good ? verb : UNKNOWN) {
+    case JOIN: good = password && password[0] && strlen(password) <= PASSWORD; break;
+    case SAY: good = strlen(rest) <= TEXT; break;
+    case RENAME: good = !strchr(rest, ' '); break;
+    case HISTORY: good = strlen(rest) <= DIGITS && rest[strspn(rest, "0123456789")] == '\0'; break;
+    case PING: case PONG:
         good = strlen(rest) <= TOKEN;
-    for (const char *p = rest; good && p && *p && (verb == PING || verb == PONG); p++)
-        good = *p > ' ' && *p <= '~';       /* a byte beyond ASCII is below ' ', or above '~' where char is unsigned */
+        for (const char *p = rest; good && *p; p++)
+            good = *p > ' ' && *p <= '~';   /* a byte beyond ASCII is below ' ', or above '~' where char is unsigned */
+        break;
+    default: break;
+    }
     if (!good)
         return "bad-arguments something is missing, too long, or too much";
     if ((verb == JOIN || verb == RENAME) && !is_name(rest))
@@ -252,7 +247,8 @@ static const char *argument_fault(enum verb verb, const char *rest, const char *
 
 struct child {                              /* all that is a child's own */
     int fd, up, down;
-    FILE *answers;                          /* reads `down` */
+    FILE *answers;                          /* reads `down`, */
+    char answer[LINE];                      /* and this was the last one */
     char in[GULP];                          /* what has come from the client */
     size_t in_len;
     bool over;                              /* the hub has heard enough: what still comes is discarded */
@@ -299,23 +295,22 @@ static void hand_up(const struct child *me, const char *before, const char *word
 }
 
 /* The next answer. (`answers` has no buffer: what it held could not be seen by poll.) */
-static void hear_hub(struct child *me, char answer[LINE])
+static void hear_hub(struct child *me)
 {
-    if (!fgets(answer, LINE, me->answers))
+    if (!fgets(me->answer, LINE, me->answers))
         hub_is_gone();
-    answer[strcspn(answer, "\n")] = '\0';
-    me->over |= strcmp(answer, "over") == 0;
+    me->answer[strcspn(me->answer, "\n")] = '\0';
+    me->over |= strcmp(me->answer, "over") == 0;
 }
 
 /* True: the client has sent something, or ended. A wait for the client alone would not see that the hub is gone. */
 static bool wait_for_client(struct child *me)
 {
-    char answer[LINE];
     struct pollfd both[] = { { .fd = me->fd, .events = POLLIN }, { .fd = me->down, .events = POLLIN } };
     if (poll(both, 2, -1) < 0)
         return false;
     if (both[1].revents)
-        hear_hub(me, answer);
+        hear_hub(me);
     return both[0].revents;
 }
 
@@ -333,9 +328,8 @@ static void hash_password(struct child *me, const char *stored, const char *pass
 /* What was handed up last has an answer, and the client's next request has to wait for it. */
 static void wait_for_hub(struct child *me, const char *password)
 {
-    char answer[LINE];
-    for (hear_hub(me, answer); strncmp(answer, "check ", 6) == 0; hear_hub(me, answer))
-        hash_password(me, answer + 6, password);
+    for (hear_hub(me); strncmp(me->answer, "check ", 6) == 0; hear_hub(me))
+        hash_password(me, me->answer + 6, password);
 }
 
 /* One line of the client's, without its end. The hub may trust what goes up: only who may do what is left for it to decide. */
@@ -617,7 +611,7 @@ static bool keep(const char *record, const char *verb, const char *who, const ch
     return outs_told() && write_event(record, verb, who, rest);
 }
 
-/* ---------- down to the child ---------- */
+/* ---------- down to the child, and the end of a connection ---------- */
 
 /* One line into an empty pipe, or nearly so: this waits for nobody. */
 static void hand_down(struct conn *c, const char *word, const char *setting)
@@ -655,8 +649,6 @@ static void give_turns(void)
         hand_down(next, "check ", next->hash);
     }
 }
-
-/* ---------- the end of a connection ---------- */
 
 /* c is out of the group's life. There is an OUT if it was here; who wants none takes c->member away before. */
 static void go_away(struct conn *c)
@@ -798,37 +790,33 @@ static void verdict(struct conn *c, const char *hash)
 
 /* ---------- requests ---------- */
 
-static void say(struct conn *c, const char *text)
+/* The member c causes an event. False: it could not be written. */
+static bool cause(struct conn *c, const char *verb, const char *rest)
 {
-    if (keep("", "MSG", c->member->name, text))
+    bool kept = keep("", verb, c->member->name, rest);
+    if (kept)
         tell_all();
     else
         err(c, not_saved);
+    return kept;
 }
 
 static void rename_member(struct conn *c, const char *name)
 {
     struct member *holder = find(name);
-    if (find_asker(name) || (holder && holder != c->member)) {
+    if (find_asker(name) || (holder && holder != c->member))
         err(c, "name-taken somebody else has this name");
-    } else if (!keep("", "RENAMED", c->member->name, name)) {
-        err(c, not_saved);
-    } else {
+    else if (cause(c, "RENAMED", name))
         strcpy(c->member->name, name);
-        tell_all();
-    }
 }
 
 static void leave(struct conn *c)
 {
     struct member *m = c->member;
-    if (!keep("", "LEFT", m->name, NULL)) {
-        err(c, not_saved);
-        return;
+    if (cause(c, "LEFT", NULL)) {
+        end_without_out(c, "left");
+        forget(m);
     }
-    tell_all();
-    end_without_out(c, "left");
-    forget(m);
 }
 
 static void who(struct conn *c)
@@ -897,7 +885,7 @@ static void request(struct conn *c, char *line)
     }
     switch (verb) {
     case JOIN: join(c, rest); break;
-    case SAY: say(c, rest); break;
+    case SAY: cause(c, "MSG", rest); break;
     case RENAME: rename_member(c, rest); break;
     case WHO: who(c); break;
     case HISTORY: history(c, strtoull(rest, NULL, 10)); break;
@@ -972,15 +960,6 @@ static const char *order_unban(const char *name)
     return NULL;
 }
 
-static const char *order_rename(const char *name)
-{
-    if (!keep("", "GROUP", name, NULL))
-        return unwritten;
-    strcpy(group, name);
-    tell_all();
-    return NULL;
-}
-
 static const char *order_members(void)
 {
     for (struct member *m = members; m; m = m->next)
@@ -1006,10 +985,6 @@ static const char *order(char *line, size_t len)
                            "# delete: stop, and remove the group");
         return NULL;
     }
-    if (!rest && strcmp(line, "close") == 0) {
-        stop("closed");
-        return NULL;
-    }
     struct conn *asker = rest ? find_asker(rest) : NULL;
     if (rest && strcmp(line, "accept") == 0)
         return !asker ? "nobody asks with this name" : admit(asker, asker->hash) ? NULL : unwritten;
@@ -1022,8 +997,13 @@ static const char *order(char *line, size_t len)
         return order_ban(rest);
     if (rest && strcmp(line, "unban") == 0 && is_name(rest))
         return order_unban(rest);
-    if (rest && strcmp(line, "rename") == 0 && is_group(rest))
-        return order_rename(rest);
+    if (rest && strcmp(line, "rename") == 0 && is_group(rest)) {
+        if (!keep("", "GROUP", rest, NULL))
+            return unwritten;
+        strcpy(group, rest);
+        tell_all();
+        return NULL;
+    }
     return "no such order; try help";
 }
 
@@ -1047,6 +1027,9 @@ static void take_order(char *line, size_t len)
         return;
     } else if (len == 0) {
         return;
+    } else if (len == 5 && memcmp(line, "close", 5) == 0) {
+        stop("closed");
+        why = NULL;
     } else {
         why = order(line, len);
     }
@@ -1059,11 +1042,8 @@ static void take_orders(void)
     static size_t in_len;
     static bool skipping;                   /* the rest of a line that is too long */
     ssize_t n = read(STDIN_FILENO, in + in_len, LINE - in_len);
-    if (n == 0 || (n < 0 && !try_again()))
-        orders_over = true;
-    if (n <= 0)
-        return;
-    in_len += n;
+    orders_over = n == 0 || (n < 0 && !try_again());
+    in_len += n > 0 ? n : 0;
     char *lf;
     while (!stopping && (lf = memchr(in, '\n', in_len))) {
         size_t used = lf + 1 - in;
@@ -1093,13 +1073,11 @@ static void look_at_clock(struct conn *c)
         stranger_again(c);
         if (++c->noes == MAX_NO)
             end(c, "refused");
-    } else if (c->state == ASKING || c->state == HERE) {
-        if (due(c->heard_at + IDLE_AFTER)) {
-            end(c, "idle");
-        } else if (!c->pinged && due(c->heard_at + PING_AFTER)) {
-            c->pinged = true;
-            tell(c, "PING are-you-there");
-        }
+    } else if ((c->state == ASKING || c->state == HERE) && due(c->heard_at + IDLE_AFTER)) {
+        end(c, "idle");
+    } else if ((c->state == ASKING || c->state == HERE) && !c->pinged && due(c->heard_at + PING_AFTER)) {
+        c->pinged = true;
+        tell(c, "PING are-you-there");
     }
     if ((c->shut && due(c->close_at)) || (c->out.len && due(c->took_at + SLOW_AFTER)))
         c->gone = true;
@@ -1213,9 +1191,8 @@ static void accept_client(int fd, const struct sockaddr_storage *from)
     c->reads = true;
     c->join_by = now + JOIN_WITHIN;
     print_address(c->address, sizeof c->address, from);
-    bool full = count(STRANGER, ASKING) >= MAX_STRANGERS;
     conns[conn_count++] = c;
-    if (full)
+    if (count(STRANGER, ASKING) > MAX_STRANGERS)
         end(c, "full");
     else
         tell(c, "HELLO grupo/1 %s", group);
@@ -1264,12 +1241,9 @@ static void bury(int i)
 /* None outlives the hub, not even one that is stopped. */
 static void end_children(void)
 {
-    for (int i = 0; i < conn_count; i++) {
-        if (conns[i]->pid) {
-            kill(conns[i]->pid, SIGKILL);
+    for (int i = 0; i < conn_count; i++)
+        if (conns[i]->pid && kill(conns[i]->pid, SIGKILL) == 0)
             reap(conns[i]);
-        }
-    }
 }
 
 static void loop(void)
@@ -1283,7 +1257,6 @@ static void loop(void)
             stop("closed");
         if (polled[ORDERS].revents)
             take_orders();
-
         turn++;                             /* another one is first each time, or the first would starve the last */
         for (int i = 0; i < conn_count; i++)
             work(conns[(i + turn) % conn_count]);
@@ -1317,9 +1290,8 @@ static void loop(void)
             retry_outs_at = now + 0.5;
         }
         if (not_shown && screen.len <= SCREEN / 2) {
-            unsigned long lines = not_shown;
+            show(ANSWER_LIMIT, "# %lu lines not shown", not_shown);
             not_shown = 0;
-            show(ANSWER_LIMIT, "# %lu lines not shown", lines);
         }
         flush_screen();
         if (accept_at && due(accept_at))
@@ -1457,10 +1429,9 @@ int main(int argc, char **argv)
     close(fd);
     spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
     signal(SIGCHLD, SIG_DFL);               /* if it was ignored, children would vanish without a waitpid */
     signal(SIGPIPE, SIG_IGN);               /* these become errors of write and read */
     signal(SIGXFSZ, SIG_IGN);
@@ -1480,7 +1451,6 @@ int main(int argc, char **argv)
     freeaddrinfo(found);
     if (ftruncate(journal, journal_size) < 0 || (seq == 0 && !keep("", "GROUP", group, NULL)))
         die(1, "the journal cannot be written", strerror(errno));
-
     signals = signalfd(-1, &ends, SFD_NONBLOCK | SFD_CLOEXEC);
     if (signals < 0)
         die(1, "cannot start", strerror(errno));
@@ -1497,7 +1467,6 @@ int main(int argc, char **argv)
     fcntl(STDOUT_FILENO, F_SETFL, fcntl(STDOUT_FILENO, F_GETFL) | O_NONBLOCK);
     atexit(give_stdout_back);
     flush_screen();
-
     loop();
     end_children();
     return 0;
