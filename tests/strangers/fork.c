@@ -155,8 +155,9 @@ static bool put(struct outbox *o, const char *bytes, size_t n)
 static void taken(struct outbox *o, size_t n)
 {
     o->len -= n;
-    memmove(o->bytes, o->bytes + n, o->len);
-    if (o->len == 0) {                      /* most outboxes are empty most of the time: they keep no memory */
+    if (o->len) {
+        memmove(o->bytes, o->bytes + n, o->len);
+    } else {                                /* most outboxes are empty most of the time: they keep no memory */
         free(o->bytes);
         *o = (struct outbox){ 0 };
     }
@@ -363,8 +364,8 @@ static void cut_lines(struct child *me)
         size_t len = lf ? (size_t)(lf - line) : me->in_len - start;
         if (len >= LINE) {
             hand_up(me, "! ", "too-long a line has at most 512 bytes", NULL);
-            wait_for_hub(me, NULL);              /* it will be: over */
-            return;
+            wait_for_hub(me, NULL);         /* it will be: over */
+            break;
         }
         if (!lf)
             break;
@@ -375,7 +376,7 @@ static void cut_lines(struct child *me)
         if (len)
             validate(me, line, len);
     }
-    me->in_len -= start;
+    me->in_len = me->over ? 0 : me->in_len - start;
     memmove(me->in, me->in + start, me->in_len);
 }
 
@@ -391,8 +392,6 @@ static void child_main(int fd, int up, int down)
     for (;;) {
         if (!wait_for_client(&me))
             continue;
-        if (me.over)
-            me.in_len = 0;
         ssize_t n = recv(fd, me.in + me.in_len, sizeof me.in - me.in_len, 0);
         if (n < 0 && try_again())
             continue;
@@ -428,10 +427,8 @@ static void flush_screen(void)
     if (!screen.len)
         return;
     ssize_t n = write(STDOUT_FILENO, screen.bytes, screen.len);
-    if (n >= 0)
-        taken(&screen, n);
-    else if (!try_again())
-        taken(&screen, screen.len);         /* the owner's side is closed: nobody reads this */
+    if (n >= 0 || !try_again())             /* if it failed the owner's side is closed: nobody reads this */
+        taken(&screen, n >= 0 ? (size_t)n : screen.len);
 }
 
 /* ---------- sending to one client ---------- */
@@ -577,15 +574,12 @@ static void tell_all(void)
 {
     for (int i = 0; i < conn_count; i++) {
         struct conn *c = conns[i];
-        if (c->state != HERE || c->gone)
-            continue;
-        if (c->out.len + event_len > OUTBOX) {
+        if (c->state == HERE && c->out.len + event_len > OUTBOX) {
             c->gone = true;                 /* too slow: a bare end */
-            continue;
+        } else if (c->state == HERE && !c->gone) {
+            send_bytes(c, event, event_len);
+            held |= c->reads && c->out.len > OUTBOX / 2;
         }
-        send_bytes(c, event, event_len);
-        if (c->reads && c->out.len > OUTBOX / 2)
-            held = true;
     }
     show(EVENT_LIMIT, "# %.*s", (int)event_len - 1, event);
 }
@@ -1451,8 +1445,7 @@ int main(int argc, char **argv)
     freeaddrinfo(found);
     if (ftruncate(journal, journal_size) < 0 || (seq == 0 && !keep("", "GROUP", group, NULL)))
         die(1, "the journal cannot be written", strerror(errno));
-    signals = signalfd(-1, &ends, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (signals < 0)
+    if ((signals = signalfd(-1, &ends, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
         die(1, "cannot start", strerror(errno));
     max_turns = sysconf(_SC_NPROCESSORS_ONLN) >= 3 ? 2 : 1;
 
