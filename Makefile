@@ -3,9 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo notebooks windows screenshots test test-long soak bench bench-quick clean
+.PHONY: demo guide notebooks windows screenshots test test-long soak bench bench-quick clean
 demo: $(VENV)/ready
 	@$(RUN) -m harness demo
+
+guide: $(VENV)/ready
+	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --config-file lab_guide/mkdocs.yml
+	@echo "The guide is in site/. Open site/index.html in a browser, or serve it: $(RUN) -m http.server --bind 127.0.0.1 --directory site"
 
 notebooks: $(VENV)/ready
 	@$(RUN) notebooks/open.py
@@ -19,12 +23,15 @@ screenshots: $(VENV)/ready
 test: $(VENV)/ready
 	@$(RUN) -m pytest -n 3 -m "not long"
 
-# What takes long: each exhibit against its check, the strangers' servers, hostile programs, the notebooks.
+# What takes long: first what mostly waits (each exhibit against its check, hostile programs), then what computes (notebooks, the strangers' servers, labs).
+WAITS := tests/test_exhibits.py tests/test_check_hostile.py
 test-long: $(VENV)/ready
-	@$(RUN) -m pytest -n 2 -m long
+	@$(RUN) -m pytest -n 5 -m long $(WAITS)
+	@$(RUN) -m pytest -n 2 -m long $(WAITS:%=--ignore=%)
 
 soak: $(VENV)/ready
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
+	@GRUPO_SOAK=1 $(RUN) -m pytest -n 1 tests/test_starters.py
 	@$(RUN) -m harness exhibits --all
 	@$(RUN) -m harness soak
 

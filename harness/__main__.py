@@ -27,6 +27,7 @@ def positive(text):
 
 def judges(parser):
     """What every command takes that runs the checks."""
+    from harness.language import LANGUAGES
     parser.add_argument("--seed", help="the same seed makes the same names, texts and disturbances")
     parser.add_argument("--repeat", type=positive, default=5, metavar="K", help="runs of each hunt for a race (default: %(default)s)")
     parser.add_argument("--deadline", type=seconds, default=DEADLINE, metavar="S",
@@ -36,12 +37,14 @@ def judges(parser):
     parser.add_argument("--records", metavar="DIR", help="where to keep what happened (default: a new folder for temporary files)")
     parser.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: twice as many as cores, at most 4)")
     parser.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
-    parser.set_defaults(outputs=[], folder=None, replay=None)
+    parser.add_argument("--lang", choices=LANGUAGES, help="of what is shown, and of the forms for students (default: the locale's, else en)")
+    parser.set_defaults(outputs=[], replay=None)
     for name, about in FORMATS.items():
         parser.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)
 
 
 def parse(argv):
+    from harness.language import LANGUAGES
     from harness.server import DESIGNS
     from harness.workloads import NAMES
     parser = argparse.ArgumentParser(prog="python -m harness", allow_abbrev=False,
@@ -77,12 +80,14 @@ def parse(argv):
     check.add_argument("server", nargs="+", metavar="COMMAND", help=f"after `--`: the server's command line; or one of ours: {', '.join(DESIGNS)}")
     check.add_argument("--design", choices=DESIGNS, help="also check what this design promises")
     check.add_argument("--lab", type=int, default=8, metavar="N", choices=range(9), help="only what is asked up to lab N")
+    check.add_argument("--in", dest="folder", metavar="DIR", help="run the server there (default: here)")
     judges(check)
 
     starter = add("starter", "write a lab's starting folder", "It runs from the first minute, and fails exactly that lab's checks. `make check` there judges it.")
     starter.add_argument("lab", type=int, metavar="LAB", choices=range(9), help="0 to 8")
     starter.add_argument("folder", metavar="DIR", help="a new folder")
     starter.add_argument("--language", choices=("python", "c"), default="python", help="(default: %(default)s)")
+    starter.add_argument("--lang", choices=LANGUAGES, help="of the folder's README (default: the locale's, else en)")
 
     lab = add("lab", "judge a lab's starting folder: what `make check` does there",
               "Says first what would keep the server from running. The exit status is that of check.")
@@ -91,10 +96,23 @@ def parse(argv):
     lab.add_argument("--design", choices=DESIGNS, help="which of the folder's servers (default: the lab's first)")
     judges(lab)
 
+    hunt = add("hunt", "deal a server with a bug that nobody names, judge its repair, keep score")
+    actions = hunt.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, about in (("deal", "put one that you have not mended yet into a new folder, with one run that failed"),
+                        ("check", "judge a repair: what `make check` does there"), ("score", "show which you have mended")):
+        action = actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False)
+        if name != "score":
+            action.add_argument("folder", metavar="DIR")
+        if name == "deal":
+            action.add_argument("--design", choices=DESIGNS, help="only of this design")
+            action.add_argument("--seed", help="the same seed deals the same of those that are left")
+
     exhibits = add("exhibits", "run the servers with one bug each, and count how often the checks catch them",
                    "Each runs against the check that it names; the exit status is 1 if one escapes too often.")
     exhibits.add_argument("names", nargs="*", metavar="NAME", help="only these")
     exhibits.add_argument("--list", action="store_true", help="only show them: symptom and check")
+    exhibits.add_argument("--page", metavar="FILE", help="only write the guide's page about them into FILE")
+    exhibits.add_argument("--lang", choices=LANGUAGES, default="en", help="of that page (default: %(default)s)")
     exhibits.add_argument("--times", type=positive, default=20, metavar="N", help="runs of each (default: %(default)s)")
     exhibits.add_argument("--all", action="store_true", help="also run all checks against each, once: half a minute each")
     exhibits.add_argument("--json", metavar="FILE", help="put what was found into FILE")
@@ -145,9 +163,15 @@ def main(argv=None):
         if options.command == "check":
             from harness.verdicts import command
             return command.main(options)
-        if options.command in ("starter", "lab"):
-            from harness import lab, starter
-            return (lab if options.command == "lab" else starter).main(options)
+        if options.command == "starter":
+            from harness import starter
+            return starter.main(options)
+        if options.command == "lab":
+            from harness import lab
+            return lab.main(options)
+        if options.command == "hunt":
+            from harness import hunt
+            return hunt.main(options)
         if options.command == "compare":
             from harness import compare
             return compare.main(options)

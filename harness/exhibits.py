@@ -9,17 +9,20 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from harness import language
+from harness.language import say
 from harness.server import DESIGNS, ROOT
+from harness.verdicts.command import known
 from harness.verdicts.model import FAILED, verdict_from
 
 EXHIBITS = ROOT / "lab_guide" / "exhibits"
-TIMES = 20                  # runs of each named check
+SOON = 5                    # seconds of --deadline: many an exhibit is found out by what does not come
 screen = Console(highlight=False, soft_wrap=True)
 
 
@@ -38,6 +41,8 @@ class Exhibit:
     symptom: str            # what one sees who does not know
     check: str              # the check that must catch it
     sentence: str | list    # what the student must be told: an id of the catalogue; of a race, a list of those that may be
+    schedule: str = ""      # harness/gates.py: the order of steps that brings it about every time
+    sends: dict = field(default_factory=dict)       # {who: the line that sets his steps going}
 
     @property
     def sentences(self):
@@ -76,14 +81,18 @@ def build(exhibit, folder):
 
 def judge(exhibit, folder, checks=(), seed=""):
     """Runs these checks (none: all) against the exhibit, built in `folder`. Returns {check: Verdict}. Raises Broken."""
-    return checked(exhibit.command, folder, "--design", exhibit.design, *(["--seed", seed] if seed else []), *(["--only", *checks] if checks else []))
+    options = ["--design", exhibit.design, "--deadline", str(SOON), *(["--seed", seed] if seed else []), *(["--only", *checks] if checks else [])]
+    return checked(exhibit.command, folder, *options)
 
 
-def checked(command, folder, *options):
-    """The verdicts of `harness check` on this command, run in `folder`, as {check: Verdict}. Raises Broken."""
+def checked(command, folder, *options, show=False):
+    """The verdicts of `harness check` on this command, run in `folder`, as {check: Verdict}. Raises Broken.
+
+    show: on the screen, too, as they come.
+    """
     with tempfile.TemporaryDirectory(prefix="grupo-check-") as records:
-        done = subprocess.run([sys.executable, "-m", "harness", "check", "--records", records, *options, "--", *command], cwd=folder,
-                              env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-m", "harness", "check", "--in", folder, "--records", records, *options, "--", *command], cwd=ROOT,
+                              stdin=subprocess.DEVNULL, stdout=None if show else subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         verdicts = {path.stem: verdict_from(json.loads(path.read_text())) for path in Path(records).glob("*.json")}
     if done.returncode not in (0, 1, 3) or not verdicts:
         raise Broken(f"{' '.join(command)}: the check itself ended with status {done.returncode}: {done.stderr[-2000:]}")
@@ -122,6 +131,34 @@ def list_all(exhibits):
     screen.print(table)
 
 
+def page(exhibits):
+    """The page of the guide that lists them, by lab and symptom, as Markdown, in the language in use."""
+    labs, up = known(), "" if language.in_use == "en" else "../"
+    texts = [say(INTRODUCTION)]
+    heads = [say("symptom"), say("server"), say("bug"), say("check that catches it")]
+    for lab in sorted({labs[exhibit.check] for exhibit in exhibits}):
+        texts += [f"## {say(f'Lab {lab}')}\n\n", row(heads), row(["---"] * len(heads))]
+        texts += sorted(row([say(exhibit.symptom).replace("|", "\\|"), exhibit.design, f"[{exhibit.name}]({up}exhibits/{exhibit.name}.toml)", f"`{exhibit.check}`"])
+                        for exhibit in exhibits if labs[exhibit.check] == lab)
+        texts.append("\n")
+    return "".join(texts).rstrip("\n") + "\n"
+
+
+def row(cells):
+    return f"| {' | '.join(cells)} |\n"
+
+
+INTRODUCTION = """# Bugs, by symptom
+
+Each of these is one of our servers with one bug in it, a mistake that students make: in one file, an old text that stands there once becomes a new one.
+They measure the checks (each names the check that must catch it), and they are there to learn from: read the symptom, say what the cause might be and
+how you would find out, and only then open the bug. To have one dealt without its name, `python -m harness hunt deal FOLDER` ([lab 7](lab7.md)).
+
+A lab's bugs are those whose check that lab asks for the first time. `python -m harness exhibits --page FILE` writes this page.
+
+"""
+
+
 def main(options):
     """Exit status 0 if each exhibit was caught in 19 of 20 runs or more, 1 if one was not, 2 if one is broken."""
     try:
@@ -133,6 +170,10 @@ def main(options):
         chosen = [exhibit for exhibit in exhibits if not options.names or exhibit.name in options.names]
         if options.list:
             list_all(chosen)
+            return 0
+        if options.page:
+            language.use(options.lang)
+            Path(options.page).write_text(page(chosen), encoding="utf-8")
             return 0
         results = run(chosen, options.times, options.all)
     except Broken as why:

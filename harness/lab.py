@@ -3,12 +3,14 @@
 A folder may be moved, half-filled, broken or saved with other line ends: for each, one line says what is wrong, where, and what to do.
 """
 import ast
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from harness import starter
+from harness import language, starter
+from harness.language import say
 from harness.starter import Misuse
 from harness.verdicts import command
 
@@ -56,21 +58,21 @@ def build_c(folder):
 
 def main(options):
     """Exit status as of `check`; 2 if the folder cannot be checked."""
+    language.use(options.lang or language.language_of(os.environ))
     folder = Path(options.folder).resolve()
     try:
-        language = "c" if (folder / "server.c").exists() else "python"
-        begun = starter.read(options.lab, language)
+        begun = starter.read(options.lab, "c" if (folder / "server.c").exists() else "python")
         design = options.design or begun.designs[0]
         if design not in begun.designs:
             raise Misuse(f"lab {begun.lab} is about {', '.join(begun.designs)}, not {design}")
-        if language == "c":
+        if begun.language == "c":
             build_c(folder)
             options.server = [str(folder / "server")]
         else:
             inspect_python(begun, folder)
             options.server = [sys.executable, "-m", f"implementations.{design}"]
     except Misuse as why:
-        print(f"lab: {why}", file=sys.stderr)
+        print(f"lab: {say(str(why))}", file=sys.stderr)
         return 2
     options.design, options.folder = design, folder
     options.replay = f"make check LAB={begun.lab} SEED={{seed}} ONLY=CHECK"

@@ -26,7 +26,6 @@ MOST_OUTPUT = 1 << 25       # bytes that a server may write to one of its two ou
 LINE_COSTS = 100            # bytes that a line costs us, beside its own
 LOOKS = 0.1                 # seconds between two looks at how many there are
 TAIL = 20, 500              # of what it wrote to stderr a failure shows so many lines, and of each so many characters
-ORPHANS = 2.0       # seconds that processes may outlive a killed server
 
 LISTENING = re.compile(r"listening on (\[[^]]+\]|[^\s:]+):(\d+)")
 UNASKED = re.compile(r"\S+ asks to join from \S+|\* \S+ (came|went|left)|<\S+> .*|# \d+ lines not shown")
@@ -357,12 +356,13 @@ class Server:
         self.process.wait()
 
     def orphans_gone(self):
-        """After `kill`: wait until no process of the session lives; AssertionError if one outlives it by ORPHANS seconds."""
-        end = (self._killed or time.monotonic()) + ORPHANS
+        """After `kill`: wait until no process of the session lives; AssertionError if one outlives it. (The 2 s that are promised are an idle machine's.)"""
+        seconds = wire.DEADLINE / 2
+        end = (self._killed or time.monotonic()) + seconds
         while found := session_of(self.pid):
             if time.monotonic() > end:
                 self.leftovers += found
-                raise Unmet(f"no process of the server {ORPHANS:g} s after its main process was killed", f"there live {found}", "orphans")
+                raise Unmet(f"no process of the server {seconds:g} s after its main process was killed", f"there live {found}", "orphans")
             time.sleep(0.01)
 
     def restart(self, **changes):

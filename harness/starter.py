@@ -4,6 +4,7 @@ A manifest, lab_guide/starters/LAB-LANGUAGE.toml, names the functions to empty a
 first minute, fails exactly the checks that the manifest names, and passes again with the functions put back.
 """
 import ast
+import os
 import re
 import shlex
 import shutil
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+from harness import language
+from harness.language import say
 from harness.server import ROOT
 
 LABS = 9
@@ -72,9 +75,9 @@ def read(lab, language="python"):
 
 # -- One function in a text ---------------------------------------------------------------------------------------------------------
 
-def span(text, function, language):
+def span(text, function, written_in):
     """(start, end) of a function's body in `text`, in lines: all but its signature and docstring. Raises LookupError."""
-    return (c_span if language == "c" else python_span)(text, function)
+    return (c_span if written_in == "c" else python_span)(text, function)
 
 
 def python_span(text, function):
@@ -126,8 +129,11 @@ def emptied_text(text, one, language):
 
 # -- A folder -------------------------------------------------------------------------------------------------------------------------
 
-def write(starter, folder):
-    """Writes the starting folder, which must not exist, or be empty. Raises Misuse."""
+def write(starter, folder, kind=None, more={}):
+    """Writes the starting folder, which must not exist, or be empty. Raises Misuse.
+
+    kind: which README and Makefile it gets (None: by its language); more: words for these.
+    """
     folder = Path(folder)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -141,9 +147,11 @@ def write(starter, folder):
             (folder / place).write_text(text, encoding="utf-8")
         words = {"lab": starter.lab, "title": starter.title, "design": starter.designs[0], "designs": ", ".join(starter.designs),
                  "grupo": ROOT, "python": sys.executable.replace(f"{ROOT}/", "$(GRUPO)/"), "command": shlex.join(starter.command),
-                 "functions": "\n".join(f"- `{one.function}` in `{one.file}`" for one in starter.empty)}
+                 "functions": "\n".join(f"- `{one.function}` in `{one.file}`" for one in starter.empty), **more}
         for name in "README.md", "Makefile":
-            template = MANIFESTS / f"{name}.{starter.language}"
+            template = MANIFESTS / f"{name}.{kind or starter.language}"
+            if (other := template.with_name(f"{template.name}.{language.in_use}")).exists():
+                template = other
             (folder / name).write_text(Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
     except OSError as error:
         raise Misuse(f"{error.filename or folder}: {error.strerror}") from None
@@ -159,11 +167,13 @@ def put_back(starter, folder):
 
 
 def main(options):
+    language.use(options.lang or language.language_of(os.environ))
     try:
         starter = read(options.lab, options.language)
-        write(starter, options.folder)
+        write(starter, options.folder, more={"title": say(starter.title)})
     except Misuse as why:
-        print(f"starter: {why}", file=sys.stderr)
+        print(f"starter: {say(str(why))}", file=sys.stderr)
         return 2
-    print(f"Lab {starter.lab}, {starter.title}: {options.folder}\nBegin with its README.md and lab_guide/lab{starter.lab}.md; `make check` there says how far you are.")
+    print(say(f"Lab {starter.lab}, {starter.title}: {options.folder}"))
+    print(say(f"Begin with its README.md and lab_guide/lab{starter.lab}.md; `make check` there says how far you are."))
     return 0

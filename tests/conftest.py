@@ -78,3 +78,9 @@ def lacks(what):
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what}, and CI must not skip")
     pytest.skip(what)
+
+
+def browser():
+    """Where Chromium is."""
+    found = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None)
+    return found or lacks("no Chromium is installed")

@@ -78,7 +78,7 @@ class Checked:
             command = [sys.executable, path]
         self.mark, self.folder = f"HOSTILE={uuid.uuid4().hex}", folder
         name, value = self.mark.split("=")
-        line = [sys.executable, "-m", "harness", "check", "--records", folder / "run", "--json", folder / "report.json",
+        line = [sys.executable, "-m", "harness", "check", "--records", folder / "run", "--json", folder / "report.json", "--deadline", "5",
                 *(["--only", *only] if only else []), "--", *command]
         self.output = open(folder / "output", "w+b")
         self.process = subprocess.Popen(line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output, start_new_session=True,
@@ -221,7 +221,7 @@ def test_forks_without_end(check):
 
 
 def test_forks_without_end_in_sessions_of_their_own(check):
-    check(mild(after="[os.fork() or (os.setsid(), signal.alarm(60), time.sleep(60)) for _ in range(3000)]"), "greets").failed("greets", "leftovers")
+    check(mild(after="[os.fork() or (os.setsid(), signal.alarm(60), time.sleep(60)) for _ in range(1000)]"), "greets").failed("greets", "leftovers")
 
 
 def test_leaves_daemons(check):

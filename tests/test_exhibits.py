@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import exhibits
-from harness.server import DESIGNS
+from harness.server import DESIGNS, ROOT
 from harness.verdicts import sentences
 from harness.verdicts.model import FAILED
 
@@ -61,3 +61,7 @@ def test_an_exhibit_whose_old_text_is_gone_is_broken(tmp_path):
     for old in ("no such text stands there", "def "):
         with pytest.raises(exhibits.Broken, match="not once"):
             exhibits.build(replace(ALL[0], old=old), tmp_path / str(len(old)))
+
+
+def test_the_page_about_them_is_current():
+    assert Path(ROOT, "lab_guide/exhibits.md").read_text(encoding="utf-8") == exhibits.page(ALL)

@@ -4,9 +4,11 @@ A page is run in a home of its own, where ~/grupo is the project. Blocks are ```
 terminal of that name, whose last command goes on running. `...` stands for anything. Times, ports, seeds and the like may differ.
 Blocks in Python or C bear the file that they are from as their title, and stand there word for word.
 """
+import ast
 import doctest
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,9 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import need
 
+from harness import starter
+from harness.__main__ import parse
 from harness.server import ROOT
+from harness.verdicts.command import CHECKS
 from harness.wire import wait_until
 
 GUIDE = Path(ROOT, "lab_guide")
@@ -140,6 +146,41 @@ def test_code_in_a_page_stands_in_its_file(page):
             lines = [line.strip() for line in whole.split("\n")]
             wanted = [line.strip() for line in block.text.strip("\n").split("\n")]
             assert any(lines[start:start + len(wanted)] == wanted for start in range(len(lines))), f"{where}: not in {block.title}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(GUIDE)))
+def test_yaml_in_a_page_calls_the_harness_rightly(page):
+    def texts(value):
+        if isinstance(value, (dict, list)):
+            return [text for part in (value.values() if isinstance(value, dict) else value) for text in texts(part)]
+        return [value] if isinstance(value, str) else []
+
+    for block in blocks(page):
+        if block.language == "yaml":
+            commands = [text for text in texts(yaml.safe_load(block.text)) if "-m harness" in text]
+            assert commands, f"{page.name}, line {block.line}"
+            for command in commands:
+                parse(shlex.split(command.partition("-m harness")[2]))
+
+
+def test_the_points_that_instructors_are_told_are_those_of_the_checks():
+    """What all checks up to a lab give, and of that what its starting folders lack."""
+    found = [(node.name.removeprefix("check_").replace("_", "-"), {call.func.id if isinstance(call.func, ast.Name) else "forms": call for call in node.decorator_list})
+             for path in CHECKS.glob("check_*.py") for node in ast.parse(path.read_text(encoding="utf-8")).body
+             if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")]
+    about = {name: {word.arg: word.value.value for word in made["check"].keywords} | {"forms": len(made["forms"].args[1].elts) if "forms" in made else 1}
+             for name, made in found}
+    points = {name: one["points"] * one["forms"] for name, one in about.items()}
+    rows = re.findall(r"^\| (\d) \| (\w+) \| (\d+) \| (\d+) \| (\d+|-) \|$", Path(GUIDE, "instructor.md").read_text(encoding="utf-8"), re.M)
+    assert len(rows) == 8
+    for lab, design, most, *lacks in rows:
+        assert int(most) == sum(points[name] for name, one in about.items() if one["lab"] <= int(lab) and one.get("design") in (None, design))
+        for language, told in zip(starter.LANGUAGES, lacks, strict=True):
+            if (starter.MANIFESTS / f"{lab}-{language}.toml").is_file():
+                begun = starter.read(int(lab), language)
+                assert (begun.designs[0], sum(points[check] for check in begun.fails)) == (design, int(told))
+            else:
+                assert told == "-"
 
 
 def test_each_lab_has_its_page_in_both_languages_with_the_same_commands():

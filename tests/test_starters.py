@@ -15,7 +15,9 @@ from conftest import need
 
 from harness import starter
 from harness.server import ROOT
-from harness.verdicts.model import FAILED, NOT_RUN, PASSED
+from harness.verdicts import plugin
+from harness.verdicts.command import known
+from harness.verdicts.model import FAILED, INCONCLUSIVE, NOT_RUN, PASSED
 
 ALL = [starter.read(int(path.stem[0]), path.stem[2:]) for path in sorted(starter.MANIFESTS.glob("*-*.toml"))]
 EACH = [pytest.param(begun, design, id=f"{begun.lab}-{begun.language}-{design}") for begun in ALL for design in begun.designs]
@@ -35,7 +37,7 @@ def make(folder, *words, path=None, **changes):
 def verdicts(folder, begun, design, tmp_path, *only):
     """{check: the verdicts of all its forms}, and the run itself."""
     found = tmp_path / "found.json"
-    done = subprocess.run([sys.executable, "-m", "harness", "lab", folder, "--lab", str(begun.lab), "--design", design, "--deadline", "6", "--json", found,
+    done = subprocess.run([sys.executable, "-m", "harness", "lab", folder, "--lab", str(begun.lab), "--design", design, "--deadline", "6", "--workers", "4", "--json", found,
                            *(["--only", *only] if only else [])], cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert found.exists(), done.stdout + done.stderr
     by_check = {}
@@ -45,14 +47,20 @@ def verdicts(folder, begun, design, tmp_path, *only):
     return by_check, done
 
 
+# With a whole check of each of them the tests would take five minutes longer: `make soak` does that. Else later labs are asked what all others need.
+WHOLE = bool(os.environ.get("GRUPO_SOAK"))
+NEEDED = sorted({check for checks in plugin.STAGES.values() for check in checks})
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("begun, design", EACH)
 def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(begun, design, folder, tmp_path):
     starter.write(begun, folder)
-    found, _ = verdicts(folder, begun, design, tmp_path)
+    asked = [] if WHOLE or begun.lab < 3 else [*NEEDED, *begun.fails, *begun.may_fail]
+    found, _ = verdicts(folder, begun, design, tmp_path, *asked)
     failed = {check for check, kinds in found.items() if kinds != {PASSED}}
     assert set(begun.fails) <= failed <= set(begun.fails) | set(begun.may_fail), failed
-    assert all(FAILED in found[check] for check in failed)
+    assert all(found[check] & {FAILED, INCONCLUSIVE} for check in failed)       # who spins on a busy machine cannot be told from who is kept waiting
 
     starter.put_back(begun, folder)
     assert all((folder / place).read_text() == ours.read_text() for place, ours in begun.files().items())
@@ -63,9 +71,7 @@ def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(begun,
 @pytest.mark.parametrize("begun", ALL, ids=lambda begun: f"{begun.lab}-{begun.language}")
 def test_its_checks_are_of_this_lab_and_its_functions_are_named_in_its_page(begun, folder):
     """In words: what a folder fails is asked in this lab for the first time."""
-    labs = {name: int(lab) for path in Path(ROOT, "harness", "checks").glob("check_*.py")
-            for lab, name in re.findall(r"@check\([^)]*lab=(\d)[^)]*\)\n(?:@.*\n)*def check_(\w+)", path.read_text())}
-    assert {labs[check.replace("-", "_")] for check in begun.fails + begun.may_fail} == {begun.lab}
+    assert {known()[check] for check in begun.fails + begun.may_fail} == {begun.lab}
     starter.write(begun, folder)
     assert all(one.function in (folder / "README.md").read_text() for one in begun.empty)
     page = Path(ROOT, "lab_guide", f"lab{begun.lab}.md").read_text()

@@ -1,6 +1,7 @@
 """Peers who do harm: whatever one client does or does not do, the others notice nothing of it."""
 import re
 import select
+import signal
 import statistics
 import threading
 import time
@@ -29,6 +30,15 @@ def check_a_reset_in_a_broadcast(server, enter):
     for number, victim in enumerate(victims):
         ana.expect(rf"MSG \d+ \S+ ana {100 * number} \.+")         # the server is in the middle of it
         victim.reset()
+    victims += [enter(running, f"more{number}") for number in range(6)]
+    short = 3000
+    running.send_signal(signal.SIGSTOP)
+    try:                                # all of this is there at once: more than a server reads in a turn, and then connections that are broken
+        ana.send(*(f"SAY {said + count}" for count in range(short)))
+        for victim in victims[-6:]:
+            victim.reset()
+    finally:
+        running.send_signal(signal.SIGCONT)
     victims.append(enter(running, "last"))
     victims[-1].fence()
     victims[-1].reset()                 # while nothing is said
@@ -37,7 +47,7 @@ def check_a_reset_in_a_broadcast(server, enter):
             client.expect(r"OUT \d+ \S+ \S+")
         client.fence()
         same(sorted(line.split(" ")[3] for line in client.lines if line.startswith("OUT ")), sorted(victim.name for victim in victims))
-        same([line.split(" ")[4] for line in client.lines if line.startswith("MSG ")], [str(count) for count in range(said)])
+        same([line.split(" ")[4] for line in client.lines if line.startswith("MSG ")], [str(count) for count in range(said + short)])
     no_traceback(running)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import language
 from harness.__main__ import DEADLINE
 from harness.server import DESIGNS, command_of
 from harness.verdicts import formats, plugin
@@ -33,9 +34,14 @@ class Misuse(Exception):
 
 
 def known():
-    """The ids of all checks, without what stands in brackets where a check is done in several ways; they are read, not imported."""
-    return [name.name.removeprefix("check_").replace("_", "-") for path in sorted(CHECKS.glob("check_*.py"))
-            for name in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(name, ast.FunctionDef) and name.name.startswith("check_")]
+    """{check: the first lab that needs it}, of all checks, without what stands in brackets where one is done in several ways; they are read, not imported."""
+    return {node.name.removeprefix("check_").replace("_", "-"): lab_of(node) for path in sorted(CHECKS.glob("check_*.py"))
+            for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")}
+
+
+def lab_of(node):
+    """The lab in its @check(..., lab=N)."""
+    return next((word.value.value for mark in node.decorator_list if isinstance(mark, ast.Call) for word in mark.keywords if word.arg == "lab"), 1)
 
 
 def must_be_known(names, what, choices):
@@ -87,8 +93,10 @@ def command_from(options):
     command = list(options.server)
     if len(command) == 1 and command[0] in DESIGNS:
         return command_of(command[0]), options.design or command[0]
+    if options.folder and not os.path.isdir(options.folder):
+        raise Misuse(f"{options.folder}: no such folder")
     if os.sep in command[0]:
-        command[0] = os.path.abspath(command[0])
+        command[0] = os.path.abspath(os.path.join(options.folder or "", command[0]))
     return command, options.design
 
 
@@ -121,9 +129,9 @@ def run(options):
     seed = options.seed or secrets.token_hex(4)
     folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
     must_be_writable(folder, [path for _, path in options.outputs])
-    replay = ["python", "-m", "harness", "check", "--seed", seed, *(["--design", design] if design else []),
+    replay = ["python", "-m", "harness", "check", *(["--in", options.folder] if options.folder else []), "--seed", seed, *(["--design", design] if design else []),
               "--repeat", str(options.repeat), *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []), "--only", "CHECK", "--", *options.server]
-    settings = {"command": command, "cwd": str(options.folder or os.getcwd()), "design": design, "lab": options.lab, "seed": seed,
+    settings = {"command": command, "cwd": os.path.abspath(options.folder or ""), "design": design, "lab": options.lab, "seed": seed,
                 "repeat": options.repeat, "only": options.only, "points": points, "hidden": sorted(hidden), "folder": str(folder), "deadline": options.deadline,
                 "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}
     file = folder / "settings"
@@ -152,7 +160,7 @@ def run(options):
             terminal.show(verdict)
 
     workers = min(WORKERS, 2 * (os.cpu_count() or 1)) if options.workers is None else options.workers
-    many = ["-n", str(workers), "--maxschedchunk", "1"] if workers > 1 and not options.only else ["-p", "no:xdist"]
+    many = ["-n", str(workers), "--maxschedchunk", "1"] if workers > 1 and (options.workers or not options.only) else ["-p", "no:xdist"]
     shows = Shows()
     with ends_by_signals():
         status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini"), "--check-settings", str(file), *many], plugins=[shows])
@@ -174,11 +182,12 @@ def run(options):
 
 def main(options):
     """Exit status: 0 all that was run passed, 1 something failed, 2 misuse, 3 a harness fault or an inconclusive check, 130 stopped."""
+    language.use(options.lang or language.language_of(os.environ))
     end = terminal.begin()
     try:
         report = run(options)
         terminal.summary(report)
-        if options.folder:
+        if options.replay:              # a learner's folder
             terminal.progress(report)
         for name, path in options.outputs:
             Path(path).write_text(formats.FORMATS[name](report), encoding="utf-8")

@@ -7,6 +7,7 @@ import io
 import json
 import os
 
+from harness.language import say
 from harness.verdicts.formats.told import as_json, cleaned, headline, in_words, verdict_in_words
 from harness.verdicts.model import PASSED
 from harness.verdicts.plugin import STAGES
@@ -20,7 +21,7 @@ def own_json(report):
 def gradescope(report):
     """results.json, https://gradescope-autograders.readthedocs.io/en/latest/specs/"""
     report = cleaned(report)
-    tests = [{"name": f"{verdict.stage}: {verdict.title}", "name_format": "text", "score": verdict.score,
+    tests = [{"name": f"{say(verdict.stage)}: {verdict.title}", "name_format": "text", "score": verdict.score,
               "max_score": verdict.points if verdict.binds else 0, "status": "passed" if verdict.verdict == PASSED else "failed",
               "output": verdict_in_words(verdict), "output_format": "text",
               "visibility": "after_published" if verdict.hidden else "visible"} for verdict in report.verdicts]
@@ -37,7 +38,7 @@ def classroom50(report):
     named = {key: os.environ.get(variable, "") for key, variable in (
         ("classroom", "CLASSROOM"), ("assignment", "ASSIGNMENT"), ("submission", "SUBMISSION_TAG"), ("commit", "COMMIT_URL"),
         ("release", "RELEASE_URL"), ("review", "REVIEW_URL"))}
-    tests = [{"test-name": f"{verdict.stage}: {verdict.title}", "passed": verdict.verdict == PASSED, "score": int(verdict.score),
+    tests = [{"test-name": f"{say(verdict.stage)}: {verdict.title}", "passed": verdict.verdict == PASSED, "score": int(verdict.score),
               "max-score": int(verdict.points), "message": quoted(verdict_in_words(verdict))}
              for verdict in report.verdicts if verdict.binds]
     return as_json({"schema": "classroom50/result/v1", **named, "datetime": report.started, "score": sum(test["score"] for test in tests),
@@ -68,7 +69,7 @@ def autolab(report):
 def prairielearn(report):
     """results.json, https://prairielearn.readthedocs.io/en/latest/externalGrading/"""
     report = cleaned(report)
-    tests = [{"name": f"{verdict.stage}: {verdict.title}", "description": verdict.verdict, "points": verdict.score,
+    tests = [{"name": f"{say(verdict.stage)}: {verdict.title}", "description": say(verdict.verdict), "points": verdict.score,
               "max_points": verdict.points if verdict.binds else 0, "message": (verdict.failure.cause if verdict.failure else verdict.why),
               "output": in_words(verdict)} for verdict in report.verdicts]
     return as_json({"gradable": True, "score": report.score / report.most if report.most else 0, "message": headline(report),

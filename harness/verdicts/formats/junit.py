@@ -1,6 +1,7 @@
 """JUnit XML, as Jenkins, GitLab and GitHub's actions read it: a suite for each stage, a case for each check."""
 from xml.etree import ElementTree
 
+from harness.language import say
 from harness.verdicts.formats.told import cleaned, in_words
 from harness.verdicts.model import FAILED, PASSED
 from harness.verdicts.plugin import STAGES
@@ -28,6 +29,6 @@ def junit(report):
             elif not verdict.binds:
                 ElementTree.SubElement(case, "skipped", message=verdict.why)
             elif verdict.verdict != PASSED:     # no kind of success: a grade is not to rest on it
-                ElementTree.SubElement(case, "error", message=f"{verdict.verdict}: {verdict.why}", type=verdict.verdict.replace(" ", "-"))
+                ElementTree.SubElement(case, "error", message=f"{say(verdict.verdict)}: {verdict.why}", type=verdict.verdict.replace(" ", "-"))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"

@@ -1,6 +1,8 @@
 """The Report as one HTML page that needs nothing else, and sends nothing: verdicts, and each failure with its picture."""
 from html import escape
 
+from harness import language
+from harness.language import say
 from harness.record import DEEDS
 from harness.verdicts.formats.told import cleaned, headline
 from harness.verdicts.model import FAILED
@@ -18,7 +20,7 @@ SIGNS = {"passed": "\u2713", "failed": "\u2717", "inconclusive": "?", "not run":
 def page(report):
     report = cleaned(report)
     command = " ".join(report.command)
-    parts = ["<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+    parts = [f"<!DOCTYPE html>\n<html lang={language.in_use}><meta charset=utf-8><meta name=viewport content='width=device-width'>"
              "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; style-src 'unsafe-inline'\">"
              f"<title>Grupo: {escape(command)}</title><style>{STYLE}</style>\n<h1>{escape(headline(report))}</h1>\n"
              f"<p><code>{escape(command)}</code><br>{escape(report.started)}, {report.seconds:g} s; {escape(report.machine)}"]
@@ -27,15 +29,15 @@ def page(report):
     for stage in STAGES:
         here = [verdict for verdict in report.verdicts if verdict.stage == stage]
         if here:
-            parts.append(f"<h2>{stage}</h2>\n<table><thead><tr><th scope=col>verdict<th scope=col>check<th scope=col>points</thead><tbody>")
+            parts.append(f"<h2>{say(stage)}</h2>\n<table><thead><tr>{heads(say('verdict'), say('check'), say('points'))}</thead><tbody>")
         for verdict in here:
             word, title = verdict.verdict, escape(verdict.title)
+            points = f"{verdict.score:g} {say('of')} {verdict.points:g}" if verdict.binds else "-"
             if verdict.failure:
                 failures.append(verdict)
                 title = f"<a href='#f{len(failures)}'>{title}</a>"
-            parts.append(f"<tr class='{word.replace(' ', '-')}'><td><b>{SIGNS[word]} {word}</b><td>{title}"
-                         f"{f' <i>({escape(verdict.why)})</i>' if verdict.why else ''}<td>"
-                         f"{f'{verdict.score:g} of {verdict.points:g}' if verdict.binds else '-'}")
+            parts.append(f"<tr class='{word.replace(' ', '-')}'><td><b>{SIGNS[word]} {say(word)}</b><td>{title}"
+                         f"{f' <i>({escape(verdict.why)})</i>' if verdict.why else ''}<td>{points}")
         if here:
             parts.append("</table>")
     parts += [failure_section(verdict, f"f{number}") for number, verdict in enumerate(failures, 1)]
@@ -45,15 +47,19 @@ def page(report):
 def failure_section(verdict, anchor):
     failure = verdict.failure
     steps = "".join(f"<li><pre>{escape(step)}</pre>" for step in failure.steps)
-    said = [("expected", failure.expected), ("but", failure.came), ("when", failure.run), ("likely cause", failure.cause),
-            ("read", f"lab_guide/{failure.page}"), ("do it again", failure.replay)]
-    return (f"<section class=failure id={anchor}><h2>{SIGNS[FAILED]} {escape(verdict.title)}</h2>\n<h3>What was done</h3><ol>{steps}</ol>\n<dl>"
+    said = [(say("expected"), failure.expected), (say("but"), failure.came), (say("when"), failure.run), (say("likely cause"), failure.cause),
+            (say("read"), f"lab_guide/{failure.page}"), (say("do it again"), failure.replay)]
+    return (f"<section class=failure id={anchor}><h2>{SIGNS[FAILED]} {escape(verdict.title)}</h2>\n<h3>{say('What was done')}</h3><ol>{steps}</ol>\n<dl>"
             + "".join(f"<dt>{name}<dd><pre>{escape(text)}</pre>" for name, text in said if text) + f"</dl>\n{picture(failure.slice)}</section>")
 
 
 # -- The space-time diagram: time runs down, each participant is a line, each arrow has a number that the table below explains ----
 
 LANE, ROW, TOP = 150, 26, 46
+
+
+def heads(*names):
+    return "".join(f"<th scope=col>{name}" for name in names)
 
 
 def visible(text):
@@ -70,10 +76,11 @@ def picture(entries):
     lanes = people[:middle] + ["server"] + people[middle:]
     at = {who: LANE // 2 + LANE * number for number, who in enumerate(lanes)}
     height = TOP + ROW * (len(entries) + 1)
-    parts = [f"<svg role=img aria-label='The order of events; the table below says the same' viewBox='0 0 {LANE * len(lanes)} {height}' width={LANE * len(lanes)}>"
+    label = escape(say("The order of events; the table below says the same"))
+    parts = [f"<svg role=img aria-label='{label}' viewBox='0 0 {LANE * len(lanes)} {height}' width={LANE * len(lanes)}>"
              "<defs><marker id=tip viewBox='0 0 8 8' refX=8 refY=4 markerWidth=8 markerHeight=8 orient=auto><path d='M0,0 L8,4 L0,8 z'/></marker></defs>"]
     for who in lanes:
-        parts.append(f"<text x={at[who]} y=20 text-anchor=middle font-weight=bold>{escape(who)}</text>"
+        parts.append(f"<text x={at[who]} y=20 text-anchor=middle font-weight=bold>{escape(named(who))}</text>"
                      f"<line x1={at[who]} y1={TOP - 16} x2={at[who]} y2={height} stroke='#888' stroke-width={3 if who == 'server' else 1} />")
     for number, entry in enumerate(entries, 1):
         y, x = TOP + ROW * number - ROW // 2, at[entry.who]
@@ -84,7 +91,12 @@ def picture(entries):
         dashes = "" if entry.what in DEEDS else " stroke-dasharray='6 3'"
         parts.append(f"<line x1={start} y1={y - 4} x2={end} y2={y + 4} stroke='#000'{dashes} marker-end='url(#tip)' />"
                      f"<text class=number x={x + (12 if x < at['server'] else -12)} y={y - 6} text-anchor={'start' if x < at['server'] else 'end'}>{number}</text>")
-    rows = "".join(f"<tr><td>{number}<td>{entry.at:.6f}<td>{escape(entry.who)}<td>{escape(entry.what)}<td><code>{visible(entry.text)}</code>"
-                   for number, entry in enumerate(entries, 1))
-    return ("".join(parts) + "</svg>\n<p>Time runs down. Whole arrows go to the server, dashed ones come from it; a square is the server's own."
-            "<table><thead><tr><th scope=col>no.<th scope=col>seconds<th scope=col>who<th scope=col>did<th scope=col>what</thead><tbody>" + rows + "</table>")
+    rows = "".join(f"<tr><td>{number}<td>{entry.at:.6f}<td>{escape(named(entry.who))}<td>{say(entry.what)}"
+                   f"<td><code>{visible(say(entry.text) if entry.what == 'exits' else entry.text)}</code>" for number, entry in enumerate(entries, 1))
+    legend = say("Time runs down. Whole arrows go to the server, dashed ones come from it; a square is the server's own.")
+    return ("".join(parts) + f"</svg>\n<p>{legend}<table><thead><tr>"
+            f"{heads(say('no.'), say('seconds'), say('who'), say('did'), say('what'))}</thead><tbody>{rows}</table>")
+
+
+def named(who):
+    return {"server": say("server"), "owner": say("owner")}.get(who, who)

@@ -5,12 +5,13 @@ import secrets
 from rich.console import Console
 from rich.text import Text
 
-from harness.verdicts.formats.told import cleaned
+from harness.language import say
+from harness.verdicts.formats.told import cleaned, labelled
 from harness.verdicts.model import PASSED, VERDICTS
 
 screen = Console(highlight=False, markup=False, soft_wrap=True)
 STYLES = {"passed": "bold green", "failed": "bold red", "inconclusive": "bold yellow", "not run": "dim", "harness fault": "bold magenta"}
-WIDTH = max(map(len, VERDICTS))
+LABEL = 10                  # columns of `expected:`
 
 
 def begin():
@@ -29,7 +30,8 @@ def indented(text, by):
 def show(verdict):
     """One verdict, as it comes."""
     verdict = cleaned(verdict)
-    line = Text.assemble((f"{verdict.verdict:>{WIDTH}}", STYLES[verdict.verdict]), f"  {verdict.stage}: {verdict.title}")
+    word = say(verdict.verdict).rjust(max(len(say(word)) for word in VERDICTS))
+    line = Text.assemble((word, STYLES[verdict.verdict]), f"  {say(verdict.stage)}: {verdict.title}")
     if verdict.why:
         line.append(f" ({verdict.why})", "dim")
     screen.print(line)
@@ -41,29 +43,25 @@ def tell(failure):
     """A failure: what was done, expected, and came; why, and what to do next."""
     for number, step in enumerate(failure.steps, 1):
         screen.print(f"      {number:>2}. {indented(step, 10)}")
-    screen.print(Text.assemble(("      expected: ", "bold"), indented(failure.expected, 16)))
-    screen.print(Text.assemble(("      but:      ", "bold"), indented(failure.came, 16)))
-    if failure.run:
-        screen.print(Text.assemble(("      when:     ", "bold"), failure.run))
-    if failure.cause:
-        screen.print(Text.assemble(("      cause:    ", "bold"), failure.cause))
-    screen.print(Text.assemble(("      read:     ", "bold"), f"lab_guide/{failure.page}"))
-    screen.print(Text.assemble(("      again:    ", "bold"), failure.replay))
+    for label, text in labelled(failure):
+        screen.print(Text.assemble((f"      {label:{LABEL}}", "bold"), indented(text, 6 + LABEL)))
 
 
 def summary(report):
     """The end of the run."""
-    counts = ", ".join(f"{len(found)} {word}" for word in VERDICTS if (found := report.of(word)))
+    counts = ", ".join(say(f"{len(found)} {word}") for word in VERDICTS if (found := report.of(word)))
     screen.print()
-    screen.print(Text.assemble((counts or "no check was run", "bold"), f"; {report.score:g} of {report.most:g} points in {report.seconds:.0f} s"
-                               f"{'' if report.complete else ' (stopped)'}. Seed {report.seed}. All that happened: {report.folder}"))
+    screen.print(Text.assemble((counts or say("no check was run"), "bold"), "; ", say(
+        f"{report.score:g} of {report.most:g} points in {report.seconds:.0f} s{'' if report.complete else ' (stopped)'}. "
+        f"Seed {report.seed}. All that happened: {report.folder}")))
     for note in report.notes:
-        screen.print(note)
+        screen.print(say(note))
 
 
 def progress(report):
     """How far a learner is in his lab."""
-    for what, chosen in ("Earlier labs", lambda lab: lab < report.lab), (f"Lab {report.lab}", lambda lab: lab == report.lab):
+    for what, chosen in (say("Earlier labs"), lambda lab: lab < report.lab), (say(f"Lab {report.lab}"), lambda lab: lab == report.lab):
         found = [verdict for verdict in report.verdicts if chosen(verdict.lab)]
         if found:
-            screen.print(f"{what}: {sum(verdict.verdict == PASSED for verdict in found)} of {len(found)} checks passed")
+            passed = sum(verdict.verdict == PASSED for verdict in found)
+            screen.print(f"{what}: " + say(f"{passed} of {len(found)} checks passed"))

@@ -1,0 +1,105 @@
+"""The bug hunt: what is dealt is blind, a repair is told from what is none, and the score is kept."""
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import exhibits, hunt
+from harness.server import ROOT
+
+SCHEDULED = [exhibit for exhibit in exhibits.all_exhibits() if exhibit.schedule]
+
+
+@pytest.fixture
+def hunting(tmp_path):
+    """hunting(action, ...) runs `python -m harness hunt` with a score of its own."""
+    def run(*words):
+        return subprocess.run([sys.executable, "-m", "harness", "hunt", *map(str, words)], cwd=ROOT, capture_output=True, text=True,
+                              stdin=subprocess.DEVNULL, env={**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")})
+    run.score = lambda: json.loads((tmp_path / "data/grupo/hunt.json").read_text())
+    return run
+
+
+def only(monkeypatch, tmp_path, name):
+    """A hunt in this process, of which the cards hold nothing but this exhibit."""
+    exhibit = exhibits.read(exhibits.EXHIBITS / f"{name}.toml")
+    monkeypatch.setattr(exhibits, "all_exhibits", lambda: [exhibit])
+    monkeypatch.setattr(hunt, "score_file", lambda: tmp_path / "score.json")
+    return exhibit
+
+
+def play(action, folder, capsys):
+    status = hunt.main(type("Options", (), {"action": action, "folder": str(folder), "design": None, "seed": "1"}))
+    return status, capsys.readouterr().out
+
+
+def test_what_is_dealt_does_not_say_what_it_is(hunting, tmp_path):
+    done = hunting("deal", tmp_path / "mine", "--design", "nonblocking", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    [name] = hunting.score()
+    exhibit = exhibits.read(exhibits.EXHIBITS / f"{name}.toml")
+    texts = {path: path.read_text() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    assert not any(name in text for text in [*texts.values(), done.stdout]) and exhibit.symptom in done.stdout
+    assert "expected:" in texts[tmp_path / "mine/failing-run.txt"] and "cause" not in texts[tmp_path / "mine/failing-run.txt"]
+    assert exhibit.new in texts[tmp_path / "mine" / exhibit.file]
+    assert not any(name in line for line in hunting("score").stdout.splitlines()) and "0 of" in hunting("score").stdout
+
+
+def test_the_score_of_two_hunters(hunting, tmp_path):
+    for seed in "1", "2":
+        assert hunting("deal", tmp_path / seed, "--seed", seed).returncode == 0
+    assert len(hunting.score()) == 2 and all(one["solved"] is None for one in hunting.score().values())
+
+
+@pytest.mark.long
+def test_a_repair_counts_and_what_breaks_something_else_does_not(monkeypatch, tmp_path, capsys):
+    exhibit = only(monkeypatch, tmp_path, "numbers-with-gaps")
+    folder = tmp_path / "mine"
+    assert play("deal", folder, capsys)[0] == 0
+    status, said = play("check", folder, capsys)
+    assert status == 1 and f"Not yet: the check {exhibit.check} does not pass" in said
+
+    place = folder / exhibit.file
+    right = Path(ROOT, exhibit.file).read_text()
+    broken = right.replace("if key in self.here else 'away'}", "if key in self.here else 'gone'}", 1)
+    assert exhibit.file.endswith("room.py") and broken != right
+    place.write_text(broken)
+    status, said = play("check", folder, capsys)
+    assert status == 1 and "Not yet" in said and "no longer do: who" in said
+
+    place.write_text(right)
+    status, said = play("check", folder, capsys)
+    assert status == 0 and f"Mended, at try 3. It was `{exhibit.name}`" in said
+    assert f" {exhibit.name} " in play("score", folder, capsys)[1]
+
+
+@pytest.mark.parametrize("exhibit", SCHEDULED, ids=lambda exhibit: exhibit.name)
+def test_its_schedule_brings_the_bug_about_and_cannot_be_had_in_ours(exhibit, tmp_path):
+    exhibits.build(exhibit, tmp_path / "tree")
+    assert hunt.forced(exhibit, tmp_path / "tree")
+    assert hunt.forced(exhibit, ROOT) == ""
+
+
+def test_there_are_schedules():
+    assert len(SCHEDULED) >= 2
+
+
+def told(done, *words):
+    assert done.returncode == 2 and done.stderr.startswith("hunt: ") and done.stderr.count("\n") == 1, done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+def test_bad_input(hunting, tmp_path):
+    told(hunting("check", tmp_path), "was not dealt by `hunt deal`")
+    told(hunting("check", tmp_path / "nowhere"), "was not dealt by `hunt deal`")
+    (tmp_path / ".hunt").write_text("x")
+    told(hunting("check", tmp_path), "names no bug of this version")
+    told(hunting("deal", tmp_path), "is there already")
+    assert hunting("deal", tmp_path / "mine", "--seed", "1").returncode == 0
+    (tmp_path / "mine/implementations/common/door.py").write_text("def (")
+    told(hunting("check", tmp_path / "mine"), "door.py, line 1")
+    (tmp_path / "data/grupo/hunt.json").write_text("{")
+    told(hunting("score"), "hunt.json", "move it away")

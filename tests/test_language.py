@@ -1,0 +1,189 @@
+"""The language of what students read: nothing lacks a translation, what a server wrote is untouched, and what programs read stays English."""
+import ast
+import json
+import os
+import re
+import string
+import subprocess
+import sys
+
+import pytest
+
+from harness import exhibits, language
+from harness.server import ROOT
+from harness.verdicts.formats import FORMATS
+from harness.verdicts.model import VERDICTS, Report, verdict_from
+from harness.verdicts.sentences import CAUSES
+
+CATALOGUE = [message for message in language.read() if message.id]
+BY_TEXT = {"ids": lambda message: repr(message.id)[:60]}
+# What a translation leaves as it is: the protocol's words, errors and signals, flags, what systems and their calls are called.
+SAME = re.compile(r"(?<![\w-])(?:[A-Z][A-Z_]{2,}\w*|--[a-z-]+|\w+\(\)|waitpid|recv|accept|stdout|stderr|kill -9|poll|epoll|select|flock|bind|listen)"
+                  r"(?!\w)")
+ALSO = {"accept", "listen", "select"}          # words of English, too
+
+
+@pytest.fixture
+def portuguese():
+    language.use("pt-BR")
+    yield
+    language.use("en")
+
+
+def test_every_text_has_a_translation_and_no_other_is_kept():
+    known = {(message.context, message.id): message.string for message in CATALOGUE}
+    wanted = language.messages()
+    assert [text for text in wanted if not known.get(text)] == [], "translate these: python -m harness.language puts them into the catalogue"
+    assert set(known) == set(wanted)
+    assert not any(message.fuzzy for message in CATALOGUE)
+
+
+def test_the_sources_are_read_whole():
+    texts = {text for _, text in language.messages()}
+    assert {cause.replace("{", "{{") for cause, _ in CAUSES.values()} <= texts and set(VERDICTS) <= texts
+    for one in ("OUT of {who} for {name}", "a line like `{plain}` for {who}", "{who} waited in vain, and heard only:\n{lines}", "a hidden check",
+                "{came}\nThe server ended with status {status}. Its last lines on stderr:\n{tail}", "expected:", "run {runs}, {disturbed}"):
+        assert one in texts, one
+
+
+# Phrases that are no student's: the protocol's, what clients say, patterns, HTML, lines for instructors (command.py), for our own tests, and faults.
+NO_STUDENTS = re.compile(r"(MSG|SAY|JOIN|member|eve asks|<|body \{|import|it is me|ban a b|.*asks to join from|.*type the group's name"
+                         r"|error: not deleted|somebody else's secret|points is a table|hidden is a list"
+                         r"|there is no check|.*points and hidden go by check|.*is no number|the file that harness"
+                         r"|no verdict of|SIGTERM ended it|processes outlived the server|stderr holds a traceback|Traceback \()", re.DOTALL)
+
+
+def test_no_phrase_of_the_sources_escapes():
+    """However it is built into a text: three words in a row stand in the catalogue, or are known to be no student's."""
+    texts = "\n".join(text for _, text in language.messages())
+    escaped = []
+    for path in (path for pattern in language.SOURCES for path in ROOT.glob(pattern)):
+        tree = ast.parse(path.read_text())
+        docstrings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in set(ast.walk(tree)) - docstrings:
+            phrase = node.value.strip() if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            if re.search(r"[a-z]+,? [a-z]+,? [a-z]", phrase) and not NO_STUDENTS.match(phrase) and phrase not in texts:
+                escaped.append(f"{path.name}: {phrase}")
+    assert escaped == []
+
+
+@pytest.mark.parametrize("message", CATALOGUE, **BY_TEXT)
+def test_a_translation_has_the_same_holes_and_the_same_words_of_the_protocol(message):
+    assert sorted(language.holes(message.id)) == sorted(language.holes(message.string))
+    assert sorted(re.findall("`[^`]*`", message.id)) == sorted(re.findall("`[^`]*`", message.string))
+    assert set(SAME.findall(message.id)) - ALSO <= set(SAME.findall(message.string))
+    assert message.id.count("\n") == message.string.count("\n") and message.id.endswith(" ") == message.string.endswith(" ")
+
+
+WORDS = {"who": "ana#{}", "name": "Ana{}", "line": "MSG {} TIME ben it heard\tnothing"}
+
+
+@pytest.mark.parametrize("message", [message for message in CATALOGUE if language.holes(message.id)], **BY_TEXT)
+def test_an_instance_of_a_template_is_told_as_its_translation_is(message, portuguese):
+    parts = {name: WORDS.get(name.rstrip(string.digits), "w{}").format(place + 17) for place, name in enumerate(language.holes(message.id))}
+    if message.context == language.IN_A_LINE:
+        assert language.line_said("    " + message.id.format(**parts)) == "    " + message.string.format(**parts)
+    else:
+        assert language.say(message.id.format(**parts)) == message.string.format(**parts)
+
+
+@pytest.mark.parametrize("lines", [
+    ["MSG 3 TIME ana I heard nothing", "OUT 4 TIME ben"], ["ERR unknown expected PING", "^"], ["BYE quit"],
+    ["Traceback (most recent call last):", "  nothing", "x"], ["ana heard nothing"], ["process 1 is busy", "", "passed"], ["{who} {}", "%s {0}"]])
+def test_what_a_server_wrote_stays_as_it_is(lines, portuguese):
+    wrote = "\n".join(lines)
+    assert language.say(f"ana waited in vain, and heard only:\n{wrote}") == f"ana esperou em vão, e só ouviu:\n{wrote}"
+    assert language.say(f"the console showed:\n{wrote}") == f"o console mostrou:\n{wrote}"
+    died = f"ana heard\n{lines[0]}\nThe server ended with status 1. Its last lines on stderr:\n{wrote}"
+    assert language.say(died) == f"ana ouviu\n{lines[0]}\nO servidor terminou com status 1. Suas últimas linhas em stderr:\n{wrote}"
+    assert language.say(f"MSG 1 TIME ana hi\n{wrote}\n   ^ nothing more came") == f"MSG 1 TIME ana hi\n{wrote}\n   ^ não veio mais nada"
+
+
+def test_several_texts_in_a_row(portuguese):
+    disturbed = "run 2, Python's threads made to take turns often, sends and locks not delayed (the program is static), so that fewer races show"
+    assert language.say(disturbed) == ("execução 2, threads de Python obrigadas a se revezar com frequência, envios e travas não atrasados "
+                                       "(o programa é estático), de modo que aparecem menos condições de corrida")
+    assert language.say("on one CPU; undisturbed") == "numa só CPU; sem perturbação" and language.say("a, b; c") == "a, b; c"
+
+
+def test_a_long_text_takes_no_long_time(portuguese):
+    text = "ana heard\n" + "MSG 1 TIME ana and nobody heard\nbetween them ben heard\n" * 2000
+    assert language.say(text).startswith("ana ouviu\nMSG 1")
+
+
+@pytest.mark.parametrize("environment, expected", [
+    ({}, "en"), ({"LANG": "C"}, "en"), ({"LANG": "pt_BR.UTF-8"}, "pt-BR"), ({"LANG": "pt_PT"}, "pt-BR"), ({"LANG": "pt"}, "pt-BR"),
+    ({"LANG": "de_DE.UTF-8"}, "en"), ({"LANG": "pt_BR.UTF-8", "LC_ALL": "C"}, "en"), ({"LANG": "pt_BR.UTF-8", "LC_ALL": "C.UTF-8"}, "en"),
+    ({"LANG": "en_US.UTF-8", "LC_MESSAGES": "pt_BR"}, "pt-BR"),
+    ({"LANG": "en_US.UTF-8", "LC_ALL": "pt_BR", "LC_MESSAGES": "en_US"}, "pt-BR"), ({"LANG": "en_US.UTF-8", "LANGUAGE": "pt_BR:en"}, "pt-BR"),
+    ({"LANG": "pt_BR.UTF-8", "LANGUAGE": "en:pt"}, "en"), ({"LANG": "pt_BR.UTF-8", "LANGUAGE": "de:fr"}, "pt-BR"),
+    ({"LANG": "C", "LANGUAGE": "pt_BR"}, "en"), ({"LANG": "POSIX", "LANGUAGE": "pt_BR"}, "en"),
+    ({"LANG": "ptolemaic"}, "en"), ({"LC_ALL": "", "LANG": "pt_BR"}, "pt-BR")])
+def test_the_locale_chooses(environment, expected):
+    assert language.language_of(environment) == expected
+
+
+EXHIBIT = exhibits.read(exhibits.EXHIBITS / "one-recv-is-one-line.toml")
+LOCALE = "LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"
+
+
+def check(folder, *options, **locale):
+    """What a check of the exhibit shows and writes: (terminal, page, JUnit, what --json tells)."""
+    files = [part for form in ("html", "json", "junit") for part in (f"--{form}", folder / form)]
+    environment = {name: value for name, value in os.environ.items() if name not in LOCALE}
+    ended = subprocess.run([sys.executable, "-m", "harness", "check", "--seed", "x", "--only", EXHIBIT.check, *files, *options, "--", *EXHIBIT.command],
+                           cwd=folder / "tree", env={**environment, "PYTHONPATH": str(ROOT), **locale}, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    return ended.stdout, (folder / "html").read_text(), (folder / "junit").read_text(), json.loads((folder / "json").read_text())
+
+
+def english_of(text):
+    """Those of the English texts that stand in it, if they are more than a word."""
+    return [message.id for message in CATALOGUE
+            if " " in message.id and not language.holes(message.id) and message.id != message.string and message.id in text]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("language")
+    exhibits.build(EXHIBIT, folder / "tree")
+    return {"en": check(folder, "--lang", "en", LANG="pt_BR.UTF-8"), "flag": check(folder, "--lang", "pt-BR", LANG="C"),
+            "locale": check(folder, LANG="pt_BR.UTF-8")}
+
+
+def test_a_check_in_portuguese(runs):
+    for run in "flag", "locale":
+        shown, page, junit, _ = runs[run]
+        for text in shown, page, junit:
+            assert "Uma linha que chega byte a byte é uma só linha." in text and "Um recv foi tomado por uma linha." in text
+            assert english_of(text) == []
+        assert re.search(r"^ +falhou  enquadramento: ", shown, re.M)
+        assert "      esperado: PONG piece-" in shown and "      mas:      ERR unknown\n" in shown
+        assert re.search(r"^ +3\. ana envia, em \d+ pedaços, PING piece-\d+$", shown, re.M) and "\nfalhou: 1; 0 de 2 pontos em " in shown
+        assert "<html lang=pt-BR>" in page and "<h3>O que foi feito</h3>" in page and "<th scope=col>veredito" in page
+        assert 'classname="grupo.framing.a-line-in-pieces"' in junit
+        assert not re.search(r"\b(expected|cause|but|again|points|seconds)\b[:<]", shown + page)
+    assert english_of(runs["en"][0])
+
+
+def test_json_is_english_in_any_language(runs):
+    def told(found):
+        """Without what differs from run to run."""
+        text = json.dumps({**found, "started": "", "folder": "", "seconds": 0})
+        return re.sub(r"pytest-\d+|--port \d+|127\.0\.0\.1:\d+", "", re.sub(r'"(at|seconds)": [\d.]+|\[\d+\.\d+, ', "", text))
+
+    assert told(runs["en"][3]) == told(runs["flag"][3]) == told(runs["locale"][3])
+
+
+def test_every_form_tells_it_and_no_key_is_translated(runs, portuguese):
+    found = runs["en"][3]
+    fields = {name: value for name, value in found.items() if name not in ("schema", "score", "most")}
+    report = Report(**{**fields, "verdicts": [verdict_from(one) for one in found["verdicts"]]})
+    for name in set(FORMATS) - {"json", "canvas"}:
+        written = FORMATS[name](report)
+        told = written if name in ("html", "junit") else written.encode().decode("unicode_escape")
+        assert "Um recv foi tomado por uma linha." in told and english_of(told) == [], name
+    assert json.loads(FORMATS["autolab"](report).splitlines()[0])["stages"] == ["framing"]
+    assert json.loads(FORMATS["gradescope"](report))["tests"][0]["status"] == "failed"
+    language.use("en")
+    assert english_of(FORMATS["gradescope"](report))
