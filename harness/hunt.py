@@ -88,7 +88,7 @@ def deal(options):
         if failed := next((verdict for verdict in verdicts.values() if verdict.verdict == FAILED), None):
             break
     else:
-        raise Broken(f"{folder}: its bug did not show in {TRIES} runs: this machine is too busy, so deal another into a new folder")
+        raise Misuse(f"{folder}: its bug did not show in {TRIES} runs: this machine is too busy, so deal another into a new folder")
     write_run(folder, failed)
     score = read_score()
     score.setdefault(exhibit.name, {"dealt": int(time.time()), "tries": 0, "solved": None})

@@ -147,7 +147,7 @@ def write(starter, folder, kind=None, more={}):
             (folder / place).write_text(text, encoding="utf-8")
         words = {"lab": starter.lab, "title": starter.title, "design": starter.designs[0], "designs": ", ".join(starter.designs),
                  "grupo": ROOT, "python": sys.executable.replace(f"{ROOT}/", "$(GRUPO)/"), "command": shlex.join(starter.command),
-                 "functions": "\n".join(f"- `{one.function}` in `{one.file}`" for one in starter.empty), **more}
+                 "functions": "\n".join("- " + say(f"`{one.function}` in `{one.file}`") for one in starter.empty), **more}
         for name in "README.md", "Makefile":
             template = MANIFESTS / f"{name}.{kind or starter.language}"
             if (other := template.with_name(f"{template.name}.{language.in_use}")).exists():
@@ -170,10 +170,11 @@ def main(options):
     language.use(options.lang or language.language_of(os.environ))
     try:
         starter = read(options.lab, options.language)
-        write(starter, options.folder, more={"title": say(starter.title)})
+        title = say(starter.title)
+        write(starter, options.folder, more={"title": title})
     except Misuse as why:
         print(f"starter: {say(str(why))}", file=sys.stderr)
         return 2
-    print(say(f"Lab {starter.lab}, {starter.title}: {options.folder}"))
+    print(say(f"Lab {starter.lab}, {title}: {options.folder}"))
     print(say(f"Begin with its README.md and lab_guide/lab{starter.lab}.md; `make check` there says how far you are."))
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import exhibits
+from harness import exhibits, language
 from harness.server import DESIGNS, ROOT
 from harness.verdicts import sentences
 from harness.verdicts.model import FAILED
@@ -63,5 +63,10 @@ def test_an_exhibit_whose_old_text_is_gone_is_broken(tmp_path):
             exhibits.build(replace(ALL[0], old=old), tmp_path / str(len(old)))
 
 
-def test_the_page_about_them_is_current():
-    assert Path(ROOT, "lab_guide/exhibits.md").read_text(encoding="utf-8") == exhibits.page(ALL)
+@pytest.mark.parametrize("spoken, place", [("en", "lab_guide/exhibits.md"), ("pt-BR", "lab_guide/pt-BR/exhibits.md")])
+def test_the_page_about_them_is_current(spoken, place):
+    language.use(spoken)
+    try:
+        assert Path(ROOT, place).read_text(encoding="utf-8") == exhibits.page(ALL)
+    finally:
+        language.use("en")

@@ -46,10 +46,12 @@ def test_the_sources_are_read_whole():
         assert one in texts, one
 
 
-# Phrases that are no student's: the protocol's, what clients say, patterns, HTML, lines for instructors (command.py), for our own tests, and faults.
+# Phrases that are no student's: the protocol's, what clients say, patterns, HTML, lines for instructors (command.py, exhibits.py), for our own tests, and faults.
 NO_STUDENTS = re.compile(r"(MSG|SAY|JOIN|member|eve asks|<|body \{|import|it is me|ban a b|.*asks to join from|.*type the group's name"
                          r"|error: not deleted|somebody else's secret|points is a table|hidden is a list"
                          r"|there is no check|.*points and hidden go by check|.*is no number|the file that harness"
+                         r"|is none of|.*its old text stands|: there is no such exhibit|: the check itself ended with|failed in a run of all"
+                         r"|exhibits are caught by|; not often enough"
                          r"|no verdict of|SIGTERM ended it|processes outlived the server|stderr holds a traceback|Traceback \()", re.DOTALL)
 
 
