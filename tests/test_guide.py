@@ -211,8 +211,8 @@ def in_portuguese(line):
             start, end = found.span(place)
             line = line[:start] + in_portuguese(found[place]) + line[end:]
         return line
-    said = say(line)
-    return said if said != line else say(f"{line}\n-").removesuffix("\n-")      # more of that text may stand in the next line
+    more = say(f"{line}\n-").removesuffix("\n-")        # the rest of that text may stand in the next line
+    return more if more != line and line.endswith(":") or (said := say(line)) == line else said
 
 
 def is_the_same(english, portuguese):
