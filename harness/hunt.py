@@ -30,6 +30,7 @@ from harness.wire import WireClient
 
 MARK = ".hunt"              # the file in a dealt folder that says what was dealt, to us alone
 SURE = 20                   # runs of the check that failed, of a race
+PATIENCE = 5                # seconds without a step after which a schedule is given up
 TRIES = 5                   # a race may hide in one run
 
 
@@ -134,7 +135,7 @@ def forced(exhibit, folder):
                 clients[name] = WireClient(server.address, name=name)
                 clients[name].join(name, f"secret-of-{name}")
             names = {"%s:%d" % client.socket.getsockname()[:2]: name for name, client in clients.items()}
-            found = gates.force(exhibit.schedule, lambda: [clients[name].send(line) for name, line in exhibit.sends.items()], names)
+            found = gates.force(exhibit.schedule, lambda: [clients[name].send(line) for name, line in exhibit.sends.items()], names, PATIENCE)
         finally:
             for client in clients.values():
                 client.close()

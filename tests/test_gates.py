@@ -144,3 +144,11 @@ def test_when_who_holds_the_gates_is_gone_all_gates_are_open(server, enter, fold
         ana = enter(running, "ana")
     ana.send("SAY on we go")
     ana.expect(r"MSG .* on we go")
+
+
+@pytest.mark.parametrize("words, told, status", [(["threads"], "2 workers counted to 1", 1), (["processes", LOST, "--lock"], "The lock says no.", 0),
+                                                 ([ROOT], "carla hears RENAMED 5 ana zoe\n", 0), (["/nowhere"], "no implementations/pthread.py", 1),
+                                                 (["threads", "ana-read"], "a step is ACTOR:EVENT", 1)])
+def test_a_schedule_is_forced_from_the_command_line(words, told, status):
+    done = subprocess.run([sys.executable, "-m", "lab_guide.races.force", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert told in done.stdout + done.stderr and done.returncode == status, done.stdout + done.stderr

@@ -1,0 +1,85 @@
+"""You are the scheduler: forces an order of steps on a program, and says what came of it.
+
+On the counter (counter.py), with or without its lock; or on the pthread server of a folder, while ana and beto, who are in it, both ask
+for the name zoe, and carla listens.
+
+    python -m lab_guide.races.force threads|processes [SCHEDULE] [--lock]
+    python -m lab_guide.races.force FOLDER [SCHEDULE]
+
+The exit status is 0 if the schedule is impossible in that program, which is what a lock is there for; 1 if it came true.
+"""
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from harness.gates import Gates, Wrong
+from harness.notebook import under
+from harness.record import Unmet
+from harness.server import Server
+from harness.wire import WireClient
+
+LOST = "ana:read beto:read ana:write beto:write"
+TRIES = 3                   # a server without a lock may fall over before the schedule begins
+
+
+def count(kind, schedule, *options):
+    """(what the counter prints, Forced)."""
+    out, forced = under(schedule, sys.executable, "-m", "lab_guide.races.counter", kind, *options)
+    return out.strip(), forced
+
+
+def both_want_zoe(folder, schedule):
+    """(what carla heard of it, Forced). Raises Unmet, OSError."""
+    with tempfile.TemporaryDirectory(prefix="grupo-") as place:
+        trace = str(Path(place, "trace"))
+        with Gates(trace) as gates:
+            server = Server([sys.executable, "-m", "implementations.pthread"], directory=Path(place, "group"), cwd=folder, args=["--admit", "all", "--trace", trace])
+            clients = []
+            try:
+                for name in "ana", "beto", "carla":
+                    clients.append(WireClient(server.address, name=name))
+                    clients[-1].join(name, f"secret-of-{name}")
+                    clients[-1].fence()
+                ana, beto, carla = clients
+                names = {"%s:%d" % client.socket.getsockname()[:2]: client.name for client in (ana, beto)}
+                forced = gates.force(schedule, lambda: (ana.send("NAME zoe"), beto.send("NAME zoe")), names)
+                for client in clients:
+                    client.fence()
+                heard = [" ".join(word for at, word in enumerate(line.split(" ")) if at != 2) for line in carla.lines if line.startswith("RENAMED")]
+            finally:
+                for client in clients:
+                    client.close()
+                server.end()
+    return "carla hears " + ", ".join(heard or ["nothing"]), forced
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m lab_guide.races.force", description="Forces an order of steps on a program, and says what came of it.")
+    parser.add_argument("what", metavar="threads|processes|FOLDER", help="the counter, or the folder of a lab, whose pthread server is run")
+    parser.add_argument("schedule", nargs="?", default=LOST, metavar="SCHEDULE", help="default: %(default)s")
+    parser.add_argument("--lock", action="store_true", help="the counter with its lock")
+    options = parser.parse_intermixed_args()
+    for tries_left in reversed(range(TRIES)):
+        try:
+            if options.what in ("threads", "processes"):
+                told, forced = count(options.what, options.schedule, *["--lock"] * options.lock)
+            elif Path(options.what, "implementations", "pthread.py").is_file():
+                told, forced = both_want_zoe(options.what, options.schedule)
+            else:
+                sys.exit(f"force: {options.what} has no implementations/pthread.py: name a lab's folder, or `threads`, or `processes`")
+            break
+        except Wrong as why:
+            sys.exit(f"force: {why}")
+        except (Unmet, OSError) as why:
+            if not tries_left:
+                sys.exit(f"force: the server did not get that far: {why}")
+    print(told)
+    print(forced)
+    if not forced.possible:
+        print("The lock says no.")
+    return 1 if forced.possible else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
