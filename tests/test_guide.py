@@ -21,10 +21,12 @@ import pytest
 import yaml
 from conftest import need
 
-from harness import starter
+from harness import language, starter
 from harness.__main__ import parse
+from harness.language import say
 from harness.server import ROOT
 from harness.verdicts.command import CHECKS
+from harness.verdicts.model import VERDICTS
 from harness.wire import wait_until
 
 GUIDE = Path(ROOT, "lab_guide")
@@ -118,8 +120,11 @@ class Reader:
             process.wait(20)
 
 
+RUN = [path for path in PAGES if path.parent == GUIDE or os.environ.get("GRUPO_SOAK")]
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(GUIDE)))
+@pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(GUIDE)))
 def test_what_a_page_shows_is_what_comes(page, tmp_path):
     need("make"), need("nc"), need("cc")
     reader = Reader(tmp_path, "pt_BR.UTF-8" if page.parent != GUIDE else "C.UTF-8")
@@ -190,6 +195,49 @@ def test_each_lab_has_its_page_in_both_languages_with_the_same_commands():
         assert commands[0] == commands[1] and len(commands[0]) > 2, english.name
         code = [[block.text for block in blocks(page) if block.language in ("python", "c")] for page in (english, portuguese)]
         assert code[0] == code[1]
+
+
+# Of what a line of output is put together, if it is.
+KIND = f"(?:{'|'.join(VERDICTS)})"
+PARTS = [rf"({KIND})  (\w+): (.*)", r"(expected:|but:|when:|cause:|read:|again:) +(.*)", r"\d+\. (.*)", rf"(\d+ {KIND}.*); (.* points in .*)",
+         rf"(\d+ {KIND}), (\d+ {KIND}.*)", r"(Earlier labs|Lab \d): (.*)", r"Lab \d, (.*): .*", r"(bug) +(dealt) +(tries) +(mended)", r"(\(bug .*hidden\)).*"]
+
+
+def in_portuguese(line):
+    """What a reader of Portuguese is shown for this line of output."""
+    line = line.strip()
+    for found in filter(None, (re.fullmatch(pattern, line) for pattern in PARTS)):
+        for place in range(len(found.groups()), 0, -1):
+            start, end = found.span(place)
+            line = line[:start] + in_portuguese(found[place]) + line[end:]
+        return line
+    more = say(f"{line}\n-").removesuffix("\n-")        # the rest of that text may stand in the next line
+    return more if more != line and line.endswith(":") or (said := say(line)) == line else said
+
+
+def is_the_same(english, portuguese):
+    """Whether this is the same output in Portuguese. Where a page leaves out a part of a sentence, the other is taken at its word."""
+    lines, others = english.split("\n"), portuguese.split("\n")
+    if len(lines) == len(others):
+        in_part = ["..." in line and line.strip() != "..." for line in lines]
+        others = [line if part else other for part, line, other in zip(in_part, lines, others)]
+        lines = [line if part else in_portuguese(line) for part, line in zip(in_part, lines)]
+    else:
+        lines = map(in_portuguese, lines)
+    return SAME.check_output(plain("\n".join(others)) + "\n", plain("\n".join(lines)) + "\n", FLAGS)
+
+
+@pytest.mark.parametrize("page", [path for path in PAGES if path.parent == GUIDE and Path(GUIDE, "pt-BR", path.name).exists()], ids=lambda page: page.name)
+def test_a_portuguese_page_shows_the_same_output_in_portuguese(page):
+    """So it need not be run as well: `make soak` does."""
+    language.use("pt-BR")
+    try:
+        for block, other in zip(blocks(page), blocks(Path(GUIDE, "pt-BR", page.name)), strict=True):
+            if block.language == "console":
+                for (command, shown), (_, told) in zip(block.typed, other.typed, strict=True):
+                    assert is_the_same(shown, told), f"{other.line}: {command}\n{told}"
+    finally:
+        language.use("en")
 
 
 SECTIONS = {"": ("Goals", "Predict", "Run", "Investigate", "Make", "Check", "Hints", "Common bugs", "Stretch", "Write-up"),

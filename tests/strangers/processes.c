@@ -1,7 +1,7 @@
-/* fork.c: a server for grupo/1, in C, with fork and pipes.
+/* processes.c: a server for grupo/1, in C, with fork and pipes.
  *
- * Build:  cc -O2 -Wall -Wextra -o fork fork.c -lcrypt -lm
- * Run:    ./fork --port 7000 --group os-lab --dir ./grupo --admit ask
+ * Build:  cc -O2 -Wall -Wextra -o processes processes.c -lcrypt -lm
+ * Run:    ./processes --port 7000 --group os-lab --dir ./grupo --admit ask
  *
  * The law: nothing is shared. One process, the hub, owns everything, decides everything, and alone writes to the sockets.
  * Each client has a child, which only reads: that client's socket. Two pipes join it to the hub: requests go up, answers
@@ -126,7 +126,7 @@ static void end(struct conn *c, const char *code);     /* below: `err` and it ne
 
 static void die(int status, const char *what, const char *why)
 {
-    fprintf(stderr, "fork: %s: %s\n", what, why);
+    fprintf(stderr, "processes: %s: %s\n", what, why);
     exit(status);
 }
 
@@ -541,7 +541,7 @@ static bool append(const char *bytes, size_t n)
     ssize_t wrote = pwrite(journal, bytes, n, journal_size);
     if (wrote != (ssize_t)n) {              /* the disk is full: take the torn line away again */
         if (wrote > 0 && ftruncate(journal, journal_size) < 0)
-            perror("fork: a torn line stays in the journal");
+            perror("processes: a torn line stays in the journal");
         return false;
     }
     journal_size += n;
@@ -1456,7 +1456,7 @@ int main(int argc, char **argv)
     print_address(address, sizeof address, &self);
     show(ANSWER_LIMIT, "listening on %s", address);
     if (strncmp(address, "127.", 4) != 0 && strncmp(address, "[::1]:", 6) != 0)
-        fprintf(stderr, "fork: warning: passwords travel in clear to this address\n");
+        fprintf(stderr, "processes: warning: passwords travel in clear to this address\n");
     fcntl(STDOUT_FILENO, F_SETFL, fcntl(STDOUT_FILENO, F_GETFL) | O_NONBLOCK);
     atexit(give_stdout_back);
     flush_screen();
