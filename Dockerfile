@@ -3,7 +3,7 @@
 FROM python:3.11-slim
 
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends make gcc libc6-dev libcrypt-dev netcat-openbsd \
+    && apt-get install --yes --no-install-recommends make gcc libc6-dev libcrypt-dev netcat-openbsd procps \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /grupo

@@ -126,7 +126,8 @@ RUN = [path for path in PAGES if path.parent == GUIDE or os.environ.get("GRUPO_S
 @pytest.mark.long
 @pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(GUIDE)))
 def test_what_a_page_shows_is_what_comes(page, tmp_path):
-    need("make"), need("nc"), need("cc")
+    for tool in "make", "nc", "cc", "pgrep", "top":
+        need(tool)
     reader = Reader(tmp_path, "pt_BR.UTF-8" if page.parent != GUIDE else "C.UTF-8")
     try:
         for block in blocks(page):

@@ -97,6 +97,13 @@ def test_make_check_judges_one_check(folder):
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("language", starter.LANGUAGES)
+def test_the_checks_of_another_lab(folder, language):
+    need("cc")
+    done = make(begin(folder, 4, language), "check", "LAB=2", "ONLY=quit-ends-the-connection")
+    assert done.returncode == 0 and "Lab 2: 1 of 1 checks passed" in done.stdout, done.stdout + done.stderr
+
+
 def test_make_report_writes_a_page(folder):
     make(begin(folder), "report", "ONLY=greets")
     assert "<html" in (folder / "report.html").read_text()
