@@ -248,7 +248,9 @@ def test_a_browser_is_content(address):
             page.wait_for_load_state("networkidle")
             assert page.locator("h1").count() == 1
         assert page.eval_on_selector_all("article img", "all => all.length && all.every(image => image.complete && image.naturalWidth > 300)")
-        page.locator(".md-search__input").fill("silent clients")
+        page.locator(".md-search__input").click()
+        page.wait_for_selector(".md-search--ready, .md-search-result__meta:has-text('Type')", state="attached")
+        page.locator(".md-search__input").press_sequentially("silent clients")
         page.wait_for_selector(".md-search-result__link", timeout=20_000)
         assert "protocol.html" in page.locator(".md-search-result__link").first.get_attribute("href")
         chromium.close()
