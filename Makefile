@@ -27,7 +27,7 @@ test: $(VENV)/ready
 WAITS := tests/test_exhibits.py tests/test_check_hostile.py
 test-long: $(VENV)/ready
 	@$(RUN) -m pytest -n 5 -m long $(WAITS)
-	@$(RUN) -m pytest -n 2 -m long $(WAITS:%=--ignore=%)
+	@$(RUN) -m pytest -n 3 -m long $(WAITS:%=--ignore=%)
 
 soak: $(VENV)/ready
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9

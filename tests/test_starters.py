@@ -28,10 +28,12 @@ def folder(tmp_path):
     return tmp_path / "mine"
 
 
-def make(folder, *words, path=None, **changes):
+def make(folder, *words, path=None):
     """`make` in a starting folder, as a learner types it."""
-    return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL,
-                          env={**os.environ, "PATH": path or os.environ["PATH"], **changes})
+    env = {**os.environ, "PATH": path or os.environ["PATH"]}
+    for name in "MAKEFLAGS", "MAKELEVEL":           # these tests may themselves be run by make
+        env.pop(name, None)
+    return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL, env=env)
 
 
 def verdicts(folder, begun, design, tmp_path, *only):
