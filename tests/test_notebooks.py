@@ -168,7 +168,7 @@ def test_it_runs_from_top_to_bottom(source, marked):
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("source", [SOURCES[0], SOURCES[3]], ids=lambda source: source.stem)
+@pytest.mark.parametrize("source", [SOURCES[3]], ids=lambda source: source.stem)
 def test_a_learner_who_runs_all_at_once(source, marked):
     """No error, no picture before the guess, and no exercise that is done already."""
     notebook = execute(for_learners(jupytext.read(source)), guessed=False)

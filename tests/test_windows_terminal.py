@@ -208,7 +208,7 @@ def test_the_life_of_a_group(tmp_path, design):
     life_of_a_group(tmp_path, "--design", design)
 
 
-@pytest.mark.parametrize("name", ["aio", "threads"])
+@pytest.mark.parametrize("name", ["threads"])
 def test_a_server_that_others_wrote(tmp_path, name):
     try:
         command = soak.stranger(name, tmp_path)

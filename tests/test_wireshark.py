@@ -8,6 +8,7 @@ from harness.capture import CannotCapture, Capture, fields, tshark
 from tests.conftest import OPEN, lacks, need
 
 # A conversation as bytes, each chunk with who sends it, and what a dissector is to say of its lines.
+pytestmark = pytest.mark.xdist_group("test_wireshark")       # one worker makes once what they all look at
 TIME = "2026-11-22T13:21:28.123Z"
 TALK = [("O", "HELLO grupo/1 os lab\n"), ("I", "JOIN ana secret of ana\r\n"), ("O", "PENDING\n"), ("O", f"WELCOME 1 ana\nIN 2 {TIME} ana\n"),
         ("I", "SAY  olá, João\n\nSAY two\nNAME Zoë\n"), ("O", f"MSG 3 {TIME} ana  olá, João\nMSG 4 {TIME} ana two\nRENAMED 5 {TIME} ana Zoë\n"),
