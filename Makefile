@@ -21,7 +21,7 @@ screenshots: $(VENV)/ready
 	@$(RUN) -m implementations.windows.screenshots
 
 test: $(VENV)/ready
-	@$(RUN) -m pytest -n 3 --dist loadgroup -m "not long"
+	@$(RUN) -m pytest -n 4 --dist loadgroup -m "not long"
 
 # What takes long: first what mostly waits (each exhibit against its check, hostile programs), then what computes (notebooks, the strangers' servers, labs).
 WAITS := tests/test_exhibits.py tests/test_check_hostile.py

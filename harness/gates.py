@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 
 from harness import wire
+from implementations.common.trace import KINDS
 
 # Words for events. What a server is about to write, it decided by what it read before; once it is written, it goes on from there.
 WORDS = {"read": ("B.read", "B.keep"), "write": ("B.write", "E.keep")}
@@ -52,6 +53,8 @@ def parse(schedule):
     for actor, event in steps:
         if not actor or not event:
             raise Wrong(f"{schedule!r}: a step is ACTOR:EVENT, such as ana:read")
+        if event.removeprefix("B.").removeprefix("E.") not in (*WORDS, *KINDS):
+            raise Wrong(f"{actor}:{event}: there is no such event; there are {', '.join([*WORDS, *KINDS])}")
     if not steps:
         raise Wrong("a schedule has at least one step")
     return steps

@@ -24,7 +24,7 @@ from harness.record import Unmet
 from harness.server import DESIGNS, ROOT, Server
 from harness.starter import Misuse, Starter
 from harness.verdicts.formats.terminal import indented
-from harness.verdicts.formats.told import cleaned, labelled
+from harness.verdicts.formats.told import clean, cleaned, labelled
 from harness.verdicts.model import FAILED, NOT_RUN, PASSED
 from harness.wire import WireClient
 
@@ -42,11 +42,21 @@ def score_file():
 
 def read_score():
     try:
-        return json.loads(score_file().read_text(encoding="utf-8"))
+        score = json.loads(score_file().read_text(encoding="utf-8"))
+        if not isinstance(score, dict) or not all(isinstance(one, dict) and is_day(one["dealt"]) and type(one["tries"]) is int
+                                                  and (one["solved"] is None or is_day(one["solved"])) for one in score.values()):
+            raise ValueError("a score?")
+        return score
     except FileNotFoundError:
         return {}
+    except KeyError as error:
+        raise Misuse(f"{score_file()} cannot be read (it lacks {error}): move it away, and the score begins anew") from None
     except (OSError, ValueError) as error:
         raise Misuse(f"{score_file()} cannot be read ({error}): move it away, and the score begins anew") from None
+
+
+def is_day(seconds):
+    return type(seconds) is int and 0 <= seconds < 1 << 33
 
 
 def write_score(score):
@@ -80,6 +90,7 @@ def choose(design, seed):
 def deal(options):
     exhibit = choose(options.design, options.seed)
     folder = Path(options.folder).resolve()
+    write_score(read_score())           # if that cannot be, it is said before the work
     starter.write(as_starter(exhibit), folder, "hunt", {"symptom": say(exhibit.symptom)})
     place = folder / exhibit.file
     place.write_text(place.read_text(encoding="utf-8").replace(exhibit.old, exhibit.new), encoding="utf-8")
@@ -116,8 +127,11 @@ def write_run(folder, verdict):
 def dealt(folder):
     """The exhibit that was dealt into this folder. Raises Misuse."""
     try:
-        mark = (folder / MARK).read_text().strip()
-    except OSError:
+        if not (folder / MARK).is_file():
+            raise FileNotFoundError
+        with open(folder / MARK, encoding="ascii") as file:
+            mark = file.read(100).strip()
+    except (OSError, ValueError):
         raise Misuse(f"{folder} was not dealt by `hunt deal`: its file {MARK} is missing") from None
     for exhibit in exhibits.all_exhibits():
         if mark_of(exhibit) == mark:
@@ -156,6 +170,8 @@ def check(options):
     if why := judged(exhibit, folder):
         screen.print(say(f"Not yet: {why}."), markup=False)
         return 1
+    score = read_score()                # anew: another hunt may have written meanwhile
+    one = score.setdefault(exhibit.name, one)
     one["solved"] = one["solved"] or int(time.time())
     write_score(score)
     tries, name = one["tries"], exhibit.name
@@ -208,5 +224,5 @@ def main(options):
     try:
         return {"deal": deal, "check": check, "score": show_score}[options.action](options)
     except (Misuse, Broken) as why:
-        print(f"hunt: {say(str(why))}", file=sys.stderr)
+        print(f"hunt: {clean(say(str(why)))}", file=sys.stderr)
         return 2

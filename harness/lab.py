@@ -14,8 +14,11 @@ from harness import language, starter
 from harness.language import say
 from harness.starter import Misuse
 from harness.verdicts import command
+from harness.verdicts.formats.told import clean
 
 COMPILE = "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra"
+MOST = 1 << 20              # bytes of a file that is looked at
+PATIENCE = 60               # seconds for the compiler
 LINK = "-pthread", "-lcrypt", "-lm"
 
 
@@ -25,13 +28,16 @@ def inspect_python(begun, folder):
         path = folder / place
         if not path.is_file():
             raise Misuse(f"{place} is missing in {folder}: take it from a new starting folder (python -m harness starter {begun.lab} NEW_FOLDER)")
+        if path.stat().st_size > MOST:
+            raise Misuse(f"{place} is larger than any program one writes: take it from a new starting folder")
         try:
-            tree = ast.parse(path.read_bytes(), filename=place)
+            text = path.read_bytes().decode()
+            tree = ast.parse(text)
         except SyntaxError as error:
-            text = f" ({error.text.strip()})" if error.text else ""
-            raise Misuse(f"{place}, line {error.lineno}: {error.msg}{text}. Mend that line") from None
-        except ValueError as error:
-            raise Misuse(f"{place}: {error}. Save it as UTF-8 text") from None
+            shown = text.split("\n")[(error.lineno or 1) - 1:][:1]
+            raise Misuse(f"{place}, line {error.lineno or 1}: {error.msg} ({''.join(shown).strip()[:200]}). Mend that line") from None
+        except (ValueError, MemoryError, RecursionError) as error:
+            raise Misuse(f"{place}: {error or 'it nests too deep'}. Save it as UTF-8 text") from None
         for one in begun.empty:
             if one.file == place and one.function not in names(tree):
                 raise Misuse(f"{place} has no {one.function} any more, and who calls it finds nothing: write it again, with the same name")
@@ -51,8 +57,11 @@ def build_c(folder):
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise Misuse("no C compiler is here: install one (Debian, Ubuntu: apt install gcc libc6-dev libcrypt-dev), or take the lab in Python")
-    done = subprocess.run([compiler, *COMPILE, "-o", "server", "server.c", *LINK], cwd=folder, capture_output=True, text=True)
-    print(done.stderr, end="", file=sys.stderr)
+    try:
+        done = subprocess.run([compiler, *COMPILE, "-o", "server", "server.c", *LINK], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise Misuse(f"server.c: the compiler came to no end in {PATIENCE} s. What does it include?") from None
+    print(clean(done.stderr.decode(errors="replace")), end="", file=sys.stderr)
     if done.returncode:
         raise Misuse("server.c does not compile: mend the first error that stands above, and compile again")
 
@@ -68,10 +77,12 @@ def main(options):
             build_c(folder)
             options.server = [str(folder / "server")]
         else:
+            if not (folder / f"implementations/{begun.designs[0]}.py").exists() and (folder / "implementations").exists():
+                raise Misuse(f"this folder has no implementations/{begun.designs[0]}.py: choose another DESIGN, or another LAB")
             inspect_python(begun, folder)
             options.server = [sys.executable, "-m", f"implementations.{begun.designs[0]}"]
     except Misuse as why:
-        print(f"lab: {say(str(why))}", file=sys.stderr)
+        print(f"lab: {clean(say(str(why)))}", file=sys.stderr)
         return 2
     options.design, options.folder = begun.designs[0], folder
     options.replay = f"make check LAB={begun.lab} SEED={{seed}} ONLY=CHECK"

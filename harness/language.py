@@ -17,6 +17,7 @@ CATALOGUE = HERE / "locale" / "pt_BR" / "LC_MESSAGES" / "grupo.po"
 LANGUAGES = "en", "pt-BR"
 HOLDS = {"who": r"(\S+)", "name": r"(\S+)", "line": r"([^\n]*)"}     # what a hole of this name holds; of others their place decides
 OURS = {"came", "disturbed", "words", "why", "how", "kind"}          # holes that hold another text of ours
+LONGEST = 1000                                      # characters of a line of ours: what is longer, a server may have made to keep us busy
 IN_A_LINE = "line"                                  # context of texts that stand alone in a line, among lines of others
 
 in_use = "en"
@@ -46,13 +47,14 @@ def say(text):
 
 
 def in_language(text):
-    return found(text, None) or listed(text) or "\n".join(map(line_said, text.split("\n")))
+    whole = len(text) <= 2 * LONGEST and (found(text, None) or listed(text))
+    return whole or "\n".join(map(line_said, text.split("\n")))
 
 
 def line_said(line):
     """One line, which may be a server's: only what is a line of ours is translated, whatever it is indented by."""
     bare = line.lstrip(" ")
-    said = found(bare, IN_A_LINE)
+    said = found(bare, IN_A_LINE) if len(bare) <= LONGEST else None
     return line if said is None else line[:len(line) - len(bare)] + said
 
 
@@ -74,7 +76,7 @@ def found(text, context):
         return plain[context, text]
     for of, pattern, names, translation in templates:
         if of == context and (match := pattern.fullmatch(text)):
-            return translation.format(**{name: part_said(name, match[place]) for place, name in enumerate(names, 1)})
+            return translation.format(**{name: match[place] if context == IN_A_LINE else part_said(name, match[place]) for place, name in enumerate(names, 1)})
     return None
 
 

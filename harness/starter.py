@@ -65,10 +65,8 @@ class Starter:
 def read(lab, language="python"):
     """The Starter of a lab. Raises Misuse."""
     path = MANIFESTS / f"{lab}-{language}.toml"
-    if not path.is_file():
-        has = sorted(other.stem.partition("-")[2] for other in MANIFESTS.glob(f"{lab}-*.toml"))
-        raise Misuse(f"lab {lab} has no starting folder in {language}" + (f"; there is one in {' and '.join(has)}" if has else
-                     ": `python -m harness hunt` deals its servers" if lab == 7 else ""))
+    if lab == 7:
+        raise Misuse("lab 7 has no starting folder: `python -m harness hunt deal DIR` deals its servers")
     found = tomllib.loads(path.read_text(encoding="utf-8"))
     return Starter(lab, language, **{**found, "empty": [Emptied(**one) for one in found["empty"]]})
 
@@ -146,8 +144,10 @@ def write(starter, folder, kind=None, more={}):
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             (folder / place).write_text(text, encoding="utf-8")
         words = {"lab": starter.lab, "title": starter.title, "design": starter.designs[0], "designs": ", ".join(starter.designs),
-                 "grupo": ROOT, "python": sys.executable.replace(f"{ROOT}/", "$(GRUPO)/"), "command": shlex.join(starter.command),
-                 "functions": "\n".join("- " + say(f"`{one.function}` in `{one.file}`") for one in starter.empty), **more}
+                 "grupo": ROOT, "place": in_make(ROOT), "python": in_make(sys.executable).replace(f"{in_make(ROOT)}/", "$(GRUPO)/"), "command": shlex.join(starter.command),
+                 "functions": "\n".join("- " + say(f"`{one.function}` in `{one.file}`") for one in starter.empty), "others": "", **more}
+        if len(starter.designs) > 1:
+            words["others"] = say("Another of the designs:") + "".join(f" `make check DESIGN={design}`" for design in starter.designs[1:])
         for name in "README.md", "Makefile":
             template = MANIFESTS / f"{name}.{kind or starter.language}"
             if (other := template.with_name(f"{template.name}.{language.in_use}")).exists():
@@ -155,6 +155,11 @@ def write(starter, folder, kind=None, more={}):
             (folder / name).write_text(Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
     except OSError as error:
         raise Misuse(f"{error.filename or folder}: {error.strerror}") from None
+
+
+def in_make(path):
+    """A path as a Makefile's variable holds it."""
+    return str(path).replace("$", "$$").replace("#", "\\#")
 
 
 def put_back(starter, folder):

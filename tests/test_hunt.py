@@ -41,7 +41,7 @@ def test_what_is_dealt_does_not_say_what_it_is(hunting, tmp_path):
     assert done.returncode == 0, done.stderr
     [name] = hunting.score()
     exhibit = exhibits.read(exhibits.EXHIBITS / f"{name}.toml")
-    texts = {path: path.read_text() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    texts = {path: path.read_text() for path in (tmp_path / "mine").rglob("*") if path.is_file() and path.suffix != ".pyc"}
     assert not any(name in text for text in [*texts.values(), done.stdout]) and exhibit.symptom in done.stdout
     assert "expected:" in texts[tmp_path / "mine/failing-run.txt"] and "cause" not in texts[tmp_path / "mine/failing-run.txt"]
     assert exhibit.new in texts[tmp_path / "mine" / exhibit.file]
@@ -102,4 +102,12 @@ def test_bad_input(hunting, tmp_path):
     (tmp_path / "mine/implementations/common/door.py").write_text("def (")
     told(hunting("check", tmp_path / "mine"), "door.py, line 1")
     (tmp_path / "data/grupo/hunt.json").write_text("{")
+    told(hunting("score"), "hunt.json", "move it away")
+
+
+@pytest.mark.parametrize("damage", ["[]", "null", '{"x": 1}', '{"x": {}}', '{"x": {"dealt": "a", "tries": 0, "solved": null}}',
+                                    '{"x": {"dealt": 1e300, "tries": 0, "solved": null}}'])
+def test_a_score_that_is_none(hunting, tmp_path, damage):
+    (tmp_path / "data/grupo").mkdir(parents=True)
+    (tmp_path / "data/grupo/hunt.json").write_text(damage)
     told(hunting("score"), "hunt.json", "move it away")

@@ -189,3 +189,13 @@ def test_every_form_tells_it_and_no_key_is_translated(runs, portuguese):
     assert json.loads(FORMATS["gradescope"](report))["tests"][0]["status"] == "failed"
     language.use("en")
     assert english_of(FORMATS["gradescope"](report))
+
+
+@pytest.mark.parametrize("noise", [": x before, " * 3000, ": mode " * 4000, "a: " + " lines,  / " * 3000, "the console showed:\n" + ": x before, " * 800])
+def test_a_servers_noise_takes_no_time_and_stays_as_it_is(noise):
+    """A line that looks like many of ours must not be taken apart for ever."""
+    language.use("pt-BR")
+    try:
+        assert noise.rpartition("\n")[2] in language.say(noise)
+    finally:
+        language.use("en")

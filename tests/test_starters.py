@@ -226,3 +226,35 @@ def test_a_body_is_found_and_replaced(text, function, language, body):
     assert starter.body_of(changed, function, language) == other and starter.with_body(changed, function, body, language) == text
     with pytest.raises(LookupError):
         starter.span(text, "h", language)
+
+
+@pytest.mark.parametrize("name", ["b`touch PWNED`", 'q"x', "d$HOME", "it's; here"])
+def test_a_folders_name_is_no_program(tmp_path, name):
+    done = make(begin(tmp_path / name), "check", "ONLY=greets")
+    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, done.stdout + done.stderr
+    assert not Path(ROOT, "PWNED").exists()
+
+
+def test_what_a_learner_wrote_reaches_no_terminal_raw(folder):
+    need("cc")
+    place = begin(folder) / "implementations/nonblocking.py"
+    place.write_text("x = = \x1b]0;PWN\x07\n")
+    done = make(folder, "check")
+    broken(folder, done, "line 1")
+    (begin(folder.with_name("c"), language="c") / "server.c").write_bytes(b'int main(void) { retrun "\x1b]0;PWN caf\xe9"; }\n')
+    also = make(folder.with_name("c"), "check")
+    assert "does not compile" in also.stderr and "\x1b" not in done.stderr + also.stderr
+
+
+def test_the_line_that_is_shown_is_the_learners_own(folder):
+    place = begin(folder) / "implementations/nonblocking.py"
+    lines = place.read_text().split("\n")
+    lines[29] = "f() = 3"
+    place.write_text("\n".join(lines))
+    broken(folder, make(folder, "check"), "line 30", "(f() = 3)")
+
+
+@pytest.mark.parametrize("text", ["-" * 200_000 + "1", "x=1" + "+1" * 100_000, "x=1\0", "y" * 3_000_000])
+def test_a_file_that_no_parser_likes(folder, text):
+    (begin(folder) / "implementations/common/door.py").write_text(text)
+    broken(folder, make(folder, "check"), "door.py")

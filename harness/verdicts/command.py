@@ -20,6 +20,7 @@ import pytest
 
 from harness import language
 from harness.__main__ import DEADLINE
+from harness.language import say
 from harness.server import DESIGNS, command_of
 from harness.verdicts import formats, plugin
 from harness.verdicts.formats import terminal
@@ -160,6 +161,8 @@ def run(options):
             terminal.show(verdict)
 
     workers = min(WORKERS, 2 * (os.cpu_count() or 1)) if options.workers is None else options.workers
+    for name in "PYTEST_ADDOPTS", "PYTEST_PLUGINS":         # meant for other runs of pytest
+        os.environ.pop(name, None)
     many = ["-n", str(workers), "--maxschedchunk", "1"] if workers > 1 and (options.workers or not options.only) else ["-p", "no:xdist"]
     shows = Shows()
     with ends_by_signals():
@@ -191,8 +194,10 @@ def main(options):
             terminal.progress(report)
         for name, path in options.outputs:
             Path(path).write_text(formats.FORMATS[name](report), encoding="utf-8")
+            if options.replay:
+                print(path)
     except Misuse as why:
-        print(f"check: {why}", file=sys.stderr)
+        print(f"check: {say(str(why))}", file=sys.stderr)
         return 2
     finally:
         end()

@@ -111,7 +111,7 @@ def check_place(text):
     """HOST:PORT as it is kept. Raises Trouble."""
     host, colon, port = text.lower().rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not bare or ":" in host and bare == host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    if not bare or ":" in host and bare == host or not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
         raise Trouble(f"{wire.harmless(text)} is not like 127.0.0.1:7000 or [::1]:7000")
     return f"{host}:{int(port)}"
 

@@ -11,12 +11,12 @@ from ..client.conversation import Lines
 from ..common import wire
 from .talk import Line
 
-LISTENING = re.compile(r"listening on (\[[^]]+\]|[^\s:]+):(\d+)")
+LISTENING = re.compile(r"listening on (\[[^]]+\]|[^\s:]+):(\d{1,5})")
 ASKS = re.compile(r"(\S+) asks to join from (\S+)")
 MEMBER = re.compile(r"member (\S+) (here|away|banned|asks)(?: from (\S+))?")
 EVENT = re.compile(r"\* (\S+) (came|went|left)")
 SAID = re.compile(r"<(\S+)> (.*)", re.S)
-DROPPED = re.compile(r"# (\d+) lines not shown")
+DROPPED = re.compile(r"# (\d{1,15}) lines not shown")
 CONSENT = "type the group's name to delete it"
 
 

@@ -73,9 +73,9 @@ class Plan(Form):
     def start(self):
         value = {field.id: field.value for field in (*self.query(Input), *self.query(Select))}
         group, port = value["group"].strip(), value["port"].strip()
-        if not wire.is_group(group):
-            return self.say(f"a group's name has 1 to {wire.MAX_GROUP} bytes of plain text")
-        if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        if not wire.is_group(group) or group.startswith("-"):       # (a flag, to the server's command line)
+            return self.say(f"a group's name has 1 to {wire.MAX_GROUP} bytes of plain text, and no - at its beginning")
+        if not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536):
             return self.say("a port is a number from 0 to 65535; 0 takes a free one")
         self.say("")
         command = self.options.command or command_of(value["design"])
@@ -199,7 +199,7 @@ class Lead(Room):
             with contextlib.closing(writer):
                 line = await asyncio.wait_for(reader.readline(), 5)
                 writer.write(b"QUIT\n")
-        except (OSError, asyncio.TimeoutError, ValueError):
+        except (OSError, OverflowError, asyncio.TimeoutError, ValueError):
             return                      # it is asked again
         hello, _, group = line.decode(errors="backslashreplace").rstrip("\r\n").partition(f"HELLO {wire.VERSION} ")
         if group and not hello:

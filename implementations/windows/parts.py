@@ -103,7 +103,7 @@ class Question(ModalScreen):
         with Vertical():
             yield Words(self.question)
             if self.value is not None:
-                yield Input(self.value, compact=True)
+                yield Input(clean(self.value), compact=True)     # a server's word, perhaps
             with Horizontal():
                 yield Button(self.yes, variant="primary", compact=True, id="yes")
                 yield Button(self.no, compact=True, id="no")

@@ -3,8 +3,9 @@
 LAB    ?= ${lab}#
 DESIGN ?= ${design}#
 CC     ?= cc#
-GRUPO  ?= ${grupo}#
+GRUPO  ?= ${place}#
 PYTHON ?= ${python}#
+quoted  = '$$(subst ','\'',$$(1))'#
 PORT   ?= 7000#
 SEED   ?=#
 ONLY   ?=#
@@ -12,6 +13,6 @@ DEADLINE ?=#
 REPORT  =#
 .PHONY: run check report #
 run:; @$$(CC) -std=gnu11 -O2 -g -Wall -Wextra -o server server.c -pthread -lcrypt -lm && ./server --port $$(PORT) --admit all --dir group #
-check:; @test -d "$$(GRUPO)/harness" || { echo "Grupo is not at $$(GRUPO). Say where it is: make check GRUPO=FOLDER"; exit 2; }; cd "$$(GRUPO)" && "$$(PYTHON)" -m harness lab "$$(CURDIR)" --lab $$(LAB) --design $$(DESIGN) $$(if $$(SEED),--seed $$(SEED)) $$(if $$(DEADLINE),--deadline $$(DEADLINE)) $$(if $$(ONLY),--only $$(ONLY)) $$(REPORT) #
-report: REPORT = --html "$$(CURDIR)/report.html"#
+check:; @test -d $$(call quoted,$$(GRUPO)/harness) || { echo $$(call quoted,Grupo is not at $$(GRUPO). Say where it is: make check GRUPO=FOLDER); exit 2; }; cd $$(call quoted,$$(GRUPO)) && $$(call quoted,$$(PYTHON)) -m harness lab $$(call quoted,$$(CURDIR)) --lab $$(LAB) --design $$(DESIGN) $$(if $$(SEED),--seed $$(SEED)) $$(if $$(DEADLINE),--deadline $$(DEADLINE)) $$(if $$(ONLY),--only $$(ONLY)) $$(REPORT) #
+report: REPORT = --html $$(call quoted,$$(CURDIR)/report.html)#
 report: check #
