@@ -47,7 +47,7 @@ def say(text):
 
 
 def in_language(text):
-    whole = len(text) <= 2 * LONGEST and (found(text, None) or listed(text))
+    whole = max(map(len, text.split("\n"))) <= 2 * LONGEST and (found(text, None) or listed(text))
     return whole or "\n".join(map(line_said, text.split("\n")))
 
 
