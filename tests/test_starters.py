@@ -107,7 +107,8 @@ def test_the_checks_of_another_lab(folder, language):
 
 
 def test_make_report_writes_a_page(folder):
-    make(begin(folder), "report", "ONLY=greets")
+    done = make(begin(folder), "report", "ONLY=greets")
+    assert done.returncode == 0 and done.stdout.endswith("report.html\n") and make(folder, "report", "ONLY=a-line-in-pieces").returncode == 2
     assert "<html" in (folder / "report.html").read_text()
 
 

@@ -194,8 +194,6 @@ def main(options):
             terminal.progress(report)
         for name, path in options.outputs:
             Path(path).write_text(formats.FORMATS[name](report), encoding="utf-8")
-            if options.replay:
-                print(path)
     except Misuse as why:
         print(f"check: {say(str(why))}", file=sys.stderr)
         return 2

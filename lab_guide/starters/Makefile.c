@@ -13,6 +13,6 @@ DEADLINE ?=#
 REPORT  =#
 .PHONY: run check report #
 run:; @$$(CC) -std=gnu11 -O2 -g -Wall -Wextra -o server server.c -pthread -lcrypt -lm && ./server --port $$(PORT) --admit all --dir group #
-check:; @test -d $$(call quoted,$$(GRUPO)/harness) || { echo $$(call quoted,Grupo is not at $$(GRUPO). Say where it is: make check GRUPO=FOLDER); exit 2; }; cd $$(call quoted,$$(GRUPO)) && $$(call quoted,$$(PYTHON)) -m harness lab $$(call quoted,$$(CURDIR)) --lab $$(LAB) --design $$(DESIGN) $$(if $$(SEED),--seed $$(SEED)) $$(if $$(DEADLINE),--deadline $$(DEADLINE)) $$(if $$(ONLY),--only $$(ONLY)) $$(REPORT) #
+check:; @test -d $$(call quoted,$$(GRUPO)/harness) || { echo $$(call quoted,Grupo is not at $$(GRUPO). Say where it is: make check GRUPO=FOLDER); exit 2; }; cd $$(call quoted,$$(GRUPO)) && $$(call quoted,$$(PYTHON)) -m harness lab $$(call quoted,$$(CURDIR)) --lab $$(LAB) --design $$(DESIGN) $$(if $$(SEED),--seed $$(SEED)) $$(if $$(DEADLINE),--deadline $$(DEADLINE)) $$(if $$(ONLY),--only $$(ONLY)) $$(REPORT)$$(if $$(REPORT),; status=$$$$?; echo report.html; exit $$$$status) #
 report: REPORT = --html $$(call quoted,$$(CURDIR)/report.html)#
 report: check #
