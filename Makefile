@@ -31,7 +31,7 @@ test-long: $(VENV)/ready
 
 soak: $(VENV)/ready
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
-	@GRUPO_SOAK=1 $(RUN) -m pytest -n 1 tests/test_starters.py
+	@GRUPO_SOAK=1 $(RUN) -m pytest -n 1 tests/test_starters.py tests/test_guide.py
 	@$(RUN) -m harness exhibits --all
 	@$(RUN) -m harness soak
 

@@ -1,12 +1,13 @@
 """The harness's command line: python -m harness COMMAND. A command is imported only when it is the one that is asked for."""
 import argparse
+import importlib
 import sys
 
 # Forms in which `check` writes what it found.
 FORMATS = {"json": "all that was found, as JSON", "junit": "JUnit XML", "html": "one page that needs nothing else",
            "gradescope": "Gradescope's results.json", "classroom50": "Classroom 50's result.json", "autolab": "Autolab's last line",
            "prairielearn": "PrairieLearn's results.json", "canvas": "a line for Canvas's gradebook, as CSV"}
-DEADLINE = 10               # seconds that a server may take for anything, on a machine that has nothing else to do
+PLACES = {"check": "harness.verdicts.command", "trace": "harness.trace_command"}        # of the commands whose module has another name
 
 
 def seconds(text):
@@ -28,6 +29,7 @@ def positive(text):
 def judges(parser):
     """What every command takes that runs the checks."""
     from harness.language import LANGUAGES
+    from harness.verdicts.model import DEADLINE
     parser.add_argument("--seed", help="the same seed makes the same names, texts and disturbances")
     parser.add_argument("--repeat", type=positive, default=5, metavar="K", help="runs of each hunt for a race (default: %(default)s)")
     parser.add_argument("--deadline", type=seconds, default=DEADLINE, metavar="S",
@@ -51,8 +53,8 @@ def parse(argv):
                                      description="Drives group-chat servers, and shows, checks and measures what they do.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def add(name, about, more=""):
-        return commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}. {more}", allow_abbrev=False)
+    def add(name, about, more="", to=commands):
+        return to.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}. {more}", allow_abbrev=False)
 
     demo = add("demo", "play one conversation on each of the three servers, and compare them in a table",
                "A few seconds for each. The exit status is 1 if a step failed.")
@@ -100,7 +102,7 @@ def parse(argv):
     actions = hunt.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, about in (("deal", "put one that you have not mended yet into a new folder, with one run that failed"),
                         ("check", "judge a repair: what `make check` does there"), ("score", "show which you have mended")):
-        action = actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False)
+        action = add(name, about, to=actions)
         if name != "score":
             action.add_argument("folder", metavar="DIR")
         if name == "deal":
@@ -134,7 +136,7 @@ def parse(argv):
     actions = trace.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, about in ("perfetto", "write runs as a file that opens in the Perfetto UI"), ("view",
         "serve the Perfetto UI, with these runs in it, from this machine"):
-        action = actions.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.", allow_abbrev=False)
+        action = add(name, about, to=actions)
         action.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, as `compare --runs` keeps them, or what --trace wrote")
         if name == "perfetto":
             action.add_argument("--to", metavar="FILE", help="(default: RUN/perfetto.json)")
@@ -160,35 +162,10 @@ def main(argv=None):
         if options.command == "demo":
             from harness import demo
             return demo.main(options.designs, options.markdown)
-        if options.command == "check":
-            from harness.verdicts import command
-            return command.main(options)
-        if options.command == "starter":
-            from harness import starter
-            return starter.main(options)
-        if options.command == "lab":
-            from harness import lab
-            return lab.main(options)
-        if options.command == "hunt":
-            from harness import hunt
-            return hunt.main(options)
-        if options.command == "compare":
-            from harness import compare
-            return compare.main(options)
-        if options.command == "trace":
-            from harness import trace_command
-            return trace_command.main(options)
-        if options.command == "soak":
-            from harness import soak
-            return soak.main(options)
-        if options.command == "exhibits":
-            from harness import exhibits
-            return exhibits.main(options)
-        if options.command == "bench":
-            from harness import bench
-            return bench.main(options)
-        from harness import bench_quick
-        return bench_quick.main()
+        if options.command == "bench-quick":
+            from harness import bench_quick
+            return bench_quick.main()
+        return importlib.import_module(PLACES.get(options.command, f"harness.{options.command}")).main(options)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130

@@ -3,7 +3,6 @@
 An exhibit is a file lab_guide/exhibits/NAME.toml: in `file`, the text `old`, which stands there exactly once, becomes `new`.
 """
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -72,6 +71,11 @@ def all_exhibits():
 def build(exhibit, folder):
     """Makes a copy of the servers with the bug in it, in `folder`, which must not exist. Raises Broken."""
     shutil.copytree(ROOT / "implementations", Path(folder, "implementations"), ignore=shutil.ignore_patterns("__pycache__"))
+    plant(exhibit, folder)
+
+
+def plant(exhibit, folder):
+    """Puts the bug into the servers in `folder`. Raises Broken."""
     place = Path(folder, exhibit.file)
     text = place.read_text(encoding="utf-8") if place.is_file() else ""
     if text.count(exhibit.old) != 1:

@@ -8,11 +8,13 @@ import json
 import os
 import selectors
 import socket
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 
 from harness import wire
+from harness.server import Server
 from implementations.common.trace import KINDS
 
 # Words for events. What a server is about to write, it decided by what it read before; once it is written, it goes on from there.
@@ -257,3 +259,28 @@ class Gates:
         last = next((actor.last for actor in self.actors.values() if actor.name == name and actor.last), None)
         where = f"{name} was last seen at {last['e']} {last['o']}".rstrip() if last else f"{name} was never seen"
         return f"stuck at step {min(self.done, len(self.steps) - 1) + 1}, {name}:{word}: not reached in {seconds:g} s; {where}"
+
+
+def force_on(command, folder, schedule, sends, listener=None, deadline=None):
+    """Forces `schedule` on a server, `command` in `folder`. Returns (Forced, the lines that `listener` heard). Raises Wrong, Unmet, OSError.
+
+    sends: {member: the line that sets his steps going}; listener: one more member, or None, who only hears. deadline: as force() takes it.
+    """
+    with tempfile.TemporaryDirectory(prefix="grupo-") as place, Gates(trace := os.path.join(place, "trace")) as gates:
+        server = Server(command, directory=os.path.join(place, "group"), args=["--admit", "all", "--trace", trace], cwd=folder)
+        clients = {}
+        try:
+            for name in [*sends, *([listener] if listener else [])]:
+                clients[name] = wire.WireClient(server.address, name=name)
+                clients[name].join(name, f"secret-of-{name}")
+                clients[name].fence()
+            names = {"%s:%d" % clients[name].socket.getsockname()[:2]: name for name in sends}
+            forced = gates.force(schedule, lambda: [clients[name].send(line) for name, line in sends.items()], names, deadline)
+            if listener:                # else the server may stand still for ever
+                for client in clients.values():
+                    client.fence()
+        finally:
+            for client in clients.values():
+                client.close()
+            server.end()
+    return forced, clients[listener].lines if listener else []

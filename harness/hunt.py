@@ -8,7 +8,6 @@ import json
 import os
 import random
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,16 +16,14 @@ from rich.table import Table
 
 from harness import exhibits, language, starter
 from harness.exhibits import Broken, screen
-from harness.gates import Gates
+from harness.gates import force_on
 from harness.lab import inspect_python
 from harness.language import say
 from harness.record import Unmet
-from harness.server import DESIGNS, ROOT, Server
-from harness.starter import Misuse, Starter
+from harness.starter import Starter
 from harness.verdicts.formats.terminal import indented
 from harness.verdicts.formats.told import clean, cleaned, labelled
-from harness.verdicts.model import FAILED, NOT_RUN, PASSED
-from harness.wire import WireClient
+from harness.verdicts.model import FAILED, PASSED, Misuse
 
 MARK = ".hunt"              # the file in a dealt folder that says what was dealt, to us alone
 SURE = 20                   # runs of the check that failed, of a race
@@ -69,6 +66,11 @@ def write_score(score):
         raise Misuse(f"{score_file()}: {error.strerror}") from None
 
 
+def entry(score, exhibit):
+    """What the score says of an exhibit; from now on it says something."""
+    return score.setdefault(exhibit.name, {"dealt": int(time.time()), "tries": 0, "solved": None})
+
+
 # -- Deal ------------------------------------------------------------------------------------------------------------------------------
 
 def mark_of(exhibit):
@@ -79,21 +81,20 @@ def as_starter(exhibit):
     return Starter(7, "python", "bug hunt", [exhibit.design], [exhibit.check], [])
 
 
-def choose(design, seed):
+def choose(score, design, seed):
     """One that is not solved yet; of those that are, if all are."""
-    score = read_score()
     found = [exhibit for exhibit in exhibits.all_exhibits() if design in (None, exhibit.design)]
     unsolved = [exhibit for exhibit in found if not score.get(exhibit.name, {}).get("solved")]
     return random.Random(seed).choice(unsolved or found)
 
 
 def deal(options):
-    exhibit = choose(options.design, options.seed)
+    score = read_score()
+    write_score(score)                  # if that cannot be, it is said before the work
+    exhibit = choose(score, options.design, options.seed)
     folder = Path(options.folder).resolve()
-    write_score(read_score())           # if that cannot be, it is said before the work
     starter.write(as_starter(exhibit), folder, "hunt", {"symptom": say(exhibit.symptom)})
-    place = folder / exhibit.file
-    place.write_text(place.read_text(encoding="utf-8").replace(exhibit.old, exhibit.new), encoding="utf-8")
+    exhibits.plant(exhibit, folder)
     (folder / MARK).write_text(mark_of(exhibit) + "\n")
     for attempt in range(TRIES):
         verdicts = exhibits.judge(exhibit, folder, [exhibit.check], seed=str(attempt))
@@ -103,7 +104,7 @@ def deal(options):
         raise Misuse(f"{folder}: its bug did not show in {TRIES} runs: this machine is too busy, so deal another into a new folder")
     write_run(folder, failed)
     score = read_score()
-    score.setdefault(exhibit.name, {"dealt": int(time.time()), "tries": 0, "solved": None})
+    entry(score, exhibit)
     write_score(score)
     screen.print(say(exhibit.symptom), markup=False)
     screen.print(say(f"The server is in {options.folder}, and one run of it that failed in failing-run.txt. "
@@ -141,19 +142,7 @@ def dealt(folder):
 
 def forced(exhibit, folder):
     """Why the schedule that brings the bug about can still be had in the server in `folder`, or ''. Raises Unmet."""
-    with tempfile.TemporaryDirectory(prefix="grupo-hunt-") as place, Gates(trace := os.path.join(place, "trace")) as gates, \
-            Server(exhibit.command, directory=Path(place, "group"), args=("--admit", "all", "--trace", trace), cwd=folder) as server:
-        clients = {}
-        try:
-            for name in exhibit.sends:
-                clients[name] = WireClient(server.address, name=name)
-                clients[name].join(name, f"secret-of-{name}")
-            names = {"%s:%d" % client.socket.getsockname()[:2]: name for name, client in clients.items()}
-            found = gates.force(exhibit.schedule, lambda: [clients[name].send(line) for name, line in exhibit.sends.items()], names, PATIENCE)
-        finally:
-            for client in clients.values():
-                client.close()
-            server.kill()               # it may stand still for ever
+    found, _ = force_on(exhibit.command, folder, exhibit.schedule, exhibit.sends, deadline=PATIENCE)
     if found.stuck is None:
         return f"under the schedule {exhibit.schedule} the bad interleaving still comes true"
     return found.stuck if "deadlock" in found.stuck else ""
@@ -164,14 +153,14 @@ def check(options):
     exhibit = dealt(folder)
     inspect_python(as_starter(exhibit), folder)
     score = read_score()
-    one = score.setdefault(exhibit.name, {"dealt": int(time.time()), "tries": 0, "solved": None})
+    one = entry(score, exhibit)
     one["tries"] += 1
     write_score(score)
     if why := judged(exhibit, folder):
         screen.print(say(f"Not yet: {why}."), markup=False)
         return 1
     score = read_score()                # anew: another hunt may have written meanwhile
-    one = score.setdefault(exhibit.name, one)
+    one = entry(score, exhibit)
     one["solved"] = one["solved"] or int(time.time())
     write_score(score)
     tries, name = one["tries"], exhibit.name
@@ -198,7 +187,7 @@ def judged(exhibit, folder):
         screen.print(say("The schedule that brought it about can no longer be had."), markup=False)
     screen.print(say("All the other checks:"), markup=False)
     found = exhibits.checked(exhibit.command, folder, *options, show=True)
-    wrong = [verdict.check for verdict in found.values() if verdict.verdict != PASSED and (verdict.binds or verdict.verdict != NOT_RUN)]
+    wrong = [verdict.check for verdict in found.values() if verdict.is_amiss]
     return f"the check {exhibit.check} passes now, and these no longer do: {', '.join(wrong)}" if wrong else ""
 
 
@@ -220,7 +209,7 @@ def show_score(_):
 
 def main(options):
     """Exit status 0: dealt, mended, shown; 1: not mended; 2: it could not be done, and one line says why."""
-    language.use(language.language_of(os.environ))
+    language.choose()
     try:
         return {"deal": deal, "check": check, "score": show_score}[options.action](options)
     except (Misuse, Broken) as why:

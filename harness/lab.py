@@ -3,7 +3,6 @@
 A folder may be moved, half-filled, broken or saved with other line ends: for each, one line says what is wrong, where, and what to do.
 """
 import ast
-import os
 import shutil
 import subprocess
 import sys
@@ -12,14 +11,12 @@ from pathlib import Path
 
 from harness import language, starter
 from harness.language import say
-from harness.starter import Misuse
 from harness.verdicts import command
 from harness.verdicts.formats.told import clean
+from harness.verdicts.model import Misuse
 
-COMPILE = "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra"
 MOST = 1 << 20              # bytes of a file that is looked at
 PATIENCE = 60               # seconds for the compiler
-LINK = "-pthread", "-lcrypt", "-lm"
 
 
 def inspect_python(begun, folder):
@@ -58,7 +55,7 @@ def build_c(folder):
     if compiler is None:
         raise Misuse("no C compiler is here: install one (Debian, Ubuntu: apt install gcc libc6-dev libcrypt-dev), or take the lab in Python")
     try:
-        done = subprocess.run([compiler, *COMPILE, "-o", "server", "server.c", *LINK], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+        done = subprocess.run([compiler, *starter.COMPILE], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         raise Misuse(f"server.c: the compiler came to no end in {PATIENCE} s. What does it include?") from None
     print(clean(done.stderr.decode(errors="replace")), end="", file=sys.stderr)
@@ -68,7 +65,7 @@ def build_c(folder):
 
 def main(options):
     """Exit status as of `check`; 2 if the folder cannot be checked."""
-    language.use(options.lang or language.language_of(os.environ))
+    language.choose(options.lang)
     folder = Path(options.folder).resolve()
     try:
         begun = starter.read(options.lab, "c" if (folder / "server.c").exists() else "python")

@@ -15,7 +15,6 @@ from rich.console import Console
 
 from harness.exhibits import checked
 from harness.server import DESIGNS, ROOT
-from harness.verdicts.model import PASSED
 
 # The designs of those that are of one.
 PROMISES = {**{design: design for design in DESIGNS}, "epoll": "nonblocking", "threads": "pthread", "processes": "fork"}
@@ -69,7 +68,7 @@ def judged(name, command, folder):
 def wrong(verdicts):
     """Of one run, what did not pass although it binds this server, as texts."""
     return [f"{verdict.check}: {verdict.verdict}: {verdict.failure.sentence if verdict.failure else verdict.why}"
-            for verdict in verdicts.values() if verdict.binds and verdict.verdict != PASSED]
+            for verdict in verdicts.values() if verdict.is_amiss]
 
 
 def main(options):

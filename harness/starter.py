@@ -4,10 +4,7 @@ A manifest, lab_guide/starters/LAB-LANGUAGE.toml, names the functions to empty a
 first minute, fails exactly the checks that the manifest names, and passes again with the functions put back.
 """
 import ast
-import os
 import re
-import shlex
-import shutil
 import sys
 import textwrap
 import tomllib
@@ -18,15 +15,13 @@ from string import Template
 from harness import language
 from harness.language import say
 from harness.server import ROOT
+from harness.verdicts.model import Misuse
 
-LABS = 9
 LANGUAGES = "python", "c"
 MANIFESTS = ROOT / "lab_guide" / "starters"
+COMPILE = "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-o", "server", "server.c", "-pthread", "-lcrypt", "-lm"
+RUN = {"python": "$(call quoted,$(PYTHON)) -m implementations.$(DESIGN)", "c": f"$(CC) {' '.join(COMPILE)} && ./server"}      # in a Makefile
 COMMON = "implementations/__init__.py", "implementations/common"        # what every server of ours is made of
-
-
-class Misuse(Exception):
-    """The text is one line that says what is wrong, and what to do."""
 
 
 @dataclass
@@ -47,11 +42,6 @@ class Starter:
     empty: list                 # of Emptied
     may_fail: list = field(default_factory=list)        # likewise, of which it is chance
     source: str = ""            # C: the file that becomes server.c
-
-    @property
-    def command(self):
-        """What starts the server, in the folder."""
-        return ["./server"] if self.language == "c" else ["python", "-m", f"implementations.{self.designs[0]}"]
 
     def files(self):
         """{where in the folder: where in ours}."""
@@ -143,13 +133,13 @@ def write(starter, folder, kind=None, more={}):
                     text = emptied_text(text, one, starter.language)
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             (folder / place).write_text(text, encoding="utf-8")
-        words = {"lab": starter.lab, "title": starter.title, "design": starter.designs[0], "designs": ", ".join(starter.designs),
-                 "grupo": ROOT, "place": in_make(ROOT), "python": in_make(sys.executable).replace(f"{in_make(ROOT)}/", "$(GRUPO)/"), "command": shlex.join(starter.command),
+        words = {"lab": starter.lab, "title": starter.title, "design": starter.designs[0], "run": RUN[starter.language],
+                 "grupo": ROOT, "place": in_make(ROOT), "python": in_make(sys.executable).replace(f"{in_make(ROOT)}/", "$(GRUPO)/"),
                  "functions": "\n".join("- " + say(f"`{one.function}` in `{one.file}`") for one in starter.empty), "others": "", **more}
         if len(starter.designs) > 1:
             words["others"] = say("Another of the designs:") + "".join(f" `make check DESIGN={design}`" for design in starter.designs[1:])
-        for name in "README.md", "Makefile":
-            template = MANIFESTS / f"{name}.{kind or starter.language}"
+        for name, kind in ("README.md", kind or starter.language), ("Makefile", kind or "lab"):
+            template = MANIFESTS / f"{name}.{kind}"
             if (other := template.with_name(f"{template.name}.{language.in_use}")).exists():
                 template = other
             (folder / name).write_text(Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
@@ -172,7 +162,7 @@ def put_back(starter, folder):
 
 
 def main(options):
-    language.use(options.lang or language.language_of(os.environ))
+    language.choose(options.lang)
     try:
         starter = read(options.lab, options.language)
         title = say(starter.title)

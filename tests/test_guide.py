@@ -181,9 +181,9 @@ def test_the_points_that_instructors_are_told_are_those_of_the_checks():
     assert len(rows) == 8
     for lab, design, most, *lacks in rows:
         assert int(most) == sum(points[name] for name, one in about.items() if one["lab"] <= int(lab) and one.get("design") in (None, design))
-        for language, told in zip(starter.LANGUAGES, lacks, strict=True):
-            if (starter.MANIFESTS / f"{lab}-{language}.toml").is_file():
-                begun = starter.read(int(lab), language)
+        for written_in, told in zip(starter.LANGUAGES, lacks, strict=True):
+            if (starter.MANIFESTS / f"{lab}-{written_in}.toml").is_file():
+                begun = starter.read(int(lab), written_in)
                 assert (begun.designs[0], sum(points[check] for check in begun.fails)) == (design, int(told))
             else:
                 assert told == "-"

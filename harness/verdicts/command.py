@@ -19,19 +19,14 @@ from pathlib import Path
 import pytest
 
 from harness import language
-from harness.__main__ import DEADLINE
 from harness.language import say
 from harness.server import DESIGNS, command_of
 from harness.verdicts import formats, plugin
 from harness.verdicts.formats import terminal
-from harness.verdicts.model import FAULT, INCONCLUSIVE, PASSED, Report, verdict_from
+from harness.verdicts.model import DEADLINE, FAULT, INCONCLUSIVE, Misuse, Report, verdict_from
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
 WORKERS = 4                 # checks at once, on two cores: most of them wait most of the time
-
-
-class Misuse(Exception):
-    """The user's arguments or files cannot be used; the text is one line that says why."""
 
 
 def known():
@@ -130,8 +125,9 @@ def run(options):
     seed = options.seed or secrets.token_hex(4)
     folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
     must_be_writable(folder, [path for _, path in options.outputs])
-    replay = ["python", "-m", "harness", "check", *(["--in", options.folder] if options.folder else []), "--seed", seed, *(["--design", design] if design else []),
-              "--repeat", str(options.repeat), *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []), "--only", "CHECK", "--", *options.server]
+    replay = ["python", "-m", "harness", "check", *(["--in", options.folder] if options.folder else []), "--seed", seed,
+              *(["--design", design] if design else []), "--repeat", str(options.repeat),
+              *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []), "--only", "CHECK", "--", *options.server]
     settings = {"command": command, "cwd": os.path.abspath(options.folder or ""), "design": design, "lab": options.lab, "seed": seed,
                 "repeat": options.repeat, "only": options.only, "points": points, "hidden": sorted(hidden), "folder": str(folder), "deadline": options.deadline,
                 "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}
@@ -185,7 +181,7 @@ def run(options):
 
 def main(options):
     """Exit status: 0 all that was run passed, 1 something failed, 2 misuse, 3 a harness fault or an inconclusive check, 130 stopped."""
-    language.use(options.lang or language.language_of(os.environ))
+    language.choose(options.lang)
     end = terminal.begin()
     try:
         report = run(options)
@@ -203,4 +199,4 @@ def main(options):
         return 3 if report.notes else 130
     if report.of(FAULT) or report.of(INCONCLUSIVE):
         return 3
-    return 0 if all(verdict.verdict == PASSED or not verdict.binds for verdict in report.verdicts) else 1
+    return 1 if any(verdict.is_amiss for verdict in report.verdicts) else 0

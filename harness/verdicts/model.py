@@ -3,7 +3,12 @@ from dataclasses import asdict, dataclass, field
 
 from harness.record import Entry
 
+DEADLINE = 10               # seconds that a server may take for anything, on a machine that has nothing else to do
 PASSED, FAILED, INCONCLUSIVE, NOT_RUN, FAULT = VERDICTS = ("passed", "failed", "inconclusive", "not run", "harness fault")
+
+
+class Misuse(Exception):
+    """The user's arguments, files or folder cannot be used; the text is one line that says why."""
 
 
 @dataclass
@@ -40,6 +45,11 @@ class Verdict:
     @property
     def score(self):
         return self.points if self.verdict == PASSED else 0
+
+    @property
+    def is_amiss(self):
+        """Whether it did not pass, though this server was asked for it."""
+        return self.binds and self.verdict != PASSED
 
 
 @dataclass

@@ -10,14 +10,11 @@ The exit status is 0 if the schedule is impossible in that program, which is wha
 """
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 
-from harness.gates import Gates, Wrong
+from harness.gates import Wrong, force_on
 from harness.notebook import under
 from harness.record import Unmet
-from harness.server import Server
-from harness.wire import WireClient
 
 LOST = "ana:read beto:read ana:write beto:write"
 TRIES = 3                   # a server without a lock may fall over before the schedule begins
@@ -31,26 +28,8 @@ def count(kind, schedule, *options):
 
 def both_want_zoe(folder, schedule):
     """(what carla heard of it, Forced). Raises Unmet, OSError."""
-    with tempfile.TemporaryDirectory(prefix="grupo-") as place:
-        trace = str(Path(place, "trace"))
-        with Gates(trace) as gates:
-            server = Server([sys.executable, "-m", "implementations.pthread"], directory=Path(place, "group"), cwd=folder, args=["--admit", "all", "--trace", trace])
-            clients = []
-            try:
-                for name in "ana", "beto", "carla":
-                    clients.append(WireClient(server.address, name=name))
-                    clients[-1].join(name, f"secret-of-{name}")
-                    clients[-1].fence()
-                ana, beto, carla = clients
-                names = {"%s:%d" % client.socket.getsockname()[:2]: client.name for client in (ana, beto)}
-                forced = gates.force(schedule, lambda: (ana.send("NAME zoe"), beto.send("NAME zoe")), names)
-                for client in clients:
-                    client.fence()
-                heard = [" ".join(word for at, word in enumerate(line.split(" ")) if at != 2) for line in carla.lines if line.startswith("RENAMED")]
-            finally:
-                for client in clients:
-                    client.close()
-                server.end()
+    forced, lines = force_on([sys.executable, "-m", "implementations.pthread"], folder, schedule, {"ana": "NAME zoe", "beto": "NAME zoe"}, "carla")
+    heard = [" ".join(word for at, word in enumerate(line.split(" ")) if at != 2) for line in lines if line.startswith("RENAMED")]
     return "carla hears " + ", ".join(heard or ["nothing"]), forced
 
 
