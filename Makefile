@@ -23,11 +23,11 @@ screenshots: $(VENV)/ready
 test: $(VENV)/ready
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "not long"
 
-# What takes long: first what mostly waits (each exhibit against its check, hostile programs), then what computes (notebooks, the strangers' servers, labs).
+# What takes long: first what mostly waits (each exhibit against its check, hostile programs), then what computes (windows, notebooks, the guide, the strangers' servers, labs).
 WAITS := tests/test_exhibits.py tests/test_check_hostile.py
 test-long: $(VENV)/ready
 	@$(RUN) -m pytest -n 5 -m long $(WAITS)
-	@$(RUN) -m pytest -n 3 -m long $(WAITS:%=--ignore=%)
+	@$(RUN) -m pytest -n 3 --dist loadgroup -m long $(WAITS:%=--ignore=%)
 
 soak: $(VENV)/ready
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9

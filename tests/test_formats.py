@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-import jsonschema
 import pytest
 import xmlschema
 from hypothesis import given
@@ -37,6 +36,7 @@ def report(text="all is well", hidden=False, student="ana"):
 
 
 def fits(name, text):
+    import jsonschema           # here: it takes seconds, and each worker imports this file
     jsonschema.Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text())).validate(json.loads(text))
 
 

@@ -24,7 +24,7 @@ from harness.server import ROOT
 from harness.verdicts.sentences import CAUSES
 from tests.conftest import browser
 
-pytestmark = pytest.mark.xdist_group("test_guide_site")       # one worker makes once what they all look at
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("test_guide_site")]       # one worker makes once what they all look at
 ROOT = Path(ROOT)
 GUIDE = [ROOT / "lab_guide" / "protocol.md", *(path for path in sorted(ROOT.glob("lab_guide/*.md")) if path.stem != "protocol"),
          *sorted(ROOT.glob("lab_guide/pt-BR/*.md"))]

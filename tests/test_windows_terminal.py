@@ -17,6 +17,7 @@ from harness import soak
 from harness.server import DESIGNS, ROOT
 from harness.wire import DEADLINE
 
+pytestmark = pytest.mark.long
 F = {"enter": "\r", "tab": "\t"}
 
 
