@@ -23,7 +23,7 @@ screenshots: $(VENV)/ready
 test: $(VENV)/ready
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "not long"
 
-# What takes long: first what mostly waits (each exhibit against its check, hostile programs), then what computes (windows, notebooks, the guide, the strangers' servers, labs).
+# What takes long: first what mostly waits (each exhibit against its check, hostile programs), then what computes (windows, figures, notebooks, the guide, the strangers' servers, labs).
 WAITS := tests/test_exhibits.py tests/test_check_hostile.py
 test-long: $(VENV)/ready
 	@$(RUN) -m pytest -n 5 -m long $(WAITS)

@@ -10,7 +10,7 @@ from harness.figures import buffers, locks
 from tests.test_traces import READS, STAMP, Written
 
 
-pytestmark = pytest.mark.xdist_group("test_figures")       # one worker makes once what they all look at
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("test_figures")]       # one worker makes once what they all look at
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
     """One expensive request, on each of the three."""

@@ -10,6 +10,7 @@ import pytest
 from harness import exhibits, hunt
 from harness.server import ROOT
 
+pytestmark = pytest.mark.long
 SCHEDULED = [exhibit for exhibit in exhibits.all_exhibits() if exhibit.schedule]
 
 
@@ -54,7 +55,6 @@ def test_the_score_of_two_hunters(hunting, tmp_path):
     assert len(hunting.score()) == 2 and all(one["solved"] is None for one in hunting.score().values())
 
 
-@pytest.mark.long
 def test_a_repair_counts_and_what_breaks_something_else_does_not(monkeypatch, tmp_path, capsys):
     exhibit = only(monkeypatch, tmp_path, "numbers-with-gaps")
     folder = tmp_path / "mine"

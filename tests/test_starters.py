@@ -19,6 +19,7 @@ from harness.verdicts import plugin
 from harness.verdicts.command import known
 from harness.verdicts.model import FAILED, INCONCLUSIVE, NOT_RUN, PASSED
 
+pytestmark = pytest.mark.long
 # A whole check of each, and of each design, takes ten minutes: `make soak` does that. Else all but lab 0 are asked for what the other checks
 # need, and in C only those that are cut from different servers.
 WHOLE = bool(os.environ.get("GRUPO_SOAK"))
@@ -54,7 +55,6 @@ def verdicts(folder, begun, design, tmp_path, *only):
     return by_check, done
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("begun, design", EACH)
 def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(begun, design, folder, tmp_path):
     starter.write(begun, folder)
