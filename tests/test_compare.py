@@ -15,8 +15,8 @@ from harness.server import DESIGNS, ROOT
 from harness.workloads import NAMES
 from tests.test_traces import READS, Written
 
-
 pytestmark = pytest.mark.long
+
 
 def harness(*arguments, **options):
     return subprocess.run([sys.executable, "-m", "harness", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=200, **options)
