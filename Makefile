@@ -33,6 +33,7 @@ soak: $(VENV)/ready
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
 	@GRUPO_SOAK=1 $(RUN) -m pytest -n 1 tests/test_starters.py tests/test_guide.py
 	@$(RUN) -m harness exhibits --all
+	@$(RUN) -m harness exhibits --busy
 	@$(RUN) -m harness soak
 
 bench: $(VENV)/ready

@@ -116,6 +116,7 @@ def parse(argv):
     exhibits.add_argument("--page", metavar="FILE", help="only write the guide's page about them into FILE")
     exhibits.add_argument("--lang", choices=LANGUAGES, default="en", help="of that page (default: %(default)s)")
     exhibits.add_argument("--times", type=positive, default=20, metavar="N", help="runs of each (default: %(default)s)")
+    exhibits.add_argument("--busy", action="store_true", help="keep as many processes busy as there are cores meanwhile")
     exhibits.add_argument("--all", action="store_true", help="also run all checks against each, once: half a minute each")
     exhibits.add_argument("--json", metavar="FILE", help="put what was found into FILE")
 

@@ -3,17 +3,15 @@
 The servers are our three, and those in tests/strangers, which others wrote from lab_guide/protocol.md alone
 (and processes.c, which is epoll.c made over, with processes).
 """
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
-from harness.exhibits import checked
+from harness.exhibits import busy_cores, checked
 from harness.server import DESIGNS, ROOT
 
 # The designs of those that are of one.
@@ -46,18 +44,6 @@ def stranger(name, folder):
 def strangers():
     """Their names."""
     return sorted(path.stem for path in STRANGERS.iterdir() if path.suffix in (".c", ".mjs", ".py"))
-
-
-@contextmanager
-def busy_cores():
-    """Keeps as many processes busy as there are cores."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
-    try:
-        yield
-    finally:
-        for loop in loops:
-            loop.kill()
-            loop.wait()
 
 
 def judged(name, command, folder):

@@ -64,7 +64,7 @@ class TerminalClient:
 
     def read(self, seconds=0.0):
         """Waits at most so long for the next line, and keeps it. False: there is none (yet)."""
-        if self.child.closed or self.child.flag_eof:
+        if self.child.closed or self.child.flag_eof and not self.child.buffer:      # (the end may be known while there are lines to take)
             return False
         end = self.child.expect(["\r\n", pexpect.EOF, pexpect.TIMEOUT], timeout=seconds)
         if end == 2 or end == 1 and not self.child.before:

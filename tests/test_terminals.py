@@ -50,6 +50,15 @@ def test_what_never_comes_because_the_program_ended(terminal):
         terminal.sees("three")
 
 
+def test_what_was_shown_before_the_end_is_seen_after_it(terminal):
+    terminal.presses("d")
+    wire.wait_until(terminal.has_ended)
+    terminal.sees("one")                # all came at one stroke, and the end with it
+    terminal.sees("two")
+    terminal.sees("no more")
+    terminal.ends(3)
+
+
 def test_an_end_by_a_signal_is_told(terminal):
     terminal.sees("two")
     terminal.presses("\\")
