@@ -315,7 +315,7 @@ def test_one_who_reads_slowly_but_steadily_is_never_dropped(server, enter):
 
     with in_background(*map(talk, talkers)):
         heard, end = b"", time.monotonic() + 4 * wire.DEADLINE
-        while heard.count(b"MSG ") < 2 * count:
+        while heard.count(b"MSG ") < 2 * count or not heard.endswith(b"\n"):
             assert time.monotonic() < end, f"only {heard.count(b'MSG ')} messages came"
             time.sleep(0.004)                                   # this is no wait for the server: it is how slow he is
             chunk = steady.socket.recv(4096)
