@@ -3,12 +3,17 @@ import os
 import shutil
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from harness import wire
 from harness.server import DESIGNS, Server
 
 # In --admit all a JOIN is answered by WELCOME, and a wrong password soon: what most tests want.
 OPEN = ("--admit", "all", "--reject-after", "0.05")
+
+# A busy machine is no reason to fail: an example may take as long as it takes.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(params=DESIGNS)

@@ -219,7 +219,7 @@ def conversation(seed, steps=60):
     return Model(random.Random(seed)).run(steps)
 
 
-many = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+many = settings(max_examples=150, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
 
 @many

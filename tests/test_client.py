@@ -399,7 +399,6 @@ DIALOGUE = "".join(line + "\n" for line in [
 
 
 @given(st.lists(st.integers(0, len(DIALOGUE)), max_size=30))
-@settings(deadline=None)
 def test_wherever_the_network_cuts_the_same_is_shown_and_sent(cuts):
     def play(cuts):
         core = Conversation("ana", PASSWORD, chance=lambda: 0)
@@ -412,7 +411,6 @@ def test_wherever_the_network_cuts_the_same_is_shown_and_sent(cuts):
 
 
 @given(st.lists(st.binary(max_size=700) | st.sampled_from(DIALOGUE.splitlines(keepends=True)), max_size=40))
-@settings(deadline=None)
 def test_noise_of_any_kind_raises_nothing_and_reaches_no_terminal(chunks):
     core = Conversation("ana", PASSWORD, chance=lambda: 0)
     core.connecting(0)
@@ -588,7 +586,7 @@ STEPS = ["say", "say", "ben", "ben", "up", "up", "up", "down", "down", "down", "
 
 
 @given(st.randoms(use_true_random=False), st.lists(st.sampled_from(STEPS), max_size=60))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_over_any_disconnects_all_is_said_once_and_shown_once_in_order(chance, steps):
     network, typed = Network(chance), []
     for step in steps:

@@ -417,7 +417,7 @@ DEEDS = st.one_of(
     st.tuples(st.just("full"), st.booleans()), st.tuples(st.just("hold"), st.booleans()))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(["ask", "all", "none"]), st.lists(DEEDS, max_size=40))
 def test_whatever_happens_the_kept_events_make_the_same_room_again(admit, deeds):
     """...and every member heard exactly the kept events after his WELCOME's seq, in order, while he was here."""

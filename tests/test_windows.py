@@ -488,7 +488,7 @@ async def listens(pilot):
 
 @pytest.mark.parametrize("field, value, said", [
     ("port", "70000", "a port is a number from 0 to 65535"), ("group", " ", "a group's name has 1 to 64 bytes"),
-    ("host", "192.0.2.1", "192.0.2.1 port 0: Cannot assign requested address"), ("dir", "/dev/null/x", "/dev/null")])
+    ("host", "192.0.2.1", "192.0.2.1 port 0: Cannot assign requested address"), ("dir", "/dev/null/x", "status 1. grupo: /dev/null/x")])
 def test_a_server_that_does_not_start_is_told_in_words(field, value, said, tmp_path):
     async def act(pilot, app):
         app.screen.query_one(f"#{field}", Input).value = value
