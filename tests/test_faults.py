@@ -1091,3 +1091,37 @@ def test_a_background_job_is_not_stopped_for_its_terminal(design, tmp_path):
         wait_until(lambda: os.tcgetpgrp(terminal.child_fd) == terminal.pid, what="the shell in the foreground")
         terminal.sendline("echo status=$?")
         terminal.expect("status=0\r\n")
+
+
+GIVEN_BACK = """
+import os, signal
+from implementations.common.console import Keyboard
+shell = os.fork()
+if shell == 0:
+    signal.pause()
+os.setpgid(shell, shell)
+keyboard, read = Keyboard(), os.read
+os.tcsetpgrp(0, shell)
+def read_and_be_given_the_terminal(*arguments):
+    try:
+        return read(*arguments)
+    finally:
+        os.tcsetpgrp(0, os.getpgrp())
+os.read = read_and_be_given_the_terminal
+for _ in range(2):
+    try:
+        print(keyboard.recv(100), flush=True)
+    except BlockingIOError:
+        print("later", flush=True)
+os.kill(shell, signal.SIGKILL)
+"""
+
+
+def test_who_is_given_the_terminal_in_the_moment_of_a_refusal_reads_on():
+    terminal = pexpect.spawn(sys.executable, ["-c", GIVEN_BACK], cwd=str(ROOT), encoding="utf-8", timeout=wire.DEADLINE)
+    terminal.expect_exact("later\r\n")
+    terminal.sendline("members")
+    terminal.expect_exact("b'members\\n'")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    assert terminal.exitstatus == 0

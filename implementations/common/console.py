@@ -48,16 +48,19 @@ class Keyboard:
         try:
             return os.read(STDIN, size)
         except OSError as error:
-            if error.errno == errno.EIO and is_background():
+            # (Not asked: whether another job has it still. It may have been given to us since.)
+            if error.errno == errno.EIO and is_our_terminal():
                 raise BlockingIOError from None
             return b""
 
 
-def is_background():
+def is_our_terminal():
+    """Whether stdin is a terminal, and it is not gone."""
     try:
-        return os.tcgetpgrp(STDIN) != os.getpgrp()
+        os.tcgetpgrp(STDIN)
     except OSError:
         return False
+    return True
 
 
 class Screen:
