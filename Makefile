@@ -27,11 +27,12 @@ test: $(VENV)/ready
 WAITS := tests/test_exhibits.py tests/test_check_hostile.py
 test-long: $(VENV)/ready
 	@$(RUN) -m pytest -n 5 -m long $(WAITS)
-	@$(RUN) -m pytest -n 3 --dist loadgroup -m long $(WAITS:%=--ignore=%)
+	@$(RUN) -m pytest -n 4 --dist loadgroup -m "long and not soak" $(WAITS:%=--ignore=%)
 
 soak: $(VENV)/ready
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
 	@GRUPO_SOAK=1 $(RUN) -m pytest -n 1 tests/test_starters.py tests/test_guide.py
+	@$(RUN) -m pytest -n 2 -m soak
 	@$(RUN) -m harness exhibits --all
 	@$(RUN) -m harness exhibits --busy
 	@$(RUN) -m harness soak

@@ -55,6 +55,7 @@ def test_the_score_of_two_hunters(hunting, tmp_path):
     assert len(hunting.score()) == 2 and all(one["solved"] is None for one in hunting.score().values())
 
 
+@pytest.mark.soak
 def test_a_repair_counts_and_what_breaks_something_else_does_not(monkeypatch, tmp_path, capsys):
     exhibit = only(monkeypatch, tmp_path, "numbers-with-gaps")
     folder = tmp_path / "mine"

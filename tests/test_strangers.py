@@ -1,15 +1,12 @@
 """Servers that others wrote, from lab_guide/protocol.md alone (but processes.c, which is epoll.c made over): every check that binds a student's server passes on them."""
-import os
-
 import pytest
 from conftest import need
 
 from harness import soak
 
 
-# (aio.py, which takes longest, only in `make soak`.)
 @pytest.mark.long
-@pytest.mark.parametrize("name", [name for name in soak.strangers() if name != "aio" or os.environ.get("GRUPO_SOAK")])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.soak] if name in ("aio", "processes") else []) for name in soak.strangers()])
 def test_every_check_that_binds_passes(name, tmp_path):
     try:
         command = soak.stranger(name, tmp_path)

@@ -209,6 +209,7 @@ def test_the_life_of_a_group(tmp_path, design):
     life_of_a_group(tmp_path, "--design", design)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["threads"])
 def test_a_server_that_others_wrote(tmp_path, name):
     try:
