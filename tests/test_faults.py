@@ -25,6 +25,7 @@ import pytest
 from conftest import OPEN, lacks, need
 from harness import wire
 from harness.server import CLOSED, ROOT, Server, command_of, session_of, start_refused
+from harness.terminals import TerminalClient
 from harness.wire import WireClient, wait_until
 
 SOAK = int(os.environ.get("GRUPO_SOAK", 10))
@@ -1118,10 +1119,8 @@ os.kill(shell, signal.SIGKILL)
 
 
 def test_who_is_given_the_terminal_in_the_moment_of_a_refusal_reads_on():
-    terminal = pexpect.spawn(sys.executable, ["-c", GIVEN_BACK], cwd=str(ROOT), encoding="utf-8", timeout=wire.DEADLINE)
-    terminal.expect_exact("later\r\n")
-    terminal.sendline("members")
-    terminal.expect_exact("b'members\\n'")
-    terminal.expect(pexpect.EOF)
-    terminal.close()
-    assert terminal.exitstatus == 0
+    with TerminalClient("owner", [sys.executable, "-c", GIVEN_BACK]) as terminal:
+        terminal.sees("later")
+        terminal.types("members")
+        terminal.sees(re.escape("b'members\\n'"))
+        terminal.ends(0)

@@ -83,7 +83,7 @@ def test_the_servers_never_import_the_harness():
 def test_no_file_names_a_path_of_this_machine():
     here = {str(ROOT), str(Path.home())} - {"/", "/root"}
     machine = re.compile("|".join([re.escape(path) + r"\b" for path in sorted(here)] + [
-        r"(?<![\w.])/(?:home|Users)/\w+", r"(?<![\w.])/root/", r"(?<![\w./])/work/(?:main|shared)\b", r"(?<![\w.])/tmp/v/"]).encode())
+        r"(?<![\w.])/(?:home|Users)/\w+", r"(?<![\w.])/root/", r"(?<![\w./])/\w+/(?:main|shared)\b", r"(?<![\w.])/tmp/v/"]).encode())
     for path in tracked():
         if path == Path(__file__).resolve():
             continue                    # it names them in order to find them
