@@ -6,7 +6,7 @@ from harness import soak
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.soak] if name in ("aio", "processes") else []) for name in soak.strangers()])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in ("epoll", "node") else [pytest.mark.soak]) for name in soak.strangers()])
 def test_every_check_that_binds_passes(name, tmp_path):
     try:
         command = soak.stranger(name, tmp_path)

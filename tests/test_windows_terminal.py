@@ -204,7 +204,7 @@ def life_of_a_group(tmp_path, *arguments, tells_messages=True):
                 assert b"secret" not in each
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", [pytest.param(design, marks=[] if design == "nonblocking" else [pytest.mark.soak]) for design in DESIGNS])
 def test_the_life_of_a_group(tmp_path, design):
     life_of_a_group(tmp_path, "--design", design)
 
