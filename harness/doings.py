@@ -26,7 +26,7 @@ def rests(running, sentence=None):
         share = detectors.busy(lambda: detectors.family(running.pid))
         if share < SPINS:
             return
-    raise Unmet("a server that rests while nobody says anything", f"it uses {share:.0%} of a core, again and again", sentence)
+    raise Unmet("a server that rests while nobody says anything", f"it uses {share:.0%} of a core, again and again", sentence, proven=True)
 
 
 def no_traceback(running):

@@ -62,11 +62,12 @@ def load(path):
 
 class Unmet(AssertionError):
     """Something that must hold does not. `expected` and `came`: for people, in full; `sentence`: the id of the sentence in the
-    catalogue that explains it, if that is known; `evidence`: the entries of the record that show it."""
+    catalogue that explains it, if that is known; `evidence`: the entries of the record that show it. `proven`: it is certain
+    however busy the machine is, which evidence always is."""
 
-    def __init__(self, expected, came, sentence=None, evidence=()):
+    def __init__(self, expected, came, sentence=None, evidence=(), proven=False):
         super().__init__(f"expected {expected}; {came}")
-        self.expected, self.came, self.sentence, self.evidence = expected, came, sentence, list(evidence)
+        self.expected, self.came, self.sentence, self.evidence, self.proven = expected, came, sentence, list(evidence), proven or bool(evidence)
 
 
 def same(came, expected, sentence=None, evidence=()):

@@ -239,9 +239,9 @@ class Judge:
         path.with_suffix(".part").replace(path)             # at once: another worker may be waiting for it
 
     def not_its_fault(self, problem):
-        """Why what did not come, or came late, may be the machine's fault, in a line; '' if it cannot, or if the record shows what is wrong."""
+        """Why what did not come, or came late, may be the machine's fault, in a line; '' if it cannot."""
         server = self.running
-        if getattr(problem, "evidence", None) or server is not None and (server.died() or server.excessive()):
+        if getattr(problem, "proven", False) or server is not None and (server.died() or server.excessive()):
             return ""
         if self.pulse.longest > wire.DEADLINE / 4:
             return f"the check itself stood still for {self.pulse.longest:.0f} s, and what came meanwhile was not seen in time: run it again"
