@@ -238,8 +238,8 @@ CAUSES = {
     # -- files
     "no-restart": ("The server did not start again on files that it had written itself; what it wrote to stderr says why.",
                    "protocol.md#13-files"),
-    "no-restart-after-kill": ("After kill -9 the server did not start again on its own directory: a file is half written, or a lock "
-                              "is held by its existence and stayed behind. An flock ends with the process.", "protocol.md#13-files"),
+    "no-restart-after-kill": ("After kill -9 the server did not start again on its own directory: a file is half written or lacks what another "
+                              "has, or a lock is held by its existence and stayed behind. An flock ends with the process.", "protocol.md#13-files"),
     "a-restart-restores-members": ("Members, their names and the hashes of their passwords have to be on disk before WELCOME, "
                                    "RENAMED or LEFT is sent, and read at the start.", "protocol.md#13-files"),
     "a-restart-restores-the-conversation": (
