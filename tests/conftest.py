@@ -85,6 +85,11 @@ def lacks(what):
     pytest.skip(what)
 
 
+def rest_in_soak(values, chosen):
+    """Parameters of a long test: those that are not chosen are left to `make soak`."""
+    return [pytest.param(value, marks=[] if value in chosen else [pytest.mark.soak]) for value in values]
+
+
 def browser():
     """Where Chromium is."""
     found = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None)

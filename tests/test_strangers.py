@@ -1,12 +1,12 @@
 """Servers that others wrote, from lab_guide/protocol.md alone (but processes.c, which is epoll.c made over): every check that binds a student's server passes on them."""
 import pytest
-from conftest import need
+from conftest import need, rest_in_soak
 
 from harness import soak
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in ("epoll", "node") else [pytest.mark.soak]) for name in soak.strangers()])
+@pytest.mark.parametrize("name", rest_in_soak(soak.strangers(), ("epoll", "node")))
 def test_every_check_that_binds_passes(name, tmp_path):
     try:
         command = soak.stranger(name, tmp_path)

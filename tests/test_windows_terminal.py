@@ -11,7 +11,7 @@ import pexpect
 import psutil
 import pyte
 import pytest
-from conftest import need
+from conftest import need, rest_in_soak
 
 from harness import soak
 from harness.server import DESIGNS, ROOT
@@ -204,7 +204,7 @@ def life_of_a_group(tmp_path, *arguments, tells_messages=True):
                 assert b"secret" not in each
 
 
-@pytest.mark.parametrize("design", [pytest.param(design, marks=[] if design == "nonblocking" else [pytest.mark.soak]) for design in DESIGNS])
+@pytest.mark.parametrize("design", rest_in_soak(DESIGNS, ("nonblocking",)))
 def test_the_life_of_a_group(tmp_path, design):
     life_of_a_group(tmp_path, "--design", design)
 

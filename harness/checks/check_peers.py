@@ -128,9 +128,9 @@ class Flood(threading.Thread):
         data = b"PING x\n" * 8192
         sent = 0
         try:
-            while not self.over.wait(0.001):        # meanwhile the kernel sends what waits; who is always at the socket keeps it from that
+            while not self.over.wait(0.001):        # on busy cores this leaves fewer gaps than no pause, or a longer one
                 with contextlib.suppress(BlockingIOError):
-                    for _ in range(64):
+                    for _ in range(64):             # not for ever: a fast server is to be rid of its answers, too
                         sent = (sent + self.socket.send(data[sent:])) % len(data)
                 with contextlib.suppress(BlockingIOError):
                     for _ in range(64):
