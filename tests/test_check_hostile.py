@@ -239,7 +239,7 @@ def test_daemons_of_a_client_s_child(check):
 # -- It dies -------------------------------------------------------------------------------------------------------------------------
 
 def test_dies_by_a_signal_in_the_middle(check):
-    check(mild(talk="print('\\x1b[2J last words', file=sys.stderr, flush=True); os.kill(os.getpid(), signal.SIGSEGV)"), "answers-ping").failed(
+    check(mild(talk="print('\\x1b[2J last words', file=sys.stderr, flush=True); signal.raise_signal(signal.SIGSEGV)"), "answers-ping").failed(
         "answers-ping", "died", "SIGSEGV", "last words")
 
 
