@@ -4,7 +4,10 @@ Its evidence is the shortest slice that shows it: only the entries without which
 requests if his connection broke is not known: they may have been delivered or not, and neither is held against the server.
 """
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
+from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 from harness.record import Entry, Unmet
@@ -58,6 +61,11 @@ class Side:
     @property
     def asked_to_end(self):
         return self.own_end is not None or any(said.line in ("QUIT", "LEAVE") for said in self.sent)
+
+    @cached_property
+    def was_refused(self):
+        """Something other than a name."""
+        return any(said.line.startswith("ERR ") and not said.line.startswith("ERR name-taken ") for said in self.heard)
 
     def sends(self, verb):
         return [said for said in self.sent if said.line.partition(" ")[0] == verb]
@@ -146,6 +154,7 @@ class History:
         found = {(one, None) if isinstance(one, int) else (one.place, one.line): one for one in found if one is not None}
         return [self.entries[one] if isinstance(one, int) else self.entry(one) for _, one in sorted(found.items(), key=lambda item: item[0][0])]
 
+    @cached_property
     def events(self):
         """All that was heard, as (Side, Event), in the order of the record."""
         found = [(side, event) for side in self.sides.values()
@@ -262,7 +271,7 @@ def one_event_has_one_number(entries):
     """Two events never bear the same number: whoever hears event N, by itself or in a HISTORY, hears the same line."""
     history = history_of(entries)
     first = {}
-    for side, event in history.events():
+    for side, event in history.events:
         other, known = first.setdefault(event.seq, (side, event))
         if known.line != event.line:
             raise Unmet(f"one event {event.seq}, the same line for all",
@@ -305,7 +314,7 @@ def in_order(history, side, one, other):
 
 def lost(history, side, seq, before, after):
     """Unmet: this event never came to `side`, though what is to come after it did."""
-    whose, event = next(((another, event) for another, event in history.events() if event.seq == seq), (None, None))
+    whose, event = next(((another, event) for another, event in history.events if event.seq == seq), (None, None))
     came = [f"{side.who} heard", *([before.line] if before else []), after.line]
     came += [f"between them {whose.who} heard" if before else f"before it {whose.who} heard", event.line] if event else ["and nobody heard it"]
     return Unmet(f"event {seq} for {side.who}, too", "\n".join(came), "event-lost",
@@ -315,29 +324,31 @@ def lost(history, side, seq, before, after):
 def what_was_said_is_heard(entries):
     """PONG comes after every event handled before its PING, whoever caused it, and after what its own client had said. So does BYE quit."""
     history = history_of(entries)
-    newest, places = 0, []                      # [(place, newest event that anybody had heard there)]
-    for _, event in history.events():
-        if event.seq > newest:
-            newest = event.seq
-            places.append(event)
+    firsts = []                                 # Events, each newer than all that anybody had heard before
+    for _, event in history.events:
+        if not firsts or event.seq > firsts[-1].seq:
+            firsts.append(event)
+    numbers = [event.seq for event in firsts]
     for side in history.sides.values():
         if side.welcome is None:
             continue
+        places, newest = [event.place for event in side.live], [side.since, *accumulate((event.seq for event in side.live), max)]
+        own = [event for event in side.live if event.verb == "MSG" and fold(event.rest.partition(" ")[0]) in side.names]
         for answer, ping in fences(side):
             if answer.place < side.welcome.place:
                 continue
-            have = max((event.seq for event in side.live if event.place < answer.place), default=side.since)
+            have = newest[bisect_left(places, answer.place)]
             if ping:
-                known = [event for event in places if event.place < ping.place and event.seq > have]
-                if known:
-                    missing = next((event for _, event in history.events() if event.seq == have + 1), known[0])
+                known = firsts[bisect_right(numbers, have):][:1]
+                if known and known[0].place < ping.place:
+                    missing = next((event for _, event in history.events if event.seq == have + 1), known[0])
                     late = next((event for event in side.live if event.seq == missing.seq), None)
                     raise Unmet(f"event {missing.seq} for {side.who} before {answer.line}, since it had happened before {ping.line}",
                                 f"{side.who} heard {answer.line} " + (f"first, and then\n{late.line}" if late else f"and never\n{missing.line}"),
                                 "late" if late else "event-lost", history.slice(missing, ping, answer, late))
-            if said := unheard(side, ping or answer, answer):
+            if said := unheard(side, own, ping or answer, answer):
                 text = said.line[4:]
-                heard = [(other, event) for other, event in history.events() if event.verb == "MSG" and event.rest.partition(" ")[2] == text]
+                heard = [(other, event) for other, event in history.events if event.verb == "MSG" and event.rest.partition(" ")[2] == text]
                 late = next((event for other, event in heard if other is side), None)
                 whose, other = heard[0] if heard else (None, None)
                 raise Unmet(f"`{text}` for {side.who}, who said it, before {answer.line}",
@@ -358,12 +369,11 @@ def fences(side):
     return found + ([(side.bye, None)] if side.bye and side.bye.line == "BYE quit" else [])
 
 
-def unheard(side, ping, answer):
-    """The first message that he sent before `ping` and did not hear before `answer`. Who was refused anything is passed over."""
-    if any(said.line.startswith("ERR ") and not said.line.startswith("ERR name-taken ") for said in side.heard):
+def unheard(side, own, ping, answer):
+    """The first message that he sent before `ping` and did not hear, among these of his `own`, before `answer`. Who was refused anything is passed over."""
+    if side.was_refused:
         return None
-    heard = Counter(event.rest.partition(" ")[2] for event in side.live if event.verb == "MSG" and event.place < answer.place and
-                    fold(event.rest.partition(" ")[0]) in side.names)
+    heard = Counter(event.rest.partition(" ")[2] for event in own if event.place < answer.place)
     joins = side.sends("JOIN")
     for said in side.sent:
         if said == ping or said.place > ping.place:
@@ -392,7 +402,7 @@ def nothing_is_invented(entries):
                 said[name, verb, rest if verb in ("SAY", "NAME") else ""].append(one)
     told, first = Counter(), {}
     began = min((side.since for side in history.sides.values() if side.welcome), default=0)     # what was before is not in the record
-    for side, event in history.events():
+    for side, event in history.events:
         name, _, rest = event.rest.partition(" ")
         verb = {"MSG": "SAY", "RENAMED": "NAME", "LEFT": "LEAVE", "IN": "JOIN"}.get(event.verb)
         if verb is None or event.seq <= began:
@@ -420,7 +430,7 @@ def who_acts_is_here(entries):
     if history.server_told is not None:         # when a server starts, nobody is here, and no OUT says so
         return
     known = {}
-    for _, event in history.events():
+    for _, event in history.events:
         known.setdefault(event.seq, event)
     here = {}                                   # folded name: (whether he is here, since which event)
     for _, event in sorted(known.items()):
@@ -441,7 +451,7 @@ def who_acts_is_here(entries):
 def history_is_what_was_heard(entries):
     """The answer to HISTORY s is every event from s+1 to the newest at that moment, as it was heard live."""
     history = history_of(entries)
-    all_events = history.events()
+    all_events = history.events
     for side in history.sides.values():
         for answer in side.answers:
             if answer.ended is None:

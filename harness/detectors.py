@@ -33,19 +33,20 @@ def family(pid):
 def session(sid):
     """The living (not zombie) processes of a session, whoever their parents are."""
     found = []
-    for pid in psutil.pids():
+    for pid in pids(sid):
         with contextlib.suppress(*GONE):
-            if os.getsid(pid) == sid and (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
+            if (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
 
-def count(sid):
-    """How many processes a session has: as cheap as can be."""
-    found = 0
+def pids(sid):
+    """Those of a session, zombies too. As cheap as can be: it is asked again and again."""
+    found = []
     for pid in psutil.pids():
         with contextlib.suppress(OSError):
-            found += os.getsid(pid) == sid
+            if os.getsid(pid) == sid:
+                found.append(pid)
     return found
 
 

@@ -200,7 +200,7 @@ class Server:
                     self._heard.notify_all()
             if time.monotonic() > looks:
                 looks = time.monotonic() + LOOKS
-                self.forked = detectors.count(self.pid) > self.most_processes
+                self.forked = len(detectors.pids(self.pid)) > self.most_processes
             self.flooded = max(size.values()) > MOST_OUTPUT
         if self.flooded or self.forked:
             _end_group(self.pid)

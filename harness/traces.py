@@ -285,7 +285,7 @@ def deliveries_of(run):
     said, messages = {}, {}
     for at, who, text in reversed(run.says()):
         said.setdefault((who, text), []).append(at)         # the last first
-    for side, event in run.history.events():
+    for side, event in run.history.events:
         if event.verb == "MSG" and event.seq not in messages:
             name, _, text = event.rest.partition(" ")
             messages[event.seq] = name, text

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-import psutil
-
+from harness import detectors
 from harness.compiled import NotCompiled, compiled
 
 HERE = Path(__file__).parent
@@ -168,8 +167,7 @@ def stop_and_go(server, seed, done):
     """The body of a thread: stops one of the server's processes for a moment, again and again, until `done`."""
     rng = random.Random(seed)
     while not done.wait(rng.uniform(*STOPPED)) and server.process.poll() is None:
-        pids = family(server.pid)
-        pid = rng.choice([server.pid, rng.choice(pids)])
+        pid = rng.choice([server.pid, rng.choice(detectors.pids(server.pid) or [server.pid])])
         try:
             os.kill(pid, signal.SIGSTOP)
             done.wait(rng.uniform(*STOPPED))
@@ -178,14 +176,6 @@ def stop_and_go(server, seed, done):
         finally:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGCONT)
-
-
-def family(pid):
-    """Of a process and its descendants, the pids."""
-    try:
-        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
-    except psutil.Error:
-        return [pid]
 
 
 # -- What kind of program ----------------------------------------------------------------------------------------------------------
