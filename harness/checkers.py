@@ -67,6 +67,11 @@ class Side:
         """Something other than a name."""
         return any(said.line.startswith("ERR ") and not said.line.startswith("ERR name-taken ") for said in self.heard)
 
+    @cached_property
+    def own_messages(self):
+        """What came live of what was said under any of his names."""
+        return [event for event in self.live if event.verb == "MSG" and fold(event.rest.partition(" ")[0]) in self.names]
+
     def sends(self, verb):
         return [said for said in self.sent if said.line.partition(" ")[0] == verb]
 
@@ -328,25 +333,23 @@ def what_was_said_is_heard(entries):
     for _, event in history.events:
         if not firsts or event.seq > firsts[-1].seq:
             firsts.append(event)
-    numbers = [event.seq for event in firsts]
     for side in history.sides.values():
         if side.welcome is None:
             continue
-        places, newest = [event.place for event in side.live], [side.since, *accumulate((event.seq for event in side.live), max)]
-        own = [event for event in side.live if event.verb == "MSG" and fold(event.rest.partition(" ")[0]) in side.names]
+        newest = [side.since, *accumulate((event.seq for event in side.live), max)]        # [n]: of the first n that came live
         for answer, ping in fences(side):
             if answer.place < side.welcome.place:
                 continue
-            have = newest[bisect_left(places, answer.place)]
+            have = newest[bisect_left(side.live, answer.place, key=lambda event: event.place)]
             if ping:
-                known = firsts[bisect_right(numbers, have):][:1]
-                if known and known[0].place < ping.place:
-                    missing = next((event for _, event in history.events if event.seq == have + 1), known[0])
+                newer = bisect_right(firsts, have, key=lambda event: event.seq)
+                if newer < len(firsts) and firsts[newer].place < ping.place:
+                    missing = next((event for _, event in history.events if event.seq == have + 1), firsts[newer])
                     late = next((event for event in side.live if event.seq == missing.seq), None)
                     raise Unmet(f"event {missing.seq} for {side.who} before {answer.line}, since it had happened before {ping.line}",
                                 f"{side.who} heard {answer.line} " + (f"first, and then\n{late.line}" if late else f"and never\n{missing.line}"),
                                 "late" if late else "event-lost", history.slice(missing, ping, answer, late))
-            if said := unheard(side, own, ping or answer, answer):
+            if said := unheard(side, ping or answer, answer):
                 text = said.line[4:]
                 heard = [(other, event) for other, event in history.events if event.verb == "MSG" and event.rest.partition(" ")[2] == text]
                 late = next((event for other, event in heard if other is side), None)
@@ -369,11 +372,11 @@ def fences(side):
     return found + ([(side.bye, None)] if side.bye and side.bye.line == "BYE quit" else [])
 
 
-def unheard(side, own, ping, answer):
-    """The first message that he sent before `ping` and did not hear, among these of his `own`, before `answer`. Who was refused anything is passed over."""
+def unheard(side, ping, answer):
+    """The first message that he sent before `ping` and did not hear before `answer`. Who was refused anything is passed over."""
     if side.was_refused:
         return None
-    heard = Counter(event.rest.partition(" ")[2] for event in own if event.place < answer.place)
+    heard = Counter(event.rest.partition(" ")[2] for event in side.own_messages if event.place < answer.place)
     joins = side.sends("JOIN")
     for said in side.sent:
         if said == ping or said.place > ping.place:

@@ -167,7 +167,8 @@ def stop_and_go(server, seed, done):
     """The body of a thread: stops one of the server's processes for a moment, again and again, until `done`."""
     rng = random.Random(seed)
     while not done.wait(rng.uniform(*STOPPED)) and server.process.poll() is None:
-        pid = rng.choice([server.pid, rng.choice(detectors.pids(server.pid) or [server.pid])])
+        pids = detectors.pids(server.pid) or [server.pid]       # none: it has ended meanwhile
+        pid = rng.choice([server.pid, rng.choice(pids)])
         try:
             os.kill(pid, signal.SIGSTOP)
             done.wait(rng.uniform(*STOPPED))
