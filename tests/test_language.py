@@ -15,6 +15,7 @@ from harness.verdicts.formats import FORMATS
 from harness.verdicts.model import VERDICTS, Report, verdict_from
 from harness.verdicts.sentences import CAUSES
 
+pytestmark = pytest.mark.xdist_group("test_language")       # one worker makes once what they all look at
 CATALOGUE = [message for message in language.read() if message.id]
 BY_TEXT = {"ids": lambda message: repr(message.id)[:60]}
 # What a translation leaves as it is: the protocol's words, errors and signals, flags, what systems and their calls are called.
