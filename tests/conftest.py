@@ -16,6 +16,11 @@ settings.register_profile("unhurried", deadline=None, suppress_health_check=[Hea
 settings.load_profile("unhurried")
 
 
+def pytest_make_parametrize_id(val):
+    """A long text is named by its beginning: a test's whole name stands in its environment, which has a limit."""
+    return f"{val[:60]!r}..." if isinstance(val, (str, bytes)) and len(val) > 60 else None
+
+
 @pytest.fixture(params=DESIGNS)
 def design(request):
     return request.param
