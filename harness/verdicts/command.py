@@ -26,7 +26,7 @@ from harness.verdicts.formats import terminal
 from harness.verdicts.model import DEADLINE, FAULT, INCONCLUSIVE, Misuse, Report, verdict_from
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
-WORKERS = 4                 # checks at once, on two cores: most of them wait most of the time
+WORKERS = min(3 * (os.cpu_count() or 1), 6)     # checks at once: most of them wait most of the time
 
 
 def known():
@@ -156,7 +156,7 @@ def run(options):
             report.verdicts.append(verdict)
             terminal.show(verdict)
 
-    workers = min(WORKERS, 2 * (os.cpu_count() or 1)) if options.workers is None else options.workers
+    workers = WORKERS if options.workers is None else options.workers
     for name in "PYTEST_ADDOPTS", "PYTEST_PLUGINS":         # meant for other runs of pytest
         os.environ.pop(name, None)
     many = ["-n", str(workers), "--maxschedchunk", "1"] if workers > 1 and (options.workers or not options.only) else ["-p", "no:xdist"]

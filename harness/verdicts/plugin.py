@@ -77,6 +77,16 @@ def stage_of(item):
     return item.path.stem.removeprefix("check_")
 
 
+def spread(items):
+    """Has the checks of the crowd done among those of the stages after the conversation: they compute, while most others wait."""
+    crowd = [item for item in items if stage_of(item) == "crowd"]
+    others = [item for item in items if stage_of(item) != "crowd"]
+    first = sum(stage_of(item) in ("start", "framing", "membership", "conversation") for item in others)
+    items[:] = others
+    for number, item in enumerate(crowd):
+        items.insert(first + number + number * (len(others) - first) // len(crowd), item)
+
+
 def verdict_file(folder, check):
     return Path(folder, f"{check}.json")
 
@@ -134,13 +144,14 @@ class Judge:
     # -- Which
 
     def pytest_collection_modifyitems(self, config, items):
-        """In the order of the stages; only those that bind this server."""
+        """In the order of the stages, but for the crowd; only those that bind this server."""
         wanted, design, lab = (self.settings[key] for key in ("only", "design", "lab"))
         stages = list(STAGES)
         items.sort(key=lambda item: stages.index(stage_of(item)))
         items[:] = [item for item in items if (id_of(item.nodeid) in wanted or id_of(item.nodeid).partition("[")[0] in wanted if wanted else
                                                item.function.check.design in (None, design) and item.function.check.lab <= lab)]
         self.chosen = {id_of(item.nodeid) for item in items}
+        spread(items)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item):
