@@ -26,7 +26,7 @@ from harness.verdicts.formats import terminal
 from harness.verdicts.model import DEADLINE, FAULT, INCONCLUSIVE, Misuse, Report, verdict_from
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
-WORKERS = min(3 * (os.cpu_count() or 1), 6)     # checks at once: most of them wait most of the time
+WORKERS = min(1 + 2 * (os.cpu_count() or 1), 5)     # checks at once: most of them wait most of the time; each more delays the first verdict
 
 
 def known():
