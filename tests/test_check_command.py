@@ -1,11 +1,13 @@
-"""The check's command: what an instructor's rubric and --only may name, and one line for what they may not."""
+"""The check's command: what an instructor's rubric and --only may name, one line for what they may not, and in which order checks are done."""
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.server import ROOT
-from harness.verdicts import command
+from harness.verdicts import command, plugin
 
 
 def misuse(*options):
@@ -63,3 +65,15 @@ def test_what_is_misspelt_is_told_on_the_command_line(tmp_path):
 def test_what_cannot_be_used_is_refused_before_anything_is_run(options, why):
     status, shown, says = misuse(*options)
     assert (status, shown) == (2, "") and says.splitlines()[-1].endswith(why), says
+
+
+@pytest.mark.parametrize("left_out", [(), ("crowd",), ("owner", "files", "peers", "processes", "faults"), [stage for stage in plugin.STAGES if stage != "crowd"]])
+def test_the_crowd_is_spread_over_what_comes_after_the_conversation(left_out):
+    before = [SimpleNamespace(path=Path(f"check_{stage}.py"), number=number) for stage in plugin.STAGES if stage not in left_out for number in range(7)]
+    after = list(before)
+    plugin.spread(after)
+    for is_crowd in False, True:
+        assert [item for item in after if ("crowd" in item.path.stem) is is_crowd] == [item for item in before if ("crowd" in item.path.stem) is is_crowd]
+    if not left_out:
+        shape = "".join("C" if "crowd" in item.path.stem else "." for item in after)
+        assert shape == 28 * "." + 7 * "C....."
