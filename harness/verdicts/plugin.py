@@ -81,7 +81,8 @@ def spread(items):
     """Has the checks of the crowd done among those of the stages after the conversation: they compute, while most others wait."""
     crowd = [item for item in items if stage_of(item) == "crowd"]
     others = [item for item in items if stage_of(item) != "crowd"]
-    first = sum(stage_of(item) in ("start", "framing", "membership", "conversation") for item in others)
+    stages = list(STAGES)
+    first = sum(stages.index(stage_of(item)) <= stages.index("conversation") for item in others)
     items[:] = others
     for number, item in enumerate(crowd):
         items.insert(first + number + number * (len(others) - first) // len(crowd), item)
