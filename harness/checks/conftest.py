@@ -7,6 +7,7 @@
     accepted(server, name)   one who has asked, and whom the owner has let in
     hunt(*args)              a server again and again, disturbed in another way each time, until one run fails
     rng                      chances that depend on the seed and the check alone
+    pace                     how long a start, a JOIN and a SAY take here; pace.after(0.5) is a limit flag's value with room for JOINs
 """
 import contextlib
 import os
@@ -24,6 +25,7 @@ from harness.record import Unmet, same
 from harness.server import LISTENING, NotStarted, Server
 from harness.terminals import TerminalClient
 from harness.verdicts.disturb import disturbances
+from harness.verdicts.pace import Pace
 from harness.verdicts.plugin import STARVED, Inconclusive, NotRun, id_of
 
 OPEN = ("--admit", "all")       # who is new comes in without the owner
@@ -87,6 +89,11 @@ def judge(pytestconfig):
 @pytest.fixture
 def rng(request, judge):
     return random.Random(f"{judge.settings['seed']} {id_of(request.node.nodeid)}")
+
+
+@pytest.fixture
+def pace(judge):
+    return Pace()
 
 
 @pytest.fixture
