@@ -96,10 +96,11 @@ def checked(command, folder, *options, show=False):
 
     show: on the screen, too, as they come.
     """
-    with tempfile.TemporaryDirectory(prefix="grupo-check-") as records:
-        done = subprocess.run([sys.executable, "-m", "harness", "check", "--in", folder, "--records", records, *options, "--", *command], cwd=ROOT,
-                              stdin=subprocess.DEVNULL, stdout=None if show else subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        verdicts = {path.stem: verdict_from(json.loads(path.read_text())) for path in Path(records).glob("*.json")}
+    with tempfile.TemporaryDirectory() as records:
+        found = Path(records, "found.json")
+        done = subprocess.run([sys.executable, "-m", "harness", "check", "--in", folder, "--records", records, "--json", found, *options, "--", *command],
+                              cwd=ROOT, stdin=subprocess.DEVNULL, stdout=None if show else subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+        verdicts = {one["check"]: verdict_from(one) for one in json.loads(found.read_text())["verdicts"]} if found.exists() else {}
     if done.returncode not in (0, 1, 3) or not verdicts:
         raise Broken(f"{' '.join(command)}: the check itself ended with status {done.returncode}: {done.stderr[-2000:]}")
     return verdicts

@@ -31,6 +31,13 @@ LISTENING = re.compile(r"listening on (\[[^]]+\]|[^\s:]+):(\d+)")
 UNASKED = re.compile(r"\S+ asks to join from \S+|\* \S+ (came|went|left)|<\S+> .*|# \d+ lines not shown")
 ANSWERED = re.compile(r"ok|error: .+|type the group's name to delete it")
 CLOSED = object()   # stdin=CLOSED: descriptor 0 is not open at all
+# All that a server under check sees of our environment: what programs need to run, and nothing that tells of the check or of a token.
+INHERITED = re.compile("PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|LANG|LANGUAGE|LC_[A-Z]+|TMPDIR|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|JAVA_HOME|CLASSPATH|GOPATH|NODE_PATH")
+
+
+def plain_environment() -> dict[str, str]:
+    """What a program that is not ours is given of our environment."""
+    return {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
 
 
 def command_of(design_or_command):
@@ -100,17 +107,18 @@ class Server:
 
     `command` is a design's name or a list; `args` are added after --host, --port and --dir. `stdin` is what subprocess
     takes, or CLOSED; only with the default, a pipe, can orders be typed. `preexec` runs in the new process before the server.
+    `inherits`: it has our environment, else only what plain_environment() leaves of it; `env` is added to that.
     All that it writes and is told is added to `record`. Raises NotStarted, or OSError if there is no such command.
     """
 
     most_processes = 2000       # that it may have; more is a fork without end, and ends it
 
     def __init__(self, command, *, directory, args=(), group=None, host="127.0.0.1", port=0, stdin=subprocess.PIPE,
-                 preexec=None, env=None, cwd=None, deadline=None, record=None):
+                 preexec=None, env=None, cwd=None, deadline=None, record=None, inherits=True):
         self.design = command if isinstance(command, str) else None
         self.directory = Path(directory)
         self.start = dict(command=command, directory=directory, args=tuple(args), group=group, host=host, port=port, stdin=stdin,
-                          preexec=preexec, env=env, cwd=cwd, deadline=deadline, record=record)
+                          preexec=preexec, env=env, cwd=cwd, deadline=deadline, record=record, inherits=inherits)
         self.record = record or Record()
         line = [*command_of(command), "--host", host, "--port", str(port), "--dir", str(directory)]
         if group is not None:
@@ -142,7 +150,7 @@ class Server:
         self.record.add("server", "starts", " ".join(line))
         self.process = subprocess.Popen(
             line, stdin=subprocess.DEVNULL if stdin is CLOSED else stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            cwd=cwd or ROOT, env={**os.environ, **env} if env else None, start_new_session=True,
+            cwd=cwd or ROOT, env={**(os.environ if inherits else plain_environment()), **(env or {})}, start_new_session=True,
             preexec_fn=before if preexec or stdin is CLOSED else None)
         self.pid = self.process.pid
         self._watcher = threading.Thread(target=self._watch, daemon=True)

@@ -20,18 +20,19 @@ WIDE = 24, 4096         # lines and columns of a terminal: programs that fold li
 class TerminalClient:
     """Starts `command`, whose terminal shows and takes lines. Use it with `with`, or close() it.
 
-    `program` is who shows in the record, `person` who types; told(mark, line), if given, is called for each line typed (">") and shown ("|").
+    `program` is who shows in the record, `person` who types; `env` is all of its environment (None: ours); told(mark, line), if given, is called for each line typed (">") and shown ("|").
     Raises OSError or pexpect.ExceptionPexpect if there is no such command.
     """
 
-    def __init__(self, person, command, *, program="server", cwd=ROOT, record=None, told=None, deadline=None, dimensions=WIDE):
+    def __init__(self, person, command, *, program="server", cwd=ROOT, record=None, told=None, deadline=None, dimensions=WIDE, env=None):
         self.who, self.program, self.told, self.deadline = person, program, told or (lambda mark, line: None), deadline
         self.record = record or Record()
         self.lines = []             # all that was shown so far
         self.seen = 0               # so many of them have been looked at by sees()
         self.done = False           # it ended as it should
         self.record.add(program, "starts", " ".join(command))
-        self.child = pexpect.spawn(command[0], command[1:], cwd=cwd, dimensions=dimensions, echo=False, encoding="utf-8", codec_errors="backslashreplace")
+        self.child = pexpect.spawn(command[0], command[1:], cwd=cwd, dimensions=dimensions, echo=False, encoding="utf-8", codec_errors="backslashreplace",
+                                   env=env)
         self.child.delaybeforesend = self.child.delayafterread = None
         self.child.ptyproc.delayafterclose = 0
 

@@ -13,7 +13,7 @@ from conftest import OPEN
 from harness import wire
 from harness.lines import answers, hears, history, same_lines, told
 from harness.record import Unmet, same
-from harness.server import LISTENING, NotStarted, start_refused
+from harness.server import LISTENING, NotStarted, plain_environment, start_refused
 from harness.verdicts.plugin import check
 from harness.wire import Silence
 
@@ -23,7 +23,8 @@ def refused_start(judge):
     """refused_start(*args, directory=...) starts one server more, which must end by itself: (status, stdout, stderr)."""
     def refused_start(*args, directory, port=0):
         try:
-            return start_refused(judge.settings["command"], directory=directory, args=args, port=port, cwd=judge.settings["cwd"])
+            return start_refused(judge.settings["command"], directory=directory, args=args, port=port, cwd=judge.settings["cwd"],
+                                 env=plain_environment())
         except Unmet as problem:
             problem.sentence = None             # the check's own says more
             raise

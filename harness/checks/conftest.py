@@ -15,20 +15,23 @@ import random
 import re
 import statistics
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 import pexpect
 import pytest
 
 from harness import detectors, wire
 from harness.record import Unmet, same
-from harness.server import LISTENING, NotStarted, Server
+from harness.server import LISTENING, NotStarted, Server, plain_environment
 from harness.terminals import TerminalClient
 from harness.verdicts.disturb import disturbances
-from harness.verdicts.pace import Pace
 from harness.verdicts.plugin import STARVED, Inconclusive, NotRun, id_of
 
 OPEN = ("--admit", "all")       # who is new comes in without the owner
+PATIENCE = 4                    # times the deadline that a server which gets no CPU has for its start
+MOST_DEADLINE = 60              # seconds, on a machine where connecting takes long
 
 
 class Checked(Server):
@@ -51,17 +54,25 @@ class Checked(Server):
     def end(self):
         """By force. In what order it ends is for checks of their own."""
         self.dead = self.died()
-        self.starved = detectors.starved(detectors.turns(self.family()), wire.DEADLINE / 2, os.cpu_count() or 1)
+        self.starved = lacks_cpu(self.family())
         super().end()
 
     def _wait_listening(self, deadline):
-        try:
-            super()._wait_listening(deadline)
-        except NotStarted as problem:
-            self.end()
-            if problem.status is None and self.starved:
-                raise Inconclusive(STARVED) from None
-            raise
+        """A server that gets no CPU is given more time; one that used as much as any start may take has had its chance."""
+        for attempt in range(PATIENCE):
+            try:
+                return super()._wait_listening(deadline)
+            except NotStarted as problem:
+                family = self.family()
+                used, starved = detectors.cpu(family), lacks_cpu(family)
+                if problem.status is None and used > deadline / 2:
+                    problem.proven = True
+                elif problem.status is None and starved and attempt + 1 < PATIENCE:
+                    continue
+                self.end()
+                if problem.status is None and starved and not problem.proven:
+                    raise Inconclusive(STARVED) from None
+                raise
 
     def close(self):
         """Tells it to end, as restart() does. With which status is for checks of their own."""
@@ -81,6 +92,27 @@ class Checked(Server):
             raise Unmet("the server to serve on", "it did all that was asked, but it did not live on")
 
 
+class CheckedTerminal(TerminalClient):
+    """A server under check whose owner sits at a terminal; to the judge it is like any other."""
+
+    starved, stderr = False, ()
+
+    def died(self):
+        return False            # its end is what such checks are about
+
+    def excessive(self):
+        return None
+
+    def close(self):
+        self.starved = self.starved or lacks_cpu(detectors.family(self.pid))
+        super().close()
+
+
+def lacks_cpu(family):
+    """Whether others had the CPUs for so long that this family could not be in time."""
+    return detectors.starved(detectors.turns(family), wire.DEADLINE / 2, os.cpu_count() or 1)
+
+
 @pytest.fixture
 def judge(pytestconfig):
     return pytestconfig.pluginmanager.getplugin("judge")
@@ -93,7 +125,13 @@ def rng(request, judge):
 
 @pytest.fixture
 def pace(judge):
-    return Pace()
+    return judge.pace
+
+
+@pytest.fixture
+def tmp_path(judge):
+    """A folder whose name tells the server nothing."""
+    return Path(tempfile.mkdtemp(dir=judge.scratch))
 
 
 @pytest.fixture
@@ -102,7 +140,7 @@ def start(judge, tmp_path):
     def start(*args, **options):
         options = {"command": judge.settings["command"], "directory": tmp_path / "group", "deadline": 2 * judge.settings["deadline"], **options}
         try:
-            judge.running = Checked(options.pop("command"), args=args, cwd=judge.settings["cwd"], record=judge.record, **options)
+            judge.running = Checked(options.pop("command"), args=args, cwd=judge.settings["cwd"], record=judge.record, inherits=False, **options)
         except OSError as error:
             raise Unmet("the command to start", f"{error.filename}: {error.strerror}", "no-such-command") from None
         except NotStarted as problem:
@@ -139,9 +177,10 @@ def terminal(judge, tmp_path):
         def terminal(*args):
             command = [*judge.settings["command"], "--host", "127.0.0.1", "--port", "0", "--dir", str(tmp_path / "group"), *args]
             try:
-                console = started.enter_context(TerminalClient("owner", command, cwd=judge.settings["cwd"], record=judge.record))
+                console = CheckedTerminal("owner", command, cwd=judge.settings["cwd"], record=judge.record, env=plain_environment())
             except pexpect.ExceptionPexpect:
                 raise Unmet("the command to start", f"{command[0]}: it cannot be run", "no-such-command") from None
+            judge.running = started.enter_context(console)
             [match] = console.sees(LISTENING.pattern)
             console.address = match[1], int(match[2])
             return console
@@ -155,6 +194,8 @@ def connect(judge, server):
     clients, trips = [], []
 
     def connect(running, name="", **options):
+        if judge.pace.slowness and not judge.has_time_for(judge.pace.join):
+            raise Inconclusive(f"the check's time was over: {judge.pace.slowness}", again=False)
         began = time.monotonic()
         try:
             client = wire.WireClient(running.address, name=name, record=judge.record, **options)
@@ -169,7 +210,7 @@ def connect(judge, server):
             with contextlib.suppress(Unmet):        # a trip that was missed measures nothing
                 client.greeted()
                 trips.append(time.monotonic() - began)
-                wire.DEADLINE = min(60, max(judge.settings["deadline"], 200 * statistics.median(trips)))
+                wire.DEADLINE = max(judge.deadline, min(MOST_DEADLINE, 200 * statistics.median(trips)))
         return client
 
     yield connect
@@ -217,18 +258,24 @@ def accepted(ask):
 
 @pytest.fixture
 def hunt(judge, start, rng, tmp_path):
-    """for running in hunt(*args): a fresh server each time, and each time disturbed otherwise, by the seed. A failure ends it."""
+    """for running in hunt(*args): a fresh server each time, and each time disturbed otherwise, by the seed. A failure ends it, and so does the check's time."""
     def hunt(*args, runs=None, **options):
-        for number, disturbance in enumerate(disturbances(rng, runs or judge.settings["repeat"], judge.settings["command"]), 1):
+        chosen = disturbances(rng, runs or judge.settings["repeat"], judge.settings["command"])
+        longest = 0.0
+        for number, disturbance in enumerate(chosen, 1):
+            if number > 1 and not judge.has_time_for(longest):
+                judge.notes.append(f"{number - 1} of {len(chosen)} runs, each of up to {longest:.0f} s: then the check's time was over")
+                break
+            began = time.monotonic()
             judge.runs, judge.disturbed, judge.first = number, disturbance.words, len(judge.record.entries)
-            folder = tmp_path / f"run-{number}"
             try:
-                running = start(*args, directory=folder, env=disturbance.env, preexec=disturbance.preexec, **options)
+                running = start(*args, directory=Path(tempfile.mkdtemp(dir=tmp_path), "group"), env=disturbance.env, preexec=disturbance.preexec, **options)
             except subprocess.SubprocessError:      # of preexec
                 raise Inconclusive(f"run {number} was to be {disturbance.words}, and this machine does not let us") from None
             with running, disturbance.during(running):
                 yield running
             judge.notes += [lacks for lacks in disturbance.lacks if lacks not in judge.notes]
+            longest = max(longest, time.monotonic() - began)
         judge.disturbed = ""
 
     return hunt

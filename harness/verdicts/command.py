@@ -3,7 +3,6 @@ import ast
 import contextlib
 import datetime
 import difflib
-import json
 import math
 import os
 import platform
@@ -21,9 +20,9 @@ import pytest
 from harness import language
 from harness.language import say
 from harness.server import DESIGNS, command_of
-from harness.verdicts import formats, plugin
+from harness.verdicts import formats, plugin, pool
 from harness.verdicts.formats import terminal
-from harness.verdicts.model import DEADLINE, FAULT, INCONCLUSIVE, Misuse, Report, verdict_from
+from harness.verdicts.model import DEADLINE, FAILED, Misuse, Report
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
 WORKERS = min(1 + 2 * (os.cpu_count() or 1), 5)     # checks at once: most of them wait most of the time; each more delays the first verdict
@@ -77,11 +76,32 @@ def read_rubric(path):
 def must_be_writable(folder, files):
     """Makes the folder of records; what is found out is not to be lost because a file cannot be written. Raises Misuse."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in (folder / "settings", *files):
-            open(path, "a").close()
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        for path in files:
+            with open(path, "a"):
+                pass
+            forget(path)
     except OSError as error:
         raise Misuse(f"{error.filename}: {error.strerror}") from None
+
+
+def forget(path):
+    """Removes a result of an earlier run: whatever happens from now on, it is not taken for this one's."""
+    if os.path.isfile(path) or os.path.islink(path):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def put(path, text):
+    """Writes a file whole or not at all; a device or a pipe as it comes."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        Path(path).write_text(text, encoding="utf-8")
+        return
+    new = f"{path}.{os.getpid()}.part"
+    Path(new).write_text(text, encoding="utf-8")
+    os.replace(new, path)
 
 
 def command_from(options):
@@ -103,18 +123,35 @@ def ends_by_signals():
         for number in told:
             signal.signal(number, signal.SIG_IGN)           # once is enough: what was learnt is yet to be told
         before.clear()
-        plugin.end_descendants()
+        pool.end_descendants()
         raise KeyboardInterrupt
 
-    plugin.adopt()
-    told = [signal.SIGINT, *(number for number in plugin.LAST_SIGNALS if signal.getsignal(number) != signal.SIG_IGN)]
+    pool.adopt()
+    told = [signal.SIGINT, *(number for number in pool.LAST_SIGNALS if signal.getsignal(number) != signal.SIG_IGN)]
     before = {number: signal.signal(number, stop) for number in told}
     try:
         yield
     finally:
-        plugin.end_descendants()
+        pool.end_descendants()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+class Broken:
+    """A plugin that keeps why a file of checks could not be read, in `why`."""
+
+    def __init__(self):
+        self.why = []
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.why.append(f"{report.nodeid} could not be read: {report.longreprtext}")
+
+
+def report_of(options, design, seed, folder):
+    """The Report of a run that is about to begin."""
+    return Report(list(options.server), design, options.lab, seed, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
+                  f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}", str(folder or ""), options.student)
 
 
 def run(options):
@@ -122,56 +159,39 @@ def run(options):
     command, design = command_from(options)
     points, hidden = read_rubric(options.rubric)
     must_be_known([check.partition("[")[0] for check in options.only or ()], "check", known())
+    must_be_writable(options.records and Path(options.records), [path for _, path in options.outputs])
     seed = options.seed or secrets.token_hex(4)
     folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
-    must_be_writable(folder, [path for _, path in options.outputs])
+    for old in (*folder.glob("*.record"), *folder.glob("*.traceback")):
+        forget(old)
     replay = ["python", "-m", "harness", "check", *(["--in", options.folder] if options.folder else []), "--seed", seed,
               *(["--design", design] if design else []), "--repeat", str(options.repeat),
               *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []), "--only", "CHECK", "--", *options.server]
-    settings = {"command": command, "cwd": os.path.abspath(options.folder or ""), "design": design, "lab": options.lab, "seed": seed,
-                "repeat": options.repeat, "only": options.only, "points": points, "hidden": sorted(hidden), "folder": str(folder), "deadline": options.deadline,
-                "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}
-    file = folder / "settings"
-    file.write_text(json.dumps(settings))
-    report = Report(list(options.server), design, options.lab, seed, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
-                    f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}", str(folder), options.student)
+    report = report_of(options, design, seed, folder)
     began = time.monotonic()
-    for verdict in folder.glob("*.json"):
-        if verdict.with_suffix(".record").exists():         # of an earlier run
-            verdict.unlink()
 
-    broken = []             # why a file of checks could not be read
+    def show(verdict):
+        report.verdicts.append(verdict)
+        terminal.show(verdict)
 
-    class Shows:
-        """What the process that the user looks at does with each verdict."""
-
-        def pytest_configure(self, config):
-            config.on_verdict = self.show
-
-        def pytest_collectreport(self, report):
-            if report.failed:
-                broken.append(f"{report.nodeid} could not be read: {report.longreprtext}")
-
-        def show(self, verdict):
-            report.verdicts.append(verdict)
-            terminal.show(verdict)
-
-    workers = WORKERS if options.workers is None else options.workers
     for name in "PYTEST_ADDOPTS", "PYTEST_PLUGINS":         # meant for other runs of pytest
         os.environ.pop(name, None)
-    many = ["-n", str(workers), "--maxschedchunk", "1"] if workers > 1 and (options.workers or not options.only) else ["-p", "no:xdist"]
-    shows = Shows()
-    with ends_by_signals():
-        status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini"), "--check-settings", str(file), *many], plugins=[shows])
+    os.environ.pop("PYTHONUNBUFFERED", None)                # a server is to flush by itself
+    pool.hide()
+    broken = Broken()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, ends_by_signals():
+        checks = plugin.Run({"command": command, "cwd": os.path.abspath(options.folder or ""), "design": design, "lab": options.lab, "seed": seed,
+                             "repeat": options.repeat, "only": options.only, "points": points, "hidden": hidden, "folder": str(folder),
+                             "scratch": scratch, "deadline": options.deadline, "workers": options.workers or WORKERS,
+                             "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}, show)
+        status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini")], plugins=[checks, broken])
     if status == pytest.ExitCode.NO_TESTS_COLLECTED and options.only:
         raise Misuse(f"there is no check {' or '.join(options.only)}")
-    learnt = {verdict.check for verdict in report.verdicts}
-    for path in folder.glob("*.json"):
-        if path.stem not in learnt and path.with_suffix(".record").exists():        # judged, but the end came before it was shown
-            shows.show(verdict_from(json.loads(path.read_text())))
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
-    report.notes += broken
+    report.notes += broken.why
+    if checks.pace.slowness:
+        report.notes.append(checks.pace.slowness)
     stages = list(plugin.STAGES)
     report.verdicts.sort(key=lambda verdict: stages.index(verdict.stage))
     if status not in (0, 1, 2):
@@ -179,9 +199,20 @@ def run(options):
     return report
 
 
+def status_of(report):
+    """The exit status: 130 stopped, else 1 something failed, else 3 something could not be judged, else 0."""
+    if not report.complete:
+        return 3 if report.notes else 130
+    if report.of(FAILED):
+        return 1
+    return 3 if any(verdict.is_amiss for verdict in report.verdicts) else 0
+
+
 def main(options):
-    """Exit status: 0 all that was run passed, 1 something failed, 2 misuse, 3 a harness fault or an inconclusive check, 130 stopped."""
+    """Exit status as of status_of(); 2 misuse."""
     language.choose(options.lang)
+    for _, path in options.outputs:
+        forget(path)
     end = terminal.begin()
     try:
         report = run(options)
@@ -189,14 +220,10 @@ def main(options):
         if options.replay:              # a learner's folder
             terminal.progress(report)
         for name, path in options.outputs:
-            Path(path).write_text(formats.FORMATS[name](report), encoding="utf-8")
+            put(path, formats.FORMATS[name](report))
     except Misuse as why:
         print(f"check: {say(str(why))}", file=sys.stderr)
         return 2
     finally:
         end()
-    if not report.complete:
-        return 3 if report.notes else 130
-    if report.of(FAULT) or report.of(INCONCLUSIVE):
-        return 3
-    return 1 if any(verdict.is_amiss for verdict in report.verdicts) else 0
+    return status_of(report)

@@ -83,7 +83,11 @@ class Report:
         return {"schema": "grupo/check/1", "score": self.score, "most": self.most, **asdict(self)}
 
 
+def failure_from(found):
+    """The Failure of which asdict() made `found`, though JSON lay between; None of None."""
+    return found and Failure(**{**found, "slice": [Entry(*entry) for entry in found["slice"]]})
+
+
 def verdict_from(found):
     """The Verdict of which asdict() made `found`, though JSON lay between."""
-    failure = found["failure"] and Failure(**{**found["failure"], "slice": [Entry(*entry) for entry in found["failure"]["slice"]]})
-    return Verdict(**{**found, "failure": failure})
+    return Verdict(**{**found, "failure": failure_from(found["failure"])})

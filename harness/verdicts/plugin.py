@@ -1,36 +1,40 @@
 """The pytest plugin that makes tests into checks: which are run and when, what their outcome is called, what is told of it.
 
-A check is an ordinary test in harness/checks/check_STAGE.py, named check_..., under @check(...). Each is judged in the process
-that ran it and written to the run's folder before the next begins, so that whatever happens later, that much is known.
+A check is an ordinary test in harness/checks/check_STAGE.py, named check_..., under @check(...). pytest finds it and its
+fixtures; it runs in a process of its own (pool.py), where a Judge says what became of it. What the Judge found comes back
+through a pipe. Its points and title, and whether it is hidden, are the main process's own.
 
 Servers are in sessions of their own, and what they leave behind becomes a child of the process that ran the check, or, should
 that have been killed, of the main one: each ends all its descendants after each check, and when it ends itself.
 """
-import contextlib
-import ctypes
-import json
 import os
 import signal
+import tempfile
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
 import pytest
+from _pytest.runner import runtestprotocol
 
 from harness import wire
 from harness.record import DEEDS, Record, Unmet
-from harness.server import clipped, end_of, tail
+from harness.server import Server, clipped, end_of, tail
 from harness.verdicts import sentences
-from harness.verdicts.model import FAILED, FAULT, INCONCLUSIVE, NOT_RUN, PASSED, Failure, Verdict, verdict_from
+from harness.verdicts.model import FAILED, FAULT, INCONCLUSIVE, NOT_RUN, PASSED, Failure, Verdict, failure_from
+from harness.verdicts.pace import Pace, measure
+from harness.verdicts.pool import Job, Pool, end_descendants
 
 # The stages in order, and the checks without which a stage cannot be judged (nor those of them that come later in the list).
 STAGES = {"start": (), "framing": ("starts", "greets", "answers-ping"), "membership": ("greets", "answers-ping"), "conversation": ("a-new-member-comes-in",),
           "owner": ("a-new-member-comes-in",), "files": ("a-new-member-comes-in",), "crowd": ("everyone-hears-everything",),
           "peers": ("everyone-hears-everything",), "processes": ("a-new-member-comes-in",), "faults": ("everyone-hears-everything",)}
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-LAST_SIGNALS = signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT       # beside SIGINT
+MEASURE = "(pace)"          # the job that times the server, which is no check
+AT_ONCE = {"starts", "greets", "answers-ping"}      # these need no pace: so the first verdicts come soon
+GRACE = 20                  # seconds more than its limit before a check that does not end is killed
 MOST_SLICE = 40             # entries of a record that a failure shows, if the check names none
 MOST_ENTRY = 2000           # characters of an entry that are shown; the record has them all
 MOST_TEXT = 100_000         # characters of a failure's text, likewise
@@ -65,7 +69,15 @@ class NotRun(Exception):
 
 
 class Inconclusive(Exception):
-    """The run can neither be passed nor failed; the text says why."""
+    """The run can neither be passed nor failed; the text says why. `again`: another try may tell."""
+
+    def __init__(self, why, again=True):
+        super().__init__(why)
+        self.again = again
+
+
+class OutOfTime(Exception):
+    """The check took longer than it may; that is never the server's failure."""
 
 
 def id_of(nodeid):
@@ -75,6 +87,10 @@ def id_of(nodeid):
 
 def stage_of(item):
     return item.path.stem.removeprefix("check_")
+
+
+def title_of(item):
+    return " ".join((item.function.__doc__ or id_of(item.nodeid)).split())
 
 
 def spread(items):
@@ -88,39 +104,16 @@ def spread(items):
         items.insert(first + number + number * (len(others) - first) // len(crowd), item)
 
 
-def verdict_file(folder, check):
-    return Path(folder, f"{check}.json")
-
-
-def pytest_addoption(parser):
-    parser.addoption("--check-settings", help="the file that harness.verdicts.command wrote")
-
-
-def pytest_configure(config):
-    settings = json.loads(Path(config.getoption("--check-settings")).read_text())
-    config.pluginmanager.register(Judge(config, settings), "judge")
-    adopt()
-    os.environ.pop("PYTHONUNBUFFERED", None)    # a server is to flush by itself
-    if hasattr(config, "workerinput"):  # one of several processes that run checks: the main one decides when all end
-        signal.signal(signal.SIGINT, lambda *_: None)       # not SIG_IGN, which servers would inherit
-        for number in LAST_SIGNALS:
-            signal.signal(number, give_up)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def adopt():
-    """What a server leaves behind becomes a child of this process, so that it can be ended."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def give_up(*_):
-    """The main process is gone, or all are told to go: leave nothing running."""
-    end_descendants()
-    os._exit(1)
+def needs_of(item, chosen):
+    """Those of the chosen checks that must have passed before this one."""
+    needed = STAGES[stage_of(item)]
+    if id_of(item.nodeid) in needed:
+        needed = needed[:needed.index(id_of(item.nodeid))]
+    return tuple(check for check in needed if check in chosen)
 
 
 class Pulse(threading.Thread):
-    """Beats as long as this process runs at all. `longest`: the most seconds that a beat came late (somebody stopped us; the machine stood still)."""
+    """Beats as long as this process runs at all. `longest`: the most seconds that a beat came late (something stopped us; the machine stood still)."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -135,120 +128,157 @@ class Pulse(threading.Thread):
             self.longest, last = max(self.longest, now - last - TICK), now
 
 
-class Judge:
-    def __init__(self, config, settings):
-        self.config, self.settings, self.folder = config, settings, Path(settings["folder"])
-        self.item = self.record = self.running = None
-        self.chosen = set()
-        self.pulse = Pulse()
+class Run:
+    """One run of the checks, in the main process: which are run, in which order, and the Verdict of each.
 
-    # -- Which
+    `settings` says what to check, and how; on_verdict(verdict) is called with each as it comes.
+    """
 
-    def pytest_collection_modifyitems(self, config, items):
+    def __init__(self, settings: dict, on_verdict: Callable[[Verdict], None]):
+        self.settings, self.on_verdict = settings, on_verdict
+        self.pace = Pace()
+        self.verdicts: dict[str, str] = {}      # {check: what became of it}
+
+    def pytest_collection_modifyitems(self, items):
         """In the order of the stages, but for the crowd; only those that bind this server."""
         wanted, design, lab = (self.settings[key] for key in ("only", "design", "lab"))
         stages = list(STAGES)
         items.sort(key=lambda item: stages.index(stage_of(item)))
         items[:] = [item for item in items if (id_of(item.nodeid) in wanted or id_of(item.nodeid).partition("[")[0] in wanted if wanted else
                                                item.function.check.design in (None, design) and item.function.check.lab <= lab)]
-        self.chosen = {id_of(item.nodeid) for item in items}
         spread(items)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item):
+    def pytest_runtestloop(self, session):
+        if session.testsfailed:
+            raise session.Interrupted("a file of checks could not be read")
+        if session.items:
+            self.run(session.items, session.config)
+        return True
+
+    def run(self, items, config):
+        self.items = {id_of(item.nodeid): item for item in items}
+        jobs = [Job(check, lambda item=item: Judge(self.settings, self.pace).judge(item, config),
+                    (*needs_of(item, self.items), *([] if check in AT_ONCE else [MEASURE]))) for check, item in self.items.items()]
+        if set(self.items) - AT_ONCE:
+            place = sum(job.name in AT_ONCE for job in jobs[:len(AT_ONCE)])
+            jobs.insert(place, Job(MEASURE, lambda: asdict(measure(self.measured, self.settings["deadline"]))))
+        Pool(self.settings["workers"], lambda: self.pace.limit + GRACE, self.skip, self.finished).run(jobs)
+
+    def measured(self):
+        """A server whose pace is measured."""
+        folder = tempfile.mkdtemp(dir=self.settings["scratch"])
+        return Server(self.settings["command"], directory=f"{folder}/group", args=("--admit", "all"), cwd=self.settings["cwd"],
+                      deadline=2 * self.settings["deadline"], inherits=False)
+
+    def skip(self, job):
         """A stage waits for the checks that it needs, and is not run if they did not pass."""
-        for needed in STAGES[stage_of(item)]:
-            if needed == id_of(item.nodeid):
-                break
-            if needed in self.chosen:
-                path = verdict_file(self.folder, needed)
-                with contextlib.suppress(Unmet):
-                    wire.wait_until(path.exists, 300)
-                if not path.exists():
-                    raise LookupError(f"no verdict of {needed} came")
-                if json.loads(path.read_text())["verdict"] != PASSED:
-                    raise NotRun(f"it needs `{needed}`, which did not pass", binds=True)
+        for needed in job.needs:
+            if self.verdicts.get(needed, PASSED) != PASSED:
+                return asdict(Result(NOT_RUN, f"it needs `{needed}`, which did not pass"))
+        return None
 
-    # -- What came of it
+    def finished(self, job, found):
+        """A result, or None if the process that was to give it was killed. Returns a job that is to be tried once more."""
+        if job.name == MEASURE:
+            self.pace = Pace(**found) if found else self.pace
+            return None
+        result = Result(**found) if found else Result(FAULT, "the process that ran this check was killed, perhaps by the server; run it again")
+        if result.verdict == INCONCLUSIVE and result.again and not job.alone:
+            return Job(job.name, job.run, job.needs, alone=True)
+        verdict = self.verdict(job.name, result)
+        self.verdicts[job.name] = verdict.verdict
+        self.on_verdict(verdict)
+        return None
 
-    def pytest_runtest_logstart(self, nodeid):
-        self.began = time.monotonic()
+    def verdict(self, check, result):
+        """The Verdict of a check: what its process found, and what the main process knows."""
+        item = self.items[check]
+        about, name = item.function.check, check.partition("[")[0]
+        failure = failure_from(result.failure)
+        if failure:
+            failure.replay = self.settings["replay"].replace("CHECK", check)
+        return Verdict(check, stage_of(item), title_of(item), result.verdict, self.settings["points"].get(name, about.points), about.lab,
+                       binds=result.binds, hidden=name in self.settings["hidden"], seconds=result.seconds, runs=result.runs, why=result.why,
+                       failure=failure, record=f"{check}.record")
+
+
+@dataclass
+class Result:
+    """What the process of a check found."""
+    verdict: str
+    why: str = ""
+    failure: dict = None
+    binds: bool = True
+    again: bool = False         # inconclusive, and another try may tell
+    runs: int = 1
+    seconds: float = 0.0
+
+
+class Judge:
+    """One check, in a process of its own: what its fixtures share, and what became of it."""
+
+    def __init__(self, settings, pace):
+        self.settings, self.pace = settings, pace
+        self.deadline = pace.deadline(settings["deadline"])
         self.problem = None             # the first exception of the three phases
         self.runs, self.disturbed = 1, ""
         self.notes = []                 # what a hunt had to do without
-        self.pulse.longest = 0
         self.record, self.running = Record(), None
         self.first = 0                  # where in the record this run begins
-        wire.DEADLINE = self.settings["deadline"]
+
+    def judge(self, item, config):
+        """Runs it, and returns a Result as a dict."""
+        self.began, self.pulse = time.monotonic(), Pulse()
+        wire.DEADLINE = self.deadline
+        config.pluginmanager.register(self, "judge")
+        with tempfile.TemporaryDirectory(dir=self.settings["scratch"], ignore_cleanup_errors=True) as self.scratch:
+            signal.signal(signal.SIGALRM, self.stop)
+            signal.setitimer(signal.ITIMER_REAL, self.pace.limit)
+            runtestprotocol(item, nextitem=None, log=False)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            strays = end_descendants()
+        if strays and self.problem is None:
+            self.problem = Unmet("all the server's processes to end with it", "these lived on:\n" + "\n".join(strays), "leftovers")
+        check = id_of(item.nodeid)
+        self.record.save(Path(self.settings["folder"], f"{check}.record"))
+        result = self.result(check)
+        result.runs, result.seconds = self.runs, round(time.monotonic() - self.began, 3)
+        return asdict(result)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
-        self.item = item
         if call.excinfo is not None and self.problem is None:
             self.problem = call.excinfo.value
         return (yield)
 
-    def pytest_keyboard_interrupt(self, excinfo):
-        """We were told to stop, and ended the servers ourselves: that none of them lives is not to be judged when the check is taken down."""
-        self.problem = excinfo.value
+    @staticmethod
+    def stop(*_):
+        raise OutOfTime
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logfinish(self, nodeid):
-        if self.item is not None:       # else a worker judged it
-            self.write_verdict()
-        if shows := getattr(self.config, "on_verdict", None):      # where the user looks on: not in a worker of xdist
-            shows(verdict_from(json.loads(verdict_file(self.folder, id_of(nodeid)).read_text())))
+    def has_time_for(self, seconds):
+        """Whether another round, which takes about so long, may begin."""
+        return time.monotonic() + seconds < self.began + self.pace.budget
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_handlecrashitem(self, crashitem):
-        """The process that ran this check is gone, and what it had started is ours now."""
-        end_descendants(of=lambda child: os.getsid(child.pid) != os.getsid(0))      # not the others that run checks
-        check = id_of(crashitem)
-        if not verdict_file(self.folder, check).exists():
-            verdict_file(self.folder, check).with_suffix(".record").touch()
-            self.keep(Verdict(check, Path(crashitem.partition("::")[0]).stem.removeprefix("check_"), check, FAULT,
-                              self.points(check, 1), hidden=self.hides(check),
-                              why="the process that ran this check was killed, perhaps by the server; run it again"))
-        self.pytest_runtest_logfinish(crashitem)
-
-    def write_verdict(self):
-        strays = end_descendants()
-        item, problem = self.item, self.problem
-        check, about = id_of(item.nodeid), item.function.check
-        if strays and problem is None:
-            problem = Unmet("all the server's processes to end with it", "these lived on:\n" + "\n".join(strays), "leftovers")
-        record = self.folder / f"{check}.record"
-        self.record.save(record)
-        verdict = Verdict(check, stage_of(item), " ".join((item.function.__doc__ or check).split()), PASSED,
-                          self.points(check, about.points), about.lab, hidden=self.hides(check),
-                          seconds=round(time.monotonic() - self.began, 3), runs=self.runs, record=record.name)
+    def result(self, check):
+        """Only what the server did makes a failure; what went wrong with the check itself is a fault of the harness."""
+        problem = self.problem
+        if problem is None:
+            return Result(PASSED, "; ".join(self.notes))
         if isinstance(problem, NotRun):
-            verdict.verdict, verdict.why, verdict.binds = NOT_RUN, str(problem), problem.binds
-        elif isinstance(problem, Inconclusive):
-            verdict.verdict, verdict.why = INCONCLUSIVE, str(problem)
-        elif isinstance(problem, (AssertionError, OSError, UnicodeError, pytest.fail.Exception)):
+            return Result(NOT_RUN, str(problem), binds=problem.binds)
+        if isinstance(problem, Inconclusive):
+            return Result(INCONCLUSIVE, str(problem), again=problem.again)
+        if isinstance(problem, OutOfTime) and self.pace.slowness:
+            return Result(INCONCLUSIVE, f"the check's time was over: {self.pace.slowness}")
+        if isinstance(problem, Unmet):
             if why := self.not_its_fault(problem):
-                verdict.verdict, verdict.why = INCONCLUSIVE, why
-            else:
-                verdict.verdict, verdict.failure = FAILED, self.failure(check, problem)
-        elif problem is not None:
-            verdict.verdict, verdict.why = FAULT, f"{type(problem).__name__}: {problem}"
-        else:
-            verdict.why = "; ".join(self.notes)
-        self.keep(verdict)
-        self.item = None
-
-    def points(self, check, otherwise):
-        """What the instructor's rubric gives it."""
-        return self.settings["points"].get(check.partition("[")[0], otherwise)
-
-    def hides(self, check):
-        return check.partition("[")[0] in self.settings["hidden"]
-
-    def keep(self, verdict):
-        path = verdict_file(self.folder, verdict.check)
-        path.with_suffix(".part").write_text(json.dumps(asdict(verdict)))
-        path.with_suffix(".part").replace(path)             # at once: another worker may be waiting for it
+                return Result(INCONCLUSIVE, why, again=True)
+            return Result(FAILED, failure=asdict(self.failure(check, problem)))
+        path = Path(self.settings["folder"], f"{check}.traceback")
+        path.write_text("".join(traceback.format_exception(problem)), encoding="utf-8", errors="backslashreplace")
+        what = f"it took more than {self.pace.limit:.0f} s" if isinstance(problem, OutOfTime) else f"{type(problem).__name__}: {problem}"
+        return Result(FAULT, f"{what} ({path})")
 
     def not_its_fault(self, problem):
         """Why what did not come, or came late, may be the machine's fault, in a line; '' if it cannot."""
@@ -261,10 +291,6 @@ class Judge:
 
     def failure(self, check, problem):
         """What there is to say of a failure."""
-        if isinstance(problem, pytest.fail.Exception):      # pytest-timeout
-            problem = Unmet("an end of the check", "it did not come to an end; the server kept it busy, or let it wait again and again", "endless")
-        elif not isinstance(problem, Unmet):
-            problem = Unmet("the connection to be as it should", f"{type(problem).__name__}: {problem}")
         sentence, came = sentences.told_by(problem.sentence, check.partition("[")[0]), problem.came
         server = self.running
         if server is not None and server.excessive():
@@ -275,7 +301,7 @@ class Judge:
         cause, page = sentences.explain(sentence, check.partition("[")[0])
         shown = [entry._replace(text=clipped(entry.text, MOST_ENTRY)) for entry in problem.evidence or last_entries(self.record.entries[self.first:])]
         return Failure(sentence, sentences.steps(self.record.entries[self.first:]), clipped(problem.expected, MOST_TEXT), clipped(came, MOST_TEXT), cause, page,
-                       self.disturbed and f"run {self.runs}, {self.disturbed}", self.settings["replay"].replace("CHECK", check), shown)
+                       self.disturbed and f"run {self.runs}, {self.disturbed}", "", shown)
 
 
 def last_entries(entries):
@@ -283,35 +309,3 @@ def last_entries(entries):
     last = max((place for place, entry in enumerate(entries) if entry.what in DEEDS and entry.what != "closes"), default=0)
     start = max(0, min(last, len(entries) - MOST_SLICE))
     return [entry for entry in entries[start:] if entry.what != "closes"][:MOST_SLICE]
-
-
-def descendants(of):
-    """The processes that descend from those children of this one of which `of` is true."""
-    found = []
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error, OSError):
-            found += [child, *child.children(recursive=True)] if of(child) else []
-    return found
-
-
-def end_descendants(of=None):
-    """Ends every process that descends from this one, or only descendants(of), and reaps those that became ours.
-
-    Returns what they were, as texts.
-    """
-    found = {}
-    end = time.monotonic() + 10
-    while (children := descendants(of) if of else psutil.Process().children(recursive=True)) and time.monotonic() < end:
-        for child in children:
-            with contextlib.suppress(psutil.Error, OSError):
-                if child.status() != psutil.STATUS_ZOMBIE:
-                    if len(found) < MOST_SLICE:
-                        found[child.pid] = f"pid {child.pid}: {' '.join(child.cmdline()) or child.name()}"
-                    if (group := os.getpgid(child.pid)) != os.getpgid(0):
-                        os.killpg(group, signal.SIGKILL)    # a whole group at one stroke: who forks without end cannot outrun it
-                    os.kill(child.pid, signal.SIGKILL)
-        for child in children:
-            with contextlib.suppress(ChildProcessError):    # not ours yet: its parent is still ending
-                os.waitpid(child.pid, os.WNOHANG)
-        time.sleep(0.005)
-    return list(found.values())
