@@ -296,8 +296,11 @@ class Server:
 
     def type_bytes(self, data):
         self.record.add("owner", "types", data)
-        self.process.stdin.write(data)
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(data)
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise Unmet("the server to read the owner's orders", "it has closed its standard input", "order-unanswered") from None
 
     def expect(self, regex, deadline=None):
         """Wait for an unasked console line that fully matches, passing over those before it; return the match. Raises Unmet."""

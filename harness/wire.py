@@ -52,6 +52,10 @@ class Silence(Unmet):
     """Nothing came in time."""
 
 
+class Unreachable(Unmet, ConnectionError):
+    """The server did not take the connection, or ended it while the client was still sending."""
+
+
 def plain(regex):
     """A regular expression as a reader would write the line: \\d+ is a number, \\S+ a word, .+ words."""
     for form, word in ((r"(\d+)", "N"), (r"\d+", "N"), (r"(\S+)", "WORD"), (r"\S+", "WORD"), (r".+", "WORDS"), (r".*", "WORDS")):
@@ -66,7 +70,7 @@ class WireClient:
         """Connect. `rcvbuf` makes the receive buffer small (a reader that lags), `mss` the segments, and so the server's send buffer
         for this client; `pong=False` leaves the server's PINGs to you.
 
-        All that happens is added to `record`. Raises OSError if the server cannot be reached.
+        All that happens is added to `record`. Raises Unreachable, or OSError if this side has no more sockets.
         """
         self.record = record or Record()
         self.name = name                # how messages of this class call the client
@@ -89,6 +93,9 @@ class WireClient:
             self.socket.settimeout(DEADLINE)
             self.record.add(self.who, "connects")
             self.socket.connect((host, port))
+        except (ConnectionError, TimeoutError) as error:
+            self.socket.close()
+            raise Unreachable(f"the server to take the connection of {self.who}", str(error), "unreachable") from None
         except BaseException:
             self.socket.close()
             raise
@@ -109,11 +116,13 @@ class WireClient:
         self.send_bytes("".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape"))
 
     def send_bytes(self, data):
-        """Send these bytes as they are."""
+        """Send these bytes as they are. Raises Unmet, which is Unreachable if the server has closed the connection."""
         self.socket.settimeout(DEADLINE)
         self.record.add(self.who, "sends", data)
         try:
             self.socket.sendall(data)
+        except ConnectionError as error:
+            raise Unreachable(f"the connection of {self.who} to last while it sends", str(error), "cut-off") from None
         except TimeoutError:
             raise Unmet(f"the server to read the {len(data)} bytes that {self.who} sends",
                         f"it did not take them all in {DEADLINE:g} s", "does-not-read") from None

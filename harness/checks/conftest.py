@@ -199,12 +199,12 @@ def connect(judge, server):
         began = time.monotonic()
         try:
             client = wire.WireClient(running.address, name=name, record=judge.record, **options)
-        except OSError as error:
+        except wire.Unreachable as problem:
             if running is judge.running and running.died():
-                raise Unmet(f"the server to take the connection of {name or 'a client'}", error.strerror, "died") from None
+                raise
             where = detectors.listening(detectors.family(running.pid))
             raise Unmet(f"the server to take connections at {running.address[0]}:{running.address[1]}, as it says",
-                        f"{error}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
+                        f"{problem.came}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
         clients.append(client)
         if len(trips) < 3:          # the slower machine and server, the longer may all else take
             with contextlib.suppress(Unmet):        # a trip that was missed measures nothing

@@ -190,7 +190,7 @@ def run(options):
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
     report.notes += broken.why
-    if checks.pace.slowness:
+    if report.complete and checks.pace.slowness:
         report.notes.append(checks.pace.slowness)
     stages = list(plugin.STAGES)
     report.verdicts.sort(key=lambda verdict: stages.index(verdict.stage))
