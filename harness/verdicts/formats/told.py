@@ -1,16 +1,50 @@
 """What every form shares: text that nothing obeys, a failure in words, and what a student may see of a hidden check."""
+import itertools
 import json
+import re
+import unicodedata
 from dataclasses import fields, is_dataclass, replace
 
 from harness.language import say
 from harness.record import Entry
 from harness.verdicts.model import FAILED, PASSED
-from implementations.common.wire import harmless
 
 
-def clean(text):
-    """What a server wrote may hold anything: control characters and lone surrogates become visible, line ends stay."""
-    return "\n".join(map(harmless, text.split("\n")))
+# Categories of characters that nobody sees, or that do something: controls, format characters (bidi, zero width), lone surrogates,
+# private use, unassigned (with the noncharacters), and separators of lines and paragraphs.
+HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# Letters and marks that have no shape of their own: joiners, fillers, variation selectors, the blank of Braille.
+BLANK = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, 0xFFA0, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+MOST_MARKS = 4              # combining marks on one letter; more of them are drawn over the lines around
+MARKS = re.compile(rf"([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{{{MOST_MARKS}}})"
+                   r"([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+)")
+POINTER = re.compile(r"( *)\^( \w[\w ]*)?")      # what record.difference() puts below the first character that differs
+
+
+class Shown(dict):
+    """For str.translate(): each character that nobody sees becomes <U+XXXX>, and a byte that is no UTF-8 <byte XX>."""
+
+    def __missing__(self, code):
+        kind = unicodedata.category(chr(code))
+        hidden = kind in HIDDEN or code in BLANK or kind == "Zs" and code != ord(" ")
+        self[code] = code if not hidden else f"<byte {code - 0xDC00:02X}>" if 0xDC80 <= code <= 0xDCFF else f"<U+{code:04X}>"
+        return self[code]
+
+
+SHOWN = Shown()
+
+
+def clean(text: str) -> str:
+    """`text` with nothing in it that is hidden, or that a terminal, a page or a reader obeys; line ends stay.
+
+    A server may have written anything. Bytes that are no UTF-8 stand in it as surrogates (record.Record.add).
+    """
+    raw = text.split("\n")
+    lines = [MARKS.sub(lambda found: found[1] + "".join(f"<U+{ord(mark):04X}>" for mark in found[2]), line.translate(SHOWN)) for line in raw]
+    for number, line in enumerate(raw):
+        if number and (found := POINTER.fullmatch(line)):           # it points at a character of the line above, which is wider now
+            lines[number] = " " * len(clean(raw[number - 1][:len(found[1])])) + lines[number].lstrip(" ")
+    return "\n".join(lines)
 
 
 SAID = {"title", "expected", "came", "cause", "run", "why", "steps", "notes", "machine"}        # fields whose texts are ours
@@ -37,12 +71,18 @@ def said(thing):
     return list(map(say, thing)) if isinstance(thing, list) else say(thing)
 
 
+def numbered(steps):
+    """[(number, step)]; a line that stands for steps between two others has none ('')."""
+    count = itertools.count(1)
+    return [("" if step.startswith("... ") else f"{next(count)}.", step) for step in steps]
+
+
 def in_words(verdict):
     """All that there is to say of a verdict, as lines of text."""
     failure = verdict.failure
     if failure is None:
         return verdict.why
-    parts = [*(f"{number}. {step}" for number, step in enumerate(failure.steps, 1)),
+    parts = [*(f"{number} {step}".lstrip() for number, step in numbered(failure.steps)),
              *(f"{label} {text}" for label, text in labelled(failure))]
     return "\n".join(parts)
 
