@@ -423,6 +423,10 @@ DEEDS = {"connects": "{who} connects.", "sends": "{who} sends {text}", "sends-in
          "types": "The owner types {text}", "starts": "The server is started: {text}", "signal": "The server gets {text}."}
 
 
+# Sentences about what every check begins with: the server starts, a client connects, is greeted, joins. Who has one of these begins with it.
+SET_UP = {"no-such-command", "ends-at-once", "never-listens", "unflushed", "forks-without-end", "first-line", "listens-elsewhere", "floods",
+          "not-greeted", "in-before-welcome", "join-refused"}
+
 LONG_STEP, LONG_LINE = 12, 600      # lines of a step, characters of a line
 
 
@@ -444,10 +448,12 @@ def steps(entries):
     done = []                           # [who, what, text, pieces]
     for _, who, what, text in entries:
         if what == "sends" and done and done[-1][:2] == [who, what]:
-            done[-1][2] += text
+            done[-1][2].append(text)
             done[-1][3] += 1
         elif what in DEEDS and what != "closes":
-            done.append([who, what, text, 1])
+            done.append([who, what, [text], 1])
+    for deed in done:
+        deed[2] = whole("".join(deed[2]))
     told = []                           # (its shape, text)
     for what, group in itertools.groupby(done, lambda deed: deed[1]):
         group = list(group)
@@ -457,6 +463,14 @@ def steps(entries):
             told += [(shape(who, what, text), DEEDS["sends-in-pieces" if pieces > 1 else what].format(who=who, text=short(text.rstrip("\n")), pieces=pieces))
                      for who, what, text, pieces in group]
     return [text.replace("\n", "\n    ") for text in middle_left_out(folded(told))]
+
+
+def whole(text):
+    """What was sent in pieces: a character whose bytes came in several is one again."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeError:                # a surrogate that stands for no byte
+        return text
 
 
 def shape(who, what, text):

@@ -2,12 +2,16 @@
 import itertools
 import json
 import re
+import shlex
 import unicodedata
 from dataclasses import fields, is_dataclass, replace
 
 from harness.language import say
 from harness.record import Entry
+from harness.server import clipped
+from harness.verdicts.catalogue import place
 from harness.verdicts.model import FAILED, PASSED
+from harness.verdicts.sentences import SET_UP
 
 
 # Categories of characters that nobody sees, or that do something: controls, format characters (bidi, zero width), lone surrogates,
@@ -47,7 +51,7 @@ def clean(text: str) -> str:
     return "\n".join(lines)
 
 
-SAID = {"title", "expected", "came", "cause", "run", "why", "steps", "notes", "machine"}        # fields whose texts are ours
+SAID = {"refused", "title", "expected", "came", "cause", "run", "why", "steps", "notes", "machine"}        # fields whose texts are ours
 
 
 def cleaned(thing, tell_hidden=False):
@@ -89,9 +93,57 @@ def in_words(verdict):
 
 def labelled(failure):
     """[(label, text)] of all that is said of a failure after what was done."""
-    found = [(say("expected:"), failure.expected), (say("but:"), failure.came), (say("when:"), failure.run), (say("cause:"), failure.cause),
-             (say("read:"), f"lab_guide/{failure.page}"), (say("again:"), failure.replay)]
+    found = [(say("expected:"), failure.expected), (say("but:"), failure.came), (say("seen:"), "\n".join(events(failure))), (say("when:"), failure.run),
+             (say("cause:"), failure.cause), (say("read:"), f"lab_guide/{failure.page}"), (say("again:"), failure.replay)]
     return [(label, text) for label, text in found if text]
+
+
+BEFORE, AFTER = 5, 2        # events that are told in words beside the first wrong one
+LONG_EVENT = 120            # characters of an event in words
+
+
+def events(failure):
+    """The few events around the first wrong one, in order, as lines: seconds, who, did what; a mark behind the wrong one."""
+    wrong = failure.wrong
+    last = len(failure.slice) - 1 if wrong is None else wrong + AFTER
+    lines = [f"{entry.at:.3f} {named(entry.who)} {say(entry.what)} {clipped(in_a_line(entry.text, ' / '), LONG_EVENT)}".rstrip()
+             for entry in failure.slice]
+    if wrong == len(lines):
+        lines.append(say("nothing more came"))
+    if wrong is not None:
+        lines[wrong] += f"   {say('<-- the first that is wrong')}"
+    return lines[max(0, (last if wrong is None else wrong) - BEFORE):last + 1]
+
+
+def in_a_line(text, between):
+    """Several lines as one: `between` stands for the line ends, but for the last; of an empty line the LF is named."""
+    return text.removesuffix("\n").replace("\n", between) or "LF" * bool(text)
+
+
+def named(who):
+    """The server and the owner in the student's language; clients have names."""
+    return {"server": say("server"), "owner": say("owner")}.get(who, who)
+
+
+def first_to_fix(report):
+    """The failed Verdict to begin with: one that fails at what every check begins with, else the first of the catalogue. None if none can be told."""
+    failed = [verdict for verdict in report.of(FAILED) if verdict.failure and not verdict.hidden]
+    return min(failed, key=lambda verdict: (verdict.failure.sentence not in SET_UP, place(verdict.check)), default=None)
+
+
+def to_try(verdict):
+    """The shortest command that runs a failed check alone."""
+    replay = verdict.failure.replay
+    return f"make check ONLY={shlex.quote(verdict.check)}" if replay.startswith("make check ") else replay
+
+
+def advice(report):
+    """How many failed, with which to begin, and how to run it; '' if none can be told, or there was but one check."""
+    verdict = first_to_fix(report)
+    if verdict is None or len(report.verdicts) == 1:
+        return ""
+    count, check, again = len(report.of(FAILED)), verdict.check, to_try(verdict)
+    return say(f"{count} failed; begin with `{check}`: {again}")
 
 
 def verdict_in_words(verdict):
@@ -101,8 +153,13 @@ def verdict_in_words(verdict):
 
 def headline(report):
     """The whole run in a line."""
-    whole = say(f"{report.score:g} of {report.most:g} points; {len(report.of(PASSED))} checks passed, {len(report.of(FAILED))} failed. "
-                f"Seed {report.seed}.")
+    if report.refused:
+        return say(f"0 of {report.most:g} points: no check could be run.")
+    if not report.is_graded:
+        whole = say(f"No grade: not everything could be judged. {len(report.of(PASSED))} checks passed, {len(report.of(FAILED))} failed. Seed {report.seed}.")
+    else:
+        whole = say(f"{report.score:g} of {report.most:g} points; {len(report.of(PASSED))} checks passed, {len(report.of(FAILED))} failed. "
+                    f"Seed {report.seed}.")
     return whole if report.complete else f"{whole} {say('The run was stopped.')}"
 
 
