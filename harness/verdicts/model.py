@@ -57,6 +57,11 @@ class Verdict:
         """Whether this run could not tell: no points, but no 0 either."""
         return self.binds and self.verdict in (INCONCLUSIVE, FAULT)
 
+    @property
+    def is_judged(self):
+        """Whether there is evidence for its score: it passed, failed, or is not asked of this server."""
+        return not self.binds or self.verdict in (PASSED, FAILED)
+
 
 @dataclass
 class Report:
