@@ -4,7 +4,7 @@ import io
 import json
 import os
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.record import Entry, difference
+from conftest import browser
+from harness.verdicts import catalogue
 from harness.verdicts.formats import FORMATS, terminal, told
 from harness.verdicts.model import Failure, Report, Verdict, verdict_from
 from harness.verdicts.plugin import STAGES
@@ -146,6 +148,118 @@ def elements(text):
     return found
 
 
+def several(count, wrong=None, sentence="silent", replay="make check LAB=0 SEED=abc ONLY=CHECK"):
+    """A Report in which the last `count` checks of the catalogue's beginning failed, the hardest first, and two passed."""
+    checks = [check for check in catalogue.catalogue() if check.lab == 0][:count + 2]
+    entries = [Entry(0.1, "ana", "sends", "SAY a\n"), Entry(0.2, "ben", "hears", "MSG 2 T ana b"), Entry(0.3, "server", "exits", "status 1")]
+    verdicts = [Verdict(check.id, check.stage, check.title, "failed", check.points, failure=Failure(
+        sentence, ["ana says a."], "MSG 2 T ana a", "MSG 2 T ana b\n            ^", "A cause.", "protocol.md#5", "", replay.replace("CHECK", check.id), entries, wrong))
+        for check in reversed(checks[2:])]
+    verdicts += [Verdict(check.id, check.stage, check.title, "passed", check.points) for check in checks[:2]]
+    return Report(["./server"], None, 0, "abc", "2026-11-22T13:21:28Z", "2 cores", "/tmp/x", student="Ana Souza", seconds=3.25, verdicts=verdicts)
+
+
+def test_html_opens_with_whose_it_is_and_what_failed_linked_and_the_passed_are_folded():
+    found = several(9)
+    written = FORMATS["html"](found)
+    head, body = written.split("</header>")
+    assert "<b>Ana Souza</b>" in head and f"<h1>{found.score:g} of {found.most:g} points" in head
+    links = re.findall(r"<a href='#(f\d+)'><code>([a-z0-9-]+)</code></a>", head)
+    assert [name for _, name in links][0] == told.first_to_fix(found).check == min((v.check for v in found.of("failed")), key=catalogue.place)
+    assert {name for _, name in links} == {verdict.check for verdict in found.of("failed")}
+    assert head.index("<details><summary>3 more failed") > head.index(links[5][1])
+    assert [(anchor, name) for anchor, name in re.findall(r"<section class=failure id=(f\d+)>.*?<code>([a-z0-9-]+)</code>", body, re.DOTALL)] == links
+    assert re.search(r"<details><summary>2 passed</summary>.*starts.*greets", body, re.DOTALL)
+    assert body.index("<section class=failure") < body.index("2 passed")
+
+
+@pytest.mark.parametrize("wrong, marked", [(None, 0), (1, 1), (0, 1), (2, 1), (3, 1)])
+def test_the_first_wrong_event_is_marked_in_the_drawing_in_the_table_and_in_words(wrong, marked):
+    found = several(1, wrong)
+    written = FORMATS["html"](found)
+    drawing, table = written[written.index("<div class=diagram"):].split("<tbody>")[:2]
+    assert drawing.count("<li class=wrong>") == drawing.count("the first that is wrong") == table.count("<tr class=wrong>") == marked
+    rows = re.findall(r"<li[^>]*>.*?(?=<li|</ol>)", drawing)
+    assert len(rows) == 3 + (wrong == 3) and ["wrong" in row for row in rows] == [place == wrong for place in range(len(rows))]
+    assert "SAY a" in rows[0] and "MSG 2 T ana b" in rows[1] and ("arrow to right" in rows[0]) and ("arrow from right" in rows[1]) and "own" in rows[2]
+    lines = told.events(found.of("failed")[0].failure)
+    assert [line.endswith("<-- the first that is wrong") for line in lines] == [place == wrong for place in range(len(lines))]
+    assert lines[:2] == ["0.100 ana sends SAY a" + "   <-- the first that is wrong" * (wrong == 0),
+                         "0.200 ben hears MSG 2 T ana b" + "   <-- the first that is wrong" * (wrong == 1)]
+    assert lines[3:] == (["nothing more came   <-- the first that is wrong"] if wrong == 3 else [])
+    for name in "gradescope", "prairielearn", "junit":
+        assert ("the first that is wrong" in FORMATS[name](found)) is bool(marked)
+
+
+def test_in_words_only_the_events_around_the_wrong_one_are_told():
+    entries = [Entry(number / 10, "ana", "hears", f"line {number}") for number in range(40)]
+    failure = replace(several(1).of("failed")[0].failure, slice=entries, wrong=20)
+    assert [line.split(" ")[4] for line in told.events(failure)] == [str(number) for number in range(15, 23)]
+    assert len(told.events(replace(failure, wrong=None))) <= 8 and told.events(replace(failure, slice=[], wrong=None)) == []
+
+
+def test_the_terminal_names_each_check_and_says_with_which_to_begin():
+    found = several(4)
+    with terminal.screen.capture() as shown:
+        for verdict in found.verdicts:
+            terminal.show(verdict)
+        terminal.summary(found)
+    text = shown.get()
+    for verdict in found.verdicts:
+        assert f" {verdict.verdict}  {verdict.stage}: {verdict.check}  {verdict.title}" in text
+    first = min((verdict.check for verdict in found.of("failed")), key=catalogue.place)
+    assert text.endswith(f"\n4 failed; begin with `{first}`: make check ONLY={first}\n")
+
+
+def test_it_begins_with_a_failure_of_what_every_check_begins_with():
+    found = several(4)
+    first, *_, last = sorted(found.of("failed"), key=lambda verdict: catalogue.place(verdict.check))
+    assert told.first_to_fix(found) is first
+    last.failure.sentence = "never-listens"
+    assert told.first_to_fix(found) is last
+    last.hidden = True
+    assert told.first_to_fix(found) is first
+    for verdict in found.verdicts:
+        verdict.hidden = True
+    assert told.first_to_fix(found) is None and told.advice(found) == ""
+
+
+def test_the_command_to_begin_with_is_the_whole_one_where_there_is_no_makefile():
+    found = several(2, replay="python -m harness check --seed abc --only CHECK -- ./server")
+    first = told.first_to_fix(found).check
+    assert told.advice(found) == f"2 failed; begin with `{first}`: python -m harness check --seed abc --only {first} -- ./server"
+    found.verdicts = found.verdicts[:1]
+    assert told.advice(found) == ""             # the only check that was run says it itself
+    assert told.to_try(replace(several(1).of("failed")[0], check="x[a]")) == "make check ONLY='x[a]'"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width, height", [(1280, 800), (390, 844)])
+def test_html_in_a_browser(width, height, scheme, tmp_path):
+    """No sideways scroll, at most one screen to the first failure, the scheme of the system, and dark text on white paper."""
+    from playwright.sync_api import sync_playwright
+    found = several(12, wrong=1)
+    long = Entry(0.4, "a-client-with-a-rather-long-name", "hears", "x" * 3000)
+    for verdict in found.of("failed")[:3]:
+        verdict.failure.slice += [long, *(Entry(0.5, f"m{number}", "hears", "OUT 3 T x") for number in range(9))]
+        verdict.failure.came, verdict.failure.replay = "y" * 3000, "make check ONLY=" + "z" * 300
+    (tmp_path / "page.html").write_text(FORMATS["html"](found))
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
+        shown = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        shown.goto(f"file://{tmp_path}/page.html")
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        assert shown.evaluate("document.querySelector('section.failure').getBoundingClientRect().top") < height
+        brightness = "Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number))"
+        assert (shown.evaluate(brightness) > 128) is (scheme == "light")
+        shown.click("header a >> nth=3")
+        assert shown.evaluate("Math.abs(document.querySelector('#f4').getBoundingClientRect().top)") < height
+        shown.emulate_media(media="print", color_scheme=scheme)
+        assert shown.evaluate(brightness) == 255
+        chromium.close()
+
+
 def test_html_tells_a_failure_whole():
     text = "x" * 5000
     assert FORMATS["html"](report(text)).count(text) >= 5
@@ -212,7 +326,7 @@ def test_what_could_not_be_judged_is_no_0(kind):
     scores = json.loads(FORMATS["autolab"](found).splitlines()[1])
     assert "scoreboard" not in scores and (kind == "not graded" or set(scores["scores"].values()) == {None})
     assert cell_of(found) == ""
-    assert FORMATS["html"](found).count("No grade: ") >= 1
+    assert FORMATS["html"](found).count("No grade: ") == 1
 
 
 def test_a_check_that_could_not_be_judged_is_told_as_such():
@@ -265,7 +379,7 @@ def test_the_terminal_obeys_nothing(text):
     with terminal.screen.capture() as shown:
         for verdict in report(text).verdicts:
             terminal.show(verdict)
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", shown.get())
+    assert not OBEYED.search(shown.get())
 
 
 def test_in_github_actions_no_line_is_a_command(monkeypatch, capsys):

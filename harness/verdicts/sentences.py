@@ -425,7 +425,7 @@ DEEDS = {"connects": "{who} connects.", "sends": "{who} sends {text}", "sends-in
 
 # Sentences about what every check begins with: the server starts, a client connects, is greeted, joins. Who has one of these begins with it.
 SET_UP = {"no-such-command", "ends-at-once", "never-listens", "unflushed", "forks-without-end", "first-line", "listens-elsewhere", "floods",
-          "not-greeted", "in-before-welcome", "join-refused"}
+          "in-before-welcome", "join-refused"}
 
 LONG_STEP, LONG_LINE = 12, 600      # lines of a step, characters of a line
 
