@@ -1,5 +1,6 @@
 """The check's command: what an instructor's rubric and --only may name, one line for what they may not, and in which order checks are done."""
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from harness.__main__ import parse
 from harness.server import ROOT
 from harness.verdicts import catalogue, command, plugin
 from harness.verdicts.catalogue import CHECKS
+from harness.verdicts.model import Report, Verdict
 
 
 def misuse(*options, server=("--", "/bin/false")):
@@ -128,3 +130,36 @@ def test_the_crowd_is_spread_over_what_comes_after_the_conversation(left_out):
     if not left_out:
         shape = "".join("C" if "crowd" in item.path.stem else "." for item in after)
         assert shape == 28 * "." + 7 * "C....."
+
+
+def test_of_records_that_nobody_asked_for_only_those_of_what_did_not_pass_stay(tmp_path):
+    def records(*words):
+        """A folder of records, and the Report of checks that ended so."""
+        folder = tmp_path / "-".join(words)
+        (folder / "server-1").mkdir(parents=True)
+        for name in ("settings", *(f"check-{place}[a].{ending}" for place in range(len(words)) for ending in ("json", "record"))):
+            (folder / name).touch()
+        verdicts = [Verdict(f"check-{place}[a]", "start", "", word, 1, record=f"check-{place}[a].record") for place, word in enumerate(words)]
+        return folder, Report(["x"], None, 0, "1", "", "", str(folder), verdicts=verdicts)
+
+    folder, report = records("passed", "failed", "harness fault", "inconclusive", "passed")
+    command.tidy(report)
+    assert sorted(path.name for path in folder.iterdir()) == [f"check-{place}[a].{ending}" for place in (1, 2, 3) for ending in ("json", "record")]
+    assert [bool(verdict.record) for verdict in report.verdicts] == [False, True, True, True, False] and report.folder == str(folder)
+    folder, report = records("passed", "passed")
+    report.verdicts[1].verdict, report.verdicts[1].binds = "not run", False
+    command.tidy(report)
+    assert not folder.exists() and report.folder == ""
+
+
+@pytest.mark.parametrize("check, status, left", [("greets", 0, 0), ("starts", 1, 1)])
+def test_a_run_leaves_in_the_temporary_folder_only_what_tells_of_a_failure(check, status, left, tmp_path):
+    server = [sys.executable, "-m", "implementations.nonblocking"] if not status else ["/bin/false"]
+    ended = subprocess.run([sys.executable, "-m", "harness", "check", "--only", check, "--", *server], cwd=ROOT, capture_output=True, text=True, timeout=120,
+                           env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert ended.returncode == status, ended.stdout + ended.stderr
+    assert len(list(tmp_path.glob("grupo-check-*"))) == left and ("All that happened: " in ended.stdout) is bool(left)
+    (tmp_path / "kept").mkdir()
+    ended = subprocess.run([sys.executable, "-m", "harness", "check", "--only", check, "--records", tmp_path / "kept", "--", *server], cwd=ROOT,
+                           capture_output=True, text=True, timeout=120)
+    assert (tmp_path / "kept" / f"{check}.record").exists() and f"All that happened: {tmp_path}/kept" in ended.stdout

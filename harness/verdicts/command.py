@@ -1,11 +1,13 @@
 """python -m harness check: has pytest run the checks against a server, shows each verdict as it comes, and writes the reports."""
 import contextlib
 import datetime
+import glob
 import math
 import os
 import platform
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -200,6 +202,22 @@ def status_of(report):
     return 3 if any(verdict.is_amiss for verdict in report.verdicts) else 0
 
 
+def tidy(report):
+    """Of a folder of records that nobody asked for, leaves those of the checks that did not pass; if all passed, nothing."""
+    folder, kept = Path(report.folder), set()
+    for verdict in report.verdicts:
+        if verdict.is_amiss:
+            kept |= {path.name for path in folder.glob(f"{glob.escape(verdict.check)}.*")}
+        else:
+            verdict.record = ""
+    for path in folder.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if not kept:
+        folder.rmdir()
+        report.folder = ""
+
+
 def main(options):
     """Exit status as of status_of(); 2 misuse."""
     language.choose(options.lang)
@@ -211,6 +229,9 @@ def main(options):
     end = terminal.begin()
     try:
         report = run(options)
+        if options.records is None:
+            with contextlib.suppress(OSError):          # a file that cannot be removed is no reason to lose the report
+                tidy(report)
         terminal.summary(report)
         if options.replay:              # a learner's folder
             terminal.progress(report)
