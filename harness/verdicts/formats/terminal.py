@@ -58,7 +58,7 @@ def summary(report):
     counts = ", ".join(say(f"{len(found)} {word}") for word in VERDICTS if (found := report.of(word)))
     screen.print(Text.assemble((counts or say("no check was run"), "bold"), "; ", say(
         f"{report.score:g} of {report.most:g} points in {report.seconds:.0f} s{'' if report.complete else ' (stopped)'}. "
-        f"Seed {report.seed}."), " ", say(f"All that happened: {report.folder}") if report.folder else ""))
+        f"Seed {report.seed}."), f" {say(f'All that happened: {report.folder}')}" if report.folder else ""))
     if report.verdicts and not report.is_graded:
         screen.print(say("This is no grade: not everything could be judged."))
     for note in report.notes:
