@@ -40,15 +40,27 @@ def judges(parser):
     parser.add_argument("--repeat", type=positive, default=5, metavar="K", help="runs of each hunt for a race (default: %(default)s)")
     parser.add_argument("--deadline", type=seconds, default=DEADLINE, metavar="S",
                         help="seconds that a server may take for anything, more where the machine is slow (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", metavar="CHECK", help="only these checks, whatever they need")
+    parser.add_argument("--only", nargs="+", action="extend", metavar="CHECK",
+                        help="only these checks, whatever they need; may be given again")
     parser.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
-    parser.add_argument("--records", metavar="DIR", help="where to keep what happened (default: a new folder for temporary files)")
+    parser.add_argument("--records", metavar="DIR", help="keep there what happened in all checks (default: a new temporary folder, only of those that did not pass)")
     parser.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: 5, on one core 3)")
     parser.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
     parser.add_argument("--lang", choices=LANGUAGES, help="of what is shown, and of the forms for students (default: the locale's, else en)")
     parser.set_defaults(outputs=[], replay=None)
     for name, about in FORMATS.items():
         parser.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)
+
+
+def take_server(parser, options):
+    """`--only starts pthread`: the last word that --only took is the server, if it is one of ours and no other is named."""
+    from harness.server import DESIGNS
+    if not options.server and options.only and options.only[-1] in DESIGNS:
+        options.server = [options.only.pop()]
+    if not options.server or options.only == []:
+        lacks = "no check stands behind --only" if options.server else "no server is named"
+        parser.exit(2, f"check: {lacks}: write the checks, then `--`, then the server's command line, as in: "
+                       "check --only starts greets -- ./my_server\n")
 
 
 def parse(argv):
@@ -85,7 +97,10 @@ def parse(argv):
 
     check = add("check", "judge a server, in any language, with reasons",
                 "The exit status is 0 if all checks passed, 1 if one failed, 3 if one could not be judged.")
-    check.add_argument("server", nargs="+", metavar="COMMAND", help=f"after `--`: the server's command line; or one of ours: {', '.join(DESIGNS)}")
+    check.add_argument("server", nargs="*", metavar="COMMAND",
+                       help=f"after `--`: the server's command line; or one of ours: {', '.join(DESIGNS)}")
+    check.add_argument("--list", action="store_true",
+                       help="only show the checks, by stage: id, lab, points, title; with --lab and --design those that are asked")
     check.add_argument("--design", choices=DESIGNS, help="also check what this design promises")
     check.add_argument("--lab", type=int, default=8, metavar="N", choices=range(9), help="only what is asked up to lab N")
     check.add_argument("--in", dest="folder", metavar="DIR", help="run the server there (default: here)")
@@ -156,6 +171,8 @@ def parse(argv):
     action.add_argument("--json", metavar="FILE", help="put the figures into FILE")
 
     options = parser.parse_args(argv)
+    if options.command == "check" and not options.list:
+        take_server(check, options)
     if unknown := set(getattr(options, "designs", ())) - set(DESIGNS):
         demo.error(f"{min(unknown)} is none of {', '.join(DESIGNS)}")
     if options.command == "demo":

@@ -1,4 +1,7 @@
 """The check's command: what an instructor's rubric and --only may name, one line for what they may not, and in which order checks are done."""
+import ast
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,13 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.__main__ import parse
 from harness.server import ROOT
-from harness.verdicts import command, plugin
+from harness.verdicts import catalogue, command, plugin
+from harness.verdicts.catalogue import CHECKS
+from harness.verdicts.model import Report, Verdict
 
 
-def misuse(*options):
+def misuse(*options, server=("--", "/bin/false")):
     """(exit status, stdout, stderr) of a check that must not begin."""
-    ended = subprocess.run([sys.executable, "-m", "harness", "check", *options, "--", "/bin/false"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-m", "harness", "check", *options, *server], cwd=ROOT, capture_output=True, text=True, timeout=60)
     return ended.returncode, ended.stdout, ended.stderr
 
 
@@ -24,7 +30,9 @@ def test_all_checks_are_known():
 @pytest.mark.parametrize("text, why", [
     ("[points]\none-odrer = 2", "there is no check one-odrer (close: one-order)"),
     ("hidden = ['sigterm-ends-in-ordre']", "there is no check sigterm-ends-in-ordre (close: sigterm-ends-in-order, sigint-ends-in-order)"),
-    ("[points]\nqqqqq = 2", "there is no check qqqqq"),
+    ("[points]\nqqqqq = 2", "there is no check qqqqq; `check --list` shows them all"),
+    ("[points]\nsegment = 2", "there is no check segment (close: lines-in-one-segment"),
+    ("[points]\nOne_Order = 2", "there is no check One_Order (close: one-order"),
     ("hidden = ['crowd']", "crowd is a stage, and points and hidden go by check"),
     ("[points]\nfaults = 2", "faults is a stage, and points and hidden go by check"),
     ("[point]\nstarts = 2", "there is no setting point (close: points)"),
@@ -58,6 +66,51 @@ def test_what_is_misspelt_is_told_on_the_command_line(tmp_path):
         assert misuse(*options) == (2, "", why)
 
 
+@pytest.mark.parametrize("line, only, server", [
+    ("--only starts pthread", ["starts"], ["pthread"]), ("--only starts greets fork --seed 3", ["starts", "greets"], ["fork"]),
+    ("--only starts --only greets pthread", ["starts", "greets"], ["pthread"]), ("pthread --only starts --only greets", ["starts", "greets"], ["pthread"]),
+    ("--only starts -- ./server --flag", ["starts"], ["./server", "--flag"]), ("--only starts pthread -- ./server", ["starts", "pthread"], ["./server"]),
+    ("--lab 3 pthread --seed x", None, ["pthread"]), ("--seed x -- ./server pthread", None, ["./server", "pthread"])])
+def test_which_words_are_checks_and_which_the_server(line, only, server):
+    options = parse(["check", *line.split(" ")])
+    assert (options.only, options.server) == (only, server)
+
+
+@pytest.mark.parametrize("options, why", [
+    ((), "no server is named"), (("--only", "starts"), "no server is named"), (("--only", "starts", "./server"), "no server is named"),
+    (("--only", "pthread"), "no check stands behind --only")])
+def test_a_server_that_is_not_named_is_told_in_one_line(options, why):
+    status, shown, says = misuse(*options, server=())
+    assert (status, shown, says.count("\n")) == (2, "", 1) and says.startswith(f"check: {why}: ") and "check --only starts greets -- ./my_server" in says
+
+
+def test_the_list_shows_every_check_by_stage():
+    status, shown, says = misuse("--list", "--design", "fork", "--lang", "en", server=())
+    heads = [line for line in shown.split("\n") if line and not line.startswith(" ")]
+    rows = [re.fullmatch(r"  (\S+) +lab (\d) +([\d.]+) points?  (\S.*)", line) for line in shown.split("\n") if line.startswith(" ")]
+    asked = [check for check in catalogue.catalogue() if check.design in (None, "fork")]
+    assert (status, says, heads) == (0, "", list(plugin.STAGES)) and all(rows)
+    assert [(row[1], int(row[2]), float(row[3]), row[4]) for row in rows] == [(check.id, check.lab, check.points, check.title) for check in asked]
+    status, shown, _ = misuse("--list", "--lab", "0", "--lang", "en", server=())
+    assert status == 0 and "  greets " in shown and " lab 1 " not in shown
+
+
+def test_the_catalogue_is_what_pytest_collects():
+    """Read from the sources, it knows what the decorators say, and how often a check is done."""
+    for path in sorted(CHECKS.glob("check_*.py")):
+        tree = ast.parse(path.read_text())
+        calls = {node.name: ast.unparse(node.decorator_list[-1] if "check(" in ast.unparse(node.decorator_list[-1]) else node.decorator_list[0])
+                 for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")}
+        for name, call in calls.items():
+            found = next(check for check in catalogue.catalogue() if check.id == name.removeprefix("check_").replace("_", "-"))
+            declared = eval(call, {"check": lambda points=1, lab=1, design=None: (points, lab, design),
+                                   "pytest": SimpleNamespace(mark=SimpleNamespace(parametrize=lambda *_, **__: None))})
+            assert (found.points, found.lab, found.design) == declared, name
+    assert catalogue.possible(0, None, {}) == sum(check.points for check in catalogue.catalogue() if check.lab == 0)
+    assert catalogue.possible(8, None, {"without-a-terminal": 10}) - catalogue.possible(8, None, {"without-a-terminal": 0}) == 20
+    assert catalogue.place("starts") == 0 < catalogue.place("greets") < catalogue.place("without-a-terminal[closed]") < catalogue.place("nothing")
+
+
 @pytest.mark.parametrize("options, why", [
     (["--json", "/no/such/folder/x"], "/no/such/folder/x: No such file or directory"), (["--html", "/tmp"], "/tmp: Is a directory"),
     (["--records", "/dev/null"], "/dev/null: File exists"), (["--repeat", "0"], "argument --repeat: 0 is no whole number from 1 on"),
@@ -77,3 +130,36 @@ def test_the_crowd_is_spread_over_what_comes_after_the_conversation(left_out):
     if not left_out:
         shape = "".join("C" if "crowd" in item.path.stem else "." for item in after)
         assert shape == 28 * "." + 7 * "C....."
+
+
+def test_of_records_that_nobody_asked_for_only_those_of_what_did_not_pass_stay(tmp_path):
+    def records(*words):
+        """A folder of records, and the Report of checks that ended so."""
+        folder = tmp_path / "-".join(words)
+        (folder / "server-1").mkdir(parents=True)
+        for name in ("settings", *(f"check-{place}[a].{ending}" for place in range(len(words)) for ending in ("json", "record"))):
+            (folder / name).touch()
+        verdicts = [Verdict(f"check-{place}[a]", "start", "", word, 1, record=f"check-{place}[a].record") for place, word in enumerate(words)]
+        return folder, Report(["x"], None, 0, "1", "", "", str(folder), verdicts=verdicts)
+
+    folder, report = records("passed", "failed", "harness fault", "inconclusive", "passed")
+    command.tidy(report)
+    assert sorted(path.name for path in folder.iterdir()) == [f"check-{place}[a].{ending}" for place in (1, 2, 3) for ending in ("json", "record")]
+    assert [bool(verdict.record) for verdict in report.verdicts] == [False, True, True, True, False] and report.folder == str(folder)
+    folder, report = records("passed", "passed")
+    report.verdicts[1].verdict, report.verdicts[1].binds = "not run", False
+    command.tidy(report)
+    assert not folder.exists() and report.folder == ""
+
+
+@pytest.mark.parametrize("check, status, left", [("greets", 0, 0), ("starts", 1, 1)])
+def test_a_run_leaves_in_the_temporary_folder_only_what_tells_of_a_failure(check, status, left, tmp_path):
+    server = [sys.executable, "-m", "implementations.nonblocking"] if not status else ["/bin/false"]
+    ended = subprocess.run([sys.executable, "-m", "harness", "check", "--only", check, "--", *server], cwd=ROOT, capture_output=True, text=True, timeout=120,
+                           env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert ended.returncode == status, ended.stdout + ended.stderr
+    assert len(list(tmp_path.glob("grupo-check-*"))) == left and ("All that happened: " in ended.stdout) is bool(left)
+    (tmp_path / "kept").mkdir()
+    ended = subprocess.run([sys.executable, "-m", "harness", "check", "--only", check, "--records", tmp_path / "kept", "--", *server], cwd=ROOT,
+                           capture_output=True, text=True, timeout=120)
+    assert (tmp_path / "kept" / f"{check}.record").exists() and f"All that happened: {tmp_path}/kept" in ended.stdout

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,8 +14,10 @@ import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.record import Entry
-from harness.verdicts.formats import FORMATS, terminal
+from harness.record import Entry, difference
+from conftest import browser
+from harness.verdicts import catalogue
+from harness.verdicts.formats import FORMATS, terminal, told
 from harness.verdicts.model import Failure, Report, Verdict, verdict_from
 from harness.verdicts.plugin import STAGES
 
@@ -35,6 +37,29 @@ def report(text="all is well", hidden=False, student="ana"):
     return Report(["./server", text], None, 3, "abc", "2026-11-22T13:21:28Z", "2 cores", "/tmp/x", student=student, seconds=3.25, notes=[text], verdicts=verdicts)
 
 
+def graded(text="all is well", **options):
+    """The same without what could not be judged."""
+    found = report(text, **options)
+    found.verdicts = [verdict for verdict in found.verdicts if not verdict.is_unjudged]
+    return found
+
+
+def stopped(text="all is well", **options):
+    """One that was ended before its time: what it learnt is right, and not all."""
+    found = graded(text, **options)
+    found.complete = False
+    return found
+
+
+def refused(text="all is well", student="ana"):
+    """One of a server that cannot be checked at all."""
+    return Report(["./server"], None, 0, "abc", "2026-11-22T13:21:28Z", "2 cores", "", student=student, refused=f"server.c does not compile: {text}", possible=19)
+
+
+KINDS = {"graded": graded, "not graded": report, "stopped": stopped, "refused": refused,
+         "nothing": lambda text="", student="": Report(["x"], None, 3, "abc", "2026-11-22T13:21:28Z", "2 cores", "", student=student, complete=False, notes=[text])}
+
+
 def fits(name, text):
     import jsonschema           # here: it takes seconds, and each worker imports this file
     jsonschema.Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text())).validate(json.loads(text))
@@ -43,9 +68,10 @@ def fits(name, text):
 TEXTS = st.sampled_from([HOSTILE, "", "=1+1"]) | st.text(st.characters(exclude_categories=())) | st.text("\x00\x1b\r\n\t<>&:=\"'\ud800")
 
 
-@given(TEXTS)
-def test_each_form_fits_its_schema_whatever_the_server_wrote(text):
-    found = report(text, student=text)
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=TEXTS)
+def test_each_form_fits_its_schema_whatever_the_server_wrote(kind, text):
+    found = KINDS[kind](text, student=text)
     fits("check", FORMATS["json"](found))
     for name in "gradescope", "classroom50", "prairielearn":
         fits(name, FORMATS[name](found))
@@ -59,17 +85,52 @@ def junit_schema():
     return xmlschema.XMLSchema(str(SCHEMAS / "junit.xsd"))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("text", ["all is well", HOSTILE, "\x00", "]]>", "\ud800"])
-def test_junit_fits_its_schema(text, junit_schema):
-    junit_schema.validate(FORMATS["junit"](report(text)))
+def test_junit_fits_its_schema(text, kind, junit_schema):
+    junit_schema.validate(FORMATS["junit"](KINDS[kind](text)))
 
 
-@given(TEXTS)
-def test_no_form_holds_what_a_reader_might_obey(text):
+# Controls, format characters, surrogates, private use, noncharacters, odd spaces, fillers, variation selectors.
+OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f"
+                    "\u2800\u3000\u3164\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+                    "\U0001fffe\U0001ffff\U000e0000-\U000e0fff\U000f0000-\U0010ffff]")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=TEXTS)
+def test_no_form_holds_what_a_reader_might_obey(kind, text):
     for name, render in FORMATS.items():
-        written = render(report(text, student=text))
+        written = render(KINDS[kind](text, student=text))
         written.encode()                                                            # no lone surrogate
-        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", written), name
+        told = json.loads(written) if name not in ("junit", "html", "canvas", "autolab") else written
+        for part in texts_in(told):
+            assert not OBEYED.search(part), name
+
+
+def texts_in(found):
+    """All texts in what JSON held."""
+    if isinstance(found, dict):
+        found = [*found, *found.values()]
+    return [found] if isinstance(found, str) else [text for part in found for text in texts_in(part)] if isinstance(found, list) else []
+
+
+@pytest.mark.parametrize("text, as_shown", [
+    ("a\x1b[2J", "a<U+001B>[2J"), ("a\u202eb", "a<U+202E>b"), ("a\xa0", "a<U+00A0>"), ("\u200ba", "<U+200B>a"), ("\ufeffa", "<U+FEFF>a"),
+    ("\ue000", "<U+E000>"), ("\U0010fffd", "<U+10FFFD>"), ("\ud800", "<U+D800>"), ("\udcff", "<byte FF>"), ("\udc80\udc7f", "<byte 80><U+DC7F>"),
+    ("\ufffe", "<U+FFFE>"), ("a\tb\r", "a<U+0009>b<U+000D>"), ("\x85\x9b", "<U+0085><U+009B>"), ("\u2028", "<U+2028>"), ("\U000e0041", "<U+E0041>"),
+    ("\u3164", "<U+3164>"), ("\ufe0f", "<U+FE0F>"), ("ol\xe1 \u2603 \U0001f600 n\u0303 \u4e2d", "ol\xe1 \u2603 \U0001f600 n\u0303 \u4e2d"),
+    ("a" + "\u0301" * 6, "a" + "\u0301" * 4 + "<U+0301><U+0301>"), ("a\nb", "a\nb"), ("a b ", "a b ")])
+def test_what_cannot_be_seen_is_shown_by_its_number(text, as_shown):
+    assert told.clean(text) == as_shown
+
+
+def test_the_mark_below_a_difference_stays_below_it():
+    came = difference("ab\x00\x00d", "ab\x00\x00c")
+    shown = told.clean(came).split("\n")
+    assert shown[1] == " " * shown[0].index("d") + "^"
+    assert told.clean("a\x00\n ^ nothing more came") == "a<U+0000>\n ^ nothing more came"
+    assert told.clean("   ^ as a server wrote it") == "   ^ as a server wrote it"
 
 
 def test_html_has_only_our_elements_and_loads_nothing():
@@ -87,19 +148,131 @@ def elements(text):
     return found
 
 
+def several(count, wrong=None, sentence="silent", replay="make check LAB=0 SEED=abc ONLY=CHECK"):
+    """A Report in which the last `count` checks of the catalogue's beginning failed, the hardest first, and two passed."""
+    checks = [check for check in catalogue.catalogue() if check.lab == 0][:count + 2]
+    entries = [Entry(0.1, "ana", "sends", "SAY a\n"), Entry(0.2, "ben", "hears", "MSG 2 T ana b"), Entry(0.3, "server", "exits", "status 1")]
+    verdicts = [Verdict(check.id, check.stage, check.title, "failed", check.points, failure=Failure(
+        sentence, ["ana says a."], "MSG 2 T ana a", "MSG 2 T ana b\n            ^", "A cause.", "protocol.md#5", "", replay.replace("CHECK", check.id), entries, wrong))
+        for check in reversed(checks[2:])]
+    verdicts += [Verdict(check.id, check.stage, check.title, "passed", check.points) for check in checks[:2]]
+    return Report(["./server"], None, 0, "abc", "2026-11-22T13:21:28Z", "2 cores", "/tmp/x", student="Ana Souza", seconds=3.25, verdicts=verdicts)
+
+
+def test_html_opens_with_whose_it_is_and_what_failed_linked_and_the_passed_are_folded():
+    found = several(9)
+    written = FORMATS["html"](found)
+    head, body = written.split("</header>")
+    assert "<b>Ana Souza</b>" in head and f"<h1>{found.score:g} of {found.most:g} points" in head
+    links = re.findall(r"<a href='#(f\d+)'><code>([a-z0-9-]+)</code></a>", head)
+    assert [name for _, name in links][0] == told.first_to_fix(found).check == min((v.check for v in found.of("failed")), key=catalogue.place)
+    assert {name for _, name in links} == {verdict.check for verdict in found.of("failed")}
+    assert head.index("<details><summary>3 more failed") > head.index(links[5][1])
+    assert [(anchor, name) for anchor, name in re.findall(r"<section class=failure id=(f\d+)>.*?<code>([a-z0-9-]+)</code>", body, re.DOTALL)] == links
+    assert re.search(r"<details><summary>2 passed</summary>.*starts.*greets", body, re.DOTALL)
+    assert body.index("<section class=failure") < body.index("2 passed")
+
+
+@pytest.mark.parametrize("wrong, marked", [(None, 0), (1, 1), (0, 1), (2, 1), (3, 1)])
+def test_the_first_wrong_event_is_marked_in_the_drawing_in_the_table_and_in_words(wrong, marked):
+    found = several(1, wrong)
+    written = FORMATS["html"](found)
+    drawing, table = written[written.index("<div class=diagram"):].split("<tbody>")[:2]
+    assert drawing.count("<li class=wrong>") == drawing.count("the first that is wrong") == table.count("<tr class=wrong>") == marked
+    rows = re.findall(r"<li[^>]*>.*?(?=<li|</ol>)", drawing)
+    assert len(rows) == 3 + (wrong == 3) and ["wrong" in row for row in rows] == [place == wrong for place in range(len(rows))]
+    assert "SAY a" in rows[0] and "MSG 2 T ana b" in rows[1] and ("arrow to right" in rows[0]) and ("arrow from right" in rows[1]) and "own" in rows[2]
+    lines = told.events(found.of("failed")[0].failure)
+    assert [line.endswith("<-- the first that is wrong") for line in lines] == [place == wrong for place in range(len(lines))]
+    assert lines[:2] == ["0.100 ana sends SAY a" + "   <-- the first that is wrong" * (wrong == 0),
+                         "0.200 ben hears MSG 2 T ana b" + "   <-- the first that is wrong" * (wrong == 1)]
+    assert lines[3:] == (["nothing more came   <-- the first that is wrong"] if wrong == 3 else [])
+    for name in "gradescope", "prairielearn", "junit":
+        assert ("the first that is wrong" in FORMATS[name](found)) is bool(marked)
+
+
+def test_in_words_only_the_events_around_the_wrong_one_are_told():
+    entries = [Entry(number / 10, "ana", "hears", f"line {number}") for number in range(40)]
+    failure = replace(several(1).of("failed")[0].failure, slice=entries, wrong=20)
+    assert [line.split(" ")[4] for line in told.events(failure)] == [str(number) for number in range(15, 23)]
+    assert len(told.events(replace(failure, wrong=None))) <= 8 and told.events(replace(failure, slice=[], wrong=None)) == []
+
+
+def test_the_terminal_names_each_check_and_says_with_which_to_begin():
+    found = several(4)
+    with terminal.screen.capture() as shown:
+        for verdict in found.verdicts:
+            terminal.show(verdict)
+        terminal.summary(found)
+    text = shown.get()
+    for verdict in found.verdicts:
+        assert f" {verdict.verdict}  {verdict.stage}: {verdict.check}  {verdict.title}" in text
+    first = min((verdict.check for verdict in found.of("failed")), key=catalogue.place)
+    assert text.endswith(f"\n4 failed; begin with `{first}`: make check ONLY={first}\n")
+
+
+def test_it_begins_with_a_failure_of_what_every_check_begins_with():
+    found = several(4)
+    first, *_, last = sorted(found.of("failed"), key=lambda verdict: catalogue.place(verdict.check))
+    assert told.first_to_fix(found) is first
+    last.failure.sentence = "never-listens"
+    assert told.first_to_fix(found) is last
+    last.hidden = True
+    assert told.first_to_fix(found) is first
+    for verdict in found.verdicts:
+        verdict.hidden = True
+    assert told.first_to_fix(found) is None and told.advice(found) == ""
+
+
+def test_the_command_to_begin_with_is_the_whole_one_where_there_is_no_makefile():
+    found = several(2, replay="python -m harness check --seed abc --only CHECK -- ./server")
+    first = told.first_to_fix(found).check
+    assert told.advice(found) == f"2 failed; begin with `{first}`: python -m harness check --seed abc --only {first} -- ./server"
+    found.verdicts = found.verdicts[:1]
+    assert told.advice(found) == ""             # the only check that was run says it itself
+    assert told.to_try(replace(several(1).of("failed")[0], check="x[a]")) == "make check ONLY='x[a]'"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width, height", [(1280, 800), (390, 844)])
+def test_html_in_a_browser(width, height, scheme, tmp_path):
+    """No sideways scroll, at most one screen to the first failure, the scheme of the system, and dark text on white paper."""
+    from playwright.sync_api import sync_playwright
+    found = several(12, wrong=1)
+    long = Entry(0.4, "a-client-with-a-rather-long-name", "hears", "x" * 3000)
+    for verdict in found.of("failed")[:3]:
+        verdict.failure.slice += [long, *(Entry(0.5, f"m{number}", "hears", "OUT 3 T x") for number in range(9))]
+        verdict.failure.came, verdict.failure.replay = "y" * 3000, "make check ONLY=" + "z" * 300
+    (tmp_path / "page.html").write_text(FORMATS["html"](found))
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
+        shown = chromium.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+        shown.goto(f"file://{tmp_path}/page.html")
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        assert shown.evaluate("document.querySelector('section.failure').getBoundingClientRect().top") < height
+        brightness = "Math.max(...getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number))"
+        assert (shown.evaluate(brightness) > 128) is (scheme == "light")
+        shown.click("header a >> nth=3")
+        assert shown.evaluate("Math.abs(document.querySelector('#f4').getBoundingClientRect().top)") < height
+        shown.emulate_media(media="print", color_scheme=scheme)
+        assert shown.evaluate(brightness) == 255
+        chromium.close()
+
+
 def test_html_tells_a_failure_whole():
     text = "x" * 5000
     assert FORMATS["html"](report(text)).count(text) >= 5
 
 
 def test_no_cell_of_canvas_is_a_formula():
-    for student in "=1+1", "+1", "-1", "@x", "\t=1", HOSTILE:
+    for student in "=1+1", "+1", "-1", "@x", HOSTILE:
         for row in csv.reader(io.StringIO(FORMATS["canvas"](report(student=student)))):
             assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for cell in row)
 
 
 def test_canvas_header():
-    rows = list(csv.reader(io.StringIO(FORMATS["canvas"](report()))))
+    rows = list(csv.reader(io.StringIO(FORMATS["canvas"](graded()))))
     assert rows[0][0] == "Student" and rows[0][1] == "ID" and "Section" in rows[0][3] and rows[1][0].strip() == "Points Possible"
     assert rows[2][2] == "ana" and rows[2][4] == "2"
 
@@ -123,10 +296,77 @@ def test_json_tells_the_instructor_hidden_checks():
 def test_only_passed_scores_and_what_does_not_bind_is_no_part_of_the_most():
     found = report()
     assert (found.score, found.most) == (2, 2 + 1.5 + 1 + 1 + 3)
-    assert json.loads(FORMATS["gradescope"](found))["score"] == 2
-    assert json.loads(FORMATS["prairielearn"](found))["score"] == pytest.approx(2 / 8.5)
     root = ElementTree.fromstring(FORMATS["junit"](found))
     assert [len(root.findall(f".//{kind}")) for kind in ("testcase", "failure", "error", "skipped")] == [6, 1, 3, 1]
+    found = graded()
+    assert (found.score, found.most) == (2, 2 + 1.5 + 3)
+    assert json.loads(FORMATS["gradescope"](found))["score"] == 2
+    assert json.loads(FORMATS["prairielearn"](found))["score"] == pytest.approx(2 / 6.5)
+    assert json.loads(FORMATS["classroom50"](found))["score"] == 2 and json.loads(FORMATS["classroom50"](found))["max-score"] == 2 + 1 + 3
+    assert json.loads(FORMATS["autolab"](found).splitlines()[1]) == {"scores": {"framing": 2, "owner": 0, "files": 0}, "scoreboard": [2]}
+    assert cell_of(found) == "2" and json.loads(FORMATS["json"](found))["graded"] is True
+
+
+def cell_of(found):
+    return list(csv.reader(io.StringIO(FORMATS["canvas"](found))))[2][4]
+
+
+@pytest.mark.parametrize("kind", ["not graded", "stopped", "nothing"])
+def test_what_could_not_be_judged_is_no_0(kind):
+    """Nor a part of the points: no form holds a number that a grading system takes for the grade."""
+    found = KINDS[kind]()
+    assert not found.is_graded and json.loads(FORMATS["json"](found))["graded"] is False
+    written = json.loads(FORMATS["gradescope"](found))
+    assert "score" not in written and not any("score" in test for test in written["tests"])
+    written = json.loads(FORMATS["prairielearn"](found))
+    assert written["gradable"] is False and "score" not in written and written["format_errors"][0].startswith("No grade: ")
+    assert not any("points" in test for test in written["tests"])
+    written = json.loads(FORMATS["classroom50"](found))
+    assert (written["score"], written["max-score"]) == (0, 0) and all((test["score"], test["max-score"]) == (0, 0) for test in written["tests"])
+    scores = json.loads(FORMATS["autolab"](found).splitlines()[1])
+    assert "scoreboard" not in scores and (kind == "not graded" or set(scores["scores"].values()) == {None})
+    assert cell_of(found) == ""
+    assert FORMATS["html"](found).count("No grade: ") == 1
+
+
+def test_a_check_that_could_not_be_judged_is_told_as_such():
+    found = report()
+    tests = {test["name"].rpartition("[")[2][:-1]: test for test in json.loads(FORMATS["gradescope"](found))["tests"]}
+    assert [tests[check].get("status") for check in ("greets", "answers-ping", "who", "ban", "order")] == ["passed", "failed", None, None, "failed"]
+    root = ElementTree.fromstring(FORMATS["junit"](found))
+    assert [error.get("type") for error in root.iter("error")] == ["inconclusive", "harness-fault", "not-run"]
+    assert json.loads(FORMATS["autolab"](found).splitlines()[1])["scores"] == {stage: score for stage, score in
+                                                                               ((list(STAGES)[1], 2), (list(STAGES)[4], 0))}
+    descriptions = [test["description"] for test in json.loads(FORMATS["prairielearn"](found))["tests"]]
+    assert descriptions == ["passed", "failed", "inconclusive", "harness fault", "not run", "not run"]
+
+
+def test_a_server_that_cannot_be_checked_has_0_of_all_points_and_the_reason_in_every_form():
+    found = refused("line 3")
+    assert found.is_graded and (found.score, found.most) == (0, 19)
+    written = json.loads(FORMATS["gradescope"](found))
+    assert written["score"] == 0 and [(test["score"], test["max_score"]) for test in written["tests"]] == [(0, 19)]
+    written = json.loads(FORMATS["prairielearn"](found))
+    assert written["gradable"] and written["score"] == 0
+    written = json.loads(FORMATS["classroom50"](found))
+    assert (written["score"], written["max-score"], written["tests"][0]["passed"]) == (0, 19, False)
+    assert json.loads(FORMATS["autolab"](found).splitlines()[1]) == {"scores": {"start": 0, "framing": 0}, "scoreboard": [0]}
+    assert cell_of(found) == "0" and ",19\n" in FORMATS["canvas"](found)
+    root = ElementTree.fromstring(FORMATS["junit"](found))
+    assert [suite.get("failures") for suite in root] == ["1"] and root.find(".//failure").text == found.refused
+    for name in set(FORMATS) - {"canvas"}:
+        assert "server.c does not compile: line 3" in FORMATS[name](found), name
+    with terminal.screen.capture() as shown:
+        terminal.summary(found)
+    assert "0 of 19 points" in shown.get() and "server.c does not compile: line 3" in shown.get()
+
+
+def test_prairielearn_takes_no_more_than_a_megabyte():
+    found = graded("x" * 90_000)
+    found.verdicts *= 40
+    written = FORMATS["prairielearn"](found)
+    assert len(written) < 1_000_000 and json.loads(written)["score"] == found.score / found.most
+    fits("prairielearn", written)
 
 
 def test_a_verdict_reads_back_from_its_json():
@@ -139,7 +379,7 @@ def test_the_terminal_obeys_nothing(text):
     with terminal.screen.capture() as shown:
         for verdict in report(text).verdicts:
             terminal.show(verdict)
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", shown.get())
+    assert not OBEYED.search(shown.get())
 
 
 def test_in_github_actions_no_line_is_a_command(monkeypatch, capsys):

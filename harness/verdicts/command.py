@@ -1,13 +1,13 @@
 """python -m harness check: has pytest run the checks against a server, shows each verdict as it comes, and writes the reports."""
-import ast
 import contextlib
 import datetime
-import difflib
+import glob
 import math
 import os
 import platform
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -20,7 +20,7 @@ import pytest
 from harness import language
 from harness.language import say
 from harness.server import DESIGNS, command_of
-from harness.verdicts import formats, plugin, pool
+from harness.verdicts import catalogue, formats, plugin, pool
 from harness.verdicts.formats import terminal
 from harness.verdicts.model import DEADLINE, FAILED, Misuse, Report
 
@@ -29,22 +29,17 @@ WORKERS = min(1 + 2 * (os.cpu_count() or 1), 5)     # checks at once: most of th
 
 
 def known():
-    """{check: the first lab that needs it}, of all checks, without what stands in brackets where one is done in several ways; they are read, not imported."""
-    return {node.name.removeprefix("check_").replace("_", "-"): lab_of(node) for path in sorted(CHECKS.glob("check_*.py"))
-            for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")}
-
-
-def lab_of(node):
-    """The lab in its @check(..., lab=N)."""
-    return next((word.value.value for mark in node.decorator_list if isinstance(mark, ast.Call) for word in mark.keywords if word.arg == "lab"), 1)
+    """{check: the first lab that needs it}, of all checks, without what stands in brackets where one is done in several ways."""
+    return {check.id: check.lab for check in catalogue.catalogue()}
 
 
 def must_be_known(names, what, choices):
     """Raises Misuse at the first that is none of them, with those that are close."""
     for name in names:
         if name not in choices:
-            close = difflib.get_close_matches(name, choices, cutoff=0.7)
-            raise Misuse(f"there is no {what} {name}" + (f" (close: {', '.join(close)})" if close else ""))
+            close = catalogue.close_to(name, choices)
+            hint = f" (close: {', '.join(close)})" if close else "; `check --list` shows them all" if what == "check" else ""
+            raise Misuse(f"there is no {what} {name}{hint}")
 
 
 def read_rubric(path):
@@ -192,8 +187,7 @@ def run(options):
     report.notes += broken.why
     if report.complete and checks.pace.slowness:
         report.notes.append(checks.pace.slowness)
-    stages = list(plugin.STAGES)
-    report.verdicts.sort(key=lambda verdict: stages.index(verdict.stage))
+    report.verdicts.sort(key=lambda verdict: catalogue.place(verdict.check))
     if status not in (0, 1, 2):
         report.notes.append(f"pytest ended with status {int(status)}")
     return report
@@ -208,14 +202,36 @@ def status_of(report):
     return 3 if any(verdict.is_amiss for verdict in report.verdicts) else 0
 
 
+def tidy(report):
+    """Of a folder of records that nobody asked for, leaves those of the checks that did not pass; if all passed, nothing."""
+    folder, kept = Path(report.folder), set()
+    for verdict in report.verdicts:
+        if verdict.is_amiss:
+            kept |= {path.name for path in folder.glob(f"{glob.escape(verdict.check)}.*")}
+        else:
+            verdict.record = ""
+    for path in folder.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if not kept:
+        folder.rmdir()
+        report.folder = ""
+
+
 def main(options):
     """Exit status as of status_of(); 2 misuse."""
     language.choose(options.lang)
+    if getattr(options, "list", False):
+        print("\n".join(catalogue.as_lines(options.lab, options.design)))
+        return 0
     for _, path in options.outputs:
         forget(path)
     end = terminal.begin()
     try:
         report = run(options)
+        if options.records is None:
+            with contextlib.suppress(OSError):          # a file that cannot be removed is no reason to lose the report
+                tidy(report)
         terminal.summary(report)
         if options.replay:              # a learner's folder
             terminal.progress(report)

@@ -23,6 +23,7 @@ class Failure:
     run: str                    # which run it was, and how the server was disturbed in it; '' if there was but one, undisturbed
     replay: str                 # the command that does it again
     slice: list                 # the Entries of the record that show it
+    wrong: int = None           # the place in `slice` of the first wrong Entry; its length: something is missing after the last
 
 
 @dataclass
@@ -51,6 +52,16 @@ class Verdict:
         """Whether it did not pass, though this server was asked for it."""
         return self.binds and self.verdict != PASSED
 
+    @property
+    def is_unjudged(self):
+        """Whether this run could not tell: no points, but no 0 either."""
+        return self.binds and self.verdict in (INCONCLUSIVE, FAULT)
+
+    @property
+    def is_judged(self):
+        """Whether there is evidence for its score: it passed, failed, or is not asked of this server."""
+        return not self.binds or self.verdict in (PASSED, FAILED)
+
 
 @dataclass
 class Report:
@@ -66,6 +77,8 @@ class Report:
     complete: bool = True       # False: it was stopped
     notes: list = field(default_factory=list)
     verdicts: list = field(default_factory=list)
+    refused: str = ""           # why no check could be run: the server does not build or start, or lacks a file. 0 points
+    possible: float = 0         # all points that the lab asks for, if it was refused
 
     @property
     def score(self):
@@ -73,14 +86,19 @@ class Report:
 
     @property
     def most(self):
-        return sum(verdict.points for verdict in self.verdicts if verdict.binds)
+        return self.possible if self.refused else sum(verdict.points for verdict in self.verdicts if verdict.binds)
+
+    @property
+    def is_graded(self):
+        """Whether its score may become a grade: all that was asked was judged. Else no form may hold a 0."""
+        return bool(self.refused) or self.complete and bool(self.verdicts) and not any(verdict.is_unjudged for verdict in self.verdicts)
 
     def of(self, word):
         """The verdicts of this kind."""
         return [verdict for verdict in self.verdicts if verdict.verdict == word]
 
     def as_dict(self):
-        return {"schema": "grupo/check/1", "score": self.score, "most": self.most, **asdict(self)}
+        return {"schema": "grupo/check/1", "score": self.score, "most": self.most, "graded": self.is_graded, **asdict(self)}
 
 
 def failure_from(found):

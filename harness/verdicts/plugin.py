@@ -21,9 +21,9 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness import wire
-from harness.record import DEEDS, Record, Unmet
+from harness.record import Record, Unmet
 from harness.server import Server, clipped, end_of, tail
-from harness.verdicts import sentences
+from harness.verdicts import sentences, slices
 from harness.verdicts.model import FAILED, FAULT, INCONCLUSIVE, NOT_RUN, PASSED, Failure, Verdict, failure_from
 from harness.verdicts.pace import Pace, measure
 from harness.verdicts.pool import Job, Pool, end_descendants
@@ -35,7 +35,6 @@ STAGES = {"start": (), "framing": ("starts", "greets", "answers-ping"), "members
 MEASURE = "(pace)"          # the job that times the server, which is no check
 AT_ONCE = {"starts", "greets", "answers-ping"}      # these need no pace: so the first verdicts come soon
 GRACE = 20                  # seconds more than its limit before a check that does not end is killed
-MOST_SLICE = 40             # entries of a record that a failure shows, if the check names none
 MOST_ENTRY = 2000           # characters of an entry that are shown; the record has them all
 MOST_TEXT = 100_000         # characters of a failure's text, likewise
 STARVED = "other programs had this machine's CPUs while the server wanted one: run it again when less is going on"
@@ -299,13 +298,7 @@ class Judge:
             sentence, came = "died", "\n".join([came, f"The server {end_of(server.process.poll())}. Its last lines on stderr:",
                                                 *(tail(server.stderr) or ["(none)"])])
         cause, page = sentences.explain(sentence, check.partition("[")[0])
-        shown = [entry._replace(text=clipped(entry.text, MOST_ENTRY)) for entry in problem.evidence or last_entries(self.record.entries[self.first:])]
+        shown, wrong = slices.shown(self.record.entries[self.first:], problem.expected, came, problem.evidence)
+        shown = [entry._replace(text=clipped(entry.text, MOST_ENTRY)) for entry in shown]
         return Failure(sentence, sentences.steps(self.record.entries[self.first:]), clipped(problem.expected, MOST_TEXT), clipped(came, MOST_TEXT), cause, page,
-                       self.disturbed and f"run {self.runs}, {self.disturbed}", "", shown)
-
-
-def last_entries(entries):
-    """From the last deed of a client or the owner on: what came of it."""
-    last = max((place for place, entry in enumerate(entries) if entry.what in DEEDS and entry.what != "closes"), default=0)
-    start = max(0, min(last, len(entries) - MOST_SLICE))
-    return [entry for entry in entries[start:] if entry.what != "closes"][:MOST_SLICE]
+                       self.disturbed and f"run {self.runs}, {self.disturbed}", "", shown, wrong)

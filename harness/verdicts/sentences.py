@@ -4,6 +4,7 @@ An entry is (cause, page): the likely cause, in a sentence or two, and where in 
 names no sentence is explained by the one that bears its own id.
 """
 import itertools
+import re
 
 CAUSES = {
     # -- The server itself
@@ -422,6 +423,10 @@ DEEDS = {"connects": "{who} connects.", "sends": "{who} sends {text}", "sends-in
          "types": "The owner types {text}", "starts": "The server is started: {text}", "signal": "The server gets {text}."}
 
 
+# Sentences about what every check begins with: the server starts, a client connects, is greeted, joins. Who has one of these begins with it.
+SET_UP = {"no-such-command", "ends-at-once", "never-listens", "unflushed", "forks-without-end", "first-line", "listens-elsewhere", "floods",
+          "in-before-welcome", "join-refused"}
+
 LONG_STEP, LONG_LINE = 12, 600      # lines of a step, characters of a line
 
 
@@ -439,23 +444,83 @@ def explain(sentence, check):
 
 
 def steps(entries):
-    """What was done, as texts: what one client sends in a row is one step."""
+    """What was done, as texts: what one client sends in a row is one step, and steps that repeat are folded."""
     done = []                           # [who, what, text, pieces]
     for _, who, what, text in entries:
         if what == "sends" and done and done[-1][:2] == [who, what]:
-            done[-1][2] += text
+            done[-1][2].append(text)
             done[-1][3] += 1
         elif what in DEEDS and what != "closes":
-            done.append([who, what, text, 1])
-    texts = []
+            done.append([who, what, [text], 1])
+    for deed in done:
+        deed[2] = whole("".join(deed[2]))
+    told = []                           # (its shape, text)
     for what, group in itertools.groupby(done, lambda deed: deed[1]):
         group = list(group)
         if what in AT_ONCE and len(group) >= MANY:
-            texts.append(AT_ONCE[what](group))
+            told.append((what, AT_ONCE[what](group)))
         else:
-            texts += [DEEDS["sends-in-pieces" if pieces > 1 else what].format(who=who, text=short(text.rstrip("\n")), pieces=pieces)
-                      for who, what, text, pieces in group]
-    return [text.replace("\n", "\n    ") for text in texts]
+            told += [(shape(who, what, text), DEEDS["sends-in-pieces" if pieces > 1 else what].format(who=who, text=short(text.rstrip("\n")), pieces=pieces))
+                     for who, what, text, pieces in group]
+    return [text.replace("\n", "\n    ") for text in middle_left_out(folded(told))]
+
+
+def whole(text):
+    """What was sent in pieces: a character whose bytes came in several is one again."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    except UnicodeError:                # a surrogate that stands for no byte
+        return text
+
+
+def shape(who, what, text):
+    """What two deeds that differ only in the client's name and in numbers have in common."""
+    return what, re.sub(r"\d+", "0", text.replace(who, "*"))
+
+
+def folded(told):
+    """The texts of steps [(shape, text)]: of a step, or a round of some, that comes again and again, the first and the last, and how many between them."""
+    texts, place = [], 0
+    while place < len(told):
+        length, times = round_at(told, place)
+        if times < FOLDED:
+            texts.append(told[place][1])
+            place += 1
+            continue
+        last = place + length * (times - 1)
+        count = times - 2
+        texts += [text for _, text in told[place:place + length]]
+        texts.append(f"... {count} more like this" if length == 1 else f"... {count} more rounds of these {length} steps")
+        texts += [text for _, text in told[last:last + length]]
+        place = last + length
+    return texts
+
+
+def round_at(told, place):
+    """(how many steps the round has that begins here, how often it comes in a row), of the round that covers the most."""
+    best = 0, -1, 1
+    for length in range(1, min(LONGEST_ROUND, (len(told) - place) // FOLDED) + 1):
+        end = place + length
+        while end < len(told) and told[end][0] == told[end - length][0]:
+            end += 1
+        times = (end - place) // length
+        if times >= FOLDED:
+            best = max(best, (length * times, -length, times))
+    return -best[1], best[2]
+
+
+def middle_left_out(texts):
+    """Of too many steps the first and, as what went wrong is near, more of the last; the record has them all."""
+    if len(texts) <= MOST_STEPS:
+        return texts
+    first = MOST_STEPS // 4
+    count = len(texts) - MOST_STEPS + 1
+    return [*texts[:first], f"... {count} steps more", *texts[first + count:]]
+
+
+FOLDED = 4                              # times that a step, or a round of steps, comes before it is folded
+LONGEST_ROUND = 12                      # steps
+MOST_STEPS = 30
 
 
 def all_connect(group):

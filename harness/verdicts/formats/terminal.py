@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.language import say
-from harness.verdicts.formats.told import cleaned, labelled
+from harness.verdicts.formats.told import advice, cleaned, headline, labelled, numbered
 from harness.verdicts.model import PASSED, VERDICTS
 
 screen = Console(highlight=False, markup=False, soft_wrap=True)
@@ -31,7 +31,8 @@ def show(verdict):
     """One verdict, as it comes."""
     verdict = cleaned(verdict)
     word = say(verdict.verdict).rjust(max(len(say(word)) for word in VERDICTS))
-    line = Text.assemble((word, STYLES[verdict.verdict]), f"  {say(verdict.stage)}: {verdict.title}")
+    name = "" if verdict.hidden else f"{verdict.check}  "
+    line = Text.assemble((word, STYLES[verdict.verdict]), f"  {say(verdict.stage)}: ", (name, "bold"), verdict.title)
     if verdict.why:
         line.append(f" ({verdict.why})", "dim")
     screen.print(line)
@@ -41,21 +42,30 @@ def show(verdict):
 
 def tell(failure):
     """A failure: what was done, expected, and came; why, and what to do next."""
-    for number, step in enumerate(failure.steps, 1):
-        screen.print(f"      {number:>2}. {indented(step, 10)}")
+    for number, step in numbered(failure.steps):
+        screen.print(f"      {number:>3} {indented(step, 10)}")
     for label, text in labelled(failure):
         screen.print(Text.assemble((f"      {label:{LABEL}}", "bold"), indented(text, 6 + LABEL)))
 
 
 def summary(report):
-    """The end of the run."""
-    counts = ", ".join(say(f"{len(found)} {word}") for word in VERDICTS if (found := report.of(word)))
+    """The end of the run: how many of each kind, the points, where the records are, and with which failure to begin."""
+    report = cleaned(report)
     screen.print()
+    if report.refused:
+        screen.print(Text.assemble((headline(report), "bold red"), " ", report.refused))
+        return
+    counts = ", ".join(say(f"{len(found)} {word}") for word in VERDICTS if (found := report.of(word)))
     screen.print(Text.assemble((counts or say("no check was run"), "bold"), "; ", say(
         f"{report.score:g} of {report.most:g} points in {report.seconds:.0f} s{'' if report.complete else ' (stopped)'}. "
-        f"Seed {report.seed}. All that happened: {report.folder}")))
+        f"Seed {report.seed}."), f" {say(f'All that happened: {report.folder}')}" if report.folder else ""))
+    if report.verdicts and not report.is_graded:
+        screen.print(say("This is no grade: not everything could be judged."))
     for note in report.notes:
-        screen.print(say(note))
+        screen.print(note)
+    if words := advice(report):
+        screen.print()
+        screen.print(words, style="bold")
 
 
 def progress(report):

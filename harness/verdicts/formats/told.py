@@ -1,19 +1,57 @@
 """What every form shares: text that nothing obeys, a failure in words, and what a student may see of a hidden check."""
+import itertools
 import json
+import re
+import shlex
+import unicodedata
 from dataclasses import fields, is_dataclass, replace
 
 from harness.language import say
 from harness.record import Entry
+from harness.server import clipped
+from harness.verdicts.catalogue import place
 from harness.verdicts.model import FAILED, PASSED
-from implementations.common.wire import harmless
+from harness.verdicts.sentences import SET_UP
 
 
-def clean(text):
-    """What a server wrote may hold anything: control characters and lone surrogates become visible, line ends stay."""
-    return "\n".join(map(harmless, text.split("\n")))
+# Categories of characters that nobody sees, or that do something: controls, format characters (bidi, zero width), lone surrogates,
+# private use, unassigned (with the noncharacters), and separators of lines and paragraphs.
+HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+# Letters and marks that have no shape of their own: joiners, fillers, variation selectors, the blank of Braille.
+BLANK = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, 0xFFA0, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+MOST_MARKS = 4              # combining marks on one letter; more of them are drawn over the lines around
+MARKS = re.compile(rf"([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{{{MOST_MARKS}}})"
+                   r"([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+)")
+POINTER = re.compile(r"( *)\^( \w[\w ]*)?")      # what record.difference() puts below the first character that differs
 
 
-SAID = {"title", "expected", "came", "cause", "run", "why", "steps", "notes", "machine"}        # fields whose texts are ours
+class Shown(dict):
+    """For str.translate(): each character that nobody sees becomes <U+XXXX>, and a byte that is no UTF-8 <byte XX>."""
+
+    def __missing__(self, code):
+        kind = unicodedata.category(chr(code))
+        hidden = kind in HIDDEN or code in BLANK or kind == "Zs" and code != ord(" ")
+        self[code] = code if not hidden else f"<byte {code - 0xDC00:02X}>" if 0xDC80 <= code <= 0xDCFF else f"<U+{code:04X}>"
+        return self[code]
+
+
+SHOWN = Shown()
+
+
+def clean(text: str) -> str:
+    """`text` with nothing in it that is hidden, or that a terminal, a page or a reader obeys; line ends stay.
+
+    A server may have written anything. Bytes that are no UTF-8 stand in it as surrogates (record.Record.add).
+    """
+    raw = text.split("\n")
+    lines = [MARKS.sub(lambda found: found[1] + "".join(f"<U+{ord(mark):04X}>" for mark in found[2]), line.translate(SHOWN)) for line in raw]
+    for number, line in enumerate(raw):
+        if number and (found := POINTER.fullmatch(line)):           # it points at a character of the line above, which is wider now
+            lines[number] = " " * len(clean(raw[number - 1][:len(found[1])])) + lines[number].lstrip(" ")
+    return "\n".join(lines)
+
+
+SAID = {"refused", "title", "expected", "came", "cause", "run", "why", "steps", "notes", "machine"}        # fields whose texts are ours
 
 
 def cleaned(thing, tell_hidden=False):
@@ -37,21 +75,75 @@ def said(thing):
     return list(map(say, thing)) if isinstance(thing, list) else say(thing)
 
 
+def numbered(steps):
+    """[(number, step)]; a line that stands for steps between two others has none ('')."""
+    count = itertools.count(1)
+    return [("" if step.startswith("... ") else f"{next(count)}.", step) for step in steps]
+
+
 def in_words(verdict):
     """All that there is to say of a verdict, as lines of text."""
     failure = verdict.failure
     if failure is None:
         return verdict.why
-    parts = [*(f"{number}. {step}" for number, step in enumerate(failure.steps, 1)),
+    parts = [*(f"{number} {step}".lstrip() for number, step in numbered(failure.steps)),
              *(f"{label} {text}" for label, text in labelled(failure))]
     return "\n".join(parts)
 
 
 def labelled(failure):
     """[(label, text)] of all that is said of a failure after what was done."""
-    found = [(say("expected:"), failure.expected), (say("but:"), failure.came), (say("when:"), failure.run), (say("cause:"), failure.cause),
-             (say("read:"), f"lab_guide/{failure.page}"), (say("again:"), failure.replay)]
+    found = [(say("expected:"), failure.expected), (say("but:"), failure.came), (say("seen:"), "\n".join(events(failure))), (say("when:"), failure.run),
+             (say("cause:"), failure.cause), (say("read:"), f"lab_guide/{failure.page}"), (say("again:"), failure.replay)]
     return [(label, text) for label, text in found if text]
+
+
+BEFORE, AFTER = 5, 2        # events that are told in words beside the first wrong one
+LONG_EVENT = 120            # characters of an event in words
+
+
+def events(failure):
+    """The few events around the first wrong one, in order, as lines: seconds, who, did what; a mark behind the wrong one."""
+    wrong = failure.wrong
+    last = len(failure.slice) - 1 if wrong is None else wrong + AFTER
+    lines = [f"{entry.at:.3f} {named(entry.who)} {say(entry.what)} {clipped(in_a_line(entry.text, ' / '), LONG_EVENT)}".rstrip()
+             for entry in failure.slice]
+    if wrong == len(lines):
+        lines.append(say("nothing more came"))
+    if wrong is not None:
+        lines[wrong] += f"   {say('<-- the first that is wrong')}"
+    return lines[max(0, (last if wrong is None else wrong) - BEFORE):last + 1]
+
+
+def in_a_line(text, between):
+    """Several lines as one: `between` stands for the line ends, but for the last; of an empty line the LF is named."""
+    return text.removesuffix("\n").replace("\n", between) or "LF" * bool(text)
+
+
+def named(who):
+    """The server and the owner in the student's language; clients have names."""
+    return {"server": say("server"), "owner": say("owner")}.get(who, who)
+
+
+def first_to_fix(report):
+    """The failed Verdict to begin with: one that fails at what every check begins with, else the first of the catalogue. None if none can be told."""
+    failed = [verdict for verdict in report.of(FAILED) if verdict.failure and not verdict.hidden]
+    return min(failed, key=lambda verdict: (verdict.failure.sentence not in SET_UP, place(verdict.check)), default=None)
+
+
+def to_try(verdict):
+    """The shortest command that runs a failed check alone."""
+    replay = verdict.failure.replay
+    return f"make check ONLY={shlex.quote(verdict.check)}" if replay.startswith("make check ") else replay
+
+
+def advice(report):
+    """How many failed, with which to begin, and how to run it; '' if none can be told, or there was but one check."""
+    verdict = first_to_fix(report)
+    if verdict is None or len(report.verdicts) == 1:
+        return ""
+    count, check, again = len(report.of(FAILED)), verdict.check, to_try(verdict)
+    return say(f"{count} failed; begin with `{check}`: {again}")
 
 
 def verdict_in_words(verdict):
@@ -61,8 +153,13 @@ def verdict_in_words(verdict):
 
 def headline(report):
     """The whole run in a line."""
-    whole = say(f"{report.score:g} of {report.most:g} points; {len(report.of(PASSED))} checks passed, {len(report.of(FAILED))} failed. "
-                f"Seed {report.seed}.")
+    if report.refused:
+        return say(f"0 of {report.most:g} points: no check could be run.")
+    if not report.is_graded:
+        whole = say(f"No grade: not everything could be judged. {len(report.of(PASSED))} checks passed, {len(report.of(FAILED))} failed. Seed {report.seed}.")
+    else:
+        whole = say(f"{report.score:g} of {report.most:g} points; {len(report.of(PASSED))} checks passed, {len(report.of(FAILED))} failed. "
+                    f"Seed {report.seed}.")
     return whole if report.complete else f"{whole} {say('The run was stopped.')}"
 
 

@@ -1,0 +1,86 @@
+"""All checks, read from the sources without running them: their ids, labs, points and titles, in the order of the stages."""
+import ast
+import difflib
+import functools
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.language import say
+from harness.verdicts.plugin import STAGES
+
+CHECKS = Path(__file__).parents[1] / "checks"
+CLOSE = 3                   # names that are suggested for one that is misspelt
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A check as its source declares it. `variants`: what may stand in brackets behind its id."""
+    id: str
+    stage: str
+    title: str
+    points: float
+    lab: int
+    design: str | None
+    variants: tuple[str, ...]
+
+    def is_asked(self, lab: int, design: str | None) -> bool:
+        """Whether a server of this design is asked for it up to this lab."""
+        return self.lab <= lab and self.design in (None, design)
+
+
+@functools.cache
+def catalogue() -> tuple[Listed, ...]:
+    """All checks, the smallest first: in the order of the stages, and in each stage as in its file."""
+    return tuple(listed(node, stage) for stage in STAGES
+                 for node in ast.parse((CHECKS / f"check_{stage}.py").read_text(encoding="utf-8")).body
+                 if isinstance(node, ast.FunctionDef) and node.name.startswith("check_"))
+
+
+def listed(node: ast.FunctionDef, stage: str) -> Listed:
+    """The check that this function is."""
+    name = node.name.removeprefix("check_").replace("_", "-")
+    marks = [mark for mark in node.decorator_list if isinstance(mark, ast.Call)]
+    said = {word.arg: word.value for mark in marks for word in mark.keywords}
+    value = lambda word, otherwise: said[word].value if word in said else otherwise
+    variants = tuple(one.value for one in said["ids"].elts) if "ids" in said else ()
+    title = " ".join((ast.get_docstring(node) or name).split())
+    return Listed(name, stage, title, value("points", 1), value("lab", 1), value("design", None), variants)
+
+
+def place(check: str) -> int:
+    """Where in the catalogue a check stands; one that is not in it comes last."""
+    return places().get(check.partition("[")[0], len(catalogue()))
+
+
+@functools.cache
+def places() -> dict[str, int]:
+    return {check.id: number for number, check in enumerate(catalogue())}
+
+
+def possible(lab: int, design: str | None, points: dict[str, float]) -> float:
+    """All points that a lab asks of a server of this design. `points`: {check: what a rubric gives it instead of its own}."""
+    return sum(points.get(check.id, check.points) * max(1, len(check.variants))
+               for check in catalogue() if check.is_asked(lab, design))
+
+
+def close_to(name: str, choices: Iterable[str]) -> list[str]:
+    """Names that may be meant by one that is none of them: those that contain it, and those that look like it."""
+    choices = list(choices)
+    parts = [choice for choice in choices if len(name) > 2 and name.lower() in choice]
+    alike = difflib.get_close_matches(name.lower().replace("_", "-"), choices, n=CLOSE, cutoff=0.7)
+    return list(dict.fromkeys(alike + parts))[:CLOSE]
+
+
+def as_lines(lab: int, design: str | None) -> list[str]:
+    """The checks that are asked up to this lab, as lines for a terminal, by stage: id, lab, points, title."""
+    asked = [check for check in catalogue() if check.is_asked(lab, design)]
+    width = max(len(check.id) for check in catalogue())
+    lines = []
+    for stage, checks in itertools.groupby(asked, lambda check: check.stage):
+        lines += [*([""] if lines else []), say(stage)]
+        for check in checks:
+            points = say(f"{check.points:g} points") if check.points != 1 else say("1 point")
+            lines.append(f"  {check.id:{width}}  {say(f'lab {check.lab}')}  {points:>9}  {say(check.title)}")
+    return lines
