@@ -8,6 +8,7 @@ if sys.argv[1:2] in (["check"], ["lab"]):
 
 import argparse
 import importlib
+import os
 
 # Forms in which `check` writes what it found.
 FORMATS = {"json": "all that was found, as JSON", "junit": "JUnit XML", "html": "one page that needs nothing else",
@@ -193,6 +194,9 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:             # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 141
     except ModuleNotFoundError as missing:
         if missing.name.startswith(("harness", "implementations")):
             raise

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import tomllib
+import traceback
 from pathlib import Path
 
 import pytest
@@ -218,8 +219,24 @@ def tidy(report):
         report.folder = ""
 
 
+def refuse(options, design, why):
+    """Gives a result, in every form that was asked for, of a program that cannot be run: no points, and why. Returns the exit status."""
+    points, _ = read_rubric(options.rubric)
+    report = report_of(options, design, options.seed or "", "")
+    report.refused, report.possible = why, catalogue.possible(options.lab, design, points)
+    must_be_writable(None, [path for _, path in options.outputs])
+    write(report, options.outputs)
+    return 1
+
+
+def write(report, outputs):
+    """The report in each form, into its file."""
+    for name, path in outputs:
+        put(path, formats.FORMATS[name](report))
+
+
 def main(options):
-    """Exit status as of status_of(); 2 misuse."""
+    """Exit status as of status_of(); 2 misuse, 3 also if the harness itself fails."""
     language.choose(options.lang)
     if getattr(options, "list", False):
         print("\n".join(catalogue.as_lines(options.lab, options.design)))
@@ -235,11 +252,13 @@ def main(options):
         terminal.summary(report)
         if options.replay:              # a learner's folder
             terminal.progress(report)
-        for name, path in options.outputs:
-            put(path, formats.FORMATS[name](report))
+        write(report, options.outputs)
     except Misuse as why:
         print(f"check: {say(str(why))}", file=sys.stderr)
         return 2
+    except Exception:                   # of ours: with status 1 it would be taken for the server's failure
+        traceback.print_exc()
+        return 3
     finally:
         end()
     return status_of(report)

@@ -11,6 +11,10 @@ class Misuse(Exception):
     """The user's arguments, files or folder cannot be used; the text is one line that says why."""
 
 
+class Refused(Misuse):
+    """The program under check does not build, or lacks a file: it is graded with no points, and the text says why."""
+
+
 @dataclass
 class Failure:
     """Why a check failed, for the one who wrote the server. All texts are whole; what the server wrote may hold anything."""
