@@ -97,7 +97,7 @@ def parse(argv):
     bench.add_argument("--seconds", type=float, default=1.0, help="for each figure (default: %(default)s)")
 
     check = add("check", "judge a server, in any language, with reasons",
-                "The exit status is 0 if all checks passed, 1 if one failed, 3 if one could not be judged.")
+                "The exit status is 1 if a check failed, else 3 if one could not be judged, else 0.")
     check.add_argument("server", nargs="*", metavar="COMMAND",
                        help=f"after `--`: the server's command line; or one of ours: {', '.join(DESIGNS)}")
     check.add_argument("--list", action="store_true",
