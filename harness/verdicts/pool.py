@@ -8,6 +8,7 @@ import ctypes
 import gc
 import json
 import os
+import select
 import selectors
 import signal
 import time
@@ -35,6 +36,7 @@ class Running:
     job: Job
     pid: int
     pipe: int
+    life: int                       # a descriptor that is readable when the process has ended
     began: float = field(default_factory=time.monotonic)
     heard: bytes = b""
 
@@ -49,7 +51,7 @@ class Pool:
                  finished: Callable[[Job, dict | None], Job | None]):
         self.workers, self.limit, self.skip, self.finished = workers, limit, skip, finished
         self.waiting: list[Job] = []
-        self.running: dict[int, Running] = {}
+        self.running: dict[int, Running] = {}       # by pid
         self.selector = selectors.DefaultSelector()
 
     def run(self, jobs: list[Job]) -> None:
@@ -63,8 +65,10 @@ class Pool:
                     self.finished(job, result)
                 else:
                     self.start(job)
-            for key, _ in self.selector.select(self.time_left()):
-                self.hear(key.data)
+            if not self.running:
+                continue
+            for one in {key.data.pid: key.data for key, _ in self.selector.select(self.time_left())}.values():
+                self.hear(one)
             for one in list(self.running.values()):
                 if time.monotonic() > one.began + self.limit():
                     self.kill(one)
@@ -86,23 +90,29 @@ class Pool:
         if pid == 0:
             live(job, end)
         os.close(end)
-        self.running[pipe] = Running(job, pid, pipe)
-        self.selector.register(pipe, selectors.EVENT_READ, self.running[pipe])
+        os.set_blocking(pipe, False)
+        self.running[pid] = one = Running(job, pid, pipe, os.pidfd_open(pid))
+        for descriptor in one.pipe, one.life:
+            self.selector.register(descriptor, selectors.EVENT_READ, one)
 
     def time_left(self) -> float:
-        soonest = min((one.began for one in self.running.values()), default=time.monotonic())
-        return max(0.0, soonest + self.limit() - time.monotonic()) + 0.01
+        """Seconds until the first of those that run is at its limit."""
+        return max(0.0, min(one.began for one in self.running.values()) + self.limit() - time.monotonic()) + 0.01
 
     def hear(self, one: Running) -> None:
-        if chunk := os.read(one.pipe, 1 << 16):
-            one.heard += chunk
+        """Takes what it wrote; if it has ended (a process that it forked may still hold its pipe), that is its result."""
+        has_ended = bool(select.select([one.life], [], [], 0)[0])
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(one.pipe, 1 << 16):
+                one.heard += chunk
+        if not has_ended:
             return
         self.end(one)
         try:
             result = json.loads(one.heard)
         except ValueError:                  # it was killed before it could tell
             result = None
-            end_descendants(of=lambda child: child.pid not in self.pids())      # what it had started is ours now
+            end_descendants(of=lambda child: child.pid not in self.running)     # what it had started is ours now
         if again := self.finished(one.job, result):         # at once if others need it, else when all others are done
             is_needed = any(again.name in job.needs for job in self.waiting)
             self.waiting.insert(0 if is_needed else len(self.waiting), again)
@@ -112,13 +122,11 @@ class Pool:
             end_tree(psutil.Process(one.pid))
 
     def end(self, one: Running) -> None:
-        self.selector.unregister(one.pipe)
-        os.close(one.pipe)
-        del self.running[one.pipe]
+        for descriptor in one.pipe, one.life:
+            self.selector.unregister(descriptor)
+            os.close(descriptor)
+        del self.running[one.pid]
         os.waitpid(one.pid, 0)
-
-    def pids(self) -> set[int]:
-        return {one.pid for one in self.running.values()}
 
 
 def live(job: Job, pipe: int) -> None:
