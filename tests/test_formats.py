@@ -204,6 +204,8 @@ def test_the_terminal_names_each_check_and_says_with_which_to_begin():
         for verdict in found.verdicts:
             terminal.show(verdict)
         terminal.summary(found)
+        terminal.progress(found)
+        terminal.advise(found)
     text = shown.get()
     for verdict in found.verdicts:
         assert f" {verdict.verdict}  {verdict.stage}: {verdict.check}  {verdict.title}" in text

@@ -7,8 +7,7 @@ from html import escape
 from harness import language
 from harness.language import say
 from harness.record import DEEDS
-from harness.server import clipped
-from harness.verdicts.formats.told import advice, cleaned, first_to_fix, headline, in_a_line, named, numbered
+from harness.verdicts.formats.told import advice, brief, cleaned, first_to_fix, headline, in_a_line, named, numbered
 from harness.verdicts.model import FAILED, PASSED
 from harness.verdicts.plugin import STAGES
 
@@ -173,7 +172,7 @@ def text_of(entry):
 def event(number, entry, at, mark):
     """One row of the drawing: an arrow between a client and the server, with what was sent above it; or a box of the server's own."""
     wrong = " class=wrong" * bool(mark)
-    text = visible(clipped(in_a_line(text_of(entry), "\n"), LONG_TEXT))
+    text = visible(brief(in_a_line(text_of(entry), "\n"), LONG_TEXT))
     if entry.what in ("sends", "hears", "types") and text:
         words = f"{number}. <code>{text}</code>"
     else:
