@@ -110,7 +110,7 @@ def events(failure):
     if wrong == len(lines):
         lines.append(say("nothing more came"))
     if wrong is not None:
-        lines[wrong] += f"   {say('<-- the first that is wrong')}"
+        lines[wrong] += f"   {say('<-- the first wrong one')}"
     return lines[max(0, (last if wrong is None else wrong) - BEFORE):last + 1]
 
 
