@@ -22,7 +22,7 @@ from harness.language import say
 from harness.record import Unmet
 from harness.starter import Starter
 from harness.verdicts.formats.terminal import indented
-from harness.verdicts.formats.told import clean, cleaned, labelled
+from harness.verdicts.formats.told import clean, cleaned, labelled, numbered
 from harness.verdicts.model import FAILED, PASSED, Misuse
 
 MARK = ".hunt"              # the file in a dealt folder that says what was dealt, to us alone
@@ -116,7 +116,7 @@ def write_run(folder, verdict):
     """The failing run: what was done, what should have come, and what came; not why."""
     verdict = cleaned(verdict)
     failure = verdict.failure
-    steps = [f"{number:>2}. {step}" for number, step in enumerate(failure.steps, 1)]
+    steps = [f"{number:>3} {step}" for number, step in numbered(failure.steps)]
     told = [f"{label:10}{indented(text, 10)}" for label, text in labelled(failure) if text in (failure.expected, failure.came, failure.run)]
     shown = [f"{entry.at:10.6f} {entry.who} {say(entry.what)} {entry.text}".rstrip() for entry in failure.slice]
     lines = [verdict.title, "", *steps, *told, "", say("The end of the record, in seconds:"), *shown]

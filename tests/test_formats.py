@@ -178,17 +178,17 @@ def test_the_first_wrong_event_is_marked_in_the_drawing_in_the_table_and_in_word
     found = several(1, wrong)
     written = FORMATS["html"](found)
     drawing, table = written[written.index("<div class=diagram"):].split("<tbody>")[:2]
-    assert drawing.count("<li class=wrong>") == drawing.count("the first that is wrong") == table.count("<tr class=wrong>") == marked
+    assert drawing.count("<li class=wrong>") == drawing.count("the first wrong one") == table.count("<tr class=wrong>") == marked
     rows = re.findall(r"<li[^>]*>.*?(?=<li|</ol>)", drawing)
     assert len(rows) == 3 + (wrong == 3) and ["wrong" in row for row in rows] == [place == wrong for place in range(len(rows))]
     assert "SAY a" in rows[0] and "MSG 2 T ana b" in rows[1] and ("arrow to right" in rows[0]) and ("arrow from right" in rows[1]) and "own" in rows[2]
     lines = told.events(found.of("failed")[0].failure)
-    assert [line.endswith("<-- the first that is wrong") for line in lines] == [place == wrong for place in range(len(lines))]
-    assert lines[:2] == ["0.100 ana sends SAY a" + "   <-- the first that is wrong" * (wrong == 0),
-                         "0.200 ben hears MSG 2 T ana b" + "   <-- the first that is wrong" * (wrong == 1)]
-    assert lines[3:] == (["nothing more came   <-- the first that is wrong"] if wrong == 3 else [])
+    assert [line.endswith("<-- the first wrong one") for line in lines] == [place == wrong for place in range(len(lines))]
+    assert lines[:2] == ["0.100 ana sends SAY a" + "   <-- the first wrong one" * (wrong == 0),
+                         "0.200 ben hears MSG 2 T ana b" + "   <-- the first wrong one" * (wrong == 1)]
+    assert lines[3:] == (["nothing more came   <-- the first wrong one"] if wrong == 3 else [])
     for name in "gradescope", "prairielearn", "junit":
-        assert ("the first that is wrong" in FORMATS[name](found)) is bool(marked)
+        assert ("the first wrong one" in FORMATS[name](found)) is bool(marked)
 
 
 def test_in_words_only_the_events_around_the_wrong_one_are_told():
@@ -204,6 +204,8 @@ def test_the_terminal_names_each_check_and_says_with_which_to_begin():
         for verdict in found.verdicts:
             terminal.show(verdict)
         terminal.summary(found)
+        terminal.progress(found)
+        terminal.advise(found)
     text = shown.get()
     for verdict in found.verdicts:
         assert f" {verdict.verdict}  {verdict.stage}: {verdict.check}  {verdict.title}" in text

@@ -200,7 +200,7 @@ def test_each_lab_has_its_page_in_both_languages_with_the_same_commands():
 
 # Of what a line of output is put together, if it is.
 KIND = f"(?:{'|'.join(VERDICTS)})"
-PARTS = [rf"({KIND})  (\w+): (.*)", r"(expected:|but:|when:|cause:|read:|again:) +(.*)", r"\d+\. (.*)", rf"(\d+ {KIND}.*); (.* points in .*)",
+PARTS = [rf"({KIND})  (\w+): [a-z0-9-]+  (.*)", r"(expected:|but:|seen:|when:|cause:|read:|again:) +(.*)", r"\d+\. (.*)", rf"(\d+ {KIND}.*); (.* points in .*)",
          rf"(\d+ {KIND}), (\d+ {KIND}.*)", r"(Earlier labs|Lab \d): (.*)", r"Lab \d, (.*): .*", r"(bug) +(dealt) +(tries) +(mended)", r"(\(bug .*hidden\)).*"]
 
 

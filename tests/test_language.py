@@ -163,7 +163,7 @@ def test_a_check_in_portuguese(runs):
         assert re.search(r"^ +falhou  enquadramento: ", shown, re.M)
         assert re.search(r"^      esperado: PONG piece-\d+\n      mas:      (ERR (unknown|bad-arguments)|PONG \S+)$", shown, re.M)     # as its pieces came
         assert re.search(r"^ +3\. ana envia, em \d+ pedaços, PING piece-\d+$", shown, re.M) and "\nfalhou: 1; 0 de 2 pontos em " in shown
-        assert "<html lang=pt-BR>" in page and "<h3>O que foi feito</h3>" in page and "<th scope=col>veredito" in page
+        assert "<html lang=pt-BR>" in page and "<h3>O que foi feito</h3>" in page and "<th scope=col>segundos" in page
         assert 'classname="grupo.framing.a-line-in-pieces"' in junit
         assert not re.search(r"\b(expected|cause|but|again|points|seconds)\b[:<]", shown + page)
     assert english_of(runs["en"][0])

@@ -125,6 +125,18 @@ def test_many_lines_show_only_the_neighbours():
     assert deeds(found)[wrong] == ("hears", "PONG x") and len(found) < 15
 
 
+def test_of_equal_lines_in_an_excerpt_the_one_with_the_same_line_before_it():
+    script = Scripted(HELLO + "PONG a\nPONG x\nPONG b\nPONG x\n")
+    found, wrong, _ = failure(script, lambda ana: (ana.greeted(), lines.same_lines(ana.rest(), ["PONG a", "PONG x", "PONG b", "PONG c"])))
+    assert [entry.text for entry in found[:wrong + 1]].count("PONG x") == 2
+
+
+def test_a_fence_is_not_what_was_done():
+    entries = [Entry(0, "ana", "sends", "SAY a\n"), *(Entry(1, f"m{number}", "hears", "MSG 2 T ana a") for number in range(9)), Entry(2, "ben", "sends", "PING fence-7\n")]
+    found, wrong = shown(entries, "a line like `PONG fence-7` for ben", "ben waited in vain, and heard nothing")
+    assert found == entries and wrong == len(entries)
+
+
 def test_the_servers_death_is_the_first_wrong_thing():
     entries = [Entry(0, "ana", "sends", "PING a\n"), Entry(1, "ana", "reset", ""), Entry(2, "server", "exits", "139")]
     came = "ana was cut off, and heard nothing\nThe server was ended by signal 11 (SIGSEGV). Its last lines on stderr:\n(none)"

@@ -252,6 +252,7 @@ def main(options):
         terminal.summary(report)
         if options.replay:              # a learner's folder
             terminal.progress(report)
+        terminal.advise(report)
         write(report, options.outputs)
     except Misuse as why:
         print(f"check: {say(str(why))}", file=sys.stderr)

@@ -7,16 +7,15 @@ from html import escape
 from harness import language
 from harness.language import say
 from harness.record import DEEDS
-from harness.server import clipped
-from harness.verdicts.formats.told import advice, cleaned, first_to_fix, headline, in_a_line, named, numbered
+from harness.verdicts.formats.told import advice, brief, cleaned, first_to_fix, headline, in_a_line, named, numbered
 from harness.verdicts.model import FAILED, PASSED
 from harness.verdicts.plugin import STAGES
 
-STYLE = """:root { color-scheme: light dark; --text: #111; --page: #fff; --soft: #555; --line: #bbb; --bad: #a11; --good: #00603b; --panel: #f4f4f4 }
+STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; color: var(--text); background: var(--page); overflow-wrap: anywhere }
+:root { color-scheme: light dark; --text: #111; --page: #fff; --soft: #555; --line: #bbb; --bad: #a11; --good: #00603b; --panel: #f4f4f4 }
 @media (prefers-color-scheme: dark) { :root { --text: #eee; --page: #16181b; --soft: #aaa; --line: #555; --bad: #ff8a80; --good: #6fd3a4; --panel: #22252a } }
 @media print { :root { --text: #000; --page: #fff; --soft: #333; --line: #999; --bad: #900; --good: #000; --panel: #fff } }
 * { box-sizing: border-box }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; color: var(--text); background: var(--page); overflow-wrap: anywhere }
 h1 { font-size: 1.4rem; line-height: 1.3; margin: .2rem 0 .6rem } h2 { font-size: 1.15rem; margin: 0 0 .2rem } h3 { font-size: 1rem; margin: 1rem 0 .2rem }
 p { margin: .3rem 0 } a { color: inherit } .soft { color: var(--soft); font-size: .9rem }
 pre, code { font: .85rem/1.4 ui-monospace, monospace; white-space: pre-wrap } pre { margin: 0 } pre.panel { background: var(--panel); padding: .4rem .6rem }
@@ -98,7 +97,7 @@ def rest(report):
     passed = report.of(PASSED)
     parts = []
     if others:
-        parts.append(f"<h2>{say('Not passed, and not told above')}</h2>\n{table_of(others)}")
+        parts.append(f"<h2>{say('Other checks that did not pass')}</h2>\n{table_of(others)}")
     if passed:
         count = len(passed)
         parts.append(f"<details><summary>{say(f'{count} passed')}</summary>\n{table_of(passed)}</details>")
@@ -148,7 +147,7 @@ def picture(failure):
     middle = (len(people) + 1) // 2
     lanes = people[:middle] + ["server"] + people[middle:]
     at = {who: MARGIN + number * (100 - 2 * MARGIN) / (len(lanes) - 1) for number, who in enumerate(lanes)} if people else {"server": 50}
-    mark = f"<span class=mark>{SIGNS[FAILED]} {say('the first that is wrong')}</span>"
+    mark = f"<span class=mark>{SIGNS[FAILED]} {say('the first wrong one')}</span>"
     names = "".join(f"<b style='left:{place:.2f}%'>{escape(named(who))}</b>" for who, place in at.items())
     lines = "".join(f"<div class='lane{' server' * (who == 'server')}' style='left:{place:.2f}%'></div>" for who, place in at.items())
     drawn = [event(number, entry, at, mark if number - 1 == failure.wrong else "") for number, entry in enumerate(entries, 1)]
@@ -173,7 +172,7 @@ def text_of(entry):
 def event(number, entry, at, mark):
     """One row of the drawing: an arrow between a client and the server, with what was sent above it; or a box of the server's own."""
     wrong = " class=wrong" * bool(mark)
-    text = visible(clipped(in_a_line(text_of(entry), "\n"), LONG_TEXT))
+    text = visible(brief(in_a_line(text_of(entry), "\n"), LONG_TEXT))
     if entry.what in ("sends", "hears", "types") and text:
         words = f"{number}. <code>{text}</code>"
     else:

@@ -49,7 +49,7 @@ def tell(failure):
 
 
 def summary(report):
-    """The end of the run: how many of each kind, the points, where the records are, and with which failure to begin."""
+    """The end of the run: how many of each kind, the points, and where the records are."""
     report = cleaned(report)
     screen.print()
     if report.refused:
@@ -58,14 +58,11 @@ def summary(report):
     counts = ", ".join(say(f"{len(found)} {word}") for word in VERDICTS if (found := report.of(word)))
     screen.print(Text.assemble((counts or say("no check was run"), "bold"), "; ", say(
         f"{report.score:g} of {report.most:g} points in {report.seconds:.0f} s{'' if report.complete else ' (stopped)'}. "
-        f"Seed {report.seed}."), f" {say(f'All that happened: {report.folder}')}" if report.folder else ""))
+        f"Seed {report.seed}.{f' All that happened: {report.folder}' if report.folder else ''}")))
     if report.verdicts and not report.is_graded:
         screen.print(say("This is no grade: not everything could be judged."))
     for note in report.notes:
         screen.print(note)
-    if words := advice(report):
-        screen.print()
-        screen.print(words, style="bold")
 
 
 def progress(report):
@@ -75,3 +72,10 @@ def progress(report):
         if found:
             passed = sum(verdict.verdict == PASSED for verdict in found)
             screen.print(f"{what}: " + say(f"{passed} of {len(found)} checks passed"))
+
+
+def advise(report):
+    """The last words: with which failure to begin, and how to run it alone."""
+    if words := advice(cleaned(report)):
+        screen.print()
+        screen.print(words, style="bold")

@@ -8,7 +8,6 @@ from dataclasses import fields, is_dataclass, replace
 
 from harness.language import say
 from harness.record import Entry
-from harness.server import clipped
 from harness.verdicts.catalogue import place
 from harness.verdicts.model import FAILED, PASSED
 from harness.verdicts.sentences import SET_UP
@@ -106,18 +105,23 @@ def events(failure):
     """The few events around the first wrong one, in order, as lines: seconds, who, did what; a mark behind the wrong one."""
     wrong = failure.wrong
     last = len(failure.slice) - 1 if wrong is None else wrong + AFTER
-    lines = [f"{entry.at:.3f} {named(entry.who)} {say(entry.what)} {clipped(in_a_line(entry.text, ' / '), LONG_EVENT)}".rstrip()
+    lines = [f"{entry.at:.3f} {named(entry.who)} {say(entry.what)} {brief(in_a_line(entry.text, ' / '), LONG_EVENT)}".rstrip()
              for entry in failure.slice]
     if wrong == len(lines):
         lines.append(say("nothing more came"))
     if wrong is not None:
-        lines[wrong] += f"   {say('<-- the first that is wrong')}"
+        lines[wrong] += f"   {say('<-- the first wrong one')}"
     return lines[max(0, (last if wrong is None else wrong) - BEFORE):last + 1]
 
 
 def in_a_line(text, between):
     """Several lines as one: `between` stands for the line ends, but for the last; of an empty line the LF is named."""
     return text.removesuffix("\n").replace("\n", between) or "LF" * bool(text)
+
+
+def brief(text, width):
+    """The beginning of a text that is too long for its place; it stands whole in the table of the page, and in the record."""
+    return text if len(text) <= width else f"{text[:width]}..."
 
 
 def named(who):
