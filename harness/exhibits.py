@@ -98,7 +98,7 @@ def checked(command, folder, *options, show=False):
     """
     with tempfile.TemporaryDirectory(prefix="grupo-check-") as records:
         done = subprocess.run([sys.executable, "-m", "harness", "check", "--in", folder, "--records", records, *options, "--", *command], cwd=ROOT,
-                              stdin=subprocess.DEVNULL, stdout=None if show else subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                              stdin=subprocess.DEVNULL, stdout=None if show else subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
         verdicts = {path.stem: verdict_from(json.loads(path.read_text())) for path in Path(records).glob("*.json")}
     if done.returncode not in (0, 1, 3) or not verdicts:
         raise Broken(f"{' '.join(command)}: the check itself ended with status {done.returncode}: {done.stderr[-2000:]}")
