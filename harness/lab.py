@@ -23,9 +23,11 @@ from harness.verdicts.model import Misuse
 
 MOST = 1 << 20              # bytes of a file that is looked at, and of the compiler's messages
 PATIENCE = 60               # seconds for the compiler
-# What a compiler may use, each of its processes: seconds of CPU, bytes of memory, bytes of a file; and no core file.
-LIMITS = {resource.RLIMIT_CPU: 60, resource.RLIMIT_AS: 4 << 30, resource.RLIMIT_FSIZE: 256 << 20, resource.RLIMIT_CORE: 0}
-SEARCHED = re.compile(r"^#include <\.\.\.> .*?\n(.*?)^\S", re.MULTILINE | re.DOTALL)      # of the compiler's -v
+# What each process of a compiler may use: seconds of CPU, bytes of memory, bytes of a file; no core.
+LIMITS = {resource.RLIMIT_CPU: 60, resource.RLIMIT_AS: 4 << 30, resource.RLIMIT_FSIZE: 256 << 20,
+          resource.RLIMIT_CORE: 0}
+# Where a compiler looks for the system's headers, as its -v says.
+SEARCHED = re.compile(r"^#include <\.\.\.> .*?\n(.*?)^\S", re.MULTILINE | re.DOTALL)
 
 
 def inspect_python(begun, folder):
@@ -60,9 +62,10 @@ def names(tree):
 
 
 def must_be_inside(place, folder):
-    """Raises Misuse if this file of the folder, or a folder above it, is a link that leads out of the folder."""
+    """Raises Misuse if this file, or a folder above it, is a link that leads out of the folder."""
     if not (folder / place).resolve().is_relative_to(folder.resolve()):
-        raise Misuse(f"{place} is a link that leads out of {folder}: put a copy of the file there instead")
+        raise Misuse(f"{place} is a link that leads out of {folder}: "
+                     "put a copy of the file there instead")
 
 
 def build_c(folder):
@@ -79,15 +82,17 @@ def build_c(folder):
         status, told = run_compiler([compiler, *arguments, "-MD", "-MF", str(needs)], folder, scratch)
         print(clean(told), end="", file=sys.stderr)
         if status is None:
-            raise Misuse(f"server.c: the compiler did not end within {PATIENCE} s. What does server.c include?")
+            raise Misuse(f"server.c: the compiler did not end within {PATIENCE} s. "
+                         "What does server.c include?")
         if status:
             errors = (line for line in told.splitlines() if "err" in line or "undefined" in line)
             first = next(errors, f"the compiler ended with status {status}")
-            raise Misuse(f"server.c does not compile: {clean(first)[:300]}. Fix the first error, and compile again")
+            raise Misuse(f"server.c does not compile: {clean(first)[:300]}. "
+                         "Fix the first error, and compile again")
         must_include_nothing_from_outside(compiler, needs, folder, scratch)
         try:
             new = folder / ".server.new"
-            new.unlink(missing_ok=True)                 # a link there, or at `server`, is replaced, and its target stays
+            new.unlink(missing_ok=True)     # a link, there or at `server`, is replaced, and its target stays
             shutil.copy2(program, new)
             new.replace(folder / "server")
         except OSError as error:
@@ -95,9 +100,10 @@ def build_c(folder):
 
 
 def run_compiler(command, folder, scratch, **env):
-    """(status, messages) of a compiler run in `folder`; status None if it did not end within PATIENCE and was ended.
+    """(status, messages) of a compiler run in `folder`; status None if it had to be ended after PATIENCE.
 
-    It runs in a session of its own under LIMITS, and all of it is ended together; its temporary files go to `scratch`.
+    It runs in a session of its own under LIMITS, and all of it is ended together. Its temporary files
+    go to `scratch`.
     """
     def limit():
         for kind, most in LIMITS.items():
@@ -106,14 +112,14 @@ def run_compiler(command, folder, scratch, **env):
             resource.setrlimit(kind, (most, most))
 
     with open(Path(scratch, "messages"), "w+b") as messages:
-        process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                   stderr=messages, env={**os.environ, "TMPDIR": scratch, **env},
-                                   start_new_session=True, preexec_fn=limit)
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages,
+            env={**os.environ, "TMPDIR": scratch, **env}, start_new_session=True, preexec_fn=limit)
         try:
             status = process.wait(PATIENCE)
         except BaseException as why:
             with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)      # the driver, the compiler, the assembler and the linker
+                os.killpg(process.pid, signal.SIGKILL)      # driver, compiler, assembler, linker
             process.wait()
             if not isinstance(why, subprocess.TimeoutExpired):
                 raise
