@@ -30,7 +30,7 @@ class Capture:
             if not shutil.which(tool):
                 raise CannotCapture(f"{tool} is not installed")
         self.process = subprocess.Popen(["dumpcap", "-q", "-i", "lo", "-f", f"tcp port {port}", "-w", str(self.path)],
-                                        stderr=subprocess.PIPE, text=True, start_new_session=True)
+                                        stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)
         said = []
         for line in self.process.stderr:        # "File:" comes when the device is open
             said.append(line.strip())
@@ -65,7 +65,7 @@ class Capture:
 
 def tshark(path, *arguments):
     """What tshark prints of a capture file. Raises CannotCapture."""
-    done = subprocess.run(["tshark", "-X", f"lua_script:{DISSECTOR}", "-r", str(path), *arguments], capture_output=True, text=True)
+    done = subprocess.run(["tshark", "-X", f"lua_script:{DISSECTOR}", "-r", str(path), *arguments], capture_output=True, text=True, errors="replace")
     if done.returncode or "Lua" in done.stderr + done.stdout:
         raise CannotCapture(f"tshark cannot read {path}: {done.stderr.strip()}")
     return done.stdout

@@ -27,7 +27,7 @@ def compiled(source, *flags):
         if not compiler:
             raise NotCompiled("no C compiler found. On Debian or Ubuntu: apt install gcc libc6-dev")
         making = program.with_suffix(f".{os.getpid()}")
-        made = subprocess.run([compiler, "-O2", "-Wall", *flags, "-o", str(making), str(source)], capture_output=True, text=True)
+        made = subprocess.run([compiler, "-O2", "-Wall", *flags, "-o", str(making), str(source)], capture_output=True, text=True, errors="replace")
         if made.returncode:
             raise NotCompiled(f"{compiler} could not compile {source}:\n{made.stderr}")
         making.replace(program)         # at once: another process may want it now

@@ -5,6 +5,7 @@ Every figure is of a family: a process and all its descendants. Who ends while w
 import contextlib
 import os
 import re
+import stat
 import time
 from typing import NamedTuple
 
@@ -53,11 +54,22 @@ def pids(sid):
 def ending(pid):
     """Whether it has begun to end, or has ended: its descriptors are closed before anybody can wait for it."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
+        with open(f"/proc/{pid}/stat", errors="replace") as file:       # (a program's name may be any bytes)
             state, *fields = file.read().rpartition(") ")[2].split()
             return state in "ZX" or bool(int(fields[5]) & PF_EXITING)
     except OSError:
         return True
+
+
+def file_at_0(process):
+    """The path of the regular file that this process has open as descriptor 0 and only reads, or None."""
+    with contextlib.suppress(*GONE):
+        path = f"/proc/{process.pid}/fd/0"
+        with open(f"/proc/{process.pid}/fdinfo/0", encoding="ascii") as file:
+            flags = int(re.search(r"^flags:\s+([0-7]+)", file.read(), re.MULTILINE)[1], 8)
+        if stat.S_ISREG(os.stat(path).st_mode) and flags & os.O_ACCMODE == os.O_RDONLY:
+            return os.readlink(path)
+    return None
 
 
 def holdings(processes):
@@ -126,7 +138,7 @@ def stacks(processes):
     """Stacks of threads, ended ones that nobody joined or detached included: mappings of 64 kB or more right behind a guard page."""
     found = 0
     for process in processes:
-        with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/maps") as file:
+        with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/maps", errors="replace") as file:
             guard = None
             for start, end, mode, name in re.findall(r"^(\w+)-(\w+) (\S+) \S+ \S+ \d+ *(.*)$", file.read(), re.M):
                 found += mode.startswith("rw") and guard == start and not name and int(end, 16) - int(start, 16) >= 1 << 16
@@ -141,7 +153,7 @@ def turns(processes):
         with contextlib.suppress(*GONE):
             for thread in os.listdir(f"/proc/{process.pid}/task"):
                 with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/task/{thread}/schedstat") as times, \
-                        open(f"/proc/{process.pid}/task/{thread}/stat") as state:
+                        open(f"/proc/{process.pid}/task/{thread}/stat", errors="replace") as state:
                     found[thread] = *(int(field) / 1e9 for field in times.read().split()[:2]), ") R " in state.read()
     return found
 

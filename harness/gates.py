@@ -169,13 +169,17 @@ class Gates:
             line = b""
         if self.moving is actor:
             self.moving = None
-        if not line:
+        try:
+            last = json.loads(line) if line else None
+        except ValueError:              # no event, but bytes that the program wrote there
+            last = None
+        if not isinstance(last, dict) or not {"e", "o"} <= last.keys():
             actor.held = False
             self.selector.unregister(actor.connection)
             actor.connection.close()
             del self.actors[actor.connection]
             return
-        actor.last, actor.held = json.loads(line), True
+        actor.last, actor.held = last, True
         actor.name = self.name_of(actor)
         self.seen.append(actor.last)
         event, about = actor.last["e"], actor.last["o"]

@@ -3,9 +3,15 @@
 A folder may be moved, half-filled, broken or saved with other line ends: for each, one line says what is wrong, where, and what to do.
 """
 import ast
+import contextlib
+import os
+import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +21,13 @@ from harness.verdicts import command
 from harness.verdicts.formats.told import clean
 from harness.verdicts.model import Misuse
 
-MOST = 1 << 20              # bytes of a file that is looked at
+MOST = 1 << 20              # bytes of a file that is looked at, and of the compiler's messages
 PATIENCE = 60               # seconds for the compiler
+# What each process of a compiler may use: seconds of CPU, bytes of memory, bytes of a file; no core.
+LIMITS = {resource.RLIMIT_CPU: 60, resource.RLIMIT_AS: 4 << 30, resource.RLIMIT_FSIZE: 256 << 20,
+          resource.RLIMIT_CORE: 0}
+# Where a compiler looks for the system's headers, as its -v says.
+SEARCHED = re.compile(r"^#include <\.\.\.> .*?\n(.*?)^\S", re.MULTILINE | re.DOTALL)
 
 
 def inspect_python(begun, folder):
@@ -25,13 +36,16 @@ def inspect_python(begun, folder):
         path = folder / place
         if not path.is_file():
             raise Misuse(f"{place} is missing in {folder}: take it from a new starting folder (python -m harness starter {begun.lab} NEW_FOLDER)")
+        must_be_inside(place, folder)
         if path.stat().st_size > MOST:
             raise Misuse(f"{place} is larger than any program one writes: take it from a new starting folder")
         try:
-            text = path.read_bytes().decode()
-            tree = ast.parse(text)
+            data = path.read_bytes()
+            tree = ast.parse(data)          # bytes: the file itself may name its encoding
         except SyntaxError as error:
-            shown = text.split("\n")[(error.lineno or 1) - 1:][:1]
+            if not error.lineno or "codec can't decode" in str(error.msg):
+                raise Misuse(f"{place}: {error.msg}. Save it as UTF-8 text") from None
+            shown = data.decode(errors="replace").split("\n")[(error.lineno or 1) - 1:][:1]
             raise Misuse(f"{place}, line {error.lineno or 1}: {error.msg} ({''.join(shown).strip()[:200]}). Mend that line") from None
         except (ValueError, MemoryError, RecursionError) as error:
             raise Misuse(f"{place}: {error or 'it nests too deep'}. Save it as UTF-8 text") from None
@@ -47,20 +61,88 @@ def names(tree):
                     for node in kind.body if isinstance(node, ast.FunctionDef)}
 
 
+def must_be_inside(place, folder):
+    """Raises Misuse if this file, or a folder above it, is a link that leads out of the folder."""
+    if not (folder / place).resolve().is_relative_to(folder.resolve()):
+        raise Misuse(f"{place} is a link that leads out of {folder}: "
+                     "put a copy of the file there instead")
+
+
 def build_c(folder):
-    """Compiles server.c. Raises Misuse."""
+    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises Misuse."""
     if not (folder / "server.c").is_file():
         raise Misuse(f"server.c is missing in {folder}: take it from a new starting folder")
+    must_be_inside("server.c", folder)
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise Misuse("no C compiler is here: install one (Debian, Ubuntu: apt install gcc libc6-dev libcrypt-dev), or take the lab in Python")
-    try:
-        done = subprocess.run([compiler, *starter.COMPILE], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        raise Misuse(f"server.c: the compiler came to no end in {PATIENCE} s. What does it include?") from None
-    print(clean(done.stderr.decode(errors="replace")), end="", file=sys.stderr)
-    if done.returncode:
-        raise Misuse("server.c does not compile: mend the first error that stands above, and compile again")
+    with tempfile.TemporaryDirectory(prefix="grupo-compile-") as scratch:
+        program, needs = Path(scratch, "server"), Path(scratch, "needs")
+        arguments = [str(program) if word == "server" else word for word in starter.COMPILE]
+        status, told = run_compiler([compiler, *arguments, "-MD", "-MF", str(needs)], folder, scratch)
+        print(clean(told), end="", file=sys.stderr)
+        if status is None:
+            raise Misuse(f"server.c: the compiler did not end within {PATIENCE} s. "
+                         "What does server.c include?")
+        if status:
+            errors = (line for line in told.splitlines() if "err" in line or "undefined" in line)
+            first = next(errors, f"the compiler ended with status {status}")
+            raise Misuse(f"server.c does not compile: {clean(first)[:300]}. "
+                         "Fix the first error, and compile again")
+        must_include_nothing_from_outside(compiler, needs, folder, scratch)
+        try:
+            new = folder / ".server.new"
+            new.unlink(missing_ok=True)     # a link, there or at `server`, is replaced, and its target stays
+            shutil.copy2(program, new)
+            new.replace(folder / "server")
+        except OSError as error:
+            raise Misuse(f"{folder / 'server'}: {error.strerror}") from None
+
+
+def run_compiler(command, folder, scratch, **env):
+    """(status, messages) of a compiler run in `folder`; status None if it had to be ended after PATIENCE.
+
+    It runs in a session of its own under LIMITS, and all of it is ended together. Its temporary files
+    go to `scratch`.
+    """
+    def limit():
+        for kind, most in LIMITS.items():
+            hard = resource.getrlimit(kind)[1]
+            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (most, most))
+
+    with open(Path(scratch, "messages"), "w+b") as messages:
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages,
+            env={**os.environ, "TMPDIR": scratch, **env}, start_new_session=True, preexec_fn=limit)
+        try:
+            status = process.wait(PATIENCE)
+        except BaseException as why:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)      # driver, compiler, assembler, linker
+            process.wait()
+            if not isinstance(why, subprocess.TimeoutExpired):
+                raise
+            status = None
+        messages.seek(0)
+        return status, messages.read(MOST).decode(errors="replace")
+
+
+def must_include_nothing_from_outside(compiler, needs, folder, scratch):
+    """Raises Misuse if server.c includes a file that is neither in the folder nor one of the system's.
+
+    needs: the file that the compiler's -MD wrote: what it read, as a rule of make.
+    """
+    _, told = run_compiler([compiler, "-E", "-Wp,-v", "-xc", "/dev/null", "-o", "/dev/null"], folder, scratch, LC_ALL="C")
+    found = SEARCHED.search(told)
+    if not found:
+        return                                          # a compiler that does not say where its own files are
+    allowed = [folder.resolve(), *(Path(line.split(" (")[0].strip()).resolve() for line in found[1].splitlines())]
+    rule = os.fsdecode(needs.read_bytes()).partition(":")[2].replace("\\\n", " ")
+    for word in re.split(r"(?<!\\)\s+", rule.strip()):
+        path = re.sub(r"\\([ #])", r"\1", word).replace("$$", "$")
+        if not any((folder / path).resolve().is_relative_to(place) for place in allowed):
+            raise Misuse(f"server.c includes {path}, which is not in {folder}: put a copy of it there")
 
 
 def main(options):

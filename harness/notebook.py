@@ -166,7 +166,7 @@ def exhibit_named(name, tree):
 
 def run(*command, cwd=ROOT, seconds=60):
     """What a command prints, errors included. One that does not end is ended, with all that it started."""
-    process = subprocess.Popen(bound(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    process = subprocess.Popen(bound(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True)
     try:
         out, _ = process.communicate(timeout=seconds)
@@ -190,7 +190,8 @@ def under(schedule, *command):
     with Gates(place) as gates:
         try:
             forced = gates.force(schedule, lambda: started.append(subprocess.Popen(
-                bound([*command, "--trace", place]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True)))
+                bound([*command, "--trace", place]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace",
+                cwd=ROOT, start_new_session=True)))
         except BaseException:
             for process in started:
                 end_group(process)
@@ -204,7 +205,7 @@ def meanwhile(code, *arguments):
     process = subprocess.Popen(bound([sys.executable, "-c", code, *arguments]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
     try:
-        process.first = process.stdout.readline().decode().strip()
+        process.first = process.stdout.readline().decode(errors="replace").strip()
         yield process
     finally:
         end_group(process)

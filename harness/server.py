@@ -48,17 +48,23 @@ def command_of(design_or_command):
 
 
 def start_refused(command, *, directory, args=(), port=0, deadline=None, **popen):
-    """Run a server that must refuse to start: (status, stdout, stderr) of its end. Raises Unmet if it goes on."""
+    """Run a server that must refuse to start: (status, stdout, stderr) of its end, where bytes that are not UTF-8
+    are surrogates. Raises Unmet if it goes on."""
     line = [*command_of(command), "--host", "127.0.0.1", "--port", str(port), "--dir", str(directory), *map(str, args)]
     popen = {"stdin": subprocess.DEVNULL, "cwd": ROOT, **popen}
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **popen)
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **popen)
     try:
-        out, err = process.communicate(timeout=wire.DEADLINE if deadline is None else deadline)
+        wrote = process.communicate(timeout=wire.DEADLINE if deadline is None else deadline)
     except subprocess.TimeoutExpired:
         _end_session(process.pid)
-        out, err = process.communicate()
+        out, err = map(as_text, process.communicate())
         raise Unmet("the server to end at once, with one line that says why", f"it went on; it wrote\n{out}{err}", "goes-on") from None
-    return process.returncode, out, err
+    return process.returncode, *map(as_text, wrote)
+
+
+def as_text(data):
+    """What a program wrote, as text: bytes that are not UTF-8 become surrogates."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def end_of(status):
@@ -132,6 +138,7 @@ class Server:
             if preexec:
                 preexec()
 
+        self.input_file = None          # stdin=CLOSED: see file_at_0()
         self.flooded = False            # it wrote more than MOST_OUTPUT, and was ended for it
         self.forked = False             # it had more than most_processes, likewise
         self.unfinished = b""           # of stdout: what was written, and no end of a line yet
@@ -147,7 +154,8 @@ class Server:
         self._killed = self._stopped = None
         self._closed = False
         self._over = False              # nobody of its session is left
-        self.record.add("server", "starts", " ".join(line))
+        given = {CLOSED: " (stdin: closed)", subprocess.DEVNULL: " (stdin: /dev/null)"}.get(stdin, "")
+        self.record.add("server", "starts", " ".join(line) + given)
         self.process = subprocess.Popen(
             line, stdin=subprocess.DEVNULL if stdin is CLOSED else stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             cwd=cwd or ROOT, env={**(os.environ if inherits else plain_environment()), **(env or {})}, start_new_session=True,
@@ -223,6 +231,8 @@ class Server:
         self.stdout.append(line)
         self.record.add("server", "shows", line)
         if len(self.stdout) == 1 and LISTENING.fullmatch(line):
+            if self.start["stdin"] is CLOSED:       # (now: while we read its first line it cannot have ended for writing too many)
+                self.input_file = self.file_at_0()
             return
         if UNASKED.fullmatch(line) or (line.startswith("# ") and not self._helping):
             self._unasked.append(line)
@@ -330,6 +340,15 @@ class Server:
     def cpu(self):
         """CPU seconds of the family so far, ended and reaped children included."""
         return detectors.cpu(self.family())
+
+    def file_at_0(self):
+        """With stdin=CLOSED: the file that the server's runtime has opened as descriptor 0, a path, or None.
+
+        The JVM does so before the program begins (its lib/modules), and the program cannot know. A file of the
+        group's own folder does not count: the server itself opened that one.
+        """
+        found = filter(None, map(detectors.file_at_0, self.family()))
+        return next((path for path in found if not Path(path).is_relative_to(self.directory.resolve())), None)
 
     # -- its end
 

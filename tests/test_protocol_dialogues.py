@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.server import DESIGNS, Server
+from harness.verdicts.command import known
+from harness.verdicts.sentences import CAUSES
 from harness.wire import WireClient
 
 PAGE = Path(__file__).parent.parent / "lab_guide" / "protocol.md"
@@ -336,6 +338,23 @@ def test_the_grammar_has_all_codes_and_no_others():
 
 def test_the_table_of_err_has_the_codes_in_the_order_of_the_checks():
     assert re.findall(r"^\| \d+ \| `([a-z0-9-]+)`", section(7), re.MULTILINE) == ERR_CODES
+
+
+def labs_with(number):
+    """The first lab in whose row of the table of labs this section stands, alone, in a range, or as a part of one."""
+    for lab, sections in re.findall(r"^\| (\d) \| (.+) \|$", section(14), re.MULTILINE):
+        for first, last in re.findall(r"(?<![\w.])(\d+(?:\.\d)?)(?: to (\d+(?:\.\d)?))?", sections):
+            if [int(part) for part in first.split(".")] <= number <= [int(part) for part in (last or first).split(".")]:
+                return int(lab)
+    raise AssertionError(f"the table of labs lacks section {number}")
+
+
+@pytest.mark.parametrize("check, lab", known().items())
+def test_the_table_of_labs_has_the_section_of_each_check(check, lab):
+    page, _, anchor = CAUSES.get(check, ("", "protocol.md#1-on-one-page"))[1].partition("#")
+    digits = anchor.partition("-")[0]
+    if page == "protocol.md" and digits not in ("1", "2", "14"):
+        assert labs_with([9, int(digits[1])] if digits[0] == "9" and len(digits) > 1 else [int(digits)]) <= lab
 
 
 def test_the_dialogues_show_every_verb_code_and_order():

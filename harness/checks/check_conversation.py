@@ -5,6 +5,7 @@ import re
 from conftest import OPEN
 from harness.lines import EVENT, answers, hears, hears_the_end, history, refused, same_lines, seqs, taken, told
 from harness.record import Unmet, same
+from harness.record import shown as as_text
 from harness.verdicts.plugin import check
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -124,6 +125,71 @@ def check_who(server, enter):
     ana.fence()
     came = answers(ana, "WHO")
     same(sorted(came[:-1]) + came[-1:], ["MEMBER ana here", "MEMBER ben away", "END WHO"])
+
+
+def after(listing, event):
+    """What WHO lists, {name: "here" or "away"}, after one more event line."""
+    match = EVENT.fullmatch(event)
+    verb, (name, *new) = match[1], match[4].split(" ")
+    if verb in ("IN", "OUT"):
+        return {**listing, name: "here" if verb == "IN" else "away"}
+    if verb == "RENAMED":
+        return {new[0] if one == name else one: where for one, where in listing.items()}
+    if verb in ("LEFT", "BANNED"):
+        return {one: where for one, where in listing.items() if one != name}
+    return listing
+
+
+def as_lines(listing):
+    return sorted(f"MEMBER {name} {where}" for name, where in listing.items())
+
+
+@check(points=1, lab=3)
+def check_who_is_of_one_moment(server, enter):
+    """The answer to WHO is the list at one moment between the request and END WHO, whatever happens."""
+    running = server(*OPEN)
+    ana, *others = (enter(running, name) for name in ("ana", "ben", "eva", "leo"))
+    ana.fence()
+    listing = dict.fromkeys(("ana", "ben", "eva", "leo"), "here")
+    for number in range(30):
+        ana.send("WHO")
+        for other in others:        # a list that mixes two moments has a name twice, or lacks it
+            names = [f"NAME {other.name}{(number + turn) % 3}" for turn in range(4)]
+            other.send(*names, "SAY and on")
+        ana.send("WHO")
+        for _ in range(2):
+            possible, came = [listing], []
+            while (line := ana.line()) != "END WHO":
+                if EVENT.fullmatch(line):
+                    possible.append(after(possible[-1], line))
+                elif not line or not line.startswith("MEMBER "):
+                    raise Unmet("lines with MEMBER, events, and END WHO",
+                                f"{ana.who} heard {line or 'the end'}")
+                else:
+                    came.append(line)
+            listing = possible[-1]
+            if sorted(came) not in map(as_lines, possible):
+                first, last = (as_text(as_lines(possible[place])) for place in (0, -1))
+                raise Unmet(f"a list that was true between WHO and END WHO; the first was\n{first}\n"
+                            f"and the last was\n{last}", as_text(came))
+        for line in filter(EVENT.fullmatch, ana.fence()):
+            listing = after(listing, line)
+        for other in others:
+            other.fence()
+
+
+@check(points=1, lab=2)
+def check_out_does_not_wait(server, enter):
+    """When a member goes, the others hear OUT at once, though it has not yet read all; it still can, up to BYE."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana", rcvbuf=4096), enter(running, "ben")
+    ana.fence()
+    for _ in range(10):             # 210 kB: less than half of --outbox, more than the kernel takes of most
+        answers(ben, *["SAY " + "x" * 390] * 50)
+    ana.send("QUIT")
+    hears(ben, "OUT n TIME ana")
+    last = next(line for line in reversed(ben.lines) if line.startswith("MSG"))
+    same(ana.rest()[-2:], [last, "BYE quit"])
 
 
 @check(points=3, lab=1)

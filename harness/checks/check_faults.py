@@ -106,6 +106,9 @@ def check_signals_are_survived(server, connect, enter):
 def check_without_a_terminal(server, enter, stdin):
     """Without an owner at its standard input the server serves, and does not ask again and again."""
     running = server(*OPEN, stdin=stdin)
+    if running.input_file:
+        raise NotRun(f"standard input was closed, and the server's runtime opened "
+                     f"{running.input_file} as descriptor 0 before the server could", binds=False)
     rounds(enter(running, "ana"), enter(running, "ben"), count=2)
     rests(running)
 

@@ -234,7 +234,26 @@ def check_the_same_port_again(server, enter):
 @check(points=1, lab=1)
 def check_wrong_arguments_end_with_2(refused_start, tmp_path):
     """A command line that cannot be understood ends the server with status 2, and a word on stderr."""
-    for wrong, args, port in ("--no-such-flag", ["--no-such-flag"], 0), ("--admit some", ["--admit", "some"], 0), ("--port x", [], "x"):
+    for wrong, args, port in (("--no-such-flag", ["--no-such-flag"], 0), ("--port x", [], "x"),
+                              ("--admit some", ["--admit", "some"], 0), ("--port 65536", [], 65536)):
         status, out, err = refused_start(*args, directory=tmp_path / "group", port=port)
         if status != 2 or not err.strip():
             raise Unmet(f"status 2, and a line on stderr that says why, for {wrong} on the command line", told_end(status, out, err))
+
+
+# The flags that set a limit (section 10), and values that none of them may take.
+SECONDS = "--join-within", "--ping-after", "--idle-after", "--slow-after", "--reject-after"
+COUNTS = "--hashes", "--max-here", "--max-strangers", "--outbox", "--sndbuf"
+NO_LIMITS = ((SECONDS, "nan"), (SECONDS, "inf"), (SECONDS, "-1"),
+             (COUNTS, "0"), (COUNTS, "65536.5"), (COUNTS, "-1"))
+
+
+@check(points=1, lab=1)
+def check_values_of_limits(refused_start, tmp_path, rng):
+    """A limit flag refuses what is no number of its kind: negative, NaN, infinite, a count of 0 or a fraction."""
+    for flags, value in NO_LIMITS:
+        wrong = f"{rng.choice(flags)}={value}"
+        status, out, err = refused_start(wrong, directory=tmp_path / "group")
+        if status != 2 or LISTENING.search(out) or not err.strip():
+            raise Unmet(f"status 2, and a line on stderr that says why, for {wrong} on the command line",
+                        told_end(status, out, err))

@@ -303,6 +303,39 @@ def check_a_new_name_at_once(server, connect):
 
 
 @check(points=1, lab=1)
+def check_renamed_meanwhile(server, connect, enter):
+    """If a member is renamed while its second JOIN is checked, a change of case lets it in, another name does not."""
+    running = server(*OPEN)
+    enter(running, "ana")
+    running.restart(args=("--admit", "none"))       # so that the old name, free again, lets nobody in
+    ana = enter(running, "ana")
+    for new in ("ANA", "Ana"):
+        again, answer = join_and_rename(connect, running, ana, new)
+        if not answer.startswith("WELCOME "):
+            raise Unmet(f"WELCOME for {again.who}: NAME {new} changed only the case of the name",
+                        f"{again.who} heard {answer or 'the end'}")
+        same(ana.rest()[-1:], ["BYE replaced"])
+        ana = again
+    for _ in range(5):              # the check may end before the name changes: then once more
+        again, answer = join_and_rename(connect, running, ana, "eva")
+        if answer == "REJECTED refused":
+            ana.expect(r"RENAMED \d+ \S+ (?i:ana) eva")
+            break
+        if any(line.startswith("RENAMED ") for line in ana.rest()):
+            raise Unmet(f"REJECTED refused for {again.who}: its JOIN said ana, and that member is eva now",
+                        f"{again.who} heard {answer or 'the end'}")
+        ana = again
+
+
+def join_and_rename(connect, running, member, new):
+    """(a second connection of ana, what it heard after PENDING, while the first sent NAME)"""
+    again = knock(connect, running, "again", "ana", "secret-of-ana")
+    hears(again, "PENDING")
+    member.send(f"NAME {new}")
+    return again, again.line()
+
+
+@check(points=1, lab=1)
 def check_only_members_under_none(server, connect, enter):
     """Under --admit none members come in, and nobody else."""
     running = server(*OPEN)

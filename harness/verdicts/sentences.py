@@ -180,6 +180,14 @@ CAUSES = {
                      "case. One's own name is not taken.", "protocol.md#95-names"),
     "who": ("The list is of members, not of connections: who is away is on it, who left or is banned is not.",
             "protocol.md#6-what-a-server-sends"),
+    "who-is-of-one-moment": ("The answer to WHO mixes what was true at different moments, or is older than an event that this member had heard. Make the "
+                             "whole list in one step, when the request is handled, with the same lock held as for events.",
+                             "protocol.md#6-what-a-server-sends"),
+    "out-does-not-wait": ("OUT belongs to the moment when the conversation ends, not to the close of the socket: the member who goes may "
+                          "take its time to read what it was sent.", "protocol.md#6-what-a-server-sends"),
+    "renamed-meanwhile": ("While a password is being hashed, its member may take another name. Look the member up again when the check ends, by the "
+                          "name of the JOIN in lower case: with the same name it is let in, with another one it is rejected.",
+                          "protocol.md#95-names"),
     "history-is-what-was-heard": ("Keep each event as the very line that was sent, in the same step that gives it its number, and "
                                   "answer HISTORY from there. Comings, goings and new names are events too.",
                                   "protocol.md#93-history"),
@@ -271,6 +279,9 @@ CAUSES = {
                             "SO_REUSEADDR, set before bind.", "protocol.md#12-the-command-line"),
     "wrong-arguments-end-with-2": ("Check the command line before anything else. Status 2 tells a caller that the command was wrong; "
                                    "1 tells that it could not be done.", "protocol.md#12-the-command-line"),
+    "values-of-limits": ("The server took this value for a limit. A comparison with NaN is always false, so test that the value lies in its "
+                         "range, not that it lies outside; atoi() and atof() do not say that a text is no number.",
+                         "protocol.md#10-limits"),
     # -- crowd
     "one-order": ("Two threads or processes are at work on the same members or the same events at the same time. What decides an event's number must "
                   "also hand it to everyone, before the next one may: one lock around both, or one place that does both.",

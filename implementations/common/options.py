@@ -1,5 +1,6 @@
 """The command line: what every server takes, ours and a student's, and the limits."""
 import argparse
+import math
 import os
 
 from . import trace, wire
@@ -33,11 +34,16 @@ def parse(argv, design):
     return parser.parse_args(argv)
 
 
-def number(kind, least=0, most=float("inf")):
+def number(kind, least=0, most=math.inf):
+    """A converter for a flag's value: a finite number of this kind (int or float), from `least` to `most`.
+
+    It raises what argparse turns into exit status 2. A NaN is in no range, and "inf" is no number of seconds.
+    """
     def convert(text):
         value = kind(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not between {least} and {most}")
+        if not least <= value <= most or value == math.inf:
+            wanted = f"at least {least}" if most == math.inf else f"between {least} and {most}"
+            raise argparse.ArgumentTypeError(f"{text} is not a number {wanted}")
         return value
     convert.__name__ = kind.__name__
     return convert
