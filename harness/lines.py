@@ -69,6 +69,16 @@ def refused(client, line, *codes, sentence=None):
                     f"{client.who} heard\n" + "\n".join(came) if came else f"{client.who} heard nothing before the next PONG", sentence)
 
 
+def each_refused(client, *refusals, sentence=None):
+    """Sends the lines of these (line, code) together; each must be answered by one ERR with its code, and by nothing else."""
+    came = told(answers(client, *(line for line, _ in refusals)))
+    for place, (line, code) in enumerate(refusals):
+        answer = came[place] if place < len(came) else "nothing"
+        if answer != f"ERR {code}":
+            raise Unmet(f"`ERR {code} ...` as the answer to {shown(line)}", f"{client.who} heard\n{answer}", sentence)
+    same(came[len(refusals):], [], sentence)
+
+
 def shown(line):
     """A line that was sent, for people: what cannot be seen is written as an escape, what is long is told by its length."""
     text = repr(line)[1:] if isinstance(line, bytes) else ascii(line)

@@ -1,9 +1,17 @@
 """Framing: lines out of a stream of bytes. TCP keeps the order of bytes, and nothing else."""
+import contextlib
+
 from conftest import OPEN
-from harness.lines import answers, hears, hears_the_end, refused, same_lines, taken, told
+from harness.lines import (answers, each_refused, hears, hears_the_end, refused, same_lines, shown,
+                           taken, told)
 from harness.record import Unmet, same
 from harness.verdicts.plugin import check
 from harness.wire import Silence
+
+# Characters of which a line may hold none, both ends of each range that `text-char` leaves out among them.
+NOT_TEXT = ("\0", "\x01", "\x08", "\t", "\x0b", "\x0c", "\r", "\x0e", "\x1b[2J", "\x1c", "\x1e", "\x1f",
+            "\x7f", "\x80", "\x85", "\x9b", "\x9f", "\u202a", "\u202e", "\u2066", "\u2069", "\ufdd0",
+            "\ufdef", "\ufffe", "\uffff", "\U0001fffe", "\U0001ffff", "\U0008ffff", "\U0010fffe", "\U0010ffff")
 
 
 @check(points=2, lab=0)
@@ -56,6 +64,53 @@ def check_lines_in_one_segment(server, connect, rng):
     hears(ana, *(f"PONG {token}" for token in tokens))
 
 
+def send_in_turns(pieces):
+    """Sends [(client, its pieces, as bytes)] piece by piece: the first of each client, then the second, and so on."""
+    for turn in range(max(len(parts) for _, parts in pieces)):
+        for client, parts in pieces:
+            if turn < len(parts):
+                client.send_bytes(parts[turn])
+                taken(client)
+
+
+def cut(line, *places):
+    """The pieces of these bytes, cut at these places."""
+    return [line[start:end] for start, end in zip((0, *places), (*places, len(line)))]
+
+
+@check(points=2, lab=0)
+def check_halves_of_several_clients(server, connect, rng):
+    """Each client's pieces of lines make that client's lines, also when pieces of other clients come in between."""
+    running = server()
+    clients = [connect(running, name) for name in ("ana", "ben", "eva", "leo")]
+    for client in clients:
+        client.greeted()
+    for _ in range(3):
+        tokens = {client: f"{client.name}-{rng.randrange(10 ** 9)}" for client in clients}
+        rng.shuffle(clients)
+        send_in_turns([(client, cut(f"PING {tokens[client]}-1\nPING {tokens[client]}-2\n".encode(), *sorted(rng.sample(range(1, 30), 3))))
+                       for client in clients])
+        for client in clients:
+            hears(client, f"PONG {tokens[client]}-1", f"PONG {tokens[client]}-2")
+    for client in clients[:2]:                  # what they have begun ends with them, and is not the beginning of another's line
+        client.send_bytes(b"PING of-one-that-left-")
+        client.half_close()
+        hears_the_end(client, "BYE quit")
+        client.close()
+    for name in ("cat", "dan"):
+        hears_its_own(connect(running, name), name)
+    for client in clients[2:]:
+        hears_its_own(client, client.name)
+
+
+def hears_its_own(client, token):
+    """Sends PING, which must be answered by its PONG and by nothing else."""
+    client.greeted()
+    client.send(f"PING {token}")
+    hears(client, f"PONG {token}")
+    same(client.fence(), [])
+
+
 @check(points=1, lab=1)
 def check_a_character_in_pieces(server, enter, rng):
     """A character whose bytes come one by one is one character."""
@@ -77,6 +132,26 @@ def check_a_carriage_return_is_dropped(server, connect):
     ana.send_bytes(b"PING one\r\nPING two\r")
     taken(ana)
     ana.send_bytes(b"\n")
+    hears(ana, "PONG one", "PONG two")
+    same(ana.fence(), [])
+
+
+@check(points=1, lab=0)
+def check_only_a_line_feed_ends_a_line(server, connect):
+    """Only an LF ends a line: a CR without an LF right behind it is a wrong character, and no other character ends a line."""
+    running = server()
+    ana, ben = connect(running, "ana"), connect(running, "ben")
+    lone = [["PING one\rPING two\n"], ["PING one\r", "PING two\n"], ["PING one\r", "\r\n"], ["\rPING one\n"], ["\r", "\r\n"]]
+    others = [[f"PING one{other}PING two\n"] for other in ("\0", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")]
+    for client, lines in (ana, lone), (ben, others):
+        client.greeted()
+        for pieces in lines:
+            send_in_turns([(client, [piece.encode() for piece in pieces])])
+            came = told(client.fence())
+            if len(came) != 1 or came[0] not in ("ERR bad-text", "ERR bad-arguments"):
+                raise Unmet(f"one `ERR bad-text ...` or `ERR bad-arguments ...` as the answer to {shown(''.join(pieces))}",
+                            f"{client.who} heard\n" + "\n".join(came) if came else f"{client.who} heard nothing before the next PONG")
+    send_in_turns([(ana, [b"PING one\r", b"\n\r", b"\nPING two\r\n"])])
     hears(ana, "PONG one", "PONG two")
     same(ana.fence(), [])
 
@@ -135,6 +210,95 @@ def check_too_long(server, connect):
     same(ana.fence(), [])
 
 
+LONGEST = b"PING " + b"a" * 506 + b"\n"                 # 512 bytes, so a line, wrong as it is
+WITH_CR = b"PING " + b"a" * 505 + b"\r\n"              # the same
+TOO_LONG = b"PING " + b"a" * 507 + b"\n"
+CR_TOO_LONG = b"PING " + b"a" * 506 + b"\r\n"
+
+
+@check(points=2, lab=0)
+def check_the_longest_line_in_pieces(server, connect):
+    """A line of 512 bytes with its LF is not too long, wherever it is cut and whatever stands before and after it."""
+    running = server()
+    ways = [[cut(LONGEST, place) for place in (1, 256, 500, 509, 510, 511)],
+            [cut(WITH_CR, 510), cut(WITH_CR, 511), cut(WITH_CR, 510, 511), cut(LONGEST, 508, 509, 510, 511), cut(LONGEST, 100, 200, 300, 400, 500)],
+            [[LONGEST + LONGEST + WITH_CR], [b"\r\n" * 300 + LONGEST[:511], LONGEST[511:] + LONGEST[:511], LONGEST[511:] + b"PING a", b"fter\n"],
+             [b"PING before\n" + LONGEST[:511], LONGEST[511:]]]]
+    for name, lines in zip(("ana", "ben", "eva"), ways):
+        client = connect(running, name)
+        client.greeted()
+        for pieces in lines:
+            send_in_turns([(client, pieces)])
+            expected = ["ERR bad-arguments" if len(line) > 300 else line.replace("PING", "PONG")
+                        for line in b"".join(pieces).decode().splitlines() if line]
+            try:
+                same(told(client.fence()), expected, "512-bytes-are-not-too-long")
+            except Unmet as problem:
+                problem.came = f"{name} sent {told_pieces(pieces)}, and heard\n{problem.came}"
+                raise
+
+
+def told_pieces(pieces):
+    """How many bytes were sent at a time, for people."""
+    return " and then ".join(f"{len(piece)}" for piece in pieces) + " bytes"
+
+
+@check(points=2, lab=0)
+def check_too_long_in_pieces(server, connect):
+    """A line of more than 512 bytes is too long, wherever it is cut. Nothing after it is handled; other clients notice nothing."""
+    running = server()
+    ana, ben = connect(running, "ana"), connect(running, "ben")
+    ana.greeted(), ben.greeted()
+    more = b"PING after\nNO-VERB\nQUIT\nPING after\n"
+    after_others = [([b"PING before\n" + TOO_LONG + more], ["PONG before"]),
+                    ([LONGEST[:511], LONGEST[511:] + TOO_LONG[:100], TOO_LONG[100:] + more], ["ERR bad-arguments"])]
+    alone = [[TOO_LONG + more], cut(TOO_LONG + more, 511), cut(TOO_LONG + more, 512),
+             cut(CR_TOO_LONG + more, 511), cut(CR_TOO_LONG + more, 512), cut(TOO_LONG, 510, 511, 512),
+             cut(b"b" * 700 + b"\n" + more, 100, 200, 300, 400, 500, 600, 700)]
+    for number, (pieces, before) in enumerate([*after_others, *((pieces, []) for pieces in alone)]):
+        ana.send_bytes(b"PING an"), ben.send_bytes(b"b" * 400)      # both are inside a line meanwhile
+        taken(ana), taken(ben)
+        eve = connect(running, "eve")
+        eve.greeted()
+        with contextlib.suppress(ConnectionError):      # the server closed sooner; its lines remain
+            send_in_turns([(eve, pieces)])
+        try:
+            came = told(eve.rest())
+        except Silence:
+            raise Unmet("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a line of more than 512 bytes",
+                        f"eve sent {told_pieces(pieces)}, and the connection goes on; eve heard\n"
+                        + ("\n".join(eve.lines[1:]) or "nothing")) from None
+        expected = [*before, "ERR too-long", "BYE protocol"]
+        same(came, expected[:len(came)] if eve.was_reset else expected)     # a reset may discard lines
+        eve.close()
+        hears_its_own(connect(running, "new"), f"new-{number}")
+        ana.send_bytes(b"other\n"), ben.send_bytes(b"b" * 111 + b"\n")
+        hears(ana, "PONG another"), hears(ben, "ERR unknown")       # nine times, not ten
+        same(told(ana.fence() + ben.fence()), [])
+
+
+@check(points=1, lab=1)
+def check_halves_of_members_and_strangers(server, connect, enter):
+    """What members and strangers send in pieces, in turn, is each one's own: messages, a JOIN, a line that is too long."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    eve, mal = connect(running, "eve"), connect(running, "mal")
+    ana.fence(), ben.fence(), eve.greeted(), mal.greeted()
+    send_in_turns([(ana, cut("SAY it is olá\nSAY ana again\n".encode(), 2, 13, 14, 20)), (ben, cut(b"SAY it is ben\r\nPING b\n", 7, 14, 15)),
+                   (eve, cut(b"PING eve\nJOIN eve secret-of-eve\n", 3, 15, 20)), (mal, cut(b"x" * 600 + b"\nPING mal\n", 200, 400, 605))])
+    hears(eve, "PONG eve", "PENDING")
+    eve.welcomed()
+    hears_the_end(mal, "ERR too-long", "BYE protocol")
+    hears(eve, "IN n TIME eve")
+    for one in (ana, ben):
+        one.fence()
+    said = [[line for line in told(one.lines) if line.startswith("MSG ")] for one in (ana, ben)]
+    same(said[0], said[1], "not-the-same-line")
+    same(sorted(said[0]), sorted(["MSG n TIME ana it is olá", "MSG n TIME ana ana again", "MSG n TIME ben it is ben"]))
+    same([line for line in ana.lines + ben.lines if line.startswith(("ERR", "PONG")) and "fence" not in line], ["PONG b"])
+    same(told(answers(eve, "SAY eve")), ["MSG n TIME eve eve"])
+
+
 @check(points=1, lab=1)
 def check_not_utf8(server, enter):
     """A line that is not UTF-8 is refused with ERR bad-utf8, and the conversation goes on."""
@@ -150,6 +314,20 @@ def check_control_characters(server, enter):
     ana = enter(server(*OPEN), "ana")
     for bad in ("\0", "\t", "\a", "\x1b[2J", "\x7f", "\x85", "\x9b", "a\rb", "\u202e", "\u2066", "\ufdd0", "\ufffe"):
         refused(ana, f"SAY a{bad}b", "bad-text", sentence="line-ends-at-nul" if bad == "\0" else None)
+    each_refused(ana, *((f"SAY a{bad}b", "bad-text") for bad in NOT_TEXT), ("SAY \u202e", "bad-text"), ("SAY a\r\r", "bad-text"))
+
+
+@check(points=2, lab=1)
+def check_text_in_every_field(server, connect, enter, rng):
+    """What no text may hold is refused with ERR bad-text in every field: in a name, a password, a token, a number and a verb, too."""
+    running = server(*OPEN)
+    ana, eve = enter(running, "ana"), connect(running, "eve")
+    eve.greeted()
+    fields = "NAME a{}b", "JOIN a{}b secret", "JOIN eve a{}b", "JOIN eve {}", "PING a{}b", "PONG a{}b", "HISTORY 1{}", "WHO{}", "{}"
+    some = [rng.choice(NOT_TEXT[start:end]) for start, end in ((1, 12), (12, 17), (17, 21), (21, 30))]
+    for client, choice in (ana, ["\t", "\x85", *some]), (eve, ["\u2028\u202e"]):
+        each_refused(client, *((field.format(bad), "bad-text") for field in fields for bad in choice))
+    same(told(answers(ana, "SAY as before")), ["MSG n TIME ana as before"])
 
 
 @check(points=1, lab=0)
