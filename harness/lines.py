@@ -1,5 +1,8 @@
 """Lines as checks read them: events without what varies, answers up to the fence, and how much of what was sent has been read."""
+import fcntl
 import re
+import sys
+import termios
 import time
 from itertools import zip_longest
 
@@ -100,6 +103,21 @@ def taken(client):
     end = time.monotonic() + READ_WITHIN
     while unread(theirs, mine) and time.monotonic() < end:
         time.sleep(0.0005)
+
+
+def orders_taken(running):
+    """Waits until the server has read what its owner has typed, as far as the kernel shows it. Never fails."""
+    end = time.monotonic() + READ_WITHIN
+    while waiting_in_pipe(running.process.stdin) and time.monotonic() < end:
+        time.sleep(0.0005)
+
+
+def waiting_in_pipe(pipe):
+    """Bytes that were written to this pipe and that nobody has read yet; 0 if the kernel does not say."""
+    try:
+        return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 def unread(local, remote):
