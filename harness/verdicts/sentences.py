@@ -53,31 +53,17 @@ CAUSES = {
                          "take a line out of it when its LF has come.", "protocol.md#3-framing-and-grammar"),
     "lines-in-one-segment": ("One recv may bring several lines and the beginning of the next: take out all that are whole, and keep "
                              "the rest in the buffer until more comes.", "protocol.md#3-framing-and-grammar"),
-    "halves-of-several-clients": ("Bytes of one client were joined to bytes of another: is one buffer shared by all "
-                                  "clients? Each connection needs a buffer of its own, empty at its beginning.",
-                                  "protocol.md#3-framing-and-grammar"),
     "a-character-in-pieces": ("Bytes were decoded as they came. A character of several bytes may be cut in its middle: cut lines "
                               "first, in bytes, and decode a whole line.", "protocol.md#3-framing-and-grammar"),
-    "halves-of-members-and-strangers": ("What has come of a line must stay in the buffer of its client until the LF comes: "
-                                        "also while a password is checked, when the client becomes a member, and when others send.",
-                                        "protocol.md#3-framing-and-grammar"),
     "a-carriage-return-is-dropped": ("A line may end in CR LF, as telnet sends it. Take the CR off after the line has been cut at "
                                      "its LF, for the two may come in two segments.", "protocol.md#3-framing-and-grammar"),
-    "only-a-line-feed-ends-a-line": ("Something other than an LF was taken for the end of a line. Cut lines at the byte 10 "
-                                     "alone: functions such as splitlines() also cut at a CR and at other characters.",
-                                     "protocol.md#3-framing-and-grammar"),
     "empty-lines-are-ignored": ("An empty line (also CR LF alone) is not a request: it needs no answer, and it is not the end of the "
                                 "connection.", "protocol.md#3-framing-and-grammar"),
     "long-lines": ("A line was lost, cut or joined to the next where the server's buffer ended. Lines of up to 512 bytes come in any "
                    "number: what is left after the last LF must be kept and added to.", "protocol.md#3-framing-and-grammar"),
-    "the-longest-line-in-pieces": ("A line of 512 bytes is allowed, and its last bytes may come in a later segment: after "
-                                   "511 bytes without an LF the line may still be right.", "protocol.md#10-limits"),
     "too-long": ("The server goes on collecting a line that has no end. After 512 bytes without an LF the line is too long, whatever "
                  "follows: ERR too-long, BYE protocol, and the end. Else anyone can fill the server's memory.",
                  "protocol.md#7-err-a-request-that-was-not-done"),
-    "too-long-in-pieces": ("Measure what has been collected of one line: not what one recv brought, and not the whole "
-                           "buffer. After ERR too-long and BYE protocol nothing more of this client is handled, and no other "
-                           "client's line is affected.", "protocol.md#7-err-a-request-that-was-not-done"),
     "512-bytes-are-not-too-long": ("512 bytes, the LF among them, are still a line, wrong as it may be otherwise: is the limit off "
                                    "by one, or the buffer too small?", "protocol.md#10-limits"),
     "not-utf8": ("A line must be checked to be UTF-8 before it is passed on, and strictly: no overlong forms, no surrogates, nothing "
@@ -85,8 +71,6 @@ CAUSES = {
                  "protocol.md#7-err-a-request-that-was-not-done"),
     "control-characters": ("What members send is shown on others' terminals, where control characters can do harm. All characters "
                            "that `text-char` leaves out are to be refused, in every field.", "protocol.md#3-framing-and-grammar"),
-    "text-in-every-field": ("The characters of a line are checked before its verb and its fields: a name, a password or a token "
-                            "with a wrong character is ERR bad-text, like a message.", "protocol.md#7-err-a-request-that-was-not-done"),
     "line-ends-at-nul": ("A byte 0 in a line: in C, string functions take it for the end. Keep the length beside the bytes, and look "
                          "for it with memchr.", "protocol.md#3-framing-and-grammar"),
     "unknown-verbs": ("A verb is the whole first word of the line, upper case exactly: compare all of it, not its beginning, and not "
@@ -127,14 +111,8 @@ CAUSES = {
     "only-the-beginning-is-compared": ("Two passwords of 128 bytes that differ in the last one were taken for the same. Some hash "
                                        "functions look only at the first 72 bytes, and a buffer may be too small.",
                                        "protocol.md#10-limits"),
-    "passwords-are-text": ("A password is everything behind the space after the name, up to 128 bytes: measure bytes, not characters, "
-                           "and strip no spaces.", "protocol.md#10-limits"),
     "nothing-before-welcome": ("Every verb but JOIN, PING, PONG and QUIT has to ask first whether this connection is a member's. "
                                "Being connected, or having asked to join, is not enough.", "protocol.md#4-the-life-of-a-connection"),
-    "the-first-error-that-applies": ("The checks of a line have an order: length, UTF-8, characters, verb, state, fields, name. "
-                                     "Do them in the order of the table of section 7.", "protocol.md#7-err-a-request-that-was-not-done"),
-    "errors-are-counted-until-welcome": ("Count every ERR of a connection until its WELCOME, whatever its code, also while the "
-                                         "owner considers the request. After WELCOME count none.", "protocol.md#7-err-a-request-that-was-not-done"),
     "heard-of-a-stranger": ("Somebody who is not in the group made the members hear something.",
                             "protocol.md#4-the-life-of-a-connection"),
     "stranger-hears": ("Events go to connections that have been welcomed, not to all that are open.",
@@ -143,9 +121,6 @@ CAUSES = {
                   "others, and the length each have a rule.", "protocol.md#3-framing-and-grammar"),
     "good-names": ("These names are allowed: ASCII letters, digits, dot, underscore and hyphen, 1 to 32 of them, beginning with a "
                    "letter or digit.", "protocol.md#95-names"),
-    "names-beyond-ascii": ("A server that takes letters beyond ASCII must compare them without case, too: fold names with a function "
-                           "that knows Unicode, or answer ERR bad-name to all such names. A name has at most 32 characters and 64 bytes.",
-                           "protocol.md#95-names"),
     "names-without-case": ("Keep a member under a folded form of the name (lower case), and beside it the name as it was first "
                            "written, to be shown.", "protocol.md#95-names"),
     "takeover": ("The right password takes over: first the old connection is told BYE replaced and is no longer read, then the new "
@@ -169,12 +144,6 @@ CAUSES = {
                              "that came with it.", "protocol.md#95-names"),
     "a-request-ends-with-its-connection": ("When a connection ends, its request has to be struck off the list of those who wait for "
                                            "the owner.", "protocol.md#95-names"),
-    "most-requests": ("Count the names that wait for the owner before one more is added: 32 may wait. A request that was accepted or "
-                      "whose connection ended counts no more, and members come in as always.", "protocol.md#95-names"),
-    "room-for-strangers": ("Count the connections before WELCOME when a new one is accepted. One that was welcomed, said goodbye to or "
-                           "lost counts no more; one that waits for the owner does.", "protocol.md#97-full"),
-    "room-for-members": ("Count the members who are here when one more would be welcomed, also by `accept`. A takeover replaces a "
-                         "connection and needs no room; QUIT and LEAVE make room.", "protocol.md#97-full"),
     "logins-at-once": ("Looking up whether the member is here and putting the new connection in its place must be one step. Between "
                        "the two another JOIN came in: guard them by one lock, or let one thread decide.", "protocol.md#96-takeover"),
     "a-new-name-at-once": ("Between the look whether the name is free and the entry of the new member another JOIN came in, while a "
@@ -242,12 +211,8 @@ CAUSES = {
               "nothing.", "protocol.md#11-the-owners-console"),
     "rename-the-group": ("The rest of the line is the group's name, spaces included. It is an event, and HELLO says the new name "
                          "from then on.", "protocol.md#11-the-owners-console"),
-    "names-of-groups": ("A group's name has 1 to 64 bytes (not characters), only characters of `text-char`, and no space at either "
-                        "end. Other blanks, such as U+00A0, are ordinary characters: do not strip them.", "protocol.md#10-limits"),
     "wrong-orders": ("Whatever the owner types is answered by exactly one line `ok` or `error: why`. Check an order and its argument "
                      "before doing anything.", "protocol.md#11-the-owners-console"),
-    "orders-at-the-limit": ("Orders are lines: at most 512 bytes with the LF, in any pieces. A longer one is skipped up to its own LF "
-                            "and answered once; then the state \"too long\" must be over.", "protocol.md#11-the-owners-console"),
     "wrong-orders-do-nothing": ("An order that was answered `error:` must have changed nothing, and nobody hears of it.",
                                 "protocol.md#11-the-owners-console"),
     "help": ("The lines of `help` begin with `# `, so that no program takes them for an answer; then comes `ok`.",
@@ -450,6 +415,76 @@ CAUSES = {
                                "an exception. Use poll or epoll, or turn away whoever gets such a descriptor.", "protocol.md#97-full"),
     "spins-when-full": ("accept fails, the newcomer stays in the queue, the loop is woken at once again, for ever. Turn him away (keep a spare descriptor to "
                         "accept and close with), or watch the listening socket again only when somebody has gone.", "protocol.md#97-full"),
+    # -- framing, text and limits, both sides
+    "halves-of-several-clients": (
+        "Bytes of one client were joined to bytes of another: is one buffer shared by all "
+        "clients? Each connection needs a buffer of its own, empty at its beginning.",
+        "protocol.md#3-framing-and-grammar"),
+    "only-a-line-feed-ends-a-line": (
+        "Something other than an LF was taken for the end of a line. Cut lines at the byte 10 "
+        "alone: functions such as splitlines() also cut at a CR and at other characters.",
+        "protocol.md#3-framing-and-grammar"),
+    "the-longest-line-in-pieces": (
+        "A line of 512 bytes is allowed, and it may come in any pieces: keep what is left of a "
+        "line until its LF comes.",
+        "protocol.md#10-limits"),
+    "too-long-in-pieces": (
+        "Measure what has come of one line: not what one recv brought, and not the whole "
+        "buffer. After ERR too-long and BYE protocol nothing more of this client is handled, "
+        "and no other client's line is affected.",
+        "protocol.md#7-err-a-request-that-was-not-done"),
+    "halves-of-members-and-strangers": (
+        "What has come of a line must stay in the buffer of its client until the LF comes: also "
+        "while a password is checked, when the client becomes a member, and while others send.",
+        "protocol.md#3-framing-and-grammar"),
+    "text-in-every-field": (
+        "Check the characters of a line before its verb and its fields: a name, a password or a "
+        "token with a wrong character is ERR bad-text, like a message.",
+        "protocol.md#7-err-a-request-that-was-not-done"),
+    "the-first-error-that-applies": (
+        "The checks of a line have an order: length, UTF-8, characters, verb, state, fields, "
+        "name. Do them in the order of the table in section 7.",
+        "protocol.md#7-err-a-request-that-was-not-done"),
+    "errors-are-counted-until-welcome": (
+        "Count every ERR of a connection until its WELCOME, whatever its code, also while the "
+        "owner considers the request. After WELCOME count none.",
+        "protocol.md#7-err-a-request-that-was-not-done"),
+    "names-beyond-ascii": (
+        "A server that takes letters beyond ASCII must compare them without case, too. Fold "
+        "names with a function that knows Unicode, or answer ERR bad-name to all such names.",
+        "protocol.md#95-names"),
+    "no-such-names": (
+        "Beyond ASCII only letters, their marks and digits make a name, and a name has at most "
+        "32 characters and at most 64 bytes.",
+        "protocol.md#10-limits"),
+    "passwords-are-text": (
+        "A password is everything after the space behind the name, up to 128 bytes: measure "
+        "bytes, not characters, and strip no spaces.",
+        "protocol.md#10-limits"),
+    "most-requests": (
+        "Count the names that wait for the owner before one more is added: 32 may wait. A "
+        "request that was accepted, or whose connection ended, counts no more, and members come "
+        "in as always.",
+        "protocol.md#95-names"),
+    "room-for-strangers": (
+        "Count the connections before WELCOME when a new one is accepted. One that was "
+        "welcomed, was sent BYE or was lost counts no more. One that waits for the owner "
+        "counts.",
+        "protocol.md#97-full"),
+    "room-for-members": (
+        "Count the members who are here when one more would be welcomed, also by `accept`. A "
+        "takeover replaces a connection and needs no room. QUIT and LEAVE make room.",
+        "protocol.md#97-full"),
+    "names-of-groups": (
+        "A group's name has 1 to 64 bytes (not characters), only characters of `text-char`, and "
+        "no space at either end. Other blanks, such as U+00A0, are ordinary characters: do not "
+        "strip them.",
+        "protocol.md#10-limits"),
+    "orders-at-the-limit": (
+        "Orders are lines: at most 512 bytes with the LF, in any pieces. A longer one is "
+        "skipped up to its own LF and answered once. Then reset what says that the line is too "
+        "long.",
+        "protocol.md#11-the-owners-console"),
 }
 
 DEEDS = {"connects": "{who} connects.", "sends": "{who} sends {text}", "sends-in-pieces": "{who} sends, in {pieces} pieces, {text}", "shuts": "{who} ends sending (half-close), and still reads.",
