@@ -1,4 +1,5 @@
 """Membership: a name and a password make a member; whoever is not in hears nothing and does nothing."""
+import re
 import time
 
 from conftest import OPEN
@@ -62,9 +63,9 @@ def check_three_rejections(server, connect, accepted, ask):
     running = server()
     ana = accepted(running, "ana")
     same(running.order("ban banned"), ["ok"])
-    eve, cat = connect(running, "eve"), connect(running, "cat")
     mal = ask(running, "mal")
     same(running.order("reject mal"), ["ok"])
+    eve, cat = connect(running, "eve"), connect(running, "cat")
     eve.greeted(), cat.greeted()
     eve.send(*["JOIN ana guess"] * 4)
     cat.send("JOIN ana guess", "JOIN banned guess", "JOIN ana secret-of-ana")
@@ -170,9 +171,10 @@ def check_errors_are_counted_until_welcome(server, connect, ask):
     hears(mal, "ERR bad-name", "PONG on")
     mal.send("HOLA", "SAY hi", "PING after")
     hears_the_end(mal, "ERR unknown", "ERR not-joined", "BYE protocol")
+    for _ in (ana, eve):
+        running.expect(r"(ana|eve) asks to join from \S+:\d+")
     for client in (ana, eve):
         hears(client, "PENDING", "PONG on")
-        running.expect(rf"{client.name} asks to join from \S+:\d+")
         each_refused(client, ("JOIN x y", "already-joined"), ("SAY hi", "not-joined"))
     eve.send("JOIN eve secret", "PING after")
     hears_the_end(eve, "ERR already-joined", "BYE protocol")
@@ -232,7 +234,7 @@ def check_names_beyond_ascii(server, connect, enter):
         again.greeted()
         again.send("JOIN JOÃO secret-of-ana")
         hears(again, "PENDING")
-        same(again.line().partition(" ")[2].partition(" ")[2], "João")
+        same(re.sub(r"\d+", "n", again.line()), "WELCOME n João")
         hears_the_end(ana, "BYE replaced")
 
 
@@ -360,9 +362,11 @@ def check_a_request_ends_with_its_connection(server, ask):
 
 
 @check(points=1, lab=1)
-def check_most_requests(server, connect, ask, accepted):
+def check_most_requests(server, connect, ask, accepted, pace):
     """32 names can wait for the owner; one more is rejected, and there is room again when one of
     the 32 waits no more."""
+    if 40 * pace.join > 60:             # who is silent for so long is sent PING, or dropped
+        raise Inconclusive(f"each JOIN takes {pace.join:.1f} s here, and this check makes 40")
     running = server()
     ana = accepted(running, "ana")
     asking = [connect(running, f"a{number}") for number in range(1, 33)]
@@ -373,7 +377,8 @@ def check_most_requests(server, connect, ask, accepted):
         running.expect(r"\S+ asks to join from \S+:\d+")
     eve = knock(connect, running, "eve", "eve", "secret")
     rejected(eve, "secret", "32 others wait for the owner already", "most-requests")
-    same(len(running.order("members")), 1 + 32 + 1)
+    shown = sum(" asks from " in line for line in running.order("members"))
+    same(f"member NAME asks from ADDRESS: {shown} lines", "member NAME asks from ADDRESS: 32 lines")
     connect(running, "again").join("ana", "secret-of-ana")
     hears_the_end(ana, "IN n TIME ana", "BYE replaced")
     same(running.order("accept a7"), ["ok"])
