@@ -314,7 +314,7 @@ def check_halves_of_members_and_strangers(server, connect, enter):
     send_in_turns([(ana, cut("SAY it is olá\nSAY again\n".encode(), 2, 13, 14, 20)),
                    (ben, cut(b"SAY it is ben\r\nPING b\n", 7, 14, 15)),
                    (eve, cut(b"PING eve\nJOIN eve secret-of-eve\nSAY it is eve\n", 3, 15, 38)),
-                   (mal, cut(b"x" * 600 + b"\nPING mal\n", 200, 400, 605))])
+                   (mal, cut(b"x" * 600 + b"\nJOIN mal secret\nSAY ghost\n", 200, 400, 605))])
     hears(eve, "PONG eve", "PENDING")
     eve.welcomed()
     hears_the_end(mal, "ERR too-long", "BYE protocol")
@@ -328,6 +328,11 @@ def check_halves_of_members_and_strangers(server, connect, enter):
     answered = [line for line in eve.lines + ana.lines + ben.lines
                 if re.match("ERR |PONG (?!fence)", line)]
     same(answered, ["PONG eve", "PONG b"])
+    ben.send_bytes(b"x" * 600 + b"\nSAY ghost\nNAME ghost\nLEAVE\n")
+    hears_the_end(ben, "ERR too-long", "BYE protocol")
+    hears(ana, "OUT n TIME ben")
+    same(sorted(answers(ana, "WHO")),
+         ["END WHO", "MEMBER ana here", "MEMBER ben away", "MEMBER eve here"])
 
 
 @check(points=1, lab=1)
@@ -384,10 +389,10 @@ def check_wrong_arguments(server, enter):
                  "HISTORY -1", "HISTORY +1", "HISTORY 1.0", "HISTORY 0x1", "HISTORY 1 2", "HISTORY " + "1" * 17, "HISTORY ten", "PING", "PING ",
                  "PING two words", "PING " + "t" * 65, "PING ñ", "LEAVE now", "QUIT now"):
         refused(ana, line, "bad-arguments")
-    more = ("SAY " + "文" * 134, "SAY " + "😀" * 100 + "a", "SAY " + "a" * 507, "NAME ben ", "NAME  ben",
-            "WHO ", "LEAVE ", "QUIT ", "HISTORY  1", "HISTORY 1 ", "HISTORY 1_0", "HISTORY ١",
-            "HISTORY １", "HISTORY " + "0" * 17, "PING  x", "PING x ", "PONG", "PONG ", "PONG two words",
-            "PONG " + "t" * 65, "PONG ñ")
+    more = ("SAY " + "文" * 134, "SAY " + "😀" * 100 + "a", "SAY " + "a" * 507,
+            "NAME ben ", "NAME  ben", "WHO ", "LEAVE ", "QUIT ", "HISTORY  1", "HISTORY 1 ", "HISTORY 1_0", "HISTORY ١",
+            "HISTORY １", "HISTORY " + "0" * 17, "PING  x", "PING x ", "PONG", "PONG ",
+            "PONG two words", "PONG " + "t" * 65, "PONG ñ")
     each_refused(ana, *((line, "bad-arguments") for line in more))
     for text in ("ñ" * 200, "文" * 133 + "a", "😀" * 100):
         same(told(answers(ana, f"SAY {text}")), [f"MSG n TIME ana {text}"])
