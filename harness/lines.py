@@ -1,5 +1,8 @@
 """Lines as checks read them: events without what varies, answers up to the fence, and how much of what was sent has been read."""
+import fcntl
 import re
+import sys
+import termios
 import time
 from itertools import zip_longest
 
@@ -69,6 +72,20 @@ def refused(client, line, *codes, sentence=None):
                     f"{client.who} heard\n" + "\n".join(came) if came else f"{client.who} heard nothing before the next PONG", sentence)
 
 
+def each_refused(client, *refusals, sentence=None):
+    """Sends the lines of these (line, code) together. Each must be answered by its one ERR.
+
+    Raises Unmet, which shows the first line with another answer, or the first answer too many.
+    """
+    came = told(answers(client, *(line for line, _ in refusals)))
+    for place, (line, code) in enumerate(refusals):
+        answer = came[place] if place < len(came) else "nothing"
+        if answer != f"ERR {code}":
+            raise Unmet(f"`ERR {code} ...` as the answer to {shown(line)}",
+                        f"{client.who} heard\n{answer}", sentence)
+    same(came[len(refusals):], [], sentence)
+
+
 def shown(line):
     """A line that was sent, for people: what cannot be seen is written as an escape, what is long is told by its length."""
     text = repr(line)[1:] if isinstance(line, bytes) else ascii(line)
@@ -86,10 +103,31 @@ def history(client, since=0):
 
 def taken(client):
     """Waits until the server has read what this client sent, as far as the kernel shows it: so pieces stay pieces. Never fails."""
-    (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
+    try:
+        (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
+    except OSError:
+        return                          # the connection is over
     end = time.monotonic() + READ_WITHIN
     while unread(theirs, mine) and time.monotonic() < end:
         time.sleep(0.0005)
+
+
+def orders_taken(running):
+    """Waits until the server has read what its owner has typed, as far as the kernel shows it.
+
+    It never fails: so pieces stay pieces, where that can be seen.
+    """
+    end = time.monotonic() + READ_WITHIN
+    while waiting_in_pipe(running.process.stdin) and time.monotonic() < end:
+        time.sleep(0.0005)
+
+
+def waiting_in_pipe(pipe):
+    """Bytes in this pipe that nobody has read yet; 0 if the kernel does not say."""
+    try:
+        return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
 
 
 def unread(local, remote):

@@ -41,7 +41,9 @@ def check_text_as_it_was_said(server, enter, rng):
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
     texts = ["x", " ", "  two  spaces  ", "a" * 400, "ñ" * 200, "😀" * 100, "BYE quit", "END HISTORY 3", "%s%n %d", r"\n \x1b {} $HOME `id`",
-             "'\"", "0", "ok", "\u2028", "e\u0301", "\ue000\ufffd\U0010fffd", "ana: hi", "a,b;c|d", f"{rng.random()}"]
+             "'\"", "0", "ok", "\u2028", "e\u0301", "\ue000\ufffd\U0010fffd", "ana: hi", "a,b;c|d", f"{rng.random()}",
+             "~\xa0", "\xa0a\u3000", "\ufeff", "\u2029\u202f\u2065\u206a", "\ud7ff\uf8ff\ufdcf\ufdf0",
+             "\U00010000\U0001fffd\U000e0001"]
     expected = [f"MSG n TIME ana {text}" for text in texts]
     same_lines(told(answers(ana, *(f"SAY {text}" for text in texts))), expected)
     same_lines(told(ben.fence()), expected)

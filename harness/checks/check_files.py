@@ -234,8 +234,11 @@ def check_the_same_port_again(server, enter):
 @check(points=1, lab=1)
 def check_wrong_arguments_end_with_2(refused_start, tmp_path):
     """A command line that cannot be understood ends the server with status 2, and a word on stderr."""
-    for wrong, args, port in (("--no-such-flag", ["--no-such-flag"], 0), ("--port x", [], "x"),
-                              ("--admit some", ["--admit", "some"], 0), ("--port 65536", [], 65536)):
+    groups = [(f"--group {group!r}", ["--group", group], 0)
+              for group in ("os lab ", "", "g" * 65, "os\nlab")]
+    others = [("--no-such-flag", ["--no-such-flag"], 0), ("--admit some", ["--admit", "some"], 0),
+              ("--port x", [], "x"), ("--port 65536", [], 65536)]
+    for wrong, args, port in others + groups:
         status, out, err = refused_start(*args, directory=tmp_path / "group", port=port)
         if status != 2 or not err.strip():
             raise Unmet(f"status 2, and a line on stderr that says why, for {wrong} on the command line", told_end(status, out, err))

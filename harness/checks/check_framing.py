@@ -1,9 +1,20 @@
 """Framing: lines out of a stream of bytes. TCP keeps the order of bytes, and nothing else."""
+import contextlib
+import re
+import select
+
 from conftest import OPEN
-from harness.lines import answers, hears, hears_the_end, refused, same_lines, taken, told
+from harness.lines import (answers, each_refused, hears, hears_the_end, refused, same_lines, shown,
+                           taken, told)
 from harness.record import Unmet, same
 from harness.verdicts.plugin import check
 from harness.wire import Silence
+
+# Characters that no line may hold: both ends of each range that `text-char` leaves out, and more.
+NOT_TEXT = ("\0", "\r", "\x01", "\x08", "\t", "\x0b", "\x0c", "\x0e", "\x1b[2J", "\x1c", "\x1e",
+            "\x1f", "\x7f", "\x80", "\x85", "\x9b", "\x9f", "\u202a", "\u202e", "\u2066", "\u2069",
+            "\ufdd0", "\ufdef", "\ufffe", "\uffff", "\U0001fffe", "\U0001ffff", "\U0008ffff",
+            "\U0010fffe", "\U0010ffff")
 
 
 @check(points=2, lab=0)
@@ -56,6 +67,58 @@ def check_lines_in_one_segment(server, connect, rng):
     hears(ana, *(f"PONG {token}" for token in tokens))
 
 
+def send_in_turns(pieces):
+    """Sends the pieces of several clients in turn: the first piece of each, then the second ones.
+
+    pieces: [(client, [bytes, ...])].
+    """
+    for turn in range(max(len(parts) for _, parts in pieces)):
+        for client, parts in pieces:
+            if turn < len(parts):
+                client.send_bytes(parts[turn])
+                taken(client)
+
+
+def cut(line, *places):
+    """The pieces of these bytes, cut at these places."""
+    return [line[start:end] for start, end in zip((0, *places), (*places, len(line)))]
+
+
+@check(points=2, lab=0)
+def check_halves_of_several_clients(server, connect, rng):
+    """Each client's pieces of lines make that client's lines, also when pieces of others come in
+    between."""
+    running = server()
+    clients = [connect(running, name) for name in ("ana", "ben", "eva", "leo")]
+    for client in clients:
+        client.greeted()
+    for _ in range(3):
+        tokens = {client: f"{client.name}-{rng.randrange(10 ** 9)}" for client in clients}
+        rng.shuffle(clients)
+        lines = {client: f"PING {token}-1\nPING {token}-2\n" for client, token in tokens.items()}
+        send_in_turns([(client, cut(lines[client].encode(), *sorted(rng.sample(range(1, 30), 3))))
+                       for client in clients])
+        for client in clients:
+            hears(client, f"PONG {tokens[client]}-1", f"PONG {tokens[client]}-2")
+    for client in clients[:2]:          # half a line ends with its client
+        client.send_bytes(b"PING of-one-that-left-")
+        client.half_close()
+        hears_the_end(client, "BYE quit")
+        client.close()
+    for name in ("cat", "dan"):
+        hears_its_own(connect(running, name), name)
+    for client in clients[2:]:
+        hears_its_own(client, client.name)
+
+
+def hears_its_own(client, token):
+    """Sends PING, which must be answered by its PONG and by nothing else."""
+    client.greeted()
+    client.send(f"PING {token}")
+    hears(client, f"PONG {token}")
+    same(client.fence(), [])
+
+
 @check(points=1, lab=1)
 def check_a_character_in_pieces(server, enter, rng):
     """A character whose bytes come one by one is one character."""
@@ -77,6 +140,31 @@ def check_a_carriage_return_is_dropped(server, connect):
     ana.send_bytes(b"PING one\r\nPING two\r")
     taken(ana)
     ana.send_bytes(b"\n")
+    hears(ana, "PONG one", "PONG two")
+    same(ana.fence(), [])
+
+
+@check(points=1, lab=0)
+def check_only_a_line_feed_ends_a_line(server, connect):
+    """Only an LF ends a line: a CR without an LF right behind it is a wrong character, and no other
+    character ends a line."""
+    running = server()
+    ana, ben = connect(running, "ana"), connect(running, "ben")
+    lone = [["PING one\rPING two\n"], ["PING one\r", "PING two\n"], ["PING one\r", "\r\n"],
+            ["\rPING one\n"], ["\r", "\r\n"]]
+    others = [[f"PING one{other}PING two\n"]
+              for other in ("\0", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")]
+    for client, lines in (ana, lone), (ben, others):
+        client.greeted()
+        for pieces in lines:
+            send_in_turns([(client, [piece.encode() for piece in pieces])])
+            came = told(client.fence())
+            if len(came) != 1 or came[0] not in ("ERR bad-text", "ERR bad-arguments"):
+                raise Unmet("one `ERR bad-text ...` or `ERR bad-arguments ...` as the answer to "
+                            f"{shown(''.join(pieces))}",
+                            f"{client.who} heard\n" + "\n".join(came) if came else
+                            f"{client.who} heard nothing before the next PONG")
+    send_in_turns([(ana, [b"PING one\r", b"\n\r", b"\nPING two\r\n"])])
     hears(ana, "PONG one", "PONG two")
     same(ana.fence(), [])
 
@@ -135,6 +223,118 @@ def check_too_long(server, connect):
     same(ana.fence(), [])
 
 
+LONGEST = b"PING " + b"a" * 506 + b"\n"                 # 512 bytes, so a line, wrong as it is
+WITH_CR = b"PING " + b"a" * 505 + b"\r\n"              # the same
+TOO_LONG = b"PING " + b"a" * 507 + b"\n"
+CR_TOO_LONG = b"PING " + b"a" * 506 + b"\r\n"
+AFTER = b"PING after\nNO-VERB\nQUIT\nPING after\n"     # nothing of this is to be handled
+# Ways to send a line that is too long: its pieces, and what the lines before it are answered by.
+TOO_LONG_WAYS = [
+    ([b"PING before\n" + TOO_LONG + AFTER], ["PONG before"]),
+    ([LONGEST[:511], LONGEST[511:] + TOO_LONG[:99], TOO_LONG[99:] + AFTER], ["ERR bad-arguments"]),
+    *((pieces, []) for pieces in (
+        [TOO_LONG + AFTER], cut(TOO_LONG + AFTER, 511), cut(TOO_LONG + AFTER, 512),
+        cut(CR_TOO_LONG + AFTER, 511), cut(CR_TOO_LONG + AFTER, 512), cut(TOO_LONG, 510, 511, 512),
+        cut(b"b" * 700 + b"\n" + AFTER, *range(100, 701, 100)), [b"b" * 500] * 200))]
+
+
+@check(points=2, lab=0)
+def check_the_longest_line_in_pieces(server, connect):
+    """A line of 512 bytes with its LF is not too long, wherever it is cut and whatever comes before
+    and after it."""
+    running = server()
+    ways = [[cut(LONGEST, place) for place in (1, 256, 500, 509, 510, 511)],
+            [cut(WITH_CR, 510), cut(WITH_CR, 511), cut(WITH_CR, 510, 511),
+             cut(LONGEST, 508, 509, 510, 511), cut(LONGEST, 100, 200, 300, 400, 500)],
+            [[LONGEST + LONGEST + WITH_CR],
+             [b"\r\n" * 300 + LONGEST[:511], LONGEST[511:] + LONGEST[:511],
+              LONGEST[511:] + b"PING a", b"fter\n"],
+             [b"PING before\n" + LONGEST[:511], LONGEST[511:]]]]
+    for name, lines in zip(("ana", "ben", "eva"), ways):
+        client = connect(running, name)
+        client.greeted()
+        for pieces in lines:
+            send_in_turns([(client, pieces)])
+            start = len(client.lines)
+            expected = ["ERR bad-arguments" if len(line) > 300 else line.replace("PING", "PONG")
+                        for line in b"".join(pieces).decode().splitlines() if line]
+            try:
+                same(told(client.fence()), expected)
+            except Unmet as problem:
+                if "ERR too-long" in told(client.lines[start:]):
+                    problem.sentence = "512-bytes-are-not-too-long"
+                problem.came = f"{name} sent {told_pieces(pieces)}, and heard\n{problem.came}"
+                raise
+
+
+def told_pieces(pieces):
+    """How many bytes were sent at a time, for people."""
+    sizes = [str(len(piece)) for piece in pieces]
+    some = sizes if len(sizes) < 10 else [*sizes[:3], "...", sizes[-1]]
+    return " and then ".join(some) + " bytes"
+
+
+@check(points=2, lab=0)
+def check_too_long_in_pieces(server, connect):
+    """A line of more than 512 bytes is too long, wherever it is cut. Nothing after it is handled,
+    and other clients notice nothing."""
+    running = server()
+    for number, (pieces, before) in enumerate(TOO_LONG_WAYS):
+        ana, ben, eve = (connect(running, name) for name in ("ana", "ben", "eve"))
+        ana.greeted(), ben.greeted(), eve.greeted()
+        send_in_turns([(ana, [b"PING an"]), (ben, [b"b" * 400])])
+        with contextlib.suppress(ConnectionError):      # the server closed sooner; its lines remain
+            for place, piece in enumerate(pieces):
+                if place < 10 or not select.select([eve.socket], [], [], 0)[0]:     # else it knows
+                    send_in_turns([(eve, [piece])])
+        try:
+            came = told(eve.rest())
+        except Silence:
+            raise Unmet("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a "
+                        "line of more than 512 bytes",
+                        f"eve sent {told_pieces(pieces)}, and the connection goes on; eve heard\n"
+                        + ("\n".join(eve.lines[1:]) or "nothing")) from None
+        expected = [*before, "ERR too-long", "BYE protocol"]
+        same(came, expected[:len(came)] if eve.was_reset else expected)     # a reset discards lines
+        eve.close()
+        hears_its_own(connect(running, "new"), f"new-{number}")
+        send_in_turns([(ana, [b"other\n"]), (ben, [b"b" * 111 + b"\n"])])
+        hears(ana, "PONG another"), hears(ben, "ERR unknown")
+        same(told(ana.fence() + ben.fence()), [])
+
+
+@check(points=1, lab=1)
+def check_halves_of_members_and_strangers(server, connect, enter):
+    """What members and strangers send in pieces, in turn, is each one's own: messages, a JOIN, a
+    line that is too long."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    eve, mal = connect(running, "eve"), connect(running, "mal")
+    ana.fence(), ben.fence(), eve.greeted(), mal.greeted()
+    send_in_turns([(ana, cut("SAY it is olá\nSAY again\n".encode(), 2, 13, 14, 20)),
+                   (ben, cut(b"SAY it is ben\r\nPING b\n", 7, 14, 15)),
+                   (eve, cut(b"PING eve\nJOIN eve secret-of-eve\nSAY it is eve\n", 3, 15, 38)),
+                   (mal, cut(b"x" * 600 + b"\nJOIN mal secret\nSAY ghost\n", 200, 400, 605))])
+    hears(eve, "PONG eve", "PENDING")
+    eve.welcomed()
+    hears_the_end(mal, "ERR too-long", "BYE protocol")
+    hears(eve, "IN n TIME eve")
+    for one in (eve, ana, ben):
+        one.fence()
+    said = [[line for line in told(one.lines) if line.startswith("MSG ")] for one in (ana, ben)]
+    same(said[0], said[1], "not-the-same-line")
+    same(sorted(said[0]), ["MSG n TIME ana again", "MSG n TIME ana it is olá",
+                           "MSG n TIME ben it is ben", "MSG n TIME eve it is eve"])
+    answered = [line for line in eve.lines + ana.lines + ben.lines
+                if re.match("ERR |PONG (?!fence)", line)]
+    same(answered, ["PONG eve", "PONG b"])
+    ben.send_bytes(b"x" * 600 + b"\nSAY ghost\nNAME ghost\nLEAVE\n")
+    hears_the_end(ben, "ERR too-long", "BYE protocol")
+    hears(ana, "OUT n TIME ben")
+    same(sorted(answers(ana, "WHO")),
+         ["END WHO", "MEMBER ana here", "MEMBER ben away", "MEMBER eve here"])
+
+
 @check(points=1, lab=1)
 def check_not_utf8(server, enter):
     """A line that is not UTF-8 is refused with ERR bad-utf8, and the conversation goes on."""
@@ -150,6 +350,25 @@ def check_control_characters(server, enter):
     ana = enter(server(*OPEN), "ana")
     for bad in ("\0", "\t", "\a", "\x1b[2J", "\x7f", "\x85", "\x9b", "a\rb", "\u202e", "\u2066", "\ufdd0", "\ufffe"):
         refused(ana, f"SAY a{bad}b", "bad-text", sentence="line-ends-at-nul" if bad == "\0" else None)
+    lines = [*(f"SAY a{bad}b" for bad in NOT_TEXT), "SAY \u202e", "SAY a\r\r"]
+    each_refused(ana, *((line, "bad-text") for line in lines))
+
+
+@check(points=2, lab=1)
+def check_text_in_every_field(server, connect, enter, rng):
+    """What no text may hold is refused with ERR bad-text in every field: in a name, a password, a
+    token, a number and a verb, too."""
+    running = server(*OPEN)
+    ana, eve = enter(running, "ana"), connect(running, "eve")
+    eve.greeted()
+    fields = ("NAME a{}b", "JOIN a{}b secret", "JOIN eve a{}b", "JOIN eve {}", "PING a{}b",
+              "PONG a{}b", "HISTORY 1{}", "WHO{}", "{}")
+    kinds = NOT_TEXT[2:12], NOT_TEXT[12:17], NOT_TEXT[17:21], NOT_TEXT[21:]    # a CR may end a line
+    some = [rng.choice(kind) for kind in kinds]
+    for client, choice in (ana, ["\t", "\x85", *some]), (eve, ["\u2028\u202e"]):
+        lines = [field.format(bad) for field in fields for bad in choice]
+        each_refused(client, *((line, "bad-text") for line in lines))
+    same(told(answers(ana, "SAY as before")), ["MSG n TIME ana as before"])
 
 
 @check(points=1, lab=0)
@@ -170,7 +389,13 @@ def check_wrong_arguments(server, enter):
                  "HISTORY -1", "HISTORY +1", "HISTORY 1.0", "HISTORY 0x1", "HISTORY 1 2", "HISTORY " + "1" * 17, "HISTORY ten", "PING", "PING ",
                  "PING two words", "PING " + "t" * 65, "PING ñ", "LEAVE now", "QUIT now"):
         refused(ana, line, "bad-arguments")
-    same(told(answers(ana, "SAY " + "ñ" * 200)), ["MSG n TIME ana " + "ñ" * 200])
+    more = ("SAY " + "文" * 134, "SAY " + "😀" * 100 + "a", "SAY " + "a" * 507,
+            "NAME ben ", "NAME  ben", "WHO ", "LEAVE ", "QUIT ", "HISTORY  1", "HISTORY 1 ", "HISTORY 1_0", "HISTORY ١",
+            "HISTORY １", "HISTORY " + "0" * 17, "PING  x", "PING x ", "PONG", "PONG ",
+            "PONG two words", "PONG " + "t" * 65, "PONG ñ")
+    each_refused(ana, *((line, "bad-arguments") for line in more))
+    for text in ("ñ" * 200, "文" * 133 + "a", "😀" * 100):
+        same(told(answers(ana, f"SAY {text}")), [f"MSG n TIME ana {text}"])
 
 
 @check(points=1, lab=0)
@@ -178,8 +403,8 @@ def check_ten_errors(server, connect, rng):
     """Who makes ten errors before WELCOME gets BYE protocol after the tenth, and not before."""
     ana = connect(server(), "ana")
     ana.greeted()
-    ana.send(*(f"NO-{rng.randrange(1000)}" for _ in range(9)))
-    same(told(ana.fence()), ["ERR unknown"] * 9)
+    ana.send(*(f"NO-{rng.randrange(1000)}" for _ in range(7)), "PING", "PING two words")
+    same(told(ana.fence()), ["ERR unknown"] * 7 + ["ERR bad-arguments"] * 2)
     ana.send("NO-10")
     hears_the_end(ana, "ERR unknown", "BYE protocol")
 

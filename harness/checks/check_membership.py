@@ -1,11 +1,13 @@
 """Membership: a name and a password make a member; whoever is not in hears nothing and does nothing."""
+import contextlib
+import re
 import time
 
 from conftest import OPEN
 from harness import wire
-from harness.lines import answers, hears, hears_the_end, refused, told
+from harness.lines import answers, each_refused, hears, hears_the_end, refused, told
 from harness.record import Unmet, same
-from harness.verdicts.plugin import check
+from harness.verdicts.plugin import Inconclusive, NotRun, check
 
 REJECT_AFTER = 1        # seconds after its JOIN, before which no REJECTED comes
 
@@ -56,14 +58,35 @@ def check_a_wrong_password_is_rejected(server, connect, enter, rng):
 
 
 @check(points=1, lab=1)
-def check_three_rejections(server, connect, enter):
-    """The third REJECTED of a connection is followed by BYE refused."""
-    running = server(*OPEN)
-    enter(running, "ana")
-    eve = connect(running, "eve")
-    eve.greeted()
-    eve.send(*["JOIN ana guess"] * 4)
-    hears_the_end(eve, *["PENDING", "REJECTED refused"] * 3, "BYE refused")
+def check_three_rejections(server, connect, accepted, ask, pace):
+    """The third REJECTED of a connection, for whatever reasons, is followed by BYE refused; two are
+    not, nor three of two connections."""
+    running = server()
+    ana = accepted(running, "ana")
+    same(running.order("ban banned"), ["ok"])
+    mal = ask(running, "mal")
+    same(running.order("reject mal"), ["ok"])
+    hears(mal, "REJECTED refused")
+    third = [*["PENDING", "REJECTED refused"] * 2, "BYE refused"]       # mal has been rejected once
+    at_once = pace.join < 0.5           # else they would wait too long for each other's checks
+
+    def guess(client, *tries):
+        client.greeted()
+        client.send(*(f"JOIN {one}" for one in tries))
+        return client
+
+    guess(mal, "Banned guess", "ana guess", "ana secret-of-ana")
+    if not at_once:
+        hears_the_end(mal, *third)
+    eve = guess(connect(running, "eve"), *["ana guess"] * 4)
+    if not at_once:
+        hears_the_end(eve, *third[:2], *third)
+    cat = guess(connect(running, "cat"), "ana guess", "banned guess", "ana secret-of-ana")
+    if at_once:
+        hears_the_end(mal, *third), hears_the_end(eve, *third[:2], *third)
+    hears(cat, *third[:4])
+    cat.welcomed()
+    hears_the_end(ana, "IN n TIME ana", "BANNED n TIME banned", "BYE replaced")
 
 
 @check(points=3, lab=1)
@@ -82,6 +105,22 @@ def check_near_misses_of_a_password(server, connect, enter, rng):
     refused(eves[0][0], "JOIN ana", "bad-arguments")
 
 
+@check(points=1, lab=1)
+def check_passwords_are_text(server, connect, enter):
+    """A password is 1 to 128 bytes of any text, spaces at its ends too; one of 129 bytes is refused
+    with ERR bad-arguments."""
+    running = server(*OPEN)
+    longest = f"  \xa0\u2028\u2065\u206a\ue000\ufffd\U0010fffd{'ñ' * 52} "
+    for name, password in ("ana", " "), ("ben", longest):
+        enter(running, name, password)
+        connect(running, "again").join(name, password)
+    eve = connect(running, "eve")
+    eve.greeted()
+    long = "p" * 129, "ñ" * 64 + "p", " " * 129, "p" * 400
+    lines = *(f"JOIN eve {password}" for password in long), f"JOIN ana {long[0]}"
+    each_refused(eve, *((line, "bad-arguments") for line in lines))
+
+
 @check(points=3, lab=1)
 def check_nothing_before_welcome(server, connect, enter, rng):
     """Before WELCOME one hears nothing of the group and can do nothing in it, not even right behind a rejected JOIN."""
@@ -98,21 +137,116 @@ def check_nothing_before_welcome(server, connect, enter, rng):
     same(told(ana.fence()), [], "heard-of-a-stranger")
 
 
+@check(points=2, lab=1)
+def check_the_first_error_that_applies(server, connect, ask, accepted):
+    """Of several errors in one line the first that section 7 names is the answer, whoever sends the
+    line."""
+    running = server()
+    ana, asking = accepted(running, "ana"), ask(running, "asking")
+    eve, mal = connect(running, "eve"), connect(running, "mal")
+    ana.fence(), eve.greeted(), mal.greeted()
+    anyone = [(b"say \xff\t", "bad-utf8"), ("say \t", "bad-text"), (" SAY", "unknown"),
+              ("PING \t x", "bad-text")]
+    each_refused(eve, *anyone, (b"SAY \xff", "bad-utf8"), ("NAME a\tb", "bad-text"),
+                 ("SAY", "not-joined"), ("NAME ? ?", "not-joined"), ("HISTORY x", "not-joined"))
+    each_refused(mal, ("LEAVE now", "not-joined"), ("SAY " + "a" * 401, "not-joined"),
+                 ("JOIN ?", "bad-arguments"), ("JOIN ? ", "bad-arguments"),
+                 ("JOIN ? " + "p" * 129, "bad-arguments"), ("JOIN  x", "bad-arguments"),
+                 ("QUIT now", "bad-arguments"), ("JOIN ? p", "bad-name"))
+    each_refused(asking, ("JOIN", "already-joined"), ("JOIN ? p", "already-joined"),
+                 ("JOIN x \t", "bad-text"), ("WHO is there", "not-joined"))
+    each_refused(ana, *anyone, (b"JOIN ana \xff", "bad-utf8"), ("JOIN a \t", "bad-text"),
+                 ("JOIN", "already-joined"), ("JOIN ? ?", "already-joined"),
+                 ("JOIN x " + "p" * 129, "already-joined"), ("NAME asking ", "bad-arguments"),
+                 ("NAME ? ?", "bad-arguments"), ("NAME ?", "bad-name"),
+                 ("NAME asking", "name-taken"))
+    eve = connect(running, "eve")
+    for client in (eve, asking):
+        client.greeted()
+        client.send_bytes(b"say \xff\t" + b"x" * 600 + b"\n")
+        hears_the_end(client, "ERR too-long", "BYE protocol")
+
+
+@check(points=1, lab=1)
+def check_errors_are_counted_until_welcome(server, connect, ask):
+    """Ten errors before WELCOME end a connection, whatever their codes, also while the owner
+    considers it; after WELCOME none are counted."""
+    running = server()
+    seven = [(b"\xff", "bad-utf8"), ("\t", "bad-text"), ("HOLA", "unknown"), ("WHO", "not-joined"),
+             ("SAY", "not-joined"), ("PING", "bad-arguments"), ("JOIN x", "bad-arguments")]
+    ana, eve, mal = (connect(running, name) for name in ("ana", "eve", "mal"))
+    for client in (ana, eve, mal):
+        client.greeted()
+        each_refused(client, *seven)
+        client.send("JOIN ? x" if client is mal else f"JOIN {client.name} secret", "PING on")
+    hears(mal, "ERR bad-name", "PONG on")
+    mal.send("HOLA", "SAY hi", "PING after")
+    hears_the_end(mal, "ERR unknown", "ERR not-joined", "BYE protocol")
+    for _ in (ana, eve):
+        running.expect(r"(ana|eve) asks to join from \S+:\d+")
+    for client in (ana, eve):
+        hears(client, "PENDING", "PONG on")
+        each_refused(client, ("JOIN x y", "already-joined"), ("SAY hi", "not-joined"))
+    eve.send("JOIN eve secret", "PING after")
+    hears_the_end(eve, "ERR already-joined", "BYE protocol")
+    waits_no_more(running, "eve")
+    same(running.order("accept ana"), ["ok"])
+    ana.welcomed()
+    ana.fence()
+    three = ("HOLA", "unknown"), ("SAY", "bad-arguments"), ("JOIN a b", "already-joined")
+    each_refused(ana, *three * 5)
+    same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
+
+
 @check(points=1, lab=1)
 def check_bad_names(server, connect, rng):
     """A name begins with a letter or digit, has at most 32 characters, and of ASCII no others than letters, digits, dot, _ and -."""
     running = server(*OPEN)
-    bad = ["-ana", ".ana", "_ana", "ana/b", "ana:b", "ana,b", "<ana>", "*", "../ana", "ana@b", "$ana", "a\\b", "😀", "a" * 33]
-    for half in bad[:7], bad[7:]:           # the tenth error would end the connection
+    bad = ["-ana", ".ana", "_ana", "ana/b", "ana:b", "ana,b", "<ana>", "*", "../ana", "ana@b",
+           "$ana", "a\\b", "😀", "a" * 33, "a" * 65, "a" * 400]
+    for half in bad[:8], bad[8:]:           # the tenth error would end the connection
         eve = connect(running, "eve")
         eve.greeted()
         for name in half:
-            refused(eve, f"JOIN {name} secret", "bad-name", *["bad-arguments"] * (len(name) > 32))
+            refused(eve, f"JOIN {name} secret", "bad-name")
     good = [rng.choice("AZaz09") + "".join(rng.choices("azAZ09._-", k=5)), "7", "Z" * 32]
     eve.join("x", "secret")
     eve.fence()
     same(told(answers(eve, *(f"NAME {name}" for name in good))),
          [f"RENAMED n TIME {old} {new}" for old, new in zip(["x", *good], good)], "good-names")
+
+
+@check(points=1, lab=1)
+def check_names_beyond_ascii(server, connect, enter):
+    """A name beyond ASCII is refused with ERR bad-name, or it is taken, and then it is compared
+    without case like any other."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    ana.fence()
+    no_names = "ñ" * 33, "文" * 22, "a\xa0b", "a\u200bb", "a\u2028b", "\ue000", "½", "a×b", "😀"
+    lines = [f"NAME {name}" for name in no_names]
+    each_refused(ana, *((line, "bad-name") for line in lines), sentence="no-such-names")
+    now = "ana"
+    for name, others in (("João", ["joão", "JOÃO"]), ("Жук", ["жук", "ЖУК"]),
+                         ("ñ" * 32, ["Ñ" * 32]), ("文" * 21, [])):
+        came = told(answers(ana, f"NAME {name}"))
+        if came == ["ERR bad-name"]:
+            for other in others:
+                refused(ana, f"NAME {other}", "bad-name")
+            continue
+        same(came, [f"RENAMED n TIME {now} {name}"])
+        now = name
+        ben.fence()
+        for other in others:
+            refused(ben, f"NAME {other}", "name-taken")
+    if now != "ana":
+        same(told(answers(ana, "NAME João")), [f"RENAMED n TIME {now} João"])
+        again = connect(running, "again")
+        again.greeted()
+        again.send("JOIN JOÃO secret-of-ana")
+        hears(again, "PENDING")
+        same(re.sub(r"\d+", "n", again.line()), "WELCOME n João")
+        hears_the_end(ana, "BYE replaced")
 
 
 @check(points=2, lab=1)
@@ -238,6 +372,49 @@ def check_a_request_ends_with_its_connection(server, ask):
     eve.welcomed()
 
 
+@check(points=1, lab=1)
+def check_most_requests(server, connect, ask, accepted, pace):
+    """32 names can wait for the owner; one more is rejected, and there is room again when one of
+    the 32 waits no more."""
+    if 40 * pace.join > 60:             # who is silent for so long is sent PING, or dropped
+        raise Inconclusive(f"each JOIN takes {pace.join:.1f} s here, and this check makes 40")
+    running = server()
+    ana = accepted(running, "ana")
+    asking = [connect(running, f"a{number}") for number in range(1, 33)]
+    for client in asking:
+        client.greeted()
+        client.send(f"JOIN {client.name} secret")
+    for _ in asking:
+        running.expect(r"\S+ asks to join from \S+:\d+")
+    eve = knock(connect, running, "eve", "eve", "secret")
+    hears(eve, "PENDING")
+    asked = lambda: any(line.startswith("eve asks ") for line in running.stdout)
+
+    def decided():
+        with contextlib.suppress(wire.Silence):
+            eve.line(0.01)
+        return asked() or len(eve.lines) > 2 or eve.ended
+
+    wire.wait_until(decided, what="REJECTED for eve, since 32 names wait for the owner already")
+    if asked():
+        raise Unmet("REJECTED for eve, since 32 names wait for the owner already",
+                    "the owner was asked about eve, too", proven=True)
+    same(eve.lines[2:], ["REJECTED refused"])
+    shown = sum(" asks from " in line for line in running.order("members"))
+    same(f"member NAME asks from ADDRESS: {shown} lines", "member NAME asks from ADDRESS: 32 lines")
+    connect(running, "again").join("ana", "secret-of-ana")
+    hears_the_end(ana, "IN n TIME ana", "BYE replaced")
+    same(running.order("accept a7"), ["ok"])
+    asking[6].welcomed()
+    asking[31].send("QUIT")
+    hears_the_end(asking[31], "PENDING", "BYE quit")
+    waits_no_more(running, "a32")
+    eve.send("JOIN eve secret")
+    hears(eve, "PENDING")
+    running.expect(r"eve asks to join from \S+:\d+")
+    ask(running, "mal")
+
+
 def waits_no_more(running, name):
     """Orders `members` until this name asks no more; the server notices an end in its own time."""
     end = time.monotonic() + wire.DEADLINE
@@ -355,3 +532,95 @@ def check_two_joins(server, enter):
     for line in ("JOIN ana secret-of-ana", "JOIN eve secret-of-eve"):
         refused(ana, line, "already-joined")
     same(told(answers(ana, "SAY hi")), ["MSG n TIME ana hi"])
+
+
+def turned_away(connect, running, who, why):
+    """Connects one more client, which must hear BYE full in place of HELLO."""
+    late = connect(running, who)
+    late.rest()
+    if late.lines != ["BYE full"]:
+        raise Unmet(f"BYE full and the end in place of HELLO for {who}: {why}",
+                    f"{who} heard\n" + "\n".join(late.lines) if late.lines else
+                    f"{who} heard nothing")
+
+
+@check(points=1, lab=1)
+def check_room_for_strangers(server, connect, ask, enter):
+    """As many connections as --max-strangers says can be before WELCOME; one more hears BYE full,
+    until there is room again."""
+    try:
+        running = server("--max-strangers", "3")
+    except NotRun:                      # then it behaves as with the default
+        return room_by_default(server, connect, enter)
+    ana, ben, eve = connect(running, "ana"), connect(running, "ben"), connect(running, "eve")
+    for client in (ana, ben, eve):
+        client.greeted()
+    turned_away(connect, running, "late", "three are strangers already")
+    ana.send("QUIT")
+    hears_the_end(ana, "BYE quit")
+    ana = ask(running, "ana")
+    turned_away(connect, running, "late", "of three strangers one waits for the owner")
+    same(running.order("accept ana"), ["ok"])
+    ana.welcomed()
+    cat = connect(running, "cat")
+    cat.greeted()
+    turned_away(connect, running, "late", "three are strangers, beside a member")
+    eve.reset()
+    wire.wait_until(lambda: is_greeted(connect, running),
+                    what="HELLO for a newcomer, since one of the three strangers has gone")
+    ana.fence(), ben.fence(), cat.fence()
+
+
+def is_greeted(connect, running):
+    """Whether a newcomer hears HELLO, and not BYE full or the end."""
+    newcomer = connect(running, "newcomer")
+    if not newcomer.lines:
+        newcomer.line()
+    return newcomer.lines and newcomer.lines[0].startswith("HELLO ")
+
+
+def room_by_default(server, connect, enter):
+    """Without the flag there is room for 256 strangers, if the machine has it, and for no more."""
+    running = server(*OPEN)
+    ana = enter(running, "ana")
+    strangers = [connect(running, f"stranger-{number}") for number in range(1, 258)]
+    firsts = [(stranger.lines or [stranger.line()])[0] for stranger in strangers]
+    if all(first.startswith("HELLO ") for first in firsts):
+        for stranger in strangers:
+            try:
+                stranger.fence()
+            except (Unmet, ConnectionError):
+                raise Inconclusive("a stranger had gone before the last of 257 was greeted: "
+                                   "--join-within may have passed for it") from None
+        raise Unmet("BYE full in place of HELLO for the 257th stranger",
+                    "it heard HELLO, and the 256 before it are still there", proven=True)
+    ana.fence()
+
+
+@check(points=1, lab=1)
+def check_room_for_members(server, connect, enter, ask):
+    """As many members as --max-here says can be here; one more hears BYE full in place of WELCOME;
+    a takeover needs no room."""
+    running = server(*OPEN, "--max-here", "2")
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    ana.fence()
+    cat = knock(connect, running, "cat", "cat", "secret-of-cat")
+    hears_the_end(cat, "PENDING", "BYE full")
+    same(sorted(answers(ana, "WHO")),
+         ["END WHO", "MEMBER ana here", "MEMBER ben here", "MEMBER cat away"])
+    connect(running, "again").join("ana", "secret-of-ana")
+    hears_the_end(ana, "BYE replaced")
+    ben.send("QUIT")
+    same(ben.rest()[-1:], ["BYE quit"])
+    cat = enter(running, "cat")
+    hears_the_end(knock(connect, running, "ben", "ben", "secret-of-ben"), "PENDING", "BYE full")
+    cat.send("LEAVE")
+    hears_the_end(cat, "LEFT n TIME cat", "BYE left")
+    enter(running, "ben").fence()
+    running.restart(args=("--max-here", "1"))
+    enter(running, "ana")
+    eve = ask(running, "eve")
+    same(running.order("accept eve"), ["ok"])
+    hears_the_end(eve, "BYE full")
+    same(sorted(running.order("members")),
+         ["member ana here", "member ben away", "member eve away", "ok"])

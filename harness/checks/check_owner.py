@@ -3,7 +3,7 @@ import contextlib
 
 from conftest import OPEN
 from harness.doings import rests
-from harness.lines import answers, hears, hears_the_end, refused, told
+from harness.lines import answers, hears, hears_the_end, orders_taken, refused, shown, told
 from harness.record import Unmet, same
 from harness.verdicts.plugin import check
 from harness.wire import wait_until
@@ -102,6 +102,48 @@ def check_rename_the_group(server, connect, enter, rng):
     same(running.order(f"rename {new}"), ["ok"])
     same(told(ana.fence()), [f"GROUP n TIME {new}"])
     same(connect(running, "ben").greeted(), new)
+
+
+@check(points=1, lab=1)
+def check_names_of_groups(server, connect, enter):
+    """A group's name has 1 to 64 bytes of text, and no space at either end; `rename` to another is
+    an error."""
+    first = "g" * 64
+    running = server(*OPEN, group=first)
+    ana = enter(running, "ana")
+    same(ana.group, first)
+    ana.fence()
+    for wrong in ("g" * 65, "ñ" * 32 + "g", "g ", " g", " ", "", "g" * 64 + " ", "a\tb", "a\rb",
+                  "a\x85b", "a\u202eb", "a\u2069b", "a\ufdd0b", "\U0001ffff"):
+        if ordered(running, f"rename {wrong}") != ["error"]:
+            raise Unmet(f"`error: why` as the answer to the order {shown(f'rename {wrong}')}",
+                        "the order was done")
+    for right in ("ñ" * 32, "x", "a  b", "\xa0a\u2028b\u3000",
+                  "\u2065\u206a\ue000\ufffd\U0010fffd", first[1:]):
+        same(running.order(f"rename {right}"), ["ok"])
+        same(told(ana.fence()), [f"GROUP n TIME {right}"])
+        same(connect(running, "new").greeted(), right)
+
+
+@check(points=1, lab=1)
+def check_orders_at_the_limit(server):
+    """An order of 512 bytes with its LF is a line; a longer one is skipped to its end and answered
+    once, and the next order is done."""
+    running = server()
+    running.order("members")
+    before = len(running.stdout)
+    for piece in (b"x" * 511, b"\nban a1\n", b"x" * 512, b"\nban a2\n", b"x" * 300, b"x" * 300,
+                  b" ban a3\nban a4\n" + b"x" * 5000 + b"\nban a5\nrename \xff\n",
+                  b"ban a6\rban a7\nban a8\r", b"\nmembers\n"):
+        running.type_bytes(piece)
+        orders_taken(running)
+    expected = [*["error", "ok"] * 4, "error", "error", "ok"]
+    members = [f"member a{number} banned" for number in (1, 2, 4, 5, 8)]
+    answered = lambda: [line for line in running.stdout[before:] if line[:2] not in ("# ", "* ")]
+    with contextlib.suppress(Unmet):
+        wait_until(lambda: len(answered()) >= len(expected) + len(members) + 1)
+    came = ["error" if line.startswith("error: ") else line for line in answered()]
+    same(came[:len(expected)] + sorted(came[len(expected):]), [*expected, *members, "ok"])
 
 
 @check(points=2, lab=1)

@@ -427,6 +427,76 @@ CAUSES = {
                                "an exception. Use poll or epoll, or turn away whoever gets such a descriptor.", "protocol.md#97-full"),
     "spins-when-full": ("accept fails, the newcomer stays in the queue, the loop is woken at once again, for ever. Turn him away (keep a spare descriptor to "
                         "accept and close with), or watch the listening socket again only when somebody has gone.", "protocol.md#97-full"),
+    # -- framing, text and limits, both sides
+    "halves-of-several-clients": (
+        "Bytes of one client were joined to bytes of another: is one buffer shared by all "
+        "clients? Each connection needs a buffer of its own, empty at its beginning.",
+        "protocol.md#3-framing-and-grammar"),
+    "only-a-line-feed-ends-a-line": (
+        "Something other than an LF was taken for the end of a line. Cut lines at the byte 10 "
+        "alone: functions such as splitlines() also cut at a CR and at other characters.",
+        "protocol.md#3-framing-and-grammar"),
+    "the-longest-line-in-pieces": (
+        "A line of 512 bytes is allowed, and it may come in any pieces: keep what is left of a "
+        "line until its LF comes.",
+        "protocol.md#10-limits"),
+    "too-long-in-pieces": (
+        "Measure what has come of one line: not what one recv brought, and not the whole "
+        "buffer. After ERR too-long and BYE protocol nothing more of this client is handled, "
+        "and no other client's line is affected.",
+        "protocol.md#7-err-a-request-that-was-not-done"),
+    "halves-of-members-and-strangers": (
+        "What has come of a line must stay in the buffer of its client until the LF comes: also "
+        "while a password is checked, when the client becomes a member, and while others send.",
+        "protocol.md#3-framing-and-grammar"),
+    "text-in-every-field": (
+        "Check the characters of a line before its verb and its fields: a name, a password or a "
+        "token with a wrong character is ERR bad-text, like a message.",
+        "protocol.md#7-err-a-request-that-was-not-done"),
+    "the-first-error-that-applies": (
+        "The checks of a line have an order: length, UTF-8, characters, verb, state, fields, "
+        "name. Do them in the order of the table in section 7.",
+        "protocol.md#7-err-a-request-that-was-not-done"),
+    "errors-are-counted-until-welcome": (
+        "Count every ERR of a connection until its WELCOME, whatever its code, also while the "
+        "owner considers the request. After WELCOME count none.",
+        "protocol.md#7-err-a-request-that-was-not-done"),
+    "names-beyond-ascii": (
+        "A server that takes letters beyond ASCII must compare them without case, too. Fold "
+        "names with a function that knows Unicode, or answer ERR bad-name to all such names.",
+        "protocol.md#95-names"),
+    "no-such-names": (
+        "Beyond ASCII only letters, their marks and digits make a name, and a name has at most "
+        "32 characters and at most 64 bytes.",
+        "protocol.md#10-limits"),
+    "passwords-are-text": (
+        "A password is everything after the space behind the name, up to 128 bytes: measure "
+        "bytes, not characters, and strip no spaces.",
+        "protocol.md#10-limits"),
+    "most-requests": (
+        "Count the names that wait for the owner before one more is added: 32 may wait. A "
+        "request that was accepted, or whose connection ended, counts no more, and members come "
+        "in as always.",
+        "protocol.md#95-names"),
+    "room-for-strangers": (
+        "Count the connections before WELCOME when a new one is accepted. One that was "
+        "welcomed, was sent BYE or was lost counts no more. One that waits for the owner "
+        "counts.",
+        "protocol.md#97-full"),
+    "room-for-members": (
+        "Count the members who are here when one more would be welcomed, also by `accept`. A "
+        "takeover replaces a connection and needs no room. QUIT and LEAVE make room.",
+        "protocol.md#97-full"),
+    "names-of-groups": (
+        "A group's name has 1 to 64 bytes (not characters), only characters of `text-char`, and "
+        "no space at either end. Other blanks, such as U+00A0, are ordinary characters: do not "
+        "strip them.",
+        "protocol.md#10-limits"),
+    "orders-at-the-limit": (
+        "Orders are lines: at most 512 bytes with the LF, in any pieces. A longer one is "
+        "skipped up to its own LF and answered once. Then reset what says that the line is too "
+        "long.",
+        "protocol.md#11-the-owners-console"),
 }
 
 DEEDS = {"connects": "{who} connects.", "sends": "{who} sends {text}", "sends-in-pieces": "{who} sends, in {pieces} pieces, {text}", "shuts": "{who} ends sending (half-close), and still reads.",
