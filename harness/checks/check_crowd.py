@@ -182,32 +182,6 @@ def check_a_long_history_meanwhile(server, gather, rng):
                 raise crowd.stuck([crowd[reader]], None)
 
 
-@check(points=1, lab=3)
-def check_one_name_for_one(hunt, gather, rng):
-    """When several want the same name at the same moment, by NAME or by JOIN, one gets it, and the others hear that it is taken."""
-    for running in hunt(*OPEN):
-        with gather(running) as crowd:
-            people = names(4)
-            crowd.enter(people)
-            wanted = [f"wanted-{rng.randrange(10 ** 6)}-{number}" for number in range(24)]
-            for start in range(0, len(wanted), 3):
-                crowd.play({name: Script([f"NAME {one}" for one in wanted[start:start + 3]], turn=1) for name in people})
-            for one in crowd:
-                holders_differ(one, wanted)
-
-
-def holders_differ(one, wanted):
-    """Raises Unmet if one of these names was given to two members, as this client heard it."""
-    holders = {}                        # the name, as it is compared: who has it
-    for line in one.lines:
-        if line.startswith("RENAMED "):
-            _, _, _, old, new = line.split(" ")
-            if new in holders:
-                raise Unmet(f"{new} to be the name of one member only", f"{holders[new]}\n{line}", "one-name-for-one")
-            holders.pop(old, None)
-            holders[new] = line
-
-
 @check(points=2, lab=3)
 def check_a_burst(hunt, gather, rng):
     """Bursts larger than any buffer on the way, from several at once, are heard by all who read on: nobody is put out, nothing freezes."""
