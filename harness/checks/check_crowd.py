@@ -164,12 +164,12 @@ def check_history_meanwhile(hunt, gather, rng):
 
 @check(points=1, lab=3)
 def check_a_long_history_meanwhile(server, gather, rng):
-    """A HISTORY of 2 MB that is read slowly while others talk is complete, and what is said meanwhile stands between its lines, never in one."""
+    """A HISTORY of 1.5 MB that is read slowly while others talk is complete, and what is said meanwhile stands between its lines, never in one."""
     running = server(*OPEN)
     with gather(running) as crowd:
         reader, first, *others = names(4)
         crowd.enter([first])
-        crowd.play({first: Script(lines(first, 4500, rng, LONG), turn=90)})
+        crowd.play({first: Script(lines(first, 3600, rng, LONG), turn=90)})
         crowd.enter(others)
         crowd.enter([reader], gulp=32 * LONG, rcvbuf=16384, mss=SMALL_MSS)
         crowd.start({reader: Script(["HISTORY 0", "WHO"])})
