@@ -1,7 +1,9 @@
-"""Delays the end of a process of the server, as its parent sees it, so that a parent that looks too early, and only once, is found out for certain.
+"""Delays the end of a process of the server as its parent sees it.
 
-A process that is traced (ptrace(2)) and ends becomes a zombie at once: its descriptors are closed. But its parent's wait finds nothing before the
-tracer has let it go. Only Linux has this, and only where a process may trace its descendants.
+So a parent that looks too early, and only once, is found out for certain. A process that is traced
+(ptrace(2)) and ends becomes a zombie at once: its descriptors are closed. But its parent's wait finds
+nothing before the tracer has let it go. Only Linux has this, and only where a process may trace its
+descendants.
 """
 import contextlib
 import ctypes
@@ -10,14 +12,16 @@ import threading
 import time
 
 PTRACE_CONT, PTRACE_SEIZE = 7, 0x4206
-HELD = 0.5                  # seconds that an end is kept from the parent, unless the parent is seen to wait for it
+HELD = 0.5                  # seconds that an end is kept from a parent that does not wait for it
 LOOKS = 0.001               # seconds between two looks
+LOOK = os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
 
 
 class LateEnd(threading.Thread):
-    """Traces `pid`, and keeps its end from `parent` for HELD seconds, or until `parent` waits in the kernel for a child.
+    """Traces `pid`, and keeps its end from `parent` for HELD seconds, or until `parent` waits for a child.
 
-    `allowed`: whether this machine lets us trace it. Use it with `with`; at the end it is let go, whatever became of it.
+    `allowed`: whether this machine lets us trace it. Use it with `with`; at the end it is let go,
+    whatever became of it.
     """
 
     def __init__(self, pid: int, parent: int):
@@ -36,20 +40,23 @@ class LateEnd(threading.Thread):
         self.join()
 
     def run(self):
-        """One thread for all of it: the kernel takes orders from the tracer alone, and frees what it traces when it ends."""
+        """One thread for all of it: the kernel takes orders from the tracing thread alone, and frees
+        what that thread traces when it ends."""
         ptrace = ctypes.CDLL(None, use_errno=True).ptrace
-        ptrace.argtypes, ptrace.restype = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p], ctypes.c_long
+        ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+        ptrace.restype = ctypes.c_long
         self.allowed = ptrace(PTRACE_SEIZE, self.pid, None, None) == 0
         self.tried.set()
         with contextlib.suppress(ChildProcessError):
             while self.allowed:
-                found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+                found = os.waitid(os.P_PID, self.pid, LOOK)
                 if found is None:
                     if self.over.wait(LOOKS):
                         return
-                elif found.si_code in (os.CLD_TRAPPED, os.CLD_STOPPED):         # a signal came: it is to have it
+                elif found.si_code in (os.CLD_TRAPPED, os.CLD_STOPPED):     # a signal came: hand it on
                     _, status = os.waitpid(self.pid, os.WNOHANG)
-                    ptrace(PTRACE_CONT, self.pid, None, os.WSTOPSIG(status) if os.WIFSTOPPED(status) else None)
+                    signum = os.WSTOPSIG(status) if os.WIFSTOPPED(status) else None
+                    ptrace(PTRACE_CONT, self.pid, None, signum)
                 else:
                     self.keep_waiting()
                     os.waitpid(self.pid, os.WNOHANG)

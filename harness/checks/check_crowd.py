@@ -164,7 +164,8 @@ def check_history_meanwhile(hunt, gather, rng):
 
 @check(points=1, lab=3)
 def check_a_long_history_meanwhile(server, gather, rng):
-    """A HISTORY of 1.5 MB that is read slowly while others talk is complete, and what is said meanwhile stands between its lines, never in one."""
+    """A HISTORY of 1.5 MB that is read slowly while others talk is complete, and what is said meanwhile
+    stands between its lines, never in one."""
     running = server(*OPEN)
     with gather(running) as crowd:
         reader, first, *others = names(4)
@@ -175,7 +176,7 @@ def check_a_long_history_meanwhile(server, gather, rng):
         crowd.start({reader: Script(["HISTORY 0", "WHO"])})
         heard, end = 0, time.monotonic() + wire.DEADLINE
         while not crowd[reader].is_done:
-            crowd.play({name: Script(lines(name, 4, rng), turn=2) for name in (first, *others)})
+            crowd.play({name: Script(lines(name, 4, rng), turn=2) for name in [first, *others]})
             if len(crowd[reader].lines) > heard:
                 heard, end = len(crowd[reader].lines), time.monotonic() + wire.DEADLINE
             if time.monotonic() > end:

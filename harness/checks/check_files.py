@@ -65,8 +65,8 @@ def check_a_restart_restores_members(server, enter, connect):
 
 @check(points=1, lab=1)
 def check_an_old_name_opens_nothing(server, accepted, enter, connect):
-    """After NAME, LEAVE, or a ban and its end, the old name with its old password opens nothing, neither at once nor after kill -9 or
-    a restart; and whoever takes the name has a password of their own."""
+    """After NAME, LEAVE, or a ban and its end, the old name with its old password opens nothing,
+    neither at once nor after kill -9 or a restart; a new member with that name has their own password."""
     running = server()
     ana, ben, eva, leo = (accepted(running, name) for name in ("ana", "ben", "eva", "leo"))
     answers(ana, "NAME anna")
@@ -75,7 +75,8 @@ def check_an_old_name_opens_nothing(server, accepted, enter, connect):
     ben.rest()
     for order in ("ban eva", "unban eva"):
         same(running.order(order), ["ok"])
-    olds = [("ana", "secret-of-ana"), ("ben", "secret-of-ben"), ("eva", "secret-of-eva"), ("theo", "secret-of-leo")]
+    olds = [("ana", "secret-of-ana"), ("ben", "secret-of-ben"), ("eva", "secret-of-eva"),
+            ("theo", "secret-of-leo")]
     for name, password in olds:                     # each is a new name: the owner is asked, and no more
         client = connect(running, f"old {name}")
         client.greeted()
@@ -93,11 +94,12 @@ def check_an_old_name_opens_nothing(server, accepted, enter, connect):
     for name in ("anna", "leo"):
         enter(running, name, "another secret")
     opens(connect, running, "ana", "secret-of-ana", "ana")
-    are_rejected(connect, running, [("anna", "secret-of-ana"), ("leo", "secret-of-leo"), ("ana", "another secret")])
+    are_rejected(connect, running, [("anna", "secret-of-ana"), ("leo", "secret-of-leo"),
+                                    ("ana", "another secret")])
 
 
 def are_rejected(connect, running, joins):
-    """Each of these names with its password is REJECTED. All are asked at once, for each answer takes a second."""
+    """Each of these names with its password is REJECTED. All ask at once: each answer takes a second."""
     clients = [(connect(running, f"old {name}"), name, password) for name, password in joins]
     for client, name, password in clients:
         client.greeted()

@@ -126,38 +126,44 @@ def serving(running, client):
 def child_of(running, client):
     """The one process that serves this client. Raises Unmet if there is none, or more than one for long."""
     client.fence()
-    with contextlib.suppress(Unmet):            # one that was forked meanwhile may not have closed what it inherited
+    with contextlib.suppress(Unmet):    # one forked meanwhile may not have closed what it inherited
         wire.wait_until(lambda: len(serving(running, client)) == 1)
     if len(found := serving(running, client)) != 1:
-        raise Unmet(f"one child process that holds the connection of {client.who}", f"{len(found)} child processes hold it",
+        raise Unmet(f"one child process that holds the connection of {client.who}",
+                    f"{len(found)} child processes hold it",
                     "children-hold-connections" if found else "a-process-each")
     return found[0]
 
 
 @check(points=1, lab=4, design="fork")
 def check_a_late_end_is_waited_for(judge, server, connect, enter):
-    """A child whose end can be seen only after its pipes have ended leaves no zombie, whatever ended it: QUIT, an end of file, \
-a reset, a kill, a ban, a takeover or a line too long."""
+    """A child whose end can be seen only after its pipes have ended leaves no zombie, whatever ended it:
+    QUIT, an end of file, a reset, a kill, a ban, a takeover or a line too long."""
     running = server(*OPEN)
     enter(running, "ana")
     for way in ("quit", "shuts", "resets", "killed", "banned", "replaced", "too-long"):
-        client = enter(running, way) if way in ("resets", "killed", "banned", "replaced") else connect(running, way)
+        is_member = way in ("resets", "killed", "banned", "replaced")
+        client = (enter if is_member else connect)(running, way)
         child = child_of(running, client)
         with LateEnd(child.pid, running.pid) as late:
             ends_by(way, running, connect, client, child)
             with contextlib.suppress(Unmet):
                 wire.wait_until(lambda: not late.is_alive())
         if not late.allowed and not judge.notes:
-            judge.notes.append("ends of children not delayed (this machine allows no tracing), so that fewer zombies show")
+            judge.notes.append("ends of children not delayed (this machine allows no tracing), "
+                               "so that fewer zombies show")
         try:
-            wire.none_left(lambda: dead(running), "no zombie, though the parent's first look came before the end")
+            wire.none_left(lambda: dead(running),
+                           "no zombie, though the parent's first look came before the end")
         except Unmet as problem:
             problem.came += f"\nthat child had served a client that ended so: {WAYS[way]}"
             raise
 
 
-WAYS = {"quit": "it sent QUIT", "shuts": "it ended sending", "resets": "it broke the connection with a reset", "killed": "its child was killed",
-        "banned": "the owner banned it", "replaced": "the same member came in by another connection", "too-long": "it sent a line too long"}
+WAYS = {"quit": "it sent QUIT", "shuts": "it ended sending", "killed": "its child was killed",
+        "resets": "it broke the connection with a reset", "banned": "the owner banned it",
+        "replaced": "the same member came in by another connection",
+        "too-long": "it sent a line too long"}
 
 
 def ends_by(way, running, connect, client, child):
@@ -183,7 +189,8 @@ def ends_by(way, running, connect, client, child):
 
 @check(points=1, lab=4, design="fork")
 def check_a_killed_child_says_no_goodbye(server, connect, enter):
-    """When a child is killed its client hears no BYE, for it asked for none; the others hear OUT, it can come back, and the server ends with status 0."""
+    """When a child is killed its client hears no BYE, for it asked for none; the others hear OUT, it can
+    come back, and the server later ends with status 0."""
     running = server(*OPEN)
     ana, ben, eve = enter(running, "ana"), enter(running, "ben"), connect(running, "eve")
     for client in (ben, eve):
@@ -195,10 +202,11 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
             client.fence()
             served = True               # another process has taken the client over: so be it
         if not served and not client.ended:
-            raise Unmet(f"the end of {client.who}'s connection, when the child that served it was killed", "the connection stays open, and nobody answers",
-                        "ghost")
+            raise Unmet(f"the end of {client.who}'s connection, when the child that served it was killed",
+                        "the connection stays open, and nobody answers", "ghost")
         if farewell := [line for line in client.lines[start:] if line.startswith("BYE ")]:
-            raise Unmet(f"no BYE for {client.who}, whose child was killed: only the end of the connection", f"{client.who} heard\n{farewell[0]}")
+            raise Unmet(f"no BYE for {client.who}, whose child was killed: only the end of the connection",
+                        f"{client.who} heard\n{farewell[0]}")
         if client is ben and not served:
             ana.expect(r"OUT \d+ \S+ ben")
     connect(running, "again").join("ben", "secret-of-ben")
@@ -295,7 +303,8 @@ FEWER = 4                   # threads of the runtime's own that may have ended m
 
 
 def crowd(running, connect):
-    """(holdings with two clients, holdings with MORE clients more). A runtime may have many threads of its own: what counts is the growth."""
+    """(holdings with two clients, holdings with MORE clients more). A runtime may have many threads of
+    its own: what counts is the growth."""
     for _ in range(2):
         connect(running, "first").fence()
     before = settled(running)
