@@ -1,11 +1,12 @@
 """Many at once: whatever all do at the same moment, everyone hears the same, whole, once, in one order."""
 import contextlib
 import signal
+import time
 
 import pytest
 
 from conftest import OPEN
-from harness import checkers
+from harness import checkers, wire
 from harness.crowd import SMALL_MSS, Crowd, Script
 from harness.record import Unmet
 from harness.verdicts.plugin import check
@@ -159,6 +160,27 @@ def check_history_meanwhile(hunt, gather, rng):
             crowd.play({name: Script(lines(name, 30, rng, LONG), turn=30) for name in talkers})
             crowd.play({reader: Script([f"HISTORY {since}" for since in (0, 5, 20, 10 ** 6, 0)], turn=2),
                         **{name: Script(lines(name, 30, rng), turn=2) for name in talkers}})
+
+
+@check(points=1, lab=3)
+def check_a_long_history_meanwhile(server, gather, rng):
+    """A HISTORY of 1.5 MB that is read slowly while others talk is complete, and what is said meanwhile
+    stands between its lines, never in one."""
+    running = server(*OPEN)
+    with gather(running) as crowd:
+        reader, first, *others = names(4)
+        crowd.enter([first])
+        crowd.play({first: Script(lines(first, 3600, rng, LONG), turn=90)})
+        crowd.enter(others)
+        crowd.enter([reader], gulp=32 * LONG, rcvbuf=16384, mss=SMALL_MSS)
+        crowd.start({reader: Script(["HISTORY 0", "WHO"])})
+        heard, end = 0, time.monotonic() + wire.DEADLINE
+        while not crowd[reader].is_done:
+            crowd.play({name: Script(lines(name, 4, rng), turn=2) for name in [first, *others]})
+            if len(crowd[reader].lines) > heard:
+                heard, end = len(crowd[reader].lines), time.monotonic() + wire.DEADLINE
+            if time.monotonic() > end:
+                raise crowd.stuck([crowd[reader]], None)
 
 
 @check(points=2, lab=3)

@@ -41,11 +41,11 @@ def restart(running, sentence="no-restart", **changes):
         raise
 
 
-def killed(running):
+def killed(running, **changes):
     """kill -9 of the server, without a warning; then a new start."""
     running.kill()
     running.orphans_gone()
-    restart(running, "no-restart-after-kill")
+    restart(running, "no-restart-after-kill", **changes)
 
 
 @check(points=3, lab=1)
@@ -62,6 +62,59 @@ def check_a_restart_restores_members(server, enter, connect):
     connect(running, "ana again").join("anita", "secret-of-ana")
     enter(running, "ana", "somebody else's secret"), enter(running, "ben", "somebody else's secret")
     connect(running, "eva again").join("eva", "secret-of-eva")
+
+
+@check(points=1, lab=1)
+def check_an_old_name_opens_nothing(server, accepted, enter, connect):
+    """After NAME, LEAVE, or a ban and its end, the old name with its old password opens nothing,
+    neither at once nor after kill -9 or a restart; a new member with that name has their own password."""
+    running = server()
+    ana, ben, eva, leo = (accepted(running, name) for name in ("ana", "ben", "eva", "leo"))
+    answers(ana, "NAME anna")
+    answers(leo, "NAME theo", "NAME LEO")           # its own name again, but for the case
+    ben.send("LEAVE")
+    ben.rest()
+    for order in ("ban eva", "unban eva"):
+        same(running.order(order), ["ok"])
+    olds = [("ana", "secret-of-ana"), ("ben", "secret-of-ben"), ("eva", "secret-of-eva"),
+            ("theo", "secret-of-leo")]
+    for name, password in olds:                     # each is a new name: the owner is asked, and no more
+        client = connect(running, f"old {name}")
+        client.greeted()
+        client.send(f"JOIN {name} {password}", "PING asked")
+        hears(client, "PENDING", "PONG asked")
+    killed(running, args=("--admit", "none"))
+    are_rejected(connect, running, olds)
+    ana = opens(connect, running, "ANNA", "secret-of-ana", "anna")
+    answers(ana, "NAME ana")
+    leo = opens(connect, running, "leo", "secret-of-leo", "LEO")
+    leo.send("LEAVE")
+    leo.rest()
+    restart(running, args=OPEN)
+    same(sorted(running.order("members")), ["member ana away", "ok"])
+    for name in ("anna", "leo"):
+        enter(running, name, "another secret")
+    opens(connect, running, "ana", "secret-of-ana", "ana")
+    are_rejected(connect, running, [("anna", "secret-of-ana"), ("leo", "secret-of-leo"),
+                                    ("ana", "another secret")])
+
+
+def are_rejected(connect, running, joins):
+    """Each of these names with its password is REJECTED. All ask at once: each answer takes a second."""
+    clients = [(connect(running, f"old {name}"), name, password) for name, password in joins]
+    for client, name, password in clients:
+        client.greeted()
+        client.send(f"JOIN {name} {password}")
+    for client, *_ in clients:
+        hears(client, "PENDING", "REJECTED refused")
+
+
+def opens(connect, running, name, password, written):
+    """A client that has come in with this name and password, as the member whose name is written so."""
+    client = connect(running, written)
+    client.join(name, password)
+    same(client.lines[-1].split(" ")[2], written)
+    return client
 
 
 @check(points=3, lab=1)

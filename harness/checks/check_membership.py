@@ -3,9 +3,11 @@ import contextlib
 import re
 import time
 
+import psutil
+
 from conftest import OPEN
-from harness import wire
-from harness.lines import answers, each_refused, hears, hears_the_end, refused, told
+from harness import detectors, wire
+from harness.lines import answers, each_refused, hears, hears_the_end, refused, seqs, taken, told
 from harness.record import Unmet, same
 from harness.verdicts.plugin import Inconclusive, NotRun, check
 
@@ -281,6 +283,181 @@ def check_takeover(server, connect, enter, rng):
     same(sorted(answers(ben, "WHO")), ["END WHO", "MEMBER ana here", "MEMBER ben here"])
 
 
+@check(points=1, lab=1)
+def check_an_ended_connection_does_nothing(server, connect, enter, rng):
+    """After a takeover, a ban or a LEAVE the old connection does nothing more: neither what it had half
+    sent, nor what it sends then, nor its end changes anything, though somebody has the name again."""
+    running = server(*OPEN)
+    ana = enter(running, "ana")
+    for name in ("taken", "banned", "left"):
+        old = enter(running, name)
+        ana.fence()
+        if name != "left":
+            old.send_bytes(b"SAY gho")
+            taken(old)
+        if name == "taken":
+            new, bye, event, comes = connect(running, "new"), "replaced", [], []
+            new.join(name, f"secret-of-{name}")
+        elif name == "banned":
+            same(running.order(f"ban {name}"), ["ok"])
+            same(running.order(f"unban {name}"), ["ok"])
+            bye, event, comes = "banned", [f"BANNED n TIME {name}"], [f"IN n TIME {name}"]
+        else:
+            old.send_bytes(b"LEAVE\nSAY gho")
+            bye, event, comes = "left", [f"LEFT n TIME {name}"], [f"IN n TIME {name}"]
+        old.expect(f"BYE {bye}")
+        if name != "taken":             # the name is free, and somebody else takes it
+            new = enter(running, name, "another secret")
+        with contextlib.suppress(OSError):      # the server may have closed meanwhile
+            ghosts = "SAY ghost", "NAME ghost", "LEAVE", f"JOIN {name} secret-of-{name}", "QUIT"
+            old.send_bytes("\n".join(["st", *ghosts, ""]).encode())
+        same(told(old.rest()), [], "an-ended-connection-hears-nothing")
+        port = port_of(old)
+        old.close()
+        gone(running, port)
+        text = f"it is me {rng.random()}"
+        new.send(f"SAY {text}")
+        new.expect(rf"MSG \d+ \S+ {name} {re.escape(text)}")
+        same(told(ana.fence()), [*event, *comes, f"MSG n TIME {name} {text}"])
+    here = ["ana", "banned", "left", "taken"]
+    same(sorted(answers(ana, "WHO")), ["END WHO", *(f"MEMBER {name} here" for name in here)])
+    same(sorted(running.order("members")), [*(f"member {name} here" for name in here), "ok"])
+
+
+# What undoes a JOIN if it comes before the end of the check of its password, and the names of those to
+# whom it happens: while the password of that JOIN alone is being checked, and while it may have to wait.
+UNDONE = {"ban": r"BANNED (\d+) \S+ {}", "NAME": r"RENAMED (\d+) \S+ {} .+",
+          "LEAVE": r"LEFT (\d+) \S+ {}", "ban of a new name": r"BANNED (\d+) \S+ {}"}
+ALONE, AMONG_MANY = ("ben", "cat", "dan", "fay"), ("bob", "carl", "dora", "fred")
+
+
+@check(points=1, lab=1)
+def check_changes_while_a_password_is_checked(server, connect, accepted, pace, rng):
+    """A JOIN whose member is banned, renamed or leaves while its password is being checked does not come
+    in; another JOIN does, and hears no event from before its WELCOME."""
+    running = server()
+    ana, eva = accepted(running, "ana"), accepted(running, "eva")
+    members, clients = {name: accepted(running, name) for name in AMONG_MANY[:3]}, []
+    for one in (eva, members["bob"]):
+        one.send("QUIT")
+        one.rest()
+    for way, name in zip(UNDONE, ALONE):
+        other = name if way != "ban of a new name" else "other"
+        members[other] = accepted(running, other)       # so the JOIN before this one has been checked
+        clients += joins(connect, running, [name])
+        ana.fence()                     # by then a server that is idle has begun to check it
+        undo(way, running, name, members)
+    busy = ["ana"] * (8 if pace.join < 0.2 else 1)
+    clients += joins(connect, running, [*AMONG_MANY, "eva"], busy)
+    for way, name in zip(UNDONE, AMONG_MANY):
+        undo(way, running, name, members)
+    finish(clients, ana, rng, pace)
+    *undone, eva = clients
+    for way, client in zip([*UNDONE] * 2, undone):
+        came_in_too_late(way, client, ana)
+    welcome = [*eva.lines, "nothing"][2]
+    same(welcome.split(" ")[::2], ["WELCOME", "eva"])
+    ana.send("SAY at last")
+    ana.fence(), eva.fence()
+    since, numbers = int(welcome.split(" ")[1]), seqs(eva.lines)
+    same([f"event {number}" for number in numbers],
+         [f"event {since + place}" for place in range(1, 1 + len(numbers))], "before-welcome")
+    who, listed = answers(ana, "WHO"), running.order("members")
+    same(sorted(line for line in listed if line.endswith((" here", " away"))),
+         sorted(line.lower() for line in who if line.startswith("MEMBER ")), "who-and-members-differ")
+    banned = [f"member {name} banned" for name in ("ben", "bob", "fay", "fred")]
+    barred = "member ben ", "member bob ", "member fay ", "member fred "
+    same(sorted(line for line in listed if line.startswith(barred)), banned)
+
+
+def joins(connect, running, names, busy=()):
+    """Clients that have all sent their JOIN, and have heard PENDING. Before theirs come JOINs with a
+    wrong password, with the names `busy`."""
+    clients = [connect(running, name) for name in (*busy, *names)]
+    for client in clients:
+        client.greeted()
+    for number, client in enumerate(clients):
+        password = "guess" if number < len(busy) else f"secret-of-{client.name}"
+        client.send(f"JOIN {client.name} {password}", "PING checked")
+    for client in clients:
+        hears(client, "PENDING")
+    return clients[len(busy):]
+
+
+def undo(way, running, name, members):
+    """What makes a JOIN with this name fail if it happens before the end of the check."""
+    if way.startswith("ban"):
+        same(running.order(f"ban {name}"), ["ok"])
+    else:
+        with contextlib.suppress(ConnectionError):      # it was taken over already
+            members[name].send("LEAVE" if way == "LEAVE" else f"NAME {name}-2", "PING undone")
+            wire.wait_until(lambda: has_heard(members[name], "PONG undone"))
+
+
+def has_heard(client, line):
+    """Whether this line has come, or the end of the connection; looks for a moment only."""
+    with contextlib.suppress(wire.Silence):
+        while not client.ended and line not in client.lines:
+            client.line(0.005)
+    return client.ended or line in client.lines
+
+
+def finish(clients, talker, rng, pace):
+    """One talks until the JOINs of all these are finished."""
+    end = time.monotonic() + wire.DEADLINE + 2 * len(clients) * pace.join
+    while waiting := [client for client in clients if not has_heard(client, "PONG checked")]:
+        talker.send(f"SAY meanwhile {rng.randrange(10 ** 6)}")
+        talker.fence()
+        if time.monotonic() > end:
+            raise Unmet(f"the JOIN of {waiting[0].who} to be finished",
+                        f"{waiting[0].who} heard only\n" + "\n".join(waiting[0].lines))
+
+
+def came_in_too_late(way, client, witness):
+    """Raises Unmet if this client was welcomed after an event that undoes its JOIN, as the witness heard it."""
+    for welcome in [line for line in client.lines if line.startswith("WELCOME ")]:
+        for line in witness.lines:
+            match = re.fullmatch(UNDONE[way].format(client.name), line)
+            if match and int(match[1]) <= int(welcome.split(" ")[1]):
+                shown = (witness.who, line), (client.who, welcome)
+                raise Unmet(f"no WELCOME for {client.who}, for before it came\n{line}",
+                            f"{client.who} heard\n{welcome}",
+                            evidence=[entry for entry in witness.record.entries
+                                      if entry.what == "hears" and (entry.who, entry.text) in shown])
+
+
+TRIES = 5                   # at most: a server may begin to check a password a moment after PENDING
+
+
+@check(points=1, lab=1)
+def check_a_join_holds_its_name(server, connect, enter):
+    """While the password of a JOIN with a new name is being checked, nobody gets that name by NAME, and
+    the JOIN gets it."""
+    running = server(*OPEN)
+    ana = enter(running, "ana")
+    name, refusals, losses = "ana", 0, 0
+    while refusals < 2:
+        new = f"eve{refusals + losses}"
+        eve = connect(running, new)
+        eve.greeted()
+        eve.send(f"JOIN {new} secret")
+        hears(eve, "PENDING")
+        ana.fence()                     # by then a server that is idle has begun to check it
+        heard = told(answers(ana, f"NAME {new}"))
+        came = "\n".join(line for line in heard if not line.startswith("IN "))
+        if came == "ERR name-taken":
+            eve.welcomed()
+            refusals += 1
+            continue
+        same(came, f"RENAMED n TIME {name} {new}")
+        name, losses = new, losses + 1
+        hears(eve, "REJECTED refused", sentence="a-new-name-at-once")
+        if losses > TRIES // 2:
+            raise Unmet("`ERR name-taken ...` as the answer to NAME with a name whose JOIN is being checked",
+                        f"{losses} times of {losses + refusals} ana got the name, right after PENDING had "
+                        "answered the JOIN, which was REJECTED then")
+
+
 @check(points=2, lab=1)
 def check_a_name_is_free_again(server, connect, enter):
     """Who went, in whatever way, can come back at once."""
@@ -311,6 +488,34 @@ def check_a_newcomer_hears_nothing_of_the_old(server, connect, enter, rng):
         same(cat.fence(), [])
         refused(cat, "SAY as whom?", "not-joined")
         same(told(ana.fence()), [])
+    for go in ("reset", "close"):       # a stranger's errors and half a line end with its connection
+        old = connect(running, "old")
+        old.greeted()
+        same(told(answers(old, *["NO-VERB"] * 9)), ["ERR unknown"] * 9)
+        old.send_bytes(b"PING of-the-")
+        taken(old)
+        port = port_of(old)
+        getattr(old, go)()
+        gone(running, port)
+        cat = connect(running, "cat")
+        cat.greeted()
+        same(told(answers(cat, "NO-VERB", "PING one")), ["ERR unknown", "PONG one"], "left-behind")
+
+
+def port_of(client):
+    return client.socket.getsockname()[1]
+
+
+def gone(running, port):
+    """Waits until the server has closed its side of a connection that the client at this port has
+    closed. Never fails."""
+    def held():
+        family = running.family()
+        states = psutil.CONN_ESTABLISHED, psutil.CONN_CLOSE_WAIT, psutil.CONN_FIN_WAIT2
+        return any(other.port == port for state in states for _, other in detectors.sockets(family, state))
+
+    with contextlib.suppress(Unmet):
+        wire.wait_until(lambda: not held(), 3)
 
 
 @check(points=2, lab=1)

@@ -244,6 +244,47 @@ CAUSES = {
                       "a library for reading lines that does either is of no use here.", "protocol.md#11-the-owners-console"),
     "ctrl-d-is-no-order": ("At a terminal, Ctrl-D makes read return 0: that is the end of input, not an order. Stop reading it, and serve on.",
                            "protocol.md#11-the-owners-console"),
+    # -- what outlives its owner, and what changes while a password is checked
+    "an-old-name-opens-nothing": (
+        "An old name, or the hash of its password, is still kept somewhere: in a second list, beside the "
+        "new name, or in a file that is read at the next start. Remove it in the same step in which the "
+        "member is renamed, leaves or is banned.", "protocol.md#95-names"),
+    "an-ended-connection-does-nothing": (
+        "The server still takes requests from a connection that it has said BYE to, or its end removes "
+        "whoever has the name now. Mark the connection as over in the step that decides its end: discard "
+        "what it sends, its half line too, and compare connections, not names, when it goes.",
+        "protocol.md#4-the-life-of-a-connection"),
+    "an-ended-connection-hears-nothing": (
+        "BYE is the last line of a connection. Remove it from those who are sent events, and stop "
+        "answering it, before BYE is sent.", "protocol.md#8-bye-the-end"),
+    "left-behind": (
+        "A new connection has got something that an earlier one left behind: half a line, or a count of "
+        "errors. Both are kept under a number (a descriptor) that the kernel gives out again. Remove all "
+        "that is kept for a connection when it ends, or begin with empty values at accept.",
+        "protocol.md#4-the-life-of-a-connection"),
+    "changes-while-a-password-is-checked": (
+        "The server looked up the member before the password was hashed, and did not look again after "
+        "it. Meanwhile the member was banned or renamed, or left. Decide in one step, after the hash: is "
+        "this still the same member, and is the name not banned?", "protocol.md#95-names"),
+    "who-and-members-differ": (
+        "WHO and `members` answer from two lists, and only one of them was changed. Keep one list.",
+        "protocol.md#95-names"),
+    "a-join-holds-its-name": (
+        "NAME asks only whether a member, a ban or a request to the owner has the name. A JOIN holds its "
+        "new name too, from the start of the check of its password to the verdict.",
+        "protocol.md#95-names"),
+    "a-long-history-meanwhile": (
+        "A long answer does not fit into the kernel's buffer and goes out in pieces. Until a piece has "
+        "ended at the end of a line, nothing else may be sent to this client.", "protocol.md#93-history"),
+    # -- the end of a child
+    "a-late-end-is-waited-for": (
+        "The parent looked once whether the child had ended, found that it had not yet, and never looked "
+        "again: waitpid with WNOHANG returns 0 then. A child's pipe ends a moment before the child does. "
+        "Wait without WNOHANG, or look again at each SIGCHLD.", "protocol.md#12-the-command-line"),
+    "a-killed-child-says-no-goodbye": (
+        "The server took the end of the child for the end of its client. Look at the status that waitpid "
+        "returns: if it is not 0, the child crashed or was killed, and a bare end tells the client so.",
+        "protocol.md#8-bye-the-end"),
     # -- files
     "no-restart": ("The server did not start again on files that it had written itself; what it wrote to stderr says why.",
                    "protocol.md#13-files"),

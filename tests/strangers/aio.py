@@ -543,7 +543,8 @@ class Client:
 
     async def do_name(self, name):
         await self.wait_for_road()
-        if name.lower() != self.member.name.lower() and self.group.held(name.lower()):
+        key = name.lower()                  # a JOIN holds a new name while its password is being hashed, too
+        if key != self.member.name.lower() and (self.group.held(key) or key in self.group.joining):
             return self.error("name-taken")
         self.group.tell(self.group.happen("RENAMED", f"{self.member.name} {name}"))
 

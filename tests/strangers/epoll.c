@@ -347,6 +347,19 @@ static struct conn *find_asker(const char *name)
     return NULL;
 }
 
+/* Does a JOIN hold this name? It does from the JOIN on if the name was new then, whether its password is still being hashed
+ * or the owner is considering it. A JOIN that comes second with the name, or will be refused, holds nothing. */
+static bool is_claimed(const char *name)
+{
+    for (int i = 0; i < conn_count; i++) {
+        const struct conn *c = conns[i];
+        bool checked = c->state == CHECKED && admission != NONE && c->job && !c->job->stored[0] && !c->job->hopeless;
+        if ((checked || c->state == ASKING) && strcasecmp(c->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int count(enum state from, enum state to)
 {
     int n = 0;
@@ -674,7 +687,7 @@ static void take_hashed(void)
 static void rename_member(struct conn *c, const char *name)
 {
     struct member *holder = find(name);
-    if (find_asker(name) || (holder && holder != c->member)) {
+    if (is_claimed(name) || (holder && holder != c->member)) {
         err(c, "name-taken somebody else has this name");
     } else if (!keep("", "RENAMED", c->member->name, name)) {
         err(c, "not-saved the server cannot write to its disk; try again later");
