@@ -165,6 +165,7 @@ def check_orders_with_all_arguments(server, connect, ask, accepted):
     orders += [[word, argument] for word in ("accept", "reject", "ban", "unban") for argument in (*MALFORMED, "eve ", " eve", "eve eve")]
     orders += [["rename", argument] for argument in MALFORMED if argument not in ("-x", "a b", "a/b", "x" * 33)]
     orders += [[word, argument] for word in ("members", "close", "delete", "help") for argument in ("", "x", "before")]
+    orders += [[b"\0"], [b"members\0"], [b"\xff"], [b"members", b"\0"]]
     orders += [[word] for word in ("accept", "reject", "ban", "unban", "rename", "Accept", "MEMBERS", "CLOSE", "Delete", "Help", " close", "clos", "closed", "deleteit")]
     for order in orders:
         line = b" ".join(part if isinstance(part, bytes) else part.encode() for part in order)
@@ -267,7 +268,7 @@ def check_delete_needs_consent(server, enter, connect):
     """`delete` asks for the group's name, and only that is consent; then all hear BYE deleted, and the group begins anew."""
     running = server(*OPEN, group="os lab")
     ana, _ = enter(running, "ana"), enter(running, "stuck", **NARROW)
-    for consent in ("yes", "", "OS LAB", "os lab ", " os lab", "os  lab", "os la", "close", "delete", "x" * 600, b"\xff"):
+    for consent in ("yes", "", "OS LAB", "os lab ", " os lab", "os  lab", "os la", "close", "delete", "x" * 600, b"\xff", b"os lab\0", b"os lab\0\r"):
         same(running.order("delete"), ["type the group's name to delete it"])
         answer = running.order(consent)
         running.told_to_end = answer == ["ok"]          # taken for consent: that is to be told, not that it ended
