@@ -7,9 +7,11 @@ import termios
 import time
 
 from conftest import OPEN
+from harness import wire
 from harness.doings import NARROW, ends_in_time, fill, rests
 from harness.lines import READ_WITHIN, answers, hears, hears_the_end, refused, shown, told
 from harness.record import Unmet, same
+from harness.timing import EARLY, as_they_come
 from harness.verdicts.plugin import check
 from harness.wire import wait_until
 
@@ -142,6 +144,42 @@ def check_wrong_orders(server, enter):
     running.type_bytes(b"\n\r\n")               # and empty lines are no orders
     same(running.order("members"), ["member ana here", "ok"])
     same(told(ana.fence()), [], "wrong-orders-do-nothing")
+
+
+REJECT_AFTER = 1            # seconds: the default of --reject-after
+
+
+@check(points=1, lab=1)
+def check_a_no_is_held_back(server, connect, ask):
+    """No REJECTED comes sooner than --reject-after after its JOIN, whatever the reason is, and until then the client is answered."""
+    running = server()
+    same(running.order("ban mal"), ["ok"])
+    first = ask(running, "eve")
+    clients, asked_at, no = {}, {}, {}
+    for name, order in ("ida", "reject IDA"), ("leo", "ban leo"):
+        asked_at[name] = time.monotonic()
+        clients[name] = ask(running, name)
+        same(running.order(order), ["ok"])
+    for who, name in ("mal", "MAL"), ("second", "Eve"):         # banned before; asked for by another
+        clients[who] = connect(running, who)
+        clients[who].greeted()
+        asked_at[who] = time.monotonic()
+        clients[who].send(f"JOIN {name} secret")
+        clients[who].expect("PENDING")
+    same([line for line in running.order("members") if " asks " in line and " eve " not in line], [])
+    for order in "accept ida", "reject ida", "accept leo", "reject leo":
+        same(ordered(running, order), ["error"])
+    began = time.monotonic()
+    for now, client, line in as_they_come(clients.values(), lambda: len(no) == len(clients) or time.monotonic() > began + 2 * wire.DEADLINE):
+        if line == "REJECTED refused":
+            no[client.name] = line
+            if (after := now - asked_at[client.name]) < REJECT_AFTER - EARLY:
+                raise Unmet(f"REJECTED no sooner than {REJECT_AFTER} s after the JOIN of {client.who}", f"it came after {after:.2f} s", "rejected-too-soon",
+                            proven=True)
+    same(sorted(no), sorted(clients))
+    same(first.fence(), [])
+    for client in clients.values():
+        same(client.fence(), [])
 
 
 MALFORMED = ["", " ", "-x", "a b", "a/b", "x" * 33, b"\xff", b"e\0ve", b"e\tve", b"e\x1b[2Jve", "\x85".encode(), "\u202eeve".encode(), b"\xed\xa0\x80"]

@@ -215,6 +215,8 @@ CAUSES = {
                      "before doing anything.", "protocol.md#11-the-owners-console"),
     "wrong-orders-do-nothing": ("An order that was answered `error:` must have changed nothing, and nobody hears of it.",
                                 "protocol.md#11-the-owners-console"),
+    "a-no-is-held-back": ("A no is due --reject-after seconds after its JOIN, also if the owner says it at once, and the request is over for the owner from "
+                          "that moment on. Only the answer to this client is held back.", "protocol.md#95-names"),
     "orders-with-all-arguments": ("An order is a line like any other: it is checked as a whole, the word and what follows it, before anything is done, and it is "
                                   "answered once.", "protocol.md#11-the-owners-console"),
     "nothing-else-on-standard-output": ("Standard output is the owner's console. Notes to yourself belong on stderr, or begin with `# `; in a server that forks, "
