@@ -1,8 +1,12 @@
 """What checks of several stages do: have members talk in rounds, see that the server rests, and that it shows no traceback."""
-from harness import detectors
+import time
+
+from harness import detectors, wire
+from harness.crowd import SMALL_MSS
 from harness.lines import told
 from harness.record import Unmet, same
 
+NARROW = {"rcvbuf": 2048, "mss": SMALL_MSS}     # a connection that holds some 30 kB, and then a send to it no longer fits
 SPINS = 0.25                # cores that an idle server may use: one that spins uses a whole one
 
 
@@ -32,3 +36,20 @@ def rests(running, sentence=None):
 def no_traceback(running):
     if any("Traceback (most recent call last)" in line for line in running.stderr):
         raise Unmet("no traceback on stderr, whatever clients do", "\n".join(running.stderr[-40:]), "traceback")
+
+
+def fill(talker):
+    """Says 200 kB: more than the kernel takes for a NARROW member that reads nothing, and less than --outbox."""
+    rounds(talker, count=4, lines=125, size=400)
+
+
+def ends_in_time(running, began, sentence="waits-for-a-reader"):
+    """Waits for the end of the server, which was told at `began` (time.monotonic()); returns the status. Raises Unmet.
+
+    The 2 s that protocol.md promises are an idle machine's, so more are granted here.
+    """
+    status = running.wait()
+    took = time.monotonic() - began
+    if took > 2 + wire.DEADLINE / 4:
+        raise Unmet("the server to end within 2 s, though a member reads nothing", f"it took {took:.1f} s", sentence)
+    return status

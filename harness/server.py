@@ -284,11 +284,14 @@ class Server:
     # -- the console
 
     def order(self, text, deadline=None):
-        """Type an order; return the lines of its answer, the last being `ok`, `error: why` or delete's question. Raises Unmet."""
+        """Type an order (str, or bytes that may be no text); return the lines of its answer, the last being `ok`, `error: why` or
+        delete's question. Raises Unmet."""
         with self._heard:
             self._answers.clear()
             self._helping = text == "help"
-        self.type(text)
+        data = text if isinstance(text, bytes) else text.encode()
+        self.type_bytes(data + b"\n")
+        text = data.decode("utf-8", "backslashreplace")
         with self._heard:
             done = lambda: any(ANSWERED.fullmatch(line) for line in self._answers)
             if not self._heard.wait_for(done, wire.DEADLINE if deadline is None else deadline):

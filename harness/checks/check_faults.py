@@ -1,36 +1,57 @@
 """Faults: signals, a kill, an owner who is not there, no more descriptors. The server ends in order, or goes on."""
+import contextlib
+import itertools
 import os
+import re
 import resource
 import selectors
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from conftest import OPEN
 from harness import wire
-from harness.detectors import session
-from harness.doings import rests, rounds
-from harness.lines import hears_the_end, told
+from harness.detectors import session, zombies
+from harness.doings import NARROW, ends_in_time, fill, rests, rounds
+from harness.lines import answers, hears, hears_the_end, history, refused, same_lines, seqs, told
 from harness.record import Unmet, same
 from harness.server import CLOSED, end_of
-from harness.verdicts.plugin import NotRun, check
+from harness.verdicts.plugin import Inconclusive, NotRun, check
 from harness.wire import WireClient
 
 
-def ends_in_order(running, members, strangers, signum, group=False):
+@pytest.fixture
+def everyone(ask, connect):
+    """everyone(running) -> clients of each kind, that hear an end: two members, an asker, a stranger; a member that reads nothing is there, too."""
+    def everyone(running):
+        members = [ask(running, name, **options) for name, options in (("ana", {}), ("ben", {}), ("stuck", NARROW))]
+        for member in members:
+            same(running.order(f"accept {member.name}"), ["ok"])
+            member.welcomed()
+        others = [ask(running, "eve"), connect(running, "stranger")]
+        others[1].greeted()
+        fill(members[0])
+        return [*members[:2], *others]
+
+    return everyone
+
+
+def ends_in_order(running, clients, signum, group=False):
     """After this signal everybody hears BYE closed, and the server ends with status 0, all its processes with it."""
+    began = time.monotonic()
     running.send_signal(signum, group)
     farewells = {}
-    for client in (*members, *strangers):
+    for client in clients:
         try:
             client.rest()
         except wire.Silence:
             pass                        # that it goes on is said below
         farewells[client.who] = told(client.lines[-1:])
         client.close()
-    status = running.wait()
+    status = ends_in_time(running, began)
     name = signal.Signals(signum).name
     if status != 0:
         raise Unmet(f"the server to end with status 0 after {name}", f"it {end_of(status)}", "no-handler" if status == -signum else "exit-status")
@@ -42,17 +63,53 @@ def ends_in_order(running, members, strangers, signum, group=False):
 
 
 @check(points=2, lab=2)
-def check_sigterm_ends_in_order(server, connect, enter):
+def check_sigterm_ends_in_order(server, everyone):
     """SIGTERM ends the server in order: BYE closed to all, members and strangers, and status 0, with no process left."""
-    running = server(*OPEN)
-    ends_in_order(running, [enter(running, "ana"), enter(running, "ben")], [connect(running, "eve")], signal.SIGTERM)
+    running = server()
+    ends_in_order(running, everyone(running), signal.SIGTERM)
 
 
 @check(points=1, lab=2)
-def check_sigint_ends_in_order(server, connect, enter):
+def check_sigint_ends_in_order(server, everyone):
     """Ctrl-C, which reaches all the server's processes at once, ends it in the same order."""
-    running = server(*OPEN)
-    ends_in_order(running, [enter(running, "ana"), enter(running, "ben")], [connect(running, "eve")], signal.SIGINT, group=True)
+    running = server()
+    ends_in_order(running, everyone(running), signal.SIGINT, group=True)
+
+
+@check(points=1, lab=2)
+def check_sighup_ends_in_order(server, everyone):
+    """SIGHUP, which a terminal that is closed sends to all the server's processes, ends it in the same order."""
+    running = server()
+    ends_in_order(running, everyone(running), signal.SIGHUP, group=True)
+
+
+CANNOT_KNOW = re.compile(r"node|nodejs|deno|bun")      # runtimes that forget at their start which signals were ignored
+
+
+@check(points=1, lab=2)
+def check_sighup_that_was_ignored(server, enter):
+    """A server that was started with SIGHUP ignored, as nohup does, serves on when its terminal is closed."""
+    running = server(*OPEN, preexec=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    program = os.path.basename(os.readlink(f"/proc/{running.pid}/exe"))
+    if CANNOT_KNOW.fullmatch(program):
+        raise NotRun(f"{program} cannot know that SIGHUP was ignored when it was started", binds=False)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    running.send_signal(signal.SIGHUP, group=True)
+    end = time.monotonic() + (0 if ignores(running, signal.SIGHUP) else 1)      # one that catches it may look at that later
+    while True:
+        rounds(ana, ben, count=1)
+        if time.monotonic() > end:
+            break
+        time.sleep(0.05)
+
+
+def ignores(running, signum):
+    """Whether the kernel throws this signal away, for each of the server's processes."""
+    masks = []
+    for process in running.family():
+        with open(f"/proc/{process.pid}/status") as status:
+            masks.append(int(re.search(r"^SigIgn:\s*(\w+)", status.read(), re.M)[1], 16))
+    return all(mask & 1 << signum - 1 for mask in masks)
 
 
 @check(points=1, lab=2)
@@ -111,6 +168,61 @@ def check_without_a_terminal(server, enter, stdin):
                      f"{running.input_file} as descriptor 0 before the server could", binds=False)
     rounds(enter(running, "ana"), enter(running, "ben"), count=2)
     rests(running)
+
+
+# Started instead of the server: whoever reads its output takes the first line, and is gone.
+READER_GOES = """import os, signal, sys
+end, start = os.pipe()
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.setsid()
+        os.close(start)
+        with open(end, "rb", 0) as output:
+            os.write(1, output.readline())
+    os._exit(0)
+os.wait()
+os.dup2(start, 1)
+os.close(end), os.close(start)
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@check(points=1, lab=2)
+def check_the_owner_is_gone(judge, server, enter):
+    """When nobody reads standard output any more, the server serves on, and rests."""
+    running = server(*OPEN, command=[sys.executable, "-ISc", READER_GOES, *judge.settings["command"]])
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    running.type("members")
+    rounds(ana, ben, count=5)
+    rests(running)
+    enter(running, "eva").fence()
+
+
+# Started at a terminal instead of the server, which it starts as a background job.
+IN_THE_BACKGROUND = """import os, signal, sys
+child = os.fork()
+if child == 0:
+    os.setpgid(0, 0)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    os.execvp(sys.argv[1], sys.argv[1:])
+os.waitpid(child, 0)
+"""
+
+
+@check(points=1, lab=2)
+def check_in_the_background(judge, terminal, enter):
+    """In the background of its terminal the server serves on, without orders, and rests."""
+    command, judge.settings["command"] = judge.settings["command"], [sys.executable, "-ISc", IN_THE_BACKGROUND, *judge.settings["command"]]
+    try:
+        console = terminal(*OPEN)
+    finally:
+        judge.settings["command"] = command
+    ana = enter(console, "ana")
+    console.types("ban nobody")
+    rounds(ana, enter(console, "ben"), count=3)
+    rests(console)
+    same([line for line in told(ana.fence()) if line.startswith("BANNED ")], [])
 
 
 @check(points=2, lab=2)
@@ -182,10 +294,189 @@ def check_out_of_descriptors(judge, server, enter):
     finally:
         for stranger in strangers:
             stranger.close()
+    let_in_again(running, f"newcomers to be let in again, when all of the {len(greeted)} who found room have gone")
+    rounds(ana, enter(running, "eva"), count=2)
 
+
+def let_in_again(running, what):
     def again():
         with WireClient(running.address) as newcomer:
             return let_in([newcomer], 1)
 
-    wire.wait_until(again, what=f"newcomers to be let in again, when all of the {len(greeted)} who found room have gone")
-    rounds(ana, enter(running, "eva"), count=2)
+    wire.wait_until(again, what=what)
+
+
+@check(points=2, lab=8)
+def check_out_of_descriptors_again(server, connect, enter):
+    """Also when it has no more descriptors for the second and third time, the server does as at the first."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    turns_away = False                  # or it lets newcomers wait
+    for time_ in "first", "second", "third":
+        with limited(running.pid, resource.RLIMIT_NOFILE, lambda: lowest_free(running.pid)):
+            newcomers = [connect(running, f"newcomer-{time_}") for _ in range(4)]
+            let_in(newcomers, 0.5)
+            rounds(ana, ben, count=5)
+            rests(running, "spins-when-full")
+            turns_away = turns_away or any(newcomer.ended or "BYE full" in newcomer.lines for newcomer in newcomers)
+            for newcomer in newcomers:
+                if turns_away and newcomer.group is None:       # else it was greeted: a descriptor had become free
+                    try:
+                        newcomer.rest()
+                    except wire.Silence:
+                        raise Unmet("a plain close or BYE full for each newcomer for which there is no descriptor, as the server did before",
+                                    f"nothing, for the {time_} time that there is none") from None
+                newcomer.close()
+        let_in_again(running, f"newcomers to be let in again, when there are descriptors again, for the {time_} time")
+        rounds(ana, ben, count=2)
+    enter(running, "eva").fence()
+
+
+@contextlib.contextmanager
+def limited(pid, what, find):
+    """This process has this limit, find(), in here."""
+    soft, hard = resource.prlimit(pid, what)
+    try:
+        resource.prlimit(pid, what, (find(), hard))
+    except PermissionError:
+        raise Inconclusive("this machine does not let us limit what the server may have") from None
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, what, (soft, hard))
+
+
+def lowest_free(pid):
+    """The lowest descriptor that this process has not: with that as the limit, the next call that wants one fails."""
+    taken = set(map(int, os.listdir(f"/proc/{pid}/fd")))
+    return next(number for number in itertools.count() if number not in taken)
+
+
+@check(points=2, lab=4, design="fork")
+def check_a_killed_child_harms_nobody(server, enter):
+    """When the process that serves a client is killed, that client's connection ends, the others hear OUT and talk on; also the second time."""
+    running = server(*OPEN)
+    ana, ben = enter(running, "ana"), enter(running, "ben")
+    for _ in range(2):
+        before = {process.pid for process in running.family()}
+        victim = enter(running, "eve")
+        victim.fence()
+        children = [process for process in running.family() if process.pid not in before]
+        if not children:
+            raise Unmet("a process more for one client more", "there is none", "a-process-each")
+        running.record.add("server", "signal", "SIGKILL, the process that serves eve")
+        for child in children:
+            child.kill()
+        for client in (ana, ben):
+            client.expect(r"OUT \d+ \S+ eve")
+        try:
+            last = victim.rest()
+        except wire.Silence:
+            raise Unmet("the end of the connection whose process was killed", "it stays open", "no-end-of-file") from None
+        if "BYE quit" in last:
+            raise Unmet("a bare end of the connection whose process was killed: its client did not quit", "BYE quit", "quit-for-a-killed-child")
+        victim.close()
+        rounds(ana, ben, count=2)
+        wire.none_left(lambda: [f"process {process.pid} has ended, and its parent has not waited for it" for process in zombies(running.family())],
+                       "no zombie", "no-zombies")
+
+
+# -- The disk is full: no file of the server may grow
+
+@contextlib.contextmanager
+def full_disk(running, room=None):
+    """No file of the server can be written in here, as if its disk were full; but `room` bytes fit into its largest file, and more into others.
+
+    What it writes to pipes and sockets goes through.
+    """
+    most = 0 if room is None else room + max(path.stat().st_size for path in running.directory.rglob("*") if path.is_file())
+    with contextlib.ExitStack() as limits:
+        for process in running.family():
+            limits.enter_context(limited(process.pid, resource.RLIMIT_FSIZE, lambda: most))
+        running.record.add("server", "signal", f"a full disk: a write to a file, beyond {most} bytes, fails with EFBIG")
+        try:
+            yield
+        except Unmet:
+            if running.died() and any("SIGXFSZ" in line for line in (end_of(running.process.poll()), *running.stderr)):
+                raise NotRun("the server's runtime ends at SIGXFSZ, which we can only send together with the full disk", binds=False) from None
+            raise
+    running.record.add("server", "signal", "space on its disk again")
+
+
+def ignore_sigxfsz():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+@check(points=2, lab=1)
+def check_a_full_disk(server, ask, accepted, connect):
+    """What cannot be written is answered by not-saved or `error:`, nobody hears of it, and the chat goes on; also the second time."""
+    running = server(preexec=ignore_sigxfsz)
+    ana, ben = accepted(running, "ana"), accepted(running, "ben")
+    for newcomer, group in ("eva", "first"), ("leo", "second"):
+        gone, asks = accepted(running, f"{newcomer}-goes"), ask(running, newcomer)
+        before = [client.fence() for client in (gone, ana, ben)] and history(ana)
+        with full_disk(running):
+            for line in "SAY lost", "NAME lost", "LEAVE", "SAY lost, too":
+                refused(ana, line, "not-saved")
+            for order in f"accept {newcomer}", f"ban {newcomer}", "ban ben", "ban nobody", f"rename {group} lost":
+                answer = running.order(order)
+                if len(answer) != 1 or not answer[0].startswith("error: "):
+                    raise Unmet(f"`error: why` as the answer to `{order}`, since it cannot be saved", "\n".join(answer))
+            gone.close()
+            wire.wait_until(lambda: f"member {gone.name} away" in running.order("members"), what=f"{gone.name} to be away")
+            back = connect(running, gone.name)
+            back.greeted()
+            back.send(f"JOIN {gone.name} secret-of-{gone.name}")
+            hears(back, "PENDING", "ERR not-saved")
+            for client in ana, ben, asks:
+                same(told(client.fence()), [], "told-and-not-saved")
+            if history(ana) != before:
+                raise Unmet("the events of before in HISTORY", "there are others", "told-and-not-saved")
+        same(told(answers(ana, "SAY saved")), [f"OUT n TIME {gone.name}", "MSG n TIME ana saved"], "not-saved-for-good")
+        same(running.order(f"accept {newcomer}"), ["ok"])
+        asks.welcomed()
+        back.send(f"JOIN {gone.name} secret-of-{gone.name}")
+        back.welcomed()
+        same(running.order(f"rename {group}"), ["ok"])
+        same(told(ben.fence()), [f"OUT n TIME {gone.name}", "MSG n TIME ana saved", f"IN n TIME {newcomer}", f"IN n TIME {gone.name}", f"GROUP n TIME {group}"])
+        ana.fence()
+    answers(ana, *["SAY " + "x" * 400] * 20)            # so that the file of events is the largest
+    for room in 1, 25, 200:                             # the beginning of a line fits
+        with full_disk(running, room):
+            came = told(answers(ana, "SAY " + "y" * 300))
+        if came != ["ERR not-saved"]:                   # or all of it does, in another file
+            same(came, ["MSG n TIME ana " + "y" * 300])
+        same(told(answers(ana, f"SAY {room}")), [f"MSG n TIME ana {room}"], "not-saved-for-good")
+    events, _ = history(ana)
+    same(list(map(str, seqs(events))), [str(number) for number in range(1, len(events) + 1)], "told-and-not-saved")
+    running.restart()
+    ana = connect(running, "ana")
+    ana.join("ana", "secret-of-ana")
+    same_lines(history(ana)[0][:-1], events, "told-and-not-saved")
+    same(sorted(running.order("members")), sorted(["member ana here", *(f"member {name} away" for name in ("ben", "eva", "leo", "eva-goes", "leo-goes")), "ok"]))
+
+
+@check(points=1, lab=1)
+def check_a_full_disk_for_a_newcomer(server, enter, connect):
+    """A new member who cannot be written down is told not-saved, is no member, and may try again; also the second time."""
+    running = server(*OPEN, preexec=ignore_sigxfsz)
+    ana = enter(running, "ana")
+    answers(ana, *["SAY " + "x" * 400] * 20)            # so that the file of events is the largest
+    for name, room in ("ben", None), ("eva", 5), ("leo", None):
+        new = connect(running, name)
+        new.greeted()
+        ana.fence()
+        with full_disk(running, room):
+            new.send(f"JOIN {name} first secret")
+            new.expect("PENDING")
+            came = told([new.line()])
+            if room and came[0].startswith("WELCOME "):
+                continue                                # its files are others
+            same(came, ["ERR not-saved"])
+            same(told(ana.fence()), [], "told-and-not-saved")
+        same([line for line in running.order("members") if name in line], [], "told-and-not-saved")
+        new.send(f"JOIN {name} second secret")
+        new.welcomed()
+        same(told(ana.fence()), [f"IN n TIME {name}"])
+        rounds(ana, new, count=2)

@@ -56,9 +56,10 @@ def check_a_restart_restores_members(server, enter, connect):
     answers(ana, "NAME Anita")
     ben.send("LEAVE")
     ben.rest()
-    restart(running)
-    *lines, ok = running.order("members")
-    same(sorted(lines), ["member Anita away", "member eva away"])
+    for _ in range(2):                  # also the second time: what a start makes of the files must be as good as they were
+        restart(running)
+        *lines, ok = running.order("members")
+        same(sorted(lines), ["member Anita away", "member eva away"])
     connect(running, "ana again").join("anita", "secret-of-ana")
     enter(running, "ana", "somebody else's secret"), enter(running, "ben", "somebody else's secret")
     connect(running, "eva again").join("eva", "secret-of-eva")
@@ -143,12 +144,13 @@ def check_a_restart_keeps_bans_and_names(server, enter, connect, rng):
         same(running.order(order), ["ok"])
     name = f"second name, {rng.randrange(10 ** 6)}"
     same(running.order(f"rename {name}"), ["ok"])
-    restart(running, group="third name")
-    same(sorted(running.order("members")), ["member eve banned", "member nobody banned", "ok"])
-    eve = connect(running, "eve")
-    same(eve.greeted(), name)
-    eve.send("JOIN eve secret-of-eve")
-    hears(eve, "PENDING", "REJECTED refused")
+    for group in "third name", "fourth name":
+        restart(running, group=group)
+        same(sorted(running.order("members")), ["member eve banned", "member nobody banned", "ok"])
+        eve = connect(running, "eve")
+        same(eve.greeted(), name)
+        eve.send("JOIN eve secret-of-eve")
+        hears(eve, "PENDING", "REJECTED refused")
 
 
 @check(points=3, lab=1)

@@ -1,10 +1,17 @@
 """The owner: orders on the server's standard input, each answered by its lines and then by `ok` or `error: why`."""
 import contextlib
+import fcntl
+import re
+import struct
+import termios
+import time
 
 from conftest import OPEN
-from harness.doings import rests
-from harness.lines import answers, hears, hears_the_end, orders_taken, refused, shown, told
+from harness import wire
+from harness.doings import NARROW, ends_in_time, fill, rests
+from harness.lines import READ_WITHIN, answers, hears, hears_the_end, orders_taken, refused, shown, told
 from harness.record import Unmet, same
+from harness.timing import EARLY, as_they_come
 from harness.verdicts.plugin import check
 from harness.wire import wait_until
 
@@ -14,11 +21,32 @@ def ordered(running, order):
     return ["error" if line.startswith("error: ") else line for line in running.order(order)]
 
 
-def ends(running, clients, code):
-    """The server was told to end: all hear it, and it ends with status 0."""
+def ends(running, clients, code, began):
+    """The server was told to end, at `began`: all hear it, and it ends in time and with status 0."""
     for client in clients:
         hears_the_end(client, f"BYE {code}", sentence="all-hear-the-end")
-    same(f"status {running.wait()}", "status 0", "status-of-the-end")
+    same(f"status {ends_in_time(running, began)}", "status 0", "status-of-the-end")
+
+
+UNASKED = re.compile(r"\* |# |<|\S+ asks to join from ")
+
+
+def types(running, data, *expected):
+    """Types these bytes, which are several orders: their answers, all together, must be these lines, with `error` in place of `error: why`."""
+    begins = len(running.stdout)
+    running.type_bytes(data)
+    came = lambda: ["error" if line.startswith("error: ") else line for line in running.stdout[begins:] if not UNASKED.match(line)]
+    with contextlib.suppress(Unmet):
+        wait_until(lambda: len(came()) >= len(expected))
+    same(came(), list(expected))
+
+
+def typed(running, data):
+    """Types these bytes and waits until the server has read them, as far as the kernel shows it. Never fails."""
+    running.type_bytes(data)
+    end = time.monotonic() + READ_WITHIN
+    while struct.unpack("i", fcntl.ioctl(running.process.stdin, termios.FIONREAD, b"\0" * 4))[0] and time.monotonic() < end:
+        time.sleep(0.0005)
 
 
 @check(points=2, lab=1)
@@ -160,6 +188,134 @@ def check_wrong_orders(server, enter):
     same(told(ana.fence()), [], "wrong-orders-do-nothing")
 
 
+REJECT_AFTER = 1            # seconds: the default of --reject-after
+
+
+@check(points=1, lab=1)
+def check_a_no_is_held_back(server, connect, ask):
+    """No REJECTED comes sooner than --reject-after after its JOIN, whatever the reason is, and until then the client is answered."""
+    running = server()
+    same(running.order("ban mal"), ["ok"])
+    first = ask(running, "eve")
+    clients, asked_at, no = {}, {}, {}
+    for name, order in ("ida", "reject IDA"), ("leo", "ban leo"):
+        asked_at[name] = time.monotonic()
+        clients[name] = ask(running, name)
+        same(running.order(order), ["ok"])
+    for who, name in ("mal", "MAL"), ("second", "Eve"):         # banned before; asked for by another
+        clients[who] = connect(running, who)
+        clients[who].greeted()
+        asked_at[who] = time.monotonic()
+        clients[who].send(f"JOIN {name} secret")
+        clients[who].expect("PENDING")
+    same([line for line in running.order("members") if " asks " in line and " eve " not in line], [])
+    for order in "accept ida", "reject ida", "accept leo", "reject leo":
+        same(ordered(running, order), ["error"])
+    began = time.monotonic()
+    for now, client, line in as_they_come(clients.values(), lambda: len(no) == len(clients) or time.monotonic() > began + 2 * wire.DEADLINE):
+        if line == "REJECTED refused":
+            no[client.name] = line
+            if (after := now - asked_at[client.name]) < REJECT_AFTER - EARLY:
+                raise Unmet(f"REJECTED no sooner than {REJECT_AFTER} s after the JOIN of {client.who}", f"it came after {after:.2f} s", "rejected-too-soon",
+                            proven=True)
+    same(sorted(no), sorted(clients))
+    same(first.fence(), [])
+    for client in clients.values():
+        same(client.fence(), [])
+
+
+MALFORMED = ["", " ", "-x", "a b", "a/b", "x" * 33, b"\xff", b"e\0ve", b"e\tve", b"e\x1b[2Jve", "\x85".encode(), "\u202eeve".encode(), b"\xed\xa0\x80"]
+
+
+@check(points=2, lab=1)
+def check_orders_with_all_arguments(server, connect, ask, accepted):
+    """Each order refuses each argument that it cannot take, by one line `error: why`, and takes the others, in any case of the letters."""
+    running = server(group="before")
+    ana, ben = accepted(running, "ana"), accepted(running, "ben")
+    ben.close()
+    ana.expect(r"OUT .*")
+    same(running.order("ban mal"), ["ok"])
+    eve, ida = ask(running, "eve"), ask(running, "ida")
+    ana.fence()
+    begins = len(running.stdout)
+    standing = sorted(running.order("members"))
+    wrong = {"accept": ["ana", "ben", "mal", "nobody"], "reject": ["ana", "ben", "mal", "nobody"], "ban": ["mal", "MAL"], "unban": ["ana", "ben", "eve", "nobody"],
+             "rename": [" x", "x ", "x" * 65, "ñ" * 33]}
+    orders = [[word, argument] for word, arguments in wrong.items() for argument in arguments]
+    orders += [[word, argument] for word in ("accept", "reject", "ban", "unban") for argument in (*MALFORMED, "eve ", " eve", "eve eve")]
+    orders += [["rename", argument] for argument in MALFORMED if argument not in ("-x", "a b", "a/b", "x" * 33)]
+    orders += [[word, argument] for word in ("members", "close", "delete", "help") for argument in ("", "x", "before")]
+    orders += [[b"\0"], [b"members\0"], [b"\xff"], [b"members", b"\0"]]
+    orders += [[word] for word in ("accept", "reject", "ban", "unban", "rename", "Accept", "MEMBERS", "CLOSE", "Delete", "Help", " close", "clos", "closed", "deleteit")]
+    for order in orders:
+        line = b" ".join(part if isinstance(part, bytes) else part.encode() for part in order)
+        answer = given(running, line)
+        if answer != ["error"]:
+            running.told_to_end = answer[-1:] == ["ok"]
+            raise Unmet(f"one line `error: why` as the answer to the order {shown(line)}", "\n".join(answer), "wrong-orders")
+    for line in (b"accept eve".ljust(512), b"accept eve" + b" " * 501 + b"\r", b"accept \xc3"):      # too long by one byte, twice; half a character
+        same(given(running, line), ["error"])
+    same(sorted(running.order("members")), standing, "wrong-orders-do-nothing")
+    for client in ana, eve, ida:
+        same(told(client.fence()), [], "wrong-orders-do-nothing")
+    same(connect(running, "stranger").greeted(), "before", "wrong-orders-do-nothing")
+    longest = "x" * 62 + "ñ"                            # 64 bytes
+    for line in ("accept EVE", "reject Ida", "ban NEW-NAME", "unban Mal", "ban BEN", f"rename {longest}", "rename a  b"):
+        same(given(running, line.encode() + b"\r"), ["ok"])
+    eve.welcomed()
+    same(told(ana.fence()), ["IN n TIME eve", "BANNED n TIME NEW-NAME", "BANNED n TIME ben", f"GROUP n TIME {longest}", "GROUP n TIME a  b"])
+    hears(ida, "REJECTED refused")
+    lines = [answer for answer in running.stdout[begins:] if not re.match(r"\* |# |<|member |\S+ asks to join from ", answer)]
+    expected = ["ok", *["error"] * (len(orders) + 3), *["ok"] * 8]
+    same([line.partition(":")[0] for line in lines], expected)
+
+
+def given(running, line):
+    """The answer to an order that may be any bytes; `error` without its reason."""
+    return ["error" if answer.startswith("error: ") else answer for answer in running.order(line)]
+
+
+PERMITTED = re.compile(r"listening on \S+:\d+|\S+ asks to join from \S+:\d+|\* .*|<.*|# .*|ok|error: .+|type the group's name to delete it"
+                       r"|member \S+ (here|away|banned|asks from \S+:\d+)")
+
+
+@check(points=1, lab=1)
+def check_nothing_else_on_standard_output(server, connect, ask):
+    """Standard output has nothing but the lines of section 11, each whole, whatever clients do, also while the server ends."""
+    running = server()
+    clients = {}
+    for name in "ana", "ben", "eva", "leo", "ida":
+        clients[name] = ask(running, name)
+        same(running.order(f"accept {name}"), ["ok"])
+        clients[name].welcomed()
+    ana, ben, eva, leo, ida = clients.values()
+    answers(ana, "SAY to all", "NAME anita", "WHO", "HISTORY 0", "no such verb", "SAY", b"SAY \xff", b"SAY \0", "NAME ben", "JOIN x y", "PONG x", "")
+    ben.send("QUIT")
+    eva.send("LEAVE")
+    for client in ben, eva:
+        client.rest()
+    leo.reset()
+    ida.half_close()
+    ida.rest()
+    strangers = [connect(running, "stranger") for _ in range(4)]
+    for stranger, line in zip(strangers, (b"JOIN anita wrong", b"HISTORY 0", b"x" * 600, b"half a line")):
+        stranger.greeted()
+        stranger.send_bytes(line + (b"" if line.startswith(b"half") else b"\n"))
+    hears(strangers[0], "PENDING", "REJECTED refused")
+    strangers[1].fence()
+    strangers[2].rest()
+    strangers[3].reset()
+    ask(running, "tom")
+    for order in "ban tom", "ban ben", "unban ben", "rename other", "members", "help", "dance":
+        running.order(order)
+    ana.fence()
+    running.told_to_end, began = True, time.monotonic()
+    running.order("close")
+    ends(running, [ana], "closed", began)
+    running.end()                       # to the end of what it writes
+    same([line for line in running.stdout if not PERMITTED.fullmatch(line)], [])
+
+
 @check(points=1, lab=1)
 def check_help(server):
     """`help` is answered by lines that begin with `# `, then `ok`."""
@@ -181,23 +337,30 @@ def check_orders_in_one_segment(server):
     with contextlib.suppress(Unmet):
         wait_until(lambda: len(answered()) >= 7)
     same(answered(), ["ok"] * 5 + ["member eve banned", "ok"])
+    order = b"unban eve\r\n"
+    for place in range(1, len(order)):  # cut anywhere, also between CR and LF
+        typed(running, order[:place])
+        types(running, order[place:] + b"ban eve\n", "ok", "ok")
 
 
 @check(points=1, lab=1)
 def check_delete_needs_consent(server, enter, connect):
     """`delete` asks for the group's name, and only that is consent; then all hear BYE deleted, and the group begins anew."""
     running = server(*OPEN, group="os lab")
-    ana = enter(running, "ana")
-    for consent in ("yes", "", "OS LAB", "close"):
+    ana, _ = enter(running, "ana"), enter(running, "stuck", **NARROW)
+    for consent in ("yes", "", "OS LAB", "os lab ", " os lab", "os  lab", "os la", "close", "delete", "x" * 600, b"\xff", b"os lab\0", b"os lab\0\r"):
         same(running.order("delete"), ["type the group's name to delete it"])
         answer = running.order(consent)
         running.told_to_end = answer == ["ok"]          # taken for consent: that is to be told, not that it ended
         same(answer, ["error: not deleted"])
-    same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
-    same(running.order("delete"), ["type the group's name to delete it"])
+    same(running.order("rename os lab 2"), ["ok"])
+    types(running, b"delete\nos lab\nban nobody\n", "type the group's name to delete it", "error", "ok")      # no longer its name; and an order again
+    same(told(answers(ana, "SAY still here"))[-3:], ["GROUP n TIME os lab 2", "BANNED n TIME nobody", "MSG n TIME ana still here"])
+    fill(ana)                           # stuck reads nothing
+    began = time.monotonic()
     running.told_to_end = True
-    same(running.order("os lab"), ["ok"])
-    ends(running, [ana], "deleted")
+    running.type_bytes(b"delete\r\nos lab 2\r\nclose\n")
+    ends(running, [ana], "deleted", began)
     running.restart(group="another")
     same(connect(running, "ben").greeted(), "another")
     same(running.order("members"), ["ok"])
@@ -205,25 +368,35 @@ def check_delete_needs_consent(server, enter, connect):
 
 @check(points=1, lab=1)
 def check_close(server, ask, accepted, connect):
-    """`close` ends the server: BYE closed to members, askers and strangers alike, then the end with status 0."""
+    """`close` ends the server: BYE closed to members, askers and strangers alike, then the end with status 0, whoever reads nothing."""
     running = server()
-    ana = accepted(running, "ana")
-    ana.fence()
+    ana, _ = accepted(running, "ana"), ask(running, "stuck", **NARROW)
+    same(running.order("accept stuck"), ["ok"])
     eve, stranger = ask(running, "eve"), connect(running, "stranger")
     stranger.greeted()
-    running.told_to_end = True
+    ana.fence()
+    fill(ana)
+    running.told_to_end, began = True, time.monotonic()
     same(running.order("close"), ["ok"])
-    ends(running, [ana, eve, stranger], "closed")
+    ends(running, [ana, eve, stranger], "closed", began)
 
 
 @check(points=1, lab=1)
-def check_the_end_of_input_is_no_order(server, enter):
-    """When standard input ends, the server serves on."""
-    running = server(*OPEN)
-    running.order("members")
-    running.process.stdin.close()
-    ana = enter(running, "ana")
-    same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
+def check_the_end_of_input_is_no_order(server, enter, connect, tmp_path):
+    """When standard input ends, the server serves on; an unfinished last line is no order, and no consent."""
+    for number, typed in enumerate((b"members\nban ana", b"delete\nos lab", b"delete\n")):
+        running = server(*OPEN, group="os lab", directory=tmp_path / f"group-{number}")
+        ana = enter(running, "ana")
+        running.type_bytes(typed)
+        running.process.stdin.close()
+        question = ["type the group's name to delete it"] if typed.startswith(b"delete") else ["member ana here", "ok"]
+        answered = lambda: [line for line in running.stdout[1:] if not UNASKED.match(line)]
+        with contextlib.suppress(Unmet):
+            wait_until(lambda: len(answered()) >= len(question))
+        same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
+        same(answered()[:len(question)], question)
+    running.restart(group="another")
+    same(connect(running, "ben").greeted(), "os lab")
 
 
 @check(points=2, lab=1)

@@ -9,13 +9,12 @@ import time
 
 from conftest import OPEN
 from harness import detectors, wire
-from harness.crowd import SMALL_MSS
-from harness.doings import no_traceback, rounds
+from harness.doings import NARROW, fill, no_traceback, rounds
 from harness.lines import history, refused, same_lines, taken, told
 from harness.record import Unmet, same
-from harness.verdicts.plugin import check
+from harness.timing import EARLY, Pause, as_they_come
+from harness.verdicts.plugin import STARVED, Inconclusive, check
 
-NARROW = {"rcvbuf": 2048, "mss": SMALL_MSS}     # a connection that holds some 30 kB, and then a send to it no longer fits
 LINE = 400                                      # bytes of the longest text
 MB = 1 << 20
 
@@ -262,31 +261,253 @@ def check_a_wrong_line_releases_all(server, connect, enter):
 
 
 @check(points=1, lab=5)
-def check_the_silent_are_dropped(server, enter):
-    """A member who is silent gets PING, and is put out if he does not answer it; who answers stays."""
-    running = server(*OPEN, "--ping-after", "0.5", "--idle-after", "1.5")
+def check_the_silent_are_dropped(server, enter, pace):
+    """A member that is silent gets one PING, and is disconnected if it does not answer; a member that answers stays."""
+    running = server(*OPEN, "--ping-after", str(pace.after(0.5)), "--idle-after", str(pace.after(1.5)))
     ana, silent = enter(running, "ana"), enter(running, "silent", pong=False)
-    wire.wait_until(lambda: any(line.startswith("OUT ") for line in ana.fence()), what="OUT of a member who does not answer PING")
+    wire.wait_until(lambda: any(line.startswith("OUT ") for line in ana.fence()), what="OUT of a member that does not answer PING")
     came = silent.rest()
     if not any(line.startswith("PING ") for line in came):
-        raise Unmet("a PING, before he is put out", "\n".join(came) or "nothing")
+        raise Unmet("a PING, before the silent member is disconnected", "\n".join(came) or "nothing")
     if not silent.was_reset:
         same(came[-1:], ["BYE idle"])
     ana.fence()
 
 
+NO_LIFE = {"empty lines": (b"\n", b"\r\n"), "single bytes": (b"P",)}     # sent again and again, this is silence all the same
+ANSWERS = {"with PONG": lambda ping: "PONG " + ping[5:], "with a wrong line": lambda ping: "no such verb", "while it asks": lambda ping: "PONG " + ping[5:]}
+
+
+@check(points=2, lab=5)
+def check_what_counts_as_life(server, enter, ask, pace):
+    """Any complete line counts as life, also from one that asks to join; single bytes, empty lines and the others' messages do not."""
+    ping_after = pace.after(0.4)
+    idle_after, join_within = round(2.5 * ping_after, 1), pace.after(0.8)
+    running = server("--ping-after", str(ping_after), "--idle-after", str(idle_after), "--join-within", str(join_within))
+    clients = {}
+    for name, role in (("ben", "talks"), ("lia", "with PONG"), ("leo", "with a wrong line"), ("eva", "empty lines"), ("bob", "single bytes"),
+                       ("ida", "while it asks"), ("tom", "silent while it asks")):
+        clients[role] = ask(running, name, pong=role == "talks")
+        if "asks" not in role:
+            same(running.order(f"accept {name}"), ["ok"])
+            clients[role].welcomed()
+        for client in clients.values():             # a JOIN may be slow, and the others are not to be silent meanwhile
+            client.fence()
+    heard_at, pings, ended = {}, dict.fromkeys(clients, 0), {}
+    for role, client in clients.items():
+        heard_at[role] = time.monotonic()           # before its last complete line is sent
+        client.fence()
+    roles, pause, began = {client: role for role, client in clients.items()}, Pause(clients["talks"]), time.monotonic()
+    silent = [*NO_LIFE, "silent while it asks"]
+    over = lambda: time.monotonic() > began + idle_after + (wire.DEADLINE if len(ended.keys() & set(silent)) < len(silent) else ping_after)
+    for number, (now, client, line) in enumerate(as_they_come(clients.values(), over)):
+        if client is None:
+            pause.tick(now)
+            clients["talks"].send(f"SAY {number}")
+            for role, pieces in NO_LIFE.items():
+                if role not in ended:
+                    with contextlib.suppress(ConnectionError):
+                        clients[role].send_bytes(pieces[number % len(pieces)])
+            continue
+        pause.hears(client, line)
+        role = roles[client]
+        if line.startswith("PING "):
+            pings[role] += 1
+            not_before(now - heard_at[role], ping_after, "PING", client)
+            if role in silent and pings[role] > 1:
+                raise Unmet("one PING for one silence", f"{client.who} heard a second one, and had sent no complete line in between", "one-ping", proven=True)
+            if role in ANSWERS:
+                heard_at[role] = time.monotonic()
+                client.send(ANSWERS[role](line))
+        elif line.startswith("BYE ") or not line:
+            if role not in ended:
+                ended[role] = line
+                after = now - heard_at[role]
+                if line == "BYE timeout":           # its JOIN was finished: it is a member, or the owner considers it
+                    raise Unmet(f"no BYE timeout to {client.who}, which is a member or asks to join", line, "asker-timed-out", proven=True)
+                if role not in silent:
+                    answered(client, role, line, pause, (idle_after - ping_after) / 4)
+                elif line == "BYE idle":
+                    not_before(after, idle_after, "BYE idle", client)
+                elif not client.was_reset:
+                    same(line or "the end of the connection", "BYE idle")
+    for role in silent:
+        if role not in ended:
+            raise Unmet(f"BYE idle after {idle_after:g} s of silence", f"{clients[role].who}, that sends {role} and no complete line, is still connected"
+                        if role in NO_LIFE else f"{clients[role].who}, that asks to join and says nothing, is still connected", "no-life")
+        if not pings[role] and pause.longest < (idle_after - ping_after) / 4:
+            raise Unmet(f"a PING to {clients[role].who}, before BYE idle", "none came", "the-silent-are-dropped")
+    same(sorted(line.split()[1] for line in running.order("members") if line.endswith(" here") or " asks from " in line), ["ben", "ida", "leo", "lia"])
+
+
+def not_before(after, least, what, client):
+    """Raises Unmet if a timer fired early. `after`: seconds from before the client's last complete line was sent to after this was received."""
+    if after < least - EARLY:
+        raise Unmet(f"{what} no sooner than {least:g} s after the last complete line of {client.who}", f"it came after {after:.2f} s", "too-early", proven=True)
+
+
+def answered(client, role, line, pause, most):
+    """A client that answers each PING was disconnected. Raises Unmet; Inconclusive if nothing moved for so long that it may have been too late."""
+    if pause.longest > most:
+        raise Inconclusive(STARVED)
+    raise Unmet(f"{client.who} to stay, that answers each PING {role}", line or "the end of its connection", "what-counts-as-life")
+
+
 @check(points=1, lab=6)
-def check_strangers_have_no_long_stay(server, connect):
-    """A stranger who does not become a member in time gets BYE timeout, though he is not silent."""
-    eve = connect(server(*OPEN, "--join-within", "1"), "eve")
-    eve.greeted()
+def check_strangers_have_no_long_stay(server, connect, pace):
+    """A stranger that does not become a member in time gets BYE timeout, and not too soon, whatever it sends meanwhile."""
+    join_within = pace.after(1)
+    running = server(*OPEN, "--join-within", str(join_within))
+    sends = {"PING": b"PING x\n", "wrong lines": b"no such verb\n", "single bytes": b"P", "nothing": b""}
+    connected_at, clients, ended, late = {}, {}, {}, {}
+    for role in sends:
+        connected_at[role] = time.monotonic()
+        clients[role] = connect(running, "eve", pong=False)
+    roles, began, wrong_at = {client: role for role, client in clients.items()}, time.monotonic(), []
+    for now, client, line in as_they_come(clients.values(), lambda: len(ended) == len(clients) or time.monotonic() > began + wire.DEADLINE + join_within):
+        if client is None:
+            for role, data in sends.items():
+                if role == "wrong lines":
+                    if len(wrong_at) == 8 or wrong_at and now - wrong_at[-1] < 0.4 * join_within:
+                        continue                    # the tenth ERR would be the end
+                    wrong_at.append(now)
+                if role not in ended:
+                    with contextlib.suppress(ConnectionError):
+                        clients[role].send_bytes(data)
+        elif (line.startswith("BYE ") or not line) and roles[client] not in ended:
+            ended[roles[client]] = line
+            if line == "BYE timeout":
+                after = now - connected_at[roles[client]]
+                late[roles[client]] = after - join_within
+                if after < join_within - EARLY:
+                    raise Unmet(f"BYE timeout no sooner than {join_within:g} s after a stranger connects", f"it came after {after:.2f} s", "too-early", proven=True)
+            elif not client.was_reset:
+                same(line or "the end of the connection", "BYE timeout")
+    for role in sends:
+        if role not in ended:
+            raise Unmet(f"BYE timeout, {join_within:g} s after it connected, to one that sends {role}", "it did not come")
+        if late.get(role, 0) - min(late.values(), default=0) > join_within:         # a busy machine would be late for all of them
+            raise Unmet(f"BYE timeout, {join_within:g} s after it connected, to one that sends {role}", f"it came {late[role]:.1f} s too late")
 
-    def put_out():
-        try:
-            eve.fence()
-        except (Unmet, ConnectionError):
-            return eve.ended or eve.line() == ""
 
-    wire.wait_until(put_out, what="BYE timeout, a second after it connected, to one who only sends PING")
-    if not eve.was_reset:
-        same(eve.lines[-1], "BYE timeout")
+@check(points=1, lab=6)
+def check_a_join_stops_the_clock(server, connect, accepted, pace):
+    """The time from a JOIN to its verdict does not count for --join-within; after REJECTED the clock goes on where it stood."""
+    join_within = pace.after(1.1)
+    reject_after = round(join_within + 0.3, 1)
+    running = server("--join-within", str(join_within), "--reject-after", str(reject_after))
+    same(running.order("ban eve"), ["ok"])
+    ana, clients = accepted(running, "ana"), {}
+    before, spent, asked_at, no_at, ended = {}, {}, {}, {}, {}      # of each name: when, in seconds; how it ended
+    for name in "eve", "ida", "leo":
+        before[name] = time.monotonic()
+        clients[name] = connect(running, name, pong=False)
+        clients[name].greeted()
+    for name in "ida", "leo":
+        asked_at[name] = time.monotonic()
+        clients[name].send(f"JOIN {name} secret")
+        clients[name].expect("PENDING")
+        spent[name] = time.monotonic() - before[name]
+        running.expect(rf"{name} asks to join from .*")
+    same(running.order("reject ida"), ["ok"])       # held back, until it is due
+    pause, began = Pause(ana), time.monotonic()
+    over = lambda: len(ended) == len(clients) or time.monotonic() > began + wire.DEADLINE + 3 * join_within
+    for now, client, line in as_they_come([ana, *clients.values()], over):
+        if client is None:
+            pause.tick(now)
+            if "eve" not in asked_at and now - before["eve"] > join_within / 2:
+                asked_at["eve"] = time.monotonic()
+                with contextlib.suppress(ConnectionError):
+                    clients["eve"].send("JOIN eve secret")
+            if "leo" not in no_at and "leo" not in ended and now - asked_at["leo"] > join_within + 0.1:
+                no_at["leo"] = time.monotonic()     # the owner considered for longer than that
+                same(running.order("reject leo"), ["ok"], "asker-timed-out")
+            continue
+        pause.hears(client, line)
+        name = client.name
+        if line == "PENDING":
+            spent[name] = now - before[name]
+        elif line == "REJECTED refused":
+            if (after := now - asked_at[name]) < reject_after - EARLY:
+                raise Unmet(f"REJECTED no sooner than {reject_after:g} s after the JOIN of {client.who}", f"it came after {after:.2f} s",
+                            "rejected-too-soon", proven=True)
+            no_at[name] = max(no_at.get(name, 0), asked_at[name] + reject_after)
+        elif client is not ana and name not in ended and (line.startswith("BYE ") or not line):
+            ended[name] = line
+            if name not in spent:
+                raise Inconclusive(STARVED)         # its JOIN came too late
+            if "REJECTED refused" not in client.lines:
+                raise Unmet(f"no BYE for {client.who} before the answer to its JOIN", line or "the end of the connection", "asker-timed-out",
+                            proven=line == "BYE timeout")
+            same(line or "the end of the connection", "BYE timeout")
+            counted = spent[name] + now - no_at[name]
+            if counted < join_within - EARLY:
+                raise Unmet(f"BYE timeout no sooner than {join_within:g} s, without the time of its JOIN, after {client.who} connected",
+                            f"it came after {counted:.2f} s", "too-early", proven=True)
+            if counted - join_within > join_within / 4 + 2 * pause.longest:
+                raise Unmet(f"BYE timeout {join_within - spent[name]:.1f} s after REJECTED: {client.who} had used {spent[name]:.1f} of its {join_within:g} s "
+                            "before its JOIN", f"it came {now - no_at[name]:.1f} s after REJECTED")
+    for name in clients:
+        if name not in ended:
+            raise Unmet(f"BYE timeout to {clients[name].who}, after REJECTED", "it did not come")
+
+
+@check(points=1, lab=5)
+def check_who_takes_nothing_is_disconnected(server, enter, tmp_path):
+    """A member that reads nothing is disconnected after --slow-after, not sooner, or when --outbox bytes wait; one that reads is not."""
+    running = server(*OPEN, "--slow-after", "1")
+    ana, _ = enter(running, "ana"), enter(running, "stuck", **NARROW)
+    greedy = enter(running, "greedy", pong=False, **NARROW)
+    ana.fence()
+    began = time.monotonic()
+    fill(ana)
+    send_and_read_nothing(greedy, 200_000)
+    gone = {}
+    over = lambda: len(gone) == 2 or time.monotonic() > began + wire.DEADLINE
+    for now, client, line in as_they_come([ana], over):
+        if client is None:
+            ana.send("PING x")
+        elif match := re.fullmatch(r"OUT \d+ \S+ (\S+)", line):
+            gone[match[1]] = now - began
+            if gone[match[1]] < 1 - EARLY:
+                raise Unmet(f"no OUT of {match[1]}, for which 200 kB wait, within 1 s", f"it came after {gone[match[1]]:.2f} s", "too-early", proven=True)
+    same(sorted(gone), ["greedy", "stuck"])
+    running = server(*OPEN, "--slow-after", "1000", "--outbox", "16384", directory=tmp_path / "small")
+    ana, ben = enter(running, "ana"), enter(running, "ben", **NARROW)
+    keeps_reading(ana, ben)
+    enter(running, "stuck", **NARROW)
+    said = 0
+    while said < 8 * MB and not any(re.fullmatch(r"OUT \d+ \S+ stuck", line) for line in ana.lines[-300:]):
+        rounds(ana, count=1, lines=100, size=LINE)
+        said += 100 * LINE
+    if said >= 8 * MB:
+        raise Unmet("OUT of a member that reads nothing, when --outbox 16384 bytes wait for it", f"{said / MB:.0f} MB were said, and it is still here")
+
+
+def keeps_reading(ana, ben, bursts=5, lines=100):
+    """ana says more at once than the kernel and --outbox hold for ben, which reads all the time, and so must hear it all."""
+    heard, said, began, last, gap = {ana: 0, ben: 0}, 0, time.monotonic(), None, 0.0
+    over = lambda: min(heard.values()) == bursts * lines or ben.ended or time.monotonic() > began + wire.DEADLINE
+    for now, client, line in as_they_come([ana, ben], over):
+        if client is None:
+            last, gap = now, max(gap, now - (last or now))
+            if heard[ana] == said < bursts * lines:
+                ana.send(*["SAY " + "x" * LINE] * lines)
+                said += lines
+        elif line.startswith("MSG "):
+            heard[client] += 1
+    if heard[ben] < bursts * lines:
+        if gap > 0.5:
+            raise Inconclusive(STARVED)             # ben did not read all the time
+        raise Unmet(f"ben to hear all of {bursts * lines} messages, since it keeps reading",
+                    f"it heard {heard[ben]}, and then the end of the connection" if ben.ended else f"it heard {heard[ben]}", "put-out")
+
+
+def send_and_read_nothing(client, size):
+    """Sends PINGs, so many bytes or as many as the server takes, and reads no answer."""
+    client.socket.setblocking(False)
+    line = b"PING " + 64 * b"x" + b"\n"
+    client.record.add(client.who, "sends", f"PING {64 * 'x'}\n... without end")
+    with contextlib.suppress(BlockingIOError, ConnectionError):
+        for _ in range(size // len(line)):
+            client.socket.send(line)

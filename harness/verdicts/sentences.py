@@ -224,6 +224,12 @@ CAUSES = {
                      "before doing anything.", "protocol.md#11-the-owners-console"),
     "wrong-orders-do-nothing": ("An order that was answered `error:` must have changed nothing, and nobody hears of it.",
                                 "protocol.md#11-the-owners-console"),
+    "a-no-is-held-back": ("A no is due --reject-after seconds after its JOIN, also if the owner says it at once, and the request is over for the owner from "
+                          "that moment on. Only the answer to this client is held back.", "protocol.md#95-names"),
+    "orders-with-all-arguments": ("An order is a line like any other: it is checked as a whole, the word and what follows it, before anything is done, and it is "
+                                  "answered once.", "protocol.md#11-the-owners-console"),
+    "nothing-else-on-standard-output": ("Standard output is the owner's console. Notes to yourself belong on stderr, or begin with `# `; in a server that forks, "
+                                        "children print nothing there.", "protocol.md#11-the-owners-console"),
     "help": ("The lines of `help` begin with `# `, so that no program takes them for an answer; then comes `ok`.",
              "protocol.md#11-the-owners-console"),
     "orders-in-one-segment": ("Standard input is a stream of bytes too: one read may bring several orders, or half of one. If you "
@@ -406,7 +412,22 @@ CAUSES = {
                   "protocol.md#14-what-a-students-server-is-free-to-do"),
     "the-silent-are-dropped": ("A client whose machine has gone sends nothing, not even the end: ask it (PING) after --ping-after of silence, and drop it "
                                "after --idle-after.", "protocol.md#98-slow-and-silent-clients"),
-    "strangers-have-no-long-stay": ("--join-within counts from accept to WELCOME; no PING puts it off.", "protocol.md#8-bye-the-end"),
+    "what-counts-as-life": ("Any complete line counts as life, PONG and a wrong line too, from members and from clients that ask to join. Note the time "
+                            "of the last complete line of each client, before you look at what it says.", "protocol.md#98-slow-and-silent-clients"),
+    "no-life": ("Something that is no complete line of this client put the timer off: empty lines, single bytes, or what was sent to it. Or the timers "
+                "are looked at only while nothing else happens.", "protocol.md#2-words-and-notation"),
+    "one-ping": ("A silent client gets one PING for one silence. Note that it was sent, until the next complete line comes.",
+                 "protocol.md#6-what-a-server-sends"),
+    "too-early": ("A deadline may be late by a tenth of a second, and is never early. Is the time counted from the right moment, and in the right unit?",
+                  "protocol.md#10-limits"),
+    "asker-timed-out": ("While the server is busy with a JOIN, or the owner considers it, the clock of --join-within stands still. A member has no such clock.",
+                        "protocol.md#8-bye-the-end"),
+    "strangers-have-no-long-stay": ("--join-within counts from accept to WELCOME; no byte, PING or ERR puts it off.", "protocol.md#8-bye-the-end"),
+    "a-join-stops-the-clock": ("The clock of --join-within stands still from a JOIN to its verdict. After REJECTED it goes on where it stood: it neither begins "
+                               "anew, nor stands still for good.", "protocol.md#8-bye-the-end"),
+    "who-takes-nothing-is-disconnected": ("Note when the kernel last took a byte for each client. A client for which something waits, and that took nothing for "
+                                          "--slow-after, is disconnected, and so is one for which more than --outbox waits, unless it keeps reading.",
+                                          "protocol.md#98-slow-and-silent-clients"),
     # -- processes
     "all-is-given-back": ("Something that each client costs is not given back when he goes, however he goes.", "protocol.md#12-the-command-line"),
     "descriptors-stay": ("Sockets or pipes are not closed when clients go: close each on every path, also after an error. Where processes share one, each must "
@@ -446,6 +467,12 @@ CAUSES = {
     "sigterm-ends-in-order": ("SIGTERM must be caught: say BYE closed to all, end the other processes, exit with 0.", "protocol.md#12-the-command-line"),
     "sigint-ends-in-order": ("Ctrl-C must be caught, and reaches the children too: they must leave it to the main process to end in order.",
                              "protocol.md#12-the-command-line"),
+    "sighup-ends-in-order": ("A terminal that is closed sends SIGHUP to all its processes. Handle it like SIGTERM: say BYE closed to all, and exit with 0.",
+                             "protocol.md#12-the-command-line"),
+    "sighup-that-was-ignored": ("nohup starts a program with SIGHUP ignored. Look at how the signal is handled before you install a handler, and leave it if it "
+                                "is ignored.", "protocol.md#12-the-command-line"),
+    "waits-for-a-reader": ("The server waits until a client has read what is sent to it, and that client does not read. Bound the time that the end may take.",
+                           "protocol.md#12-the-command-line"),
     "ctrl-c-at-the-terminal": ("A terminal sends SIGINT to all processes that were started at it: the main one must end in order, and the others must leave "
                                "it to that one.", "protocol.md#12-the-command-line"),
     "no-handler": ("Nobody handles this signal, so it ends the process where it stands. Install a handler (sigaction; in Python signal.signal) that makes the "
@@ -462,6 +489,23 @@ CAUSES = {
                            "protocol.md#11-the-owners-console"),
     "the-owner-does-not-read": ("Printing to a pipe or terminal that nobody reads waits until somebody does, and here the server waits with it. Print without "
                                 "blocking, or from a thread of its own, and drop lines when too many wait.", "protocol.md#11-the-owners-console"),
+    "the-owner-is-gone": ("A write to a pipe whose reader is gone fails with EPIPE, or ends the program by SIGPIPE if that is not ignored. Without an owner the "
+                          "server serves on.", "protocol.md#11-the-owners-console"),
+    "in-the-background": ("A program that reads its terminal in the background is stopped by SIGTTIN; if that is ignored, read fails with EIO. Ignore the signal, "
+                          "and take that error for no input yet.", "protocol.md#11-the-owners-console"),
+    "a-full-disk": ("Every write can fail. An event that cannot be written has not happened: answer ERR not-saved (or `error:` to the owner), change nothing, tell "
+                    "nobody, and serve on.", "protocol.md#92-delivery"),
+    "a-full-disk-for-a-newcomer": ("A new member is one when that is written. If it cannot be, answer ERR not-saved: the name is free, and the client may ask again.",
+                                   "protocol.md#7-err-a-request-that-was-not-done"),
+    "told-and-not-saved": ("Something was refused because it could not be written, and has happened all the same. Write first, then apply, then tell; and mind a "
+                           "buffer that keeps what it could not write.", "protocol.md#92-delivery"),
+    "not-saved-for-good": ("There is space again, and the server does not write as before. An OUT that could not be written comes first, then what is said next.",
+                           "protocol.md#92-delivery"),
+    "a-killed-child-harms-nobody": ("A child that is killed ends its pipe like one that ends by itself. Wait for it, tell OUT to the others, close the connection.",
+                                    "protocol.md#8-bye-the-end"),
+    "quit-for-a-killed-child": ("The child did not end by itself, so its client did not quit: waitpid tells how a child ended.", "protocol.md#8-bye-the-end"),
+    "out-of-descriptors-again": ("A recovery must leave all as it was: if a spare descriptor was given up to turn a newcomer away, open it again.",
+                                 "protocol.md#97-full"),
     "out-of-descriptors": ("accept fails with EMFILE when no descriptor is left. That must neither end the server nor disturb the others, and when somebody goes, "
                            "newcomers come in again.", "protocol.md#97-full"),
     "beyond-descriptor-1024": ("select() and FD_SET know descriptors below 1024 (FD_SETSIZE) only: in C a larger one writes beyond the set, in Python it raises "

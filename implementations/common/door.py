@@ -14,7 +14,7 @@ class Door:
     def __init__(self, listener, options):
         self.listener, self.sndbuf = listener, options.sndbuf
         self.most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVE
-        self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.spare = open_spare()                       # given up for a moment when there is no other; -1: it is lost
         self.take = traced("accept", listener.accept)
 
     def arrivals(self):
@@ -37,6 +37,7 @@ class Door:
         if sock.fileno() >= self.most:                  # descriptors are given lowest first: nearly all are taken
             send_away(sock)
             return None
+        self.take_spare()
         sock.setblocking(False)                         # whoever reads waits for readiness first; nobody waits to write
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.sndbuf)
@@ -51,10 +52,21 @@ class Door:
         except OSError:
             time.sleep(0.01)                            # not even so: at least do not spin
         finally:
-            try:
-                self.spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                self.spare = -1
+            self.spare = -1
+            self.take_spare()
+
+    def take_spare(self):
+        """Opens the spare descriptor again, if it was given up, or lost to another thread."""
+        if self.spare < 0:
+            self.spare = open_spare()
+
+
+def open_spare():
+    """A descriptor that stands for nothing; -1 if there is none left."""
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def send_away(sock):

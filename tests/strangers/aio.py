@@ -614,7 +614,14 @@ class Console:
         with suppress(OSError, RuntimeError):      # no terminal any more, or the loop has ended
             while True:
                 select.select([0], [], [])
-                data = os.read(0, 4096)
+                try:
+                    data = os.read(0, 4096)
+                except OSError as error:
+                    if error.errno != errno.EIO:
+                        raise
+                    os.tcgetpgrp(0)      # an error if the terminal is gone
+                    time.sleep(0.1)      # in the background of our terminal there are no orders
+                    continue
                 if not data:
                     return
                 self.loop.call_soon_threadsafe(self.take, data)
@@ -824,6 +831,7 @@ def main():
     while os.open(os.devnull, os.O_RDWR) <= 2:
         pass                             # if 0, 1 or 2 was closed, no file of ours may get its number
     os.umask(0o077)
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)       # reading in the background fails, and does not stop us
     asyncio.run(serve(read_options(sys.argv[1:])))
 
 

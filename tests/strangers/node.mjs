@@ -10,6 +10,7 @@ import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
 import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
+import tty from 'node:tty';
 import { parseArgs, promisify } from 'node:util';
 
 const MAX_LINE = 512;                      // bytes, with its LF
@@ -650,10 +651,30 @@ function openConsole() {
     runOrders();
   });
   process.stdin.on('error', () => {});
-  process.stdin.on('data', (chunk) => {
+  const readOrders = () => process.stdin.on('data', (chunk) => {
     orders.add(chunk);
     runOrders();
   });
+  if (!tty.isatty(0)) return void readOrders();
+  let reading = false;                     // Node cannot ignore SIGTTIN, which stops whoever reads a terminal in its background
+  setInterval(() => {
+    if (reading === inForeground()) return;
+    reading = !reading;
+    if (!reading) process.stdin.pause();
+    else if (process.stdin.listenerCount('data') === 0) readOrders();
+    else runOrders();
+  }, 100);
+}
+
+function inForeground() {
+  let stat;
+  try {
+    stat = fs.readFileSync('/proc/self/stat', 'latin1');
+  } catch {
+    return false;                          // out of descriptors: orders wait
+  }
+  const [, , group, , , foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return group === foreground;
 }
 
 function runOrders() {

@@ -1209,20 +1209,22 @@ static const char *obey(char *order)
     return "no such order; see help";
 }
 
-/* An order, or the consent that `delete` asked for. NULL: the line was too long. */
-static void serve_owner(char *line)
+/* An order of n bytes and a NUL, or the consent that `delete` asked for. NULL: the line was too long. */
+static void serve_owner(char *line, size_t n)
 {
     static bool consent_asked;
     const char *error = "longer than 512 bytes";
     if (consent_asked) {
         consent_asked = false;
         error = "not deleted";
-        if (line && strcmp(line, group.name) == 0 && unlinkat(dir_fd, "journal", 0) == 0) {
+        if (line && strlen(line) == n && strcmp(line, group.name) == 0 && unlinkat(dir_fd, "journal", 0) == 0) {
             show_line("ok");
             end_server("deleted");
         }
-    } else if (line && !*line)
+    } else if (line && n == 0)
         return;
+    else if (line && text_error(line, n))
+        error = "this is no text";
     else if (line && strcmp(line, "delete") == 0) {
         consent_asked = true;
         show_line("type the group's name to delete it");
@@ -1251,13 +1253,14 @@ static void *console_reader(void *unused)
         filled += got;
         char *line = buffer, *lf;
         while ((lf = memchr(line, '\n', buffer + filled - line)) != NULL) {
-            *lf = '\0';
-            if (lf > line && lf[-1] == '\r')
-                lf[-1] = '\0';
+            size_t n = lf - line;
+            if (n > 0 && line[n - 1] == '\r')
+                n--;
+            line[n] = '\0';
             enter_room();
             while (waiting(&console.box) > CONSOLE)
                 wait_changed(now() + 60);       /* an owner who does not read the answers gets no more of them */
-            serve_owner(too_long ? NULL : line);
+            serve_owner(too_long ? NULL : line, n);
             leave_room();
             too_long = false;
             line = lf + 1;
