@@ -126,6 +126,8 @@ class Server:
 
         self.flooded = False            # it wrote more than MOST_OUTPUT, and was ended for it
         self.forked = False             # it had more than most_processes, likewise
+        self.most_seen = 1              # processes that it had at once, as far as was seen
+        self.sight = None               # harness/verdicts/causes.py: what was seen of it when a check failed
         self.unfinished = b""           # of stdout: what was written, and no end of a line yet
         self.stdout = []                # every line written so far
         self.stderr = []
@@ -200,7 +202,8 @@ class Server:
                     self._heard.notify_all()
             if time.monotonic() > looks:
                 looks = time.monotonic() + LOOKS
-                self.forked = len(detectors.pids(self.pid)) > self.most_processes
+                self.most_seen = max(self.most_seen, len(detectors.pids(self.pid)))
+                self.forked = self.most_seen > self.most_processes
             self.flooded = max(size.values()) > MOST_OUTPUT
         if self.flooded or self.forked:
             _end_group(self.pid)

@@ -29,7 +29,7 @@ def wait_until(condition, deadline=None, what="the condition"):
         if answer:
             return answer
         if time.monotonic() > end:
-            raise Unmet(what, f"it did not come true in {seconds:g} s")
+            raise Unmet(what, f"it did not happen within {seconds:g} s")
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
 
@@ -69,6 +69,7 @@ class WireClient:
         All that happens is added to `record`. Raises OSError if the server cannot be reached.
         """
         self.record = record or Record()
+        self.record.clients.append(self)
         self.name = name                # how messages of this class call the client
         self.who = self.record.name(name)
         self.lines = []                 # all lines heard, PINGs included, in order
@@ -116,7 +117,8 @@ class WireClient:
             self.socket.sendall(data)
         except TimeoutError:
             raise Unmet(f"the server to read the {len(data)} bytes that {self.who} sends",
-                        f"it did not take them all in {DEADLINE:g} s", "does-not-read") from None
+                        f"it did not take them all in {DEADLINE:g} s", "does-not-read", who=self.who,
+                        silent=DEADLINE) from None
 
     # -- hearing
 
@@ -151,7 +153,7 @@ class WireClient:
             left = end - time.monotonic()
             if left <= 0:
                 raise Silence(f"a line for {self.who}", f"{self.who} heard nothing more for {seconds:g} s; before that:\n"
-                              + "\n".join(self.lines[-5:] or ["nothing at all"]))
+                              + "\n".join(self.lines[-5:] or ["nothing at all"]), "silent", who=self.who, silent=seconds)
             self._receive(left)
 
     def _receive(self, seconds):
@@ -175,18 +177,21 @@ class WireClient:
         while True:
             try:
                 text = self.line(deadline)
-            except Silence:
-                why, sentence = "waited in vain, and", "silent"
+            except Silence as silence:
+                seconds, sentence = silence.silent, "silent"
+                why = f"waited for {seconds:g} s, and"
             else:
                 match = re.fullmatch(regex, text)
                 if match:
                     return match
                 if text:
                     continue
-                why, sentence = "was cut off, and" if self.was_reset else "saw the end of the connection, and", "cut-off"
+                why = "was cut off, and" if self.was_reset else "saw the end of the connection, and"
+                seconds, sentence = None, "cut-off"
             heard = self.lines[start:]
             raise Unmet(f"a line like `{plain(regex)}` for {self.who}",
-                        f"{self.who} {why} heard " + ("only:\n" + "\n".join(heard) if heard else "nothing"), sentence)
+                        f"{self.who} {why} heard " + ("only:\n" + "\n".join(heard) if heard else "nothing"), sentence,
+                        who=self.who, silent=seconds)
 
     def fence(self):
         """PING with a fresh token; return the lines that came before its PONG."""
@@ -218,7 +223,18 @@ class WireClient:
             if match:
                 return int(match[1])
             if text != "PENDING":
-                raise Unmet(f"PENDING, then WELCOME for {self.who}, who asked to join", f"{self.who} heard {text or 'the end'}")
+                raise Unmet(f"PENDING, then WELCOME for {self.who}, who asked to join", f"{self.who} heard {text or 'the end'}",
+                            self.instead_of_welcome(text), who=self.who)
+
+    def instead_of_welcome(self, text):
+        """The id of the sentence about a line that came where WELCOME was due."""
+        if not text:
+            return "cut-off"
+        if re.fullmatch(rf"IN \d+ \S+ {re.escape(self.name)}", text, re.IGNORECASE):
+            return "in-before-welcome"
+        if re.match(r"(MSG|IN|OUT|RENAMED|LEFT|BANNED|GROUP) \d+ ", text):
+            return "before-welcome"
+        return "join-refused" if text.startswith(("REJECTED ", "ERR ", "BYE ")) else None
 
     def rest(self):
         """All lines to end of file."""

@@ -22,11 +22,11 @@ import pytest
 from harness import wire
 from harness.record import DEEDS, Record, Unmet
 from harness.server import clipped, end_of, tail
-from harness.verdicts import sentences
+from harness.verdicts import causes, sentences
 from harness.verdicts.model import FAILED, FAULT, INCONCLUSIVE, NOT_RUN, PASSED, Failure, Verdict, verdict_from
 
 # The stages in order, and the checks without which a stage cannot be judged (nor those of them that come later in the list).
-STAGES = {"start": (), "framing": ("starts", "greets", "answers-ping"), "membership": ("greets", "answers-ping"), "conversation": ("a-new-member-comes-in",),
+STAGES = {"start": (), "framing": ("starts", "greets", "takes-requests", "answers-ping"), "membership": ("greets", "takes-requests", "answers-ping"), "conversation": ("a-new-member-comes-in",),
           "owner": ("a-new-member-comes-in",), "files": ("a-new-member-comes-in",), "crowd": ("everyone-hears-everything",),
           "peers": ("everyone-hears-everything",), "processes": ("a-new-member-comes-in",), "faults": ("everyone-hears-everything",)}
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -186,6 +186,8 @@ class Judge:
         self.item = item
         if call.excinfo is not None and self.problem is None:
             self.problem = call.excinfo.value
+            if isinstance(self.problem, Unmet) and self.running is not None:
+                causes.look(self.problem, self.record, self.running)        # while the server still runs
         return (yield)
 
     def pytest_keyboard_interrupt(self, excinfo):
@@ -265,14 +267,12 @@ class Judge:
             problem = Unmet("an end of the check", "it did not come to an end; the server kept it busy, or let it wait again and again", "endless")
         elif not isinstance(problem, Unmet):
             problem = Unmet("the connection to be as it should", f"{type(problem).__name__}: {problem}")
-        sentence, came = sentences.told_by(problem.sentence, check.partition("[")[0]), problem.came
-        server = self.running
+        server, came = self.running, problem.came
+        sentence, cause, page = causes.find(problem, check, self.record.entries[self.first:], server)
         if server is not None and server.excessive():
-            sentence, came = server.excessive(), f"{server.excess()}, and was ended for it"
+            came = f"{server.excess()}, and was ended for it"
         elif server is not None and server.died():
-            sentence, came = "died", "\n".join([came, f"The server {end_of(server.process.poll())}. Its last lines on stderr:",
-                                                *(tail(server.stderr) or ["(none)"])])
-        cause, page = sentences.explain(sentence, check.partition("[")[0])
+            came = "\n".join([came, f"The server {end_of(server.process.poll())}. Its last lines on stderr:", *(tail(server.stderr) or ["(none)"])])
         shown = [entry._replace(text=clipped(entry.text, MOST_ENTRY)) for entry in problem.evidence or last_entries(self.record.entries[self.first:])]
         return Failure(sentence, sentences.steps(self.record.entries[self.first:]), clipped(problem.expected, MOST_TEXT), clipped(came, MOST_TEXT), cause, page,
                        self.disturbed and f"run {self.runs}, {self.disturbed}", self.settings["replay"].replace("CHECK", check), shown)
