@@ -220,7 +220,8 @@ def each_is_greeted_once(entries):
     for side in history.sides.values():
         for number, said in enumerate(said for said in side.heard if said.line):
             if said.line.startswith("HELLO ") != (number == 0) and (number, said.line) != (0, "BYE full"):
-                sentence = "greeted-twice" if number else "descriptor-reused" if history.gone_before(side) else "not-greeted"
+                anothers = history.gone_before(side) or said.line in ("BYE quit", "BYE left") and not side.asked_to_end
+                sentence = "greeted-twice" if number else "descriptor-reused" if anothers else "not-greeted"
                 raise Unmet(f"HELLO once for {side.who}, as the first line", f"line {number + 1} that {side.who} heard is\n{said.line}",
                             sentence, history.slice(side.heard[0], said))
 
@@ -300,20 +301,19 @@ def one_event_has_one_number(entries):
 
 
 def a_history_ends_at_the_newest(entries):
-    """END HISTORY names an event that happened. A client that reads on, up to a later PONG, has heard it."""
+    """END HISTORY names an event that has happened: its line is in the answer."""
     history = history_of(entries)
-    newest = max((event.seq for _, event in history.events), default=0)
+    first = {}
     for side in history.sides.values():
-        newest = max(newest, side.since or 0)
+        for said in side.heard:
+            if match := EVENT.fullmatch(said.line):
+                first[int(match[2])] = min(said.place, first.get(int(match[2]), said.place))
     for side in history.sides.values():
         for answer in side.answers:
-            if answer.ended is None or answer.newest <= max(newest, answer.since):
-                continue
-            later = next((pong for pong, ping in fences(side) if ping and ping.place > answer.ended), None)
-            if later:
+            if answer.ended is not None and answer.newest > answer.since and first.get(answer.newest, answer.ended) >= answer.ended:
                 end = Said(answer.ended, history.entries[answer.ended].text)
-                raise Unmet(f"the number of the newest event in {end.line}", f"nobody ever heard an event {answer.newest}", "end-of-history",
-                            history.slice(end, later))
+                raise Unmet(f"the number of the newest event in {end.line}", f"event {answer.newest} had not come to anybody then",
+                            "end-of-history", history.slice(answer.asked, end))
 
 
 def events_come_in_order(entries):
@@ -477,6 +477,10 @@ def who_acts_is_here(entries):
             raise Unmet(f"after\n{since.line}\nnothing of {event.rest.split(' ')[0]} before " + ("the next IN" if event.verb != "IN" else "an OUT"),
                         f"there came\n{event.line}", "two-with-one-name" if twins else "acts-while-away" if event.verb != "IN" else "came-twice",
                         history.slice(*twins, since, event))
+        new = fold(event.rest.split(" ")[1]) if event.verb == "RENAMED" else name
+        if new != name and here.get(new, (None, None))[0] is True:
+            raise Unmet(f"no second member called {event.rest.split(' ')[1]} after\n{here[new][1].line}", f"there came\n{event.line}",
+                        "two-with-one-name", history.slice(here[new][1], event))
         if event.verb in ("IN", "MSG"):
             here[name] = True, event
         elif event.verb in ("OUT", "LEFT", "BANNED"):
@@ -540,8 +544,8 @@ def nobody_is_put_out(entries):
                         history.slice(last, side.over))
 
 
-CHECKERS = [lines_are_whole, each_is_greeted_once, answers_are_ones_own, only_members_hear, nothing_is_invented, one_event_has_one_number,
-            a_history_ends_at_the_newest, events_come_in_order, history_is_what_was_heard, what_was_said_is_heard, who_acts_is_here, nobody_is_put_out]
+CHECKERS = [lines_are_whole, each_is_greeted_once, answers_are_ones_own, a_history_ends_at_the_newest, only_members_hear, nothing_is_invented,
+            one_event_has_one_number, events_come_in_order, history_is_what_was_heard, what_was_said_is_heard, who_acts_is_here, nobody_is_put_out]
 
 
 def judge(entries):

@@ -253,7 +253,7 @@ class Crowd:
                   f"it last heard: {one.lines[-1] if one.lines else 'nothing'}" for one in waiting]
         problem = Unmet(what or "everyone's requests to be answered", "\n".join(
             [f"no client got what it waited for in {wire.DEADLINE:.0f} s", *states]), "stuck" if waiting else None)
-        problem.unread = {one.who: count for one in waiting if (count := one.unread())}
+        problem.unread = {one.who: count for one in waiting if len(one.lines) < 2 and (count := one.unread())}     # nothing of it was ever read
         return problem
 
     # -- the selector

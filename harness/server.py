@@ -126,7 +126,7 @@ class Server:
 
         self.flooded = False            # it wrote more than MOST_OUTPUT, and was ended for it
         self.forked = False             # it had more than most_processes, likewise
-        self.most_seen = 1              # processes that it had at once, as far as was seen
+        self.reached = []               # its children that the last signal to its whole group reached
         self.sight = None               # harness/verdicts/causes.py: what was seen of it when a check failed
         self.unfinished = b""           # of stdout: what was written, and no end of a line yet
         self.stdout = []                # every line written so far
@@ -202,8 +202,7 @@ class Server:
                     self._heard.notify_all()
             if time.monotonic() > looks:
                 looks = time.monotonic() + LOOKS
-                self.most_seen = max(self.most_seen, len(detectors.pids(self.pid)))
-                self.forked = self.most_seen > self.most_processes
+                self.forked = len(detectors.pids(self.pid)) > self.most_processes
             self.flooded = max(size.values()) > MOST_OUTPUT
         if self.flooded or self.forked:
             _end_group(self.pid)
@@ -325,10 +324,16 @@ class Server:
 
     # -- its end
 
+    @property
+    def closed(self):
+        """Whether it was ended by end() or close()."""
+        return self._closed
+
     def send_signal(self, signum, group=False):
         """Send it a signal; `group`: to its whole process group, as a terminal does."""
         self.record.add("server", "signal", signal.Signals(signum).name)
         if group:
+            self.reached = detectors.reached_by(self.family()[1:], signum)
             os.killpg(self.pid, signum)
         else:
             self.process.send_signal(signum)

@@ -50,7 +50,6 @@ ABOUT_THE_END = {
 DIAGNOSES = [(checkers.what_was_said_is_heard, {"late"}), (checkers.each_is_greeted_once, {"greeted-twice", "descriptor-reused"}),
              (checkers.only_members_hear, {"in-before-welcome"}), (checkers.who_acts_is_here, {"two-with-one-name"}),
              (checkers.nobody_is_put_out, {"descriptor-reused"}), (checkers.a_history_ends_at_the_newest, {"end-of-history"})]
-OWN = {"sigint-ends-in-order", "ctrl-c-at-the-terminal"}                # checks that send SIGINT to all processes at once
 LISTENS = 0.3               # seconds of quiet after which nothing more is expected of what is late
 ANSWERS = 2.0               # seconds that a newcomer is given to be greeted, when somebody else was not answered
 BUSY = 0.5                  # cores that a server uses that computes
@@ -78,7 +77,8 @@ class Sight:
     died: list = field(default_factory=list)        # signals that ended children nobody has waited for
     unread: dict = field(default_factory=dict)      # client: bytes it sent that the server has not taken from its socket
     full: bool = False                              # a process has as many descriptors as it may have
-    cores: float = 0.0                              # that it used while we looked on
+    cores: float = 0.0                              # that it would use now, had it as many as it wants
+    at: float = float("inf")                        # when that was, on the clock of the record
     greets: bool | None = None                      # whether a newcomer was greeted and its PING answered; None: not asked
 
 
@@ -93,16 +93,22 @@ CALLS = {"x86_64": {202: "lock", 449: "lock", 43: "accept", 288: "accept", 7: "r
 # -- At the moment of the failure ----------------------------------------------------------------------------------------------------
 
 
-def look(problem: Unmet, record: Record, server) -> Sight:
-    """Notes as `server.sight` what can be seen of the server now, and adds to the record what still comes to its clients."""
-    family = detectors.family(server.pid)
+def look(problem: Unmet, record: Record, server) -> Sight | None:
+    """Notes as `server.sight` what can be seen of the server now, and adds to the record what still comes to its clients.
+
+    Returns it. The first look counts; of a server that has been ended there is nothing to see.
+    """
+    if server.sight is not None or server.closed:
+        return server.sight
+    family, turns = detectors.family(server.pid), detectors.turns(detectors.family(server.pid))
     sight = Sight(processes=len(family), waits=[waits for process in family for waits in waiting(process)],
                   died=[number for process in detectors.zombies(family) if (number := ended_by(process.pid))])
     sight.full = any(map(is_full, family))
     sight.unread = {client.who: count for client in record.clients if (count := unread(client))}
-    before, began = detectors.cpu(family), time.monotonic()
+    began = time.monotonic()
     listen(record.clients)
-    sight.cores = (detectors.cpu(family) - before) / (time.monotonic() - began)
+    sight.at = record.clock()
+    sight.cores = sum(detectors.shares([turns, detectors.turns(detectors.family(server.pid))], time.monotonic() - began).values())
     if problem.sentence in VAGUE and server.process.poll() is None:
         sight.greets = greets(server.address)
     server.sight = sight
@@ -171,7 +177,9 @@ def greets(address) -> bool:
 def find(problem: Unmet, check: str, entries: Sequence[Entry], server=None) -> Cause:
     """The cause of this failure. `check`: its id; `entries`: the record of this run; `server`: the harness.server.Server, ended or not."""
     check = check.partition("[")[0]
-    return (of_the_end(server, problem) or of_an_exception(problem, check, entries, server) or of_ctrl_c(problem, check, entries, server)
+    if sight := getattr(server, "sight", None):             # what came later is the work of whoever took the check down
+        entries = [entry for entry in entries if entry.at <= sight.at]
+    return (of_the_end(server, problem) or of_an_exception(problem, check, entries, server)
             or of_the_record(problem, entries) or of_the_clock(problem, entries) or of_the_owner(problem, check, entries) or of_what_was_heard(problem, check, entries, server)
             or of_the_check(problem, check))
 
@@ -216,7 +224,8 @@ def of_the_end(server, problem):
         return None
     status = server.process.poll()
     if raised := exception_in(server.stderr):
-        return cause("died", text=with_exception(words("died-of-an-exception"), raised.last, raised.where))
+        kind = "descriptor-reused" if is_of_a_closed_descriptor(raised) else "died-of-an-exception"
+        return cause("died", text=with_exception(words(kind), raised.last, raised.where))
     if status is not None and status < 0:
         return cause("died", text=words(BY_SIGNAL.get(-status, "died-of-a-signal")))
     return cause("died", text=words("died-by-itself") if status == 0 else None)
@@ -231,11 +240,16 @@ def of_an_exception(problem, check, entries, server):
             return cause("traceback", text=with_exception(words("traceback"), raised.last, raised.where))
         if problem.sentence in VAGUE and not problem.evidence and not (harmless and problem.sentence is None):
             sight = getattr(server, "sight", None)
-            kind = "exception-in-a-child" if raised.kind == "exception" and sight and sight.processes > 1 else raised.kind
+            kind = ("descriptor-reused" if is_of_a_closed_descriptor(raised) else
+                    "exception-in-a-child" if raised.kind == "exception" and sight and sight.processes > 1 else raised.kind)
             return cause(kind, text=with_exception(words(kind), raised.last, raised.where))
     if problem.sentence in VAGUE and (sight := getattr(server, "sight", None)) and sight.died:
         return cause("a-child-died", text=with_signal(words("a-child-died"), signal.Signals(sight.died[0]).name))
     return None
+
+
+def is_of_a_closed_descriptor(raised: Raised) -> bool:
+    return "Bad file descriptor" in raised.last
 
 
 def with_exception(why, last, where):
@@ -279,16 +293,6 @@ def raised_at(stderr, place):
             last = stderr[number]
             break
     return Raised("exception-in-a-thread" if in_thread else "exception", last, where)
-
-
-def of_ctrl_c(problem, check, entries, server):
-    """Ctrl-C ended the children before the main process could say BYE."""
-    if check not in OWN or problem.sentence not in {"no-farewell", "cut-off", "exit-status", None}:
-        return None
-    interrupted = any("KeyboardInterrupt" in entry.text for entry in entries if entry.what in ("warns", "shows"))
-    bare = any(side.over is not None and side.bye is None for side in checkers.History(entries).sides.values())
-    several = getattr(server, "most_seen", 1) > 1
-    return cause("ctrl-c-reached-the-children") if bare and (interrupted or several) and problem.sentence != "exit-status" else None
 
 
 # -- The record ----------------------------------------------------------------------------------------------------------------------
@@ -373,7 +377,7 @@ def of_a_silence(side, entries, sight, check):
     if check in ABOUT_SILENCE and check not in ("takes-requests", "answers-ping"):
         return None
     if sight.unread.get(side.who) and sight.greets:
-        return "nobody-reads"
+        return "nobody-reads" if len(side.heard) < 2 else "does-not-read"
     if [said.line.split(" ")[0] for said in side.heard if said.line] == ["HELLO"] and all(said.line.startswith("PING ") for said in side.sent if said.line):
         return "takes-no-requests"
     if "send" in sight.waits and not sight.greets:
