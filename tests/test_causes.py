@@ -116,3 +116,165 @@ def test_a_bug_is_told_by_its_own_cause(what, tmp_path):
     verdict = exhibits.judge(exhibit, tmp_path / "tree", [check], seed="5")[check]
     assert verdict.verdict == FAILED, verdict
     assert (verdict.failure.sentence, words in verdict.failure.cause) == (sentence, True), verdict.failure
+
+
+@pytest.mark.long
+def test_greets_passes_where_only_the_fence_fails(tmp_path):
+    design, [(file, old, new)], *_ = MUTANTS["no line is taken out of the buffer"]
+    exhibit = exhibits.Exhibit("greets only", 0, design, file, old, new, "", "greets", "")
+    exhibits.build(exhibit, tmp_path / "tree")
+    assert exhibits.judge(exhibit, tmp_path / "tree", ["greets"])["greets"].verdict == PASSED
+
+
+# -- The choice by itself: what was sent and heard, what the server's processes showed, and what is then the cause
+
+ONE = """
+    server! starts
+    ana! connects
+"""
+SILENT = {      # the record, who waits, what was seen of the server, in which check: the sentence
+    "no HELLO": (ONE, "ana", Sight(), "greets", "no-hello"),
+    "no HELLO for the second": (START + "eve! connects", "eve", Sight(greets=False), "greets", "one-after-the-other"),
+    "no HELLO, and all wait for locks": (START + "eve! connects", "eve", Sight(greets=False, waits=["lock", "read"]), "greets", "waits-for-a-lock"),
+    "no PENDING": (ONE + "ana< HELLO grupo/1 g\nana> JOIN ana x", "ana", Sight(), "who", "join-unanswered"),
+    "no WELCOME": (ONE + "ana< HELLO grupo/1 g\nana> JOIN ana x\nana< PENDING", "ana", Sight(), "near-misses-of-a-password", "no-welcome"),
+    "no WELCOME, and it computes": (ONE + "ana< HELLO grupo/1 g\nana> JOIN ana x\nana< PENDING", "ana", Sight(cores=0.9), "who", "welcome-slow"),
+    "no WELCOME after accept": (ONE + "ana< HELLO grupo/1 g\nana> JOIN ana x\nana< PENDING\nowner! types accept ana\n", "ana", Sight(), "members",
+                                "accepted-not-welcomed"),
+    "no IN": (ONE + "ana< HELLO grupo/1 g\nana> JOIN ana x\nana< PENDING\nana< WELCOME 1 ana", "ana", Sight(), "who", "no-own-in"),
+    "no answer to a JOIN of a member": (START + "eve! connects\neve< HELLO grupo/1 g\neve> JOIN ana y\neve< PENDING", "eve", Sight(),
+                                        "near-misses-of-a-password", "silent"),
+    "no PONG for a stranger": (ONE + "ana< HELLO grupo/1 g\nana> PING x", "ana", Sight(), "takes-requests", "takes-no-requests"),
+    "nothing reads it": (ONE + "ana< HELLO grupo/1 g\nana> PING x", "ana", Sight(greets=True, unread={"ana": 7}), "who", "nobody-reads"),
+    "nothing reads it any more": (START + "ana> PING x", "ana", Sight(greets=True, unread={"ana": 7}), "who", "does-not-read"),
+    "no end after BYE": (START + "ana> QUIT\nana< BYE quit", "ana", Sight(), "all-is-given-back", "no-end-of-file"),
+    "no descriptor is left": (START + "ana> PING x", "ana", Sight(full=True), "who", "no-descriptors-left"),
+    "blocked in a send": (START + "ana> PING x", "ana", Sight(greets=False, waits=["send", "accept"]), "who", "blocked-in-send"),
+    "nothing of all this": (START + "ana> WHO", "ana", Sight(), "who", "silent"),
+    "what the check is about": (START + "ana> PING x", "ana", Sight(), "a-reader-who-stops-holds-up-nobody", "a-reader-who-stops-holds-up-nobody"),
+}
+
+
+class Fake(SimpleNamespace):
+    """What find() asks of a server."""
+
+    def __init__(self, sight=None, status=None, stderr=(), excessive=None):
+        super().__init__(sight=sight, stderr=list(stderr), process=SimpleNamespace(poll=lambda: status), excessive=lambda: excessive,
+                         died=lambda: status is not None)
+
+
+def found(text, check="who", server=None, warns=(), **problem):
+    """The cause of a problem at the end of this record."""
+    entries = record(text)
+    entries += [Entry(len(entries) / 1000, "server", "warns", line) for line in warns]
+    if server and server.sight:
+        server.sight.at = len(entries)
+    return causes.find(Unmet("this", problem.pop("came", "that"), problem.pop("sentence", None), **problem), check, entries, server)
+
+
+@pytest.mark.parametrize("what", SILENT)
+def test_a_silence_is_told_by_what_came_before_it(what):
+    text, who, sight, check, sentence = SILENT[what]
+    cause = found(text, check, Fake(sight), sentence="silent", who=who, silent=5)
+    assert cause.sentence == sentence
+    assert check == sentence or cause.text.startswith("No answer came within 5 s.")
+    assert "password has to be compared" not in cause.text
+
+
+def test_without_evidence_no_cause_is_claimed():
+    assert found("server! starts", "near-misses-of-a-password", sentence="silent", silent=5).text.startswith("No answer came within 5 s. No cause known.")
+    assert "No cause known" in found(START + "ana! ended", "near-misses-of-a-password", sentence="cut-off", who="ana").text
+    assert "No cause known" in found(START, "cross-traffic", Fake(Sight(greets=False)), sentence="stuck").text
+
+
+def test_the_checks_own_sentence_stays_where_something_wrong_came():
+    assert found(START, "text-as-it-was-said").sentence == "text-as-it-was-said"
+    assert found(START, "nothing-before-welcome", sentence="stranger-hears").sentence == "stranger-hears"
+    assert found(START, "without-a-terminal[closed]").sentence == "without-a-terminal"
+
+
+PYTHON = ["Traceback (most recent call last):", '  File "/tmp/x/server.py", line 7, in serve', "    handle(line)", "    ^^^^^^^^^^^^",
+          '  File "/tmp/x/server.py", line 3, in handle', "    raise ValueError(1)", "ValueError: 1"]
+
+
+@pytest.mark.parametrize("stderr, sight, sentence, words", [
+    (["Exception in thread Thread-3 (serve):", *PYTHON], Sight(), "exception-in-a-thread", "ValueError: 1\nRaised at: server.py, line 3, in handle: raise ValueError(1)"),
+    (PYTHON, Sight(processes=1), "exception", "ValueError: 1"),
+    (PYTHON, Sight(processes=3), "exception-in-a-child", "ValueError: 1"),
+    ([*PYTHON[:-1], "OSError: [Errno 9] Bad file descriptor"], Sight(), "descriptor-reused", "Bad file descriptor"),
+    (['Exception in thread "client-3" java.lang.NullPointerException: no list', "\tat Server.handle(Server.java:41)"], Sight(), "exception-in-a-thread",
+     "java.lang.NullPointerException: no list\nRaised at: Server.handle(Server.java:41)"),
+    (["hello", "world"], Sight(), "silent", "No cause known"),
+])
+def test_an_exception_on_stderr_is_quoted(stderr, sight, sentence, words):
+    cause = found(START + "ana> WHO", "who", Fake(sight), stderr, sentence="silent", who="ana", silent=5)
+    assert cause.sentence == sentence and words in cause.text
+
+
+def test_an_exception_of_the_end_of_a_connection_does_not_explain_what_was_wrong():
+    lines = [*PYTHON[:-1], "ConnectionResetError: [Errno 104] Connection reset by peer"]
+    assert found(START, "text-as-it-was-said", Fake(Sight()), lines).sentence == "text-as-it-was-said"
+
+
+def test_what_is_written_after_the_check_failed_is_no_evidence():
+    entries = [*record(START), *(Entry(99, "server", "warns", line) for line in PYTHON)]
+    assert causes.find(Unmet("this", "that", "silent", who="ana", silent=5), "who", entries, Fake(Sight(at=1))).sentence == "silent"
+
+
+def test_a_child_that_a_signal_ended():
+    cause = found(START + "ana! ended", "who", Fake(Sight(died=[signal.SIGSEGV])), sentence="cut-off", who="ana")
+    assert cause.sentence == "a-child-died" and "SIGSEGV" in cause.text
+
+
+@pytest.mark.parametrize("status, stderr, words", [
+    (-signal.SIGPIPE, [], "SIGPIPE ended the server"), (-signal.SIGSEGV, [], "memory error"), (-signal.SIGUSR1, [], "does not handle"),
+    (0, [], "main returned"), (1, PYTHON, "ValueError: 1"), (3, ["oops"], "middle of the conversation")])
+def test_a_server_that_ended_is_told_by_how_it_ended(status, stderr, words):
+    cause = found(START, "who", Fake(Sight(), status, stderr))
+    assert cause.sentence == "died" and words in cause.text
+
+
+def test_a_server_that_was_ended_for_excess():
+    assert found(START, "who", Fake(excessive="floods", status=-9)).sentence == "floods"
+
+
+def test_nothing_moves():
+    assert "notify that is missing" in found(START, "cross-traffic", Fake(Sight(greets=True, waits=["lock", "accept"])), sentence="stuck").text
+    assert "threads of the server wait for locks" in found(START, "cross-traffic", Fake(Sight(greets=False, waits=["lock", "lock"])), sentence="stuck").text
+
+
+@pytest.mark.parametrize("text, sentence", [
+    ("ana> SAY hi / PING x\nana< PONG x\nana< MSG {4} ana hi", "late"),
+    ("ben! ended\neve! connects\neve< MSG {4} ana hi", "descriptor-reused"),
+    ("eve! connects\neve< BYE quit", "descriptor-reused"),
+    ("eve! connects\neve< HELLO grupo/1 g\neve> JOIN eve x\neve< PENDING\neve< IN {4} eve", "in-before-welcome"),
+    ("ben< HELLO grupo/1 g", "greeted-twice"),
+    ("ana> HISTORY 0\nana< GROUP {1} g\nana< IN {2} ana\nana< IN {3} ben\nana< END HISTORY 4", "end-of-history"),
+    ("ben> NAME ana\nana< RENAMED {4} ben ana", "two-with-one-name"),
+])
+def test_a_rule_that_the_whole_record_breaks_explains_what_a_check_saw(text, sentence):
+    assert found(START + text, "long-lines").sentence == sentence
+
+
+def test_late_is_told_in_any_check_and_the_rest_only_where_nothing_better_is_known():
+    late = "ana> SAY hi / PING x\nana< PONG x\nana< MSG {4} ana hi"
+    assert found(START + late, "everyone-hears-everything", sentence="no-echo").sentence == "late"
+    assert found(START + "ben< HELLO grupo/1 g", "everyone-hears-everything", sentence="no-echo").sentence == "no-echo"
+
+
+def test_a_join_that_is_refused_is_a_step_unless_somebody_had_the_name():
+    fresh = "eve! connects\neve< HELLO grupo/1 g\neve> JOIN eve x\neve< PENDING\neve< REJECTED refused"
+    assert found(START + fresh, "who", sentence="join-refused", who="eve").sentence == "join-refused"
+    assert found(START + fresh.replace("JOIN eve", "JOIN ana"), "takeover", sentence="join-refused", who="eve").sentence == "takeover"
+
+
+def test_every_sentence_that_may_be_chosen_is_in_the_catalogue():
+    named = {sentence for _, sentences in causes.DIAGNOSES for sentence in sentences} | set(causes.BY_SIGNAL.values()) | causes.SETUP
+    assert named | (causes.VAGUE - {None}) | causes.ABOUT_SILENCE | causes.ABOUT_THE_END <= set(CAUSES)
+
+
+def test_causes_are_in_plain_english():
+    for sentence, (text, _) in CAUSES.items():
+        words = set(text.lower().replace(",", " ").replace(".", " ").split())
+        assert not words & {"he", "him", "his", "she", "her", "hers", "whoever", "whom"}, sentence
+        assert not text.startswith("Who "), sentence

@@ -175,7 +175,7 @@ CAUSES = {
     "no-welcome": (
         "PENDING came, and then neither WELCOME nor REJECTED. The server was not computing at "
         "the end. Look at what it does between the two: the hash of the password, the file of "
-        "members, the lock or pipe to whoever decides.",
+        "members, the lock or pipe to the part that decides.",
         "protocol.md#95-names"),
     "welcome-slow": (
         "PENDING came, and then neither WELCOME nor REJECTED, and the server was still "
@@ -434,9 +434,9 @@ CAUSES = {
         " or use it as a format. Its limit is 400 bytes, not characters.",
         "protocol.md#3-framing-and-grammar"),
     "events-are-numbered": (
-        "Each event of the group has the next number, whoever receives it. WELCOME has the "
-        "number of the newest event before the member's own IN. Count under the lock under "
-        "which you send the event.",
+        "Each event of the group has the next number, whichever members receive it. WELCOME has"
+        " the number of the newest event before the member's own IN. Count under the lock under"
+        " which you send the event.",
         "protocol.md#6-what-a-server-sends"),
     "form-of-time": (
         "A time has this one form: a T in the middle, three digits after the point, and Z at "
