@@ -52,6 +52,10 @@ class Silence(Unmet):
     """Nothing came in time."""
 
 
+class CutOff(Unmet, ConnectionError):
+    """The server had closed or reset the connection on which a client was to send."""
+
+
 def plain(regex):
     """A regular expression as a reader would write the line: \\d+ is a number, \\S+ a word, .+ words."""
     for form, word in ((r"(\d+)", "N"), (r"\d+", "N"), (r"(\S+)", "WORD"), (r"\S+", "WORD"), (r".+", "WORDS"), (r".*", "WORDS")):
@@ -119,6 +123,13 @@ class WireClient:
             raise Unmet(f"the server to read the {len(data)} bytes that {self.who} sends",
                         f"it did not take them all in {DEADLINE:g} s", "does-not-read", who=self.who,
                         silent=DEADLINE) from None
+        except OSError as error:
+            raise self.cut_off(error) from None
+
+    def cut_off(self, error):
+        """What there is to say when this side could no longer send."""
+        return CutOff(f"the connection of {self.who} to be open", f"{self.who} could not send: {error.strerror}",
+                      "cut-off", who=self.who)
 
     # -- hearing
 
@@ -245,7 +256,10 @@ class WireClient:
     def half_close(self):
         """No more will be sent; the reading side stays open."""
         self.record.add(self.who, "shuts")
-        self.socket.shutdown(socket.SHUT_WR)
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise self.cut_off(error) from None
 
     def reset(self):
         """End with a TCP reset, as a crashed machine's kernel may."""

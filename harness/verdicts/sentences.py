@@ -153,6 +153,15 @@ CAUSES = {
         "newcomer. Remove the number from every table and selector before close, and close each"
         " descriptor once.",
         "protocol.md#4-the-life-of-a-connection"),
+    "would-block": (
+        "A call on a non-blocking socket found nothing to read, or no room to write (EAGAIN). "
+        "This is not an error: try again when the socket is ready.",
+        "protocol.md#98-slow-and-silent-clients"),
+    "decode-error": (
+        "The server decoded bytes that are not valid UTF-8. Cut lines first, in bytes, and "
+        "decode whole lines: a character may be cut in the middle. Answer a line that is not "
+        "UTF-8 by ERR bad-utf8.",
+        "protocol.md#3-framing-and-grammar"),
     # -- A step on the way to what is checked
     "no-hello": (
         "The connection was accepted by the kernel, but HELLO did not come. The server must "
