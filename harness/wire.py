@@ -29,7 +29,7 @@ def wait_until(condition, deadline=None, what="the condition"):
         if answer:
             return answer
         if time.monotonic() > end:
-            raise Unmet(what, f"it did not happen within {seconds:g} s")
+            raise Unmet(what, f"it did not happen within {seconds:.3g} s")
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
 
@@ -163,7 +163,7 @@ class WireClient:
                 raise Unmet("lines of at most 512 bytes", f"{self.who} heard {len(line)} bytes and no end of the line", "endless-line")
             left = end - time.monotonic()
             if left <= 0:
-                raise Silence(f"a line for {self.who}", f"{self.who} heard nothing more for {seconds:g} s; before that:\n"
+                raise Silence(f"a line for {self.who}", f"{self.who} heard nothing more for {seconds:.3g} s; before that:\n"
                               + "\n".join(self.lines[-5:] or ["nothing at all"]), "silent", who=self.who, silent=seconds)
             self._receive(left)
 
@@ -190,7 +190,7 @@ class WireClient:
                 text = self.line(deadline)
             except Silence as silence:
                 seconds, sentence = silence.silent, "silent"
-                why = f"waited for {seconds:g} s, and"
+                why = f"waited for {seconds:.3g} s, and"
             else:
                 match = re.fullmatch(regex, text)
                 if match:
@@ -239,13 +239,13 @@ class WireClient:
 
     def instead_of_welcome(self, text):
         """The id of the sentence about a line that came where WELCOME was due."""
-        if not text:
+        if not text or text.startswith("BYE "):
             return "cut-off"
         if re.fullmatch(rf"IN \d+ \S+ {re.escape(self.name)}", text, re.IGNORECASE):
             return "in-before-welcome"
         if re.match(r"(MSG|IN|OUT|RENAMED|LEFT|BANNED|GROUP) \d+ ", text):
             return "before-welcome"
-        return "join-refused" if text.startswith(("REJECTED ", "ERR ", "BYE ")) else None
+        return "join-refused" if text.startswith(("REJECTED ", "ERR ")) else None
 
     def rest(self):
         """All lines to end of file."""

@@ -463,7 +463,8 @@ def test_a_silence_is_told_by_what_came_before_it(what):
     text, who, sight, check, sentence = SILENT[what]
     cause = found(text, check, Fake(sight), sentence="silent", who=who, silent=5)
     assert cause.sentence == sentence
-    assert check == sentence or cause.text.startswith("No answer came within 5 s.")
+    told_as_silence = cause.text.startswith("No answer came within 5 s.")
+    assert told_as_silence or sentence in (check, "no-end-of-file")
     assert "password has to be compared" not in cause.text
 
 
@@ -518,7 +519,7 @@ PYTHON = [
             [*PYTHON[:-1], "OSError: [Errno 9] Bad file descriptor"],
             Sight(),
             "exception",
-            CAUSES["descriptor-reused"][0] + "\nIts last line: OSError",
+            CAUSES["descriptor-reused"][0] + "\nThe exception: OSError",
         ),
         (
             [*PYTHON[:-1], "RuntimeError: dictionary changed size during iteration"],
@@ -644,6 +645,30 @@ def test_late_is_told_in_any_check_and_the_rest_only_where_nothing_better_is_kno
             START + "ben< HELLO grupo/1 g", "everyone-hears-everything", sentence="no-echo"
         ).sentence
         == "no-echo"
+    )
+
+
+def test_a_bye_that_nothing_called_for():
+    bye = START + "ana< BYE slow\nana! ended"
+    assert found(bye, "who", sentence="cut-off", who="ana").sentence == "said-bye"
+    assert found(bye, "a-slow-reader-gets-all", sentence="cut-off", who="ana").sentence == (
+        "a-slow-reader-gets-all"
+    )
+
+
+def test_a_server_that_fails_on_what_it_left_behind_is_told_by_the_check():
+    again = START + "server! signal SIGKILL\nserver! starts again\nana#2! connects"
+    cause = found(
+        "server! starts" + again, "killed-and-nothing-is-lost", Fake(status=1, stderr=PYTHON)
+    )
+    assert cause.sentence == "killed-and-nothing-is-lost" and "ValueError: 1" in cause.text
+
+
+def test_a_server_that_takes_the_end_of_input_for_an_order():
+    server = Fake(status=0)
+    assert (
+        found(START, "the-end-of-input-is-no-order", server).sentence
+        == "the-end-of-input-is-no-order"
     )
 
 

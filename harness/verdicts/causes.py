@@ -60,6 +60,7 @@ ABOUT_THE_END = set("""
     a-reader-who-stops-costs-little a-burst a-slow-reader-gets-all out-of-descriptors
     beyond-descriptor-1024 takeover takeover-is-no-event logins-at-once ban
 """.split())
+ABOUT_NO_OWNER = {"the-end-of-input-is-no-order", "without-a-terminal", "ctrl-d-is-no-order"}
 # Rules over the whole record that, if broken, explain a failure that a check noticed otherwise.
 DIAGNOSES = [
     (checkers.what_was_said_is_heard, {"late"}),
@@ -270,9 +271,7 @@ def find(problem: Unmet, check: str, entries: Sequence[Entry], server=None) -> C
     not, or None.
     """
     check = check.partition("[")[0]
-    if sight := getattr(
-        server, "sight", None
-    ):  # what came later is the work of whoever took the check down
+    if sight := getattr(server, "sight", None):     # what came later, taking the check down did
         entries = [entry for entry in entries if entry.at <= sight.at]
     return (
         of_the_end(server, problem, check, entries)
@@ -307,7 +306,7 @@ def of_the_check(problem, check) -> Cause:
 
 def no_answer(why, seconds):
     """The cause of a silence of so many seconds."""
-    return f"No answer came within {seconds:g} s. {why}" if seconds else why
+    return f"No answer came within {seconds:.3g} s. {why}" if seconds else why
 
 
 # -- The server ended, or raised an exception ----------------------------------------------------
@@ -330,6 +329,8 @@ def of_the_end(server, problem, check, entries):
     if not getattr(server, "died", bool)():
         return None
     status = server.process.poll()
+    if status == 0 and check in ABOUT_NO_OWNER:
+        return cause(check)
     if raised := exception_in(server.stderr):
         if was_restarted(entries) and check in CAUSES:      # on what the server before it had left
             return cause(check, text=with_exception(words(check), raised.last, raised.where))
@@ -391,9 +392,9 @@ def known(raised: Raised) -> str | None:
 def with_exception(why, last, where):
     """A cause, and under it the exception."""
     return (
-        f"{why}\nIts last line: {last}\nRaised at: {where}"
+        f"{why}\nThe exception: {last}\nRaised at: {where}"
         if where
-        else f"{why}\nIts last line: {last}"
+        else f"{why}\nThe exception: {last}"
     )
 
 
@@ -514,12 +515,10 @@ def of_what_was_heard(problem, check, entries, server):
     if problem.sentence not in ("silent", "cut-off", "does-not-read"):
         return None
     if problem.sentence == "cut-off":
-        return (
-            cause("join-refused")
-            if side.bye and is_joining(side) and is_first_join(side, entries)
-            else None
-        )
+        return cause("said-bye") if side.bye and check not in ABOUT_THE_END else None
     sentence = of_a_silence(side, entries, sight, check)
+    if sentence == "no-end-of-file":
+        return cause(sentence)
     return sentence and cause(sentence, text=no_answer(words(sentence), problem.silent))
 
 
@@ -606,13 +605,10 @@ def is_joining(side) -> bool:
 
 def is_first_join(side, entries) -> bool:
     """Whether nobody had asked with this name before: then the JOIN is a step on the way."""
-    name = checkers.fold(
-        (side.sends("JOIN") or [checkers.Said(0, "JOIN ?")])[-1].line.split(" ")[1]
-    )
-    asked = [
-        other.who
-        for other in checkers.History(entries).sides.values()
-        for said in other.sends("JOIN") + other.sends("NAME")
-        if checkers.fold(said.line.split(" ")[1:2][0] if " " in said.line else "") == name
-    ]
-    return len(asked) <= 1
+    def name(said):
+        return checkers.fold([*said.line.split(" "), ""][1])
+
+    joins = side.sends("JOIN")
+    sides = checkers.History(entries).sides.values()
+    asked = [name(said) for other in sides for said in other.sends("JOIN") + other.sends("NAME")]
+    return bool(joins) and asked.count(name(joins[-1])) == 1

@@ -162,6 +162,11 @@ CAUSES = {
         "decode whole lines: a character may be cut in the middle. Answer a line that is not "
         "UTF-8 by ERR bad-utf8.",
         "protocol.md#3-framing-and-grammar"),
+    "said-bye": (
+        "The server ended this conversation with a BYE that nothing the client did calls for. "
+        "See what the protocol says about its code, and why the server took this case for that "
+        "one.",
+        "protocol.md#8-bye-the-end"),
     # -- A step on the way to what is checked
     "no-hello": (
         "The connection was accepted by the kernel, but HELLO did not come. The server must "
