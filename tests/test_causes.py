@@ -583,6 +583,7 @@ def test_a_child_that_a_signal_ended():
         (0, [], "main returned"),
         (1, PYTHON, "ValueError: 1"),
         (3, ["oops"], "middle of the conversation"),
+        (1, ["server: Interrupted system call"], "EINTR"),
     ],
 )
 def test_a_server_that_ended_is_told_by_how_it_ended(status, stderr, words):

@@ -342,7 +342,10 @@ def of_the_end(server, problem, check, entries):
         )
     if status is not None and status < 0:
         return cause("died", text=words(BY_SIGNAL.get(-status, "died-of-a-signal")))
-    return cause("died", text=words("died-by-itself") if status == 0 else None)
+    if status == 0:
+        return cause("died", text=words("died-by-itself"))
+    last_words = known(Raised("", next(reversed(server.stderr), ""), ""))
+    return cause("died", text=words(last_words or "died"))
 
 
 def of_an_exception(problem, check, entries, server):
