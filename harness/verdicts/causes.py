@@ -9,6 +9,7 @@ record breaks and that explains this failure; what the client concerned sent and
 last line, and what the server's threads waited for then. If nothing fits, the cause says so.
 """
 
+import json
 import os
 import platform
 import re
@@ -19,6 +20,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from harness import checkers, detectors, lines
@@ -27,19 +29,25 @@ from harness.verdicts.sentences import CAUSES
 
 # Sentences on a step that only prepares what a check is about. All checks that need this step fail
 # in the same way, so the smallest of them is to be shown first.
-SETUP = set("""
+SETUP = set(
+    """
     takes-no-requests no-hello one-after-the-other join-unanswered no-welcome welcome-slow
     join-refused in-before-welcome before-welcome no-own-in accept-refused accepted-not-welcomed
     late waits-for-a-lock descriptor-reused nobody-reads exception exception-in-a-thread
     exception-in-a-child a-child-died
-""".split())
+""".split()
+)
 # Sentences that say what is seen, not why.
-VAGUE = {None, *"""
+VAGUE = {
+    None,
+    *"""
     silent cut-off stuck put-out ghost does-not-read console-silent
-""".split()}
+""".split(),
+}
 # Checks that are about waiting: silence is the very mistake that the check's own sentence explains.
 # In all other checks a silence is told as one, unless the Unmet names a sentence.
-ABOUT_SILENCE = set("""
+ABOUT_SILENCE = set(
+    """
     a-line-in-pieces lines-in-one-segment a-character-in-pieces a-carriage-return-is-dropped
     much-at-once half-close-is-answered others-are-served-meanwhile one-line-at-a-time
     half-a-line-holds-up-nobody a-reader-who-stops-holds-up-nobody a-reader-who-stops-costs-little
@@ -50,16 +58,19 @@ ABOUT_SILENCE = set("""
     answers-ping takes-requests quit-says-bye an-unfinished-line-is-dropped leave-is-for-good
     takeover the-end-of-input-is-no-order ctrl-d-is-no-order at-a-terminal too-long ten-errors
     three-rejections ban ban-of-anyone the-owner-rejects killed-and-nothing-is-lost
-""".split())
+""".split()
+)
 # And checks that are about the end of a connection.
-ABOUT_THE_END = set("""
+ABOUT_THE_END = set(
+    """
     empty-lines-are-ignored 512-bytes-are-not-too-long too-long ten-errors half-close-is-answered
     quit-says-bye an-unfinished-line-is-dropped control-characters not-utf8 noise
     a-wrong-line-releases-all connects-at-once the-end-of-input-is-no-order ctrl-d-is-no-order
     without-a-terminal the-silent-are-dropped strangers-have-no-long-stay three-rejections
     a-reader-who-stops-costs-little a-burst a-slow-reader-gets-all out-of-descriptors
     beyond-descriptor-1024 takeover takeover-is-no-event logins-at-once ban
-""".split())
+""".split()
+)
 ABOUT_NO_OWNER = {"the-end-of-input-is-no-order", "without-a-terminal", "ctrl-d-is-no-order"}
 # Rules over the whole record that, if broken, explain a failure that a check noticed otherwise.
 DIAGNOSES = [
@@ -271,7 +282,7 @@ def find(problem: Unmet, check: str, entries: Sequence[Entry], server=None) -> C
     not, or None.
     """
     check = check.partition("[")[0]
-    if sight := getattr(server, "sight", None):     # what came later, taking the check down did
+    if sight := getattr(server, "sight", None):  # what came later, taking the check down did
         entries = [entry for entry in entries if entry.at <= sight.at]
     return (
         of_the_end(server, problem, check, entries)
@@ -332,7 +343,7 @@ def of_the_end(server, problem, check, entries):
     if status == 0 and check in ABOUT_NO_OWNER:
         return cause(check)
     if raised := exception_in(server.stderr):
-        if was_restarted(entries) and check in CAUSES:      # on what the server before it had left
+        if was_restarted(entries) and check in CAUSES:  # on what the server before it had left
             return cause(check, text=with_exception(words(check), raised.last, raised.where))
         return cause(
             "died",
@@ -353,16 +364,23 @@ def of_an_exception(problem, check, entries, server):
     sight = getattr(server, "sight", None) or Sight()
     raised = exception_in([entry.text for entry in since_start(entries) if entry.what == "warns"])
     if raised and problem.sentence == "traceback":
-        return cause("traceback", text=with_exception(words("traceback"), raised.last, raised.where))
+        return cause(
+            "traceback", text=with_exception(words("traceback"), raised.last, raised.where)
+        )
     if problem.sentence not in VAGUE or problem.evidence:
         return None
-    if raised and "KeyboardInterrupt" not in raised.last and not (
-            problem.sentence is None and known(raised) == "a-reset-in-a-broadcast"):    # as any end
+    if (
+        raised
+        and "KeyboardInterrupt" not in raised.last
+        and not (problem.sentence is None and known(raised) == "a-reset-in-a-broadcast")
+    ):  # as any end
         several = raised.kind == "exception" and sight.processes > 1
         kind = "exception-in-a-child" if several else raised.kind
         if was_restarted(entries) and check in CAUSES:
             kind = check
-        return cause(kind, text=with_exception(words(known(raised) or kind), raised.last, raised.where))
+        return cause(
+            kind, text=with_exception(words(known(raised) or kind), raised.last, raised.where)
+        )
     if sight.died:
         name = signal.Signals(sight.died[0]).name
         return cause("a-child-died", text=with_signal(words("a-child-died"), name))
@@ -441,8 +459,8 @@ def raised_at(stderr, place):
     where, last = "", stderr[place].strip()
     for number in range(place + 1, len(stderr)):
         if frame := FRAME.match(stderr[number]):
-            if not (where and LIBRARY.search(frame[1])):    # the last line of the server's own
-                source = next(iter(stderr[number + 1:]), "")
+            if not (where and LIBRARY.search(frame[1])):  # the last line of the server's own
+                source = next(iter(stderr[number + 1 :]), "")
                 where = f"{os.path.basename(frame[1])}, line {frame[2]}, in {frame[3]}"
                 where += "" if FRAME.match(source) else f": {source.strip()}"
         elif not stderr[number].startswith(" "):
@@ -509,7 +527,7 @@ def of_what_was_heard(problem, check, entries, server):
     """By the last line that the client concerned heard: a step that prepares, or its end."""
     sight = getattr(server, "sight", None) or Sight()
     if problem.sentence == "stuck":
-        return of_a_crowd(problem, sight)
+        return of_a_crowd(problem, sight, server)
     side = checkers.History(since_start(entries)).sides.get(problem.who)
     if side is None:
         return None
@@ -522,6 +540,9 @@ def of_what_was_heard(problem, check, entries, server):
     sentence = of_a_silence(side, entries, sight, check)
     if sentence == "no-end-of-file":
         return cause(sentence)
+    if sentence == "waits-for-a-lock":
+        why = of_the_trace(server, words(sentence)) or words(sentence)
+        return cause(sentence, text=no_answer(why, problem.silent))
     return sentence and cause(sentence, text=no_answer(words(sentence), problem.silent))
 
 
@@ -582,13 +603,50 @@ def of_a_silence(side, entries, sight, check):
     return None
 
 
-def of_a_crowd(problem, sight):
+def of_a_crowd(problem, sight, server):
     """Nothing moves any more: by what the threads wait for, and whether newcomers are served."""
     if getattr(problem, "unread", None) and sight.greets:
         return cause("nobody-reads")
     if sight.greets:
         return cause("stuck", text=words("lost-wake-up"))
-    return cause("stuck", text=None if is_locked(sight) else words("stuck-unknown"))
+    trace = of_the_trace(server, words("stuck"))
+    return cause("stuck", text=trace or words("stuck" if is_locked(sight) else "stuck-unknown"))
+
+
+def of_the_trace(server, why) -> str | None:
+    """The cause `why`, and who held which lock, if the server traced itself (--trace DIR)."""
+    command = getattr(server, "command", [])
+    folders = [
+        Path(to) for word, to in zip(command, command[1:], strict=False) if word == "--trace"
+    ]
+    holds, waits = {}, {}
+    for path in (path for folder in folders for path in folder.glob("*.jsonl")):
+        for line in path.read_text(errors="replace").splitlines():
+            with suppress(ValueError, KeyError, TypeError):
+                event = json.loads(line)
+                begins, _, kind = event["e"].partition(".")
+                of = {"lock.hold": holds, "lock.wait": waits}[kind]
+                if begins == "B":
+                    of[event["o"], event["a"]] = True
+                else:
+                    of.pop((event["o"], event["a"]), None)
+    for lock, actor in waits:
+        holder = next((other for name, other in holds if name == lock), None)
+        if holder:
+            return (
+                taken_again(why, actor, lock) if holder == actor else held(why, holder, lock, actor)
+            )
+    return None
+
+
+def taken_again(why, actor, lock):
+    """A cause, and in the trace a lock that its holder takes again."""
+    return f"{why}\nIn the trace, {actor} holds the lock `{lock}` and takes it again."
+
+
+def held(why, holder, lock, actor):
+    """A cause, and in the trace a lock that another one holds."""
+    return f"{why}\nIn the trace, {holder} holds the lock `{lock}`, and {actor} waits for it."
 
 
 def is_locked(sight: Sight) -> bool:
@@ -608,6 +666,7 @@ def is_joining(side) -> bool:
 
 def is_first_join(side, entries) -> bool:
     """Whether nobody had asked with this name before: then the JOIN is a step on the way."""
+
     def name(said):
         return checkers.fold([*said.line.split(" "), ""][1])
 
