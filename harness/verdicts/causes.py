@@ -44,6 +44,7 @@ VAGUE = {
     silent cut-off stuck put-out ghost does-not-read console-silent
 """.split(),
 }
+UNANSWERED = {"silent", "stuck", "does-not-read"}
 # Checks that are about waiting: silence is the very mistake that the check's own sentence explains.
 # In all other checks a silence is told as one, unless the Unmet names a sentence.
 ABOUT_SILENCE = set(
@@ -120,9 +121,8 @@ class Sight:
     full: bool = False  # a process has as many descriptors as it may have
     cores: float = 0.0  # that it would use now, had it as many as it wants
     at: float = float("inf")  # when that was, on the clock of the record
-    greets: bool | None = (
-        None  # whether a newcomer was greeted and its PING answered; None: not asked
-    )
+    ended: bool = False  # it had ended, though nobody had asked it to
+    greets: bool | None = None  # whether a newcomer was served; None: not asked
 
 
 CALLS = {
@@ -203,7 +203,8 @@ def look(problem: Unmet, record: Record, server) -> Sight | None:
             [turns, detectors.turns(detectors.family(server.pid))], time.monotonic() - began
         ).values()
     )
-    if problem.sentence in VAGUE and server.process.poll() is None:
+    sight.ended = server.died() if hasattr(server, "died") else server.process.poll() is not None
+    if problem.sentence in UNANSWERED and not sight.ended:
         sight.greets = greets(server.address)
     server.sight = sight
     return sight
@@ -337,8 +338,9 @@ def of_the_end(server, problem, check, entries):
         return None
     if server.excessive():
         return cause(server.excessive())
-    if not getattr(server, "died", bool)():
-        return None
+    sight = server.sight
+    if not server.died() or sight and sight.greets is not None and not sight.ended:
+        return None  # it lived, or ended only after we had asked it
     status = server.process.poll()
     if status == 0 and check in ABOUT_NO_OWNER:
         return cause(check)
