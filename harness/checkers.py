@@ -1,7 +1,7 @@
 """What must hold of any conversation, judged from its record alone: pure functions over entries, each silent or raising Unmet.
 
 Its evidence is the shortest slice that shows it: only the entries without which it could not be seen. What became of a client's last
-requests if his connection broke is not known: they may have been delivered or not, and neither is held against the server.
+requests if its connection broke is not known: they may have been delivered or not, and neither is held against the server.
 """
 import re
 from bisect import bisect_left, bisect_right
@@ -56,7 +56,14 @@ class Side:
         self.welcome = self.bye = None          # Said
         self.since = self.name = None           # as WELCOME said
         self.torn = self.over = self.own_end = None     # places: the end cut a line; the server's end; the client's own
-        self.names = set()                      # all that he may be called by, folded
+        self.connected = -1                     # place
+        self.names = set()                      # all names that its member may have, folded
+
+    @property
+    def ended(self):
+        """The place where the connection was over for either side; None: it still is open."""
+        return min((place for place in (self.bye and self.bye.place, self.over, self.own_end) if place is not None),
+                   default=None)
 
     @property
     def asked_to_end(self):
@@ -69,7 +76,7 @@ class Side:
 
     @cached_property
     def own_messages(self):
-        """What came live of what was said under any of his names."""
+        """What came live of what was said under any of its names."""
         return [event for event in self.live if event.verb == "MSG" and fold(event.rest.partition(" ")[0]) in self.names]
 
     def sends(self, verb):
@@ -90,7 +97,9 @@ class History:
                     self.server_told = place if self.server_told is None else self.server_told
                 continue
             side = self.sides.setdefault(who, Side(who))
-            if what == "sends":
+            if what == "connects":
+                side.connected = place
+            elif what == "sends":
                 *lines, pieces[who] = (pieces[who] + text).split("\n")
                 side.sent += [Said(place, line.removesuffix("\r")) for line in lines]
             elif what == "hears":
@@ -166,6 +175,11 @@ class History:
                  for event in [*side.live, *(event for answer in side.answers for event in answer.events)]]
         return sorted(found, key=lambda pair: pair[1].place)
 
+    def gone_before(self, side):
+        """A connection that was over before this one began: the kernel may give its descriptor's number to the new one."""
+        return next((other for other in self.sides.values()
+                     if other.ended is not None and other.ended < side.connected), None)
+
     def source(self, event):
         """The line by which a client asked for this event, if it can be told."""
         verb, argument = {"MSG": ("SAY", event.rest.partition(" ")[2]), "IN": ("JOIN", event.rest), "LEFT": ("LEAVE", ""),
@@ -206,8 +220,10 @@ def each_is_greeted_once(entries):
     for side in history.sides.values():
         for number, said in enumerate(said for said in side.heard if said.line):
             if said.line.startswith("HELLO ") != (number == 0) and (number, said.line) != (0, "BYE full"):
+                anothers = history.gone_before(side) or said.line in ("BYE quit", "BYE left") and not side.asked_to_end
+                sentence = "greeted-twice" if number else "descriptor-reused" if anothers else "not-greeted"
                 raise Unmet(f"HELLO once for {side.who}, as the first line", f"line {number + 1} that {side.who} heard is\n{said.line}",
-                            "greeted-twice" if number else "not-greeted", history.slice(side.heard[0], said))
+                            sentence, history.slice(side.heard[0], said))
 
 
 # What a line answers.
@@ -215,7 +231,7 @@ ANSWERS = {"PENDING": "JOIN", "WELCOME": "JOIN", "REJECTED": "JOIN", "END WHO": 
 
 
 def answers_are_ones_own(entries):
-    """Nobody gets an answer to what he did not ask, and PONGs come in the order of their PINGs."""
+    """No client gets an answer to what it did not ask, and PONGs come in the order of their PINGs."""
     history = history_of(entries)
     asked_by = {said.line[5:]: (side.who, said) for side in history.sides.values() for said in side.sends("PING")}
     for side in history.sides.values():
@@ -246,7 +262,7 @@ def answers_are_ones_own(entries):
 
 
 def only_members_hear(entries):
-    """Nobody hears events before WELCOME; the first is his own IN; after BYE comes nothing, after his own LEFT or BANNED only BYE."""
+    """No client hears events before WELCOME; its own IN is the first. After BYE comes nothing, after its own LEFT or BANNED only BYE."""
     history = history_of(entries)
     replaced = any(side.bye and side.bye.line == "BYE replaced" for side in history.sides.values())
     for side in history.sides.values():
@@ -255,7 +271,8 @@ def only_members_hear(entries):
 
         for event in side.live:
             if side.welcome is None or event.place < side.welcome.place:
-                raise problem(f"nothing of the group for {side.who} before WELCOME", event, "before-welcome")
+                own = event.verb == "IN" and fold(event.rest) in side.names
+                raise problem(f"nothing of the group for {side.who} before WELCOME", event, "in-before-welcome" if own else "before-welcome")
         if side.bye and (after := [said for said in side.heard if said.place > side.bye.place and said.line]):
             raise problem(f"nothing for {side.who} after {side.bye.line}", after[0], "after-bye", side.bye)
         if side.live and not replaced and (side.live[0].verb, fold(side.live[0].rest)) != ("IN", fold(side.name)):
@@ -281,6 +298,22 @@ def one_event_has_one_number(entries):
         if known.line != event.line:
             raise Unmet(f"one event {event.seq}, the same line for all",
                         f"{other.who} heard\n{known.line}\nand {side.who} heard\n{event.line}", "one-number-twice", history.slice(known, event))
+
+
+def a_history_ends_at_the_newest(entries):
+    """END HISTORY names an event that has happened: its line is in the answer."""
+    history = history_of(entries)
+    first = {}
+    for side in history.sides.values():
+        for said in side.heard:
+            if match := EVENT.fullmatch(said.line):
+                first[int(match[2])] = min(said.place, first.get(int(match[2]), said.place))
+    for side in history.sides.values():
+        for answer in side.answers:
+            if answer.ended is not None and answer.newest > answer.since and first.get(answer.newest, answer.ended) >= answer.ended:
+                end = Said(answer.ended, history.entries[answer.ended].text)
+                raise Unmet(f"the number of the newest event in {end.line}", f"event {answer.newest} had not come to anybody then",
+                            "end-of-history", history.slice(answer.asked, end))
 
 
 def events_come_in_order(entries):
@@ -373,7 +406,7 @@ def fences(side):
 
 
 def unheard(side, ping, answer):
-    """The first message that he sent before `ping` and did not hear before `answer`. Who was refused anything is passed over."""
+    """The first message that this client sent before `ping` and did not hear before `answer`. One that was refused anything is passed over."""
     if side.was_refused:
         return None
     heard = Counter(event.rest.partition(" ")[2] for event in side.own_messages if event.place < answer.place)
@@ -395,7 +428,7 @@ def is_before(side, one, other):
 
 
 def nothing_is_invented(entries):
-    """What comes was asked for: each message was said by the one whose name it bears, as he said it, and comes no oftener."""
+    """What comes was asked for: each message was said by the one whose name it bears, as that client said it, and comes no oftener."""
     history = history_of(entries)
     said = defaultdict(list)                    # (name, what) -> Said
     for side in history.sides.values():
@@ -435,13 +468,19 @@ def who_acts_is_here(entries):
     known = {}
     for _, event in history.events:
         known.setdefault(event.seq, event)
-    here = {}                                   # folded name: (whether he is here, since which event)
+    here = {}                                   # folded name: (whether it is here, since which event)
     for _, event in sorted(known.items()):
         name = fold(event.rest.split(" ")[0])
         was, since = here.get(name, (None, None))
         if event.verb in ("MSG", "OUT", "LEFT", "RENAMED") and was is False or event.verb == "IN" and was is True:
+            twins = two_at_once(history, name, since)
             raise Unmet(f"after\n{since.line}\nnothing of {event.rest.split(' ')[0]} before " + ("the next IN" if event.verb != "IN" else "an OUT"),
-                        f"there came\n{event.line}", "acts-while-away" if event.verb != "IN" else "came-twice", history.slice(since, event))
+                        f"there came\n{event.line}", "two-with-one-name" if twins else "acts-while-away" if event.verb != "IN" else "came-twice",
+                        history.slice(*twins, since, event))
+        new = fold(event.rest.split(" ")[1]) if event.verb == "RENAMED" else name
+        if new != name and here.get(new, (None, None))[0] is True:
+            raise Unmet(f"no second member called {event.rest.split(' ')[1]} after\n{here[new][1].line}", f"there came\n{event.line}",
+                        "two-with-one-name", history.slice(here[new][1], event))
         if event.verb in ("IN", "MSG"):
             here[name] = True, event
         elif event.verb in ("OUT", "LEFT", "BANNED"):
@@ -449,6 +488,17 @@ def who_acts_is_here(entries):
         elif event.verb == "RENAMED":
             here[name] = False, event
             here[fold(event.rest.split(" ")[1])] = True, event
+
+
+def two_at_once(history, name, since):
+    """The WELCOMEs of two connections that were this member at the same time, before the event `since`; () if there are none."""
+    found = [side for side in history.sides.values() if side.welcome and fold(side.name) == name and side.welcome.place < since.place]
+    for one in found:
+        for other in found:
+            if one.welcome.place < other.welcome.place and (one.ended is None or one.ended > other.welcome.place) and not (
+                    one.bye and one.bye.line == "BYE replaced"):
+                return one.welcome, other.welcome
+    return ()
 
 
 def history_is_what_was_heard(entries):
@@ -490,11 +540,12 @@ def nobody_is_put_out(entries):
         if side.over is not None and not side.asked_to_end and code not in ("replaced", "refused", "banned", "protocol", "deleted", "closed"):
             last = side.heard[-1] if side.heard else None
             raise Unmet(f"{side.who} to stay connected", f"the server ended the connection, {f'and said {side.bye.line}' if code else 'without a BYE'}",
-                        "put-out", history.slice(last, side.over))
+                        "descriptor-reused" if not code and len(side.heard) < 2 and history.gone_before(side) else "put-out",
+                        history.slice(last, side.over))
 
 
-CHECKERS = [lines_are_whole, each_is_greeted_once, answers_are_ones_own, only_members_hear, nothing_is_invented, one_event_has_one_number,
-            events_come_in_order, history_is_what_was_heard, what_was_said_is_heard, who_acts_is_here, nobody_is_put_out]
+CHECKERS = [lines_are_whole, each_is_greeted_once, answers_are_ones_own, a_history_ends_at_the_newest, only_members_hear, nothing_is_invented,
+            one_event_has_one_number, events_come_in_order, history_is_what_was_heard, what_was_said_is_heard, who_acts_is_here, nobody_is_put_out]
 
 
 def judge(entries):

@@ -10,7 +10,7 @@ import struct
 import time
 from dataclasses import dataclass
 
-from harness import wire
+from harness import lines, wire
 from harness.record import Unmet
 
 GULP = 65536                # bytes that a client reads at once
@@ -146,6 +146,13 @@ class Person:
             return 0
         return struct.unpack_from("I", self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), TCP_INFO_RETRANSMITTED)[0]
 
+    def unread(self):
+        """Bytes that the server has not taken of what this client sent, as far as the kernel shows it."""
+        if self.ended:
+            return 0
+        (_, mine, *_), (_, theirs, *_) = self.socket.getsockname(), self.socket.getpeername()
+        return lines.unread(theirs, mine)
+
     @property
     def is_done(self):
         """Everything is sent, and nothing of it awaits its answer."""
@@ -242,10 +249,12 @@ class Crowd:
 
     def stuck(self, people, what):
         waiting = [one for one in people if not one.is_done]
-        states = [f"{one.who} waits for {one.awaited or 'the end of his connection' if one.awaited is not None else 'the server to read'}; "
-                  f"he last heard: {one.lines[-1] if one.lines else 'nothing'}" for one in waiting]
-        return Unmet(what or "everyone's requests to be answered", "\n".join(
-            [f"nobody got anything that he waited for in {wire.DEADLINE:.0f} s", *states]), "stuck" if waiting else None)
+        states = [f"{one.who} waits for {one.awaited or 'the end of its connection' if one.awaited is not None else 'the server to read'}; "
+                  f"it last heard: {one.lines[-1] if one.lines else 'nothing'}" for one in waiting]
+        problem = Unmet(what or "everyone's requests to be answered", "\n".join(
+            [f"no client got what it waited for in {wire.DEADLINE:.0f} s", *states]), "stuck" if waiting else None)
+        problem.unread = {one.who: count for one in waiting if len(one.lines) < 2 and (count := one.unread())}     # nothing of it was ever read
+        return problem
 
     # -- the selector
 

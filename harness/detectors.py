@@ -72,6 +72,17 @@ def file_at_0(process):
     return None
 
 
+def reached_by(processes, signum):
+    """Those of these processes that a signal reaches: they neither ignore nor block it."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/status") as file:
+            masks = dict(re.findall(r"^(SigBlk|SigIgn):\s+(\w+)$", file.read(), re.M))
+            if not any(int(mask, 16) >> (signum - 1) & 1 for mask in masks.values()):
+                found.append(process)
+    return found
+
+
 def holdings(processes):
     threads = descriptors = 0
     for process in processes:

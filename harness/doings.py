@@ -11,7 +11,7 @@ SPINS = 0.25                # cores that an idle server may use: one that spins 
 
 
 def rounds(talker, *others, count=10, lines=1, size=0, sentence=None):
-    """So many times: one talks, and all have heard it before he goes on."""
+    """So many times: one talks, and all have heard it before the next round."""
     for number in range(count):
         texts = [f"round {number}, line {line}".ljust(size, ".") for line in range(lines)]
         talker.send(*(f"SAY {text}" for text in texts))
@@ -19,7 +19,8 @@ def rounds(talker, *others, count=10, lines=1, size=0, sentence=None):
             try:
                 came = client.fence()
             except Unmet as problem:    # that nothing came has its cause in what the check is about
-                raise Unmet(problem.expected, problem.came, sentence) from None
+                problem.sentence = sentence or problem.sentence
+                raise
             heard = [line for line in told(came) if line.startswith(f"MSG n TIME {talker.name} ")]
             same(heard, [f"MSG n TIME {talker.name} {text}" for text in texts], sentence)
 

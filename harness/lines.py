@@ -27,13 +27,24 @@ def seqs(lines):
 
 def hears(client, *expected, sentence=None):
     """Reads as many lines as these, which must come next; events are compared as told() tells them. Silence is a difference."""
-    came = []
+    came, silent = [], None
     try:
-        while len(came) < len(expected):
+        while len(came) < len(expected) and came[-1:] != ["the end of the connection"]:
             came.append(client.line() or "the end of the connection")
-    except Silence:
-        pass
-    same(told(came), list(expected), sentence)
+    except Silence as silence:
+        silent = silence.silent
+    whole = came[:-1] if came[-1:] == ["the end of the connection"] else came
+    if told(whole) != list(expected)[:len(whole)]:
+        silent = None                           # what came was wrong already
+    elif silent is not None:
+        sentence = sentence or "silent"
+    elif whole != came:
+        sentence = sentence or "cut-off"
+    try:
+        same(told(came), list(expected), sentence)
+    except Unmet as problem:
+        problem.who, problem.silent = client.who, silent
+        raise
 
 
 def hears_the_end(client, *expected, sentence=None):
@@ -41,10 +52,12 @@ def hears_the_end(client, *expected, sentence=None):
     start = len(client.lines)
     try:
         came = told(client.rest())
-    except Silence:
+    except Silence as silence:
         came = told(client.lines[start:])
+        short = came == list(expected)[:len(came)]      # what came was right, and more was due
         raise Unmet(as_text([*expected, "and then the end of the connection"]), "\n".join([*came, "and the connection goes on"]),
-                    "no-end-of-file" if came == list(expected) else sentence) from None
+                    "no-end-of-file" if came == list(expected) else sentence or ("silent" if short else None),
+                    who=client.who, silent=silence.silent if short else None) from None
     same(came, list(expected), sentence)
 
 

@@ -28,6 +28,7 @@ class Record:
         self.began = time.monotonic()
         self.entries = []
         self.names = {}                     # how often a name was given out
+        self.clients = []                   # each wire.WireClient that was connected in this run
         self.lock = threading.Lock()        # guards the two above
 
     def clock(self):
@@ -63,10 +64,12 @@ def load(path):
 class Unmet(AssertionError):
     """Something that must hold does not. `expected` and `came`: for people, in full; `sentence`: the id of the sentence in the
     catalogue that explains it, if that is known; `evidence`: the entries of the record that show it. `proven`: it is certain
-    however busy the machine is, which evidence always is."""
+    however busy the machine is, which evidence always is. `who`: the client that it is about, by its name in the record;
+    `silent`: the seconds for which nothing came, if that is the whole problem."""
 
-    def __init__(self, expected, came, sentence=None, evidence=(), proven=False):
+    def __init__(self, expected, came, sentence=None, evidence=(), proven=False, who=None, silent=None):
         super().__init__(f"expected {expected}; {came}")
+        self.who, self.silent = who, silent
         self.expected, self.came, self.sentence, self.evidence, self.proven = expected, came, sentence, list(evidence), proven or bool(evidence)
 
 

@@ -141,6 +141,8 @@ class Server:
         self.input_file = None          # stdin=CLOSED: see file_at_0()
         self.flooded = False            # it wrote more than MOST_OUTPUT, and was ended for it
         self.forked = False             # it had more than most_processes, likewise
+        self.reached = []               # its children that the last signal to its whole group reached
+        self.sight = None               # harness/verdicts/causes.py: what was seen of it when a check failed
         self.unfinished = b""           # of stdout: what was written, and no end of a line yet
         self.stdout = []                # every line written so far
         self.stderr = []
@@ -355,10 +357,16 @@ class Server:
 
     # -- its end
 
+    @property
+    def closed(self):
+        """Whether it was ended by end() or close()."""
+        return self._closed
+
     def send_signal(self, signum, group=False):
         """Send it a signal; `group`: to its whole process group, as a terminal does."""
         self.record.add("server", "signal", signal.Signals(signum).name)
         if group:
+            self.reached = detectors.reached_by(self.family()[1:], signum)
             os.killpg(self.pid, signum)
         else:
             self.process.send_signal(signum)

@@ -5,12 +5,14 @@ The kernel's echo is off, so that what is shown is what the program shows. pexpe
 """
 import contextlib
 import re
+import signal
 import time
 
 import pexpect
 import psutil
 
 from harness import wire
+from harness.detectors import family, reached_by
 from harness.record import Record, Unmet
 from harness.server import ROOT, end_of, session_of
 
@@ -30,6 +32,7 @@ class TerminalClient:
         self.lines = []             # all that was shown so far
         self.seen = 0               # so many of them have been looked at by sees()
         self.done = False           # it ended as it should
+        self.reached = []           # the program's children that the last Ctrl-C reached
         self.record.add(program, "starts", " ".join(command))
         self.child = pexpect.spawn(command[0], command[1:], cwd=cwd, dimensions=dimensions, echo=False, encoding="utf-8", codec_errors="backslashreplace",
                                    env=env)
@@ -60,6 +63,8 @@ class TerminalClient:
 
     def presses(self, key):
         """Ctrl and this letter: "c", "d"."""
+        if key == "c":
+            self.reached = reached_by(family(self.pid)[1:], signal.SIGINT)
         self.record.add(self.who, "types", f"Ctrl-{key.upper()}")
         self.child.sendcontrol(key)
 

@@ -29,7 +29,7 @@ def wait_until(condition, deadline=None, what="the condition"):
         if answer:
             return answer
         if time.monotonic() > end:
-            raise Unmet(what, f"it did not come true in {seconds:g} s")
+            raise Unmet(what, f"it did not happen within {seconds:.3g} s")
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
 
@@ -52,8 +52,8 @@ class Silence(Unmet):
     """Nothing came in time."""
 
 
-class Unreachable(Unmet, ConnectionError):
-    """The server did not take the connection, or ended it while the client was still sending."""
+class CutOff(Unmet, ConnectionError):
+    """The server did not take a connection, or had ended the one on which a client was to send."""
 
 
 def plain(regex):
@@ -70,9 +70,10 @@ class WireClient:
         """Connect. `rcvbuf` makes the receive buffer small (a reader that lags), `mss` the segments, and so the server's send buffer
         for this client; `pong=False` leaves the server's PINGs to you.
 
-        All that happens is added to `record`. Raises Unreachable, or OSError if this side has no more sockets.
+        All that happens is added to `record`. Raises CutOff, or OSError if this side has no more sockets.
         """
         self.record = record or Record()
+        self.record.clients.append(self)
         self.name = name                # how messages of this class call the client
         self.who = self.record.name(name)
         self.lines = []                 # all lines heard, PINGs included, in order
@@ -95,7 +96,7 @@ class WireClient:
             self.socket.connect((host, port))
         except (ConnectionError, TimeoutError) as error:
             self.socket.close()
-            raise Unreachable(f"the server to take the connection of {self.who}", str(error), "unreachable") from None
+            raise CutOff(f"the server to take the connection of {self.who}", str(error), "unreachable") from None
         except BaseException:
             self.socket.close()
             raise
@@ -116,16 +117,22 @@ class WireClient:
         self.send_bytes("".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape"))
 
     def send_bytes(self, data):
-        """Send these bytes as they are. Raises Unmet, which is Unreachable if the server has closed the connection."""
+        """Send these bytes as they are. Raises Unmet, which is CutOff if the server has closed the connection."""
         self.socket.settimeout(DEADLINE)
         self.record.add(self.who, "sends", data)
         try:
             self.socket.sendall(data)
-        except ConnectionError as error:
-            raise Unreachable(f"the connection of {self.who} to last while it sends", str(error), "cut-off") from None
         except TimeoutError:
             raise Unmet(f"the server to read the {len(data)} bytes that {self.who} sends",
-                        f"it did not take them all in {DEADLINE:g} s", "does-not-read") from None
+                        f"it did not take them all in {DEADLINE:g} s", "does-not-read", who=self.who,
+                        silent=DEADLINE) from None
+        except OSError as error:
+            raise self.cut_off(error) from None
+
+    def cut_off(self, error):
+        """What there is to say when this side could no longer send."""
+        return CutOff(f"the connection of {self.who} to be open", f"{self.who} could not send: {error.strerror}",
+                      "cut-off", who=self.who)
 
     # -- hearing
 
@@ -159,8 +166,8 @@ class WireClient:
                 raise Unmet("lines of at most 512 bytes", f"{self.who} heard {len(line)} bytes and no end of the line", "endless-line")
             left = end - time.monotonic()
             if left <= 0:
-                raise Silence(f"a line for {self.who}", f"{self.who} heard nothing more for {seconds:g} s; before that:\n"
-                              + "\n".join(self.lines[-5:] or ["nothing at all"]))
+                raise Silence(f"a line for {self.who}", f"{self.who} heard nothing more for {seconds:.3g} s; before that:\n"
+                              + "\n".join(self.lines[-5:] or ["nothing at all"]), "silent", who=self.who, silent=seconds)
             self._receive(left)
 
     def _receive(self, seconds):
@@ -184,18 +191,21 @@ class WireClient:
         while True:
             try:
                 text = self.line(deadline)
-            except Silence:
-                why, sentence = "waited in vain, and", "silent"
+            except Silence as silence:
+                seconds, sentence = silence.silent, "silent"
+                why = f"waited for {seconds:.3g} s, and"
             else:
                 match = re.fullmatch(regex, text)
                 if match:
                     return match
                 if text:
                     continue
-                why, sentence = "was cut off, and" if self.was_reset else "saw the end of the connection, and", "cut-off"
+                why = "was cut off, and" if self.was_reset else "saw the end of the connection, and"
+                seconds, sentence = None, "cut-off"
             heard = self.lines[start:]
             raise Unmet(f"a line like `{plain(regex)}` for {self.who}",
-                        f"{self.who} {why} heard " + ("only:\n" + "\n".join(heard) if heard else "nothing"), sentence)
+                        f"{self.who} {why} heard " + ("only:\n" + "\n".join(heard) if heard else "nothing"), sentence,
+                        who=self.who, silent=seconds)
 
     def fence(self):
         """PING with a fresh token; return the lines that came before its PONG."""
@@ -227,7 +237,18 @@ class WireClient:
             if match:
                 return int(match[1])
             if text != "PENDING":
-                raise Unmet(f"PENDING, then WELCOME for {self.who}, who asked to join", f"{self.who} heard {text or 'the end'}")
+                raise Unmet(f"PENDING, then WELCOME for {self.who}, who asked to join", f"{self.who} heard {text or 'the end'}",
+                            self.instead_of_welcome(text), who=self.who)
+
+    def instead_of_welcome(self, text):
+        """The id of the sentence about a line that came where WELCOME was due."""
+        if not text or text.startswith("BYE "):
+            return "cut-off"
+        if re.fullmatch(rf"IN \d+ \S+ {re.escape(self.name)}", text, re.IGNORECASE):
+            return "in-before-welcome"
+        if re.match(r"(MSG|IN|OUT|RENAMED|LEFT|BANNED|GROUP) \d+ ", text):
+            return "before-welcome"
+        return "join-refused" if text.startswith(("REJECTED ", "ERR ")) else None
 
     def rest(self):
         """All lines to end of file."""
@@ -238,7 +259,10 @@ class WireClient:
     def half_close(self):
         """No more will be sent; the reading side stays open."""
         self.record.add(self.who, "shuts")
-        self.socket.shutdown(socket.SHUT_WR)
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise self.cut_off(error) from None
 
     def reset(self):
         """End with a TCP reset, as a crashed machine's kernel may."""

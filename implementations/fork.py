@@ -9,6 +9,7 @@ import os
 import resource
 import select
 import signal
+import sys
 from functools import partial
 from time import monotonic
 
@@ -229,6 +230,8 @@ def fork(life, *arguments):
             status = 0
         except BrokenPipeError:                             # the hub is gone
             pass
+        except Exception:                                   # os._exit would hide it
+            sys.excepthook(*sys.exc_info())
         finally:
             trace.end()
             os._exit(status)                                # not sys.exit: nothing of the hub's is to be cleaned up here

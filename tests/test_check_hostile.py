@@ -254,7 +254,7 @@ def test_dies_when_it_has_answered(check):
 def test_kills_who_checks_it(check):
     """A worker that is killed takes no more with it than its check."""
     found = check(mild(talk="os.kill(os.getppid(), signal.SIGKILL)"))
-    verdict = found.verdicts["greets"]
+    verdict = found.verdicts["takes-requests"]
     assert verdict["verdict"] == "harness fault" and "killed" in verdict["why"]
     assert found.verdicts["starts"]["verdict"] == "passed" and found.status == 3
 

@@ -166,7 +166,7 @@ def test_a_slow_server_that_runs_out_of_time_is_not_judged(tmp_path):
 
 
 def test_a_broken_rule_is_a_failure(tmp_path):
-    assert judged(wire.Unreachable("the connection to last", "it did not", "cut-off"), tmp_path).verdict == "failed"
+    assert judged(wire.CutOff("the connection to last", "it did not", "cut-off"), tmp_path).verdict == "failed"
 
 
 @pytest.mark.parametrize("pace, budget", [(Pace(), (60, 70)), (Pace(join=4.5), (240, 260)), (Pace(say=0.05), (60, 70))])

@@ -9,6 +9,7 @@ from conftest import OPEN
 from harness import checkers, wire
 from harness.crowd import SMALL_MSS, Crowd, Script
 from harness.record import Unmet
+from harness.verdicts import causes
 from harness.verdicts.plugin import check
 
 LONG = 400                  # bytes of the longest text
@@ -22,19 +23,26 @@ def gather(judge, connect):
     """gather(running) -> a Crowd of its own, to be used with `with`. What it heard is judged at its end."""
     def gather(running):
         connect(running).close()                # so that the deadline fits this machine and this server
-        return Judged(running.address, judge.record)
+        crowd = Judged(running.address, judge.record)
+        crowd.running = running
+        return crowd
 
     return gather
 
 
 class Judged(Crowd):
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind, problem, _):
         """After a last fence, or whatever went wrong: what was heard may tell why."""
         try:
             if kind is None:
                 self.fence()
             if kind is None or issubclass(kind, (Unmet, OSError)):
                 checkers.judge(self.entries)
+            if isinstance(problem, Unmet):
+                causes.look(problem, self.record, self.running)     # while the server still runs
+        except Unmet as problem:
+            causes.look(problem, self.record, self.running)
+            raise
         finally:
             self.close()
 

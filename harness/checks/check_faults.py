@@ -39,6 +39,11 @@ def everyone(ask, connect):
     return everyone
 
 
+def no_farewell(running):
+    """The id of the sentence on a connection that ended without a BYE: a signal to all processes may have ended the one that serves it."""
+    return "ctrl-c-reached-the-children" if running.reached else "no-farewell"
+
+
 def ends_in_order(running, clients, signum, group=False):
     """After this signal everybody hears BYE closed, and the server ends with status 0, all its processes with it."""
     began = time.monotonic()
@@ -57,7 +62,8 @@ def ends_in_order(running, clients, signum, group=False):
         raise Unmet(f"the server to end with status 0 after {name}", f"it {end_of(status)}", "no-handler" if status == -signum else "exit-status")
     for who, last in farewells.items():
         if last != ["BYE closed"]:
-            raise Unmet("BYE closed as the last line of everybody's connection", f"the last line of {who} was {last[0]}", "no-farewell")
+            raise Unmet("BYE closed as the last line of everybody's connection", f"the last line of {who} was {last[0]}",
+                        no_farewell(running))
     wire.none_left(lambda: [f"process {process.pid} lives on" for process in session(running.pid)], "all the server's processes to end with it",
                    "leftovers")
 
@@ -121,7 +127,7 @@ def check_ctrl_c_at_the_terminal(terminal, connect, enter):
         client.fence()
     console.presses("c")
     for client in clients:
-        hears_the_end(client, "BYE closed", sentence="no-farewell")
+        hears_the_end(client, "BYE closed", sentence=no_farewell(console))
         client.close()
     console.ends(0)
     wire.none_left(lambda: [f"process {process.pid} lives on" for process in console.living()], "all the server's processes to end with it", "leftovers")

@@ -25,7 +25,18 @@ def check_greets(server, connect, rng):
     for name in ("ana", "ben"):
         client = connect(running, name)
         same(client.line() if not client.lines else client.lines[0], f"HELLO grupo/1 {group}")
-        same(client.fence(), [], "more-than-hello")
+
+
+@check(points=1, lab=0)
+def check_takes_requests(server, connect):
+    """A request is taken out of what arrived: the first PING of each client is answered, by one line after HELLO."""
+    running = server()
+    for name in ("ana", "ben"):
+        client = connect(running, name)
+        client.greeted()
+        client.send("PING first")
+        if not (came := client.line()).startswith("PONG "):
+            same(came or "the end of the connection", "PONG first", "more-than-hello" if came else "cut-off")
 
 
 @check(points=2, lab=0)

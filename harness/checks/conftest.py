@@ -199,7 +199,7 @@ def connect(judge, server):
         began = time.monotonic()
         try:
             client = wire.WireClient(running.address, name=name, record=judge.record, **options)
-        except wire.Unreachable as problem:
+        except wire.CutOff as problem:
             if running is judge.running and running.died():
                 raise
             where = detectors.listening(detectors.family(running.pid))

@@ -23,17 +23,17 @@ from _pytest.runner import runtestprotocol
 from harness import wire
 from harness.record import Record, Unmet
 from harness.server import Server, clipped, end_of, tail
-from harness.verdicts import sentences, slices
+from harness.verdicts import causes, sentences, slices
 from harness.verdicts.model import FAILED, FAULT, INCONCLUSIVE, NOT_RUN, PASSED, Failure, Verdict, failure_from
 from harness.verdicts.pace import Pace, measure
 from harness.verdicts.pool import Job, Pool, end_descendants
 
 # The stages in order, and the checks without which a stage cannot be judged (nor those of them that come later in the list).
-STAGES = {"start": (), "framing": ("starts", "greets", "answers-ping"), "membership": ("greets", "answers-ping"), "conversation": ("a-new-member-comes-in",),
+STAGES = {"start": (), "framing": ("starts", "greets", "takes-requests", "answers-ping"), "membership": ("greets", "takes-requests", "answers-ping"), "conversation": ("a-new-member-comes-in",),
           "owner": ("a-new-member-comes-in",), "files": ("a-new-member-comes-in",), "crowd": ("everyone-hears-everything",),
           "peers": ("everyone-hears-everything",), "processes": ("a-new-member-comes-in",), "faults": ("everyone-hears-everything",)}
 MEASURE = "(pace)"          # the job that times the server, which is no check
-AT_ONCE = {"starts", "greets", "answers-ping"}      # these need no pace: so the first verdicts come soon
+AT_ONCE = {"starts", "greets", "takes-requests", "answers-ping"}      # these need no pace: so the first verdicts come soon
 GRACE = 20                  # seconds more than its limit before a check that does not end is killed
 MOST_ENTRY = 2000           # characters of an entry that are shown; the record has them all
 MOST_TEXT = 100_000         # characters of a failure's text, likewise
@@ -249,6 +249,8 @@ class Judge:
     def pytest_runtest_makereport(self, item, call):
         if call.excinfo is not None and self.problem is None:
             self.problem = call.excinfo.value
+            if isinstance(self.problem, Unmet) and self.running is not None:
+                causes.look(self.problem, self.record, self.running)        # while the server still runs
         return (yield)
 
     @staticmethod
@@ -290,14 +292,12 @@ class Judge:
 
     def failure(self, check, problem):
         """What there is to say of a failure."""
-        sentence, came = sentences.told_by(problem.sentence, check.partition("[")[0]), problem.came
-        server = self.running
+        server, came = self.running, problem.came
+        sentence, cause, page = causes.find(problem, check, self.record.entries[self.first:], server)
         if server is not None and server.excessive():
-            sentence, came = server.excessive(), f"{server.excess()}, and was ended for it"
+            came = f"{server.excess()}, and was ended for it"
         elif server is not None and server.died():
-            sentence, came = "died", "\n".join([came, f"The server {end_of(server.process.poll())}. Its last lines on stderr:",
-                                                *(tail(server.stderr) or ["(none)"])])
-        cause, page = sentences.explain(sentence, check.partition("[")[0])
+            came = "\n".join([came, f"The server {end_of(server.process.poll())}. Its last lines on stderr:", *(tail(server.stderr) or ["(none)"])])
         shown, wrong = slices.shown(self.record.entries[self.first:], problem.expected, came, problem.evidence)
         shown = [entry._replace(text=clipped(entry.text, MOST_ENTRY)) for entry in shown]
         return Failure(sentence, sentences.steps(self.record.entries[self.first:]), clipped(problem.expected, MOST_TEXT), clipped(came, MOST_TEXT), cause, page,

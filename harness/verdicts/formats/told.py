@@ -9,9 +9,8 @@ from dataclasses import fields, is_dataclass, replace
 from harness.language import say
 from harness.record import Entry
 from harness.verdicts.catalogue import place
+from harness.verdicts.causes import SETUP
 from harness.verdicts.model import FAILED, PASSED
-from harness.verdicts.sentences import SET_UP
-
 
 # Categories of characters that nobody sees, or that do something: controls, format characters (bidi, zero width), lone surrogates,
 # private use, unassigned (with the noncharacters), and separators of lines and paragraphs.
@@ -132,7 +131,7 @@ def named(who):
 def first_to_fix(report):
     """The failed Verdict to begin with: one that fails at what every check begins with, else the first of the catalogue. None if none can be told."""
     failed = [verdict for verdict in report.of(FAILED) if verdict.failure and not verdict.hidden]
-    return min(failed, key=lambda verdict: (verdict.failure.sentence not in SET_UP, place(verdict.check)), default=None)
+    return min(failed, key=lambda verdict: (verdict.failure.sentence not in SETUP, place(verdict.check)), default=None)
 
 
 def to_try(verdict):
