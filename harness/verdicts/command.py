@@ -219,11 +219,11 @@ def tidy(report):
         report.folder = ""
 
 
-def refuse(options, design, why):
+def refuse(options, why):
     """Gives a result, in every form that was asked for, of a program that cannot be run: no points, and why. Returns the exit status."""
     points, _ = read_rubric(options.rubric)
-    report = report_of(options, design, options.seed or "", "")
-    report.refused, report.possible = why, catalogue.possible(options.lab, design, points)
+    report = report_of(options, options.design, options.seed or "", "")
+    report.refused, report.possible = why, catalogue.possible(options.lab, options.design, points)
     must_be_writable(None, [path for _, path in options.outputs])
     write(report, options.outputs)
     return 1
