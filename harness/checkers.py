@@ -451,6 +451,27 @@ def who_acts_is_here(entries):
             here[fold(event.rest.split(" ")[1])] = True, event
 
 
+def a_name_has_one_holder(entries):
+    """In the order of the events, nobody takes a name that another member has: OUT does not free it, LEFT and RENAMED do."""
+    history = history_of(entries)
+    known = {}
+    for _, event in history.events:
+        known.setdefault(event.seq, event)
+    held, before = {}, None                     # folded name: the event by which its holder got it
+    for seq, event in sorted(known.items()):
+        if before is not None and seq != before + 1:
+            return                              # in an event that nobody heard, the name may have become free
+        before = seq
+        name, _, new = event.rest.partition(" ")
+        if event.verb == "RENAMED" and fold(new) != fold(name) and (taken := held.get(fold(new))):
+            raise Unmet(f"after\n{taken.line}\nnobody else called {new}",
+                        f"there came\n{event.line}", "two-with-one-name", history.slice(taken, event))
+        if event.verb in ("RENAMED", "LEFT", "BANNED"):
+            held.pop(fold(name), None)
+        if event.verb in ("RENAMED", "IN"):
+            held[fold(new or name)] = event
+
+
 def history_is_what_was_heard(entries):
     """The answer to HISTORY s is every event from s+1 to the newest at that moment, as it was heard live."""
     history = history_of(entries)
@@ -494,7 +515,7 @@ def nobody_is_put_out(entries):
 
 
 CHECKERS = [lines_are_whole, each_is_greeted_once, answers_are_ones_own, only_members_hear, nothing_is_invented, one_event_has_one_number,
-            events_come_in_order, history_is_what_was_heard, what_was_said_is_heard, who_acts_is_here, nobody_is_put_out]
+            a_name_has_one_holder, events_come_in_order, history_is_what_was_heard, what_was_said_is_heard, who_acts_is_here, nobody_is_put_out]
 
 
 def judge(entries):

@@ -12,6 +12,7 @@ from harness.verdicts.plugin import check
 
 LONG = 400                  # bytes of the longest text
 BACKLOG = 48                # connections at once that a server must have room for before it accepts them
+NAMES = 20                  # names that all ask for, one after the other
 SIP = 64                    # bytes that a slow reader reads while others read all there is
 NARROW = {"rcvbuf": 4096, "mss": SMALL_MSS}     # a connection that holds little, so that the server's sends do not always fit
 
@@ -138,6 +139,22 @@ def check_cross_traffic(hunt, gather, rng):
             crowd.enter(people)
             running.type_bytes(b"rename one\nmembers\nrename two\nmembers\nrename three\n")
             crowd.play({name: Script(mixed(name, people, rng), turn=rng.choice([1, 3, 6])) for name in people})
+
+
+@check(points=2, lab=3)
+def check_a_name_for_one(hunt, gather, rng):
+    """When several members ask for the same name at the same moment, exactly one of them gets it."""
+    for running in hunt(*OPEN):
+        with gather(running) as crowd:
+            people = names(5)
+            crowd.enter(people)
+            wanted = [f"wanted{number}-{rng.randrange(10 ** 6)}" for number in range(NAMES)]
+            for name in wanted:
+                crowd.play({one: Script([f"NAME {name}"]) for one in people})
+            renamed = {line.split(" ")[4] for line in crowd[people[0]].lines if line.startswith("RENAMED ")}
+            if missing := [name for name in wanted if name not in renamed]:
+                raise Unmet(f"one of {len(people)} members to be called {missing[0]}, for which all had asked",
+                            "nobody got that name", "name-for-nobody")
 
 
 def mixed(name, people, rng):
