@@ -12,7 +12,7 @@ from harness.verdicts.plugin import check
 
 LONG = 400                  # bytes of the longest text
 BACKLOG = 48                # connections at once that a server must have room for before it accepts them
-NAMES = 20                  # names that all ask for, one after the other
+NAMES = 12                  # names that all ask for, one after the other
 SIP = 64                    # bytes that a slow reader reads while others read all there is
 NARROW = {"rcvbuf": 4096, "mss": SMALL_MSS}     # a connection that holds little, so that the server's sends do not always fit
 
@@ -55,7 +55,7 @@ def check_one_order(hunt, gather, rng):
     for running in hunt(*OPEN):
         with gather(running) as crowd:
             crowd.enter(names(5))
-            crowd.play({name: Script(lines(name, 100, rng), turn=rng.choice([2, 4, 8])) for name in names(5)})
+            crowd.play({name: Script(lines(name, 60, rng), turn=rng.choice([2, 4, 8])) for name in names(5)})
 
 
 @check(points=2, lab=3)
@@ -90,7 +90,7 @@ def check_whole_lines(hunt, gather, rng):
             slow, *others = names(4)
             crowd.enter([slow], gulp=SIP, **NARROW)
             crowd.enter(others, **NARROW)
-            crowd.play({slow: Script(["PING a", "PING b", "WHO"] * 30, turn=3), **{name: Script(lines(name, 150, rng, LONG), turn=25) for name in others}})
+            crowd.play({slow: Script(["PING a", "PING b", "WHO"] * 20, turn=3), **{name: Script(lines(name, 100, rng, LONG), turn=25) for name in others}})
 
 
 @check(points=3, lab=3)
@@ -114,7 +114,7 @@ def check_coming_and_going(hunt, gather, rng):
 @check(points=2, lab=3)
 def check_connects_at_once(hunt, gather):
     """Many who connect at the same moment are all greeted, each once."""
-    for running in hunt(*OPEN):
+    for running in hunt(*OPEN, part=3 / 5):
         with gather(running) as crowd:
             many = [f"client{number}" for number in range(1, BACKLOG + 1)]
             running.process.send_signal(signal.SIGSTOP)     # so that they are there all at once, whoever is faster
@@ -144,7 +144,7 @@ def check_cross_traffic(hunt, gather, rng):
 @check(points=2, lab=3)
 def check_a_name_for_one(hunt, gather, rng):
     """When several members ask for the same name at the same moment, exactly one of them gets it."""
-    for running in hunt(*OPEN):
+    for running in hunt(*OPEN, part=3 / 5):
         with gather(running) as crowd:
             people = names(5)
             crowd.enter(people)
@@ -168,7 +168,7 @@ def mixed(name, people, rng):
 @check(points=2, lab=3)
 def check_history_meanwhile(hunt, gather, rng):
     """A HISTORY that is asked for while others talk is all that was heard up to then, and nothing that is said meanwhile is missed."""
-    for running in hunt(*OPEN, runs=3):
+    for running in hunt(*OPEN, part=2 / 5):
         with gather(running) as crowd:
             reader, *talkers = names(3)
             crowd.enter([reader], gulp=SIP, **NARROW)
@@ -181,7 +181,7 @@ def check_history_meanwhile(hunt, gather, rng):
 @check(points=2, lab=3)
 def check_a_burst(hunt, gather, rng):
     """Bursts larger than any buffer on the way, from several at once, are heard by all who read on: nobody is put out, nothing freezes."""
-    for running in hunt(*OPEN, runs=2):
+    for running in hunt(*OPEN, part=1 / 5):
         with gather(running) as crowd:
             people = names(4)
             crowd.enter(people, gulp=4 * LONG, **NARROW)

@@ -217,9 +217,12 @@ def accepted(ask):
 
 @pytest.fixture
 def hunt(judge, start, rng, tmp_path):
-    """for running in hunt(*args): a fresh server each time, first undisturbed, then `runs` times disturbed, by the seed. A failure ends it."""
-    def hunt(*args, runs=None, **options):
-        wanted, clean, lacking = runs or judge.settings["repeat"], 0, []
+    """for running in hunt(*args): a fresh server each time, first undisturbed, then disturbed, by the seed. A failure ends it.
+
+    `part`: of the disturbed runs that --repeat asks for, those of a check that costs more or finds as much with fewer.
+    """
+    def hunt(*args, part=1.0, **options):
+        wanted, clean, lacking = max(1, round(part * judge.settings["repeat"])), 0, []
         for number, disturbance in enumerate(disturbances(rng, judge.settings["command"]), 1):
             judge.runs, judge.disturbed, judge.first = number, disturbance.words, len(judge.record.entries)
             folder = tmp_path / f"run-{number}"

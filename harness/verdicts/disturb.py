@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Iterator
 
+import psutil
+
 from harness import detectors
 from harness.compiled import NotCompiled, compiled
 
@@ -166,10 +168,10 @@ def hurry():
 
 def maps_of(server):
     """What the processes that listen at the server's address have mapped into memory; of its first process, if none does."""
-    found = []
-    for process in server.family():
+    family, found = server.family(), []
+    for process in family if len(family) > 1 else ():       # of one alone it is clear
         with contextlib.suppress(*detectors.GONE):
-            if any(one.status == "LISTEN" and one.laddr[1] == server.port for one in process.net_connections("tcp")):
+            if any(one.status == psutil.CONN_LISTEN and one.laddr[1] == server.port for one in process.net_connections("tcp")):
                 found.append(process.pid)
     text = ""
     for pid in found or [server.pid]:
