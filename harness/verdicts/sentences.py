@@ -300,6 +300,10 @@ CAUSES = {
                      "protocol.md#6-what-a-server-sends"),
     "acts-while-away": ("Requests of a connection were handled after its OUT. When it is over, what is still in its buffer is over, too; and OUT, "
                         "like any event, gets its number under the lock.", "protocol.md#6-what-a-server-sends"),
+    "two-with-one-name": ("Two members have the same name. Looking whether a name is free and taking it must be one step, under one lock that is not "
+                          "released in between.", "protocol.md#95-names"),
+    "name-for-nobody": ("A name was free, several members asked for it at once, and nobody got it: each was refused because of another one that was "
+                        "refused, too.", "protocol.md#95-names"),
     "came-twice": ("The same member came in twice. Looking whether he is here and letting him in must be one step.", "protocol.md#96-takeover"),
     "greeted-twice": ("One connection was greeted twice, most likely another one not at all: what the thread is to serve is in a variable that the next accept "
                       "has overwritten. Hand each thread a copy of its own.", "protocol.md#4-the-life-of-a-connection"),
@@ -326,6 +330,8 @@ CAUSES = {
                          "protocol.md#4-the-life-of-a-connection"),
     "cross-traffic": ("Requests of different kinds get into each other's way: each may be right alone, and take its locks in another order.",
                       "protocol.md#91-requests-one-at-a-time"),
+    "a-name-for-one": ("Looking whether a name is free and taking it must be one step, under one lock that is not released in between.",
+                       "protocol.md#95-names"),
     "history-meanwhile": ("HISTORY is read off what others are writing at that moment.", "protocol.md#93-history"),
     "a-burst": ("More came than fits into the buffers between you and the clients. Who writes must not wait for somebody who waits for him.",
                 "protocol.md#98-slow-and-silent-clients"),
