@@ -109,7 +109,7 @@ def waits():
 
     def waits(*before):
         command = [sys.executable, "-m", "lab_guide.races.force", str(ROOT), "zoe:read"]
-        started.append(subprocess.Popen([*before, *command], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True))
+        started.append(subprocess.Popen([*before, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True))
         return started[-1]
 
     yield waits
@@ -132,7 +132,8 @@ def test_when_it_is_ended_so_is_its_server(waits, number):
     server, _ = server_of(process)
     process.send_signal(number)
     assert ends(server), f"the server lived on after {number.name}"
-    process.wait(wire.DEADLINE)
+    out, _ = process.communicate(timeout=wire.DEADLINE)
+    assert (process.returncode, out) == (-9 if number == signal.SIGKILL else 128 + number, "")
 
 
 def test_when_its_parent_is_killed_it_ends_its_server(waits):
@@ -140,3 +141,4 @@ def test_when_its_parent_is_killed_it_ends_its_server(waits):
     server, _ = server_of(parent)
     parent.kill()
     assert ends(server), "the server lived on"
+    assert parent.stdout.read() == "", "it waited until its schedule was given up"
