@@ -224,8 +224,8 @@ class Gates:
         if is_circle:
             return "; ".join(reasons)
         last = chain[-1]
-        where = f"has ended, and was last seen at {last.last['e']}" if last.gone else f"{'is held before' if last.held else 'was last seen at'} {last.last['e']} {last.last['o']}".rstrip()
-        return "; ".join([*reasons, f"{last.name} {where}"])
+        how = "has ended, and was last seen at" if last.gone else "is held before" if last.held else "was last seen at"
+        return "; ".join([*reasons, f"{last.name} {how} {last.last['e']} {last.last['o']}".rstrip()])
 
     def hear(self, actor):
         """He shows an event, or is gone."""

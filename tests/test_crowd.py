@@ -12,9 +12,10 @@ import threading
 import pytest
 from conftest import lacks, need
 
-from harness import wire
+from harness import exhibits, wire
 from harness.crowd import SMALL_MSS, Crowd, Script
 from harness.record import Record, Unmet
+from harness.server import ROOT
 from harness.verdicts import disturb
 
 NATIVE = ["/bin/true"]
@@ -350,3 +351,22 @@ def test_a_server_that_was_stopped_in_bursts_goes_on(tmp_path):
         assert not [thread for thread in threading.enumerate() if "stop_and_go" in thread.name]
         with wire.WireClient(running.address) as ben:
             ben.join("ben", "secret")
+
+
+TAKEN = '''        err(c, "name-taken somebody has this name, or it is not to be had");
+        return;
+    }
+'''
+
+
+@pytest.mark.long
+def test_a_name_checked_and_taken_in_two_sections_under_one_lock_is_found_in_c(tmp_path):
+    need("cc")
+    text = (ROOT / "tests" / "strangers" / "threads.c").read_text(encoding="utf-8")
+    assert text.count(TAKEN) == 1
+    text = text.replace(TAKEN, TAKEN + "    leave_room();\n    enter_room();\n    if (c->state == OVER)\n        return;\n")
+    (tmp_path / "threads.c").write_text(text, encoding="utf-8")
+    program = tmp_path / "threads"
+    subprocess.run(["cc", "-O2", "-pthread", tmp_path / "threads.c", "-lcrypt", "-lm", "-o", program], check=True)
+    verdicts = exhibits.checked([str(program)], tmp_path, "--deadline", "5", "--only", "a-name-for-one")
+    assert verdicts["a-name-for-one"].failure.sentence == "two-with-one-name"
