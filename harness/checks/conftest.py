@@ -96,6 +96,12 @@ class CheckedTerminal(TerminalClient):
     """A server under check whose owner sits at a terminal; to the judge it is like any other."""
 
     starved, stderr = False, ()
+    sight = address = None      # as Server has them; the address is known when it listens
+
+    @property
+    def closed(self):
+        """Whether nothing of it is left."""
+        return self.child.closed
 
     def died(self):
         return False            # its end is what such checks are about
