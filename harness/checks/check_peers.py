@@ -354,26 +354,33 @@ def answered(client, role, line, pause, most):
 
 
 @check(points=1, lab=6)
-def check_strangers_have_no_long_stay(server, connect, pace):
+def check_strangers_have_no_long_stay(server, connect, pace, tmp_path):
     """A stranger that does not become a member in time gets BYE timeout, and not too soon, whatever it sends meanwhile."""
     join_within = pace.after(1)
-    running = server(*OPEN, "--join-within", str(join_within))
+    flags = *OPEN, "--join-within", str(join_within)
+    running = server(*flags)
+    busy = server(*flags, directory=tmp_path / "busy")      # where nothing comes but PINGs
     sends = {"PING": b"PING x\n", "wrong lines": b"no such verb\n", "single bytes": b"P", "nothing": b""}
     connected_at, clients, ended, late = {}, {}, {}, {}
     for role in sends:
         connected_at[role] = time.monotonic()
-        clients[role] = connect(running, "eve", pong=False)
+        clients[role] = connect(busy if role == "PING" else running, "eve", pong=False)
     roles, began, wrong_at = {client: role for role, client in clients.items()}, time.monotonic(), []
-    for now, client, line in as_they_come(clients.values(), lambda: len(ended) == len(clients) or time.monotonic() > began + wire.DEADLINE + join_within):
+    behind, others_at = began + wire.DEADLINE + join_within, began
+    for now, client, line in as_they_come(
+            clients.values(), lambda: len(ended) == len(clients) or time.monotonic() > behind,
+            tick=0.01):                     # so often that no poll of the server runs out of time
         if client is None:
-            for role, data in sends.items():
+            roles_now = sends if now >= others_at else ["PING"]
+            others_at = now + 0.05 if now >= others_at else others_at
+            for role in roles_now:
                 if role == "wrong lines":
                     if len(wrong_at) == 8 or wrong_at and now - wrong_at[-1] < 0.4 * join_within:
                         continue                    # the tenth ERR would be the end
                     wrong_at.append(now)
                 if role not in ended:
                     with contextlib.suppress(ConnectionError):
-                        clients[role].send_bytes(data)
+                        clients[role].send_bytes(sends[role])
         elif (line.startswith("BYE ") or not line) and roles[client] not in ended:
             ended[roles[client]] = line
             if line == "BYE timeout":

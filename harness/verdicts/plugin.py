@@ -234,7 +234,7 @@ class Judge:
         check = id_of(item.nodeid)
         try:
             result = self.judged(item, check)
-        except Exception as problem:        # of ours, while we looked for the cause: told as what it is
+        except Exception as problem:        # of ours, while we looked for the cause
             self.problem = problem
             end_descendants()
             result = self.fault(check)
