@@ -484,5 +484,6 @@ def check_a_full_disk_for_a_newcomer(server, enter, connect):
         same([line for line in running.order("members") if name in line], [], "told-and-not-saved")
         new.send(f"JOIN {name} second secret")
         new.welcomed()
+        new.fence()                 # until then its JOIN may still be under way
         same(told(ana.fence()), [f"IN n TIME {name}"])
         rounds(ana, new, count=2)
