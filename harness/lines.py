@@ -115,14 +115,20 @@ def history(client, since=0):
 
 
 def taken(client):
-    """Waits until the server has read what this client sent, as far as the kernel shows it: so pieces stay pieces. Never fails."""
+    """Waits until the server has read what this client sent, as far as the kernel shows it: so pieces stay pieces. Never fails.
+
+    Returns whether it has.
+    """
     try:
         (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
     except OSError:
-        return                          # the connection is over
+        return True                     # the connection is over
     end = time.monotonic() + READ_WITHIN
-    while unread(theirs, mine) and time.monotonic() < end:
+    while is_waiting := unread(theirs, mine):
+        if time.monotonic() > end:
+            break
         time.sleep(0.0005)
+    return not is_waiting
 
 
 def orders_taken(running):

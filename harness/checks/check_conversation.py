@@ -180,7 +180,7 @@ def check_who_is_of_one_moment(server, enter):
             other.fence()
 
 
-@check(points=1, lab=2)
+@check(points=1, lab=5)
 def check_out_does_not_wait(server, enter):
     """When a member goes, the others hear OUT at once, though it has not yet read all; it still can, up to BYE."""
     running = server(*OPEN)

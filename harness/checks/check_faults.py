@@ -25,16 +25,15 @@ from harness.wire import WireClient
 
 @pytest.fixture
 def everyone(ask, connect):
-    """everyone(running) -> clients of each kind, that hear an end: two members, an asker, a stranger; a member that reads nothing is there, too."""
+    """everyone(running) -> clients of each kind, that hear an end: two members, an asker, a stranger."""
     def everyone(running):
-        members = [ask(running, name, **options) for name, options in (("ana", {}), ("ben", {}), ("stuck", NARROW))]
+        members = [ask(running, name) for name in ("ana", "ben")]
         for member in members:
             same(running.order(f"accept {member.name}"), ["ok"])
             member.welcomed()
         others = [ask(running, "eve"), connect(running, "stranger")]
         others[1].greeted()
-        fill(members[0])
-        return [*members[:2], *others]
+        return [*members, *others]
 
     return everyone
 
@@ -89,7 +88,26 @@ def check_sighup_ends_in_order(server, everyone):
     ends_in_order(running, everyone(running), signal.SIGHUP, group=True)
 
 
+ENDING = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 CANNOT_KNOW = re.compile(r"node|nodejs|deno|bun")      # runtimes that forget at their start which signals were ignored
+
+
+@check(points=2, lab=5)
+def check_the_end_waits_for_no_reader(server, enter, tmp_path):
+    """However the server is told to end, a member that reads nothing holds up neither the end nor the
+    others' BYE."""
+    orders = (b"close\n", "closed"), (b"delete\nos lab\n", "deleted")
+    for way, code in *orders, *((signum, "closed") for signum in ENDING):
+        running = server(*OPEN, group="os lab", directory=tmp_path / (code if isinstance(way, bytes) else way.name))
+        ana, _ = enter(running, "ana"), enter(running, "stuck", **NARROW)
+        fill(ana)                       # stuck reads nothing
+        began, running.told_to_end = time.monotonic(), True
+        if isinstance(way, bytes):
+            running.type_bytes(way)
+        else:
+            running.send_signal(way, group=way != signal.SIGTERM)
+        hears_the_end(ana, f"BYE {code}", sentence=no_farewell(running))
+        same(f"status {ends_in_time(running, began)}", "status 0", "exit-status")
 
 
 @check(points=1, lab=2)

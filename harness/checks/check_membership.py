@@ -283,7 +283,7 @@ def check_takeover(server, connect, enter, rng):
     same(sorted(answers(ben, "WHO")), ["END WHO", "MEMBER ana here", "MEMBER ben here"])
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=2)
 def check_an_ended_connection_does_nothing(server, connect, enter, rng):
     """After a takeover, a ban or a LEAVE the old connection does nothing more: neither what it had half
     sent, nor what it sends then, nor its end changes anything, though somebody has the name again."""

@@ -95,7 +95,12 @@ class Checked(Server):
 class CheckedTerminal(TerminalClient):
     """A server under check whose owner sits at a terminal; to the judge it is like any other."""
 
-    starved, stderr = False, ()
+    starved, stderr, sight = False, (), None
+
+    @property
+    def closed(self):
+        """Whether there is nothing more to see of it."""
+        return self.child.closed
 
     def died(self):
         return False            # its end is what such checks are about

@@ -659,6 +659,7 @@ def is_locked(sight: Sight) -> bool:
         sight.greets is False
         and "lock" in sight.waits
         and not {"accept", "ready", "runs", "send"} & set(sight.waits)
+        and sight.waits[0] != "read"  # the first thread: a worker that rests waits for a lock, too
     )
 
 

@@ -1085,6 +1085,10 @@ CAUSES = {
                              "protocol.md#12-the-command-line"),
     "sighup-that-was-ignored": ("nohup starts a program with SIGHUP ignored. Look at how the signal is handled before you install a handler, and leave it if it "
                                 "is ignored.", "protocol.md#12-the-command-line"),
+    "the-end-waits-for-no-reader": (
+        "While the server ends, it waits for a client that does not read: in a send that blocks, or "
+        "until all buffers are empty. Bound the time that the end may take, and send BYE to the "
+        "others without waiting for that client.", "protocol.md#12-the-command-line"),
     "waits-for-a-reader": ("The server waits until a client has read what is sent to it, and that client does not read. Bound the time that the end may take.",
                            "protocol.md#12-the-command-line"),
     "the-owner-is-gone": ("A write to a pipe whose reader is gone fails with EPIPE, or ends the program by SIGPIPE if that is not ignored. Without an owner the "
