@@ -38,7 +38,7 @@ def judges(parser):
     from harness.language import LANGUAGES
     from harness.verdicts.model import DEADLINE
     parser.add_argument("--seed", help="the same seed makes the same names, texts and disturbances")
-    parser.add_argument("--repeat", type=positive, default=5, metavar="K", help="runs of each hunt for a race (default: %(default)s)")
+    parser.add_argument("--repeat", type=positive, default=5, metavar="K", help="disturbed runs of each hunt for a race, beside one undisturbed (default: %(default)s)")
     parser.add_argument("--deadline", type=seconds, default=DEADLINE, metavar="S",
                         help="seconds that a server may take for anything, more where the machine is slow (default: %(default)s)")
     parser.add_argument("--only", nargs="+", action="extend", metavar="CHECK",

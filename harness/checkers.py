@@ -477,10 +477,6 @@ def who_acts_is_here(entries):
             raise Unmet(f"after\n{since.line}\nnothing of {event.rest.split(' ')[0]} before " + ("the next IN" if event.verb != "IN" else "an OUT"),
                         f"there came\n{event.line}", "two-with-one-name" if twins else "acts-while-away" if event.verb != "IN" else "came-twice",
                         history.slice(*twins, since, event))
-        new = fold(event.rest.split(" ")[1]) if event.verb == "RENAMED" else name
-        if new != name and here.get(new, (None, None))[0] is True:
-            raise Unmet(f"no second member called {event.rest.split(' ')[1]} after\n{here[new][1].line}", f"there came\n{event.line}",
-                        "two-with-one-name", history.slice(here[new][1], event))
         if event.verb in ("IN", "MSG"):
             here[name] = True, event
         elif event.verb in ("OUT", "LEFT", "BANNED"):
@@ -499,6 +495,27 @@ def two_at_once(history, name, since):
                     one.bye and one.bye.line == "BYE replaced"):
                 return one.welcome, other.welcome
     return ()
+
+
+def a_name_has_one_holder(entries):
+    """In the order of the events, nobody takes a name that another member has: OUT does not free it, LEFT and RENAMED do."""
+    history = history_of(entries)
+    known = {}
+    for _, event in history.events:
+        known.setdefault(event.seq, event)
+    held, before = {}, None                     # folded name: the event by which its holder got it
+    for seq, event in sorted(known.items()):
+        if before is not None and seq != before + 1:
+            return                              # in an event that nobody heard, the name may have become free
+        before = seq
+        name, _, new = event.rest.partition(" ")
+        if event.verb == "RENAMED" and fold(new) != fold(name) and (taken := held.get(fold(new))):
+            raise Unmet(f"after\n{taken.line}\nnobody else called {new}",
+                        f"there came\n{event.line}", "two-with-one-name", history.slice(taken, event))
+        if event.verb in ("RENAMED", "LEFT", "BANNED"):
+            held.pop(fold(name), None)
+        if event.verb in ("RENAMED", "IN"):
+            held[fold(new or name)] = event
 
 
 def history_is_what_was_heard(entries):
@@ -545,7 +562,8 @@ def nobody_is_put_out(entries):
 
 
 CHECKERS = [lines_are_whole, each_is_greeted_once, answers_are_ones_own, a_history_ends_at_the_newest, only_members_hear, nothing_is_invented,
-            one_event_has_one_number, events_come_in_order, history_is_what_was_heard, what_was_said_is_heard, who_acts_is_here, nobody_is_put_out]
+            one_event_has_one_number, a_name_has_one_holder, events_come_in_order, history_is_what_was_heard, what_was_said_is_heard, who_acts_is_here,
+            nobody_is_put_out]
 
 
 def judge(entries):

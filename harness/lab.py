@@ -19,7 +19,7 @@ from harness import language, starter
 from harness.language import say
 from harness.verdicts import command
 from harness.verdicts.formats.told import clean
-from harness.verdicts.model import Misuse
+from harness.verdicts.model import Misuse, Refused
 
 MOST = 1 << 20              # bytes of a file that is looked at, and of the compiler's messages
 PATIENCE = 60               # seconds for the compiler
@@ -31,27 +31,27 @@ SEARCHED = re.compile(r"^#include <\.\.\.> .*?\n(.*?)^\S", re.MULTILINE | re.DOT
 
 
 def inspect_python(begun, folder):
-    """Raises Misuse at the first thing that keeps the server from running."""
+    """Raises Refused at the first thing that keeps the server from running."""
     for place, ours in begun.files().items():
         path = folder / place
         if not path.is_file():
-            raise Misuse(f"{place} is missing in {folder}: take it from a new starting folder (python -m harness starter {begun.lab} NEW_FOLDER)")
+            raise Refused(f"{place} is missing in {folder}: take it from a new starting folder (python -m harness starter {begun.lab} NEW_FOLDER)")
         must_be_inside(place, folder)
         if path.stat().st_size > MOST:
-            raise Misuse(f"{place} is larger than any program one writes: take it from a new starting folder")
+            raise Refused(f"{place} is larger than any program one writes: take it from a new starting folder")
         try:
             data = path.read_bytes()
             tree = ast.parse(data)          # bytes: the file itself may name its encoding
         except SyntaxError as error:
             if not error.lineno or "codec can't decode" in str(error.msg):
-                raise Misuse(f"{place}: {error.msg}. Save it as UTF-8 text") from None
+                raise Refused(f"{place}: {error.msg}. Save it as UTF-8 text") from None
             shown = data.decode(errors="replace").split("\n")[(error.lineno or 1) - 1:][:1]
-            raise Misuse(f"{place}, line {error.lineno or 1}: {error.msg} ({''.join(shown).strip()[:200]}). Mend that line") from None
+            raise Refused(f"{place}, line {error.lineno or 1}: {error.msg} ({''.join(shown).strip()[:200]}). Mend that line") from None
         except (ValueError, MemoryError, RecursionError) as error:
-            raise Misuse(f"{place}: {error or 'it nests too deep'}. Save it as UTF-8 text") from None
+            raise Refused(f"{place}: {error or 'it nests too deep'}. Save it as UTF-8 text") from None
         for one in begun.empty:
             if one.file == place and one.function not in names(tree):
-                raise Misuse(f"{place} has no {one.function} any more, and who calls it finds nothing: write it again, with the same name")
+                raise Refused(f"{place} has no {one.function} any more, and who calls it finds nothing: write it again, with the same name")
 
 
 def names(tree):
@@ -62,16 +62,16 @@ def names(tree):
 
 
 def must_be_inside(place, folder):
-    """Raises Misuse if this file, or a folder above it, is a link that leads out of the folder."""
+    """Raises Refused if this file, or a folder above it, is a link that leads out of the folder."""
     if not (folder / place).resolve().is_relative_to(folder.resolve()):
-        raise Misuse(f"{place} is a link that leads out of {folder}: "
+        raise Refused(f"{place} is a link that leads out of {folder}: "
                      "put a copy of the file there instead")
 
 
 def build_c(folder):
-    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises Misuse."""
+    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises Refused, or Misuse if the fault is not the student's."""
     if not (folder / "server.c").is_file():
-        raise Misuse(f"server.c is missing in {folder}: take it from a new starting folder")
+        raise Refused(f"server.c is missing in {folder}: take it from a new starting folder")
     must_be_inside("server.c", folder)
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
@@ -82,13 +82,13 @@ def build_c(folder):
         status, told = run_compiler([compiler, *arguments, "-MD", "-MF", str(needs)], folder, scratch)
         print(clean(told), end="", file=sys.stderr)
         if status is None:
-            raise Misuse(f"server.c: the compiler did not end within {PATIENCE} s. "
+            raise Refused(f"server.c: the compiler did not end within {PATIENCE} s. "
                          "What does server.c include?")
         if status:
             errors = (line for line in told.splitlines() if "err" in line or "undefined" in line)
             first = clean(next(errors, ""))[:300]
             why = first or f"the compiler ended with status {status}"
-            raise Misuse(f"server.c does not compile: {why}. "
+            raise Refused(f"server.c does not compile: {why}. "
                          "Fix the first error, and compile again")
         must_include_nothing_from_outside(compiler, needs, folder, scratch)
         try:
@@ -130,7 +130,7 @@ def run_compiler(command, folder, scratch, **env):
 
 
 def must_include_nothing_from_outside(compiler, needs, folder, scratch):
-    """Raises Misuse if server.c includes a file that is neither in the folder nor one of the system's.
+    """Raises Refused if server.c includes a file that is neither in the folder nor one of the system's.
 
     needs: the file that the compiler's -MD wrote: what it read, as a rule of make.
     """
@@ -143,12 +143,14 @@ def must_include_nothing_from_outside(compiler, needs, folder, scratch):
     for word in re.split(r"(?<!\\)\s+", rule.strip()):
         path = re.sub(r"\\([ #])", r"\1", word).replace("$$", "$")
         if not any((folder / path).resolve().is_relative_to(place) for place in allowed):
-            raise Misuse(f"server.c includes {path}, which is not in {folder}: put a copy of it there")
+            raise Refused(f"server.c includes {path}, which is not in {folder}: put a copy of it there")
 
 
 def main(options):
-    """Exit status as of `check`; 2 if the folder cannot be checked."""
+    """Exit status as of `check`; 1 also if the folder's server cannot be built or started, which is a result with 0 points."""
     language.choose(options.lang)
+    for _, path in options.outputs:
+        command.forget(path)
     folder = Path(options.folder).resolve()
     try:
         begun = starter.read(options.lab, "c" if (folder / "server.c").exists() else "python")
@@ -158,12 +160,22 @@ def main(options):
             options.server = [str(folder / "server")]
         else:
             if not (folder / f"implementations/{begun.designs[0]}.py").exists() and (folder / "implementations").exists():
-                raise Misuse(f"this folder has no implementations/{begun.designs[0]}.py: choose another DESIGN, or another LAB")
+                raise Refused(f"this folder has no implementations/{begun.designs[0]}.py: choose another DESIGN, or another LAB")
             inspect_python(begun, folder)
             options.server = [sys.executable, "-m", f"implementations.{begun.designs[0]}"]
     except Misuse as why:
         print(f"lab: {clean(say(str(why)))}", file=sys.stderr)
-        return 2
+        return refused(options, begun, str(why)) if isinstance(why, Refused) else 2
     options.design, options.folder = begun.designs[0], folder
     options.replay = f"make check LAB={begun.lab} SEED={{seed}} ONLY=CHECK"
     return command.main(options)
+
+
+def refused(options, begun, why):
+    """Writes the results of a folder whose server cannot be run. Returns the exit status."""
+    options.server, options.design = [f"lab {begun.lab}"], begun.designs[0]
+    try:
+        return command.refuse(options, why)
+    except Misuse as misuse:
+        print(f"lab: {clean(say(str(misuse)))}", file=sys.stderr)
+        return 2

@@ -137,13 +137,13 @@ SOURCES = ["harness/" + name for name in (
     "starter.py", "lab.py", "hunt.py", "exhibits.py", "verdicts/model.py", "verdicts/plugin.py", "verdicts/sentences.py", "verdicts/causes.py", "verdicts/disturb.py",
     "verdicts/pool.py", "verdicts/pace.py", "verdicts/slices.py", "verdicts/command.py", "verdicts/catalogue.py", "checks/*.py", "verdicts/formats/*.py")]
 # Functions, and which of their arguments students read.
-SINKS = {"Misuse": (0,), "Unmet": (0, 1), "NotStarted": (0, 1), "Silence": (0, 1), "CutOff": (0, 1), "NotRun": (0, "why"), "Inconclusive": (0,), "wait_until": (2, "what"),
+SINKS = {"Misuse": (0,), "Refused": (0,), "Unmet": (0, 1), "NotStarted": (0, 1), "Silence": (0, 1), "CutOff": (0, 1), "NotRun": (0, "why"), "Inconclusive": (0,), "wait_until": (2, "what"),
          "none_left": (1,), "until": (2, "what"), "problem": (0,), "Disturbance": (0,), "say": (0,), "Report": (5,), "Failure": (3, 6),
          "Verdict": ("why",), "notes.append": (0,), "broken.append": (0,), "why.append": (0,), "rejected": (2,), "turned_away": (3,),
          "Result": (1, "why"), "let_in_again": (1,), "not_before": (2,)}
 LINE_SINKS = {"lines.append": (0,), "came.append": (0,), "NotCompiled": (0,)}
 TELL = {"end_of", "excess", "shown", "told_growth"}                        # functions whose text becomes part of another
-RETURNS = {"end_of", "why_no_shim", "shim", "short_turns", "not_its_fault", "judged", "forced",
+RETURNS = {"end_of", "why_no_shim", "shim", "short_turns", "not_seen", "not_its_fault", "judged", "forced",
            "slowness", "no_answer", "with_exception", "with_signal", "taken_again", "held"}     # whose text is one by itself
 LINES = {"short", "tail", "clipped", "all_send", "all_connect", "difference", "told_end", "folded", "middle_left_out"}   # whose texts are lines among others
 # Names of what holds texts.

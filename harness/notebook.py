@@ -184,10 +184,13 @@ def program(code, *arguments, seconds=60):
     return run(sys.executable, "-c", code, *arguments, seconds=seconds)
 
 
-def under(schedule, *command):
-    """(what a program prints that takes --trace, a gates.Forced), with its gates opened in the order of the schedule. Raises gates.Wrong."""
+def under(schedule, *command, tell=None):
+    """(what a program prints that takes --trace, a gates.Forced), with its gates opened in the order of the schedule. Raises gates.Wrong.
+
+    tell: as Gates takes it.
+    """
     place, started = str(folder()), []
-    with Gates(place) as gates:
+    with Gates(place, tell) as gates:
         try:
             forced = gates.force(schedule, lambda: started.append(subprocess.Popen(
                 bound([*command, "--trace", place]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace",

@@ -53,6 +53,9 @@ GOOD = {
     "a history beyond the end": "ana> HISTORY 99\nana< END HISTORY 3",
     "half a history, then the end": "ana> HISTORY 0\nana< GROUP {1} g\nana! resets",
     "another name": "ben> NAME eva / SAY hi\nana< RENAMED {4} ben eva\nana< MSG {5} eva hi\nben< RENAMED {4} ben eva\nben< MSG {5} eva hi",
+    "a name that has become free": "ana> NAME zoe\nana< RENAMED {4} ana zoe\nben< RENAMED {4} ana zoe\nben> NAME ana\nana< RENAMED {5} ben ana\n"
+                                   "ben< RENAMED {5} ben ana\nana> NAME Zoe\nana< RENAMED {6} zoe Zoe\nben< RENAMED {6} zoe Zoe",
+    "the name of one that left": "ben> LEAVE\nben< LEFT {4} ben\nben< BYE left\nben! ended\nana< LEFT {4} ben\nana> NAME ben\nana< RENAMED {5} ana ben",
     "a name that is taken": "ben> NAME ana / PING x\nben< ERR name-taken no\nben< PONG x",
     "he goes, and comes again": "ben> QUIT\nben< BYE quit\nben! ended\nana< OUT {4} ben\nben#2! connects\nben#2< HELLO grupo/1 g\nben#2> JOIN ben secret\n"
                                 "ben#2< PENDING\nben#2< WELCOME 4 ben\nben#2< IN {5} ben\nana< IN {5} ben",
@@ -103,6 +106,10 @@ BAD = {     # what happened: (which sentence, after START, how many entries show
     "last words are lost": ("said-lost", "ana> SAY hi / QUIT\nana< BYE quit", 2),
     "one's own words come late": ("late", "ana> SAY hi / PING x\nana< PONG x\nana< MSG {4} ana hi", 4),
     "a ghost speaks": ("acts-while-away", "ben> SAY hi\nben! resets\nana< OUT {4} ben\nana< MSG {5} ben hi", 2),
+    "a name that another has": ("two-with-one-name", "ben> NAME ana\nana< RENAMED {4} ben ana\nben< RENAMED {4} ben ana", 2),
+    "a name that another took": ("two-with-one-name", "ana> NAME zoe\nben> NAME Zoe\nana< RENAMED {4} ana zoe\nben< RENAMED {4} ana zoe\n"
+                                 "ana< RENAMED {5} ben Zoe\nben< RENAMED {5} ben Zoe", 2),
+    "the name of one that is away": ("two-with-one-name", "ben! resets\nana> NAME ben\nana< OUT {4} ben\nana< RENAMED {5} ana ben", 2),
     "in twice": ("came-twice", "ben! resets\nben#2! connects\nben#2< HELLO grupo/1 g\nben#2> JOIN ben secret\nben#2< PENDING\nben#2< WELCOME 3 ben\n"
                                "ben#2< IN {4} ben", 2),
     "put out": ("put-out", "ben! ended", 2),

@@ -1,4 +1,5 @@
 """The crowd records all that was sent and heard; and what disturbs a server from outside changes nothing of what it does."""
+import itertools
 import os
 import random
 import re
@@ -11,9 +12,10 @@ import threading
 import pytest
 from conftest import lacks, need
 
-from harness import wire
+from harness import exhibits, wire
 from harness.crowd import SMALL_MSS, Crowd, Script
 from harness.record import Record, Unmet
+from harness.server import ROOT
 from harness.verdicts import disturb
 
 NATIVE = ["/bin/true"]
@@ -95,14 +97,34 @@ def environment(env):
     return {**os.environ, **env}
 
 
-def test_the_first_run_is_undisturbed_and_then_each_kind_comes_in_turn():
+def drawn(count, command, seed=1):
+    return list(itertools.islice(disturb.disturbances(random.Random(seed), command), count))
+
+
+@pytest.mark.parametrize("command, strongest", [(NATIVE, disturb.DELAYED), (PYTHON, f"{disturb.OFTEN}, {disturb.DELAYED}")])
+def test_the_first_run_is_undisturbed_and_every_second_one_after_it_the_strongest(command, strongest):
+    for seed in range(5):
+        found = drawn(10, command, seed)
+        assert not found[0].disturbs and all(one.disturbs for one in found[1:])
+        assert {one.words for one in found[1::2]} == {strongest}
+        assert not strongest in {one.words for one in found[2::2]} and len({one.words for one in found[2:8:2]}) >= 2
+
+
+def test_the_same_seed_disturbs_in_the_same_way():
     for command in NATIVE, PYTHON:
-        found = disturb.disturbances(random.Random(1), 5, command)
+        found = drawn(5, command)
         assert found[0].words == "undisturbed" and not found[0].env and not found[0].preexec
-        assert len({one.words for one in found}) == 5
-        again = disturb.disturbances(random.Random(1), 5, command)
+        again = drawn(5, command)
         assert [(one.words, one.env, one.stops) for one in found] == [(one.words, one.env, one.stops) for one in again]
-    assert [one.words for one in disturb.disturbances(random.Random(1), 1, NATIVE)] == ["undisturbed"]
+
+
+def test_a_way_that_turns_out_not_to_disturb_does_not_come_again():
+    ways = disturb.disturbances(random.Random(1), NATIVE)
+    assert next(ways).words == "undisturbed"
+    first = next(ways)
+    assert first.disturbs
+    first.loads.clear()
+    assert all(one.disturbs and one.words != disturb.DELAYED for one in itertools.islice(ways, 9))
 
 
 JITTERED = """
@@ -138,7 +160,7 @@ print("ok", time.monotonic() - began < 30)
 
 def test_the_shim_changes_no_result_and_no_errno_and_does_not_halt_a_program():
     need("cc")
-    env, words = disturb.shim(random.Random(1), PYTHON)
+    env, words, _ = disturb.shim(random.Random(1), PYTHON)
     assert words == "sends and locks delayed at random"
     ended = subprocess.run([sys.executable, "-c", JITTERED], env=environment(env), capture_output=True, text=True, timeout=60)
     assert (ended.stdout, ended.stderr) == ("ok True\n", "")
@@ -177,7 +199,7 @@ def test_the_shim_can_be_loaded_into_programs_of_any_kind(tmp_path, flags):
         lacks(f"this compiler has no {flags}")
     if subprocess.run([program], capture_output=True, timeout=60).returncode:
         lacks("such a program does not run here, even undisturbed")
-    env, _ = disturb.shim(random.Random(1), [str(program)])
+    env, _, _ = disturb.shim(random.Random(1), [str(program)])
     ended = subprocess.run([program], env=environment(env), capture_output=True, text=True, timeout=120)
     assert (ended.returncode, ended.stdout) == (0, "40000\n"), ended.stderr
 
@@ -188,7 +210,7 @@ def test_a_static_program_is_left_alone_and_the_words_say_so(tmp_path):
     source.write_text("int main(void) { return 0; }\n")
     if subprocess.run(["cc", "-static", "-o", program, source], capture_output=True).returncode:
         lacks("no static C library")
-    env, words = disturb.shim(random.Random(1), [str(program)])
+    env, words, _ = disturb.shim(random.Random(1), [str(program)])
     assert env == {} and "the program is static" in words
 
 
@@ -198,11 +220,104 @@ def test_without_a_compiler_the_words_say_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     disturb.no_compiler.cache_clear()
     try:
-        env, words = disturb.shim(random.Random(1), ["./server"])
+        env, words, _ = disturb.shim(random.Random(1), ["./server"])
     finally:
         disturb.no_compiler.cache_clear()
     assert env == {} and "no C compiler found" in words
     assert disturb.Disturbance(f"{words}, on one CPU").lacks == [words] and not disturb.Disturbance("on one CPU").lacks
+
+
+def test_the_library_and_the_file_are_seen_in_the_servers_memory_or_the_words_say_so(tmp_path):
+    need("cc")
+    from harness.server import Server
+    way = disturb.hurried(random.Random(1), PYTHON)
+    command = [sys.executable, "-m", "implementations.pthread"]
+    with Server(command, directory=tmp_path / "g", env=way.env) as running:
+        way.look(running)
+        assert way.disturbs and not way.lacks and len(way.loads) == 2
+    with Server(["env", "-u", "LD_PRELOAD", *command], directory=tmp_path / "h", env=way.env) as running:
+        way.look(running)
+        assert way.disturbs and way.lacks == [disturb.not_seen(disturb.compiled_shim())]
+    with Server(["sh", "-c", '"$@" & wait', "sh", "env", "-u", "PYTHONPATH", *command], directory=tmp_path / "i", env=way.env) as running:
+        way.look(running)
+        assert not way.disturbs and set(way.lacks) == {disturb.not_seen(disturb.compiled_shim()), disturb.not_seen(disturb.hurry())}
+        running.end()
+
+
+LOCKS = """
+import queue, threading
+lock, again = threading.Lock(), threading.RLock()
+assert isinstance(lock, threading.Lock) and not lock.locked() and lock.acquire(timeout=1) and lock.locked()
+assert not lock.acquire(False) and not lock.acquire(blocking=False)
+lock.release()
+full, count = threading.Condition(lock), 0
+items = queue.Queue(3)
+def work():
+    global count
+    for _ in range(300):
+        with again, again, lock:
+            count += 1
+            full.notify()
+        items.put(1)
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads: thread.start()
+for _ in range(1200): items.get()
+with full:
+    full.wait_for(lambda: count == 1200)
+for thread in threads: thread.join()
+try:
+    lock.release()
+except RuntimeError:
+    print(count, type(lock).__module__)
+"""
+
+
+def test_the_locks_that_wait_are_locks_all_the_same():
+    env, _, _ = disturb.short_turns(random.Random(1), [sys.executable])
+    ended = subprocess.run([sys.executable, "-c", LOCKS], env=environment(env), capture_output=True, text=True, timeout=60)
+    assert (ended.stdout, ended.stderr) == ("1200 sitecustomize\n", "")
+
+
+SEMAPHORES = """
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <unistd.h>
+static sem_t lock;
+static pthread_spinlock_t other;
+static long count;
+static void *work(void *none)
+{
+    for (int i = 0; i < 2000; i++) {
+        sem_wait(&lock); pthread_spin_lock(&other); count++; pthread_spin_unlock(&other); sem_post(&lock);
+    }
+    return none;
+}
+int main(void)
+{
+    pthread_t threads[4];
+    sem_init(&lock, 0, 1);
+    pthread_spin_init(&other, 0);
+    for (int i = 0; i < 4; i++) pthread_create(&threads[i], 0, work, 0);
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], 0);
+    int file = open("kept", O_RDWR | O_CREAT, 0600);
+    int good = flock(file, LOCK_EX) == 0 && pwrite(file, "abc", 3, 0) == 3 && flock(file, LOCK_UN) == 0 && lseek(file, 0, SEEK_END) == 3;
+    printf("%ld %d\\n", count, good);
+    return sem_trywait(&lock);
+}
+"""
+
+
+def test_semaphores_spin_locks_and_locks_of_files_stay_what_they_are(tmp_path):
+    need("cc")
+    source, program = tmp_path / "locking.c", tmp_path / "locking"
+    source.write_text(SEMAPHORES)
+    subprocess.run(["cc", "-pthread", "-o", program, source], check=True)
+    env, _, _ = disturb.shim(random.Random(1), [str(program)])
+    ended = subprocess.run([program], env=environment(env), capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (0, "8000 1\n"), ended.stderr
 
 
 def interval(env, *flags):
@@ -215,14 +330,14 @@ def interval(env, *flags):
 def test_python_takes_turns_often_and_runs_another_sitecustomize_too(tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text("print('mine')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    env, words = disturb.short_turns([sys.executable, "-m", "server"])
+    env, words, _ = disturb.short_turns(random.Random(1), [sys.executable, "-m", "server"])
     assert interval(env) == ["mine", "1e-06"] and "often" in words
     assert interval({"PYTHONPATH": env["PYTHONPATH"]}) == ["mine", "0.005"]
 
 
 @pytest.mark.parametrize("flag", ["-I", "-E", "-uE"])
 def test_a_python_that_hears_nothing_from_outside_is_said_to(flag):
-    env, words = disturb.short_turns([sys.executable, flag, "-m", "server"])
+    env, words, _ = disturb.short_turns(random.Random(1), [sys.executable, flag, "-m", "server"])
     assert env == {} and re.search(r"takes none from outside", words)
 
 
@@ -236,3 +351,22 @@ def test_a_server_that_was_stopped_in_bursts_goes_on(tmp_path):
         assert not [thread for thread in threading.enumerate() if "stop_and_go" in thread.name]
         with wire.WireClient(running.address) as ben:
             ben.join("ben", "secret")
+
+
+TAKEN = '''        err(c, "name-taken somebody has this name, or it is not to be had");
+        return;
+    }
+'''
+
+
+@pytest.mark.long
+def test_a_name_checked_and_taken_in_two_sections_under_one_lock_is_found_in_c(tmp_path):
+    need("cc")
+    text = (ROOT / "tests" / "strangers" / "threads.c").read_text(encoding="utf-8")
+    assert text.count(TAKEN) == 1
+    text = text.replace(TAKEN, TAKEN + "    leave_room();\n    enter_room();\n    if (c->state == OVER)\n        return;\n")
+    (tmp_path / "threads.c").write_text(text, encoding="utf-8")
+    program = tmp_path / "threads"
+    subprocess.run(["cc", "-O2", "-pthread", tmp_path / "threads.c", "-lcrypt", "-lm", "-o", program], check=True)
+    verdicts = exhibits.checked([str(program)], tmp_path, "--deadline", "5", "--only", "a-name-for-one")
+    assert verdicts["a-name-for-one"].failure.sentence == "two-with-one-name"

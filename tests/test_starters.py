@@ -262,3 +262,47 @@ def test_the_line_that_is_shown_is_the_learners_own(folder):
 def test_a_file_that_no_parser_likes(folder, text):
     (begin(folder) / "implementations/common/door.py").write_text(text)
     broken(folder, make(folder, "check"), "door.py")
+
+
+# -- A folder whose server cannot be run has a result all the same ----------------------------------------------------------------------
+
+FORMS = ("json", "junit", "html", "gradescope", "classroom50", "autolab", "prairielearn", "canvas")
+
+
+def spoil_syntax(folder):
+    with open(folder / "implementations/common/wire.py", "a", encoding="utf-8") as file:
+        file.write("def (\n")
+
+
+def spoil_missing(folder):
+    (folder / "implementations/common/wire.py").unlink()
+
+
+def spoil_all(folder):
+    shutil.rmtree(folder / "implementations")
+
+
+@pytest.mark.parametrize("spoil, word", [(spoil_syntax, "wire.py, line"), (spoil_missing, "wire.py is missing"), (spoil_all, "is missing")])
+def test_a_server_that_cannot_be_run_gets_no_points_and_the_reason_in_every_form(folder, tmp_path, spoil, word):
+    """And not last week's grade."""
+    spoil(begin(folder))
+    for form in FORMS:
+        (tmp_path / form).write_text("last week's grade")
+    done = subprocess.run([sys.executable, "-m", "harness", "lab", folder, "--lab", "0", "--student", "ana",
+                           *(part for form in FORMS for part in (f"--{form}", tmp_path / form))], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("lab: ") and word in done.stderr, done.stdout + done.stderr
+    found = json.loads((tmp_path / "json").read_text())
+    assert found["score"] == 0 and found["most"] > 0 and found["graded"] and word in found["refused"]
+    for form in FORMS:
+        text = (tmp_path / form).read_text()
+        assert "last week" not in text and (form == "canvas" or word in text), form
+    assert (tmp_path / "canvas").read_text().endswith("ana,,ana,,0\n")
+
+
+def test_what_is_not_the_student_s_fault_leaves_no_result(folder, tmp_path):
+    """Here no compiler is installed: there is nothing to grade, and no grade."""
+    begin(folder, language="c")
+    (tmp_path / "found.json").write_text("last week's grade")
+    done = subprocess.run([sys.executable, "-m", "harness", "lab", folder, "--lab", "0", "--json", tmp_path / "found.json"], cwd=ROOT, capture_output=True,
+                          text=True, env={**os.environ, "PATH": str(tmp_path)})
+    assert done.returncode == 2 and "compiler" in done.stderr and not (tmp_path / "found.json").exists(), done.stderr

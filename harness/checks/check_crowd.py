@@ -14,6 +14,7 @@ from harness.verdicts.plugin import check
 
 LONG = 400                  # bytes of the longest text
 BACKLOG = 48                # connections at once that a server must have room for before it accepts them
+NAMES = 12                  # names that all ask for, one after the other
 SIP = 64                    # bytes that a slow reader reads while others read all there is
 NARROW = {"rcvbuf": 4096, "mss": SMALL_MSS}     # a connection that holds little, so that the server's sends do not always fit
 
@@ -63,7 +64,7 @@ def check_one_order(hunt, gather, rng):
     for running in hunt(*OPEN):
         with gather(running) as crowd:
             crowd.enter(names(5))
-            crowd.play({name: Script(lines(name, 100, rng), turn=rng.choice([2, 4, 8])) for name in names(5)})
+            crowd.play({name: Script(lines(name, 60, rng), turn=rng.choice([2, 4, 8])) for name in names(5)})
 
 
 @check(points=2, lab=3)
@@ -98,7 +99,7 @@ def check_whole_lines(hunt, gather, rng):
             slow, *others = names(4)
             crowd.enter([slow], gulp=SIP, **NARROW)
             crowd.enter(others, **NARROW)
-            crowd.play({slow: Script(["PING a", "PING b", "WHO"] * 30, turn=3), **{name: Script(lines(name, 150, rng, LONG), turn=25) for name in others}})
+            crowd.play({slow: Script(["PING a", "PING b", "WHO"] * 20, turn=3), **{name: Script(lines(name, 100, rng, LONG), turn=25) for name in others}})
 
 
 @check(points=3, lab=3)
@@ -122,7 +123,7 @@ def check_coming_and_going(hunt, gather, rng):
 @check(points=2, lab=3)
 def check_connects_at_once(hunt, gather):
     """Many who connect at the same moment are all greeted, each once."""
-    for running in hunt(*OPEN):
+    for running in hunt(*OPEN, part=3 / 5):
         with gather(running) as crowd:
             many = [f"client{number}" for number in range(1, BACKLOG + 1)]
             running.process.send_signal(signal.SIGSTOP)     # so that they are there all at once, whoever is faster
@@ -149,6 +150,22 @@ def check_cross_traffic(hunt, gather, rng):
             crowd.play({name: Script(mixed(name, people, rng), turn=rng.choice([1, 3, 6])) for name in people})
 
 
+@check(points=2, lab=3)
+def check_a_name_for_one(hunt, gather, rng):
+    """When several members ask for the same name at the same moment, exactly one of them gets it."""
+    for running in hunt(*OPEN, part=3 / 5):
+        with gather(running) as crowd:
+            people = names(5)
+            crowd.enter(people)
+            wanted = [f"wanted{number}-{rng.randrange(10 ** 6)}" for number in range(NAMES)]
+            for name in wanted:
+                crowd.play({one: Script([f"NAME {name}"]) for one in people})
+            renamed = {line.split(" ")[4] for line in crowd[people[0]].lines if line.startswith("RENAMED ")}
+            if missing := [name for name in wanted if name not in renamed]:
+                raise Unmet(f"one of {len(people)} members to be called {missing[0]}, for which all had asked",
+                            "nobody got that name", "name-for-nobody")
+
+
 def mixed(name, people, rng):
     """Requests of every kind in any order; two may want the same name."""
     said = lines(name, 12, rng)
@@ -160,7 +177,7 @@ def mixed(name, people, rng):
 @check(points=2, lab=3)
 def check_history_meanwhile(hunt, gather, rng):
     """A HISTORY that is asked for while others talk is all that was heard up to then, and nothing that is said meanwhile is missed."""
-    for running in hunt(*OPEN, runs=3):
+    for running in hunt(*OPEN, part=2 / 5):
         with gather(running) as crowd:
             reader, *talkers = names(3)
             crowd.enter([reader], gulp=SIP, **NARROW)
@@ -194,7 +211,7 @@ def check_a_long_history_meanwhile(server, gather, rng):
 @check(points=2, lab=3)
 def check_a_burst(hunt, gather, rng):
     """Bursts larger than any buffer on the way, from several at once, are heard by all who read on: nobody is put out, nothing freezes."""
-    for running in hunt(*OPEN, runs=2):
+    for running in hunt(*OPEN, part=1 / 5):
         with gather(running) as crowd:
             people = names(4)
             crowd.enter(people, gulp=4 * LONG, **NARROW)

@@ -5,7 +5,7 @@
     connect(server, name)    a WireClient that is connected; enter(server, name): one that is a member and has heard his IN
     ask(server, name)        one who has asked to join, and whose request the owner has seen (without --admit all)
     accepted(server, name)   one who has asked, and whom the owner has let in
-    hunt(*args)              a server again and again, disturbed in another way each time, until one run fails
+    hunt(*args)              a server again and again, first undisturbed, then disturbed in several ways, until one run fails
     rng                      chances that depend on the seed and the check alone
     pace                     how long a start, a JOIN and a SAY take here; pace.after(0.5) is a limit flag's value with room for JOINs
 """
@@ -258,13 +258,15 @@ def accepted(ask):
 
 @pytest.fixture
 def hunt(judge, start, rng, tmp_path):
-    """for running in hunt(*args): a fresh server each time, and each time disturbed otherwise, by the seed. A failure ends it, and so does the check's time."""
-    def hunt(*args, runs=None, **options):
-        chosen = disturbances(rng, runs or judge.settings["repeat"], judge.settings["command"])
-        longest = 0.0
-        for number, disturbance in enumerate(chosen, 1):
-            if number > 1 and not judge.has_time_for(longest):
-                judge.notes.append(f"{number - 1} of {len(chosen)} runs, each of up to {longest:.0f} s: then the check's time was over")
+    """for running in hunt(*args): a fresh server each time, first undisturbed, then disturbed, by the seed. A failure ends it, and so does the check's time.
+
+    `part`: of the disturbed runs that --repeat asks for, those of a check that costs more or finds as much with fewer.
+    """
+    def hunt(*args, part=1.0, **options):
+        wanted, clean, lacking, longest = max(1, round(part * judge.settings["repeat"])), 0, [], 0.0
+        for number, disturbance in enumerate(disturbances(rng, judge.settings["command"]), 1):
+            if clean and not judge.has_time_for(longest):
+                lacking.append(f"{wanted} were wanted, but a run takes up to {longest:.0f} s, and the check's time was over")
                 break
             began = time.monotonic()
             judge.runs, judge.disturbed, judge.first = number, disturbance.words, len(judge.record.entries)
@@ -272,10 +274,18 @@ def hunt(judge, start, rng, tmp_path):
                 running = start(*args, directory=Path(tempfile.mkdtemp(dir=tmp_path), "group"), env=disturbance.env, preexec=disturbance.preexec, **options)
             except subprocess.SubprocessError:      # of preexec
                 raise Inconclusive(f"run {number} was to be {disturbance.words}, and this machine does not let us") from None
-            with running, disturbance.during(running):
-                yield running
-            judge.notes += [lacks for lacks in disturbance.lacks if lacks not in judge.notes]
+            with running:
+                disturbance.look(running)
+                judge.disturbed = disturbance.words
+                with disturbance.during(running):
+                    yield running
             longest = max(longest, time.monotonic() - began)
+            clean += disturbance.disturbs
+            lacking += [lacks for lacks in disturbance.lacks if lacks not in lacking]
+            if clean >= wanted:
+                break
         judge.disturbed = ""
+        judge.notes.append("1 disturbed run, clean" if clean == 1 else f"{clean} disturbed runs, all clean")
+        judge.notes += lacking
 
     return hunt

@@ -79,6 +79,7 @@ DIAGNOSES = [
     (checkers.what_was_said_is_heard, {"late"}),
     (checkers.each_is_greeted_once, {"greeted-twice", "descriptor-reused"}),
     (checkers.only_members_hear, {"in-before-welcome"}),
+    (checkers.a_name_has_one_holder, {"two-with-one-name"}),
     (checkers.who_acts_is_here, {"two-with-one-name"}),
     (checkers.nobody_is_put_out, {"descriptor-reused"}),
     (checkers.a_history_ends_at_the_newest, {"end-of-history"}),

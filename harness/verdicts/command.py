@@ -14,6 +14,7 @@ import tempfile
 import time
 import tomllib
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,7 @@ def run(options):
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
     report.notes += broken.why
+    report.pace = {step: round(took, 4) for step, took in asdict(checks.pace).items()}
     if report.complete and checks.pace.slowness:
         report.notes.append(checks.pace.slowness)
     report.verdicts.sort(key=lambda verdict: catalogue.place(verdict.check))
@@ -219,11 +221,11 @@ def tidy(report):
         report.folder = ""
 
 
-def refuse(options, design, why):
+def refuse(options, why):
     """Gives a result, in every form that was asked for, of a program that cannot be run: no points, and why. Returns the exit status."""
     points, _ = read_rubric(options.rubric)
-    report = report_of(options, design, options.seed or "", "")
-    report.refused, report.possible = why, catalogue.possible(options.lab, design, points)
+    report = report_of(options, options.design, options.seed or "", "")
+    report.refused, report.possible = why, catalogue.possible(options.lab, options.design, points)
     must_be_writable(None, [path for _, path in options.outputs])
     write(report, options.outputs)
     return 1

@@ -1,7 +1,9 @@
 """Ways to disturb a server from outside so that a race shows: the program itself is not changed.
 
-The first run of a hunt is undisturbed. After it come, in an order drawn from the seed, the shim of jitter.c, which delays sends and
-locks at random; for Python, threads that take turns as often as can be; one CPU for all; SIGSTOP and SIGCONT in bursts.
+The first run of a hunt is undisturbed. After it every second run is disturbed in the way that shows most races, and the
+others are drawn from the seed. For a native program that is the library of jitter.c, which delays sends, writes and locks
+at random. For Python it is that library together with threads that switch as often as possible and locks that wait at
+random (hurry/sitecustomize.py). The other ways are one CPU for all threads, and SIGSTOP and SIGCONT in bursts.
 """
 import contextlib
 import functools
@@ -15,7 +17,9 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
+
+import psutil
 
 from harness import detectors
 from harness.compiled import NotCompiled, compiled
@@ -24,6 +28,8 @@ HERE = Path(__file__).parent
 SWITCH_INTERVAL = "1e-6"            # seconds; Python's own is 5e-3
 STOPPED = 0.0005, 0.004             # seconds that a process is stopped, and goes on: between these
 FEWER = ", so that fewer races show"
+DELAYED = "sends and locks delayed at random"
+OFTEN = "Python's threads made to take turns often"
 # Programs that may well start Python; to others the variables mean nothing.
 STARTERS = re.compile(r"(ba|da|z|fi)?sh|env|make|uv|poetry|pipenv|nice|timeout|stdbuf|setsid|coverage")
 PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
@@ -36,11 +42,24 @@ class Disturbance:
     env: dict = field(default_factory=dict)
     preexec: Callable = None
     stops: float = 0                # seed of the bursts of SIGSTOP; 0: none
+    loads: list = field(default_factory=list)   # files that the server's process has in its memory if it is so disturbed
 
     @property
-    def lacks(self):
+    def lacks(self) -> list[str]:
         """What of it could not be done: texts."""
         return [part.strip() for part in re.findall(rf"[^,]*\(.*?\){FEWER}", self.words)]
+
+    @property
+    def disturbs(self) -> bool:
+        """Whether it disturbs the server at all, as far as is known."""
+        return bool(self.preexec or self.stops or self.loads)
+
+    def look(self, server) -> None:
+        """Call it once the server listens. What its process did not load is no disturbance, and `words` says so."""
+        maps = maps_of(server)
+        for path in [path for path in self.loads if path not in maps]:
+            self.loads.remove(path)
+            self.words = self.words.replace(OFTEN if path == hurry() else DELAYED, not_seen(path))
 
     @contextlib.contextmanager
     def during(self, server):
@@ -57,34 +76,39 @@ class Disturbance:
             thread.join()
 
 
-def disturbances(rng, count, command):
-    """So many of them, chosen by `rng`; the first is none. `command` is the server's command line."""
-    return [Disturbance("undisturbed"), *(make(rng, command) for make in in_turn(rng, kinds(command), count - 1))][:count]
+def disturbances(rng: random.Random, command: list[str]) -> Iterator[Disturbance]:
+    """Without end; the first is none. `command` is the server's command line.
+
+    Between two of them the caller may call look() on the first: a way that turns out not to disturb this server does not
+    come again.
+    """
+    yield Disturbance("undisturbed")
+    useful = kinds(command)
+    others: list[Callable] = []
+    for number in range(1 << 30):
+        others = [make for make in others if make in useful] or rng.sample(useful[1:], len(useful) - 1)
+        make = useful[0] if number % 2 == 0 or not others else others.pop()
+        one = make(rng, command)
+        yield one
+        if not one.disturbs and len(useful) > 1:
+            useful.remove(make)
 
 
-def in_turn(rng, choices, count):
-    """So many of them: each once before any comes again, in an order of chance."""
-    found = []
-    while len(found) < count:
-        found += rng.sample(choices, len(choices))
-    return found[:count]
-
-
-def kinds(command):
-    """What may be done to this program: functions (rng, command) -> Disturbance."""
+def kinds(command: list[str]) -> list[Callable]:
+    """What may be done to this program, the strongest first: functions (rng, command) -> Disturbance."""
     if is_python(command):
-        return [jittered, hurried, hurried_on_one_cpu, stopped]
-    return [jittered, jittered_on_one_cpu, one_cpu, stopped]
+        return [hurried, hurried_on_one_cpu, stopped]
+    return [stopped, one_cpu] if why_no_shim(command) else [jittered, jittered_on_one_cpu, one_cpu, stopped]
 
 
 def jittered(rng, command):
-    env, words = shim(rng, command)
-    return Disturbance(words, env)
+    env, words, loads = shim(rng, command)
+    return Disturbance(words, env, loads=loads)
 
 
 def jittered_on_one_cpu(rng, command):
-    env, words = shim(rng, command)
-    return Disturbance(f"{words}, on one CPU", env, on_one_cpu(rng))
+    env, words, loads = shim(rng, command)
+    return Disturbance(f"{words}, on one CPU", env, on_one_cpu(rng), loads=loads)
 
 
 def one_cpu(rng, command):
@@ -92,19 +116,19 @@ def one_cpu(rng, command):
 
 
 def hurried(rng, command):
-    env, words = short_turns(command)
-    more, others = shim(rng, command)
-    return Disturbance(f"{words}, {others}", {**env, **more})
+    env, words, loads = short_turns(rng, command)
+    more, others, library = shim(rng, command)
+    return Disturbance(f"{words}, {others}", {**env, **more}, loads=loads + library)
 
 
 def hurried_on_one_cpu(rng, command):
-    env, words = short_turns(command)
-    return Disturbance(f"{words}, on one CPU", env, on_one_cpu(rng))
+    env, words, loads = short_turns(rng, command)
+    return Disturbance(f"{words}, on one CPU", env, on_one_cpu(rng), loads=loads)
 
 
 def stopped(rng, command):
-    env, words = short_turns(command) if is_python(command) else ({}, "")
-    return Disturbance("stopped and continued in bursts" + (words and f", {words}"), env, stops=rng.getrandbits(32) + 1)
+    env, words, loads = short_turns(rng, command) if is_python(command) else ({}, "", [])
+    return Disturbance("stopped and continued in bursts" + (words and f", {words}"), env, stops=rng.getrandbits(32) + 1, loads=loads)
 
 
 # -- How -----------------------------------------------------------------------------------------------------------------------------
@@ -116,15 +140,44 @@ def on_one_cpu(rng):
 
 
 def shim(rng, command):
-    """(environment, words) for a program whose sends and locks are delayed at random. Without a compiler, or where the program
-    could not load it: nothing, and words that say so."""
+    """(environment, words, files that are loaded) for a program whose sends and locks are delayed at random. Without a
+    compiler, or where the program could not load it: nothing, and words that say so."""
     seed = rng.getrandbits(32)
     if why := why_no_shim(command):
-        return {}, f"sends and locks not delayed ({why}){FEWER}"
-    found = {"LD_PRELOAD": joined(compiled_shim(), os.environ.get("LD_PRELOAD")), "GRUPO_JITTER": str(seed),
+        return {}, f"sends and locks not delayed ({why}){FEWER}", []
+    library = compiled_shim()
+    found = {"LD_PRELOAD": joined(library, os.environ.get("LD_PRELOAD")), "GRUPO_JITTER": str(seed),
              # else a program built with -fsanitize=address refuses to start because something was loaded before its library
              "ASAN_OPTIONS": joined("verify_asan_link_order=0", os.environ.get("ASAN_OPTIONS"))}
-    return found, "sends and locks delayed at random"
+    if is_python(command):
+        found["GRUPO_JITTER_NO_SEMAPHORES"] = "1"
+    return found, DELAYED, [os.path.realpath(library)]
+
+
+def not_seen(path):
+    """What there is to say of a file that the server's process did not load."""
+    if path == hurry():
+        return f"Python's switch interval as it is (the server's process did not read the file that changes it){FEWER}"
+    return f"sends and locks not delayed (the server's process did not load the library that delays them){FEWER}"
+
+
+def hurry():
+    """The file that Python runs at its start, and that maps itself into memory."""
+    return os.path.realpath(HERE / "hurry" / "sitecustomize.py")
+
+
+def maps_of(server):
+    """What the processes that listen at the server's address have mapped into memory; of its first process, if none does."""
+    family, found = server.family(), []
+    for process in family if len(family) > 1 else ():       # of one alone it is clear
+        with contextlib.suppress(*detectors.GONE):
+            if any(one.status == psutil.CONN_LISTEN and one.laddr[1] == server.port for one in process.net_connections("tcp")):
+                found.append(process.pid)
+    text = ""
+    for pid in found or [server.pid]:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+            text += file.read()
+    return text
 
 
 def compiled_shim():
@@ -150,13 +203,15 @@ def why_no_shim(command):
     return no_compiler()
 
 
-def short_turns(command):
-    """(environment, words) for a Python whose threads take turns as often as can be."""
+def short_turns(rng, command):
+    """(environment, words, files that are loaded) for a Python whose threads take turns as often as can be, and whose locks wait
+    at random."""
+    seed = rng.getrandbits(32)
     flags = "".join(arg for arg in options_of_python(command) if not arg.startswith("--"))
     if ignored := sorted(set("IES") & set(flags)):
-        return {}, f"Python's switch interval as it is (python -{ignored[0]} takes none from outside){FEWER}"
-    return ({"PYTHONPATH": joined(str(HERE / "hurry"), os.environ.get("PYTHONPATH")), "GRUPO_SWITCH_INTERVAL": SWITCH_INTERVAL},
-            "Python's threads made to take turns often")
+        return {}, f"Python's switch interval as it is (python -{ignored[0]} takes none from outside){FEWER}", []
+    return ({"PYTHONPATH": joined(str(HERE / "hurry"), os.environ.get("PYTHONPATH")), "GRUPO_SWITCH_INTERVAL": SWITCH_INTERVAL,
+             "GRUPO_LOCK_DELAYS": str(seed)}, OFTEN, [hurry()])
 
 
 def joined(first, more):

@@ -1,18 +1,25 @@
-/* Delays a program at random where threads and processes race: before it sends, before it takes a lock, after it gives one back.
+/* Delays a program at random where threads and processes race: before it sends or writes, before it takes a lock, after it releases
+   one. So another thread gets in between two sections under a lock, and between a check and the act that follows it.
 
    Loaded by LD_PRELOAD into a program that is not changed otherwise. GRUPO_JITTER is a seed: each process and thread draws its own
    chances from it. One call in 16 waits, 0 to 0.4 ms, and no thread spends more than half of its life so: a program that locks all
-   day is not brought to a halt. Only what goes to sockets and pipes is delayed. errno, results and cancellation points stay as they are. */
+   day is not brought to a halt. Writes to terminals and devices are not delayed. errno, results and cancellation points stay as they are.
+
+   GRUPO_JITTER_NO_SEMAPHORES leaves semaphores alone: Python's own locks are semaphores, and Python holds its interpreter lock
+   while it posts them, so that a delay there would stop all its threads and let none in between. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -23,6 +30,7 @@
 static uint64_t seed;               /* of this process; 0: nothing is delayed */
 static unsigned generation = 1;     /* one more in each forked child */
 static unsigned threads, forks;
+static int semaphores;              /* whether they are delayed, too */
 
 static MINE uint64_t state;
 static MINE unsigned seeded;        /* the generation for which `state` was seeded */
@@ -52,6 +60,7 @@ __attribute__((constructor)) static void begin(void)
     if (text && *text) {
         pthread_atfork(before_fork, NULL, in_child);
         seed = mixed(strtoull(text, NULL, 10)) | 1;
+        semaphores = !getenv("GRUPO_JITTER_NO_SEMAPHORES");
     }
 }
 
@@ -80,7 +89,7 @@ static void wait_a_little(void)
     errno = kept;
 }
 
-static void before_lock(void)
+static void at_lock(void)
 {
     if (drawn())
         wait_a_little();
@@ -90,7 +99,7 @@ static void before_send(int fd)
 {
     int kept = errno;
     struct stat about;
-    if (drawn() && fstat(fd, &about) == 0 && (S_ISSOCK(about.st_mode) || S_ISFIFO(about.st_mode)))
+    if (drawn() && fstat(fd, &about) == 0 && (S_ISSOCK(about.st_mode) || S_ISFIFO(about.st_mode) || S_ISREG(about.st_mode)))
         wait_a_little();
     errno = kept;
 }
@@ -136,11 +145,25 @@ ssize_t writev(int fd, const struct iovec *pieces, int count)
     return real(fd, pieces, count);
 }
 
+ssize_t pwrite(int fd, const void *data, size_t size, off_t at)
+{
+    REAL(pwrite);
+    before_send(fd);
+    return real(fd, data, size, at);
+}
+
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at)
+{
+    REAL(pwrite64);
+    before_send(fd);
+    return real(fd, data, size, at);
+}
+
 #define LOCKS(name, type) \
     int name(type *lock) \
     { \
         REAL(name); \
-        before_lock(); \
+        at_lock(); \
         return real(lock); \
     }
 
@@ -149,12 +172,58 @@ ssize_t writev(int fd, const struct iovec *pieces, int count)
     { \
         REAL(name); \
         int result = real(lock); \
-        before_lock(); \
+        at_lock(); \
         return result; \
     }
 
 LOCKS(pthread_mutex_lock, pthread_mutex_t)
 LOCKS(pthread_rwlock_rdlock, pthread_rwlock_t)
 LOCKS(pthread_rwlock_wrlock, pthread_rwlock_t)
+LOCKS(mtx_lock, mtx_t)
 UNLOCKS(pthread_mutex_unlock, pthread_mutex_t)
 UNLOCKS(pthread_rwlock_unlock, pthread_rwlock_t)
+UNLOCKS(mtx_unlock, mtx_t)
+
+int pthread_spin_lock(pthread_spinlock_t *lock)
+{
+    REAL(pthread_spin_lock);
+    at_lock();
+    return real(lock);
+}
+
+int pthread_spin_unlock(pthread_spinlock_t *lock)
+{
+    REAL(pthread_spin_unlock);
+    int result = real(lock);
+    at_lock();
+    return result;
+}
+
+int sem_wait(sem_t *semaphore)
+{
+    REAL(sem_wait);
+    if (semaphores)
+        at_lock();
+    return real(semaphore);
+}
+
+int sem_post(sem_t *semaphore)
+{
+    REAL(sem_post);
+    int result = real(semaphore);
+    if (semaphores)
+        at_lock();
+    return result;
+}
+
+int flock(int fd, int operation)
+{
+    REAL(flock);
+    if (operation & LOCK_UN) {
+        int result = real(fd, operation);
+        at_lock();
+        return result;
+    }
+    at_lock();
+    return real(fd, operation);
+}

@@ -1003,6 +1003,13 @@ CAUSES = {
         "watching the listening socket until a client has gone.",
         "protocol.md#97-full"),
     # -- what further rules ask
+    "name-for-nobody": (
+        "A name was free, several members asked for it at the same time, and none of them got it: each was refused because of "
+        "another one that was refused, too.",
+        "protocol.md#95-names"),
+    "a-name-for-one": (
+        "Looking whether a name is free and taking it must be one step, under one lock that is not released in between.",
+        "protocol.md#95-names"),
     "who-is-of-one-moment": ("The answer to WHO mixes what was true at different moments, or is older than an event that this member had heard. Make the "
                              "whole list in one step, when the request is handled, with the same lock held as for events.",
                              "protocol.md#6-what-a-server-sends"),
