@@ -139,7 +139,8 @@ SOURCES = ["harness/" + name for name in (
 # Functions, and which of their arguments students read.
 SINKS = {"Misuse": (0,), "Refused": (0,), "Unmet": (0, 1), "NotStarted": (0, 1), "Silence": (0, 1), "CutOff": (0, 1), "NotRun": (0, "why"), "Inconclusive": (0,), "wait_until": (2, "what"),
          "none_left": (1,), "until": (2, "what"), "problem": (0,), "Disturbance": (0,), "say": (0,), "Report": (5,), "Failure": (3, 6),
-         "Verdict": ("why",), "notes.append": (0,), "broken.append": (0,), "why.append": (0,), "rejected": (2,), "turned_away": (3,),
+         "Verdict": ("why",), "notes.append": (0,), "broken.append": (0,), "lacking.append": (0,), "why.append": (0,),
+         "rejected": (2,), "turned_away": (3,),
          "Result": (1, "why"), "let_in_again": (1,), "not_before": (2,)}
 LINE_SINKS = {"lines.append": (0,), "came.append": (0,), "NotCompiled": (0,)}
 TELL = {"end_of", "excess", "shown", "told_growth"}                        # functions whose text becomes part of another
