@@ -135,7 +135,7 @@ def check_connects_at_once(hunt, gather):
                 raise Unmet(f"room for {BACKLOG} connections that wait to be accepted",
                             f"{len(late)} of {BACKLOG} found none and had to try again, a second later; the first was {late[0]}", "backlog")
             if deaf := [one.who for one in crowd if not one.lines]:
-                raise Unmet("HELLO for each who connects", f"{', '.join(deaf)} heard nothing")
+                raise Unmet("HELLO for each who connects", f"these heard nothing: {', '.join(deaf)}")
             crowd.play({name: Script([f"PING of-{name}"]) for name in many})
 
 

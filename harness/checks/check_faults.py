@@ -336,7 +336,7 @@ def check_out_of_descriptors_again(server, connect, enter):
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     turns_away = False                  # or it lets newcomers wait
-    for time_ in "first", "second", "third":
+    for time_ in 1, 2, 3:
         with limited(running.pid, resource.RLIMIT_NOFILE, lambda: lowest_free(running.pid)):
             newcomers = [connect(running, f"newcomer-{time_}") for _ in range(4)]
             let_in(newcomers, 0.5)
@@ -349,9 +349,9 @@ def check_out_of_descriptors_again(server, connect, enter):
                         newcomer.rest()
                     except wire.Silence:
                         raise Unmet("a plain close or BYE full for each newcomer for which there is no descriptor, as the server did before",
-                                    f"nothing, for the {time_} time that there is none") from None
+                                    f"nothing, at time {time_} of 3 that there is none") from None
                 newcomer.close()
-        let_in_again(running, f"newcomers to be let in again, when there are descriptors again, for the {time_} time")
+        let_in_again(running, f"newcomers to be let in again, when there are descriptors again, at time {time_} of 3")
         rounds(ana, ben, count=2)
     enter(running, "eva").fence()
 

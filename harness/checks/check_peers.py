@@ -275,7 +275,9 @@ def check_the_silent_are_dropped(server, enter, pace):
 
 
 NO_LIFE = {"empty lines": (b"\n", b"\r\n"), "single bytes": (b"P",)}     # sent again and again, this is silence all the same
-ANSWERS = {"with PONG": lambda ping: "PONG " + ping[5:], "with a wrong line": lambda ping: "no such verb", "while it asks": lambda ping: "PONG " + ping[5:]}
+SIGNS_OF_LIFE = {"with PONG": lambda ping: "PONG " + ping[5:],
+                 "with a wrong line": lambda ping: "no such verb",
+                 "while it asks": lambda ping: "PONG " + ping[5:]}
 
 
 @check(points=2, lab=5)
@@ -316,9 +318,9 @@ def check_what_counts_as_life(server, enter, ask, pace):
             not_before(now - heard_at[role], ping_after, "PING", client)
             if role in silent and pings[role] > 1:
                 raise Unmet("one PING for one silence", f"{client.who} heard a second one, and had sent no complete line in between", "one-ping", proven=True)
-            if role in ANSWERS:
+            if role in SIGNS_OF_LIFE:
                 heard_at[role] = time.monotonic()
-                client.send(ANSWERS[role](line))
+                client.send(SIGNS_OF_LIFE[role](line))
         elif line.startswith("BYE ") or not line:
             if role not in ended:
                 ended[role] = line
@@ -358,15 +360,15 @@ def check_strangers_have_no_long_stay(server, connect, pace):
     """A stranger that does not become a member in time gets BYE timeout, and not too soon, whatever it sends meanwhile."""
     join_within = pace.after(1)
     running = server(*OPEN, "--join-within", str(join_within))
-    sends = {"PING": b"PING x\n", "wrong lines": b"no such verb\n", "single bytes": b"P", "nothing": b""}
+    sending = {"PING": b"PING x\n", "wrong lines": b"no such verb\n", "single bytes": b"P", "nothing": b""}
     connected_at, clients, ended, late = {}, {}, {}, {}
-    for role in sends:
+    for role in sending:
         connected_at[role] = time.monotonic()
         clients[role] = connect(running, "eve", pong=False)
     roles, began, wrong_at = {client: role for role, client in clients.items()}, time.monotonic(), []
     for now, client, line in as_they_come(clients.values(), lambda: len(ended) == len(clients) or time.monotonic() > began + wire.DEADLINE + join_within):
         if client is None:
-            for role, data in sends.items():
+            for role, data in sending.items():
                 if role == "wrong lines":
                     if len(wrong_at) == 8 or wrong_at and now - wrong_at[-1] < 0.4 * join_within:
                         continue                    # the tenth ERR would be the end
@@ -383,7 +385,7 @@ def check_strangers_have_no_long_stay(server, connect, pace):
                     raise Unmet(f"BYE timeout no sooner than {join_within:g} s after a stranger connects", f"it came after {after:.2f} s", "too-early", proven=True)
             elif not client.was_reset:
                 same(line or "the end of the connection", "BYE timeout")
-    for role in sends:
+    for role in sending:
         if role not in ended:
             raise Unmet(f"BYE timeout, {join_within:g} s after it connected, to one that sends {role}", "it did not come")
         if late.get(role, 0) - min(late.values(), default=0) > join_within:         # a busy machine would be late for all of them
