@@ -10,6 +10,7 @@ from conftest import OPEN
 from harness import detectors, wire
 from harness.doings import rests
 from harness.late import LateEnd
+from harness.lines import hears
 from harness.record import Unmet, same
 from harness.verdicts.plugin import check
 
@@ -210,6 +211,22 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
         if client is ben and not served:
             ana.expect(r"OUT \d+ \S+ ben")
     connect(running, "again").join("ben", "secret-of-ben")
+    for name in ("mal", "tom"):         # killed while it checks a password, if the child does that
+        client = connect(running, name)
+        child = child_of(running, client)
+        client.send(f"JOIN {name} secret-of-{name}")
+        hears(client, "PENDING")
+        child.kill()
+        running.record.add("server", "signal", f"SIGKILL (the child of {client.who})")
+        with contextlib.suppress(Unmet, ConnectionError):
+            client.fence()
+            client.send("QUIT")         # another process has taken the client over: so be it
+        client.rest()
+        try:
+            enter(running, name)        # the name is free again, or it is this member's
+        except Unmet as problem:
+            problem.sentence = "killed-while-it-checked"
+            raise
     ana.fence()
     wire.none_left(lambda: dead(running), "no zombie of a child that was killed")
     same(f"status {running.stop()}", "status 0", "status-of-the-end")

@@ -289,6 +289,18 @@ CAUSES = {
         "A verb is the whole first word of the line, in upper case. Compare all of it, with "
         "case.",
         "protocol.md#7-err-a-request-that-was-not-done"),
+    "killed-while-it-checked": (
+        "The child was killed while it checked a password. What the parent keeps of that JOIN has to "
+        "end with the child: the name that it holds, and its turn to have a password checked.",
+        "protocol.md#95-names"),
+    "errors-repeat-nothing": (
+        "Most likely the words of ERR are made from the line that was refused. That line can hold "
+        "control characters, a password, or 500 bytes. Use fixed words for each code.",
+        "protocol.md#7-err-a-request-that-was-not-done"),
+    "form-of-err": (
+        "An ERR is `ERR`, the code, and then words for people: at least one character, at most 400 "
+        "bytes, and no character that `text-char` leaves out.",
+        "protocol.md#3-framing-and-grammar"),
     "wrong-arguments": (
         "Check each field of each verb: it is there, it is not empty, it is not too long (in "
         "bytes, not characters), and nothing follows. Only digits make a number.",
