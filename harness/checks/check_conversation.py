@@ -98,7 +98,10 @@ def check_a_new_name(server, connect, enter, rng):
     same(sorted(answers(ben, "WHO")), sorted([f"MEMBER {new} here", "MEMBER ben here", "END WHO"]))
     same(told(answers(ben, "NAME ana")), ["RENAMED n TIME ben ana"], "old-name-is-free")
     same(told(ana.fence()), ["RENAMED n TIME ben ana"])
-    newcomer = enter(running, "ben", "another secret")      # somebody else, who has now the old name
+    newcomer = connect(running, "newcomer")
+    newcomer.greeted()
+    newcomer.send("JOIN ben another secret")            # somebody else takes the old name
+    hears(newcomer, "PENDING", "WELCOME 6 ben", "IN n TIME ben", sentence="old-name-is-free")
     same(told(ben.fence()), ["IN n TIME ben"], "old-name-is-free")
     newcomer.send("QUIT")
     newcomer.expect("BYE quit")

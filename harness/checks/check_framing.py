@@ -114,7 +114,7 @@ def check_halves_of_several_clients(server, connect, rng):
     for client in clients[:2]:          # half a line ends with its client
         client.send_bytes(b"PING of-one-that-left-")
         client.half_close()
-        hears_the_end(client, "BYE quit")
+        hears_the_end(client, "BYE quit", sentence="an-unfinished-line-is-dropped")
         client.close()
     for name in ("cat", "dan"):
         hears_its_own(connect(running, name), name)
@@ -406,10 +406,12 @@ def check_errors_repeat_nothing(server, connect, enter, rng):
     ana, eve = enter(running, "ana"), connect(running, "eve")
     eve.greeted()
     word = "".join(rng.choices("bcdfghjkmnpqrstvwxz", k=8))
+    enter(running, word)
+    ana.expect(rf"IN \d+ \S+ {word}")
     for client, lines in ((ana, [f"{word.upper()} it", f"SAY {word}\t", f"SAY {word * 51}",
                                  f"NAME -{word}", f"NAME {word} {word}", f"WHO {word}",
                                  f"HISTORY {word}", f"PING {word} {word}", f"JOIN {word} {word}",
-                                 f"LEAVE {word}", f"PONG {word} {word}", f"{word}\x1b[2J"]),
+                                 f"NAME {word.upper()}", f"LEAVE {word}", f"PONG {word} {word}", f"{word}\x1b[2J"]),
                           (eve, [f"{word} it", f"SAY {word}", f"JOIN {word}", f"JOIN /{word} x",
                                  f"JOIN {word} {word}\x1b[2J", f"JOIN {word} {word * 17}"])):
         for line in lines:

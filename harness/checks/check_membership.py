@@ -814,7 +814,8 @@ def check_room_for_members(server, connect, enter, ask):
     hears_the_end(cat, "PENDING", "BYE full")
     same(sorted(answers(ana, "WHO")),
          ["END WHO", "MEMBER ana here", "MEMBER ben here", "MEMBER cat away"])
-    connect(running, "again").join("ana", "secret-of-ana")
+    again = knock(connect, running, "again", "ana", "secret-of-ana")
+    hears(again, "PENDING", "WELCOME 3 ana", sentence="room-for-members")
     hears_the_end(ana, "BYE replaced")
     ben.send("QUIT")
     same(ben.rest()[-1:], ["BYE quit"])

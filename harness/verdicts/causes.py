@@ -345,6 +345,8 @@ def of_the_end(server, problem, check, entries):
     status = server.process.poll()
     if status == 0 and check in ABOUT_NO_OWNER:
         return cause(check)
+    if status in (0, -signal.SIGHUP) and check == "sighup-that-was-ignored":
+        return cause(check)
     if raised := exception_in(server.stderr):
         if was_restarted(entries) and check in CAUSES:  # on what the server before it had left
             return cause(check, text=with_exception(words(check), raised.last, raised.where))

@@ -567,6 +567,10 @@ CAUSES = {
         "of one. With select or poll, note that stdio (fgets, readline) may hold lines in its "
         "own buffer.",
         "protocol.md#11-the-owners-console"),
+    "no-start-after-delete": (
+        "`delete` left files behind with which the server does not start. All files of the group "
+        "have to go, so that the next start begins a new group.",
+        "protocol.md#11-the-owners-console"),
     "delete-needs-consent": (
         "The line after `delete` is the consent and nothing else. Only the exact name of the "
         "group deletes: then all files go, and the next start begins a new group.",
@@ -953,6 +957,11 @@ CAUSES = {
         "A child inherits the pipes of all children before it, and keeps them open: the reader "
         "of such a pipe never sees its end. Close them right after fork.",
         "protocol.md#8-bye-the-end"),
+    "a-stopped-child-holds-up-nobody": (
+        "The parent waits for a child that does not go on: it writes to the child's pipe until the "
+        "pipe is full, or it waits for the child to end by itself. Write without blocking, and end "
+        "children that are left with SIGKILL before you wait for them.",
+        "protocol.md#12-the-command-line"),
     # -- faults
     "sigterm-ends-in-order": (
         "Handle SIGTERM: send BYE closed to all, end the other processes, exit with 0.",
@@ -1090,6 +1099,10 @@ CAUSES = {
                              "protocol.md#12-the-command-line"),
     "sighup-that-was-ignored": ("nohup starts a program with SIGHUP ignored. Look at how the signal is handled before you install a handler, and leave it if it "
                                 "is ignored.", "protocol.md#12-the-command-line"),
+    "an-answer-is-torn": (
+        "The pipe to the owner was nearly full, and a write took only a part. What is left has to be "
+        "written later, before anything else; only whole lines may be dropped.",
+        "protocol.md#11-the-owners-console"),
     "waits-for-a-reader": ("The server waits until a client has read what is sent to it, and that client does not read. Bound the time that the end may take.",
                            "protocol.md#12-the-command-line"),
     "the-owner-is-gone": ("A write to a pipe whose reader is gone fails with EPIPE, or ends the program by SIGPIPE if that is not ignored. Without an owner the "
