@@ -685,6 +685,11 @@ CAUSES = {
         " that one thread changes while another goes through it, a queue that is emptied while "
         "another thread adds to it, and a send that took only part and was not finished.",
         "protocol.md#92-delivery"),
+    "history-out-of-turn": (
+        "Within an answer to HISTORY an event came again or out of turn. Look for a buffer or a place "
+        "in the file that several clients' answers share, and for one that is used after the lock was "
+        "given back.",
+        "protocol.md#93-history"),
     "event-twice": (
         "The same event was sent twice to one client. Look for a queue that two threads send at"
         " once, and for one that is emptied after another thread added to it.",
