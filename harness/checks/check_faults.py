@@ -251,9 +251,26 @@ def check_in_the_background(judge, terminal, enter):
 
 @check(points=2, lab=2)
 def check_the_owner_does_not_read(server, enter):
-    """An owner who does not read what the server prints holds up nobody."""
+    """An owner who does not read what the server prints holds up nobody, and later gets each answer
+    whole."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
+    banned = [f"b{number}".ljust(32, "x") for number in range(60)]
+    running.type_bytes("".join(f"ban {name}\n" for name in banned).encode())
+    wire.wait_until(lambda: running.stdout.count("ok") == len(banned), what="ok for each of 60 bans")
+    running.pause_reading()
+    before, asked = len(running.stdout), 40     # 112 kB: more than a pipe holds, and less than twice that
+    running.type_bytes(b"members\n" * asked)
+    rounds(ana, ben, count=3)
+    running.go_on_reading()
+    answers_of = lambda: [line for line in running.stdout[before:] if not line.startswith(("* ", "# ", "<"))]
+    with contextlib.suppress(Unmet):
+        wire.wait_until(lambda: answers_of().count("ok") >= asked)
+    listed = [*(f"member {name} banned" for name in banned), "member ana here", "member ben here"]
+    came = answers_of()
+    for _ in range(asked):
+        answer, came = came[:len(listed) + 1], came[len(listed) + 1:]
+        same([*sorted(answer[:-1]), *answer[-1:]], [*sorted(listed), "ok"], "an-answer-is-torn")
     running.pause_reading()
     rounds(ana, ben, count=40, lines=12, size=400, sentence="the-owner-does-not-read")      # 190 kB: three times what the pipe takes
     running.go_on_reading()
@@ -455,9 +472,13 @@ def check_a_full_disk(server, ask, accepted, connect):
             hears(back, "PENDING", "ERR not-saved")
             for client in ana, ben, asks:
                 same(told(client.fence()), [], "told-and-not-saved")
+            listed = [line for line in answers(ana, "WHO") if line.startswith(("MEMBER ana ", "MEMBER lost "))]
+            same(listed, ["MEMBER ana here"], "told-and-not-saved")
             if history(ana) != before:
                 raise Unmet("the events of before in HISTORY", "there are others", "told-and-not-saved")
-        same(told(answers(ana, "SAY saved")), [f"OUT n TIME {gone.name}", "MSG n TIME ana saved"], "not-saved-for-good")
+        came = told(answers(ana, "SAY saved"))
+        wrong = any(line.startswith("MSG ") and line != "MSG n TIME ana saved" for line in came)
+        same(came, [f"OUT n TIME {gone.name}", "MSG n TIME ana saved"], "told-and-not-saved" if wrong else "not-saved-for-good")
         same(running.order(f"accept {newcomer}"), ["ok"])
         asks.welcomed()
         back.send(f"JOIN {gone.name} secret-of-{gone.name}")

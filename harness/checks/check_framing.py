@@ -4,8 +4,8 @@ import re
 import select
 
 from conftest import OPEN
-from harness.lines import (answers, each_refused, hears, hears_the_end, refused, same_lines, shown,
-                           taken, told)
+from harness.lines import (answers, each_refused, hears, hears_the_end, history, refused, same_lines,
+                           seqs, shown, taken, told)
 from harness.record import Unmet, same
 from harness.verdicts.plugin import check
 from harness.wire import Silence
@@ -116,7 +116,7 @@ def check_halves_of_several_clients(server, connect, rng):
     for client in clients[:2]:          # half a line ends with its client
         client.send_bytes(b"PING of-one-that-left-")
         client.half_close()
-        hears_the_end(client, "BYE quit")
+        hears_the_end(client, "BYE quit", sentence="an-unfinished-line-is-dropped")
         client.close()
     for name in ("cat", "dan"):
         hears_its_own(connect(running, name), name)
@@ -202,6 +202,12 @@ def check_long_lines(server, enter, rng):
     texts = [f"{number} ".ljust(length, rng.choice("abcdefg"))[:length] for number, length in enumerate(lengths)]
     came = answers(ana, *["SAY " + text for text in texts])
     same_lines(told(came), [f"MSG n TIME ana {text}" for text in texts])
+    name, other = "Z" * 32, "z" * 31 + "9"      # the longest lines that there are
+    text = rng.choice("abcdefg") * 399 + "!"
+    longest = answers(ana, f"NAME {name}", f"SAY {text}", f"NAME {other}", f"SAY {text}")
+    same_lines(told(longest), [f"RENAMED n TIME ana {name}", f"MSG n TIME {name} {text}",
+                               f"RENAMED n TIME {name} {other}", f"MSG n TIME {other} {text}"])
+    same_lines(history(ana, seqs(longest)[0] - 1)[0], longest)
 
 
 @check(points=1, lab=0)
@@ -392,6 +398,34 @@ def check_unknown_verbs(server, connect, rng):
     word = "".join(rng.choices("ABCDEFGHIKLMNOP", k=6))
     for line in (f"X{word} {word}", "ping x", "Ping x", " PING x", "PINGx", "MSG 1 x", "quit"):
         refused(ana, line, "unknown")
+
+
+@check(points=1, lab=1)
+def check_errors_repeat_nothing(server, connect, enter, rng):
+    """The words of an ERR never repeat what the client sent, and an ERR is a line like any other: of
+    text, of at most 512 bytes."""
+    running = server(*OPEN)
+    ana, eve = enter(running, "ana"), connect(running, "eve")
+    eve.greeted()
+    word = "".join(rng.choices("bcdfghjkmnpqrstvwxz", k=8))
+    enter(running, word)
+    ana.expect(rf"IN \d+ \S+ {word}")
+    for client, lines in ((ana, [f"{word.upper()} it", f"SAY {word}\t", f"SAY {word * 51}",
+                                 f"NAME -{word}", f"NAME {word} {word}", f"WHO {word}",
+                                 f"HISTORY {word}", f"PING {word} {word}", f"JOIN {word} {word}",
+                                 f"NAME {word.upper()}", f"LEAVE {word}", f"PONG {word} {word}", f"{word}\x1b[2J"]),
+                          (eve, [f"{word} it", f"SAY {word}", f"JOIN {word}", f"JOIN /{word} x",
+                                 f"JOIN {word} {word}\x1b[2J", f"JOIN {word} {word * 17}"])):
+        for line in lines:
+            client.send(line)
+            came = client.line()
+            same(told([came])[0].split(" ")[0], "ERR")
+            code, _, words = came[4:].partition(" ")
+            if word in came.lower():
+                raise Unmet(f"words that repeat nothing of what was sent, as the answer to {shown(line)}", came)
+            if not 1 <= len(words.encode()) <= 400 or any(bad in words for bad in NOT_TEXT):
+                raise Unmet(f"`ERR {code}` and 1 to 400 bytes of text, as the answer to {shown(line)}", ascii(came),
+                            "form-of-err")
 
 
 @check(points=2, lab=1)

@@ -147,11 +147,12 @@ def check_the_first_error_that_applies(server, connect, ask, accepted):
     ana, asking = accepted(running, "ana"), ask(running, "asking")
     eve, mal = connect(running, "eve"), connect(running, "mal")
     ana.fence(), eve.greeted(), mal.greeted()
-    anyone = [(b"say \xff\t", "bad-utf8"), ("say \t", "bad-text"), (" SAY", "unknown"),
-              ("PING \t x", "bad-text")]
-    each_refused(eve, *anyone, (b"SAY \xff", "bad-utf8"), ("NAME a\tb", "bad-text"),
-                 ("SAY", "not-joined"), ("NAME ? ?", "not-joined"), ("HISTORY x", "not-joined"))
-    each_refused(mal, ("LEAVE now", "not-joined"), ("SAY " + "a" * 401, "not-joined"),
+    anyone = [(b"say \xff\t", "bad-utf8"), (b"say \t\xff", "bad-utf8"), ("say \t", "bad-text"),
+              (" SAY", "unknown"), ("PING \t x", "bad-text")]
+    each_refused(eve, *anyone, (b"SAY \xff", "bad-utf8"), ("SAY", "not-joined"),
+                 ("NAME ? ?", "not-joined"), ("HISTORY x", "not-joined"))
+    each_refused(mal, ("NAME a\tb", "bad-text"), ("LEAVE now", "not-joined"),
+                 ("SAY " + "a" * 401, "not-joined"),
                  ("JOIN ?", "bad-arguments"), ("JOIN ? ", "bad-arguments"),
                  ("JOIN ? " + "p" * 129, "bad-arguments"), ("JOIN  x", "bad-arguments"),
                  ("QUIT now", "bad-arguments"), ("JOIN ? p", "bad-name"))
@@ -813,7 +814,8 @@ def check_room_for_members(server, connect, enter, ask):
     hears_the_end(cat, "PENDING", "BYE full")
     same(sorted(answers(ana, "WHO")),
          ["END WHO", "MEMBER ana here", "MEMBER ben here", "MEMBER cat away"])
-    connect(running, "again").join("ana", "secret-of-ana")
+    again = knock(connect, running, "again", "ana", "secret-of-ana")
+    hears(again, "PENDING", "WELCOME 3 ana", sentence="room-for-members")
     hears_the_end(ana, "BYE replaced")
     ben.send("QUIT")
     same(ben.rest()[-1:], ["BYE quit"])

@@ -11,6 +11,7 @@ from harness import wire
 from harness.doings import ends_in_time, rests
 from harness.lines import READ_WITHIN, answers, hears, hears_the_end, orders_taken, refused, shown, taken, told
 from harness.record import Unmet, same
+from harness.server import NotStarted
 from harness.timing import EARLY, as_they_come
 from harness.verdicts.plugin import check
 from harness.wire import wait_until
@@ -361,7 +362,11 @@ def check_delete_needs_consent(server, enter, connect):
     running.told_to_end = True
     running.type_bytes(b"delete\r\nos lab 2\r\nclose\n")
     ends(running, [ana], "deleted", began)
-    running.restart(group="another")
+    try:
+        running.restart(group="another")
+    except NotStarted as problem:
+        problem.sentence = "no-start-after-delete"
+        raise
     same(connect(running, "ben").greeted(), "another")
     same(running.order("members"), ["ok"])
 

@@ -346,8 +346,11 @@ def of_the_end(server, problem, check, entries):
     status = server.process.poll()
     if status == 0 and check in ABOUT_NO_OWNER:
         return cause(check)
+    if status in (0, -signal.SIGHUP) and check == "sighup-that-was-ignored":
+        return cause(check)
     if raised := exception_in(server.stderr):
-        if was_restarted(entries) and check in CAUSES:  # on what the server before it had left
+        # on what the server before it had left
+        if was_restarted(entries) and check in CAUSES and not has_served(entries):
             return cause(check, text=with_exception(words(check), raised.last, raised.where))
         return cause(
             "died",
@@ -475,6 +478,14 @@ def raised_at(stderr, place):
 
 def was_restarted(entries) -> bool:
     return sum(entry.what == "starts" for entry in entries) > 1
+
+
+def has_served(entries) -> bool:
+    """Whether the server, since its last start, has welcomed a client and answered its PING."""
+    heard = [entry.text for entry in since_start(entries) if entry.what == "hears"]
+    return any(line.startswith("WELCOME ") for line in heard) and any(
+        line.startswith("PONG ") for line in heard
+    )
 
 
 # -- The record ----------------------------------------------------------------------------------
