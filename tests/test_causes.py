@@ -290,6 +290,7 @@ MUTANTS = {
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # three tries, each of which waits in vain; more on a busy machine
 @pytest.mark.parametrize("what", MUTANTS)
 def test_a_bug_is_told_by_its_own_cause(what, tmp_path):
     design, edits, check, sentence, words = MUTANTS[what]
@@ -338,6 +339,13 @@ SILENT = {  # the record, who waits, what was seen of the server, in which check
         Sight(greets=False, waits=["lock", "read"]),
         "greets",
         "waits-for-a-lock",
+    ),
+    "no PONG until the clock of strangers ends it": (
+        ONE + "ana< HELLO grupo/1 g\nana> PING x\nana< BYE timeout\nana! ended",
+        "ana",
+        Sight(greets=False),
+        "takes-requests",
+        "takes-no-requests",
     ),
     "no PENDING": (
         ONE + "ana< HELLO grupo/1 g\nana> JOIN ana x",
@@ -674,6 +682,56 @@ def test_a_bye_that_nothing_called_for():
     )
 
 
+@pytest.mark.parametrize(
+    "code, check, sentence",
+    [
+        ("full", "room-for-members", "room-for-members"),
+        ("full", "room-for-strangers", "room-for-strangers"),
+        ("protocol", "errors-are-counted-until-welcome", "errors-are-counted-until-welcome"),
+        ("slow", "room-for-members", "said-bye"),
+    ],
+)
+def test_a_bye_whose_code_a_check_is_about_is_told_by_the_check(code, check, sentence):
+    bye = START + f"ana< BYE {code}\nana! ended"
+    assert found(bye, check, sentence="cut-off", who="ana").sentence == sentence
+
+
+@pytest.mark.parametrize(
+    "check, status, sentence",
+    [
+        ("the-owner-is-gone", -signal.SIGPIPE, "the-owner-is-gone"),
+        ("who", -signal.SIGPIPE, "died"),
+        ("sighup-that-was-ignored", 0, "sighup-that-was-ignored"),
+        ("sighup-that-was-ignored", -signal.SIGSEGV, "died"),
+    ],
+)
+def test_an_end_that_a_check_is_about_is_told_by_the_check(check, status, sentence):
+    assert found(START, check, Fake(status=status)).sentence == sentence
+
+
+def test_a_pipe_to_the_owner_that_broke_is_not_told_as_a_client_that_went():
+    broken = ["Traceback (most recent call last):", "BrokenPipeError: [Errno 32] Broken pipe"]
+    cause = found(START, "the-owner-is-gone", Fake(status=1, stderr=broken))
+    assert cause.sentence == "the-owner-is-gone" and "Broken pipe" in cause.text
+
+
+def test_a_process_that_is_stopped_in_the_background():
+    silent = {"sentence": "silent", "who": "eve"}
+    stopped = Fake(Sight(greets=False, stopped=True))
+    text = START + "eve! connects"
+    assert found(text, "in-the-background", stopped, **silent).sentence == "in-the-background"
+    assert found(text, "who", stopped, **silent).sentence == "one-after-the-other"
+
+
+def test_an_exception_is_found_at_a_terminal_too():
+    """Its stderr and its stdout are one there."""
+    terminal = Fake()
+    del terminal.process
+    text = START + "server! shows Traceback (most recent call last):\nserver! shows ValueError: 1"
+    for server, sentence in (terminal, "exception"), (Fake(), "at-a-terminal"):
+        assert found(text, "at-a-terminal", server).sentence == sentence
+
+
 def test_a_server_that_fails_on_what_it_left_behind_is_told_by_the_check():
     again = START + "server! signal SIGKILL\nserver! starts again\nana#2! connects"
     cause = found(
@@ -715,9 +773,9 @@ def test_every_sentence_that_may_be_chosen_is_in_the_catalogue():
         | causes.SETUP
         | {sentence for _, sentence in causes.BY_EXCEPTION}
     )
-    assert named | (causes.VAGUE - {None}) | causes.ABOUT_SILENCE | causes.ABOUT_THE_END <= set(
-        CAUSES
-    )
+    about = causes.ABOUT_SILENCE | causes.ABOUT_THE_END | set(causes.ABOUT_AN_END)
+    about |= set().union(*causes.ABOUT_BYE.values())
+    assert named | (causes.VAGUE - {None}) | about <= set(CAUSES)
 
 
 def test_causes_are_in_plain_english():

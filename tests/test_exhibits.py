@@ -24,7 +24,7 @@ def wording(verdict):
     failure = verdict.failure
     expected = "" if failure.sentence == "died" else f"expected: {failure.expected}\n"         # it may die at any moment
     text = f"{verdict.title}\n{expected}cause: {failure.cause}\nread: {failure.page}\n"
-    return re.sub(r"\b[a-z]N(#N)?\b", "WHO", re.sub(r"\d+", "N", text))
+    return re.sub(r"\b[a-z]N(#N)?\b", "WHO", re.sub(r"\d+(\.\d+)?", "N", text))
 
 
 @pytest.mark.long

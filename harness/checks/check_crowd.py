@@ -187,13 +187,24 @@ def check_history_meanwhile(hunt, gather, rng):
                         **{name: Script(lines(name, 30, rng), turn=2) for name in talkers}})
 
 
+@contextlib.contextmanager
+def torn_by_a_history(reader):
+    """Explains a torn line of this client by the answer to HISTORY, which comes in pieces."""
+    try:
+        yield
+    except Unmet as problem:
+        if problem.sentence == "torn" and problem.evidence[0].who == reader:
+            problem.sentence = "a-long-history-meanwhile"
+        raise
+
+
 @check(points=1, lab=3)
 def check_a_long_history_meanwhile(server, gather, rng):
     """A HISTORY of 1.5 MB that is read slowly while others talk is complete, and what is said meanwhile
     stands between its lines, never in one."""
     running = server(*OPEN)
-    with gather(running) as crowd:
-        reader, first, *others = names(4)
+    reader, first, *others = names(4)
+    with torn_by_a_history(reader), gather(running) as crowd:
         crowd.enter([first])
         crowd.play({first: Script(lines(first, 3600, rng, LONG), turn=90)})
         crowd.enter(others)

@@ -95,11 +95,12 @@ class Checked(Server):
 class CheckedTerminal(TerminalClient):
     """A server under check whose owner sits at a terminal; to the judge it is like any other."""
 
-    starved, stderr, sight = False, (), None
+    starved, stderr = False, ()
+    sight = address = None      # as Server has them; the address is known when it listens
 
     @property
     def closed(self):
-        """Whether there is nothing more to see of it."""
+        """Whether nothing of it is left."""
         return self.child.closed
 
     def died(self):

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 from harness import checkers, detectors, lines
 from harness.record import Entry, Record, Unmet
 from harness.verdicts.sentences import CAUSES
@@ -73,7 +75,20 @@ ABOUT_THE_END = set(
     beyond-descriptor-1024 takeover takeover-is-no-event logins-at-once ban
 """.split()
 )
-ABOUT_NO_OWNER = {"the-end-of-input-is-no-order", "without-a-terminal", "ctrl-d-is-no-order"}
+# And checks that are about this code of BYE: that BYE is the very mistake that the check's own
+# sentence explains.
+ABOUT_BYE = {
+    "full": {"room-for-strangers", "room-for-members", "out-of-descriptors-again"},
+    "protocol": {"errors-are-counted-until-welcome"},
+}
+# Checks whose own sentence explains an end of the server with one of these statuses.
+ABOUT_AN_END = {
+    "the-end-of-input-is-no-order": {0},
+    "without-a-terminal": {0},
+    "ctrl-d-is-no-order": {0},
+    "the-owner-is-gone": {0, -signal.SIGPIPE},
+    "sighup-that-was-ignored": {0, -signal.SIGHUP},
+}
 # Rules over the whole record that, if broken, explain a failure that a check noticed otherwise.
 DIAGNOSES = [
     (checkers.what_was_said_is_heard, {"late"}),
@@ -84,6 +99,7 @@ DIAGNOSES = [
     (checkers.nobody_is_put_out, {"descriptor-reused"}),
     (checkers.a_history_ends_at_the_newest, {"end-of-history"}),
 ]
+NEVER_CAME = "it did not happen", "it did not come"  # what a check says that waited in vain
 LISTENS = 0.3  # seconds of quiet after which nothing more is expected of what is late
 ANSWERS = 2.0  # seconds that a newcomer is given to be greeted, when somebody else was not answered
 BUSY = 0.5  # cores that a server uses that computes
@@ -120,6 +136,7 @@ class Sight:
     unread: dict = field(
         default_factory=dict
     )  # client: bytes it sent that the server has not taken from its socket
+    stopped: bool = False  # a signal has stopped a process
     full: bool = False  # a process has as many descriptors as it may have
     cores: float = 0.0  # that it would use now, had it as many as it wants
     at: float = float("inf")  # when that was, on the clock of the record
@@ -196,6 +213,7 @@ def look(problem: Unmet, record: Record, server) -> Sight | None:
         died=[number for process in detectors.zombies(family) if (number := ended_by(process.pid))],
     )
     sight.full = any(map(is_full, family))
+    sight.stopped = any(map(is_stopped, family))
     sight.unread = {client.who: count for client in record.clients if (count := unread(client))}
     began = time.monotonic()
     listen(record.clients)
@@ -206,7 +224,7 @@ def look(problem: Unmet, record: Record, server) -> Sight | None:
         ).values()
     )
     sight.ended = server.died() if hasattr(server, "died") else server.process.poll() is not None
-    if problem.sentence in UNANSWERED and not sight.ended:
+    if problem.sentence in UNANSWERED and not sight.ended and server.address:
         sight.greets = greets(server.address)
     server.sight = sight
     return sight
@@ -237,6 +255,13 @@ def is_full(process) -> bool:
     """Whether a process has no descriptor left."""
     with suppress(*detectors.GONE, ValueError):
         return process.num_fds() >= resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] - 1
+    return False
+
+
+def is_stopped(process) -> bool:
+    """Whether a signal (SIGTTIN, SIGSTOP) has stopped it."""
+    with suppress(*detectors.GONE):
+        return process.status() == psutil.STATUS_STOPPED
     return False
 
 
@@ -344,13 +369,15 @@ def of_the_end(server, problem, check, entries):
     if not server.died() or sight and sight.greets is not None and not sight.ended:
         return None  # it lived, or ended only after we had asked it
     status = server.process.poll()
-    if status == 0 and check in ABOUT_NO_OWNER:
+    if status in ABOUT_AN_END.get(check, ()):
         return cause(check)
     if status in (0, -signal.SIGHUP) and check == "sighup-that-was-ignored":
         return cause(check)
     if raised := exception_in(server.stderr):
-        # on what the server before it had left
-        if was_restarted(entries) and check in CAUSES and not has_served(entries):
+        # what the server before it had left
+        left = was_restarted(entries) and check in CAUSES and not has_served(entries)
+        gone = check == "the-owner-is-gone" and known(raised) == "a-reset-in-a-broadcast"
+        if left or gone:
             return cause(check, text=with_exception(words(check), raised.last, raised.where))
         return cause(
             "died",
@@ -369,7 +396,9 @@ def of_the_end(server, problem, check, entries):
 def of_an_exception(problem, check, entries, server):
     """A thread or child raised an exception, or was ended by a signal."""
     sight = getattr(server, "sight", None) or Sight()
-    raised = exception_in([entry.text for entry in since_start(entries) if entry.what == "warns"])
+    at_terminal = server is not None and not hasattr(server, "process")  # stderr is stdout there
+    wrote = {"warns", "shows"} if at_terminal else {"warns"}
+    raised = exception_in([entry.text for entry in since_start(entries) if entry.what in wrote])
     if raised and problem.sentence == "traceback":
         return cause(
             "traceback", text=with_exception(words("traceback"), raised.last, raised.where)
@@ -402,6 +431,7 @@ BY_EXCEPTION = [
         "a-reset-in-a-broadcast",
     ),
     (r"Too many open files|EMFILE", "no-descriptors-left"),
+    (r"File too large|No space left|EFBIG|ENOSPC", "a-full-disk"),
     (r"filedescriptor out of range in select", "beyond-descriptor-1024"),
     (r"changed size during iteration|ConcurrentModificationException", "coming-and-going"),
     (r"Resource temporarily unavailable|BlockingIOError|EAGAIN", "would-block"),
@@ -520,7 +550,7 @@ def of_the_clock(problem, entries):
         entry.what == "hears" and entry.text in ("BYE timeout", "BYE idle")
         for entry in entries[sent + 1 :]
     )
-    waited = problem.sentence is None and problem.came.startswith("it did not happen")
+    waited = problem.sentence is None and problem.came.startswith(NEVER_CAME)
     return cause("clock-only-when-idle") if waited and late else None
 
 
@@ -551,7 +581,11 @@ def of_what_was_heard(problem, check, entries, server):
     if problem.sentence not in ("silent", "cut-off", "does-not-read"):
         return None
     if problem.sentence == "cut-off":
+        if side.bye and check in ABOUT_BYE.get(side.bye.line.removeprefix("BYE "), ()):
+            return cause(check)
         return cause("said-bye") if side.bye and check not in ABOUT_THE_END else None
+    if sight.stopped and check == "in-the-background":
+        return cause(check)
     sentence = of_a_silence(side, entries, sight, check)
     if sentence == "no-end-of-file":
         return cause(sentence)
@@ -569,11 +603,14 @@ def of_a_silence(side, entries, sight, check):
         "all-is-given-back",
     ):
         return "no-descriptors-left"
-    if side.bye:
+    heard = side.heard
+    if side.bye and side.bye.line in ("BYE timeout", "BYE idle") and side.over is not None:
+        heard = [said for said in heard if said.place < side.bye.place]  # it waited for so long
+    elif side.bye:
         return "no-end-of-file"
-    if is_locked(sight) and (not side.heard or check not in ABOUT_SILENCE):
+    if is_locked(sight) and (not heard or check not in ABOUT_SILENCE):
         return "waits-for-a-lock"
-    if not side.heard:
+    if not heard:
         served = [
             other
             for other in checkers.History(since_start(entries)).sides.values()
@@ -584,7 +621,7 @@ def of_a_silence(side, entries, sight, check):
         ]
         return "one-after-the-other" if served and not sight.greets else "no-hello"
     if is_joining(side) and is_first_join(side, entries):
-        last = next(said.line for said in reversed(side.heard) if not said.line.startswith("PING "))
+        last = next(said.line for said in reversed(heard) if not said.line.startswith("PING "))
         if last == "PENDING":
             accepted = any(
                 entry.what == "types" and entry.text.startswith("accept ") for entry in entries
@@ -601,15 +638,15 @@ def of_a_silence(side, entries, sight, check):
         return "join-unanswered" if last.startswith("HELLO ") else None
     if (
         side.welcome
-        and side.welcome is side.heard[-1]
+        and side.welcome is heard[-1]
         and not any(said.place > side.welcome.place for said in side.sent)
     ):
         return "no-own-in"
     if check in ABOUT_SILENCE and check not in ("takes-requests", "answers-ping"):
         return None
     if sight.unread.get(side.who) and sight.greets:
-        return "nobody-reads" if len(side.heard) < 2 else "does-not-read"
-    if [said.line.split(" ")[0] for said in side.heard if said.line] == ["HELLO"] and all(
+        return "nobody-reads" if len(heard) < 2 else "does-not-read"
+    if [said.line.split(" ")[0] for said in heard if said.line] == ["HELLO"] and all(
         said.line.startswith("PING ") for said in side.sent if said.line
     ):
         return "takes-no-requests"

@@ -231,6 +231,18 @@ class Judge:
         self.began, self.pulse = time.monotonic(), Pulse()
         wire.DEADLINE = self.deadline
         config.pluginmanager.register(self, "judge")
+        check = id_of(item.nodeid)
+        try:
+            result = self.judged(item, check)
+        except Exception as problem:        # of ours, while we looked for the cause: told as what it is
+            self.problem = problem
+            end_descendants()
+            result = self.fault(check)
+        result.runs, result.seconds = self.runs, round(time.monotonic() - self.began, 3)
+        return asdict(result)
+
+    def judged(self, item, check):
+        """Runs it; its Result."""
         with tempfile.TemporaryDirectory(dir=self.settings["scratch"], ignore_cleanup_errors=True) as self.scratch:
             signal.signal(signal.SIGALRM, self.stop)
             signal.setitimer(signal.ITIMER_REAL, self.pace.limit)
@@ -239,11 +251,8 @@ class Judge:
             strays = end_descendants()
         if strays and self.problem is None:
             self.problem = Unmet("all the server's processes to end with it", "these lived on:\n" + "\n".join(strays), "leftovers")
-        check = id_of(item.nodeid)
         self.record.save(Path(self.settings["folder"], f"{check}.record"))
-        result = self.result(check)
-        result.runs, result.seconds = self.runs, round(time.monotonic() - self.began, 3)
-        return asdict(result)
+        return self.result(check)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
@@ -276,6 +285,11 @@ class Judge:
             if why := self.not_its_fault(problem):
                 return Result(INCONCLUSIVE, why, again=True)
             return Result(FAILED, failure=asdict(self.failure(check, problem)))
+        return self.fault(check)
+
+    def fault(self, check):
+        """The Result of a problem that is not the server's."""
+        problem = self.problem
         path = Path(self.settings["folder"], f"{check}.traceback")
         path.write_text("".join(traceback.format_exception(problem)), encoding="utf-8", errors="backslashreplace")
         what = f"it took more than {self.pace.limit:.0f} s" if isinstance(problem, OutOfTime) else f"{type(problem).__name__}: {problem}"

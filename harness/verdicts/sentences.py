@@ -1055,9 +1055,10 @@ CAUSES = {
         "new name, or in a file that is read at the next start. Remove it in the same step in which the "
         "member is renamed, leaves or is banned.", "protocol.md#95-names"),
     "an-ended-connection-does-nothing": (
-        "The server still takes requests from a connection that it has said BYE to, or its end removes "
-        "whoever has the name now. Mark the connection as over in the step that decides its end: discard "
-        "what it sends, its half line too, and compare connections, not names, when it goes.",
+        "The server still takes requests from a connection that it has said BYE to, or its end "
+        "removes the member that has the name now. Mark the connection as over in the step that "
+        "decides its end: discard what it sends, its half line too, and compare connections, not "
+        "names, when it goes.",
         "protocol.md#4-the-life-of-a-connection"),
     "an-ended-connection-hears-nothing": (
         "BYE is the last line of a connection. Remove it from those who are sent events, and stop "
