@@ -371,8 +371,6 @@ def of_the_end(server, problem, check, entries):
     status = server.process.poll()
     if status in ABOUT_AN_END.get(check, ()):
         return cause(check)
-    if status in (0, -signal.SIGHUP) and check == "sighup-that-was-ignored":
-        return cause(check)
     if raised := exception_in(server.stderr):
         # what the server before it had left
         left = was_restarted(entries) and check in CAUSES and not has_served(entries)
