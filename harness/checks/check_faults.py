@@ -121,7 +121,11 @@ def check_sighup_that_was_ignored(server, enter):
     running.send_signal(signal.SIGHUP, group=True)
     end = time.monotonic() + (0 if ignores(running, signal.SIGHUP) else 1)      # one that catches it may look at that later
     while True:
-        rounds(ana, ben, count=1)
+        try:
+            rounds(ana, ben, count=1)
+        except Unmet as problem:
+            problem.sentence = "sighup-that-was-ignored"
+            raise
         if time.monotonic() > end:
             break
         time.sleep(0.05)

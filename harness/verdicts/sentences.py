@@ -289,6 +289,10 @@ CAUSES = {
         "A verb is the whole first word of the line, in upper case. Compare all of it, with "
         "case.",
         "protocol.md#7-err-a-request-that-was-not-done"),
+    "longest-lines": (
+        "A name of 32 characters and a text of 400 bytes stand in one event, which may have 512 bytes "
+        "with its LF. Every buffer in which a line is made, kept or read has to hold that.",
+        "protocol.md#3-framing-and-grammar"),
     "killed-while-it-checked": (
         "The child was killed while it checked a password. What the parent keeps of that JOIN has to "
         "end with the child: the name that it holds, and its turn to have a password checked.",
