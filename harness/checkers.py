@@ -44,6 +44,7 @@ class Answer:
 
     def __init__(self, asked, since):
         self.asked, self.since, self.events, self.newest, self.ended = asked, since, [], None, None
+        self.lent = []              # those of its events that could as well have been live
 
 
 class Side:
@@ -141,6 +142,7 @@ class History:
                 if lent := self.lent(side, answer):
                     side.live = [event for event in side.live if event not in lent]
                     answer.events += lent
+                    answer.lent = lent
                     next_live = lent[0].seq
             elif verb == "BYE" and side.bye is None:
                 side.bye = said
@@ -335,6 +337,12 @@ def events_come_in_order(entries):
                             f"for {side.who} only the events after {side.since}, the number in WELCOME",
                             f"{side.who} heard\n{event.line}" + (f"\nafter\n{before.line}" if before else ""),
                             twice if before else "before-welcome", history.slice(before or side.welcome, event))
+            if counted := counted_by(side, expected):
+                line = next(said for said in side.heard if said.place == counted.ended)
+                once = next(one for one in counted.lent if one.seq == expected)
+                raise Unmet(f"event {expected} in the answer that {line.line} ends, and again live",
+                            f"{side.who} heard it once, and then\n{event.line}",
+                            "history-differs", history.slice(once, line, event))
             late = next((other for other in side.live if other.seq == expected and other.place > event.place), None)
             if late:
                 raise Unmet(f"event {expected} before event {event.seq}, for {side.who} as for all", f"{side.who} heard\n{event.line}\n{late.line}",
@@ -347,6 +355,12 @@ def is_of_an_answer(side, event):
     return any(answer.asked < event.place and (answer.ended is None or event.place < answer.ended)
                and answer.since < event.seq and (answer.newest is None or event.seq <= answer.newest)
                for answer in side.answers)
+
+
+def counted_by(side, seq):
+    """The Answer that counts this event as its own, though the event could as well have been live."""
+    return next((answer for answer in side.answers
+                 if seq in [event.seq for event in answer.lent]), None)
 
 
 def in_order(history, side, one, other):

@@ -182,8 +182,8 @@ MUTANTS = {
         "nonblocking",
         [(COMMON + "room.py", 'f"END HISTORY {self.seq}"', 'f"END HISTORY {self.seq + 1}"')],
         "history-meanwhile",
-        "end-of-history",
-        "not the next number",
+        ("end-of-history", "history-differs"),  # by what comes while the answer is on its way
+        "END HISTORY",
     ),
     "two members with one name": (
         "nonblocking",
@@ -305,9 +305,9 @@ def test_a_bug_is_told_by_its_own_cause(what, tmp_path):
         if verdict.verdict == FAILED:  # else the machine was too busy to judge
             break
     assert verdict.verdict == FAILED, verdict
-    assert (verdict.failure.sentence, words in verdict.failure.cause) == (sentence, True), (
-        verdict.failure
-    )
+    may_be = sentence if isinstance(sentence, tuple) else (sentence,)
+    assert verdict.failure.sentence in may_be, verdict.failure
+    assert words in verdict.failure.cause, verdict.failure
 
 
 @pytest.mark.long

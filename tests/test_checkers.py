@@ -97,6 +97,11 @@ BAD = {     # what happened: (which sentence, after START, how many entries show
     "said once, told twice": ("said-twice", "ana> SAY hi\nana< MSG {4} ana hi\nana< MSG {5} ana hi", 3),
     "a hole in a history": ("history-differs", "ana> HISTORY 0\nana< GROUP {1} g\nana< IN {3} ben\nana< END HISTORY 3", 3),
     "a history too short": ("history-differs", "ana> HISTORY 0\nana< GROUP {1} g\nana< END HISTORY 3", 3),
+    "a live event that a history counts as its own": (
+        "history-differs",
+        "ben> SAY a / SAY b\nben< MSG {4} ben a\nben< MSG {5} ben b\nana> HISTORY 0\n"
+        "ana< GROUP {1} g\nana< IN {2} ana\nana< IN {3} ben\nana< MSG {4} ben a\n"
+        "ana< END HISTORY 4\nana< MSG {5} ben b", 3),
     "a history of yesterday": ("history-stale", "ana> HISTORY 0\nana< GROUP {1} g\nana< IN {2} ana\nana< END HISTORY 2", 3),
     "a history that is told otherwise": ("one-number-twice", "ana> HISTORY 0\nana< GROUP {1} g\nana< IN {2} ana\nana< IN {3} ben\nana< END HISTORY 3\n"
                                                              "ben> HISTORY 0\nben< GROUP {1} h\nben< IN {2} ana\nben< IN {3} ben\nben< END HISTORY 3", 2),

@@ -222,11 +222,14 @@ def check_a_no_is_held_back(server, connect, ask, pace):
     for order in "accept ida", "reject ida", "accept leo", "reject leo":
         same(ordered(running, order), ["error"])
     began = time.monotonic()
-    for now, client, line in as_they_come(clients.values(), lambda: len(no) == len(clients) or time.monotonic() > began + reject_after + 2 * wire.DEADLINE):
+    behind = began + reject_after + 2 * wire.DEADLINE
+    for now, client, line in as_they_come(
+            clients.values(), lambda: len(no) == len(clients) or time.monotonic() > behind):
         if line == "REJECTED refused":
             no[client.name] = line
             if (after := now - asked_at[client.name]) < reject_after - EARLY:
-                raise Unmet(f"REJECTED no sooner than {reject_after:g} s after the JOIN of {client.who}", f"it came after {after:.2f} s", "rejected-too-soon",
+                raise Unmet(f"REJECTED no sooner than {reject_after:g} s after the JOIN of "
+                            f"{client.who}", f"it came after {after:.2f} s", "rejected-too-soon",
                             proven=True)
     same(sorted(no), sorted(clients))
     same(first.fence(), [])

@@ -80,6 +80,7 @@ ABOUT_THE_END = set(
 ABOUT_BYE = {
     "full": {"room-for-strangers", "room-for-members", "out-of-descriptors-again"},
     "protocol": {"errors-are-counted-until-welcome"},
+    "closed": {"sighup-that-was-ignored", "the-owner-is-gone", "in-the-background"},
 }
 # Checks whose own sentence explains an end of the server with one of these statuses.
 ABOUT_AN_END = {
