@@ -104,6 +104,7 @@ def check_near_misses_of_a_password(server, connect, enter, rng):
     for eve, name, near in eves:
         rejected(eve, near, f"{name}'s is {(right if name == 'ana' else long + '1')!r}", "only-the-beginning-is-compared" if name == "ben" else None)
     late = connect(running, "late")         # the others may have been strangers for too long
+    late.greeted()
     refused(late, "JOIN ana ", "bad-arguments")
     refused(late, "JOIN ana", "bad-arguments")
 
