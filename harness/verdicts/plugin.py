@@ -282,11 +282,6 @@ class Judge:
             if why := self.not_its_fault(problem):
                 return Result(INCONCLUSIVE, why, again=True)
             return Result(FAILED, failure=asdict(self.failure(check, problem)))
-        return self.fault(check)
-
-    def fault(self, check):
-        """The Result of a problem that is not the server's."""
-        problem = self.problem
         return self.fault(check, problem)
 
     def fault(self, check, problem):
