@@ -332,10 +332,11 @@ def events_come_in_order(entries):
                 continue
             if event.seq < expected:
                 before = heard.get(event.seq)
+                twice = "history-out-of-turn" if is_of_an_answer(side, event) else "event-twice"
                 raise Unmet(f"event {expected} for {side.who}, and none a second time" if before else
                             f"for {side.who} only the events after {side.since}, the number in WELCOME",
                             f"{side.who} heard\n{event.line}" + (f"\nafter\n{before.line}" if before else ""),
-                            "event-twice" if before else "before-welcome", history.slice(before or side.welcome, event))
+                            twice if before else "before-welcome", history.slice(before or side.welcome, event))
             if counted := counted_by(side, expected):
                 line = next(said for said in side.heard if said.place == counted.ended)
                 once = next(one for one in counted.lent if one.seq == expected)
@@ -347,6 +348,13 @@ def events_come_in_order(entries):
                 raise Unmet(f"event {expected} before event {event.seq}, for {side.who} as for all", f"{side.who} heard\n{event.line}\n{late.line}",
                             "order-differs", history.slice(event, late, *in_order(history, side, expected, event.seq)))
             raise lost(history, side, expected, heard.get(expected - 1), event)
+
+
+def is_of_an_answer(side, event):
+    """Whether this event came while an answer to HISTORY was under way to which its number belongs."""
+    return any(answer.asked < event.place and (answer.ended is None or event.place < answer.ended)
+               and answer.since < event.seq and (answer.newest is None or event.seq <= answer.newest)
+               for answer in side.answers)
 
 
 def counted_by(side, seq):

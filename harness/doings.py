@@ -39,9 +39,9 @@ def no_traceback(running):
         raise Unmet("no traceback on stderr, whatever clients do", "\n".join(running.stderr[-40:]), "traceback")
 
 
-def fill(talker):
-    """Says 200 kB: more than the kernel takes for a NARROW member that reads nothing, and less than --outbox."""
-    rounds(talker, count=4, lines=125, size=400)
+def fill(talker, *others):
+    """Says 200 kB: more than the kernel takes for a NARROW member that reads nothing, and less than --outbox. The others read it."""
+    rounds(talker, *others, count=4, lines=125, size=400)
 
 
 def ends_in_time(running, began, sentence="waits-for-a-reader"):

@@ -4,6 +4,7 @@ An exhibit is a file lab_guide/exhibits/NAME.toml: in `file`, the text `old`, wh
 """
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -157,7 +158,9 @@ def page(exhibits):
     heads = [say("symptom"), say("server"), say("bug"), say("check that catches it")]
     for lab in sorted({labs[exhibit.check] for exhibit in exhibits}):
         texts += [f"## {say(f'Lab {lab}')}\n\n", row(heads), row(["---"] * len(heads))]
-        texts += sorted(row([say(exhibit.symptom).replace("|", "\\|"), exhibit.design, f"[{exhibit.name}]({up}exhibits/{exhibit.name}.toml)", f"`{exhibit.check}`"])
+        texts += sorted(row([re.sub("[|<]", r"\\\g<0>", say(exhibit.symptom)), exhibit.design,
+                             f"[{exhibit.name}]({up}exhibits/{exhibit.name}.toml)",
+                             f"`{exhibit.check}`"])
                         for exhibit in exhibits if labs[exhibit.check] == lab)
         texts.append("\n")
     return "".join(texts).rstrip("\n") + "\n"

@@ -86,8 +86,9 @@ def build_c(folder):
                          "What does server.c include?")
         if status:
             errors = (line for line in told.splitlines() if "err" in line or "undefined" in line)
-            first = next(errors, f"the compiler ended with status {status}")
-            raise Refused(f"server.c does not compile: {clean(first)[:300]}. "
+            first = clean(next(errors, ""))[:300]
+            why = first or f"the compiler ended with status {status}"
+            raise Refused(f"server.c does not compile: {why}. "
                          "Fix the first error, and compile again")
         must_include_nothing_from_outside(compiler, needs, folder, scratch)
         try:

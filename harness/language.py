@@ -17,7 +17,8 @@ HERE = Path(__file__).parent
 CATALOGUE = HERE / "locale" / "pt_BR" / "LC_MESSAGES" / "grupo.po"
 LANGUAGES = "en", "pt-BR"
 HOLDS = {"who": r"(\S+)", "name": r"(\S+)", "line": r"([^\n]*)"}     # what a hole of this name holds; of others their place decides
-OURS = {"came", "disturbed", "words", "why", "how", "kind"}          # holes that hold another text of ours
+# Holes that hold another text of ours.
+OURS = {"came", "disturbed", "words", "why", "how", "kind", "slowness", "role", "what", "WAYS"}
 LONGEST = 1000                                      # characters of a line of ours: what is longer, a server may have made to keep us busy
 IN_A_LINE = "line"                                  # context of texts that stand alone in a line, among lines of others
 
@@ -82,12 +83,15 @@ def found(text, context):
         return plain[context, text]
     for of, pattern, names, translation in templates:
         if of == context and (match := pattern.fullmatch(text)):
-            return translation.format(**{name: match[place] if context == IN_A_LINE else part_said(name, match[place]) for place, name in enumerate(names, 1)})
+            return translation.format(**{name: part_said(name, match[place], context) for place, name in enumerate(names, 1)})
     return None
 
 
-def part_said(name, part):
-    return in_language(part) if name in OURS or part == "owner" else "\n".join(map(line_said, part.split("\n")))
+def part_said(name, part, context):
+    """What stood in a hole: in a line of ours, only what is ours is translated; elsewhere its lines may be ours."""
+    if name.rstrip(string.digits) in OURS or context != IN_A_LINE and part == "owner":
+        return in_language(part)
+    return part if context == IN_A_LINE else "\n".join(map(line_said, part.split("\n")))
 
 
 @functools.cache
@@ -131,17 +135,21 @@ def pattern_of(template):
 SOURCES = ["harness/" + name for name in (
     "record.py", "lines.py", "wire.py", "server.py", "terminals.py", "doings.py", "crowd.py", "detectors.py", "compiled.py", "checkers.py",
     "starter.py", "lab.py", "hunt.py", "exhibits.py", "verdicts/model.py", "verdicts/plugin.py", "verdicts/sentences.py", "verdicts/causes.py", "verdicts/disturb.py",
-    "verdicts/command.py", "verdicts/catalogue.py", "checks/*.py", "verdicts/formats/*.py")]
+    "verdicts/pool.py", "verdicts/pace.py", "verdicts/slices.py", "verdicts/command.py", "verdicts/catalogue.py", "checks/*.py", "verdicts/formats/*.py")]
 # Functions, and which of their arguments students read.
 SINKS = {"Misuse": (0,), "Refused": (0,), "Unmet": (0, 1), "NotStarted": (0, 1), "Silence": (0, 1), "CutOff": (0, 1), "NotRun": (0, "why"), "Inconclusive": (0,), "wait_until": (2, "what"),
          "none_left": (1,), "until": (2, "what"), "problem": (0,), "Disturbance": (0,), "say": (0,), "Report": (5,), "Failure": (3, 6),
-         "Verdict": ("why",), "notes.append": (0,), "broken.append": (0,), "rejected": (2,), "turned_away": (3,)}
+         "Verdict": ("why",), "notes.append": (0,), "broken.append": (0,), "lacking.append": (0,), "why.append": (0,),
+         "rejected": (2,), "turned_away": (3,),
+         "Result": (1, "why"), "let_in_again": (1,), "not_before": (2,)}
 LINE_SINKS = {"lines.append": (0,), "came.append": (0,), "NotCompiled": (0,)}
-TELL = {"end_of", "excess", "shown"}                        # functions whose text becomes part of another
+TELL = {"end_of", "excess", "shown", "told_growth"}                        # functions whose text becomes part of another
 RETURNS = {"end_of", "why_no_shim", "shim", "short_turns", "not_seen", "not_its_fault", "judged", "forced",
-           "no_answer", "with_exception", "with_signal", "taken_again", "held"}     # whose text is one by itself
+           "slowness", "no_answer", "with_exception", "with_signal", "taken_again", "held"}     # whose text is one by itself
 LINES = {"short", "tail", "clipped", "all_send", "all_connect", "difference", "told_end", "folded", "middle_left_out"}   # whose texts are lines among others
-TABLES = {"VERDICTS", "STAGES", "DEEDS", "SEEN", "STARVED", "forms"}                        # names of what holds texts
+# Names of what holds texts.
+TABLES = {"VERDICTS", "STAGES", "DEEDS", "SEEN", "STARVED", "forms", "WAYS", "NO_LIFE",
+          "SIGNS_OF_LIFE", "sending"}
 NO_PROTOCOL = r"(event|\{\w+\}: mode) "                    # how the lines of ours begin that are compared with what came
 
 
@@ -287,7 +295,7 @@ class Module:
                                 yield from ((None, form) for form in self.forms(value))
                 case ast.Assign(value=value) if names := TABLES & {target.id for target in node.targets if isinstance(target, ast.Name)}:
                     texts = (value.elts if isinstance(value, (ast.Tuple, ast.Set)) else [value] if not isinstance(value, ast.Dict) else
-                             value.values if "DEEDS" in names else value.keys)
+                             value.values if names & {"DEEDS", "WAYS"} else value.keys)
                     for text in (text.value for text in texts if isinstance(text, ast.Constant)):
                         yield None, of_template(text)
                         if "VERDICTS" in names:
@@ -310,8 +318,8 @@ class Module:
                             for part in ast.walk(argument):
                                 if isinstance(part, ast.Call) and name_of(part.func) == "join":
                                     yield from ((IN_A_LINE, form) for form in self.generated(part.args[0]))
-                    if name == "record.add" and isinstance(node.args[2:] and node.args[2], ast.Constant) and " " in node.args[2].value:
-                        yield IN_A_LINE, [node.args[2].value]           # a deed that the check tells in its own words
+                    if name == "record.add" and is_told(node.args):
+                        yield from ((IN_A_LINE, form) for form in self.forms(node.args[2]))
                     if name == "none_left":
                         yield from ((IN_A_LINE, form) for form in self.lines(node.args[0]))
                     if name == "same":              # what is compared is the protocol's, but for these
@@ -348,6 +356,16 @@ def arguments(call, places):
         if isinstance(place, int) and place < len(call.args):
             yield call.args[place]
     yield from (word.value for word in call.keywords if word.arg in places)
+
+
+def is_told(arguments):
+    """Whether record.add(*arguments) adds a deed that the check tells in its own words."""
+    match arguments:
+        case [_, _, ast.Constant(value=str(text))]:
+            return " " in text
+        case [_, ast.Constant(value="signal"), ast.JoinedStr()]:
+            return True
+    return False
 
 
 def name_of(node):

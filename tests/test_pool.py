@@ -172,3 +172,10 @@ def test_a_broken_rule_is_a_failure(tmp_path):
 @pytest.mark.parametrize("pace, budget", [(Pace(), (60, 70)), (Pace(join=4.5), (240, 260)), (Pace(say=0.05), (60, 70))])
 def test_budgets_grow_with_the_round(pace, budget):
     assert budget[0] <= pace.budget <= budget[1] < pace.limit and pace.deadline(10) == 10 + 15 * pace.join
+
+
+def test_an_exception_of_the_judge_s_own_is_a_fault_with_its_traceback(tmp_path):
+    judge = plugin.Judge({"deadline": 10, "folder": str(tmp_path), "replay": ""}, Pace())
+    judge.run = lambda item, config: 1 / 0
+    found = judge.judge(type("Item", (), {"nodeid": "check_x.py::check_a_check"}), None)
+    assert found["verdict"] == "harness fault" and "ZeroDivisionError" in found["why"] and (tmp_path / "a-check.traceback").read_text()

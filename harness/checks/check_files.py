@@ -53,13 +53,18 @@ def check_a_restart_restores_members(server, enter, connect):
     """After a restart the members are those of before, with their names and passwords; who left is none, and nobody is here."""
     running = server(*OPEN)
     ana, ben, eva = (enter(running, name) for name in ("ana", "ben", "eva"))
-    answers(ana, "NAME Anita")
     ben.send("LEAVE")
     ben.rest()
+    enter(running, "leo")               # a change, and then a new member that has to be kept, too
+    restart(running)
+    ana = connect(running, "ana")
+    ana.join("ana", "secret-of-ana")
+    answers(ana, "NAME Anita")
+    enter(running, "ida")
     for _ in range(2):                  # also the second time: what a start makes of the files must be as good as they were
         restart(running)
         *lines, ok = running.order("members")
-        same(sorted(lines), ["member Anita away", "member eva away"])
+        same(sorted(lines), [f"member {name} away" for name in ("Anita", "eva", "ida", "leo")])
     connect(running, "ana again").join("anita", "secret-of-ana")
     enter(running, "ana", "somebody else's secret"), enter(running, "ben", "somebody else's secret")
     connect(running, "eva again").join("eva", "secret-of-eva")
@@ -236,12 +241,23 @@ def command_line_with(secret):
 
 
 @check(points=1, lab=1)
-def check_files_are_private(server, enter):
-    """No other user can read the group's files."""
-    running = server(*OPEN, preexec=lambda: os.umask(0))
-    answers(enter(running, "ana"), "SAY private", "NAME eva")
-    same(running.order("ban eve"), ["ok"])
-    running.stop()
+def check_files_are_private(server, enter, tmp_path):
+    """No other user can read the group's files, whatever the umask is, also in a directory that was
+    there and is open to others."""
+    there = tmp_path / "there"
+    there.mkdir()
+    there.chmod(0o755)
+    for directory in tmp_path / "group", there:
+        running = server(*OPEN, directory=directory, preexec=lambda: os.umask(0))
+        ana = enter(running, "ana")
+        answers(ana, "SAY private", "NAME eva")
+        same(running.order("ban eve"), ["ok"])
+        running.stop()
+        are_private(running)
+
+
+def are_private(running):
+    """Raises Unmet if other users can read a file of this server."""
     if stat.S_IMODE(running.directory.stat().st_mode) & 0o077:      # else nobody gets at what is within
         open_to_others = [f"{path.relative_to(running.directory)}: mode {stat.S_IMODE(path.stat().st_mode):04o}"
                           for path in sorted(running.directory.rglob("*")) if path.stat().st_mode & 0o077]

@@ -2,12 +2,14 @@
 import contextlib
 import re
 import select
+import time
 
 from conftest import OPEN
-from harness.lines import (answers, each_refused, hears, hears_the_end, refused, same_lines, shown,
-                           taken, told)
+from harness import wire
+from harness.lines import (answers, each_refused, hears, hears_the_end, history, queues, refused,
+                           same_lines, seqs, shown, taken, told)
 from harness.record import Unmet, same
-from harness.verdicts.plugin import check
+from harness.verdicts.plugin import Inconclusive, check
 from harness.wire import Silence
 
 # Characters that no line may hold: both ends of each range that `text-char` leaves out, and more.
@@ -78,16 +80,18 @@ def check_lines_in_one_segment(server, connect, rng):
     hears(ana, *(f"PONG {token}" for token in tokens))
 
 
-def send_in_turns(pieces):
+def send_in_turns(pieces, reads=True):
     """Sends the pieces of several clients in turn: the first piece of each, then the second ones.
 
-    pieces: [(client, [bytes, ...])].
+    pieces: [(client, [bytes, ...])]. reads: whether to wait until the server has read each one; a
+    server that leaves one unread for a while is not waited for again. Returns whether it read all.
     """
     for turn in range(max(len(parts) for _, parts in pieces)):
         for client, parts in pieces:
             if turn < len(parts):
                 client.send_bytes(parts[turn])
-                taken(client)
+                reads = reads and taken(client)
+    return reads
 
 
 def cut(line, *places):
@@ -114,7 +118,7 @@ def check_halves_of_several_clients(server, connect, rng):
     for client in clients[:2]:          # half a line ends with its client
         client.send_bytes(b"PING of-one-that-left-")
         client.half_close()
-        hears_the_end(client, "BYE quit")
+        hears_the_end(client, "BYE quit", sentence="an-unfinished-line-is-dropped")
         client.close()
     for name in ("cat", "dan"):
         hears_its_own(connect(running, name), name)
@@ -200,6 +204,19 @@ def check_long_lines(server, enter, rng):
     texts = [f"{number} ".ljust(length, rng.choice("abcdefg"))[:length] for number, length in enumerate(lengths)]
     came = answers(ana, *["SAY " + text for text in texts])
     same_lines(told(came), [f"MSG n TIME ana {text}" for text in texts])
+    name, other = "Z" * 32, "z" * 31 + "9"      # the longest lines that there are
+    text = rng.choice("abcdefg") * 399 + "!"
+    longest = answers(ana, f"NAME {name}", f"SAY {text}", f"NAME {other}", f"SAY {text}")
+    same_lines(told(longest), [f"RENAMED n TIME ana {name}", f"MSG n TIME {name} {text}",
+                               f"RENAMED n TIME {name} {other}", f"MSG n TIME {other} {text}"],
+               "longest-lines")
+    same_lines(history(ana, seqs(longest)[0] - 1)[0], longest, "longest-lines")
+
+
+def unread_by_server(client):
+    """Bytes that this client has sent and the server has not read, as far as the kernel shows it."""
+    (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
+    return queues(theirs, mine)[1] + queues(mine, theirs)[0]
 
 
 @check(points=1, lab=0)
@@ -208,7 +225,18 @@ def check_much_at_once(server, connect):
     ana = connect(server(), "ana")
     ana.greeted()
     ana.send(*["PONG " + "x" * 60] * 3000, "PING end")
-    hears(ana, "PONG end")
+    left, at, came = unread_by_server(ana), time.monotonic(), None
+    while came is None:                 # as long as the server goes on reading
+        try:
+            came = ana.line(0.2)
+        except Silence:
+            if time.monotonic() - at > wire.DEADLINE:
+                hears(ana, "PONG end")
+        if (now_left := unread_by_server(ana)) < left:
+            left, at = now_left, time.monotonic()
+    if came == "BYE timeout" and time.monotonic() - at < 5:
+        raise Inconclusive("the server takes longer for 200 kB than a stranger may stay", again=False)
+    same(came or "the end of the connection", "PONG end")
 
 
 @check(points=1, lab=0)
@@ -293,11 +321,12 @@ def check_too_long_in_pieces(server, connect):
     for number, (pieces, before) in enumerate(TOO_LONG_WAYS):
         ana, ben, eve = (connect(running, name) for name in ("ana", "ben", "eve"))
         ana.greeted(), ben.greeted(), eve.greeted()
-        send_in_turns([(ana, [b"PING an"]), (ben, [b"b" * 400])])
+        reads = send_in_turns([(ana, [b"PING an"]), (ben, [b"b" * 400])])
         with contextlib.suppress(ConnectionError):      # the server closed sooner; its lines remain
             for place, piece in enumerate(pieces):
                 if place < 10 or not select.select([eve.socket], [], [], 0)[0]:     # else it knows
-                    send_in_turns([(eve, [piece])])
+                    reads = send_in_turns([(eve, [piece])], reads)
+        send_in_turns([(ana, [b"other\n"]), (ben, [b"b" * 111 + b"\n"])])
         try:
             came = told(eve.rest())
         except Silence:
@@ -309,7 +338,6 @@ def check_too_long_in_pieces(server, connect):
         same(came, expected[:len(came)] if eve.was_reset else expected)     # a reset discards lines
         eve.close()
         hears_its_own(connect(running, "new"), f"new-{number}")
-        send_in_turns([(ana, [b"other\n"]), (ben, [b"b" * 111 + b"\n"])])
         hears(ana, "PONG another"), hears(ben, "ERR unknown")
         same(told(ana.fence() + ben.fence()), [])
 
@@ -390,6 +418,34 @@ def check_unknown_verbs(server, connect, rng):
     word = "".join(rng.choices("ABCDEFGHIKLMNOP", k=6))
     for line in (f"X{word} {word}", "ping x", "Ping x", " PING x", "PINGx", "MSG 1 x", "quit"):
         refused(ana, line, "unknown")
+
+
+@check(points=1, lab=1)
+def check_errors_repeat_nothing(server, connect, enter, rng):
+    """The words of an ERR never repeat what the client sent, and an ERR is a line like any other: of
+    text, of at most 512 bytes."""
+    running = server(*OPEN)
+    ana, eve = enter(running, "ana"), connect(running, "eve")
+    eve.greeted()
+    word = "".join(rng.choices("bcdfghjkmnpqrstvwxz", k=8))
+    enter(running, word)
+    ana.expect(rf"IN \d+ \S+ {word}")
+    for client, lines in ((ana, [f"{word.upper()} it", f"SAY {word}\t", f"SAY {word * 51}",
+                                 f"NAME -{word}", f"NAME {word} {word}", f"WHO {word}",
+                                 f"HISTORY {word}", f"PING {word} {word}", f"JOIN {word} {word}",
+                                 f"NAME {word.upper()}", f"LEAVE {word}", f"PONG {word} {word}", f"{word}\x1b[2J"]),
+                          (eve, [f"{word} it", f"SAY {word}", f"JOIN {word}", f"JOIN /{word} x",
+                                 f"JOIN {word} {word}\x1b[2J", f"JOIN {word} {word * 17}"])):
+        for line in lines:
+            client.send(line)
+            came = client.line()
+            same(told([came])[0].split(" ")[0], "ERR")
+            code, _, words = came[4:].partition(" ")
+            if word in came.lower():
+                raise Unmet(f"words that repeat nothing of what was sent, as the answer to {shown(line)}", came)
+            if not 1 <= len(words.encode()) <= 400 or any(bad in words for bad in NOT_TEXT):
+                raise Unmet(f"`ERR {code}` and 1 to 400 bytes of text, as the answer to {shown(line)}", ascii(came),
+                            "form-of-err")
 
 
 @check(points=2, lab=1)

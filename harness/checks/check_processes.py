@@ -8,8 +8,9 @@ import psutil
 
 from conftest import OPEN
 from harness import detectors, wire
-from harness.doings import rests
+from harness.doings import ends_in_time, rests, rounds
 from harness.late import LateEnd
+from harness.lines import hears, hears_the_end
 from harness.record import Unmet, same
 from harness.verdicts.plugin import check
 
@@ -210,9 +211,49 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
         if client is ben and not served:
             ana.expect(r"OUT \d+ \S+ ben")
     connect(running, "again").join("ben", "secret-of-ben")
+    for name in ("mal", "tom"):         # killed while it checks a password, if the child does that
+        client = connect(running, name)
+        child = child_of(running, client)
+        client.send(f"JOIN {name} secret-of-{name}")
+        hears(client, "PENDING")
+        child.kill()
+        running.record.add("server", "signal", f"SIGKILL (the child of {client.who})")
+        with contextlib.suppress(Unmet, ConnectionError):
+            client.fence()
+            client.send("QUIT")         # another process has taken the client over: so be it
+        client.rest()
+        try:
+            enter(running, name)        # the name is free again, or it is this member's
+        except Unmet as problem:
+            problem.sentence = "killed-while-it-checked"
+            raise
     ana.fence()
     wire.none_left(lambda: dead(running), "no zombie of a child that was killed")
     same(f"status {running.stop()}", "status 0", "status-of-the-end")
+
+
+@check(points=1, lab=4, design="fork")
+def check_a_stopped_child_holds_up_nobody(server, enter):
+    """While a child is stopped the other members talk on; SIGTERM then ends the server in time, with
+    status 0, and leaves no process."""
+    running = server(*OPEN)
+    ana, ben, eva = (enter(running, name) for name in ("ana", "ben", "eva"))
+    child = child_of(running, ben)
+    running.record.add("server", "signal", "SIGSTOP (the child of ben)")
+    child.suspend()
+    rounds(ana, eva, count=3, lines=50, size=400)
+    began = time.monotonic()
+    running.send_signal(signal.SIGTERM)
+    for client in (ana, eva):
+        hears_the_end(client, "BYE closed", sentence="no-farewell")
+    try:
+        same(f"status {ends_in_time(running, began)}", "status 0", "status-of-the-end")
+        wire.none_left(lambda: [f"process {process.pid} lives on" for process in detectors.session(running.pid)],
+                       "all the server's processes to end with it")
+    except Unmet as problem:
+        if problem.sentence != "status-of-the-end":
+            problem.sentence = "a-stopped-child-holds-up-nobody"
+        raise
 
 
 @check(points=2, lab=2)

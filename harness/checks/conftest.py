@@ -272,7 +272,7 @@ def hunt(judge, start, rng, tmp_path):
         wanted, clean, lacking, longest = max(1, round(part * judge.settings["repeat"])), 0, [], 0.0
         for number, disturbance in enumerate(disturbances(rng, judge.settings["command"]), 1):
             if clean and not judge.has_time_for(longest):
-                lacking.append(f"{wanted} were wanted, but a run takes up to {longest:.0f} s, and the check's time was over")
+                lacking.append(f"the check's time was over before all {wanted} that were wanted: a run takes up to {longest:.0f} s")
                 break
             began = time.monotonic()
             judge.runs, judge.disturbed, judge.first = number, disturbance.words, len(judge.record.entries)

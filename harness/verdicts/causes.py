@@ -373,7 +373,8 @@ def of_the_end(server, problem, check, entries):
     if status in ABOUT_AN_END.get(check, ()):
         return cause(check)
     if raised := exception_in(server.stderr):
-        left = was_restarted(entries) and check in CAUSES  # what the server before it had left
+        # what the server before it had left
+        left = was_restarted(entries) and check in CAUSES and not has_served(entries)
         gone = check == "the-owner-is-gone" and known(raised) == "a-reset-in-a-broadcast"
         if left or gone:
             return cause(check, text=with_exception(words(check), raised.last, raised.where))
@@ -506,6 +507,14 @@ def raised_at(stderr, place):
 
 def was_restarted(entries) -> bool:
     return sum(entry.what == "starts" for entry in entries) > 1
+
+
+def has_served(entries) -> bool:
+    """Whether the server, since its last start, has welcomed a client and answered its PING."""
+    heard = [entry.text for entry in since_start(entries) if entry.what == "hears"]
+    return any(line.startswith("WELCOME ") for line in heard) and any(
+        line.startswith("PONG ") for line in heard
+    )
 
 
 # -- The record ----------------------------------------------------------------------------------
@@ -697,6 +706,7 @@ def is_locked(sight: Sight) -> bool:
         sight.greets is False
         and "lock" in sight.waits
         and not {"accept", "ready", "runs", "send"} & set(sight.waits)
+        and sight.waits[0] != "read"  # the first thread: a worker that rests waits for a lock, too
     )
 
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 import tomllib
 import traceback
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,7 @@ def run(options):
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
     report.notes += broken.why
+    report.pace = {step: round(took, 4) for step, took in asdict(checks.pace).items()}
     if report.complete and checks.pace.slowness:
         report.notes.append(checks.pace.slowness)
     report.verdicts.sort(key=lambda verdict: catalogue.place(verdict.check))

@@ -83,6 +83,7 @@ class Report:
     verdicts: list = field(default_factory=list)
     refused: str = ""           # why no check could be run: the server does not build or start, or lacks a file. 0 points
     possible: float = 0         # all points that the lab asks for, if it was refused
+    pace: dict = field(default_factory=dict)    # {"start", "join", "say"}: seconds that each took, measured before the checks
 
     @property
     def score(self):

@@ -228,21 +228,20 @@ class Judge:
 
     def judge(self, item, config):
         """Runs it, and returns a Result as a dict."""
+        check, began = id_of(item.nodeid), time.monotonic()
+        try:
+            self.run(item, config)
+            self.record.save(Path(self.settings["folder"], f"{check}.record"))
+            result = self.result(check)
+        except Exception as problem:        # of the Judge's own, or of pytest's
+            result = self.fault(check, problem)
+        result.runs, result.seconds = self.runs, round(time.monotonic() - began, 3)
+        return asdict(result)
+
+    def run(self, item, config):
         self.began, self.pulse = time.monotonic(), Pulse()
         wire.DEADLINE = self.deadline
         config.pluginmanager.register(self, "judge")
-        check = id_of(item.nodeid)
-        try:
-            result = self.judged(item, check)
-        except Exception as problem:        # of ours, while we looked for the cause
-            self.problem = problem
-            end_descendants()
-            result = self.fault(check)
-        result.runs, result.seconds = self.runs, round(time.monotonic() - self.began, 3)
-        return asdict(result)
-
-    def judged(self, item, check):
-        """Runs it; its Result."""
         with tempfile.TemporaryDirectory(dir=self.settings["scratch"], ignore_cleanup_errors=True) as self.scratch:
             signal.signal(signal.SIGALRM, self.stop)
             signal.setitimer(signal.ITIMER_REAL, self.pace.limit)
@@ -251,8 +250,6 @@ class Judge:
             strays = end_descendants()
         if strays and self.problem is None:
             self.problem = Unmet("all the server's processes to end with it", "these lived on:\n" + "\n".join(strays), "leftovers")
-        self.record.save(Path(self.settings["folder"], f"{check}.record"))
-        return self.result(check)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
@@ -285,11 +282,10 @@ class Judge:
             if why := self.not_its_fault(problem):
                 return Result(INCONCLUSIVE, why, again=True)
             return Result(FAILED, failure=asdict(self.failure(check, problem)))
-        return self.fault(check)
+        return self.fault(check, problem)
 
-    def fault(self, check):
-        """The Result of a problem that is not the server's."""
-        problem = self.problem
+    def fault(self, check, problem):
+        """What went wrong with the harness, and where its traceback is."""
         path = Path(self.settings["folder"], f"{check}.traceback")
         path.write_text("".join(traceback.format_exception(problem)), encoding="utf-8", errors="backslashreplace")
         what = f"it took more than {self.pace.limit:.0f} s" if isinstance(problem, OutOfTime) else f"{type(problem).__name__}: {problem}"

@@ -289,6 +289,22 @@ CAUSES = {
         "A verb is the whole first word of the line, in upper case. Compare all of it, with "
         "case.",
         "protocol.md#7-err-a-request-that-was-not-done"),
+    "longest-lines": (
+        "A name of 32 characters and a text of 400 bytes stand in one event, which may have 512 bytes "
+        "with its LF. Every buffer in which a line is made, kept or read has to hold that.",
+        "protocol.md#3-framing-and-grammar"),
+    "killed-while-it-checked": (
+        "The child was killed while it checked a password. What the parent keeps of that JOIN has to "
+        "end with the child: the name that it holds, and its turn to have a password checked.",
+        "protocol.md#95-names"),
+    "errors-repeat-nothing": (
+        "Most likely the words of ERR are made from the line that was refused. That line can hold "
+        "control characters, a password, or 500 bytes. Use fixed words for each code.",
+        "protocol.md#7-err-a-request-that-was-not-done"),
+    "form-of-err": (
+        "An ERR is `ERR`, the code, and then words for people: at least one character, at most 400 "
+        "bytes, and no character that `text-char` leaves out.",
+        "protocol.md#3-framing-and-grammar"),
     "wrong-arguments": (
         "Check each field of each verb: it is there, it is not empty, it is not too long (in "
         "bytes, not characters), and nothing follows. Only digits make a number.",
@@ -555,6 +571,10 @@ CAUSES = {
         "of one. With select or poll, note that stdio (fgets, readline) may hold lines in its "
         "own buffer.",
         "protocol.md#11-the-owners-console"),
+    "no-start-after-delete": (
+        "`delete` left files behind with which the server does not start. All files of the group "
+        "have to go, so that the next start begins a new group.",
+        "protocol.md#11-the-owners-console"),
     "delete-needs-consent": (
         "The line after `delete` is the consent and nothing else. Only the exact name of the "
         "group deletes: then all files go, and the next start begins a new group.",
@@ -669,6 +689,11 @@ CAUSES = {
         " that one thread changes while another goes through it, a queue that is emptied while "
         "another thread adds to it, and a send that took only part and was not finished.",
         "protocol.md#92-delivery"),
+    "history-out-of-turn": (
+        "Within an answer to HISTORY an event came again or out of turn. Look for a buffer or a place "
+        "in the file that several clients' answers share, and for one that is used after the lock was "
+        "given back.",
+        "protocol.md#93-history"),
     "event-twice": (
         "The same event was sent twice to one client. Look for a queue that two threads send at"
         " once, and for one that is emptied after another thread added to it.",
@@ -941,6 +966,11 @@ CAUSES = {
         "A child inherits the pipes of all children before it, and keeps them open: the reader "
         "of such a pipe never sees its end. Close them right after fork.",
         "protocol.md#8-bye-the-end"),
+    "a-stopped-child-holds-up-nobody": (
+        "The parent waits for a child that does not go on: it writes to the child's pipe until the "
+        "pipe is full, or it waits for the child to end by itself. Write without blocking, and end "
+        "children that are left with SIGKILL before you wait for them.",
+        "protocol.md#12-the-command-line"),
     # -- faults
     "sigterm-ends-in-order": (
         "Handle SIGTERM: send BYE closed to all, end the other processes, exit with 0.",
@@ -1086,6 +1116,14 @@ CAUSES = {
                              "protocol.md#12-the-command-line"),
     "sighup-that-was-ignored": ("nohup starts a program with SIGHUP ignored. Look at how the signal is handled before you install a handler, and leave it if it "
                                 "is ignored.", "protocol.md#12-the-command-line"),
+    "the-end-waits-for-no-reader": (
+        "While the server ends, it waits for a client that does not read: in a send that blocks, or "
+        "until all buffers are empty. Bound the time that the end may take, and send BYE to the "
+        "others without waiting for that client.", "protocol.md#12-the-command-line"),
+    "an-answer-is-torn": (
+        "The pipe to the owner was nearly full, and a write took only a part. What is left has to be "
+        "written later, before anything else; only whole lines may be dropped.",
+        "protocol.md#11-the-owners-console"),
     "waits-for-a-reader": ("The server waits until a client has read what is sent to it, and that client does not read. Bound the time that the end may take.",
                            "protocol.md#12-the-command-line"),
     "the-owner-is-gone": ("A write to a pipe whose reader is gone fails with EPIPE, or ends the program by SIGPIPE if that is not ignored. Without an owner the "
