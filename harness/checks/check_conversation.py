@@ -201,7 +201,7 @@ def check_out_does_not_wait(server, enter):
     for _ in range(10):             # 210 kB: less than half of --outbox, more than the kernel takes of most
         answers(ben, *["SAY " + "x" * 390] * 50)
     ana.send("QUIT")
-    hears(ben, "OUT n TIME ana")
+    hears(ben, "OUT n TIME ana", sentence="out-does-not-wait")
     last = next(line for line in reversed(ben.lines) if line.startswith("MSG"))
     same(ana.rest()[-2:], [last, "BYE quit"])
 
