@@ -206,7 +206,7 @@ MUTANTS = {
         ],
         "cross-traffic",
         "two-with-one-name",
-        "same member at the same time",
+        "same name at the same time",
     ),
     "a missing notify": (
         "pthread",

@@ -55,7 +55,7 @@ NO_STUDENTS = re.compile(r"(MSG|SAY|JOIN|member|eve asks|<|body \{|import|it is 
                          r"|is none of|.*its old text stands|: there is no such exhibit|: the check itself ended with|failed in a run of all"
                          r"|exhibits are caught by|; not often enough"
                          r"|no verdict of|SIGTERM ended it|processes outlived the server|stderr holds a traceback|Traceback \(|.*Exception in thread"
-                         r"|Bad file desc|.*Broken pipe|Too many open|.*changed size|filedescriptor out|Resource temp|Interrupted system"
+                         r"|Bad file desc|File too large|.*Broken pipe|Too many open|.*changed size|filedescriptor out|Resource temp|Interrupted system"
                          r"|no-such-command ends|silent cut-off|a-line-in-pieces lines|empty-lines-are-ignored 512"
                          r"|no such verb|ban of a new name|silent while it asks|rename os lab 2|\\S\+ |The server \(ended|a file of checks could not)", re.DOTALL)
 

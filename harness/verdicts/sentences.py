@@ -746,10 +746,10 @@ CAUSES = {
         "lock.",
         "protocol.md#6-what-a-server-sends"),
     "two-with-one-name": (
-        "Two connections were the same member at the same time, so one of them acts after the "
-        "other's OUT. A JOIN of a member who is here takes over: end the old connection in the "
-        "same step.",
-        "protocol.md#96-takeover"),
+        "Two connections had the same name at the same time. To find that a name is free and to "
+        "take it must be one step, under one lock, for JOIN and NAME alike. A JOIN of a member who "
+        "is here takes over: end the old connection in the same step.",
+        "protocol.md#95-names"),
     "came-twice": (
         "The same member came in twice. The look whether it is here and its entry must be one "
         "step.",
