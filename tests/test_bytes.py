@@ -7,6 +7,7 @@ import textwrap
 
 import psutil
 import pytest
+from conftest import need
 
 from harness import detectors
 from harness.record import Unmet
@@ -122,8 +123,8 @@ public class Main {
 """
 
 
-@pytest.mark.skipif(not shutil.which("java"), reason="Java is not installed")
 def test_the_jvm_is_one(tmp_path):
+    need("java")
     (tmp_path / "Main.java").write_text(JAVA)
     _, found, shown = check(tmp_path, ["java", "-Xshare:auto", str(tmp_path / "Main.java")], "without-a-terminal")
     closed = found["without-a-terminal[closed]"]

@@ -506,10 +506,10 @@ def test_the_checks_own_sentence_stays_where_something_wrong_came():
 
 PYTHON = [
     "Traceback (most recent call last):",
-    '  File "/tmp/x/server.py", line 7, in serve',
+    '  File "/srv/x/server.py", line 7, in serve',
     "    handle(line)",
     "    ^^^^^^^^^^^^",
-    '  File "/tmp/x/server.py", line 3, in handle',
+    '  File "/srv/x/server.py", line 3, in handle',
     "    raise ValueError(1)",
     "ValueError: 1",
 ]

@@ -198,7 +198,7 @@ def check_without_a_terminal(server, enter, stdin):
     rests(running)
 
 
-# Started instead of the server: whoever reads its output takes the first line, and is gone.
+# Started instead of the server: what reads its output takes the first line, and is gone.
 READER_GOES = """import os, signal, sys
 end, start = os.pipe()
 if os.fork() == 0:
