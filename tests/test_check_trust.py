@@ -66,7 +66,7 @@ def test_a_verdict_that_the_server_writes_counts_for_nothing(tmp_path):
 def test_a_killed_check_delays_no_other(tmp_path):
     """Every stage needs the one whose process is killed: they are not run, at once."""
     found, status, shown = check(tmp_path / "one", mild(talk="os.kill(os.getppid(), signal.SIGKILL)"))
-    kinds = {verdict["verdict"] for name, verdict in found.items() if name not in ("starts", "greets", "answers-ping")}
+    kinds = {verdict["verdict"] for name, verdict in found.items() if name not in ("starts", "greets", "takes-requests", "answers-ping")}
     assert kinds == {"not run"} and status == 3, shown
 
 
