@@ -85,15 +85,21 @@ class Pool:
         return None
 
     def start(self, job: Job) -> None:
-        pipe, end = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            live(job, end)
-        os.close(end)
-        os.set_blocking(pipe, False)
-        self.running[pid] = one = Running(job, pid, pipe, os.pidfd_open(pid))
-        for descriptor in one.pipe, one.life:
-            self.selector.register(descriptor, selectors.EVENT_READ, one)
+        """No signal comes between the fork and the note of it: what a handler raises inside fork() is lost."""
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *LAST_SIGNALS))
+            pipe, end = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                live(job, end, mask)
+            os.close(end)
+            os.set_blocking(pipe, False)
+            self.running[pid] = one = Running(job, pid, pipe, os.pidfd_open(pid))
+            for descriptor in one.pipe, one.life:
+                self.selector.register(descriptor, selectors.EVENT_READ, one)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def time_left(self) -> float:
         """Seconds until the first of those that run is at its limit."""
@@ -129,8 +135,11 @@ class Pool:
         os.waitpid(one.pid, 0)
 
 
-def live(job: Job, pipe: int) -> None:
-    """A job's whole life, in its own process and session: Ctrl-C reaches the main process alone, and that ends all."""
+def live(job: Job, pipe: int, mask: set[int]) -> None:
+    """A job's whole life, in its own process and session: Ctrl-C reaches the main process alone, and that ends all.
+
+    `mask`: the signals that are blocked in it, once its own handlers are there.
+    """
     status = 1
     try:
         os.setsid()
@@ -139,6 +148,7 @@ def live(job: Job, pipe: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         for number in LAST_SIGNALS:
             signal.signal(number, give_up)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in 0, 1, 2:          # only the main process talks to the user
             os.dup2(nothing, descriptor)
