@@ -51,7 +51,7 @@ class Actor:
 class Forced:
     """What became of a schedule. `done`: steps that were taken, in order; `stuck`: why the next one could not be, or None;
     `possible`: False if it is certain that this program never takes that step then; `seen`: all events, as they were shown;
-    `deadlock`: whether that is because the program stands still for ever; `after`: what went wrong once all gates were open, or None;
+    `deadlock`: whether that is because the program is deadlocked; `after`: what went wrong once all gates were open, or None;
     `stderr`: the last lines that the server wrote there."""
     steps: list
     done: list
@@ -115,7 +115,7 @@ class Gates:
         self.tell, self.told_at = tell, None    # when it was last called for what is waited for now
         self.waits_since = None, 0.0            # what is waited for, and since when
         self.about = ""                         # what is waited for outside force(), for tell()
-        self.on_deadlock = None                 # called once, when the program stands still for ever,
+        self.on_deadlock = None                 # called once, when the program is deadlocked,
         self.deadlock = None                    # and why it does
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
@@ -321,7 +321,7 @@ class Gates:
             chain.append(other)
 
     def deadlocked(self, actor):
-        """Why this one stands still for ever, or None: in a circle, or behind a thread that ended with a lock."""
+        """Why this one is deadlocked, or None: in a circle, or behind a thread that ended with a lock."""
         chain, reasons, is_circle = self.chain(actor)
         last = chain[-1]
         if is_circle:
@@ -334,7 +334,7 @@ class Gates:
         return None
 
     def stands_still(self):
-        """Why somebody stands still for ever, or None."""
+        """Why one of them is deadlocked, or None."""
         return next(filter(None, map(self.deadlocked, list(self.actors.values()))), None)
 
     def why_never(self):
@@ -399,7 +399,7 @@ def force_on(command, folder, schedule, sends, listener=None, deadline=None, tel
             with gates.changed:
                 gates.on_deadlock = None                # force() finds it itself, and says at which step
             forced = gates.force(schedule, lambda: [clients[name].send(line) for name, line in sends.items()], names, deadline)
-            if listener and not forced.deadlock:        # else the server may stand still for ever
+            if listener and not forced.deadlock:        # else the server may be deadlocked
                 gates.on_deadlock = server.process.kill
                 for name, client in clients.items():
                     gates.about = f"an answer to {name}"

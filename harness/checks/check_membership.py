@@ -586,7 +586,7 @@ def check_a_request_ends_with_its_connection(server, ask):
 def check_most_requests(server, connect, ask, accepted, pace):
     """32 names can wait for the owner; one more is rejected, and there is room again when one of
     the 32 waits no more."""
-    if 40 * pace.join > 60:             # who is silent for so long is sent PING, or dropped
+    if 40 * pace.join > 60:             # a client that is silent for so long is sent PING, or disconnected
         raise Inconclusive(f"each JOIN takes {pace.join:.1f} s here, and this check makes 40")
     running = server()
     ana = accepted(running, "ana")

@@ -7,7 +7,7 @@ for the name zoe, and carla listens.
     python -m lab_guide.races.force FOLDER [SCHEDULE]
 
 The exit status is 0 if the schedule is impossible in that program, which is what a lock is there for; 1 if it came true,
-or if the program stands still for ever. What it waits for meanwhile is written to stderr.
+or if the program is deadlocked. What it waits for meanwhile is written to stderr.
 """
 import argparse
 import os
