@@ -19,7 +19,6 @@ from contextlib import nullcontext
 from implementations.common import trace
 from implementations.common.trace import traced
 
-
 GUARDS = "the number, from the read to the write"
 
 
