@@ -9,6 +9,7 @@ from harness.checks.lines import answers, each_refused, hears, hears_the_end, hi
 from harness.driving import deadlines
 from harness.driving.client import Silence
 from harness.driving.history import normalized, seqs
+from harness.driving.messages import msg
 from harness.driving.processes import queues
 from harness.driving.record import Unmet, same
 from harness.verdicts.plugin import Inconclusive, check
@@ -179,7 +180,7 @@ def check_only_a_line_feed_ends_a_line(server, connect):
                 raise Unmet("one `ERR bad-text ...` or `ERR bad-arguments ...` as the answer to "
                             f"{shown(''.join(pieces))}",
                             f"{client.who} heard\n" + "\n".join(came) if came else
-                            f"{client.who} heard nothing before the next PONG")
+                            msg("{who} heard nothing before the next PONG", who=client.who))
     send_in_turns([(ana, [b"PING one\r", b"\n\r", b"\nPING two\r\n"])])
     hears(ana, "PONG one", "PONG two")
     same(ana.fence(), [])
@@ -236,7 +237,7 @@ def check_much_at_once(server, connect):
         if (now_left := unread_by_server(ana)) < left:
             left, at = now_left, time.monotonic()
     if came == "BYE timeout" and time.monotonic() - at < 5:
-        raise Inconclusive("the server takes longer for 200 kB than a stranger may stay", again=False)
+        raise Inconclusive(msg("the server takes longer for 200 kB than a stranger may stay"), again=False)
     same(came or "the end of the connection", "PONG end")
 
 
@@ -255,7 +256,7 @@ def check_too_long(server, connect):
         try:
             came = normalized(client.rest())
         except Silence:
-            raise Unmet("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a line of more than 512 bytes",
+            raise Unmet(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a line of more than 512 bytes"),
                         f"{client.who} sent {len(data):,} bytes in one line, and the connection goes on; {client.who} heard\n"
                         + ("\n".join(client.lines[1:]) or "nothing")) from None
         if not client.was_reset:        # a reset may have swept away what was on its way
@@ -331,8 +332,7 @@ def check_too_long_in_pieces(server, connect):
         try:
             came = normalized(eve.rest())
         except Silence:
-            raise Unmet("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a "
-                        "line of more than 512 bytes",
+            raise Unmet(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a line of more than 512 bytes"),
                         f"eve sent {told_pieces(pieces)}, and the connection goes on; eve heard\n"
                         + ("\n".join(eve.lines[1:]) or "nothing")) from None
         expected = [*before, "ERR too-long", "BYE protocol"]
@@ -498,7 +498,7 @@ def check_quit_says_bye(server, connect):
         client.send(*lines)
         hears_the_end(client, *["PONG before"] * (client is ben), "BYE quit")
         if client.was_reset:
-            raise Unmet("an orderly end after BYE quit", "the connection was reset", "reset-after-bye")
+            raise Unmet(msg("an orderly end after BYE quit"), msg("the connection was reset"), "reset-after-bye")
 
 
 @check(points=1, lab=0)

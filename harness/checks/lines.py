@@ -4,6 +4,7 @@ from itertools import zip_longest
 
 from harness.driving.client import Silence
 from harness.driving.history import ERR_LINE, EVENT_LINE, normalized
+from harness.driving.messages import msg
 from harness.driving.processes import unread, waiting_in_pipe
 from harness.driving.record import Unmet, difference, same, shown as as_text
 
@@ -15,7 +16,7 @@ def hears(client, *expected, sentence=None):
     came, silent = [], None
     try:
         while len(came) < len(expected) and came[-1:] != ["the end of the connection"]:
-            came.append(client.line() or "the end of the connection")
+            came.append(client.line() or msg("the end of the connection"))
     except Silence as silence:
         silent = silence.silent
     whole = came[:-1] if came[-1:] == ["the end of the connection"] else came
@@ -67,7 +68,7 @@ def refused(client, line, *codes, sentence=None):
     came = answers(client, line)
     if len(came) != 1 or not (match := ERR_LINE.fullmatch(came[0])) or match[1] not in codes:
         raise Unmet(f"`ERR {' ...` or `ERR '.join(codes)} ...`, and nothing else, as the answer to {shown(line)}",
-                    f"{client.who} heard\n" + "\n".join(came) if came else f"{client.who} heard nothing before the next PONG", sentence)
+                    f"{client.who} heard\n" + "\n".join(came) if came else msg("{who} heard nothing before the next PONG", who=client.who), sentence)
 
 
 def each_refused(client, *refusals, sentence=None):

@@ -4,6 +4,8 @@ import threading
 import time
 from typing import NamedTuple
 
+from harness.driving.messages import msg
+
 
 class Entry(NamedTuple):
     """`at`: seconds since the record began. `who`: a client's name, `owner` or `server`. `what`: one of WHATS. `text`: of that."""
@@ -93,9 +95,9 @@ def difference(came, expected):
             lines.append(one)
         if one != other:
             if one is None:
-                lines.append("^ nothing more came")
+                lines.append(msg("^ nothing more came"))
             elif other is None:
-                lines.append("^ no more was expected")
+                lines.append(msg("^ no more was expected"))
             else:
                 place = next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
                 lines.append(" " * place + "^")

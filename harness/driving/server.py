@@ -18,6 +18,7 @@ import psutil
 
 from harness.driving import processes, deadlines
 from harness.driving.client import plain
+from harness.driving.messages import msg
 from harness.driving.processes import session as session_of
 from harness.driving.record import Record, Unmet
 
@@ -59,7 +60,7 @@ def start_refused(command, *, directory, args=(), port=0, deadline=None, **popen
     except subprocess.TimeoutExpired:
         _end_session(process.pid)
         out, err = map(as_text, process.communicate())
-        raise Unmet("the server to end at once, with one line that says why", f"it went on; it wrote\n{out}{err}", "goes-on") from None
+        raise Unmet(msg("the server to end at once, with one line that says why"), f"it went on; it wrote\n{out}{err}", "goes-on") from None
     return process.returncode, *map(as_text, wrote)
 
 
@@ -263,7 +264,7 @@ class Server:
                               (f"it wrote nothing for {deadline:g} s, though it listens at {' and '.join(found)}", "unflushed")
                               if (found := processes.listening(session_of(self.pid))) else
                               (f"it wrote nothing for {deadline:g} s", "never-listens"))
-            problem = NotStarted("the server's first line on stdout to be `listening on HOST:PORT`",
+            problem = NotStarted(msg("the server's first line on stdout to be `listening on HOST:PORT`"),
                                  "\n".join([what, *(["on stderr it wrote:", *tail(self.stderr)] if self.stderr else [])]), sentence)
             problem.status = status
             raise problem
@@ -298,7 +299,7 @@ class Server:
         with self._heard:
             done = lambda: any(ANSWERED.fullmatch(line) for line in self._answers)
             if not self._heard.wait_for(done, deadlines.DEADLINE if deadline is None else deadline):
-                raise Unmet(f"an answer to the order `{text}`, its last line `ok` or `error: why`",
+                raise Unmet(msg("an answer to the order `{text}`, its last line `ok` or `error: why`", text=text),
                             "\n".join(["the console showed:", *self._answers] if self._answers else ["the console showed nothing"]),
                             "order-unanswered")
             answer = []
@@ -316,7 +317,7 @@ class Server:
             self.process.stdin.write(data)
             self.process.stdin.flush()
         except BrokenPipeError:
-            raise Unmet("the server to read the owner's orders", "it has closed its standard input", "order-unanswered") from None
+            raise Unmet(msg("the server to read the owner's orders"), msg("it has closed its standard input"), "order-unanswered") from None
 
     def expect(self, regex, deadline=None):
         """Wait for an unasked console line that fully matches, passing over those before it; return the match. Raises Unmet."""
@@ -330,7 +331,7 @@ class Server:
                     if match:
                         return match
                 if not self._heard.wait(max(0, end - time.monotonic())) and time.monotonic() > end:
-                    raise Unmet(f"a line like `{plain(regex)}` on the console",
+                    raise Unmet(msg("a line like `{plain}` on the console", plain=plain(regex)),
                                 "\n".join(["it showed only:", *passed] if passed else ["it showed nothing"]), "console-silent")
 
     # -- its processes
@@ -383,7 +384,7 @@ class Server:
         try:
             status = self.process.wait(deadlines.DEADLINE if deadline is None else deadline)
         except subprocess.TimeoutExpired:
-            raise Unmet("the server to end", "it went on running", "does-not-end") from None
+            raise Unmet(msg("the server to end"), msg("it went on running"), "does-not-end") from None
         self.record.add("server", "exits", end_of(status))
         if self._stopped is None and self._killed is None:
             self._stopped = status
@@ -404,7 +405,7 @@ class Server:
         while found := session_of(self.pid):
             if time.monotonic() > end:
                 self.leftovers += found
-                raise Unmet(f"no process of the server {seconds:g} s after its main process was killed", f"there live {found}", "orphans")
+                raise Unmet(msg("no process of the server {seconds:g} s after its main process was killed", seconds=seconds), msg("there live {found}", found=found), "orphans")
             time.sleep(0.01)
 
     def restart(self, **changes):

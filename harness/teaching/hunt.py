@@ -14,6 +14,7 @@ from pathlib import Path
 import platformdirs
 from rich.table import Table
 
+from harness.driving.messages import msg
 from harness.driving.server import DESIGNS
 from harness.driving.record import Unmet
 from harness.teaching import exhibits, starter
@@ -49,9 +50,9 @@ def read_score():
     except FileNotFoundError:
         return {}
     except KeyError as error:
-        raise Misuse(f"{score_file()} cannot be read (it lacks {error}): move it away, and the score begins anew") from None
+        raise Misuse(msg("{score_file} cannot be read (it lacks {error}): move it away, and the score begins anew", score_file=score_file(), error=error)) from None
     except (OSError, ValueError) as error:
-        raise Misuse(f"{score_file()} cannot be read ({error}): move it away, and the score begins anew") from None
+        raise Misuse(msg("{score_file} cannot be read ({error}): move it away, and the score begins anew", score_file=score_file(), error=error)) from None
 
 
 def is_day(seconds):
@@ -103,7 +104,7 @@ def deal(options):
         if failed := next((verdict for verdict in verdicts.values() if verdict.verdict == FAILED), None):
             break
     else:
-        raise Misuse(f"{folder}: its bug did not show in {TRIES} runs: this machine is too busy, so deal another into a new folder")
+        raise Misuse(msg("{folder}: its bug did not show in {tries} runs: this machine is too busy, so deal another into a new folder", folder=folder, tries=TRIES))
     write_run(folder, failed)
     score = read_score()
     entry(score, exhibit)
@@ -139,7 +140,7 @@ def dealt(folder):
     for exhibit in exhibits.all_exhibits():
         if mark_of(exhibit) == mark:
             return exhibit
-    raise Misuse(f"{folder / MARK} names no bug of this version: deal another")
+    raise Misuse(msg("{folder} names no bug of this version: deal another", folder=folder / MARK))
 
 
 def forced(exhibit, folder):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+from harness.driving.messages import msg
 from harness.driving.server import ROOT
 from harness.verdicts import language
 from harness.verdicts.language import say
@@ -56,7 +57,7 @@ def read(lab, language="python"):
     """The Starter of a lab. Raises Misuse."""
     path = MANIFESTS / f"{lab}-{language}.toml"
     if lab == 7:
-        raise Misuse("lab 7 has no starting folder: `python -m harness hunt deal DIR` deals its servers")
+        raise Misuse(msg("lab 7 has no starting folder: `python -m harness hunt deal DIR` deals its servers"))
     found = tomllib.loads(path.read_text(encoding="utf-8"))
     return Starter(lab, language, **{**found, "empty": [Emptied(**one) for one in found["empty"]]})
 
@@ -125,7 +126,7 @@ def write(starter, folder, kind=None, more={}):
     folder = Path(folder)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise Misuse(f"{folder} is there already, and not empty: name a new folder")
+            raise Misuse(msg("{folder} is there already, and not empty: name a new folder", folder=folder))
         for place, ours in starter.files().items():
             text = ours.read_text(encoding="utf-8")
             for one in starter.empty:

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from harness.arguments import positive, seconds
+from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, command_of
 from harness.verdicts import catalogue, formats, language, plugin, pool
 from harness.verdicts.formats import terminal
@@ -53,16 +54,16 @@ def read_rubric(path):
         must_be_known(found, "setting", ("points", "hidden"))
         points, hidden = found.get("points", {}), found.get("hidden", [])
         if not isinstance(points, dict):
-            raise Misuse("points is a table: a check and its points in each line")
+            raise Misuse(msg("points is a table: a check and its points in each line"))
         if not isinstance(hidden, list) or not all(isinstance(check, str) for check in hidden):
-            raise Misuse("hidden is a list of checks")
+            raise Misuse(msg("hidden is a list of checks"))
         for names in points, hidden:
             for stage in set(names) & set(plugin.STAGES):
-                raise Misuse(f"{stage} is a stage, and points and hidden go by check")
+                raise Misuse(msg("{stage} is a stage, and points and hidden go by check", stage=stage))
             must_be_known(names, "check", known())
         for check, value in points.items():
             if type(value) not in (int, float) or not 0 <= value < math.inf:
-                raise Misuse(f"points of {check}: {value!r} is no number, 0 or more")
+                raise Misuse(msg("points of {check}: {value!r} is no number, 0 or more", check=check, value=value))
     except OSError as error:
         raise Misuse(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeError, Misuse) as error:
@@ -107,7 +108,7 @@ def command_from(options):
     if len(command) == 1 and command[0] in DESIGNS:
         return command_of(command[0]), options.design or command[0]
     if options.folder and not os.path.isdir(options.folder):
-        raise Misuse(f"{options.folder}: no such folder")
+        raise Misuse(msg("{folder}: no such folder", folder=options.folder))
     if os.sep in command[0]:
         command[0] = os.path.abspath(os.path.join(options.folder or "", command[0]))
     return command, options.design
@@ -142,13 +143,13 @@ class Broken:
 
     def pytest_collectreport(self, report):
         if report.failed:
-            self.why.append(f"{report.nodeid} could not be read: {report.longreprtext}")
+            self.why.append(msg("{nodeid} could not be read: {longreprtext}", nodeid=report.nodeid, longreprtext=report.longreprtext))
 
 
 def report_of(options, design, seed, folder):
     """The Report of a run that is about to begin."""
     return Report(list(options.server), design, options.lab, seed, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
-                  f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}", str(folder or ""), options.student)
+                  msg("{cpu_count} cores, {system} {release}, Python {python_version}", cpu_count=os.cpu_count(), system=platform.system(), release=platform.release(), python_version=platform.python_version()), str(folder or ""), options.student)
 
 
 def run(options):
@@ -192,7 +193,7 @@ def run(options):
         report.notes.append(checks.pace.slowness)
     report.verdicts.sort(key=lambda verdict: catalogue.place(verdict.check))
     if status not in (0, 1, 2):
-        report.notes.append(f"pytest ended with status {int(status)}")
+        report.notes.append(msg("pytest ended with status {int}", int=int(status)))
     return report
 
 

@@ -23,6 +23,7 @@ import psutil
 
 from harness.driving import processes
 from harness.driving.compiled import NotCompiled, compiled
+from harness.driving.messages import msg
 
 HERE = Path(__file__).parent
 SWITCH_INTERVAL = "1e-6"            # seconds; Python's own is 5e-3
@@ -82,7 +83,7 @@ def disturbances(rng: random.Random, command: list[str]) -> Iterator[Disturbance
     Between two of them the caller may call look() on the first: a way that turns out not to disturb this server does not
     come again.
     """
-    yield Disturbance("undisturbed")
+    yield Disturbance(msg("undisturbed"))
     useful = kinds(command)
     others: list[Callable] = []
     for number in range(1 << 30):
@@ -108,11 +109,11 @@ def jittered(rng, command):
 
 def jittered_on_one_cpu(rng, command):
     env, words, loads = shim(rng, command)
-    return Disturbance(f"{words}, on one CPU", env, on_one_cpu(rng), loads=loads)
+    return Disturbance(msg("{words}, on one CPU", words=words), env, on_one_cpu(rng), loads=loads)
 
 
 def one_cpu(rng, command):
-    return Disturbance("on one CPU", {}, on_one_cpu(rng))
+    return Disturbance(msg("on one CPU"), {}, on_one_cpu(rng))
 
 
 def hurried(rng, command):
@@ -123,7 +124,7 @@ def hurried(rng, command):
 
 def hurried_on_one_cpu(rng, command):
     env, words, loads = short_turns(rng, command)
-    return Disturbance(f"{words}, on one CPU", env, on_one_cpu(rng), loads=loads)
+    return Disturbance(msg("{words}, on one CPU", words=words), env, on_one_cpu(rng), loads=loads)
 
 
 def stopped(rng, command):

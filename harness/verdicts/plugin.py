@@ -20,6 +20,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness.driving import deadlines
+from harness.driving.messages import msg
 from harness.driving.record import Record, Unmet
 from harness.driving.server import Server, clipped, end_of, tail
 from harness.verdicts import causes, sentences, slices
@@ -173,7 +174,7 @@ class Run:
         """A stage waits for the checks that it needs, and is not run if they did not pass."""
         for needed in job.needs:
             if self.verdicts.get(needed, PASSED) != PASSED:
-                return asdict(Result(NOT_RUN, f"it needs `{needed}`, which did not pass"))
+                return asdict(Result(NOT_RUN, msg("it needs `{needed}`, which did not pass", needed=needed)))
         return None
 
     def finished(self, job, found):
@@ -181,7 +182,7 @@ class Run:
         if job.name == MEASURE:
             self.pace = Pace(**found) if found else self.pace
             return None
-        result = Result(**found) if found else Result(FAULT, "the process that ran this check was killed, perhaps by the server; run it again")
+        result = Result(**found) if found else Result(FAULT, msg("the process that ran this check was killed, perhaps by the server; run it again"))
         if result.verdict == INCONCLUSIVE and result.again and not job.alone:
             return Job(job.name, job.run, job.needs, alone=True)
         verdict = self.verdict(job.name, result)
@@ -248,7 +249,7 @@ class Judge:
             signal.setitimer(signal.ITIMER_REAL, 0)
             strays = end_descendants()
         if strays and self.problem is None:
-            self.problem = Unmet("all the server's processes to end with it", "these lived on:\n" + "\n".join(strays), "leftovers")
+            self.problem = Unmet(msg("all the server's processes to end with it"), "these lived on:\n" + "\n".join(strays), "leftovers")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
@@ -276,7 +277,7 @@ class Judge:
         if isinstance(problem, Inconclusive):
             return Result(INCONCLUSIVE, str(problem), again=problem.again)
         if isinstance(problem, OutOfTime) and self.pace.slowness:
-            return Result(INCONCLUSIVE, f"the check's time was over: {self.pace.slowness}")
+            return Result(INCONCLUSIVE, msg("the check's time was over: {slowness}", slowness=self.pace.slowness))
         if isinstance(problem, Unmet):
             if why := self.not_its_fault(problem):
                 return Result(INCONCLUSIVE, why, again=True)
@@ -310,4 +311,4 @@ class Judge:
         shown, wrong = slices.shown(self.record.entries[self.first:], problem.expected, came, problem.evidence)
         shown = [entry._replace(text=clipped(entry.text, MOST_ENTRY)) for entry in shown]
         return Failure(sentence, sentences.steps(self.record.entries[self.first:]), clipped(problem.expected, MOST_TEXT), clipped(came, MOST_TEXT), cause, page,
-                       self.disturbed and f"run {self.runs}, {self.disturbed}", "", shown, wrong)
+                       self.disturbed and msg("run {runs}, {disturbed}", runs=self.runs, disturbed=self.disturbed), "", shown, wrong)
