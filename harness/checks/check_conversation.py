@@ -65,7 +65,7 @@ def check_events_are_numbered(server, enter):
     for one, s in (ana, 1), (ben, 2):
         same(next(line for line in one.lines if line.startswith("WELCOME")), f"WELCOME {s} {one.name}")
         numbers = seqs(one.lines)
-        same([f"event {number}" for number in numbers], [f"event {s + place}" for place in range(1, 1 + len(numbers))])
+        same([msg("event {number}", number=number) for number in numbers], [msg("event {number}", number=s + place) for place in range(1, 1 + len(numbers))])
         for line in filter(EVENT_LINE.fullmatch, one.lines):
             time = line.split(" ")[2]
             if not re.fullmatch(TIME, time, re.ASCII):
@@ -179,7 +179,7 @@ def check_who_is_of_one_moment(server, enter):
                     possible.append(after(possible[-1], line))
                 elif not line or not line.startswith("MEMBER "):
                     raise Unmet(msg("lines with MEMBER, events, and END WHO"),
-                                f"{ana.who} heard {line or 'the end'}")
+                                msg("{who} heard {line}", who=ana.who, line=line or msg("the end")))
                 else:
                     came.append(line)
             listing = possible[-1]

@@ -60,12 +60,12 @@ def ends_in_order(running, clients, signum, group=False):
     status = ends_in_time(running, began)
     name = signal.Signals(signum).name
     if status != 0:
-        raise Unmet(msg("the server to end with status 0 after {name}", name=name), f"it {end_of(status)}", "no-handler" if status == -signum else "exit-status")
+        raise Unmet(msg("the server to end with status 0 after {name}", name=name), msg("it {end}", end=end_of(status)), "no-handler" if status == -signum else "exit-status")
     for who, last in farewells.items():
         if last != ["BYE closed"]:
             raise Unmet(msg("BYE closed as the last line of everybody's connection"), msg("the last line of {who} was {last}", who=who, last=last[0]),
                         no_farewell(running))
-    none_left(lambda: [f"process {process.pid} lives on" for process in session(running.pid)], msg("all the server's processes to end with it"),
+    none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in session(running.pid)], msg("all the server's processes to end with it"),
                    "leftovers")
 
 
@@ -154,7 +154,7 @@ def check_ctrl_c_at_the_terminal(terminal, connect, enter):
         hears_the_end(client, "BYE closed", sentence=no_farewell(console))
         client.close()
     console.ends(0)
-    none_left(lambda: [f"process {process.pid} lives on" for process in console.living()], msg("all the server's processes to end with it"), "leftovers")
+    none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in console.living()], msg("all the server's processes to end with it"), "leftovers")
 
 
 @check(points=2, lab=4)
@@ -166,7 +166,7 @@ def check_killed_leaves_no_orphans(server, connect, enter):
     eve = connect(running, "eve")
     eve.greeted()
     running.kill()
-    none_left(lambda: [f"process {process.pid} lives on" for process in session(running.pid)], msg("no process of the server, when its main process was killed"))
+    none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in session(running.pid)], msg("no process of the server, when its main process was killed"))
     running.restart()
     rounds(enter(running, "ana"), enter(running, "ben"), count=1)
 
@@ -177,7 +177,7 @@ def check_signals_are_survived(server, connect, enter):
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
-    running.record.add("server", "signal", "SIGCHLD, SIGWINCH, SIGSTOP and SIGCONT, each twenty times, all its processes")
+    running.record.add("server", "signal", msg("SIGCHLD, SIGWINCH, SIGSTOP and SIGCONT, each twenty times, all its processes"))
     for number in range(20):
         ana.send(f"SAY {number}")
         for signum in (signal.SIGCHLD, signal.SIGWINCH, signal.SIGSTOP, signal.SIGCONT):
@@ -411,7 +411,7 @@ def check_a_killed_child_harms_nobody(server, enter):
         children = [process for process in running.family() if process.pid not in before]
         if not children:
             raise Unmet(msg("a process more for one client more"), msg("there is none"), "a-process-each")
-        running.record.add("server", "signal", "SIGKILL, the process that serves eve")
+        running.record.add("server", "signal", msg("SIGKILL, the process that serves eve"))
         for child in children:
             child.kill()
         for client in (ana, ben):
@@ -424,7 +424,7 @@ def check_a_killed_child_harms_nobody(server, enter):
             raise Unmet(msg("a bare end of the connection whose process was killed: its client did not quit"), msg("BYE quit"), "quit-for-a-killed-child")
         victim.close()
         rounds(ana, ben, count=2)
-        none_left(lambda: [f"process {process.pid} has ended, and its parent has not waited for it" for process in zombies(running.family())],
+        none_left(lambda: [msg("process {pid} has ended, and its parent has not waited for it", pid=process.pid) for process in zombies(running.family())],
                        msg("no zombie"), "no-zombies")
 
 
@@ -440,14 +440,14 @@ def full_disk(running, room=None):
     with contextlib.ExitStack() as limits:
         for process in running.family():
             limits.enter_context(limited(process.pid, resource.RLIMIT_FSIZE, lambda: most))
-        running.record.add("server", "signal", f"a full disk: a write to a file, beyond {most} bytes, fails with EFBIG")
+        running.record.add("server", "signal", msg("a full disk: a write to a file, beyond {most} bytes, fails with EFBIG", most=most))
         try:
             yield
         except Unmet:
             if running.died() and any("SIGXFSZ" in line for line in (end_of(running.process.poll()), *running.stderr)):
                 raise NotRun(msg("the server's runtime ends at SIGXFSZ, which we can only send together with the full disk"), binds=False) from None
             raise
-    running.record.add("server", "signal", "space on its disk again")
+    running.record.add("server", "signal", msg("space on its disk again"))
 
 
 def ignore_sigxfsz():

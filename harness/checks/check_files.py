@@ -14,7 +14,7 @@ from harness.checks.lines import answers, hears, history, same_lines
 from harness.driving import deadlines
 from harness.driving.client import Silence
 from harness.driving.history import normalized
-from harness.driving.messages import msg
+from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet, same
 from harness.driving.server import LISTENING, NotStarted, plain_environment, start_refused
 from harness.verdicts.plugin import check
@@ -261,7 +261,7 @@ def check_files_are_private(server, enter, tmp_path):
 def are_private(running):
     """Raises Unmet if other users can read a file of this server."""
     if stat.S_IMODE(running.directory.stat().st_mode) & 0o077:      # else nobody gets at what is within
-        open_to_others = [f"{path.relative_to(running.directory)}: mode {stat.S_IMODE(path.stat().st_mode):04o}"
+        open_to_others = [msg("{path}: mode {mode}", path=path.relative_to(running.directory), mode=f"{stat.S_IMODE(path.stat().st_mode):04o}")
                           for path in sorted(running.directory.rglob("*")) if path.stat().st_mode & 0o077]
         same(open_to_others, [])
 
@@ -281,7 +281,7 @@ def check_a_second_server_is_refused(server, enter, refused_start):
 
 
 def told_end(status, out, err):
-    return "\n".join([f"status {status}", *(f"stdout: {line}" for line in out.splitlines()), *(f"stderr: {line}" for line in err.splitlines()[-20:])])
+    return joined(msg("status {status}", status=status), [*(f"stdout: {line}" for line in out.splitlines()), *(f"stderr: {line}" for line in err.splitlines()[-20:])])
 
 
 @check(points=1, lab=1)

@@ -23,7 +23,7 @@ def rejected(client, password, why, sentence=None):
     try:
         hears(client, "PENDING", "REJECTED refused", sentence=sentence)
     except Unmet as problem:
-        problem.expected = f"PENDING, then REJECTED refused for {client.who}: {why}; the password was {password!r}"
+        problem.expected = msg("PENDING, then REJECTED refused for {who}: {why}; the password was {password!r}", who=client.who, why=why, password=password)
         raise
 
 
@@ -106,7 +106,7 @@ def check_near_misses_of_a_password(server, connect, enter, rng):
     tries.append(("ben", long + "2"))
     eves = [(knock(connect, running, "eve", name, near), name, near) for name, near in tries]
     for eve, name, near in eves:
-        rejected(eve, near, f"{name}'s is {(right if name == 'ana' else long + '1')!r}", "only-the-beginning-is-compared" if name == "ben" else None)
+        rejected(eve, near, msg("{name}'s is {password!r}", name=name, password=right if name == "ana" else long + "1"), "only-the-beginning-is-compared" if name == "ben" else None)
     late = connect(running, "late")         # the others may have been strangers for too long
     late.greeted()
     refused(late, "JOIN ana ", "bad-arguments")
@@ -419,7 +419,7 @@ def finish(clients, talker, rng, pace):
             late, skip = waiting[0], f" {talker.name} meanwhile "
             heard = [line for line in late.lines if skip not in line]
             raise Unmet(msg("the JOIN of {who} to be finished", who=late.who),
-                        f"{late.who} heard only\n" + "\n".join(heard))
+                        msg("{who} heard only\n{lines}", who=late.who, lines=heard))
 
 
 def came_in_too_late(way, client, witness):
@@ -652,7 +652,7 @@ def check_logins_at_once(server, connect, enter):
         one.welcomed()
     left = [one for one in many if is_still_in(one)]
     if len(left) != 1:
-        raise Unmet(msg("one of the 12 to be left"), f"{len(left)} are left: {', '.join(one.who for one in left) or 'none'}")
+        raise Unmet(msg("one of the 12 to be left"), msg("{count} are left: {names}", count=len(left), names=", ".join(one.who for one in left) or msg("none")))
     for one in many:
         if one not in left and not one.was_reset:
             same(one.lines[-1], "BYE replaced")
@@ -702,8 +702,8 @@ def check_renamed_meanwhile(server, connect, enter):
     for new in ("ANA", "Ana"):
         again, answer = join_and_rename(connect, running, ana, new)
         if not answer.startswith("WELCOME "):
-            raise Unmet(f"WELCOME for {again.who}: NAME {new} changed only the case of the name",
-                        f"{again.who} heard {answer or 'the end'}")
+            raise Unmet(msg("WELCOME for {who}: NAME {new} changed only the case of the name", who=again.who, new=new),
+                        msg("{who} heard {line}", who=again.who, line=answer or msg("the end")))
         same(ana.rest()[-1:], ["BYE replaced"])
         ana = again
     for _ in range(5):              # the check may end before the name changes: then once more
@@ -713,7 +713,7 @@ def check_renamed_meanwhile(server, connect, enter):
             break
         if any(line.startswith("RENAMED ") for line in ana.rest()):
             raise Unmet(msg("REJECTED refused for {who}: its JOIN said ana, and that member is eva now", who=again.who),
-                        f"{again.who} heard {answer or 'the end'}")
+                        msg("{who} heard {line}", who=again.who, line=answer or msg("the end")))
         ana = again
 
 
@@ -753,7 +753,7 @@ def turned_away(connect, running, who, why):
     late.rest()
     if late.lines != ["BYE full"]:
         raise Unmet(msg("BYE full and the end in place of HELLO for {who}: {why}", who=who, why=why),
-                    f"{who} heard\n" + "\n".join(late.lines) if late.lines else
+                    msg("{who} heard\n{lines}", who=who, lines=late.lines) if late.lines else
                     msg("{who} heard nothing", who=who))
 
 

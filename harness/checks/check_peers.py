@@ -12,7 +12,7 @@ from harness.checks.lines import history, refused, same_lines, taken
 from harness.checks.scenarios import NARROW, fill, no_traceback, rounds
 from harness.driving import processes, deadlines
 from harness.driving.history import normalized
-from harness.driving.messages import msg
+from harness.driving.messages import both, msg
 from harness.driving.processes import kernel_holds
 from harness.driving.record import Unmet, same
 from harness.driving.timing import EARLY, Pause, TICK, as_they_come
@@ -284,10 +284,10 @@ def check_the_silent_are_dropped(server, enter, pace):
     ana.fence()
 
 
-NO_LIFE = {"empty lines": (b"\n", b"\r\n"), "single bytes": (b"P",)}     # sent again and again, this is silence all the same
-SIGNS_OF_LIFE = {"with PONG": lambda ping: "PONG " + ping[5:],
-                 "with a wrong line": lambda ping: "no such verb",
-                 "while it asks": lambda ping: "PONG " + ping[5:]}
+NO_LIFE = {msg("empty lines"): (b"\n", b"\r\n"), msg("single bytes"): (b"P",)}     # sent again and again, this is silence all the same
+SIGNS_OF_LIFE = {msg("with PONG"): lambda ping: "PONG " + ping[5:],
+                 msg("with a wrong line"): lambda ping: "no such verb",
+                 msg("while it asks"): lambda ping: "PONG " + ping[5:]}
 
 
 @check(points=2, lab=5)
@@ -372,7 +372,7 @@ def check_strangers_have_no_long_stay(server, connect, pace, tmp_path):
     flags = *OPEN, "--join-within", str(join_within)
     running = server(*flags)
     busy = server(*flags, directory=tmp_path / "busy")      # where nothing comes but PINGs
-    sending = {"PING": b"PING x\n", "wrong lines": b"no such verb\n", "single bytes": b"P", "nothing": b""}
+    sending = {msg("PING"): b"PING x\n", msg("wrong lines"): b"no such verb\n", msg("single bytes"): b"P", msg("nothing"): b""}
     connected_at, clients, ended, late = {}, {}, {}, {}
     for role in sending:
         connected_at[role] = time.monotonic()
@@ -511,8 +511,8 @@ def check_who_takes_nothing_is_disconnected(server, enter, pace, tmp_path):
     if said >= 8 * MB:
         raise Unmet(msg("OUT of a member that reads nothing, when --outbox 16384 bytes wait for it"), msg("{said:.0f} MB were said, and it is still here", said=said / MB))
     if slow:
-        raise Inconclusive(f"{' and '.join(slow)} may yet be disconnected: "
-                           + (pace.slowness or "the kernel went on to take bytes"), again=False)
+        raise Inconclusive(msg("{names} may yet be disconnected: {why}", names=both(slow),
+                               why=pace.slowness or msg("the kernel went on to take bytes")), again=False)
 
 
 KEEPS_READING = 128 * 1024      # bytes that a client takes in 2 s, if it keeps reading

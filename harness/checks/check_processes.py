@@ -12,7 +12,7 @@ from harness.checks.scenarios import ends_in_time, rests, rounds
 from harness.driving import processes
 from harness.driving.client import Silence
 from harness.driving.late import LateEnd
-from harness.driving.messages import msg
+from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet, same
 from harness.driving.deadlines import none_left, wait_until
 from harness.verdicts.plugin import check
@@ -75,7 +75,7 @@ def check_all_is_given_back(server, connect):
     except Unmet as problem:
         waiting = len(processes.sockets(running.family(), psutil.CONN_CLOSE_WAIT))
         if waiting > LEAKS:
-            problem.came += f"\n{waiting} sockets are in CLOSE_WAIT: the client has closed, and the server has not"
+            problem.came = joined(problem.came, msg("{count} sockets are in CLOSE_WAIT: the client has closed, and the server has not", count=waiting))
         raise Unmet(problem.expected, problem.came, f"{(kind() or ['descriptors'])[0]}-stay") from None
     more = processes.stacks(running.family()) - stacks
     if more > 40:
@@ -84,7 +84,7 @@ def check_all_is_given_back(server, connect):
 
 
 def dead(running):
-    return [f"process {process.pid} has ended, and its parent has not waited for it" for process in processes.zombies(running.family())]
+    return [msg("process {pid} has ended, and its parent has not waited for it", pid=process.pid) for process in processes.zombies(running.family())]
 
 
 @check(points=2, lab=4)
@@ -159,14 +159,14 @@ def check_a_late_end_is_waited_for(judge, server, connect, enter):
             none_left(lambda: dead(running),
                            msg("no zombie, though the parent's first look came before the end"))
         except Unmet as problem:
-            problem.came += f"\nthat child had served a client that ended so: {WAYS[way]}"
+            problem.came = joined(problem.came, msg("that child had served a client that ended so: {way}", way=WAYS[way]))
             raise
 
 
-WAYS = {"quit": "it sent QUIT", "shuts": "it ended sending", "killed": "its child was killed",
-        "resets": "it broke the connection with a reset", "banned": "the owner banned it",
-        "replaced": "the same member came in by another connection",
-        "too-long": "it sent a line too long"}
+WAYS = {"quit": msg("it sent QUIT"), "shuts": msg("it ended sending"), "killed": msg("its child was killed"),
+        "resets": msg("it broke the connection with a reset"), "banned": msg("the owner banned it"),
+        "replaced": msg("the same member came in by another connection"),
+        "too-long": msg("it sent a line too long")}
 
 
 def ends_by(way, running, connect, client, child):
@@ -178,7 +178,7 @@ def ends_by(way, running, connect, client, child):
     elif way == "resets":
         return client.reset()
     elif way == "killed":
-        running.record.add("server", "signal", f"SIGKILL (the child of {client.who})")
+        running.record.add("server", "signal", msg("SIGKILL (the child of {who})", who=client.who))
         child.kill()
     elif way == "banned":
         same(running.order(f"ban {client.name}"), ["ok"])
@@ -198,7 +198,7 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
     ana, ben, eve = enter(running, "ana"), enter(running, "ben"), connect(running, "eve")
     for client in (ben, eve):
         child = child_of(running, client)
-        running.record.add("server", "signal", f"SIGKILL (the child of {client.who})")
+        running.record.add("server", "signal", msg("SIGKILL (the child of {who})", who=client.who))
         child.kill()
         start, served = len(client.lines), False
         with contextlib.suppress(Unmet, ConnectionError):
@@ -219,7 +219,7 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
         client.send(f"JOIN {name} secret-of-{name}")
         hears(client, "PENDING")
         child.kill()
-        running.record.add("server", "signal", f"SIGKILL (the child of {client.who})")
+        running.record.add("server", "signal", msg("SIGKILL (the child of {who})", who=client.who))
         with contextlib.suppress(Unmet, ConnectionError):
             client.fence()
             client.send("QUIT")         # another process has taken the client over: so be it
@@ -241,7 +241,7 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
     running = server(*OPEN)
     ana, ben, eva = (enter(running, name) for name in ("ana", "ben", "eva"))
     child = child_of(running, ben)
-    running.record.add("server", "signal", "SIGSTOP (the child of ben)")
+    running.record.add("server", "signal", msg("SIGSTOP (the child of ben)"))
     child.suspend()
     rounds(ana, eva, count=3, lines=50, size=400)
     began = time.monotonic()
@@ -250,7 +250,7 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
         hears_the_end(client, "BYE closed", sentence="no-farewell")
     try:
         same(f"status {ends_in_time(running, began)}", "status 0", "status-of-the-end")
-        none_left(lambda: [f"process {process.pid} lives on" for process in processes.session(running.pid)],
+        none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in processes.session(running.pid)],
                        msg("all the server's processes to end with it"))
     except Unmet as problem:
         if problem.sentence != "status-of-the-end":
@@ -336,7 +336,7 @@ def check_printed_once(server, ask):
     running.end()                       # to the end of what it writes
     twice = [line for line in set(running.stdout) if re.fullmatch(r"\* \S+ (came|went|left)", line) and running.stdout.count(line) > 1]
     if twice:
-        raise Unmet(msg("each line once"), "twice or more:\n" + "\n".join(twice))
+        raise Unmet(msg("each line once"), msg("twice or more:\n{lines}", lines=twice))
     came = [re.sub(r"(listening on|asks to join from) \S+", r"\1 ADDRESS", line) for line in running.stdout if not re.match(r"[*#] |<", line)]
     same(came, ["listening on ADDRESS", *(line for name in MEMBERS for line in (f"{name} asks to join from ADDRESS", "ok"))])
 
@@ -362,7 +362,7 @@ def check_one_thread_for_all(server, connect):
     before, now = crowd(server(*OPEN), connect)
     if now.threads + now.processes > before.threads + before.processes + MORE // 2:
         raise Unmet(msg("no more threads and processes for 22 clients than for two"),
-                    "\n".join(processes.grown(before[:2], now[:2])))
+                    joined(processes.grown(before[:2], now[:2])))
 
 
 @check(points=2, lab=3, design="pthread")
@@ -371,8 +371,8 @@ def check_a_thread_each(server, connect):
     before, now = crowd(server(*OPEN), connect)
     if now.threads - before.threads < MORE - FEWER or now.processes > before.processes + MORE // 2:
         raise Unmet(msg("for {more} clients more at least {more2} threads more, and no more processes", more=MORE, more2=MORE - FEWER),
-                    f"{told_growth('processes', before.processes, now.processes)}\n"
-                    f"{told_growth('threads', before.threads, now.threads)}")
+                    joined(told_growth(msg("processes"), before.processes, now.processes),
+                           told_growth(msg("threads"), before.threads, now.threads)))
 
 
 @check(points=2, lab=4, design="fork")
@@ -381,11 +381,11 @@ def check_a_process_each(server, connect):
     before, now = crowd(server(*OPEN), connect)
     if now.processes - before.processes < MORE - FEWER:
         raise Unmet(msg("for {more} clients more at least {more2} processes more", more=MORE, more2=MORE - FEWER),
-                    told_growth("processes", before.processes, now.processes))
+                    told_growth(msg("processes"), before.processes, now.processes))
 
 
 def told_growth(kind, before, now):
-    return f"{kind}: {before} for two clients, {now} for {2 + MORE}"
+    return msg("{kind}: {before} for two clients, {now} for {count}", kind=kind, before=before, now=now, count=2 + MORE)
 
 
 @check(points=2, lab=4, design="fork")
@@ -399,7 +399,7 @@ def check_children_hold_only_their_own(server, connect):
 
     def shared():
         held = processes.sockets(running.family(), psutil.CONN_ESTABLISHED)
-        return [f"{count} processes hold the connection of {ports[other.port]}" for (_, other), count in held.items() if other.port in ports and count > 3]
+        return [msg("{count} processes hold the connection of {who}", count=count, who=ports[other.port]) for (_, other), count in held.items() if other.port in ports and count > 3]
 
     none_left(shared, msg("each connection to be held by the parent and the one child that serves it"), "children-hold-connections")
 
@@ -408,6 +408,6 @@ def check_children_hold_only_their_own(server, connect):
         for child in running.family()[1:]:
             if any(other.port in ports for _, other in processes.sockets([child], psutil.CONN_ESTABLISHED)):
                 counts[child.pid] = child.num_fds()
-        return [f"child {pid} has {count} descriptors" for pid, count in counts.items()] if counts and max(counts.values()) > min(counts.values()) + 5 else []
+        return [msg("child {pid} has {count} descriptors", pid=pid, count=count) for pid, count in counts.items()] if counts and max(counts.values()) > min(counts.values()) + 5 else []
 
     none_left(many, msg("as many descriptors in the last child as in the first"), "children-hold-pipes")

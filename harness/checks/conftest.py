@@ -24,7 +24,7 @@ import pytest
 
 from harness.driving import processes, deadlines
 from harness.driving.client import CutOff, WireClient
-from harness.driving.messages import msg
+from harness.driving.messages import both, msg
 from harness.driving.record import Unmet, same
 from harness.driving.server import LISTENING, NotStarted, Server, plain_environment
 from harness.driving.terminals import TerminalClient
@@ -212,7 +212,8 @@ def connect(judge, server):
                 raise
             where = processes.listening(processes.family(running.pid))
             raise Unmet(msg("the server to take connections at {address}:{address2}, as it says", address=running.address[0], address2=running.address[1]),
-                        f"{problem.came}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
+                        msg("{came}; it listens at {addresses}", came=problem.came, addresses=both(where)) if where else
+                        msg("{came}; it listens nowhere", came=problem.came), "listens-elsewhere") from None
         clients.append(client)
         if len(trips) < 3:          # the slower machine and server, the longer may all else take
             with contextlib.suppress(Unmet):        # a trip that was missed measures nothing

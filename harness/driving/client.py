@@ -138,8 +138,8 @@ class WireClient:
                 raise Unmet(msg("lines of at most 512 bytes"), msg("{who} heard {count} bytes and no end of the line", who=self.who, count=len(line)), "endless-line")
             left = end - time.monotonic()
             if left <= 0:
-                raise Silence(msg("a line for {who}", who=self.who), f"{self.who} heard nothing more for {seconds:.3g} s; before that:\n"
-                              + "\n".join(self.lines[-5:] or ["nothing at all"]), "silent", who=self.who, silent=seconds)
+                raise Silence(msg("a line for {who}", who=self.who), msg("{who} heard nothing more for {seconds:.3g} s; before that:\n{lines}", who=self.who,
+                                                                             seconds=seconds, lines=self.lines[-5:] or msg("nothing at all")), "silent", who=self.who, silent=seconds)
             self._receive(left)
 
     def _receive(self, seconds):
@@ -165,18 +165,19 @@ class WireClient:
                 text = self.line(deadline)
             except Silence as silence:
                 seconds, sentence = silence.silent, "silent"
-                why = f"waited for {seconds:.3g} s, and"
+                why = msg("waited for {seconds:.3g} s, and", seconds=seconds)
             else:
                 match = re.fullmatch(regex, text)
                 if match:
                     return match
                 if text:
                     continue
-                why = "was cut off, and" if self.was_reset else "saw the end of the connection, and"
+                why = msg("was cut off, and") if self.was_reset else msg("saw the end of the connection, and")
                 seconds, sentence = None, "cut-off"
             heard = self.lines[start:]
             raise Unmet(msg("a line like `{plain}` for {who}", plain=plain(regex), who=self.who),
-                        f"{self.who} {why} heard " + ("only:\n" + "\n".join(heard) if heard else "nothing"), sentence,
+                        msg("{who} {why} heard only:\n{lines}", who=self.who, why=why, lines=heard) if heard else
+                        msg("{who} {why} heard nothing", who=self.who, why=why), sentence,
                         who=self.who, silent=seconds)
 
     def fence(self):
@@ -209,7 +210,7 @@ class WireClient:
             if match:
                 return int(match[1])
             if text != "PENDING":
-                raise Unmet(msg("PENDING, then WELCOME for {who}, who asked to join", who=self.who), f"{self.who} heard {text or 'the end'}",
+                raise Unmet(msg("PENDING, then WELCOME for {who}, who asked to join", who=self.who), msg("{who} heard {line}", who=self.who, line=text or msg("the end")),
                             self.instead_of_welcome(text), who=self.who)
 
     def instead_of_welcome(self, text):

@@ -1,7 +1,7 @@
 """How long the harness waits: DEADLINE, which a run sets once, and waits for a condition."""
 import time
 
-from harness.driving.messages import msg
+from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet
 
 DEADLINE = 20.0     # seconds a correct server may take for anything, on a busy machine
@@ -33,4 +33,4 @@ def none_left(find, expected, sentence=None, deadline=None):
     try:
         wait_until(none, deadline)
     except Unmet:
-        raise Unmet(expected, "\n".join(map(str, found)), sentence) from None
+        raise Unmet(expected, joined(found), sentence) from None

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
-from harness.driving.messages import msg
+from harness.driving.messages import Message, joined, msg
 from harness.driving.record import Entry, Unmet
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -31,7 +31,7 @@ OWN_ENDS = {"shuts", "resets", "closes"}
 
 def normalized(lines):
     """Event lines with `n` and `TIME` for their number and time, ERR lines without their words; other lines as they are."""
-    return [ERR_LINE.sub(r"ERR \1", EVENT_LINE.sub(r"\1 n TIME \4", line)) for line in lines]
+    return [line if isinstance(line, Message) else ERR_LINE.sub(r"ERR \1", EVENT_LINE.sub(r"\1 n TIME \4", line)) for line in lines]
 
 
 def seqs(lines):
@@ -267,11 +267,11 @@ def answers_are_ones_own(entries):
             if number >= len(of_verb) or of_verb[number].place > said.place:
                 who, ping = asked_by.get(rest, (None, None)) if verb == "PONG" else (None, None)
                 before = [old for old in side.heard if old.line == said.line and old.place < said.place and verb == "PONG"][:1]
-                whose = "\nthat was answered before" if before else "" if who is None else \
-                    "\nafter the answer to a later PING" if who == side.who else f"\nthat is the answer to {who}"
+                whose = ([msg("that was answered before")] if before else [] if who is None else
+                         [msg("after the answer to a later PING")] if who == side.who else [msg("that is the answer to {who}", who=who)])
                 before = before or [ping]
                 raise Unmet(msg("for {who} the answers to what {who2} asked, each once and in that order", who=side.who, who2=side.who),
-                            f"{side.who} heard\n{said.line}{whose}", "answer-of-another", history.slice(*before, said))
+                            msg("{who} heard\n{lines}", who=side.who, lines=[said.line, *whose]), "answer-of-another", history.slice(*before, said))
 
 
 # -- Events --------------------------------------------------------------------------------------------------------------------------
@@ -349,7 +349,7 @@ def events_come_in_order(entries):
                 twice = "history-out-of-turn" if is_of_an_answer(side, event) else "event-twice"
                 raise Unmet(msg("event {expected} for {who}, and none a second time", expected=expected, who=side.who) if before else
                             msg("for {who} only the events after {since}, the number in WELCOME", who=side.who, since=side.since),
-                            f"{side.who} heard\n{event.line}" + (f"\nafter\n{before.line}" if before else ""),
+                            msg("{who} heard\n{lines}", who=side.who, lines=[event.line, *([msg("after"), before.line] if before else [])]),
                             twice if before else "before-welcome", history.slice(before or side.welcome, event))
             if counted := counted_by(side, expected):
                 line = next(said for said in side.heard if said.place == counted.ended)
@@ -389,9 +389,12 @@ def in_order(history, side, one, other):
 def lost(history, side, seq, before, after):
     """Unmet: this event never came to `side`, though what is to come after it did."""
     whose, event = next(((another, event) for another, event in history.events if event.seq == seq), (None, None))
-    came = [f"{side.who} heard", *([before.line] if before else []), after.line]
-    came += [f"between them {whose.who} heard" if before else f"before it {whose.who} heard", event.line] if event else ["and nobody heard it"]
-    return Unmet(msg("event {seq} for {who}, too", seq=seq, who=side.who), "\n".join(came), "event-lost",
+    came = [msg("{who} heard", who=side.who), *([before.line] if before else []), after.line]
+    if event:
+        came += [msg("between them {who} heard", who=whose.who) if before else msg("before it {who} heard", who=whose.who), event.line]
+    else:
+        came.append(msg("and nobody heard it"))
+    return Unmet(msg("event {seq} for {who}, too", seq=seq, who=side.who), joined(came), "event-lost",
                  history.slice(*([history.source(event), event] if event else [before]), after))
 
 
@@ -416,7 +419,8 @@ def what_was_said_is_heard(entries):
                     missing = next((event for _, event in history.events if event.seq == have + 1), firsts[newer])
                     late = next((event for event in side.live if event.seq == missing.seq), None)
                     raise Unmet(msg("event {seq} for {who} before {line}, since it had happened before {line2}", seq=missing.seq, who=side.who, line=answer.line, line2=ping.line),
-                                f"{side.who} heard {answer.line} " + (f"first, and then\n{late.line}" if late else f"and never\n{missing.line}"),
+                                msg("{who} heard {line} first, and then\n{late}", who=side.who, line=answer.line, late=late.line) if late else
+                                msg("{who} heard {line} and never\n{missing}", who=side.who, line=answer.line, missing=missing.line),
                                 "late" if late else "event-lost", history.slice(missing, ping, answer, late))
             if said := unheard(side, ping or answer, answer):
                 text = said.line[4:]
@@ -424,8 +428,9 @@ def what_was_said_is_heard(entries):
                 late = next((event for other, event in heard if other is side), None)
                 whose, other = heard[0] if heard else (None, None)
                 raise Unmet(msg("`{text}` for {who}, who said it, before {line}", text=text, who=side.who, line=answer.line),
-                            f"{side.who} heard {answer.line}" + (f" first, and then\n{late.line}" if late else
-                                                                 f"; only others heard it, such as {whose.who}" if heard else "; nobody ever heard it"),
+                            msg("{who} heard {line} first, and then\n{late}", who=side.who, line=answer.line, late=late.line) if late else
+                            msg("{who} heard {line}; only others heard it, such as {whose}", who=side.who, line=answer.line, whose=whose.who) if heard else
+                            msg("{who} heard {line}; nobody ever heard it", who=side.who, line=answer.line),
                             "late" if late else "said-lost", history.slice(said, other, ping, answer, late))
 
 
@@ -510,7 +515,8 @@ def who_acts_is_here(entries):
         was, since = here.get(name, (None, None))
         if event.verb in ("MSG", "OUT", "LEFT", "RENAMED") and was is False or event.verb == "IN" and was is True:
             twins = two_at_once(history, name, since)
-            raise Unmet(f"after\n{since.line}\nnothing of {event.rest.split(' ')[0]} before " + ("the next IN" if event.verb != "IN" else "an OUT"),
+            raise Unmet(msg("after\n{line}\nnothing of {name} before the next IN", line=since.line, name=event.rest.split(" ")[0]) if event.verb != "IN" else
+                        msg("after\n{line}\nnothing of {name} before an OUT", line=since.line, name=event.rest.split(" ")[0]),
                         msg("there came\n{line}", line=event.line), "two-with-one-name" if twins else "acts-while-away" if event.verb != "IN" else "came-twice",
                         history.slice(*twins, since, event))
         if event.verb in ("IN", "MSG"):
@@ -592,7 +598,8 @@ def nobody_is_put_out(entries):
         code = side.bye.line[4:] if side.bye else None
         if side.over is not None and not side.asked_to_end and code not in ("replaced", "refused", "banned", "protocol", "deleted", "closed"):
             last = side.heard[-1] if side.heard else None
-            raise Unmet(msg("{who} to stay connected", who=side.who), f"the server ended the connection, {f'and said {side.bye.line}' if code else 'without a BYE'}",
+            raise Unmet(msg("{who} to stay connected", who=side.who), msg("the server ended the connection, and said {line}", line=side.bye.line) if code else
+                        msg("the server ended the connection, without a BYE"),
                         "descriptor-reused" if not code and len(side.heard) < 2 and history.gone_before(side) else "put-out",
                         history.slice(last, side.over))
 

@@ -13,7 +13,7 @@ import psutil
 
 from harness.driving import deadlines
 from harness.driving.client import plain
-from harness.driving.messages import msg
+from harness.driving.messages import joined, msg
 from harness.driving.processes import family, reached_by
 from harness.driving.record import Record, Unmet
 from harness.driving.server import ROOT, end_of, session_of
@@ -90,8 +90,9 @@ class TerminalClient:
             if position == len(self.lines) and not self.read(max(0.0, behind - time.monotonic())):
                 missing = next(pattern for pattern in patterns if pattern not in found)
                 shown = [*self.lines[first:], *filter(None, [not self.child.flag_eof and self.child.buffer])]
-                raise Unmet(msg("a line like `{plain}` on {who}'s terminal", plain=plain(missing), who=self.who), "\n".join(
-                    ["the program ended" if self.child.flag_eof else "it did not come in time", *(["there was shown only:", *shown] if shown else [])]),
+                raise Unmet(msg("a line like `{plain}` on {who}'s terminal", plain=plain(missing), who=self.who), joined(
+                    msg("the program ended") if self.child.flag_eof else msg("it did not come in time"),
+                    [msg("there was shown only:"), *shown] if shown else []),
                     "silent")
             for pattern in patterns:
                 if pattern not in found and (match := re.fullmatch(pattern, self.lines[position])):
@@ -111,7 +112,7 @@ class TerminalClient:
         while self.read():
             pass
         if self.reap() != status:
-            raise Unmet(msg("{who}'s program to end with status {status}", who=self.who, status=status), f"it {end_of(self.reap())}",
+            raise Unmet(msg("{who}'s program to end with status {status}", who=self.who, status=status), msg("it {end}", end=end_of(self.reap())),
                         "no-handler" if self.child.signalstatus else "exit-status")
         self.done = True
 

@@ -158,7 +158,7 @@ def page(exhibits):
     texts = [say(INTRODUCTION)]
     heads = [say("symptom"), say("server"), say("bug"), say("check that catches it")]
     for lab in sorted({labs[exhibit.check] for exhibit in exhibits}):
-        texts += [f"## {say(f'Lab {lab}')}\n\n", row(heads), row(["---"] * len(heads))]
+        texts += [f"## {say('Lab {lab}', lab=lab)}\n\n", row(heads), row(["---"] * len(heads))]
         texts += sorted(row([re.sub(r"<\w+>", r"`\g<0>`", say(exhibit.symptom).replace("|", "\\|")), exhibit.design,
                              f"[{exhibit.name}]({up}exhibits/{exhibit.name}.toml)",
                              f"`{exhibit.check}`"])

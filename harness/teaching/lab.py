@@ -48,9 +48,9 @@ def inspect_python(begun, folder):
             if not error.lineno or "codec can't decode" in str(error.msg):
                 raise Refused(msg("{place}: {msg}. Save it as UTF-8 text", place=place, msg=error.msg)) from None
             shown = data.decode(errors="replace").split("\n")[(error.lineno or 1) - 1:][:1]
-            raise Refused(f"{place}, line {error.lineno or 1}: {error.msg} ({''.join(shown).strip()[:200]}). Mend that line") from None
+            raise Refused(msg("{place}, line {line}: {error} ({text}). Fix that line", place=place, line=error.lineno or 1, error=error.msg, text="".join(shown).strip()[:200])) from None
         except (ValueError, MemoryError, RecursionError) as error:
-            raise Refused(f"{place}: {error or 'it nests too deep'}. Save it as UTF-8 text") from None
+            raise Refused(msg("{place}: {error}. Save it as UTF-8 text", place=place, error=str(error) or msg("it nests too deep"))) from None
         for one in begun.empty:
             if one.file == place and one.function not in names(tree):
                 raise Refused(msg("{place} has no {function} any more, and who calls it finds nothing: write it again, with the same name", place=place, function=one.function))
@@ -87,9 +87,8 @@ def build_c(folder):
         if status:
             errors = (line for line in told.splitlines() if "err" in line or "undefined" in line)
             first = clean(next(errors, ""))[:300]
-            why = first or f"the compiler ended with status {status}"
-            raise Refused(f"server.c does not compile: {why}. "
-                         "Fix the first error, and compile again")
+            why = first or msg("the compiler ended with status {status}", status=status)
+            raise Refused(msg("server.c does not compile: {why}. Fix the first error, and compile again", why=why))
         must_include_nothing_from_outside(compiler, needs, folder, scratch)
         try:
             new = folder / ".server.new"
@@ -172,8 +171,8 @@ def main(options):
             inspect_python(begun, folder)
             options.server = [sys.executable, "-m", f"implementations.{begun.designs[0]}"]
     except Misuse as why:
-        print(f"lab: {clean(say(str(why)))}", file=sys.stderr)
-        return refused(options, begun, str(why)) if isinstance(why, Refused) else 2
+        print(f"lab: {clean(say(why.args[0]))}", file=sys.stderr)
+        return refused(options, begun, why.args[0]) if isinstance(why, Refused) else 2
     options.design, options.folder = begun.designs[0], folder
     options.replay = f"make check LAB={begun.lab} SEED={{seed}} ONLY=CHECK"
     return command.check(options)
@@ -185,5 +184,5 @@ def refused(options, begun, why):
     try:
         return command.refuse(options, why)
     except Misuse as misuse:
-        print(f"lab: {clean(say(str(misuse)))}", file=sys.stderr)
+        print(f"lab: {clean(say(misuse.args[0]))}", file=sys.stderr)
         return 2

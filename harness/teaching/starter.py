@@ -136,7 +136,7 @@ def write(starter, folder, kind=None, more={}):
             (folder / place).write_text(text, encoding="utf-8")
         words = {"lab": starter.lab, "title": starter.title, "design": starter.designs[0], "run": RUN[starter.language],
                  "grupo": ROOT, "place": in_make(ROOT), "python": in_make(sys.executable).replace(f"{in_make(ROOT)}/", "$(GRUPO)/"),
-                 "functions": "\n".join("- " + say(f"`{one.function}` in `{one.file}`") for one in starter.empty), "others": "", **more}
+                 "functions": "\n".join("- " + say("`{function}` in `{file}`", function=one.function, file=one.file) for one in starter.empty), "others": "", **more}
         if len(starter.designs) > 1:
             words["others"] = say("Another of the designs:") + "".join(f" `make check DESIGN={design}`" for design in starter.designs[1:])
         for name, kind in ("README.md", kind or starter.language), ("Makefile", kind or "lab"):
@@ -177,8 +177,8 @@ def main(options):
         title = say(starter.title)
         write(starter, options.folder, more={"title": title})
     except Misuse as why:
-        print(f"starter: {say(str(why))}", file=sys.stderr)
+        print(f"starter: {say(why.args[0])}", file=sys.stderr)
         return 2
-    print(say(f"Lab {starter.lab}, {title}: {options.folder}"))
-    print(say(f"Begin with its README.md and lab_guide/lab{starter.lab}.md; `make check` there says how far you are."))
+    print(say("Lab {lab}, {title}: {folder}", lab=starter.lab, title=title, folder=options.folder))
+    print(say("Begin with its README.md and lab_guide/lab{lab}.md; `make check` there says how far you are.", lab=starter.lab))
     return 0

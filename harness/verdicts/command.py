@@ -41,8 +41,10 @@ def must_be_known(names, what, choices):
     for name in names:
         if name not in choices:
             close = catalogue.close_to(name, choices)
-            hint = f" (close: {', '.join(close)})" if close else "; `check --list` shows them all" if what == "check" else ""
-            raise Misuse(f"there is no {what} {name}{hint}")
+            no_such = msg("there is no check {name}", name=name) if what == "check" else msg("there is no setting {name}", name=name)
+            if close:
+                raise Misuse(msg("{no_such} (close: {names})", no_such=no_such, names=", ".join(close)))
+            raise Misuse(msg("{no_such}; `check --list` shows them all", no_such=no_such) if what == "check" else no_such)
 
 
 def read_rubric(path):
@@ -184,7 +186,7 @@ def run(options):
                              "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}, show)
         status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini")], plugins=[checks, broken])
     if status == pytest.ExitCode.NO_TESTS_COLLECTED and options.only:
-        raise Misuse(f"there is no check {' or '.join(options.only)}")
+        raise Misuse(msg("there is no check {name}", name=", ".join(options.only)))
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
     report.notes += broken.why
@@ -277,8 +279,8 @@ def take_server(options):
     if not options.server and options.only and options.only[-1] in DESIGNS:
         options.server = [options.only.pop()]
     if not options.server or options.only == []:
-        lacks = "no check stands behind --only" if options.server else "no server is named"
-        raise Misuse(f"{lacks}: write the checks, then `--`, then the server's command line, as in: check --only starts greets -- ./my_server")
+        lacks = msg("no check stands behind --only") if options.server else msg("no server is named")
+        raise Misuse(msg("{lacks}: write the checks, then `--`, then the server's command line, as in: check --only starts greets -- ./my_server", lacks=lacks))
 
 
 def main(options):
@@ -290,7 +292,7 @@ def main(options):
     try:
         take_server(options)
     except Misuse as why:
-        print(f"check: {say(str(why))}", file=sys.stderr)
+        print(f"check: {say(why.args[0])}", file=sys.stderr)
         return 2
     return check(options)
 
@@ -312,7 +314,7 @@ def check(options):
         terminal.advise(report)
         write(report, options.outputs)
     except Misuse as why:
-        print(f"check: {say(str(why))}", file=sys.stderr)
+        print(f"check: {say(why.args[0])}", file=sys.stderr)
         return 2
     except Exception:                   # of ours: with status 1 it would be taken for the server's failure
         traceback.print_exc()

@@ -57,7 +57,7 @@ def page(report):
 def opening(report, failures):
     """Whose server it is, the result, and links to what failed."""
     student = f" \u00b7 <b>{escape(report.student)}</b>" if report.student else ""
-    parts = [f"<header>\n<p class=soft>Grupo \u00b7 {say(f'Lab {report.lab}')}{student}", f"<h1>{escape(headline(report))}</h1>"]
+    parts = [f"<header>\n<p class=soft>Grupo \u00b7 {say('Lab {lab}', lab=report.lab)}{student}", f"<h1>{escape(headline(report))}</h1>"]
     if report.refused:
         parts.append(f"<section class=failure><pre>{escape(report.refused)}</pre></section>")
     parts += [f"<p>{escape(note)}" for note in report.notes]
@@ -66,7 +66,7 @@ def opening(report, failures):
     if links:
         parts.append(f"<nav aria-label='{say('failed')}'><ul class=failed>" + "\n".join(links[:AT_TOP]) + "</ul>")
         if more := links[AT_TOP:]:
-            parts.append(f"<details><summary>{say(f'{len(more)} more failed')}</summary><ul class=failed>" + "\n".join(more) + "</ul></details>")
+            parts.append(f"<details><summary>{say('{count} more failed', count=len(more))}</summary><ul class=failed>" + "\n".join(more) + "</ul></details>")
         parts.append("</nav>")
     if words := advice(report):
         parts.append(f"<pre class=panel>{escape(words)}</pre>")
@@ -88,7 +88,7 @@ def failure_section(verdict, anchor):
 def points_of(verdict):
     """`0 of 2 points`; `-` if they are not asked for."""
     score, most = f"{verdict.score:g}", f"{verdict.points:g}"
-    return say(f"{score} of {most} points") if verdict.binds else "-"
+    return say("{score} of {most} points", score=score, most=most) if verdict.binds else "-"
 
 
 def rest(report):
@@ -100,7 +100,7 @@ def rest(report):
         parts.append(f"<h2>{say('Other checks that did not pass')}</h2>\n{table_of(others)}")
     if passed:
         count = len(passed)
-        parts.append(f"<details><summary>{say(f'{count} passed')}</summary>\n{table_of(passed)}</details>")
+        parts.append(f"<details><summary>{say('{count} passed', count=count)}</summary>\n{table_of(passed)}</details>")
     return parts
 
 
