@@ -5,6 +5,7 @@ terminal of that name, whose last command goes on running. `...` stands for anyt
 Blocks in Python or C bear the file that they are from as their title, and stand there word for word.
 """
 import ast
+import functools
 import doctest
 import os
 import re
@@ -27,7 +28,6 @@ from harness.driving.deadlines import wait_until
 from harness.teaching import starter
 from harness.verdicts import language
 from harness.verdicts.command import CHECKS
-from harness.verdicts.language import say
 from harness.verdicts.model import VERDICTS
 
 GUIDE = Path(ROOT, "lab_guide")
@@ -213,8 +213,28 @@ def in_portuguese(line):
             start, end = found.span(place)
             line = line[:start] + in_portuguese(found[place]) + line[end:]
         return line
-    more = say(f"{line}\n-").removesuffix("\n-")        # the rest of that text may stand in the next line
-    return more if more != line and line.endswith(":") or (said := say(line)) == line else said
+    return translated(line, forms()) or line
+
+
+@functools.cache
+def forms():
+    """[(a pattern of a line of output, its translation)] of all texts, each line of them by itself, the most telling first."""
+    found = []
+    for message in language.read():
+        lines = zip(message.id.split("\n"), message.string.split("\n")) if message.id else ()
+        found += [(line, told) for line, told in lines if re.search(r"[^\W\d_]", re.sub("{.*?}", "", line))]
+    found.sort(key=lambda form: -len(re.sub("{.*?}", "", form[0])))
+    return [(re.compile(re.sub(r"\\{(\w+).*?\\}", r"(?P<\1>.*?)", re.escape(line)) if len(set(language.holes(line))) == len(language.holes(line)) else re.escape(line)),
+             re.sub(r"{(\w+).*?}", r"{\1}", told)) for line, told in found]
+
+
+def translated(line, forms):
+    """A line that is an instance of one of these forms, in Portuguese, with what it holds translated likewise; None if it is none."""
+    for pattern, told in forms:
+        if found := pattern.fullmatch(line):
+            parts = {name: translated(part, forms) or part for name, part in found.groupdict().items()}
+            return told.format(**parts)
+    return None
 
 
 def is_the_same(english, portuguese):
