@@ -45,6 +45,9 @@ def judges(parser):
                         help="only these checks, whatever they need; may be given again")
     parser.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
     parser.add_argument("--records", metavar="DIR", help="keep there what happened in all checks (default: a new temporary folder, only of those that did not pass)")
+    parser.add_argument("--trace", action="store_true",
+                        help="start the server with `--trace DIR`, if it takes that, as ours do: a failing run then shows who held which lock "
+                             "between its events, and the records keep the trace. To write it slows the server, and races may come more or less often")
     parser.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: 5, on one core 3)")
     parser.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
     parser.add_argument("--lang", choices=LANGUAGES, help="of what is shown, and of the forms for students (default: the locale's, else en)")

@@ -167,7 +167,7 @@ def main(options):
         print(f"lab: {clean(say(str(why)))}", file=sys.stderr)
         return refused(options, begun, str(why)) if isinstance(why, Refused) else 2
     options.design, options.folder = begun.designs[0], folder
-    options.replay = f"make check LAB={begun.lab} SEED={{seed}} ONLY=CHECK"
+    options.replay = f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
     return command.main(options)
 
 

@@ -18,7 +18,7 @@ CATALOGUE = HERE / "locale" / "pt_BR" / "LC_MESSAGES" / "grupo.po"
 LANGUAGES = "en", "pt-BR"
 HOLDS = {"who": r"(\S+)", "name": r"(\S+)", "line": r"([^\n]*)"}     # what a hole of this name holds; of others their place decides
 # Holes that hold another text of ours.
-OURS = {"came", "disturbed", "words", "why", "how", "kind", "slowness", "role", "what", "WAYS"}
+OURS = {"came", "disturbed", "words", "why", "how", "kind", "slowness", "role", "what", "WAYS", "actor", "holder"}
 LONGEST = 1000                                      # characters of a line of ours: what is longer, a server may have made to keep us busy
 IN_A_LINE = "line"                                  # context of texts that stand alone in a line, among lines of others
 
@@ -135,7 +135,7 @@ def pattern_of(template):
 SOURCES = ["harness/" + name for name in (
     "record.py", "lines.py", "wire.py", "server.py", "terminals.py", "doings.py", "crowd.py", "detectors.py", "compiled.py", "checkers.py",
     "starter.py", "lab.py", "hunt.py", "exhibits.py", "verdicts/model.py", "verdicts/plugin.py", "verdicts/sentences.py", "verdicts/causes.py", "verdicts/disturb.py",
-    "verdicts/pool.py", "verdicts/pace.py", "verdicts/slices.py", "verdicts/command.py", "verdicts/catalogue.py", "checks/*.py", "verdicts/formats/*.py")]
+    "verdicts/pool.py", "verdicts/pace.py", "verdicts/slices.py", "verdicts/locks.py", "verdicts/command.py", "verdicts/catalogue.py", "checks/*.py", "verdicts/formats/*.py")]
 # Functions, and which of their arguments students read.
 SINKS = {"Misuse": (0,), "Refused": (0,), "Unmet": (0, 1), "NotStarted": (0, 1), "Silence": (0, 1), "CutOff": (0, 1), "NotRun": (0, "why"), "Inconclusive": (0,), "wait_until": (2, "what"),
          "none_left": (1,), "until": (2, "what"), "problem": (0,), "Disturbance": (0,), "say": (0,), "Report": (5,), "Failure": (3, 6),
@@ -145,10 +145,10 @@ SINKS = {"Misuse": (0,), "Refused": (0,), "Unmet": (0, 1), "NotStarted": (0, 1),
 LINE_SINKS = {"lines.append": (0,), "came.append": (0,), "NotCompiled": (0,)}
 TELL = {"end_of", "excess", "shown", "told_growth"}                        # functions whose text becomes part of another
 RETURNS = {"end_of", "why_no_shim", "shim", "short_turns", "not_seen", "not_its_fault", "judged", "forced",
-           "slowness", "no_answer", "with_exception", "with_signal", "taken_again", "held"}     # whose text is one by itself
+           "slowness", "why_not_traced", "no_answer", "with_exception", "with_signal", "taken_again", "held", "acting"}     # whose text is one by itself
 LINES = {"short", "tail", "clipped", "all_send", "all_connect", "difference", "told_end", "folded", "middle_left_out"}   # whose texts are lines among others
 # Names of what holds texts.
-TABLES = {"VERDICTS", "STAGES", "DEEDS", "SEEN", "STARVED", "forms", "WAYS", "NO_LIFE",
+TABLES = {"VERDICTS", "STAGES", "DEEDS", "SEEN", "STARVED", "TRACED", "forms", "WAYS", "NO_LIFE",
           "SIGNS_OF_LIFE", "sending"}
 NO_PROTOCOL = r"(event|\{\w+\}: mode) "                    # how the lines of ours begin that are compared with what came
 

@@ -94,6 +94,7 @@ class WireClient:
             self.socket.settimeout(DEADLINE)
             self.record.add(self.who, "connects")
             self.socket.connect((host, port))
+            self.record.connected(self.who, self.socket)
         except (ConnectionError, TimeoutError) as error:
             self.socket.close()
             raise CutOff(f"the server to take the connection of {self.who}", str(error), "unreachable") from None

@@ -39,6 +39,7 @@ class Checked(Server):
 
     most_processes = 500        # more than any check has clients, thrice
     told_to_end = False         # a check sets it before it tells the server to end by other means than stop() and kill()
+    trace = None                # the folder into which it traces itself
     dead = None                 # once it is ended: whether it was dead already
     starved = False             # likewise: whether others had the CPUs for so long that it could not be in time
 
@@ -97,6 +98,7 @@ class CheckedTerminal(TerminalClient):
 
     starved, stderr = False, ()
     sight = address = None      # as Server has them; the address is known when it listens
+    trace = None
 
     @property
     def closed(self):
@@ -142,11 +144,16 @@ def tmp_path(judge):
 
 @pytest.fixture
 def start(judge, tmp_path):
-    """start(*args, **options) starts a server, which is the caller's to end. Limits that it does not take make the check "not run"."""
-    def start(*args, **options):
+    """start(*args, **options) starts a server, which is the caller's to end. Limits that it does not take make the check "not run".
+
+    With --trace it traces itself, unless `traced` is False: where a check takes its files or descriptors away, it could not.
+    """
+    def start(*args, traced=True, **options):
+        trace = tempfile.mkdtemp(dir=judge.scratch) + "/trace" if judge.settings["trace"] and traced else None
         options = {"command": judge.settings["command"], "directory": tmp_path / "group", "deadline": 2 * judge.settings["deadline"], **options}
         try:
-            judge.running = Checked(options.pop("command"), args=args, cwd=judge.settings["cwd"], record=judge.record, inherits=False, **options)
+            judge.running = Checked(options.pop("command"), args=(*args, *(["--trace", trace] if trace else [])), cwd=judge.settings["cwd"],
+                                    record=judge.record, inherits=False, **options)
         except OSError as error:
             raise Unmet("the command to start", f"{error.filename}: {error.strerror}", "no-such-command") from None
         except NotStarted as problem:
@@ -154,6 +161,7 @@ def start(judge, tmp_path):
             if limits and problem.status == 2:
                 raise NotRun(f"the server does not take {' '.join(limits)}", binds=False) from None
             raise
+        judge.running.trace = trace
         return judge.running
 
     return start
@@ -181,12 +189,15 @@ def terminal(judge, tmp_path):
     """terminal(*args) starts one whose owner sits at a real terminal: a TerminalClient, with `address`. Ended after the check, before its clients are."""
     with contextlib.ExitStack() as started:
         def terminal(*args):
+            trace = tempfile.mkdtemp(dir=judge.scratch) + "/trace" if judge.settings["trace"] else None
+            args = (*args, *(["--trace", trace] if trace else []))
             command = [*judge.settings["command"], "--host", "127.0.0.1", "--port", "0", "--dir", str(tmp_path / "group"), *args]
             try:
                 console = CheckedTerminal("owner", command, cwd=judge.settings["cwd"], record=judge.record, env=plain_environment())
             except pexpect.ExceptionPexpect:
                 raise Unmet("the command to start", f"{command[0]}: it cannot be run", "no-such-command") from None
             judge.running = started.enter_context(console)
+            console.trace = trace
             [match] = console.sees(LISTENING.pattern)
             console.address = match[1], int(match[2])
             return console

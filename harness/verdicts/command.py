@@ -161,9 +161,12 @@ def run(options):
     folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
     for old in (*folder.glob("*.record"), *folder.glob("*.traceback")):
         forget(old)
+    for old in folder.glob("*.trace"):
+        shutil.rmtree(old, ignore_errors=True)
     replay = ["python", "-m", "harness", "check", *(["--in", options.folder] if options.folder else []), "--seed", seed,
               *(["--design", design] if design else []), "--repeat", str(options.repeat),
-              *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []), "--only", "CHECK", "--", *options.server]
+              *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []),
+              *(["--trace"] if options.trace else []), "--only", "CHECK", "--", *options.server]
     report = report_of(options, design, seed, folder)
     began = time.monotonic()
 
@@ -179,14 +182,14 @@ def run(options):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, ends_by_signals():
         checks = plugin.Run({"command": command, "cwd": os.path.abspath(options.folder or ""), "design": design, "lab": options.lab, "seed": seed,
                              "repeat": options.repeat, "only": options.only, "points": points, "hidden": hidden, "folder": str(folder),
-                             "scratch": scratch, "deadline": options.deadline, "workers": options.workers or WORKERS,
+                             "scratch": scratch, "deadline": options.deadline, "trace": options.trace, "workers": options.workers or WORKERS,
                              "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}, show)
         status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini")], plugins=[checks, broken])
     if status == pytest.ExitCode.NO_TESTS_COLLECTED and options.only:
         raise Misuse(f"there is no check {' or '.join(options.only)}")
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
-    report.notes += broken.why
+    report.notes += checks.notes + broken.why
     report.pace = {step: round(took, 4) for step, took in asdict(checks.pace).items()}
     if report.complete and checks.pace.slowness:
         report.notes.append(checks.pace.slowness)

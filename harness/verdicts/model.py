@@ -2,6 +2,7 @@
 from dataclasses import asdict, dataclass, field
 
 from harness.record import Entry
+from harness.verdicts.locks import Span
 
 DEADLINE = 10               # seconds that a server may take for anything, on a machine that has nothing else to do
 PASSED, FAILED, INCONCLUSIVE, NOT_RUN, FAULT = VERDICTS = ("passed", "failed", "inconclusive", "not run", "harness fault")
@@ -28,6 +29,7 @@ class Failure:
     replay: str                 # the command that does it again
     slice: list                 # the Entries of the record that show it
     wrong: int = None           # the place in `slice` of the first wrong Entry; its length: something is missing after the last
+    locks: list = field(default_factory=list)   # the locks.Spans between the Entries, if the server was traced
 
 
 @dataclass
@@ -108,7 +110,7 @@ class Report:
 
 def failure_from(found):
     """The Failure of which asdict() made `found`, though JSON lay between; None of None."""
-    return found and Failure(**{**found, "slice": [Entry(*entry) for entry in found["slice"]]})
+    return found and Failure(**{**found, "slice": [Entry(*entry) for entry in found["slice"]], "locks": [Span(*span) for span in found["locks"]]})
 
 
 def verdict_from(found):

@@ -7,7 +7,8 @@ from html import escape
 from harness import language
 from harness.language import say
 from harness.record import DEEDS
-from harness.verdicts.formats.told import advice, brief, cleaned, first_to_fix, headline, in_a_line, named, numbered
+from harness.verdicts.formats.told import advice, brief, cleaned, first_to_fix, headline, in_a_line, lock_line, named, numbered, timeline
+from harness.verdicts.locks import Span
 from harness.verdicts.model import FAILED, PASSED
 from harness.verdicts.plugin import STAGES
 
@@ -33,7 +34,7 @@ details { margin: .6rem 0 } summary { cursor: pointer } .wide { overflow-x: auto
 .arrow.left::after { left: 0; border-right-color: var(--text); border-left: 0 } .arrow code, .own code { font-size: .75rem; background: var(--page) }
 .own code { border: 1px solid var(--text); padding: 0 .3rem } .wrong code { font-weight: bold } .wrong .mark { display: block; color: var(--bad); font-weight: bold }
 .wrong .arrow { border-color: var(--bad); border-bottom-width: 3px } .wrong .arrow.right::after { border-left-color: var(--bad) } .wrong .arrow.left::after { border-right-color: var(--bad) }
-.wrong .own code { border: 2px solid var(--bad) } tr.wrong td { font-weight: bold; color: var(--bad) }
+.wrong .own code { border: 2px solid var(--bad) } .lock .own code { border-style: dotted; color: var(--soft) } tr.wrong td { font-weight: bold; color: var(--bad) }
 @media (max-width: 40rem) { dl { display: block } dt { margin-top: .6rem } .title { display: none } body { padding: .6rem } h2 { font-size: 1.05rem } th, td { padding: .2rem } }
 @media print { body { max-width: none; padding: 0; font-size: 11pt } h2, h3, dt, summary { break-after: avoid } pre, tr { break-inside: avoid } .wide { overflow: visible } }"""
 
@@ -150,19 +151,27 @@ def picture(failure):
     mark = f"<span class=mark>{SIGNS[FAILED]} {say('the first wrong one')}</span>"
     names = "".join(f"<b style='left:{place:.2f}%'>{escape(named(who))}</b>" for who, place in at.items())
     lines = "".join(f"<div class='lane{' server' * (who == 'server')}' style='left:{place:.2f}%'></div>" for who, place in at.items())
-    drawn = [event(number, entry, at, mark if number - 1 == failure.wrong else "") for number, entry in enumerate(entries, 1)]
-    if failure.wrong == len(entries):
-        drawn.append(f"<li class=wrong>{own(at, '<code>' + say('nothing more came') + '</code>' + mark)}")
+    drawn, rows = [], []
+    for place, one in timeline(failure):
+        wrong = place == failure.wrong and not isinstance(one, Span)
+        if isinstance(one, Span):
+            drawn.append(f"<li class=lock>{own(at, f'<code>{visible(lock_line(one))}</code>')}")
+            cells = ["", f"{one.at:.6f}", say("server"), "", visible(lock_line(one))]
+        elif one is None:
+            drawn.append(f"<li class=wrong>{own(at, '<code>' + say('nothing more came') + '</code>' + mark)}")
+            cells = [SIGNS[FAILED], "", "", "", say("nothing more came")]
+        else:
+            drawn.append(event(place + 1, one, at, mark if wrong else ""))
+            cells = [f"{place + 1}{f' {SIGNS[FAILED]}' * wrong}", f"{one.at:.6f}", escape(named(one.who)), say(one.what), f"<code>{visible(text_of(one))}</code>"]
+        rows.append(f"<tr{' class=wrong' * wrong}>" + "".join(f"<td>{cell}" for cell in cells))
     room = f" style='min-width:{6 * len(lanes)}rem'" if len(lanes) > NARROW else ""
     label = escape(say("The order of events; the table below says the same"))
     legend = say("Time runs down. Whole arrows go to the server, dashed ones come from it; what stands in a box is the server's own.")
-    rows = "".join(f"<tr{' class=wrong' * (number - 1 == failure.wrong)}><td>{number}{f' {SIGNS[FAILED]}' * (number - 1 == failure.wrong)}<td>{entry.at:.6f}"
-                   f"<td>{escape(named(entry.who))}<td>{say(entry.what)}<td><code>{visible(text_of(entry))}</code>" for number, entry in enumerate(entries, 1))
-    if failure.wrong == len(entries):
-        rows += f"<tr class=wrong><td>{SIGNS[FAILED]}<td><td><td><td>{say('nothing more came')}"
+    if failure.locks:
+        legend += " " + say("Dotted boxes come from the server's own trace: who took which lock at this moment, and for how long. Writing the trace slows the server.")
     return (f"<div class=wide{' tabindex=0' * bool(room)}><div class=diagram role=group aria-label='{label}'{room}><div class=names>{names}</div>{lines}<ol>" + "".join(drawn)
             + f"</ol></div></div>\n<p class=soft>{legend}\n<details><summary>{say('The same as a table, with nothing left out')}</summary><div class=wide><table><thead><tr>"
-            f"{heads(say('no.'), say('seconds'), say('who'), say('did'), say('what'))}</thead><tbody>{rows}</table></div></details>")
+            f"{heads(say('no.'), say('seconds'), say('who'), say('did'), say('what'))}</thead><tbody>{''.join(rows)}</table></div></details>")
 
 
 def text_of(entry):

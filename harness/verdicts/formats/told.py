@@ -10,6 +10,7 @@ from harness.language import say
 from harness.record import Entry
 from harness.verdicts.catalogue import place
 from harness.verdicts.causes import SETUP
+from harness.verdicts.locks import Span
 from harness.verdicts.model import FAILED, PASSED
 
 # Categories of characters that nobody sees, or that do something: controls, format characters (bidi, zero width), lone surrogates,
@@ -59,8 +60,8 @@ def cleaned(thing, tell_hidden=False):
         return clean(thing)
     if isinstance(thing, list):
         return [cleaned(part, tell_hidden) for part in thing]
-    if isinstance(thing, Entry):
-        return Entry(*(cleaned(part) for part in thing))
+    if isinstance(thing, (Entry, Span)):
+        return type(thing)(*(cleaned(part) for part in thing))
     if is_dataclass(thing):
         if getattr(thing, "hidden", False) and not tell_hidden:
             thing = replace(thing, check="hidden", title=say("a hidden check"), why="", failure=None, record="")
@@ -101,16 +102,44 @@ LONG_EVENT = 120            # characters of an event in words
 
 
 def events(failure):
-    """The few events around the first wrong one, in order, as lines: seconds, who, did what; a mark behind the wrong one."""
+    """The few events around the first wrong one, in order, as lines: seconds, who, did what; a mark behind the wrong one.
+
+    Between them, of a server that was traced, who held which lock.
+    """
     wrong = failure.wrong
     last = len(failure.slice) - 1 if wrong is None else wrong + AFTER
-    lines = [f"{entry.at:.3f} {named(entry.who)} {say(entry.what)} {brief(in_a_line(entry.text, ' / '), LONG_EVENT)}".rstrip()
-             for entry in failure.slice]
-    if wrong == len(lines):
-        lines.append(say("nothing more came"))
-    if wrong is not None:
-        lines[wrong] += f"   {say('<-- the first wrong one')}"
-    return lines[max(0, (last if wrong is None else wrong) - BEFORE):last + 1]
+    first = max(0, (last if wrong is None else wrong) - BEFORE)
+    lines = []
+    for place, one in timeline(failure):
+        if isinstance(one, Span):
+            lines += [f"{one.at:.3f}   {lock_line(one)}"] if first < place <= last + 1 or place == first == 0 else []
+            continue
+        if not first <= place <= last:
+            continue
+        line = f"{one.at:.3f} {named(one.who)} {say(one.what)} {brief(in_a_line(one.text, ' / '), LONG_EVENT)}".rstrip() if one else say("nothing more came")
+        lines.append(f"{line}   {say('<-- the first wrong one')}" if place == wrong else line)
+    return lines
+
+
+def timeline(failure):
+    """[(place, Entry or Span)] of a failure by time: the Spans have the place of the Entry behind them. The last is None: nothing more came."""
+    entries = failure.slice
+    found = [(sum(entry.at <= span.at for entry in entries), 0, span) for span in failure.locks]
+    found += [(place, 1, entry) for place, entry in enumerate(entries)]
+    if failure.wrong == len(entries):
+        found.append((len(entries), 1, None))
+    return [(place, one) for place, _, one in sorted(found, key=lambda one: one[:2])]
+
+
+def lock_line(span):
+    """Who held a lock, or waited for it, and for how long."""
+    actor, lock = span.who, span.lock
+    took = "" if span.seconds is None else f"{1000 * span.seconds:.3g}"
+    if span.more:
+        return say(f"... {span.more} more like this, {took} ms together") if span.seconds else say(f"... {span.more} more like this")
+    if span.what == "holds":
+        return say(f"{actor} holds the lock `{lock}` for {took} ms") if took else say(f"{actor} holds the lock `{lock}`, and no end is in the trace")
+    return say(f"{actor} waits {took} ms for the lock `{lock}`") if took else say(f"{actor} waits for the lock `{lock}`, and does not get it")
 
 
 def in_a_line(text, between):
