@@ -11,7 +11,7 @@ that cannot be read is passed over, no link is followed, and of a long file the 
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from harness.record import Entry
 
 MOST_BYTES = 64 << 20  # that are read of a file
 KINDS = {"lock.hold": "holds", "lock.wait": "waits"}
-MOST_SHOWN = 3  # spans between two events of a failure; the others are counted
+MOST_SHOWN = 4  # spans between two events of a failure; the others are counted
 SHORT_WAIT = 0.001  # seconds; a wait that was shorter is not shown
 
 
@@ -125,24 +125,29 @@ def between(
     nothing more came (`wrong`, the place of the first wrong event, is behind the last): else none.
     """
     shown = []
+    holders = {one.who for one in found if one.what == "holds" and one.seconds is None}
     for place in range(len(entries) + (wrong == len(entries)) if entries else 0):
         after = entries[place - 1].at if place else float("-inf")
         before = entries[place].at if place < len(entries) else float("inf")
         there = [one for one in found if after <= one.at < before and is_telling(one)]
         if not place:
             there = [one for one in there if one.seconds is None or one.at + one.seconds >= before]
-        most = sorted(there, key=order_of_telling)
-        kept = set(map(id, most[:MOST_SHOWN]))
+        most = sorted(there, key=lambda one: order_of_telling(one, holders))
+        kept = set(map(id, most if len(most) == MOST_SHOWN + 1 else most[:MOST_SHOWN]))
         shown += [one for one in there if id(one) in kept]
         if rest := [one for one in there if id(one) not in kept]:
             took = sum(one.seconds or 0 for one in rest)
-            shown.append(Span(rest[-1].at, "", "more", "", took, len(rest)))
+            shown.append(Span(there[-1].at, "", "more", "", took, len(rest)))
     return sorted(shown, key=lambda one: one.at)
 
 
-def order_of_telling(one: Span) -> tuple:
-    """Sorts what tells most to the front: what did not end, then what took longest."""
-    return one.seconds is not None, -(one.seconds or 0), one.what
+def order_of_telling(one: Span, holders: Set[str]) -> tuple:
+    """Sorts what tells most to the front: a lock that is not released, a wait of its holder for
+    another one, any other wait without an end; then what took longest.
+    """
+    if one.seconds is None:
+        return 0, one.what == "waits", one.who not in holders
+    return 1, -one.seconds
 
 
 def is_telling(one: Span) -> bool:

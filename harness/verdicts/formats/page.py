@@ -34,7 +34,7 @@ details { margin: .6rem 0 } summary { cursor: pointer } .wide { overflow-x: auto
 .arrow.left::after { left: 0; border-right-color: var(--text); border-left: 0 } .arrow code, .own code { font-size: .75rem; background: var(--page) }
 .own code { border: 1px solid var(--text); padding: 0 .3rem } .wrong code { font-weight: bold } .wrong .mark { display: block; color: var(--bad); font-weight: bold }
 .wrong .arrow { border-color: var(--bad); border-bottom-width: 3px } .wrong .arrow.right::after { border-left-color: var(--bad) } .wrong .arrow.left::after { border-right-color: var(--bad) }
-.wrong .own code { border: 2px solid var(--bad) } .lock .own code { border-style: dotted; color: var(--soft) } tr.wrong td { font-weight: bold; color: var(--bad) }
+.wrong .own code { border: 2px solid var(--bad) } .lock .own code { display: inline-block; border-style: dotted; color: var(--soft) } tr.wrong td { font-weight: bold; color: var(--bad) }
 @media (max-width: 40rem) { dl { display: block } dt { margin-top: .6rem } .title { display: none } body { padding: .6rem } h2 { font-size: 1.05rem } th, td { padding: .2rem } }
 @media print { body { max-width: none; padding: 0; font-size: 11pt } h2, h3, dt, summary { break-after: avoid } pre, tr { break-inside: avoid } .wide { overflow: visible } }"""
 

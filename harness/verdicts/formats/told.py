@@ -138,8 +138,8 @@ def lock_line(span):
     if span.more:
         return say(f"... {span.more} more like this, {took} ms together") if span.seconds else say(f"... {span.more} more like this")
     if span.what == "holds":
-        return say(f"{actor} holds the lock `{lock}` for {took} ms") if took else say(f"{actor} holds the lock `{lock}`, and no end is in the trace")
-    return say(f"{actor} waits {took} ms for the lock `{lock}`") if took else say(f"{actor} waits for the lock `{lock}`, and does not get it")
+        return say(f"{actor} holds the lock `{lock}` for {took} ms") if took else say(f"{actor} holds the lock `{lock}` until the trace ends")
+    return say(f"{actor} waits {took} ms for the lock `{lock}`") if took else say(f"{actor} waits for the lock `{lock}` until the trace ends")
 
 
 def in_a_line(text, between):
