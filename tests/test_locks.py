@@ -190,3 +190,11 @@ def test_a_server_that_does_not_trace_itself_is_judged_without_and_a_line_says_s
     assert [verdict["verdict"] for verdict in report["verdicts"]] == ["passed", "passed"]
     assert why in report["notes"][0] and report["notes"][0] in shown
     assert not list((tmp_path / "run").glob("*.trace"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("design", ["pthread", "fork"])
+def test_where_files_and_descriptors_are_taken_away_nothing_is_traced(design, tmp_path):
+    names = ("a-full-disk", "a-full-disk-for-a-newcomer", "out-of-descriptors-again")
+    report, _ = check(tmp_path, [design], "--only", *names)
+    assert {verdict["verdict"] for verdict in report["verdicts"]} <= {"passed", "inconclusive"}

@@ -317,7 +317,7 @@ def check_beyond_descriptor_1024(judge, server, connect, enter):
     """Clients whose connections have descriptors of 1024 and more (they are the only ones left) are served, or turned away; nobody else is hurt."""
     if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < TAKEN + 2 * FREE:
         raise NotRun("this machine does not let a program have so many descriptors", binds=False)
-    running = server(*OPEN, command=[sys.executable, "-ISc", TAKES, *judge.settings["command"]])
+    running = server(*OPEN, traced=False, command=[sys.executable, "-ISc", TAKES, *judge.settings["command"]])
     ana, ben = enter(running, "ana"), enter(running, "ben")
     newcomers = [connect(running, "newcomer") for _ in range(FREE)]
     for newcomer in let_in(newcomers, 1):
@@ -328,7 +328,7 @@ def check_beyond_descriptor_1024(judge, server, connect, enter):
 @check(points=2, lab=8)
 def check_out_of_descriptors(judge, server, enter):
     """When it has no more descriptors the server turns newcomers away or lets them wait, rests, and serves the others; and later lets in again."""
-    running = server(*OPEN, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
+    running = server(*OPEN, traced=False, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
     ana, ben = enter(running, "ana"), enter(running, "ben")
     running.record.add("crowd", "connects")
     strangers = [WireClient(running.address, name="stranger") for _ in range(90)]
@@ -354,7 +354,7 @@ def let_in_again(running, what):
 @check(points=2, lab=8)
 def check_out_of_descriptors_again(server, connect, enter):
     """Also when it has no more descriptors for the second and third time, the server does as at the first."""
-    running = server(*OPEN)
+    running = server(*OPEN, traced=False)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     turns_away = False                  # or it lets newcomers wait
     for time_ in 1, 2, 3:
@@ -456,7 +456,7 @@ def ignore_sigxfsz():
 @check(points=2, lab=1)
 def check_a_full_disk(server, ask, accepted, connect):
     """What cannot be written is answered by not-saved or `error:`, nobody hears of it, and the chat goes on; also the second time."""
-    running = server(preexec=ignore_sigxfsz)
+    running = server(traced=False, preexec=ignore_sigxfsz)
     ana, ben = accepted(running, "ana"), accepted(running, "ben")
     for newcomer, group in ("eva", "first"), ("leo", "second"):
         gone, asks = accepted(running, f"{newcomer}-goes"), ask(running, newcomer)
@@ -509,7 +509,7 @@ def check_a_full_disk(server, ask, accepted, connect):
 @check(points=1, lab=1)
 def check_a_full_disk_for_a_newcomer(server, enter, connect):
     """A new member who cannot be written down is told not-saved, is no member, and may try again; also the second time."""
-    running = server(*OPEN, preexec=ignore_sigxfsz)
+    running = server(*OPEN, traced=False, preexec=ignore_sigxfsz)
     ana = enter(running, "ana")
     answers(ana, *["SAY " + "x" * 400] * 20)            # so that the file of events is the largest
     for name, room in ("ben", None), ("eva", 5), ("leo", None):
