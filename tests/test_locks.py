@@ -9,10 +9,10 @@ import textwrap
 import pytest
 from test_check_hostile import MILD
 
-from harness import exhibits, language
-from harness.record import Entry
-from harness.server import ROOT
-from harness.verdicts import locks
+from harness.driving.record import Entry
+from harness.driving.server import ROOT
+from harness.teaching import exhibits
+from harness.verdicts import language, locks
 from harness.verdicts.formats.page import picture
 from harness.verdicts.formats.told import events
 from harness.verdicts.locks import Span

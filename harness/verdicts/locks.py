@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.record import Entry
+from harness.driving.record import Entry
 
 MOST_BYTES = 64 << 20  # that are read of a file
 KINDS = {"lock.hold": "holds", "lock.wait": "waits"}
