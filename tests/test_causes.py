@@ -124,6 +124,20 @@ MUTANTS = {
         "waits-for-a-lock",
         "take a lock that it holds already",
     ),
+    "a new lock at each call": (  # it guards nothing; which of its races shows first is chance
+        "pthread",
+        [
+            (
+                PTHREAD,
+                "        with self.lock:\n            while self.crowded or self.told > self.share:\n"
+                "                self.may_talk.wait()\n            self.told",
+                "        with threading.Lock():\n            self.told",
+            )
+        ],
+        "one-order",
+        ("not-greeted", "torn", "one-number-twice", "answer-of-another"),
+        "two threads",
+    ),
     "the socket is closed before it is forgotten": (
         "pthread",
         [

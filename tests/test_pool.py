@@ -86,6 +86,37 @@ def test_one_that_is_alone_shares_the_machine_with_no_other(tmp_path):
     assert dict(run(jobs))["c"] == {"saw": []}
 
 
+HOOKS: list = []        # what is called at a fork cannot be taken back, so it calls what stands here, once
+
+
+@pytest.fixture(scope="module")
+def at_fork():
+    """at_fork(place, act): has act() called once, inside the next fork, before it or after it in the parent."""
+    def act(place):
+        if HOOKS and HOOKS[0][0] == place:
+            HOOKS.pop()[1]()
+
+    os.register_at_fork(before=lambda: act("before"), after_in_parent=lambda: act("after"))
+    return lambda place, function: HOOKS.append((place, function))
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(at_fork, place):
+    """Python drops what a handler raises inside fork(): the run would go on, as if nobody had typed it."""
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        at_fork(place, lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            run([Job("a", dict), Job("b", dict, needs=("a",))])
+    finally:
+        signal.signal(signal.SIGINT, before)
+        pool.end_descendants()
+    assert HOOKS == []
+
+
 # -- What the run makes of it ---------------------------------------------------------------------------------------------------------
 
 class Stub(Run):
