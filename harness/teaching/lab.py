@@ -157,9 +157,7 @@ def arguments(parser):
 
 def main(options):
     """Exit status as of `check`; 1 also if the folder's server cannot be built or started, which is a result with 0 points."""
-    language.choose(options.lang)
-    for _, path in options.outputs:
-        command.forget(path)
+    command.begin(options)
     folder = Path(options.folder).resolve()
     try:
         begun = starter.read(options.lab, "c" if (folder / "server.c").exists() else "python")

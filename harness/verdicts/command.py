@@ -71,21 +71,24 @@ def read_rubric(path):
 
 
 def must_be_writable(folder, files):
-    """Makes the folder of records; what is found out is not to be lost because a file cannot be written. Raises Misuse."""
+    """Makes the folder of records, and tries where put() will write: a report is not to be lost at the end. Raises Misuse."""
+    path = folder
     try:
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         for path in files:
-            with open(path, "a"):
+            place = written_first(path)
+            with open(place, "a"):
                 pass
-            forget(path)
+            if place != path:
+                os.unlink(place)
     except OSError as error:
-        raise Misuse(f"{error.filename}: {error.strerror}") from None
+        raise Misuse(f"{path}: {error.strerror}") from None
 
 
 def forget(path):
-    """Removes a result of an earlier run: whatever happens from now on, it is not taken for this one's."""
+    """Removes a file of an earlier run, if it can be removed."""
     if os.path.isfile(path) or os.path.islink(path):
         with contextlib.suppress(OSError):
             os.unlink(path)
@@ -93,12 +96,15 @@ def forget(path):
 
 def put(path, text):
     """Writes a file whole or not at all; a device or a pipe as it comes."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        Path(path).write_text(text, encoding="utf-8")
-        return
-    new = f"{path}.{os.getpid()}.part"
-    Path(new).write_text(text, encoding="utf-8")
-    os.replace(new, path)
+    place = written_first(path)
+    Path(place).write_text(text, encoding="utf-8")
+    if place != path:
+        os.replace(place, path)
+
+
+def written_first(path):
+    """Where put() writes: a device or a pipe itself, else a new file beside the file that is meant."""
+    return path if os.path.exists(path) and not os.path.isfile(path) else f"{path}.{os.getpid()}.part"
 
 
 def command_from(options):
@@ -288,10 +294,11 @@ def take_server(options):
 
 def main(options):
     """Exit status as of check(); 0 for a list; 2 misuse."""
-    language.choose(options.lang)
     if options.list:
+        language.choose(options.lang)
         print("\n".join(catalogue.as_lines(options.lab, options.design)))
         return 0
+    begin(options)
     try:
         take_server(options)
     except Misuse as why:
@@ -300,11 +307,15 @@ def main(options):
     return check(options)
 
 
-def check(options):
-    """Checks options.server, and shows and writes what was found. Exit status as of status_of(); 2 misuse, 3 also if the harness itself fails."""
+def begin(options):
+    """What a command that judges does before all else: from here on, whatever happens, no result of an earlier run is taken for this one's."""
     language.choose(options.lang)
     for _, path in options.outputs:
         forget(path)
+
+
+def check(options):
+    """Checks options.server after begin(options), and shows and writes what was found. Exit status as of status_of(); 2 misuse, 3 also if the harness itself fails."""
     end = terminal.begin()
     try:
         report = run(options)
