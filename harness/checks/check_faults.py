@@ -17,7 +17,7 @@ from harness.checks.lines import answers, hears, hears_the_end, history, refused
 from harness.checks.scenarios import NARROW, ends_in_time, fill, rests, rounds
 from harness.driving.client import Silence, WireClient
 from harness.driving.history import normalized, seqs
-from harness.driving.processes import session, zombies
+from harness.driving.processes import session
 from harness.driving.record import Unmet, same
 from harness.driving.server import CLOSED, end_of
 from harness.driving.deadlines import none_left, wait_until
@@ -397,35 +397,6 @@ def lowest_free(pid):
     """The lowest descriptor that this process has not: with that as the limit, the next call that wants one fails."""
     taken = set(map(int, os.listdir(f"/proc/{pid}/fd")))
     return next(number for number in itertools.count() if number not in taken)
-
-
-@check(points=2, lab=4, design="fork")
-def check_a_killed_child_harms_nobody(server, enter):
-    """When the process that serves a client is killed, that client's connection ends, the others hear OUT and talk on; also the second time."""
-    running = server(*OPEN)
-    ana, ben = enter(running, "ana"), enter(running, "ben")
-    for _ in range(2):
-        before = {process.pid for process in running.family()}
-        victim = enter(running, "eve")
-        victim.fence()
-        children = [process for process in running.family() if process.pid not in before]
-        if not children:
-            raise Unmet("a process more for one client more", "there is none", "a-process-each")
-        running.record.add("server", "signal", "SIGKILL, the process that serves eve")
-        for child in children:
-            child.kill()
-        for client in (ana, ben):
-            client.expect(r"OUT \d+ \S+ eve")
-        try:
-            last = victim.rest()
-        except Silence:
-            raise Unmet("the end of the connection whose process was killed", "it stays open", "no-end-of-file") from None
-        if "BYE quit" in last:
-            raise Unmet("a bare end of the connection whose process was killed: its client did not quit", "BYE quit", "quit-for-a-killed-child")
-        victim.close()
-        rounds(ana, ben, count=2)
-        none_left(lambda: [f"process {process.pid} has ended, and its parent has not waited for it" for process in zombies(running.family())],
-                       "no zombie", "no-zombies")
 
 
 # -- The disk is full: no file of the server may grow
