@@ -28,6 +28,7 @@ from harness.driving.record import Unmet, same
 from harness.driving.server import LISTENING, NotStarted, Server, plain_environment
 from harness.driving.terminals import TerminalClient
 from harness.verdicts.disturb import disturbances
+from harness.verdicts.pace import Pace
 from harness.verdicts.plugin import Inconclusive, NotRun, STARVED, id_of
 
 OPEN = ("--admit", "all")       # who is new comes in without the owner
@@ -41,6 +42,7 @@ class Checked(Server):
     most_processes = 500        # more than any check has clients, thrice
     told_to_end = False         # a check sets it before it tells the server to end by other means than stop() and kill()
     trace = None                # the folder into which it traces itself
+    pace = Pace()               # how fast it is when nothing else is asked of it
     dead = None                 # once it is ended: whether it was dead already
     starved = False             # likewise: whether others had the CPUs for so long that it could not be in time
 
@@ -162,7 +164,7 @@ def start(judge, tmp_path):
             if limits and problem.status == 2:
                 raise NotRun(f"the server does not take {' '.join(limits)}", binds=False) from None
             raise
-        judge.running.trace = trace
+        judge.running.trace, judge.running.pace = trace, judge.pace
         return judge.running
 
     return start
