@@ -11,6 +11,7 @@ import os
 import re
 import shlex
 import socket
+import string
 import subprocess
 import sys
 import textwrap
@@ -201,8 +202,8 @@ def test_each_lab_has_its_page_in_both_languages_with_the_same_commands():
 
 # Of what a line of output is put together, if it is.
 KIND = f"(?:{'|'.join(VERDICTS)})"
-PARTS = [rf"({KIND})  (\w+): [a-z0-9-]+  (.*)", r"(expected:|but:|seen:|when:|cause:|read:|again:) +(.*)", r"\d+\. (.*)", rf"(\d+ {KIND}.*); (.* points in .*)",
-         rf"(\d+ {KIND}), (\d+ {KIND}.*)", r"(Earlier labs|Lab \d): (.*)", r"Lab \d, (.*): .*", r"(bug) +(dealt) +(tries) +(mended)", r"(\(bug .*hidden\)).*"]
+PARTS = [rf"({KIND})  (\w+): [a-z0-9-]+  (.*)", r"(expected:|but:|seen:|when:|cause:|read:|again:) +(.*)", r"\d+\. (.*)", rf"(\d+ {KIND}.*); (.* points in .*)", r"(.* points in .* Seed \w+\.) (All that .*)",
+         rf"(\d+ {KIND}), (\d+ {KIND}.*)", r"(Earlier labs|Lab \d): (.*)", r"Lab \d, (.*): .*", r"(bug) +(dealt) +(tries) +(fixed)", r"(\(bug .*hidden\)).*"]
 
 
 def in_portuguese(line):
@@ -223,16 +224,27 @@ def forms():
     for message in language.read():
         lines = zip(message.id.split("\n"), message.string.split("\n")) if message.id else ()
         found += [(line, told) for line, told in lines if re.search(r"[^\W\d_]", re.sub("{.*?}", "", line))]
-    found.sort(key=lambda form: -len(re.sub("{.*?}", "", form[0])))
-    return [(re.compile(re.sub(r"\\{(\w+).*?\\}", r"(?P<\1>.*?)", re.escape(line)) if len(set(language.holes(line))) == len(language.holes(line)) else re.escape(line)),
-             re.sub(r"{(\w+).*?}", r"{\1}", told)) for line, told in found]
+    telling = [form for form in found if not language.holes(form[0]) or set(re.findall(r"[^\W\d_]+", re.sub("{.*?}", "", form[0]))) - {"and", "or", "heard"}]
+    telling.sort(key=lambda form: -len(re.sub("{.*?}", "", form[0])))
+    return [(pattern_of(line), re.sub(r"{(\w+).*?}", r"{\1}", told)) for line, told in telling]
+
+
+def pattern_of(line):
+    """What an instance of this template looks like: a value that stands in it twice is the same there."""
+    pattern, seen = "", set()
+    for literal, name, *_ in string.Formatter().parse(line):
+        pattern += re.escape(literal)
+        if name:
+            pattern += f"(?P={name})" if name in seen else f"(?P<{name}>.*?)"
+            seen.add(name)
+    return re.compile(pattern)
 
 
 def translated(line, forms):
     """A line that is an instance of one of these forms, in Portuguese, with what it holds translated likewise; None if it is none."""
     for pattern, told in forms:
         if found := pattern.fullmatch(line):
-            parts = {name: translated(part, forms) or part for name, part in found.groupdict().items()}
+            parts = {name: part if name == "who" else translated(part, forms) or part for name, part in found.groupdict().items()}
             return told.format(**parts)
     return None
 

@@ -71,7 +71,7 @@ def check_events_are_numbered(server, enter):
             if not re.fullmatch(TIME, time, re.ASCII):
                 raise Unmet(msg("a time such as 2026-11-22T13:21:28.123Z"), line, "form-of-time")
             if abs((datetime.datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%f%z") - before).total_seconds()) > 3000:
-                raise Unmet(msg("the time of day in UTC, about {before:%Y-%m-%dT%H:%M}", before=before), line, "time-is-not-utc")
+                raise Unmet(msg("the time of day in UTC, about {time}", time=f"{before:%Y-%m-%dT%H:%M}"), line, "time-is-not-utc")
 
 
 @check(points=2, lab=2)

@@ -18,7 +18,7 @@ from harness.checks.scenarios import NARROW, ends_in_time, fill, rests, rounds
 from harness.driving.client import Silence, WireClient
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
-from harness.driving.processes import session, zombies
+from harness.driving.processes import session
 from harness.driving.record import Unmet, same
 from harness.driving.server import CLOSED, end_of
 from harness.driving.deadlines import none_left, wait_until
@@ -318,7 +318,7 @@ def check_beyond_descriptor_1024(judge, server, connect, enter):
     """Clients whose connections have descriptors of 1024 and more (they are the only ones left) are served, or turned away; nobody else is hurt."""
     if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < TAKEN + 2 * FREE:
         raise NotRun(msg("this machine does not let a program have so many descriptors"), binds=False)
-    running = server(*OPEN, command=[sys.executable, "-ISc", TAKES, *judge.settings["command"]])
+    running = server(*OPEN, traced=False, command=[sys.executable, "-ISc", TAKES, *judge.settings["command"]])
     ana, ben = enter(running, "ana"), enter(running, "ben")
     newcomers = [connect(running, "newcomer") for _ in range(FREE)]
     for newcomer in let_in(newcomers, 1):
@@ -329,7 +329,7 @@ def check_beyond_descriptor_1024(judge, server, connect, enter):
 @check(points=2, lab=8)
 def check_out_of_descriptors(judge, server, enter):
     """When it has no more descriptors the server turns newcomers away or lets them wait, rests, and serves the others; and later lets in again."""
-    running = server(*OPEN, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
+    running = server(*OPEN, traced=False, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
     ana, ben = enter(running, "ana"), enter(running, "ben")
     running.record.add("crowd", "connects")
     strangers = [WireClient(running.address, name="stranger") for _ in range(90)]
@@ -355,7 +355,7 @@ def let_in_again(running, what):
 @check(points=2, lab=8)
 def check_out_of_descriptors_again(server, connect, enter):
     """Also when it has no more descriptors for the second and third time, the server does as at the first."""
-    running = server(*OPEN)
+    running = server(*OPEN, traced=False)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     turns_away = False                  # or it lets newcomers wait
     for time_ in 1, 2, 3:
@@ -399,35 +399,6 @@ def lowest_free(pid):
     return next(number for number in itertools.count() if number not in taken)
 
 
-@check(points=2, lab=4, design="fork")
-def check_a_killed_child_harms_nobody(server, enter):
-    """When the process that serves a client is killed, that client's connection ends, the others hear OUT and talk on; also the second time."""
-    running = server(*OPEN)
-    ana, ben = enter(running, "ana"), enter(running, "ben")
-    for _ in range(2):
-        before = {process.pid for process in running.family()}
-        victim = enter(running, "eve")
-        victim.fence()
-        children = [process for process in running.family() if process.pid not in before]
-        if not children:
-            raise Unmet(msg("a process more for one client more"), msg("there is none"), "a-process-each")
-        running.record.add("server", "signal", msg("SIGKILL, the process that serves eve"))
-        for child in children:
-            child.kill()
-        for client in (ana, ben):
-            client.expect(r"OUT \d+ \S+ eve")
-        try:
-            last = victim.rest()
-        except Silence:
-            raise Unmet(msg("the end of the connection whose process was killed"), msg("it stays open"), "no-end-of-file") from None
-        if "BYE quit" in last:
-            raise Unmet(msg("a bare end of the connection whose process was killed: its client did not quit"), msg("BYE quit"), "quit-for-a-killed-child")
-        victim.close()
-        rounds(ana, ben, count=2)
-        none_left(lambda: [msg("process {pid} has ended, and its parent has not waited for it", pid=process.pid) for process in zombies(running.family())],
-                       msg("no zombie"), "no-zombies")
-
-
 # -- The disk is full: no file of the server may grow
 
 @contextlib.contextmanager
@@ -457,7 +428,7 @@ def ignore_sigxfsz():
 @check(points=2, lab=1)
 def check_a_full_disk(server, ask, accepted, connect):
     """What cannot be written is answered by not-saved or `error:`, nobody hears of it, and the chat goes on; also the second time."""
-    running = server(preexec=ignore_sigxfsz)
+    running = server(traced=False, preexec=ignore_sigxfsz)
     ana, ben = accepted(running, "ana"), accepted(running, "ben")
     for newcomer, group in ("eva", "first"), ("leo", "second"):
         gone, asks = accepted(running, f"{newcomer}-goes"), ask(running, newcomer)
@@ -510,7 +481,7 @@ def check_a_full_disk(server, ask, accepted, connect):
 @check(points=1, lab=1)
 def check_a_full_disk_for_a_newcomer(server, enter, connect):
     """A new member who cannot be written down is told not-saved, is no member, and may try again; also the second time."""
-    running = server(*OPEN, preexec=ignore_sigxfsz)
+    running = server(*OPEN, traced=False, preexec=ignore_sigxfsz)
     ana = enter(running, "ana")
     answers(ana, *["SAY " + "x" * 400] * 20)            # so that the file of events is the largest
     for name, room in ("ben", None), ("eva", 5), ("leo", None):

@@ -223,7 +223,7 @@ def check_no_password_in_clear(server, connect, enter, rng):
     ana.send("NAME eva")
     ana.fence(), eve.fence()
     running.stop()
-    forms = {"in clear": secret, "as hexadecimal digits": secret.encode().hex(), "in base64": base64.b64encode(secret.encode()).decode()[:20]}
+    forms = {msg("in clear"): secret, msg("as hexadecimal digits"): secret.encode().hex(), msg("in base64"): base64.b64encode(secret.encode()).decode()[:20]}
     for path in (path for path in sorted(running.directory.rglob("*")) if path.is_file()):
         for how, form in forms.items():
             if form.encode() in path.read_bytes():

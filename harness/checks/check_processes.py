@@ -190,13 +190,14 @@ def ends_by(way, running, connect, client, child):
     client.close()
 
 
-@check(points=1, lab=4, design="fork")
+@check(points=3, lab=4, design="fork")
 def check_a_killed_child_says_no_goodbye(server, connect, enter):
-    """When a child is killed its client hears no BYE, for it asked for none; the others hear OUT, it can
-    come back, and the server later ends with status 0."""
+    """When a child is killed its client hears no BYE, for it asked for none; the others hear OUT and talk
+    on, it can come back, also the second time, and the server later ends with status 0."""
     running = server(*OPEN)
-    ana, ben, eve = enter(running, "ana"), enter(running, "ben"), connect(running, "eve")
-    for client in (ben, eve):
+    ana, leo = enter(running, "ana"), enter(running, "leo")
+    for name in ("ben", "eve", "ben"):
+        client = (connect if name == "eve" else enter)(running, name)
         child = child_of(running, client)
         running.record.add("server", "signal", msg("SIGKILL (the child of {who})", who=client.who))
         child.kill()
@@ -210,8 +211,9 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
         if farewell := [line for line in client.lines[start:] if line.startswith("BYE ")]:
             raise Unmet(msg("no BYE for {who}, whose child was killed: only the end of the connection", who=client.who),
                         msg("{who} heard\n{farewell}", who=client.who, farewell=farewell[0]))
-        if client is ben and not served:
+        if name == "ben" and not served:
             ana.expect(r"OUT \d+ \S+ ben")
+        rounds(ana, leo, count=2)
     connect(running, "again").join("ben", "secret-of-ben")
     for name in ("mal", "tom"):         # killed while it checks a password, if the child does that
         client = connect(running, name)

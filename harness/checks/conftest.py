@@ -29,6 +29,7 @@ from harness.driving.record import Unmet, same
 from harness.driving.server import LISTENING, NotStarted, Server, plain_environment
 from harness.driving.terminals import TerminalClient
 from harness.verdicts.disturb import disturbances
+from harness.verdicts.pace import Pace
 from harness.verdicts.plugin import Inconclusive, NotRun, STARVED, id_of
 
 OPEN = ("--admit", "all")       # who is new comes in without the owner
@@ -41,6 +42,8 @@ class Checked(Server):
 
     most_processes = 500        # more than any check has clients, thrice
     told_to_end = False         # a check sets it before it tells the server to end by other means than stop() and kill()
+    trace = None                # the folder into which it traces itself
+    pace = Pace()               # how fast it is when nothing else is asked of it
     dead = None                 # once it is ended: whether it was dead already
     starved = False             # likewise: whether others had the CPUs for so long that it could not be in time
 
@@ -99,6 +102,7 @@ class CheckedTerminal(TerminalClient):
 
     starved, stderr = False, ()
     sight = address = None      # as Server has them; the address is known when it listens
+    trace = None
 
     @property
     def closed(self):
@@ -144,11 +148,16 @@ def tmp_path(judge):
 
 @pytest.fixture
 def start(judge, tmp_path):
-    """start(*args, **options) starts a server, which is the caller's to end. Limits that it does not take make the check "not run"."""
-    def start(*args, **options):
+    """start(*args, **options) starts a server, which is the caller's to end. Limits that it does not take make the check "not run".
+
+    With --trace it traces itself, unless `traced` is False: where a check takes its files or descriptors away, it could not.
+    """
+    def start(*args, traced=True, **options):
+        trace = tempfile.mkdtemp(dir=judge.scratch) + "/trace" if judge.settings["trace"] and traced else None
         options = {"command": judge.settings["command"], "directory": tmp_path / "group", "deadline": 2 * judge.settings["deadline"], **options}
         try:
-            judge.running = Checked(options.pop("command"), args=args, cwd=judge.settings["cwd"], record=judge.record, inherits=False, **options)
+            judge.running = Checked(options.pop("command"), args=(*args, *(["--trace", trace] if trace else [])), cwd=judge.settings["cwd"],
+                                    record=judge.record, inherits=False, **options)
         except OSError as error:
             raise Unmet(msg("the command to start"), f"{error.filename}: {error.strerror}", "no-such-command") from None
         except NotStarted as problem:
@@ -156,6 +165,7 @@ def start(judge, tmp_path):
             if limits and problem.status == 2:
                 raise NotRun(msg("the server does not take {join}", join=' '.join(limits)), binds=False) from None
             raise
+        judge.running.trace, judge.running.pace = trace, judge.pace
         return judge.running
 
     return start
@@ -183,12 +193,15 @@ def terminal(judge, tmp_path):
     """terminal(*args) starts one whose owner sits at a real terminal: a TerminalClient, with `address`. Ended after the check, before its clients are."""
     with contextlib.ExitStack() as started:
         def terminal(*args):
+            trace = tempfile.mkdtemp(dir=judge.scratch) + "/trace" if judge.settings["trace"] else None
+            args = (*args, *(["--trace", trace] if trace else []))
             command = [*judge.settings["command"], "--host", "127.0.0.1", "--port", "0", "--dir", str(tmp_path / "group"), *args]
             try:
                 console = CheckedTerminal("owner", command, cwd=judge.settings["cwd"], record=judge.record, env=plain_environment())
             except pexpect.ExceptionPexpect:
                 raise Unmet(msg("the command to start"), msg("{command}: it cannot be run", command=command[0]), "no-such-command") from None
             judge.running = started.enter_context(console)
+            console.trace = trace
             [match] = console.sees(LISTENING.pattern)
             console.address = match[1], int(match[2])
             return console

@@ -66,6 +66,7 @@ class WireClient:
             self.socket.settimeout(deadlines.DEADLINE)
             self.record.add(self.who, "connects")
             self.socket.connect((host, port))
+            self.record.connected(self.who, self.socket)
         except (ConnectionError, TimeoutError) as error:
             self.socket.close()
             raise CutOff(msg("the server to take the connection of {who}", who=self.who), str(error), "unreachable") from None

@@ -205,6 +205,7 @@ class Crowd:
             one = self.people[name]
             self.record.add(one.who, "connects")
             one.socket.connect_ex(self.address)
+            self.record.connected(one.who, one.socket)
             self.watch(one)
 
     def enter(self, names, **options):

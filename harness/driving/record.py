@@ -32,6 +32,7 @@ class Record:
         self.entries = []
         self.names = {}                     # how often a name was given out
         self.clients = []                   # each wire.WireClient that was connected in this run
+        self.addresses = {}                 # {a client's own address, as HOST:PORT: its name in this record}
         self.lock = threading.Lock()        # guards the two above
 
     def clock(self):
@@ -44,6 +45,11 @@ class Record:
         with self.lock:
             self.names[wanted] = count = self.names.get(wanted, 0) + 1
         return wanted if count == 1 else f"{wanted}#{count}"
+
+    def connected(self, who, sock):
+        """Notes the address of this client's own end, by which a server knows it. `sock`: its socket."""
+        host, port, *_ = sock.getsockname()
+        self.addresses[f"[{host}]:{port}" if ":" in host else f"{host}:{port}"] = who
 
     def add(self, who, what, text="", at=None):
         """Bytes that are not UTF-8 become surrogates, which save() writes and load() reads back. `at`: when it was, if not now."""

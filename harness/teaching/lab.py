@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS
 from harness.teaching import starter
-from harness.verdicts import command, language
+from harness.verdicts import command
 from harness.verdicts.formats.told import clean
 from harness.verdicts.language import say
 from harness.verdicts.model import Misuse, Refused
@@ -155,9 +155,7 @@ def arguments(parser):
 
 def main(options):
     """Exit status as of `check`; 1 also if the folder's server cannot be built or started, which is a result with 0 points."""
-    language.choose(options.lang)
-    for _, path in options.outputs:
-        command.forget(path)
+    command.begin(options)
     folder = Path(options.folder).resolve()
     try:
         begun = starter.read(options.lab, "c" if (folder / "server.c").exists() else "python")
@@ -174,7 +172,7 @@ def main(options):
         print(f"lab: {clean(say(why.args[0]))}", file=sys.stderr)
         return refused(options, begun, why.args[0]) if isinstance(why, Refused) else 2
     options.design, options.folder = begun.designs[0], folder
-    options.replay = f"make check LAB={begun.lab} SEED={{seed}} ONLY=CHECK"
+    options.replay = f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
     return command.check(options)
 
 

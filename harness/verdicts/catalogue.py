@@ -81,6 +81,7 @@ def as_lines(lab: int, design: str | None) -> list[str]:
     for stage, checks in itertools.groupby(asked, lambda check: check.stage):
         lines += [*([""] if lines else []), say(stage)]
         for check in checks:
+            lab = say("lab {lab}", lab=check.lab)
             points = say("{points:g} points", points=check.points) if check.points != 1 else say("1 point")
-            lines.append(f"  {check.id:{width}}  {say('lab {lab}', lab=check.lab)}  {points:>9}  {say(check.title)}")
+            lines.append(f"  {check.id:{width}}  {lab}  {points:>9}  {say(check.title)}")
     return lines

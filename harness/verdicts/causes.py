@@ -9,7 +9,6 @@ record breaks and that explains this failure; what the client concerned sent and
 last line, and what the server's threads waited for then. If nothing fits, the cause says so.
 """
 
-import json
 import os
 import platform
 import re
@@ -20,7 +19,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -28,6 +26,7 @@ import psutil
 from harness.driving import history, processes
 from harness.driving.messages import Message, msg, of_text
 from harness.driving.record import Entry, Record, Unmet
+from harness.verdicts import locks
 from harness.verdicts.sentences import CAUSES
 
 # Sentences on a step that only prepares what a check is about. All checks that need this step fail
@@ -666,27 +665,13 @@ def of_a_crowd(problem, sight, server):
 
 def of_the_trace(server, why) -> str | None:
     """The cause `why`, and who held which lock, if the server traced itself (--trace DIR)."""
-    command = getattr(server, "command", [])
-    folders = [
-        Path(to) for word, to in zip(command, command[1:], strict=False) if word == "--trace"
-    ]
-    holds, waits = {}, {}
-    for path in (path for folder in folders for path in folder.glob("*.jsonl")):
-        for line in path.read_text(errors="replace").splitlines():
-            with suppress(ValueError, KeyError, TypeError):
-                event = json.loads(line)
-                begins, _, kind = event["e"].partition(".")
-                of = {"lock.hold": holds, "lock.wait": waits}[kind]
-                if begins == "B":
-                    of[event["o"], event["a"]] = True
-                else:
-                    of.pop((event["o"], event["a"]), None)
-    for lock, actor in waits:
-        holder = next((other for name, other in holds if name == lock), None)
-        if holder:
-            return (
-                taken_again(why, actor, lock) if holder == actor else held(why, holder, lock, actor)
-            )
+    spans = locks.of_server(server)
+    holds = [span for span in spans if span.what == "holds" and span.seconds is None]
+    for wait in (span for span in spans if span.what == "waits" and span.seconds is None):
+        if holder := next((hold for hold in holds if hold.lock == wait.lock), None):
+            if holder.who == wait.who:
+                return taken_again(why, wait.who, wait.lock)
+            return held(why, holder.who, wait.lock, wait.who)
     return None
 
 

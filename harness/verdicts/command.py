@@ -74,21 +74,24 @@ def read_rubric(path):
 
 
 def must_be_writable(folder, files):
-    """Makes the folder of records; what is found out is not to be lost because a file cannot be written. Raises Misuse."""
+    """Makes the folder of records, and tries where put() will write: a report is not to be lost at the end. Raises Misuse."""
+    path = folder
     try:
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         for path in files:
-            with open(path, "a"):
+            place = written_first(path)
+            with open(place, "a"):
                 pass
-            forget(path)
+            if place != path:
+                os.unlink(place)
     except OSError as error:
-        raise Misuse(f"{error.filename}: {error.strerror}") from None
+        raise Misuse(f"{path}: {error.strerror}") from None
 
 
 def forget(path):
-    """Removes a result of an earlier run: whatever happens from now on, it is not taken for this one's."""
+    """Removes a file of an earlier run, if it can be removed."""
     if os.path.isfile(path) or os.path.islink(path):
         with contextlib.suppress(OSError):
             os.unlink(path)
@@ -96,12 +99,15 @@ def forget(path):
 
 def put(path, text):
     """Writes a file whole or not at all; a device or a pipe as it comes."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        Path(path).write_text(text, encoding="utf-8")
-        return
-    new = f"{path}.{os.getpid()}.part"
-    Path(new).write_text(text, encoding="utf-8")
-    os.replace(new, path)
+    place = written_first(path)
+    Path(place).write_text(text, encoding="utf-8")
+    if place != path:
+        os.replace(place, path)
+
+
+def written_first(path):
+    """Where put() writes: a device or a pipe itself, else a new file beside the file that is meant."""
+    return path if os.path.exists(path) and not os.path.isfile(path) else f"{path}.{os.getpid()}.part"
 
 
 def command_from(options):
@@ -164,9 +170,12 @@ def run(options):
     folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
     for old in (*folder.glob("*.record"), *folder.glob("*.traceback")):
         forget(old)
+    for old in folder.glob("*.trace"):
+        shutil.rmtree(old, ignore_errors=True)
     replay = ["python", "-m", "harness", "check", *(["--in", options.folder] if options.folder else []), "--seed", seed,
               *(["--design", design] if design else []), "--repeat", str(options.repeat),
-              *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []), "--only", "CHECK", "--", *options.server]
+              *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []),
+              *(["--trace"] if options.trace else []), "--only", "CHECK", "--", *options.server]
     report = report_of(options, design, seed, folder)
     began = time.monotonic()
 
@@ -182,14 +191,14 @@ def run(options):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, ends_by_signals():
         checks = plugin.Run({"command": command, "cwd": os.path.abspath(options.folder or ""), "design": design, "lab": options.lab, "seed": seed,
                              "repeat": options.repeat, "only": options.only, "points": points, "hidden": hidden, "folder": str(folder),
-                             "scratch": scratch, "deadline": options.deadline, "workers": options.workers or WORKERS,
+                             "scratch": scratch, "deadline": options.deadline, "trace": options.trace, "workers": options.workers or WORKERS,
                              "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}, show)
         status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini")], plugins=[checks, broken])
     if status == pytest.ExitCode.NO_TESTS_COLLECTED and options.only:
         raise Misuse(msg("there is no check {name}", name=", ".join(options.only)))
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
-    report.notes += broken.why
+    report.notes += checks.notes + broken.why
     report.pace = {step: round(took, 4) for step, took in asdict(checks.pace).items()}
     if report.complete and checks.pace.slowness:
         report.notes.append(checks.pace.slowness)
@@ -250,6 +259,9 @@ def judging(parser):
                         help="only these checks, whatever they need; may be given again")
     parser.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
     parser.add_argument("--records", metavar="DIR", help="keep there what happened in all checks (default: a new temporary folder, only of those that did not pass)")
+    parser.add_argument("--trace", action="store_true",
+                        help="start the server with `--trace DIR`, if it takes that, as ours do: a failing run then shows which thread held which lock "
+                             "between its events, and the records keep the trace. Writing it slows the server, so a race may appear more or less often")
     parser.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: 5, on one core 3)")
     parser.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
     parser.add_argument("--lang", choices=LANGUAGES, help="of what is shown, and of the forms for students (default: the locale's, else en)")
@@ -285,10 +297,11 @@ def take_server(options):
 
 def main(options):
     """Exit status as of check(); 0 for a list; 2 misuse."""
-    language.choose(options.lang)
     if options.list:
+        language.choose(options.lang)
         print("\n".join(catalogue.as_lines(options.lab, options.design)))
         return 0
+    begin(options)
     try:
         take_server(options)
     except Misuse as why:
@@ -297,11 +310,15 @@ def main(options):
     return check(options)
 
 
-def check(options):
-    """Checks options.server, and shows and writes what was found. Exit status as of status_of(); 2 misuse, 3 also if the harness itself fails."""
+def begin(options):
+    """What a command that judges does before all else: from here on, whatever happens, no result of an earlier run is taken for this one's."""
     language.choose(options.lang)
     for _, path in options.outputs:
         forget(path)
+
+
+def check(options):
+    """Checks options.server after begin(options), and shows and writes what was found. Exit status as of status_of(); 2 misuse, 3 also if the harness itself fails."""
     end = terminal.begin()
     try:
         report = run(options)

@@ -85,7 +85,7 @@ def messages():
     """{id: where} of all texts that students read, in the order of the sources."""
     from babel.messages.extract import extract_from_dir
     found = {}
-    for path, _, text, *_ in extract_from_dir(ROOT / "harness", [("**.py", "python")], keywords=KEYWORDS):
+    for path, _, text, *_ in extract_from_dir(ROOT / "harness", [("**.py", "python"), ("**.html", "jinja2")], keywords=KEYWORDS):
         if re.search(r"[^\W\d_]", re.sub("{.*?}", "", text)):
             found.setdefault(text, f"harness/{path}")
     for path in sorted((ROOT / "harness" / "checks").glob("check_*.py")):

@@ -3,6 +3,7 @@ from dataclasses import asdict, dataclass, field
 
 from harness.driving.messages import described, restored, template
 from harness.driving.record import Entry
+from harness.verdicts.locks import Span
 
 DEADLINE = 10               # seconds that a server may take for anything, on a machine that has nothing else to do
 PASSED, FAILED, INCONCLUSIVE, NOT_RUN, FAULT = VERDICTS = (
@@ -30,6 +31,7 @@ class Failure:
     replay: str                 # the command that does it again
     slice: list                 # the Entries of the record that show it
     wrong: int = None           # the place in `slice` of the first wrong Entry; its length: something is missing after the last
+    locks: list = field(default_factory=list)   # the locks.Spans between the Entries, if the server was traced
 
 
 @dataclass
@@ -113,7 +115,7 @@ def failure_from(found):
     if found is None:
         return None
     found = restored(found)
-    return Failure(**{**found, "slice": [Entry(*entry) for entry in found["slice"]]})
+    return Failure(**{**found, "slice": [Entry(*entry) for entry in found["slice"]], "locks": [Span(*span) for span in found["locks"]]})
 
 
 def verdict_from(found):

@@ -7,6 +7,7 @@ through a pipe. Its points and title, and whether it is hidden, are the main pro
 Servers are in sessions of their own, and what they leave behind becomes a child of the process that ran the check, or, should
 that have been killed, of the main one: each ends all its descendants after each check, and when it ends itself.
 """
+import shutil
 import signal
 import tempfile
 import threading
@@ -22,8 +23,8 @@ from _pytest.runner import runtestprotocol
 from harness.driving import deadlines
 from harness.driving.messages import Message, joined, listed, msg, of_text, packed, template, unpacked
 from harness.driving.record import Record, Unmet
-from harness.driving.server import Server, clipped, end_of, tail
-from harness.verdicts import causes, sentences, slices
+from harness.driving.server import NotStarted, Server, clipped, end_of, tail
+from harness.verdicts import causes, locks, sentences, slices
 from harness.verdicts.model import FAILED, FAULT, Failure, INCONCLUSIVE, NOT_RUN, PASSED, Verdict, failure_from
 from harness.verdicts.pace import Pace, measure
 from harness.verdicts.pool import Job, Pool, end_descendants
@@ -42,11 +43,13 @@ STAGES = {
     template("faults"): ("everyone-hears-everything",),
 }
 MEASURE = "(pace)"          # the job that times the server, which is no check
+TRACE = "(trace)"           # likewise: the one that tries whether it takes --trace, if that is asked for
 AT_ONCE = {"starts", "greets", "takes-requests", "answers-ping"}      # these need no pace: so the first verdicts come soon
 GRACE = 20                  # seconds more than its limit before a check that does not end is killed
 MOST_ENTRY = 2000           # characters of an entry that are shown; the record has them all
 MOST_TEXT = 100_000         # characters of a failure's text, likewise
 STARVED = msg("other programs had this machine's CPUs while the server wanted one: run it again when less is going on")
+TRACED = msg("This run was traced. Writing a trace slows the server, so a race may appear more or less often than without it.")
 TICK = 0.1                  # seconds between two beats of the pulse
 
 
@@ -146,6 +149,7 @@ class Run:
         self.settings, self.on_verdict = settings, on_verdict
         self.pace = Pace()
         self.verdicts: dict[str, str] = {}      # {check: what became of it}
+        self.notes: list[str] = []              # on the whole run
 
     def pytest_collection_modifyitems(self, items):
         """In the order of the stages, but for the crowd; only those that bind this server."""
@@ -171,13 +175,28 @@ class Run:
         if set(self.items) - AT_ONCE:
             place = sum(job.name in AT_ONCE for job in jobs[:len(AT_ONCE)])
             jobs.insert(place, Job(MEASURE, lambda: asdict(measure(self.measured, self.settings["deadline"]))))
+        if self.settings["trace"]:
+            for job in jobs:
+                job.needs += (TRACE,)
+            jobs.insert(0, Job(TRACE, lambda: packed({"why": self.why_not_traced()})))
         Pool(self.settings["workers"], lambda: self.pace.limit + GRACE, self.skip, self.finished).run(jobs)
 
     def measured(self):
         """A server whose pace is measured."""
         folder = tempfile.mkdtemp(dir=self.settings["scratch"])
-        return Server(self.settings["command"], directory=f"{folder}/group", args=("--admit", "all"), cwd=self.settings["cwd"],
+        args = ("--trace", f"{folder}/trace") if self.settings["trace"] else ()
+        return Server(self.settings["command"], directory=f"{folder}/group", args=("--admit", "all", *args), cwd=self.settings["cwd"],
                       deadline=2 * self.settings["deadline"], inherits=False)
+
+    def why_not_traced(self):
+        """Why the servers are started without --trace, in a line; '' if they can be traced."""
+        try:
+            with self.measured() as server:
+                server.end()
+        except NotStarted:
+            return msg("This run was not traced: the server does not start with --trace DIR.")
+        trace = Path(server.start["directory"]).with_name("trace")
+        return "" if any(trace.glob("*.jsonl")) else msg("This run was not traced: the server takes --trace DIR, but writes no file *.jsonl there.")
 
     def skip(self, job):
         """A stage waits for the checks that it needs, and is not run if they did not pass."""
@@ -190,6 +209,11 @@ class Run:
         """A result, or None if the process that was to give it was killed. Returns a job that is to be tried once more."""
         if job.name == MEASURE:
             self.pace = Pace(**found) if found else self.pace
+            return None
+        if job.name == TRACE:
+            why = unpacked(found["why"]) if found else msg("This run was not traced: the process that tried --trace DIR was killed.")
+            self.settings["trace"] = not why
+            self.notes.append(why or TRACED)
             return None
         result = Result(**unpacked(found)) if found else Result(FAULT, msg("the process that ran this check was killed, perhaps by the server; run it again"))
         if result.verdict == INCONCLUSIVE and result.again and not job.alone:
@@ -257,8 +281,16 @@ class Judge:
             runtestprotocol(item, nextitem=None, log=False)
             signal.setitimer(signal.ITIMER_REAL, 0)
             strays = end_descendants()
+            self.keep_trace(Path(self.settings["folder"], f"{id_of(item.nodeid)}.trace"))
         if strays and self.problem is None:
             self.problem = Unmet(msg("all the server's processes to end with it"), msg("these lived on:\n{lines}", lines=strays), "leftovers")
+
+    def keep_trace(self, place):
+        """Moves what the last server wrote of itself to the records."""
+        trace = getattr(self.running, "trace", None)
+        if trace and Path(trace).is_dir():
+            shutil.rmtree(place, ignore_errors=True)        # of a first try
+            self.running.trace = shutil.move(trace, place)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item, call):
@@ -320,4 +352,5 @@ class Judge:
         shown, wrong = slices.shown(self.record.entries[self.first:], problem.expected, came, problem.evidence)
         shown = [entry._replace(text=clipped(entry.text, MOST_ENTRY)) for entry in shown]
         return Failure(sentence, sentences.steps(self.record.entries[self.first:]), clipped(problem.expected, MOST_TEXT), clipped(came, MOST_TEXT), cause, page,
-                       self.disturbed and msg("run {runs}, {disturbed}", runs=self.runs, disturbed=self.disturbed), "", shown, wrong)
+                       self.disturbed and msg("run {runs}, {disturbed}", runs=self.runs, disturbed=self.disturbed), "", shown, wrong,
+                       locks.between(locks.of_server(server), shown, wrong))

@@ -1140,9 +1140,6 @@ CAUSES = {
                            "buffer that keeps what it could not write.", "protocol.md#92-delivery"),
     "not-saved-for-good": ("There is space again, and the server does not write as before. An OUT that could not be written comes first, then what is said next.",
                            "protocol.md#92-delivery"),
-    "a-killed-child-harms-nobody": ("A child that is killed ends its pipe like one that ends by itself. Wait for it, tell OUT to the others, close the connection.",
-                                    "protocol.md#8-bye-the-end"),
-    "quit-for-a-killed-child": ("The child did not end by itself, so its client did not quit: waitpid tells how a child ended.", "protocol.md#8-bye-the-end"),
     "out-of-descriptors-again": ("A recovery must leave all as it was: if a spare descriptor was given up to turn a newcomer away, open it again.",
                                  "protocol.md#97-full"),
     "halves-of-several-clients": (
