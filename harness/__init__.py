@@ -8,5 +8,6 @@ def __getattr__(name):
     """`from harness import figures, runs`, which notebooks and their readers type: both are in harness.tracing."""
     if name in ("figures", "runs"):
         import importlib
+
         return importlib.import_module(f"harness.tracing.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

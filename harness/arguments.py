@@ -1,4 +1,5 @@
 """Converters for the arguments of several commands. What they raise becomes argparse's one line and exit status 2."""
+
 import argparse
 
 

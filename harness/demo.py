@@ -3,6 +3,7 @@
 Each scene types, waits for what must be shown, and fails if it is not. Nobody sleeps here: every wait is for a line, an end or
 an answer. Every program has a terminal, and so a session, of its own: whatever happens, that whole session is ended.
 """
+
 import contextlib
 import os
 import platform
@@ -27,24 +28,39 @@ from harness.driving.server import DESIGNS, command_of, session_of
 from harness.driving.terminals import TerminalClient
 from harness.driving.deadlines import wait_until
 
-WAIT = 10.0                         # seconds for anything that must happen
-MEMBERS, MESSAGES = 10, 500         # of the measurement
+WAIT = 10.0  # seconds for anything that must happen
+MEMBERS, MESSAGES = 10, 500  # of the measurement
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BEGIN, END = "<!-- demo table -->", "<!-- end -->"
 
-ANA_SAYS = ("who has begun the lab?", "my server stops when one client does not read", "only when many talk, so I looked at send",
-            "one blocking send, and all wait for it", "now it works")
-CARLA_SAYS = ("I have", "mine lost a line when two talked at once", "there was no lock around the room",
-              "around the sockets I need none", "mine works, too")
+ANA_SAYS = (
+    "who has begun the lab?",
+    "my server stops when one client does not read",
+    "only when many talk, so I looked at send",
+    "one blocking send, and all wait for it",
+    "now it works",
+)
+CARLA_SAYS = (
+    "I have",
+    "mine lost a line when two talked at once",
+    "there was no lock around the room",
+    "around the sockets I need none",
+    "mine works, too",
+)
 
-screen = Console(highlight=False)   # colours only on a terminal, and not with NO_COLOR
+screen = Console(highlight=False)  # colours only on a terminal, and not with NO_COLOR
 
 
 class Failed(AssertionError):
     """What must happen did not; the text says what."""
 
 
-TROUBLE = (AssertionError, OSError, psutil.Error, pexpect.ExceptionPexpect)     # what makes a scene fail: the wire's, too
+TROUBLE = (
+    AssertionError,
+    OSError,
+    psutil.Error,
+    pexpect.ExceptionPexpect,
+)  # what makes a scene fail: the wire's, too
 
 
 # -- What is shown -----------------------------------------------------------------------------------------------------------
@@ -54,7 +70,11 @@ TROUBLE = (AssertionError, OSError, psutil.Error, pexpect.ExceptionPexpect)     
 def uninterrupted():
     """Ctrl-C, and what else asks the demo to end, takes effect at the end of this block."""
     came = []
-    handlers = {number: signal.getsignal(number) for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN}
+    handlers = {
+        number: signal.getsignal(number)
+        for number in ENDINGS
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     for number in handlers:
         signal.signal(number, lambda *_: came.append(True))
     try:
@@ -78,15 +98,16 @@ def show(who, mark, text):
 @dataclass
 class Result:
     """What the table shows of one design. None: it did not come to that."""
+
     design: str
     passed: int = 0
     scenes: int = 0
     processes: int = None
     threads: int = None
     descriptors: int = None
-    memory: float = None        # MB
-    memory_kind: str = ""       # PSS or RSS
-    median: float = None        # milliseconds
+    memory: float = None  # MB
+    memory_kind: str = ""  # PSS or RSS
+    median: float = None  # milliseconds
     p99: float = None
 
 
@@ -97,7 +118,7 @@ class Play:
         self.design, self.folder = design, folder
         self.result = Result(design, scenes=len(SCENES))
         self.terminals = []
-        self.shows = {}             # of each terminal, which lines are printed
+        self.shows = {}  # of each terminal, which lines are printed
         self.wires = []
 
     def run(self):
@@ -126,7 +147,10 @@ class Play:
             for line in one.lines[-5:] or ["(nothing)"]:
                 screen.print(Text(f"{one.who:>9} | {line}"), soft_wrap=True)
         for client in self.wires:
-            screen.print(Text(f"{client.name:>9} | {client.lines[-1] if client.lines else '(nothing)'}"), soft_wrap=True)
+            screen.print(
+                Text(f"{client.name:>9} | {client.lines[-1] if client.lines else '(nothing)'}"),
+                soft_wrap=True,
+            )
 
     def close(self):
         """Ends everything; trouble with one is no reason to leave the others."""
@@ -138,11 +162,12 @@ class Play:
 
     def opens(self, who, command, shows=".*"):
         """`shows`: which lines of this terminal the demo prints as they come."""
+
         def told(mark, line):
             if mark == ">" or re.fullmatch(self.shows[one], line):
                 show(who, mark, line)
 
-        with uninterrupted():               # else a process could have started that close() does not know of
+        with uninterrupted():  # else a process could have started that close() does not know of
             one = TerminalClient(who, command, told=told, deadline=WAIT, dimensions=(24, 80))
             self.shows[one] = shows
             self.terminals.append(one)
@@ -152,7 +177,10 @@ class Play:
         """The owner starts the server, and sits at its console."""
         command = [*command_of(self.design), *args]
         show("owner", "$", "python " + shlex.join(command[1:]))
-        self.owner = self.opens("owner", [*command, "--port", "0", "--dir", str(self.folder / "group"), "--reject-after", "0.3"])
+        self.owner = self.opens(
+            "owner",
+            [*command, "--port", "0", "--dir", str(self.folder / "group"), "--reject-after", "0.3"],
+        )
         self.place = self.owner.sees(r"listening on (\S+:\d+)")[0][1]
 
     def orders(self, order, *shown):
@@ -171,7 +199,12 @@ class Play:
         command = ["-m", "implementations.client", "join", self.place, name]
         show(name, "$", "python " + shlex.join(command))
         # Each start has a groups file of its own, as on a new machine: so it shows all that was said before.
-        files = ["--password-file", str(password), "--groups", str(self.folder / f"{who}-{len(self.terminals)}.groups")]
+        files = [
+            "--password-file",
+            str(password),
+            "--groups",
+            str(self.folder / f"{who}-{len(self.terminals)}.groups"),
+        ]
         client = self.opens(name, [sys.executable, *command, *files], shows="-- .*")
         client.sees("-- asked to join .*")
         return client
@@ -197,8 +230,14 @@ class Play:
         self.owner.sees(r"ana asks to join from \S+")
         self.orders("accept ana", r"\* ana came")
         self.ana.sees(event(r"\* ana came"))
-        shown = [line[len("13:21 "):] for line in events(self.ana)]
-        if shown != ["* the group is OS lab", "* carla came", "<carla> see you later", "* carla went", "* ana came"]:
+        shown = [line[len("13:21 ") :] for line in events(self.ana)]
+        if shown != [
+            "* the group is OS lab",
+            "* carla came",
+            "<carla> see you later",
+            "* carla went",
+            "* ana came",
+        ]:
             raise Failed(f"ana saw {shown}")
 
     def rejected(self):
@@ -230,7 +269,10 @@ class Play:
         self.owner.sees(*map(re.escape, said))
         for one in self.ana, self.carla:
             one.sees(*(event(re.escape(line)) for line in said))
-        heard = {one: [line[line.index("<"):] for line in one.lines[before[one]:] if "> " in line] for one in before}
+        heard = {
+            one: [line[line.index("<") :] for line in one.lines[before[one] :] if "> " in line]
+            for one in before
+        }
         for one in self.ana, self.carla:
             if sorted(heard[one]) != sorted(said):
                 raise Failed(f"{one.who} saw {len(heard[one])} lines, and {len(said)} were said")
@@ -277,14 +319,20 @@ class Play:
         """a new start: who comes back sees all that was heard before"""
         self.starts_server()
         self.ana = self.comes("ana", "anita")
-        self.ana.sees("-- in OS lab, Tuesday as anita.*", event(r"\* the group is OS lab, Tuesday"), event(r"\* anita came"))
+        self.ana.sees(
+            "-- in OS lab, Tuesday as anita.*",
+            event(r"\* the group is OS lab, Tuesday"),
+            event(r"\* anita came"),
+        )
         self.owner.sees(r"\* anita came")
         expected = [*self.heard, events(self.ana)[-1]]
         for number, (line, before) in enumerate(zip(events(self.ana), expected), 1):
             if line != before:
                 raise Failed(f"event {number} is now {line!r}, and was {before!r}")
         if len(events(self.ana)) != len(expected):
-            raise Failed(f"{len(self.heard)} events were heard before, and {len(events(self.ana)) - 1} are there now")
+            raise Failed(
+                f"{len(self.heard)} events were heard before, and {len(events(self.ana)) - 1} are there now"
+            )
 
     def deleted(self):
         """the owner deletes the group, with consent; no file keeps anything"""
@@ -306,7 +354,7 @@ class Play:
     def measured(self):
         # The title is made below, from the numbers.
         self.starts_server("--admit", "all")
-        self.shows[self.owner] = "(?![<*]).*"         # not 500 messages, nor who comes and goes
+        self.shows[self.owner] = "(?![<*]).*"  # not 500 messages, nor who comes and goes
         host, _, port = self.place.rpartition(":")
         for number in range(MEMBERS):
             client = WireClient((host.strip("[]"), int(port)))
@@ -323,12 +371,16 @@ class Play:
             for client in self.wires:
                 if client is not talker:
                     client.expect(echo)
-            while self.owner.read():            # somebody does look at the console
+            while self.owner.read():  # somebody does look at the console
                 pass
         measure(self.owner.pid, latencies, self.result)
-        heard = {tuple(line for line in client.lines if line.startswith("MSG ")) for client in self.wires}
+        heard = {
+            tuple(line for line in client.lines if line.startswith("MSG ")) for client in self.wires
+        }
         if [len(messages) for messages in heard] != [MESSAGES]:
-            raise Failed(f"they heard {len(heard)} different conversations of {sorted(map(len, heard))} messages")
+            raise Failed(
+                f"they heard {len(heard)} different conversations of {sorted(map(len, heard))} messages"
+            )
         for client in self.wires:
             client.send("QUIT")
             client.expect("BYE quit")
@@ -343,14 +395,29 @@ class Play:
         try:
             wait_until(lambda: not left(), 2)
         except AssertionError:
-            raise Failed("still running: " + ", ".join(f"{name_of(process)} ({process.pid})" for process in left())) from None
+            raise Failed(
+                "still running: "
+                + ", ".join(f"{name_of(process)} ({process.pid})" for process in left())
+            ) from None
         for one in self.terminals:
             if any(line.startswith("Traceback") for line in one.lines):
                 raise Failed(f"{one.who} saw a traceback: {one.lines[-1]}")
 
 
-SCENES = (Play.first_member, Play.second_member, Play.rejected, Play.comes_back, Play.both_talk, Play.new_name, Play.banned,
-          Play.closed, Play.started_again, Play.deleted, Play.measured, Play.all_gone)
+SCENES = (
+    Play.first_member,
+    Play.second_member,
+    Play.rejected,
+    Play.comes_back,
+    Play.both_talk,
+    Play.new_name,
+    Play.banned,
+    Play.closed,
+    Play.started_again,
+    Play.deleted,
+    Play.measured,
+    Play.all_gone,
+)
 
 
 def event(pattern):
@@ -371,7 +438,10 @@ def name_of(process):
 
 def verdict(word, number, scene, why=None):
     """One line for each scene; the word says it, the colour only repeats it."""
-    text = Text.assemble((f"{word:>9}", "bold green" if word == "passed" else "bold red"), f": {number}. {scene.__doc__}")
+    text = Text.assemble(
+        (f"{word:>9}", "bold green" if word == "passed" else "bold red"),
+        f": {number}. {scene.__doc__}",
+    )
     screen.print(text if why is None else text + Text(f": {why}", "red"), soft_wrap=True)
 
 
@@ -396,29 +466,40 @@ def rows(results):
     kind = next((result.memory_kind for result in results if result.memory_kind), "PSS")
     yield "steps passed", *(f"{result.passed} of {result.scenes}" for result in results)
     for title, field, form in (
-            ("processes", "processes", "{}"), ("threads", "threads", "{}"), ("descriptors", "descriptors", "{}"),
-            (f"memory ({kind}), MB", "memory", "{:.1f}"),
-            ("latency, median, ms", "median", "{:.2f}"), ("latency, p99, ms", "p99", "{:.2f}")):
+        ("processes", "processes", "{}"),
+        ("threads", "threads", "{}"),
+        ("descriptors", "descriptors", "{}"),
+        (f"memory ({kind}), MB", "memory", "{:.1f}"),
+        ("latency, median, ms", "median", "{:.2f}"),
+        ("latency, p99, ms", "p99", "{:.2f}"),
+    ):
         values = [getattr(result, field) for result in results]
         yield title, *("-" if value is None else form.format(value) for value in values)
 
 
 def caption(results):
     kind = next((result.memory_kind for result in results if result.memory_kind), "PSS")
-    how = "a page that n processes share counts 1/n in each" if kind == "PSS" else "a page that processes share counts in each"
-    return (f"{MEMBERS} members are connected to each server. Processes, threads, descriptors, memory: of the server's whole "
-            f"tree, after the last message; {kind}: {how}. Latency: from SAY to one's own echo on the wire, {MESSAGES} messages, "
-            "one at a time, client and server on one machine. "
-            f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}.")
+    how = (
+        "a page that n processes share counts 1/n in each"
+        if kind == "PSS"
+        else "a page that processes share counts in each"
+    )
+    return (
+        f"{MEMBERS} members are connected to each server. Processes, threads, descriptors, memory: of the server's whole "
+        f"tree, after the last message; {kind}: {how}. Latency: from SAY to one's own echo on the wire, {MESSAGES} messages, "
+        "one at a time, client and server on one machine. "
+        f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}."
+    )
 
 
 WHAT_TO_SEE = {
     "nonblocking": "nonblocking serves all from one thread; its other threads only check passwords and write the member file.",
     "pthread": "pthread has a thread for each member, because each waits in a recv of its own; a few more accept, write, save, "
-               "and read the owner's orders.",
+    "and read the owner's orders.",
     "fork": f"fork has a process for each member and one, the hub, that holds the room: {MEMBERS + 1} for {MEMBERS} members. "
-            "A line passes through two of them and a pipe between. Each process has descriptors of its own: the member's socket "
-            "once more, and its ends of two pipes."}
+    "A line passes through two of them and a pipe between. Each process has descriptors of its own: the member's socket "
+    "once more, and its ends of two pipes.",
+}
 
 
 def table(results):
@@ -433,7 +514,11 @@ def table(results):
 
 def markdown(results):
     """The table for README.md, with its caption."""
-    lines = [("", *(result.design for result in results)), ("---", *("---:" for _ in results)), *rows(results)]
+    lines = [
+        ("", *(result.design for result in results)),
+        ("---", *("---:" for _ in results)),
+        *rows(results),
+    ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines) + f"\n{caption(results)}\n"
 
 
@@ -446,7 +531,10 @@ def put_into(path, results=None):
             raise Trouble(f"{path}: has no line {BEGIN} with a line {END} after it")
         if results:
             table = markdown(results)
-            Path(path).write_text(re.sub(place, lambda found: found[1] + table + found[2], text, count=1), encoding="utf-8")
+            Path(path).write_text(
+                re.sub(place, lambda found: found[1] + table + found[2], text, count=1),
+                encoding="utf-8",
+            )
     except OSError as error:
         raise Trouble(f"{path}: {error.strerror}") from None
     except UnicodeError:
@@ -462,9 +550,15 @@ class Trouble(Exception):
 
 def arguments(parser):
     """Adds what `harness demo` takes."""
-    parser.add_argument("designs", nargs="*", metavar="DESIGN", help=f"play only these: {', '.join(DESIGNS)}")
-    parser.add_argument("--markdown", metavar="FILE", help="also put the table into FILE (README.md), between the lines "
-                      "`<!-- demo table -->` and `<!-- end -->`, if all steps passed")
+    parser.add_argument(
+        "designs", nargs="*", metavar="DESIGN", help=f"play only these: {', '.join(DESIGNS)}"
+    )
+    parser.add_argument(
+        "--markdown",
+        metavar="FILE",
+        help="also put the table into FILE (README.md), between the lines "
+        "`<!-- demo table -->` and `<!-- end -->`, if all steps passed",
+    )
 
 
 def main(options):
@@ -475,7 +569,7 @@ def main(options):
     try:
         if options.markdown:
             put_into(options.markdown)
-        results = play(list(dict.fromkeys(options.designs or DESIGNS)))     # each once
+        results = play(list(dict.fromkeys(options.designs or DESIGNS)))  # each once
         if any(result.passed < result.scenes for result in results):
             return 1
         if options.markdown:
@@ -489,11 +583,13 @@ def main(options):
 def play(designs):
     """The whole demo, printed; returns the Results."""
     for number in ENDINGS[1:]:
-        if signal.getsignal(number) is not signal.SIG_IGN:          # nohup means it
-            signal.signal(number, signal.default_int_handler)       # end as after Ctrl-C
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+            signal.signal(number, signal.default_int_handler)  # end as after Ctrl-C
     began = time.monotonic()
-    screen.print(f"One conversation on each of: {', '.join(designs)}.\n"
-                 "$ was started, > was typed, | was shown. The owner's terminal is the server's.")
+    screen.print(
+        f"One conversation on each of: {', '.join(designs)}.\n"
+        "$ was started, > was typed, | was shown. The owner's terminal is the server's."
+    )
     results = []
     with tempfile.TemporaryDirectory(prefix="grupo-demo-") as folder:
         for design in designs:
@@ -504,6 +600,10 @@ def play(designs):
     screen.print(table(results))
     screen.print(caption(results), *("\n" + WHAT_TO_SEE[design] for design in designs), sep="\n")
     failed = [result.design for result in results if result.passed < result.scenes]
-    text, style = (f"failed: {', '.join(failed)}", "bold red") if failed else ("all steps passed", "bold green")
+    text, style = (
+        (f"failed: {', '.join(failed)}", "bold red")
+        if failed
+        else ("all steps passed", "bold green")
+    )
     screen.print(Text.assemble("\n", (text, style), f" in {time.monotonic() - began:.0f} s"))
     return results

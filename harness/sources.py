@@ -4,6 +4,7 @@ Python takes a file in `__pycache__` for a module's bytecode if the time and siz
 that can write there could decide the next verdict. (One that can write the sources can do so anyway: see lab_guide/instructor.md.)
 All other modules are imported as ever.
 """
+
 import sys
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from pathlib import Path

@@ -3,6 +3,7 @@
 The load comes from one Python process on the same machine, so it takes its share of the cores. A run counts only if every
 member got every line, and all got the same bytes in the same order.
 """
+
 import asyncio
 import multiprocessing
 import os
@@ -20,11 +21,11 @@ from pathlib import Path
 from harness.driving.client import WireClient
 from harness.driving.server import DESIGNS, Server
 
-MEMBERS, LINE = 100, 80         # bytes of a MSG line, about
+MEMBERS, LINE = 100, 80  # bytes of a MSG line, about
 SECONDS, RUNS = 2.0, 5
-PROBES = 10                     # members in the tests of patience
-PATIENCE = 5.0                  # seconds of each of them
-STORM = 6                       # strangers who guess passwords
+PROBES = 10  # members in the tests of patience
+PATIENCE = 5.0  # seconds of each of them
+STORM = 6  # strangers who guess passwords
 EVENTS = 1_000_000
 IDLE, IDLE_SECONDS = 1000, 60.0
 
@@ -51,7 +52,7 @@ class Talker:
         self.lines += data.count(b"\n")
         self.check = zlib.crc32(data, self.check)
         if self.said_at is None or self.mine not in self.tail + data:
-            self.tail = data[-2 * LINE:]
+            self.tail = data[-2 * LINE :]
             return False
         self.latencies.append(time.perf_counter() - self.said_at)
         self.said_at, self.tail = None, b""
@@ -80,7 +81,9 @@ def talk(talkers, speaking, seconds):
     selector.close()
     if {(talker.lines, talker.check) for talker in talkers} != {(said, talkers[0].check)}:
         sys.exit("bench-quick: lines were lost, or not all heard the same in the same order")
-    return said * len(talkers) / took, [latency for talker in talkers for latency in talker.latencies]
+    return said * len(talkers) / took, [
+        latency for talker in talkers for latency in talker.latencies
+    ]
 
 
 def members(server, count):
@@ -89,14 +92,17 @@ def members(server, count):
     for number in range(count):
         clients.append(WireClient(server.address))
         clients[-1].send(f"JOIN m{number:04} secret-{number}")
-        if number % 100 == 99 or number == count - 1:           # a hundred hashes at a time
-            for client in clients[number // 100 * 100:]:
+        if number % 100 == 99 or number == count - 1:  # a hundred hashes at a time
+            for client in clients[number // 100 * 100 :]:
                 client.expect(r"WELCOME .*")
     for client in clients:
-        client.fence()                                          # he has heard of everyone's coming
-    server.pause_reading()          # else a thread of this process reads the console, at the generator's expense
+        client.fence()  # he has heard of everyone's coming
+    server.pause_reading()  # else a thread of this process reads the console, at the generator's expense
     text = "x" * (LINE - len("MSG 1234567 2026-11-22T13:21:28.123Z m0000 \n"))
-    return [Talker(client.socket, f"m{number:04}", f"SAY {text}\n".encode()) for number, client in enumerate(clients)], clients
+    return [
+        Talker(client.socket, f"m{number:04}", f"SAY {text}\n".encode())
+        for number, client in enumerate(clients)
+    ], clients
 
 
 def throughput(folder):
@@ -105,17 +111,23 @@ def throughput(folder):
     with PlainServer() as plain:
         talkers = plain.members(MEMBERS)
         for speaking in (10, MEMBERS):
-            rates["asyncio, bare", speaking] = [talk(talkers, speaking, SECONDS)[0] for _ in range(RUNS)]
+            rates["asyncio, bare", speaking] = [
+                talk(talkers, speaking, SECONDS)[0] for _ in range(RUNS)
+            ]
     for design in DESIGNS:
         with Server(design, directory=folder / design, args=["--admit", "all"]) as server:
             talkers, clients = members(server, MEMBERS)
             for speaking in (10, MEMBERS):
                 rates[design, speaking] = [talk(talkers, speaking, SECONDS)[0] for _ in range(RUNS)]
             close(clients)
-    print(f"\nLines delivered a second: {MEMBERS} members, {LINE}-byte lines, each talker waits for his echo; "
-          f"median of {RUNS} runs of {SECONDS:g} s (least, most)")
+    print(
+        f"\nLines delivered a second: {MEMBERS} members, {LINE}-byte lines, each talker waits for his echo; "
+        f"median of {RUNS} runs of {SECONDS:g} s (least, most)"
+    )
     for (name, speaking), values in rates.items():
-        print(f"  {name:14} {speaking:4} talk  {statistics.median(values):10,.0f}  ({min(values):,.0f}, {max(values):,.0f})")
+        print(
+            f"  {name:14} {speaking:4} talk  {statistics.median(values):10,.0f}  ({min(values):,.0f}, {max(values):,.0f})"
+        )
 
 
 class PlainServer:
@@ -123,7 +135,9 @@ class PlainServer:
 
     def __enter__(self):
         ours, theirs = multiprocessing.Pipe()
-        self.process = multiprocessing.get_context("spawn").Process(target=plain_server, args=(theirs,), daemon=True)
+        self.process = multiprocessing.get_context("spawn").Process(
+            target=plain_server, args=(theirs,), daemon=True
+        )
         self.process.start()
         self.port = ours.recv()
         return self
@@ -138,7 +152,7 @@ class PlainServer:
         for number in range(count):
             sock = socket.create_connection(("127.0.0.1", self.port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.recv(1)                # it knows us: from now on we hear everything
+            sock.recv(1)  # it knows us: from now on we hear everything
             talkers.append(Talker(sock, f"m{number:04}", f" m{number:04} {text}\n".encode()))
         return talkers
 
@@ -153,9 +167,11 @@ def plain_server(pipe):
             while line := await reader.readline():
                 for each in writers:
                     each.write(line)
+
         server = await asyncio.start_server(client, "127.0.0.1", 0)
         pipe.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
+
     asyncio.run(serve())
 
 
@@ -171,12 +187,14 @@ def stopped_reader(server, stop):
 
 def password_storm(server, stop):
     """Strangers who guess a member's password without pause."""
+
     def guess(number):
         while not stop.is_set():
             with WireClient(server.address) as client:
                 for _ in range(3):
                     client.send(f"JOIN m0000 guess-{number}")
                     client.expect("REJECTED refused")
+
     threads = [threading.Thread(target=guess, args=(number,)) for number in range(STORM)]
     for thread in threads:
         thread.start()
@@ -197,12 +215,16 @@ def long_history(server, stop):
 
 def patience(folder, title, deed, args=(), events=0):
     """p50 and p99 of a member's own echo while somebody else does `deed` in another process."""
-    print(f"\n{title}: {PROBES} members, {PROBES} talk, {PATIENCE:g} s; milliseconds from a line to its own echo")
+    print(
+        f"\n{title}: {PROBES} members, {PROBES} talk, {PATIENCE:g} s; milliseconds from a line to its own echo"
+    )
     for design in DESIGNS:
         directory = folder / f"{design}-{deed.__name__}"
         if events:
             write_transcript(directory, events)
-        with Server(design, directory=directory, args=["--admit", "all", *args], deadline=120) as server:
+        with Server(
+            design, directory=directory, args=["--admit", "all", *args], deadline=120
+        ) as server:
             talkers, clients = members(server, PROBES)
             _, calm = talk(talkers, PROBES, PATIENCE / 2)
             stop = multiprocessing.get_context("fork").Event()
@@ -214,8 +236,10 @@ def patience(folder, title, deed, args=(), events=0):
             if other.exitcode is None:
                 other.kill()
                 other.join()
-            print(f"  {design:14} calm p50 {at(calm, 50):6.2f} p99 {at(calm, 99):6.2f}   meanwhile p50 {at(busy, 50):6.2f} "
-                  f"p99 {at(busy, 99):6.2f}   most {max(busy) * 1000:8.2f}   ({len(busy)} samples)")
+            print(
+                f"  {design:14} calm p50 {at(calm, 50):6.2f} p99 {at(calm, 99):6.2f}   meanwhile p50 {at(busy, 50):6.2f} "
+                f"p99 {at(busy, 99):6.2f}   most {max(busy) * 1000:8.2f}   ({len(busy)} samples)"
+            )
             close(clients)
 
 
@@ -240,7 +264,9 @@ def write_transcript(directory, events):
     with open(directory / "transcript", "w") as file:
         stamp = "2026-11-22T13:21:28.123Z"
         file.write(f"GROUP 1 {stamp} grupo\n")
-        file.writelines(f"MSG {seq} {stamp} somebody {'x' * (LINE - 45)}\n" for seq in range(2, events + 1))
+        file.writelines(
+            f"MSG {seq} {stamp} somebody {'x' * (LINE - 45)}\n" for seq in range(2, events + 1)
+        )
     (directory / "members").write_text("# grupo 1 seq 1\n")
 
 
@@ -249,10 +275,11 @@ def at(latencies, percent):
 
 
 def idle(folder):
-    print(f"\n{IDLE} idle members who answer PINGs: CPU of all the server's processes over {IDLE_SECONDS:g} s")
+    print(
+        f"\n{IDLE} idle members who answer PINGs: CPU of all the server's processes over {IDLE_SECONDS:g} s"
+    )
     for design in DESIGNS:
-        with Server(design, directory=folder / f"{design}-idle",
-                    args=["--admit", "all"]) as server:
+        with Server(design, directory=folder / f"{design}-idle", args=["--admit", "all"]) as server:
             talkers, clients = members(server, IDLE)
             selector = selectors.DefaultSelector()
             for client in clients:
@@ -276,7 +303,9 @@ def arguments(_):
 
 
 def main(_):
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}")
+    print(
+        f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}"
+    )
     with tempfile.TemporaryDirectory() as path:
         folder = Path(path)
         throughput(folder)

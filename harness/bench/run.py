@@ -1,4 +1,5 @@
 """Processes of the bench: a server on one core, the load generator on another. Whatever happens, both are ended."""
+
 import importlib.util
 import json
 import os
@@ -19,8 +20,8 @@ from harness.driving.compiled import compiled
 from harness.driving.server import DESIGNS, ROOT, session_of
 
 HERE = Path(__file__).parent
-LIMIT = 120.0                       # seconds that one order to the generator may take
-START = 60.0                        # seconds until a server listens: it may have a million events to read
+LIMIT = 120.0  # seconds that one order to the generator may take
+START = 60.0  # seconds until a server listens: it may have a million events to read
 STAMP = "2026-11-22T13:21:28.123Z"
 
 
@@ -80,8 +81,21 @@ PAM = no
 
 def of_ours(design):
     def command(folder, members):
-        return [sys.executable, "-m", f"implementations.{design}", "--port", "0", "--dir", str(folder / "group"),
-                *(["--max-here", str(members), "--hashes", "64", "--join-within", "120"] if members > 1000 else [])]
+        return [
+            sys.executable,
+            "-m",
+            f"implementations.{design}",
+            "--port",
+            "0",
+            "--dir",
+            str(folder / "group"),
+            *(
+                ["--max-here", str(members), "--hashes", "64", "--join-within", "120"]
+                if members > 1000
+                else []
+            ),
+        ]
+
     return command
 
 
@@ -96,7 +110,7 @@ def of_c(way):
 def ngircd(folder, members):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    folder.chmod(0o755)                 # started by root it becomes nobody
+    folder.chmod(0o755)  # started by root it becomes nobody
     (folder / "ngircd.conf").write_text(NGIRCD.format(port=port))
     return [find_ngircd(), "-n", "-f", str(folder / "ngircd.conf")]
 
@@ -138,15 +152,26 @@ class Running:
             write_group(folder / "group", members, messages)
         self.dialect = "irc" if name == "ngircd" else "grupo"
         command = SERVERS[name][1](folder, members)
-        self.out = folder / "out"       # a file: the owner is shown all, as by default, and nobody takes time to read it
+        self.out = (
+            folder / "out"
+        )  # a file: the owner is shown all, as by default, and nobody takes time to read it
         with open(self.out, "wb") as out, open(folder / "err", "wb") as err:
             started = time.perf_counter()
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT,
-                                            start_new_session=True, preexec_fn=pinned(cores()[0]) if pin else None)
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=ROOT,
+                start_new_session=True,
+                preexec_fn=pinned(cores()[0]) if pin else None,
+            )
         try:
             while not (port := self.port_of(command)):
                 if self.process.poll() is not None or time.perf_counter() > started + START:
-                    raise Failed(f"{name} does not listen: {(folder / 'err').read_text(errors='replace')[-500:]}")
+                    raise Failed(
+                        f"{name} does not listen: {(folder / 'err').read_text(errors='replace')[-500:]}"
+                    )
                 time.sleep(0.002)
         except BaseException:
             self.end()
@@ -168,12 +193,22 @@ class Running:
 
     def cpu(self):
         """CPU seconds of all its processes so far."""
-        return sum(times.user + times.system for times in (process.cpu_times() for process in self.family()))
+        return sum(
+            times.user + times.system
+            for times in (process.cpu_times() for process in self.family())
+        )
 
     def memory(self):
         """Bytes of all its processes, each shared page divided among those who share it (PSS)."""
-        return sum(1024 * int(re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{process.pid}/smaps_rollup").read_text(), re.M)[1])
-                   for process in self.family())
+        return sum(
+            1024
+            * int(
+                re.search(
+                    r"^Pss:\s+(\d+)", Path(f"/proc/{process.pid}/smaps_rollup").read_text(), re.M
+                )[1]
+            )
+            for process in self.family()
+        )
 
     def end(self):
         if self.process.poll() is None:
@@ -182,7 +217,9 @@ class Running:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
                 pass
-        while found := session_of(self.process.pid):        # killing races with forking: look again until nobody is left
+        while found := session_of(
+            self.process.pid
+        ):  # killing races with forking: look again until nobody is left
             for process in found:
                 process.kill()
             self.process.poll()
@@ -199,8 +236,13 @@ class Load:
     """The load generator, talking to one port. Use it with `with`."""
 
     def __init__(self, port, dialect):
-        self.process = subprocess.Popen([str(compiled(HERE / "load.c")), str(port), dialect], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True, preexec_fn=pinned(cores()[1]))
+        self.process = subprocess.Popen(
+            [str(compiled(HERE / "load.c")), str(port), dialect],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=pinned(cores()[1]),
+        )
 
     def order(self, text, limit=LIMIT):
         """What the generator found out. Raises Failed, and then it has ended."""
@@ -208,7 +250,7 @@ class Load:
             self.process.stdin.write(text + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass                        # it ended before: what it said of that is read next
+            pass  # it ended before: what it said of that is read next
         if not select.select([self.process.stdout], [], [], limit)[0]:
             raise Failed(f"`{text}` took more than {limit:g} s")
         answer = self.process.stdout.readline()

@@ -2,6 +2,7 @@
 
 To look at the wire one must be root, or of the group `wireshark`.
 """
+
 import shutil
 import signal
 import subprocess
@@ -29,15 +30,22 @@ class Capture:
         for tool in "dumpcap", "tshark":
             if not shutil.which(tool):
                 raise CannotCapture(f"{tool} is not installed")
-        self.process = subprocess.Popen(["dumpcap", "-q", "-i", "lo", "-f", f"tcp port {port}", "-w", str(self.path)],
-                                        stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True)
+        self.process = subprocess.Popen(
+            ["dumpcap", "-q", "-i", "lo", "-f", f"tcp port {port}", "-w", str(self.path)],
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
         said = []
-        for line in self.process.stderr:        # "File:" comes when the device is open
+        for line in self.process.stderr:  # "File:" comes when the device is open
             said.append(line.strip())
             if line.startswith("File:"):
                 return
         self.process.communicate()
-        raise CannotCapture(f"packets cannot be captured here: {next((line for line in reversed(said) if line), 'dumpcap says no more')}")
+        raise CannotCapture(
+            f"packets cannot be captured here: {next((line for line in reversed(said) if line), 'dumpcap says no more')}"
+        )
 
     def __enter__(self):
         return self
@@ -65,7 +73,12 @@ class Capture:
 
 def tshark(path, *arguments):
     """What tshark prints of a capture file. Raises CannotCapture."""
-    done = subprocess.run(["tshark", "-X", f"lua_script:{DISSECTOR}", "-r", str(path), *arguments], capture_output=True, text=True, errors="replace")
+    done = subprocess.run(
+        ["tshark", "-X", f"lua_script:{DISSECTOR}", "-r", str(path), *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
     if done.returncode or "Lua" in done.stderr + done.stdout:
         raise CannotCapture(f"tshark cannot read {path}: {done.stderr.strip()}")
     return done.stdout
@@ -74,4 +87,7 @@ def tshark(path, *arguments):
 def fields(path, *names, only="grupo", more=()):
     chosen = [part for name in names for part in ("-e", name)]
     out = tshark(path, "-Y", only, "-T", "fields", *chosen, "-E", f"aggregator={APART}", *more)
-    return [[value.split(APART) if value else [] for value in line.split("\t")] for line in out.splitlines()]
+    return [
+        [value.split(APART) if value else [] for value in line.split("\t")]
+        for line in out.splitlines()
+    ]

@@ -14,8 +14,8 @@ from harness.driving import deadlines
 from harness.driving.messages import msg
 from harness.driving.record import Record, Unmet
 
-MOST_LINES = 1 << 19        # that a client hears; more is a flood
-MOST_BYTES = 1 << 18        # of a line without an end, likewise
+MOST_LINES = 1 << 19  # that a client hears; more is a flood
+MOST_BYTES = 1 << 18  # of a line without an end, likewise
 
 _tokens = itertools.count(1)
 
@@ -30,7 +30,14 @@ class CutOff(Unmet, ConnectionError):
 
 def plain(regex):
     """A regular expression as a reader would write the line: \\d+ is a number, \\S+ a word, .+ words."""
-    for form, word in ((r"(\d+)", "N"), (r"\d+", "N"), (r"(\S+)", "WORD"), (r"\S+", "WORD"), (r".+", "WORDS"), (r".*", "WORDS")):
+    for form, word in (
+        (r"(\d+)", "N"),
+        (r"\d+", "N"),
+        (r"(\S+)", "WORD"),
+        (r"\S+", "WORD"),
+        (r".+", "WORDS"),
+        (r".*", "WORDS"),
+    ):
         regex = regex.replace(form, word)
     return re.sub(r"\\(.)", r"\1", regex)
 
@@ -46,19 +53,19 @@ class WireClient:
         """
         self.record = record or Record()
         self.record.clients.append(self)
-        self.name = name                # how messages of this class call the client
+        self.name = name  # how messages of this class call the client
         self.who = self.record.name(name)
-        self.lines = []                 # all lines heard, PINGs included, in order
+        self.lines = []  # all lines heard, PINGs included, in order
         self.torn = b""
-        self.ended = False              # end of file (or a reset) was read
+        self.ended = False  # end of file (or a reset) was read
         self.was_reset = False
         self.pong = pong
-        self.group = None               # as HELLO said
-        self._read = b""                # heard, not yet given out
+        self.group = None  # as HELLO said
+        self._read = b""  # heard, not yet given out
         host, port = address
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
-            if rcvbuf is not None:      # must be set before connect, else the window is already offered
+            if rcvbuf is not None:  # must be set before connect, else the window is already offered
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
             if mss is not None:
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
@@ -69,7 +76,11 @@ class WireClient:
             self.record.connected(self.who, self.socket)
         except (ConnectionError, TimeoutError) as error:
             self.socket.close()
-            raise CutOff(msg("the server to take the connection of {who}", who=self.who), str(error), "unreachable") from None
+            raise CutOff(
+                msg("the server to take the connection of {who}", who=self.who),
+                str(error),
+                "unreachable",
+            ) from None
         except BaseException:
             self.socket.close()
             raise
@@ -96,16 +107,28 @@ class WireClient:
         try:
             self.socket.sendall(data)
         except TimeoutError:
-            raise Unmet(msg("the server to read the {count} bytes that {who} sends", count=len(data), who=self.who),
-                        msg("it did not take them all in {deadline:g} s", deadline=deadlines.DEADLINE), "does-not-read", who=self.who,
-                        silent=deadlines.DEADLINE) from None
+            raise Unmet(
+                msg(
+                    "the server to read the {count} bytes that {who} sends",
+                    count=len(data),
+                    who=self.who,
+                ),
+                msg("it did not take them all in {deadline:g} s", deadline=deadlines.DEADLINE),
+                "does-not-read",
+                who=self.who,
+                silent=deadlines.DEADLINE,
+            ) from None
         except OSError as error:
             raise self.cut_off(error) from None
 
     def cut_off(self, error):
         """What there is to say when this side could no longer send."""
-        return CutOff(msg("the connection of {who} to be open", who=self.who), msg("{who} could not send: {strerror}", who=self.who, strerror=error.strerror),
-                      "cut-off", who=self.who)
+        return CutOff(
+            msg("the connection of {who} to be open", who=self.who),
+            msg("{who} could not send: {strerror}", who=self.who, strerror=error.strerror),
+            "cut-off",
+            who=self.who,
+        )
 
     # -- hearing
 
@@ -121,26 +144,53 @@ class WireClient:
                 self.lines.append(text)
                 self.record.add(self.who, "hears", text)
                 if len(self.lines) > MOST_LINES:
-                    raise Unmet(msg("an end of what the server sends"), msg("{who} heard more than {most_lines} lines, the last one\n{text}", who=self.who, most_lines=MOST_LINES, text=text), "endless")
+                    raise Unmet(
+                        msg("an end of what the server sends"),
+                        msg(
+                            "{who} heard more than {most_lines} lines, the last one\n{text}",
+                            who=self.who,
+                            most_lines=MOST_LINES,
+                            text=text,
+                        ),
+                        "endless",
+                    )
                 if self.group is None and text.startswith("HELLO grupo/1 "):
                     self.group = text[14:]
                 if self.pong and text.startswith("PING "):
                     try:
                         self.send("PONG" + text[4:])
                     except ConnectionError:
-                        pass            # what is left to read is still worth reading
+                        pass  # what is left to read is still worth reading
                     continue
-                if text:                # an empty line would look like end of file
+                if text:  # an empty line would look like end of file
                     return text
                 continue
             if self.ended:
                 return ""
             if len(line) > MOST_BYTES:
-                raise Unmet(msg("lines of at most 512 bytes"), msg("{who} heard {count} bytes and no end of the line", who=self.who, count=len(line)), "endless-line")
+                raise Unmet(
+                    msg("lines of at most 512 bytes"),
+                    msg(
+                        "{who} heard {count} bytes and no end of the line",
+                        who=self.who,
+                        count=len(line),
+                    ),
+                    "endless-line",
+                )
             left = end - time.monotonic()
             if left <= 0:
-                raise Silence(msg("a line for {who}", who=self.who), msg("{who} heard nothing more for {seconds:.3g} s; before that:\n{lines}", who=self.who,
-                                                                             seconds=seconds, lines=self.lines[-5:] or msg("nothing at all")), "silent", who=self.who, silent=seconds)
+                raise Silence(
+                    msg("a line for {who}", who=self.who),
+                    msg(
+                        "{who} heard nothing more for {seconds:.3g} s; before that:\n{lines}",
+                        who=self.who,
+                        seconds=seconds,
+                        lines=self.lines[-5:] or msg("nothing at all"),
+                    ),
+                    "silent",
+                    who=self.who,
+                    silent=seconds,
+                )
             self._receive(left)
 
     def _receive(self, seconds):
@@ -148,7 +198,7 @@ class WireClient:
         try:
             chunk = self.socket.recv(65536)
         except TimeoutError:
-            return                      # the caller's deadline speaks
+            return  # the caller's deadline speaks
         except ConnectionError:
             chunk, self.was_reset = b"", True
         if not chunk:
@@ -173,13 +223,22 @@ class WireClient:
                     return match
                 if text:
                     continue
-                why = msg("was cut off, and") if self.was_reset else msg("saw the end of the connection, and")
+                why = (
+                    msg("was cut off, and")
+                    if self.was_reset
+                    else msg("saw the end of the connection, and")
+                )
                 seconds, sentence = None, "cut-off"
             heard = self.lines[start:]
-            raise Unmet(msg("a line like `{plain}` for {who}", plain=plain(regex), who=self.who),
-                        msg("{who} {why} heard only:\n{lines}", who=self.who, why=why, lines=heard) if heard else
-                        msg("{who} {why} heard nothing", who=self.who, why=why), sentence,
-                        who=self.who, silent=seconds)
+            raise Unmet(
+                msg("a line like `{plain}` for {who}", plain=plain(regex), who=self.who),
+                msg("{who} {why} heard only:\n{lines}", who=self.who, why=why, lines=heard)
+                if heard
+                else msg("{who} {why} heard nothing", who=self.who, why=why),
+                sentence,
+                who=self.who,
+                silent=seconds,
+            )
 
     def fence(self):
         """PING with a fresh token; return the lines that came before its PONG."""
@@ -187,7 +246,9 @@ class WireClient:
         start = len(self.lines)
         self.send("PING " + token)
         self.expect(re.escape("PONG " + token))
-        return [line for line in self.lines[start:-1] if not (self.pong and line.startswith("PING "))]
+        return [
+            line for line in self.lines[start:-1] if not (self.pong and line.startswith("PING "))
+        ]
 
     def greeted(self):
         """Read HELLO, if it was not read, and return the group's name."""
@@ -211,8 +272,12 @@ class WireClient:
             if match:
                 return int(match[1])
             if text != "PENDING":
-                raise Unmet(msg("PENDING, then WELCOME for {who}, who asked to join", who=self.who), msg("{who} heard {line}", who=self.who, line=text or msg("the end")),
-                            self.instead_of_welcome(text), who=self.who)
+                raise Unmet(
+                    msg("PENDING, then WELCOME for {who}, who asked to join", who=self.who),
+                    msg("{who} heard {line}", who=self.who, line=text or msg("the end")),
+                    self.instead_of_welcome(text),
+                    who=self.who,
+                )
 
     def instead_of_welcome(self, text):
         """The id of the sentence about a line that came where WELCOME was due."""

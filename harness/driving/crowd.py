@@ -3,6 +3,7 @@
 What a client does is data: a Script. He says it in turns: some lines and a PING in one piece; the PONG begins the next turn, so that
 no more than a turn is ever on the way. Nothing here waits for a time to pass, only for what the server owes: deadlines.DEADLINE for each.
 """
+
 import itertools
 import selectors
 import socket
@@ -14,9 +15,11 @@ from harness.driving import deadlines, processes
 from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet
 
-GULP = 65536                # bytes that a client reads at once
-SMALL_MSS = 536             # a client who asks for such segments keeps the server's send buffer for him small, too
-TCP_INFO_RETRANSMITTED = 100    # where struct tcp_info has tcpi_total_retrans
+GULP = 65536  # bytes that a client reads at once
+SMALL_MSS = (
+    536  # a client who asks for such segments keeps the server's send buffer for him small, too
+)
+TCP_INFO_RETRANSMITTED = 100  # where struct tcp_info has tcpi_total_retrans
 
 _tokens = itertools.count(1)
 
@@ -28,6 +31,7 @@ class Script:
     stays    a last fence, and goes on listening       quits   QUIT, and reads to the end
     shuts    ends sending at once, reads to the end    resets, closes    at once, without reading what is due to him
     """
+
     lines: list
     turn: int = 4
     then: str = "stays"
@@ -41,7 +45,7 @@ class Person:
         self.who = crowd.record.name(name)
         self.lines, self.rest = [], b""
         self.out, self.turns, self.then = b"", [], "stays"
-        self.awaited = None                 # the line that begins his next turn; "" stands for the end
+        self.awaited = None  # the line that begins his next turn; "" stands for the end
         self.ended = self.was_reset = False
 
     def __repr__(self):
@@ -52,7 +56,9 @@ class Person:
     def prepare(self, script):
         """Cuts a script into turns: all but the sending is done before the barrier."""
         lines, self.then = list(script.lines), script.then
-        self.turns = [lines[start:start + script.turn] for start in range(0, len(lines), script.turn)]
+        self.turns = [
+            lines[start : start + script.turn] for start in range(0, len(lines), script.turn)
+        ]
         if self.then == "stays" and not self.turns:
             self.turns = [[]]
         if self.then == "quits":
@@ -71,12 +77,12 @@ class Person:
     def send(self):
         """As much as the socket takes now."""
         if self.out and not self.ended:
-            at = self.crowd.record.clock()      # before: who is kept from running after it would seem to have sent later than he was heard
+            at = self.crowd.record.clock()  # before: who is kept from running after it would seem to have sent later than he was heard
             try:
                 sent = self.socket.send(self.out)
             except BlockingIOError:
                 sent = 0
-            except OSError:                 # what is left to read is still worth reading
+            except OSError:  # what is left to read is still worth reading
                 self.out = b""
                 return self.crowd.watch(self)
             if sent:
@@ -92,7 +98,7 @@ class Person:
         try:
             self.socket.shutdown(socket.SHUT_WR)
         except OSError:
-            pass                            # the server was faster
+            pass  # the server was faster
 
     def resets(self):
         self.crowd.record.add(self.who, "resets")
@@ -145,7 +151,11 @@ class Person:
         """How often this side of the connection had to send something again. (On one machine: because the server's side was full.)"""
         if self.ended:
             return 0
-        return struct.unpack_from("I", self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), TCP_INFO_RETRANSMITTED)[0]
+        return struct.unpack_from(
+            "I",
+            self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104),
+            TCP_INFO_RETRANSMITTED,
+        )[0]
 
     def unread(self):
         """Bytes that the server has not taken of what this client sent, as far as the kernel shows it."""
@@ -165,10 +175,10 @@ class Crowd:
 
     def __init__(self, address, record):
         self.address, self.record = address, record
-        self.first = len(record.entries)        # where its own entries begin
+        self.first = len(record.entries)  # where its own entries begin
         self.people = {}
         self.selector = selectors.DefaultSelector()
-        self.progress = time.monotonic()        # when one of them last got what he waited for
+        self.progress = time.monotonic()  # when one of them last got what he waited for
 
     def __enter__(self):
         return self
@@ -185,7 +195,7 @@ class Crowd:
     @property
     def entries(self):
         """What the record holds since this crowd came together."""
-        return self.record.entries[self.first:]
+        return self.record.entries[self.first :]
 
     # -- coming
 
@@ -201,7 +211,7 @@ class Crowd:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setblocking(False)
             self.people[name] = Person(self, name, sock, gulp)
-        for name in names:                      # nothing between one and the next
+        for name in names:  # nothing between one and the next
             one = self.people[name]
             self.record.add(one.who, "connects")
             one.socket.connect_ex(self.address)
@@ -251,11 +261,28 @@ class Crowd:
 
     def stuck(self, people, what):
         waiting = [one for one in people if not one.is_done]
-        problem = Unmet(what or msg("everyone's requests to be answered"), joined(
-            msg("no client got what it waited for in {seconds:.0f} s", seconds=deadlines.DEADLINE),
-            [msg("{who} waits for {awaited}; it last heard: {line}", who=one.who, awaited=awaited_by(one),
-                 line=one.lines[-1] if one.lines else msg("nothing")) for one in waiting]), "stuck" if waiting else None)
-        problem.unread = {one.who: count for one in waiting if len(one.lines) < 2 and (count := one.unread())}     # nothing of it was ever read
+        problem = Unmet(
+            what or msg("everyone's requests to be answered"),
+            joined(
+                msg(
+                    "no client got what it waited for in {seconds:.0f} s",
+                    seconds=deadlines.DEADLINE,
+                ),
+                [
+                    msg(
+                        "{who} waits for {awaited}; it last heard: {line}",
+                        who=one.who,
+                        awaited=awaited_by(one),
+                        line=one.lines[-1] if one.lines else msg("nothing"),
+                    )
+                    for one in waiting
+                ],
+            ),
+            "stuck" if waiting else None,
+        )
+        problem.unread = {
+            one.who: count for one in waiting if len(one.lines) < 2 and (count := one.unread())
+        }  # nothing of it was ever read
         return problem
 
     # -- the selector

@@ -1,10 +1,11 @@
 """How long the harness waits: DEADLINE, which a run sets once, and waits for a condition."""
+
 import time
 
 from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet
 
-DEADLINE = 20.0     # seconds a correct server may take for anything, on a busy machine
+DEADLINE = 20.0  # seconds a correct server may take for anything, on a busy machine
 
 
 def wait_until(condition, deadline=None, what="the condition"):
@@ -24,6 +25,7 @@ def wait_until(condition, deadline=None, what="the condition"):
 
 def none_left(find, expected, sentence=None, deadline=None):
     """Call find() until it finds nothing more. Raises Unmet with what it still finds, a list, after `deadline` seconds."""
+
     def none():
         nonlocal found
         found = find()

@@ -4,6 +4,7 @@
 
 A Message is an ordinary str, its English form. What a program under check wrote goes in as a value, and is never translated.
 """
+
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,12 +14,18 @@ class Message(str):
 
     A value is a Message, a str, a number, or a list of those, which stands for lines.
     """
+
     template: str
     values: dict[str, Any]
 
     def __new__(cls, template: str, values: dict[str, Any]) -> "Message":
-        values = {name: value if isinstance(value, (str, int, float, list)) else str(value) for name, value in values.items()}
-        self = super().__new__(cls, template.format(**{name: in_lines(value) for name, value in values.items()}))
+        values = {
+            name: value if isinstance(value, (str, int, float, list)) else str(value)
+            for name, value in values.items()
+        }
+        self = super().__new__(
+            cls, template.format(**{name: in_lines(value) for name, value in values.items()})
+        )
         self.template, self.values = template, values
         return self
 
@@ -30,7 +37,9 @@ class Message(str):
 
     def map(self, change: Callable[[str], str]) -> "Message":
         """This Message with `change` made to each str among its values that is no Message, however deep."""
-        return Message(self.template, {name: mapped(value, change) for name, value in self.values.items()})
+        return Message(
+            self.template, {name: mapped(value, change) for name, value in self.values.items()}
+        )
 
 
 def msg(template: str, /, **values: Any) -> Message:
@@ -45,12 +54,22 @@ def template(text: str) -> str:
 
 def joined(*parts: Any) -> Message:
     """A Message of lines, one below the other; a part may be a list of lines."""
-    return Message("{lines}", {"lines": [line for part in parts for line in (part if isinstance(part, list) else [part])]})
+    return Message(
+        "{lines}",
+        {
+            "lines": [
+                line for part in parts for line in (part if isinstance(part, list) else [part])
+            ]
+        },
+    )
 
 
 def listed(parts: Sequence[str], between: str = ", ") -> Message:
     """A Message of several in one line, with `between` among them."""
-    return Message(between.join(f"{{part{number}}}" for number in range(len(parts))), {f"part{number}": part for number, part in enumerate(parts)})
+    return Message(
+        between.join(f"{{part{number}}}" for number in range(len(parts))),
+        {f"part{number}": part for number, part in enumerate(parts)},
+    )
 
 
 def both(parts: Sequence[str]) -> str:
@@ -102,15 +121,23 @@ def described(thing: Any) -> Any:
     """`thing` as JSON for every reader: texts in English; beside them, under `messages`, the id and values of those that are Messages."""
     if isinstance(thing, dict):
         messages = {name: packed(value) for name, value in thing.items() if holds_message(value)}
-        return {name: described(value) for name, value in thing.items()} | ({"messages": messages} if messages else {})
+        return {name: described(value) for name, value in thing.items()} | (
+            {"messages": messages} if messages else {}
+        )
     return list(map(described, thing)) if isinstance(thing, (list, tuple)) else thing
 
 
 def holds_message(value: Any) -> bool:
     """Whether it is a Message, or a list with one in it."""
-    return isinstance(value, Message) or isinstance(value, (list, tuple)) and any(map(holds_message, value))
+    return (
+        isinstance(value, Message)
+        or isinstance(value, (list, tuple))
+        and any(map(holds_message, value))
+    )
 
 
 def restored(found: dict[str, Any]) -> dict[str, Any]:
     """A dict that described() made, with its Messages in place of their texts."""
-    return {name: value for name, value in found.items() if name != "messages"} | unpacked(found.get("messages", {}))
+    return {name: value for name, value in found.items() if name != "messages"} | unpacked(
+        found.get("messages", {})
+    )

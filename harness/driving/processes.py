@@ -2,6 +2,7 @@
 
 Every figure is of a family: a process and all its descendants. Who ends while we look is not counted; who belongs to others cannot be seen.
 """
+
 import contextlib
 import fcntl
 import os
@@ -16,13 +17,14 @@ import psutil
 
 from harness.driving.messages import msg
 
-PF_EXITING = 4                          # of the kernel's flags of a process
-GONE = psutil.Error, OSError            # it ended while we looked, or is not ours to see
+PF_EXITING = 4  # of the kernel's flags of a process
+GONE = psutil.Error, OSError  # it ended while we looked, or is not ours to see
 
 
 class Holdings(NamedTuple):
     """What must be back to the base line when clients have gone."""
-    processes: int                      # zombies, too
+
+    processes: int  # zombies, too
     threads: int
     descriptors: int
 
@@ -59,7 +61,9 @@ def pids(sid):
 def ending(pid):
     """Whether it has begun to end, or has ended: its descriptors are closed before anybody can wait for it."""
     try:
-        with open(f"/proc/{pid}/stat", errors="replace") as file:       # (a program's name may be any bytes)
+        with open(
+            f"/proc/{pid}/stat", errors="replace"
+        ) as file:  # (a program's name may be any bytes)
             state, *fields = file.read().rpartition(") ")[2].split()
             return state in "ZX" or bool(int(fields[5]) & PF_EXITING)
     except OSError:
@@ -97,12 +101,20 @@ def holdings(processes):
     return Holdings(len(processes), threads, descriptors)
 
 
-KINDS = {"processes": msg("processes"), "threads": msg("threads"), "descriptors": msg("descriptors")}
+KINDS = {
+    "processes": msg("processes"),
+    "threads": msg("threads"),
+    "descriptors": msg("descriptors"),
+}
 
 
 def grown(before, after, slack=0):
     """What there is more of than before, as texts: empty if by no kind there are more than `slack` more."""
-    return [msg("{kind}: {old} before, {new} now", kind=KINDS[kind], old=old, new=new) for kind, old, new in zip(Holdings._fields, before, after) if new > old + slack]
+    return [
+        msg("{kind}: {old} before, {new} now", kind=KINDS[kind], old=old, new=new)
+        for kind, old, new in zip(Holdings._fields, before, after)
+        if new > old + slack
+    ]
 
 
 def zombies(processes):
@@ -120,14 +132,21 @@ def sockets(processes, status):
     holders = {}
     for process in processes:
         with contextlib.suppress(*GONE):
-            for end in {(one.laddr, one.raddr) for one in process.net_connections("tcp") if one.status == status}:
+            for end in {
+                (one.laddr, one.raddr)
+                for one in process.net_connections("tcp")
+                if one.status == status
+            }:
                 holders[end] = holders.get(end, 0) + 1
     return holders
 
 
 def listening(processes):
     """The addresses at which they listen, as `listening on` writes them."""
-    return sorted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for (host, port), _ in sockets(processes, psutil.CONN_LISTEN))
+    return sorted(
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        for (host, port), _ in sockets(processes, psutil.CONN_LISTEN)
+    )
 
 
 def cpu(processes):
@@ -136,7 +155,11 @@ def cpu(processes):
     for place, process in enumerate(processes):
         with contextlib.suppress(*GONE):
             times = process.cpu_times()
-            total += times.user + times.system + (0 if place else times.children_user + times.children_system)
+            total += (
+                times.user
+                + times.system
+                + (0 if place else times.children_user + times.children_system)
+            )
     return total
 
 
@@ -157,11 +180,27 @@ def stacks(processes):
     """Stacks of threads, ended ones that nobody joined or detached included: mappings of 64 kB or more right behind a guard page."""
     found = 0
     for process in processes:
-        with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/maps", errors="replace") as file:
+        with (
+            contextlib.suppress(*GONE),
+            open(f"/proc/{process.pid}/maps", errors="replace") as file,
+        ):
             guard = None
-            for start, end, mode, name in re.findall(r"^(\w+)-(\w+) (\S+) \S+ \S+ \d+ *(.*)$", file.read(), re.M):
-                found += mode.startswith("rw") and guard == start and not name and int(end, 16) - int(start, 16) >= 1 << 16
-                guard = end if mode.startswith("---") and not name and int(end, 16) - int(start, 16) <= 1 << 16 else None
+            for start, end, mode, name in re.findall(
+                r"^(\w+)-(\w+) (\S+) \S+ \S+ \d+ *(.*)$", file.read(), re.M
+            ):
+                found += (
+                    mode.startswith("rw")
+                    and guard == start
+                    and not name
+                    and int(end, 16) - int(start, 16) >= 1 << 16
+                )
+                guard = (
+                    end
+                    if mode.startswith("---")
+                    and not name
+                    and int(end, 16) - int(start, 16) <= 1 << 16
+                    else None
+                )
     return found
 
 
@@ -171,9 +210,15 @@ def turns(processes):
     for process in processes:
         with contextlib.suppress(*GONE):
             for thread in os.listdir(f"/proc/{process.pid}/task"):
-                with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/task/{thread}/schedstat") as times, \
-                        open(f"/proc/{process.pid}/task/{thread}/stat", errors="replace") as state:
-                    found[thread] = *(int(field) / 1e9 for field in times.read().split()[:2]), ") R " in state.read()
+                with (
+                    contextlib.suppress(*GONE),
+                    open(f"/proc/{process.pid}/task/{thread}/schedstat") as times,
+                    open(f"/proc/{process.pid}/task/{thread}/stat", errors="replace") as state,
+                ):
+                    found[thread] = (
+                        *(int(field) / 1e9 for field in times.read().split()[:2]),
+                        ") R " in state.read(),
+                    )
     return found
 
 
@@ -194,7 +239,10 @@ def shares(looks, seconds):
     """
     found, nothing = {}, (0, 0, False)
     for thread, (ran, waited, _) in looks[-1].items():
-        ran, waited = ran - looks[0].get(thread, nothing)[0], waited - looks[0].get(thread, nothing)[1]
+        ran, waited = (
+            ran - looks[0].get(thread, nothing)[0],
+            waited - looks[0].get(thread, nothing)[1],
+        )
         never_slept = all(look.get(thread, nothing)[2] for look in looks)
         found[thread] = 1.0 if never_slept and ran > 0.01 else ran / max(seconds - waited, ran, 0.1)
     return found
@@ -203,8 +251,8 @@ def shares(looks, seconds):
 def busy(find, seconds=0.4):
     """How many cores the family that find() finds would use now, had it as many as it wants."""
     looks, start = [turns(find())], time.monotonic()
-    for _ in range(4):                  # longer, while somebody is at it
-        time.sleep(seconds)             # no wait for anything: it is what is measured
+    for _ in range(4):  # longer, while somebody is at it
+        time.sleep(seconds)  # no wait for anything: it is what is measured
         looks.append(turns(find()))
         if not any(wants for _, _, wants in looks[-1].values()):
             break

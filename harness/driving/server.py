@@ -23,18 +23,29 @@ from harness.driving.processes import session as session_of
 from harness.driving.record import Record, Unmet
 
 DESIGNS = ("nonblocking", "pthread", "fork")
-ROOT = Path(os.environ.get("GRUPO_TREE") or Path(__file__).resolve().parents[2])    # GRUPO_TREE: try another tree's servers
-MOST_OUTPUT = 1 << 25       # bytes that a server may write to one of its two outputs; more is a flood, and ends it
-LINE_COSTS = 100            # bytes that a line costs us, beside its own
-LOOKS = 0.1                 # seconds between two looks at how many there are
-TAIL = 20, 500              # of what it wrote to stderr a failure shows so many lines, and of each so many characters
+ROOT = Path(
+    os.environ.get("GRUPO_TREE") or Path(__file__).resolve().parents[2]
+)  # GRUPO_TREE: try another tree's servers
+MOST_OUTPUT = (
+    1 << 25
+)  # bytes that a server may write to one of its two outputs; more is a flood, and ends it
+LINE_COSTS = 100  # bytes that a line costs us, beside its own
+LOOKS = 0.1  # seconds between two looks at how many there are
+TAIL = (
+    20,
+    500,
+)  # of what it wrote to stderr a failure shows so many lines, and of each so many characters
 
 LISTENING = re.compile(r"listening on (\[[^]]+\]|[^\s:]+):(\d+)")
-UNASKED = re.compile(r"\S+ asks to join from \S+|\* \S+ (came|went|left)|<\S+> .*|# \d+ lines not shown")
+UNASKED = re.compile(
+    r"\S+ asks to join from \S+|\* \S+ (came|went|left)|<\S+> .*|# \d+ lines not shown"
+)
 ANSWERED = re.compile(r"ok|error: .+|type the group's name to delete it")
-CLOSED = object()   # stdin=CLOSED: descriptor 0 is not open at all
+CLOSED = object()  # stdin=CLOSED: descriptor 0 is not open at all
 # All that a server under check sees of our environment: what programs need to run, and nothing that tells of the check or of a token.
-INHERITED = re.compile("PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|LANG|LANGUAGE|LC_[A-Z]+|TMPDIR|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|JAVA_HOME|CLASSPATH|GOPATH|NODE_PATH")
+INHERITED = re.compile(
+    "PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|LANG|LANGUAGE|LC_[A-Z]+|TMPDIR|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|JAVA_HOME|CLASSPATH|GOPATH|NODE_PATH"
+)
 
 
 def plain_environment() -> dict[str, str]:
@@ -52,15 +63,30 @@ def command_of(design_or_command):
 def start_refused(command, *, directory, args=(), port=0, deadline=None, **popen):
     """Run a server that must refuse to start: (status, stdout, stderr) of its end, where bytes that are not UTF-8
     are surrogates. Raises Unmet if it goes on."""
-    line = [*command_of(command), "--host", "127.0.0.1", "--port", str(port), "--dir", str(directory), *map(str, args)]
+    line = [
+        *command_of(command),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--dir",
+        str(directory),
+        *map(str, args),
+    ]
     popen = {"stdin": subprocess.DEVNULL, "cwd": ROOT, **popen}
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **popen)
+    process = subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **popen
+    )
     try:
         wrote = process.communicate(timeout=deadlines.DEADLINE if deadline is None else deadline)
     except subprocess.TimeoutExpired:
         _end_session(process.pid)
         out, err = map(as_text, process.communicate())
-        raise Unmet(msg("the server to end at once, with one line that says why"), msg("it went on; it wrote\n{output}", output=out + err), "goes-on") from None
+        raise Unmet(
+            msg("the server to end at once, with one line that says why"),
+            msg("it went on; it wrote\n{output}", output=out + err),
+            "goes-on",
+        ) from None
     return process.returncode, *map(as_text, wrote)
 
 
@@ -75,13 +101,18 @@ def end_of(status):
         return msg("is still running")
     if status >= 0:
         return msg("ended with status {status}", status=status)
-    return msg("was ended by signal {number} ({name})", number=-status, name=signal.Signals(-status).name)
+    return msg(
+        "was ended by signal {number} ({name})", number=-status, name=signal.Signals(-status).name
+    )
 
 
 def tail(lines):
     """The last of these lines, none too long, for people."""
     most, width = TAIL
-    return [*([msg("({count} lines more)", count=len(lines) - most)] if len(lines) > most else []), *(clipped(line, width) for line in lines[-most:])]
+    return [
+        *([msg("({count} lines more)", count=len(lines) - most)] if len(lines) > most else []),
+        *(clipped(line, width) for line in lines[-most:]),
+    ]
 
 
 def clipped(text, width):
@@ -94,10 +125,10 @@ def clipped(text, width):
 
 
 def _end_session(sid):
-    end = time.monotonic() + 5          # killing races with forking: look again until nobody is left
+    end = time.monotonic() + 5  # killing races with forking: look again until nobody is left
     while (found := session_of(sid)) and time.monotonic() < end:
         _end_group(sid)
-        for process in found:           # who made himself another group
+        for process in found:  # who made himself another group
             try:
                 process.kill()
             except psutil.Error:
@@ -110,7 +141,7 @@ def _end_group(pid):
     try:
         os.killpg(pid, signal.SIGKILL)
     except OSError:
-        pass                            # nobody is left
+        pass  # nobody is left
 
 
 class NotStarted(Unmet):
@@ -126,14 +157,42 @@ class Server:
     All that it writes and is told is added to `record`. Raises NotStarted, or OSError if there is no such command.
     """
 
-    most_processes = 2000       # that it may have; more is a fork without end, and ends it
+    most_processes = 2000  # that it may have; more is a fork without end, and ends it
 
-    def __init__(self, command, *, directory, args=(), group=None, host="127.0.0.1", port=0, stdin=subprocess.PIPE,
-                 preexec=None, env=None, cwd=None, deadline=None, record=None, inherits=True):
+    def __init__(
+        self,
+        command,
+        *,
+        directory,
+        args=(),
+        group=None,
+        host="127.0.0.1",
+        port=0,
+        stdin=subprocess.PIPE,
+        preexec=None,
+        env=None,
+        cwd=None,
+        deadline=None,
+        record=None,
+        inherits=True,
+    ):
         self.design = command if isinstance(command, str) else None
         self.directory = Path(directory)
-        self.start = dict(command=command, directory=directory, args=tuple(args), group=group, host=host, port=port, stdin=stdin,
-                          preexec=preexec, env=env, cwd=cwd, deadline=deadline, record=record, inherits=inherits)
+        self.start = dict(
+            command=command,
+            directory=directory,
+            args=tuple(args),
+            group=group,
+            host=host,
+            port=port,
+            stdin=stdin,
+            preexec=preexec,
+            env=env,
+            cwd=cwd,
+            deadline=deadline,
+            record=record,
+            inherits=inherits,
+        )
         self.record = record or Record()
         line = [*command_of(command), "--host", host, "--port", str(port), "--dir", str(directory)]
         if group is not None:
@@ -147,30 +206,41 @@ class Server:
             if preexec:
                 preexec()
 
-        self.input_file = None          # stdin=CLOSED: see file_at_0()
-        self.flooded = False            # it wrote more than MOST_OUTPUT, and was ended for it
-        self.forked = False             # it had more than most_processes, likewise
-        self.reached = []               # its children that the last signal to its whole group reached
-        self.sight = None               # harness/verdicts/causes.py: what was seen of it when a check failed
-        self.unfinished = b""           # of stdout: what was written, and no end of a line yet
-        self.stdout = []                # every line written so far
+        self.input_file = None  # stdin=CLOSED: see file_at_0()
+        self.flooded = False  # it wrote more than MOST_OUTPUT, and was ended for it
+        self.forked = False  # it had more than most_processes, likewise
+        self.reached = []  # its children that the last signal to its whole group reached
+        self.sight = None  # harness/verdicts/causes.py: what was seen of it when a check failed
+        self.unfinished = b""  # of stdout: what was written, and no end of a line yet
+        self.stdout = []  # every line written so far
         self.stderr = []
-        self.leftovers = []             # what outlived an end that should have been complete
+        self.leftovers = []  # what outlived an end that should have been complete
         self._unasked = collections.deque()
         self._answers = collections.deque()
-        self._helping = False           # the order under way is `help`: `# ` lines are its answer, else they are unasked
-        self._heard = threading.Condition()     # guards the five above
+        self._helping = (
+            False  # the order under way is `help`: `# ` lines are its answer, else they are unasked
+        )
+        self._heard = threading.Condition()  # guards the five above
         self._may_read = threading.Event()
         self._may_read.set()
         self._killed = self._stopped = None
         self._closed = False
-        self._over = False              # nobody of its session is left
-        given = {CLOSED: msg("{command} (stdin: closed)", command=" ".join(line)), subprocess.DEVNULL: msg("{command} (stdin: /dev/null)", command=" ".join(line))}
+        self._over = False  # nobody of its session is left
+        given = {
+            CLOSED: msg("{command} (stdin: closed)", command=" ".join(line)),
+            subprocess.DEVNULL: msg("{command} (stdin: /dev/null)", command=" ".join(line)),
+        }
         self.record.add("server", "starts", given.get(stdin, " ".join(line)))
         self.process = subprocess.Popen(
-            line, stdin=subprocess.DEVNULL if stdin is CLOSED else stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            cwd=cwd or ROOT, env={**(os.environ if inherits else plain_environment()), **(env or {})}, start_new_session=True,
-            preexec_fn=before if preexec or stdin is CLOSED else None)
+            line,
+            stdin=subprocess.DEVNULL if stdin is CLOSED else stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=cwd or ROOT,
+            env={**(os.environ if inherits else plain_environment()), **(env or {})},
+            start_new_session=True,
+            preexec_fn=before if preexec or stdin is CLOSED else None,
+        )
         self.pid = self.process.pid
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
@@ -187,7 +257,7 @@ class Server:
         if kind is None:
             self.close()
         else:
-            self.end()                  # the test's own failure is the story
+            self.end()  # the test's own failure is the story
 
     def __repr__(self):
         return f"<Server {' '.join(self.command)} pid {self.pid} status {self.process.poll()} stderr {self.stderr[-3:]}>"
@@ -197,7 +267,10 @@ class Server:
     def _watch(self):
         """The body of the thread that reads what the server writes, and sees to it that neither that nor its processes grow without end."""
         out, err = self.process.stdout.fileno(), self.process.stderr.fileno()
-        pipes = {out: (self._out, []), err: (self._err, [])}        # how to take a line, and the parts of one that has no end yet
+        pipes = {
+            out: (self._out, []),
+            err: (self._err, []),
+        }  # how to take a line, and the parts of one that has no end yet
         size, looks, poll = {out: 0, err: 0}, 0.0, select.poll()
         while pipes and not (self.flooded or self.forked):
             for pipe in out, err:
@@ -205,7 +278,7 @@ class Server:
                     poll.register(pipe, select.POLLIN)
             ready = poll.poll(1000 * LOOKS)
             if self._over and not ready:
-                break                   # somebody who outlives it holds the pipe
+                break  # somebody who outlives it holds the pipe
             for pipe, _ in ready:
                 poll.unregister(pipe)
                 take, parts = pipes[pipe]
@@ -242,7 +315,9 @@ class Server:
         self.stdout.append(line)
         self.record.add("server", "shows", line)
         if len(self.stdout) == 1 and LISTENING.fullmatch(line):
-            if self.start["stdin"] is CLOSED:       # (now: while we read its first line it cannot have ended for writing too many)
+            if (
+                self.start["stdin"] is CLOSED
+            ):  # (now: while we read its first line it cannot have ended for writing too many)
                 self.input_file = self.file_at_0()
             return
         if UNASKED.fullmatch(line) or (line.startswith("# ") and not self._helping):
@@ -259,8 +334,10 @@ class Server:
             while not self.stdout and going() and time.monotonic() < end:
                 self._heard.wait(0.05)
         if not going():
-            self._watcher.join(1)       # it reads what there is to read
-        first = self.stdout[0] if self.stdout else self.unfinished.decode("utf-8", "surrogateescape")
+            self._watcher.join(1)  # it reads what there is to read
+        first = (
+            self.stdout[0] if self.stdout else self.unfinished.decode("utf-8", "surrogateescape")
+        )
         match = LISTENING.fullmatch(self.stdout[0]) if self.stdout else None
         if not match:
             raise self._not_listening(first, deadline)
@@ -279,14 +356,31 @@ class Server:
         elif self.stdout:
             what, sentence = msg("it wrote {wrote}", wrote=wrote), "first-line"
         elif first:
-            what, sentence = msg("it wrote {wrote}, and for {seconds:g} s no end of that line", wrote=wrote, seconds=deadline), "first-line"
+            what, sentence = (
+                msg(
+                    "it wrote {wrote}, and for {seconds:g} s no end of that line",
+                    wrote=wrote,
+                    seconds=deadline,
+                ),
+                "first-line",
+            )
         elif found := processes.listening(session_of(self.pid)):
-            what = msg("it wrote nothing for {seconds:g} s, though it listens at {addresses}", seconds=deadline, addresses=both(found))
+            what = msg(
+                "it wrote nothing for {seconds:g} s, though it listens at {addresses}",
+                seconds=deadline,
+                addresses=both(found),
+            )
             sentence = "unflushed"
         else:
-            what, sentence = msg("it wrote nothing for {seconds:g} s", seconds=deadline), "never-listens"
-        problem = NotStarted(msg("the server's first line on stdout to be `listening on HOST:PORT`"),
-                             joined(what, [msg("on stderr it wrote:"), *tail(self.stderr)] if self.stderr else []), sentence)
+            what, sentence = (
+                msg("it wrote nothing for {seconds:g} s", seconds=deadline),
+                "never-listens",
+            )
+        problem = NotStarted(
+            msg("the server's first line on stdout to be `listening on HOST:PORT`"),
+            joined(what, [msg("on stderr it wrote:"), *tail(self.stderr)] if self.stderr else []),
+            sentence,
+        )
         problem.status = status
         return problem
 
@@ -320,9 +414,16 @@ class Server:
         with self._heard:
             done = lambda: any(ANSWERED.fullmatch(line) for line in self._answers)
             if not self._heard.wait_for(done, deadlines.DEADLINE if deadline is None else deadline):
-                raise Unmet(msg("an answer to the order `{text}`, its last line `ok` or `error: why`", text=text),
-                            joined(msg("the console showed:"), list(self._answers)) if self._answers else msg("the console showed nothing"),
-                            "order-unanswered")
+                raise Unmet(
+                    msg(
+                        "an answer to the order `{text}`, its last line `ok` or `error: why`",
+                        text=text,
+                    ),
+                    joined(msg("the console showed:"), list(self._answers))
+                    if self._answers
+                    else msg("the console showed nothing"),
+                    "order-unanswered",
+                )
             answer = []
             while not answer or not ANSWERED.fullmatch(answer[-1]):
                 answer.append(self._answers.popleft())
@@ -338,7 +439,11 @@ class Server:
             self.process.stdin.write(data)
             self.process.stdin.flush()
         except BrokenPipeError:
-            raise Unmet(msg("the server to read the owner's orders"), msg("it has closed its standard input"), "order-unanswered") from None
+            raise Unmet(
+                msg("the server to read the owner's orders"),
+                msg("it has closed its standard input"),
+                "order-unanswered",
+            ) from None
 
     def expect(self, regex, deadline=None):
         """Wait for an unasked console line that fully matches, passing over those before it; return the match. Raises Unmet."""
@@ -352,8 +457,13 @@ class Server:
                     if match:
                         return match
                 if not self._heard.wait(max(0, end - time.monotonic())) and time.monotonic() > end:
-                    raise Unmet(msg("a line like `{plain}` on the console", plain=plain(regex)),
-                                joined(msg("it showed only:"), passed) if passed else msg("it showed nothing"), "console-silent")
+                    raise Unmet(
+                        msg("a line like `{plain}` on the console", plain=plain(regex)),
+                        joined(msg("it showed only:"), passed)
+                        if passed
+                        else msg("it showed nothing"),
+                        "console-silent",
+                    )
 
     # -- its processes
 
@@ -376,7 +486,10 @@ class Server:
         group's own folder does not count: the server itself opened that one.
         """
         found = filter(None, map(processes.file_at_0, self.family()))
-        return next((path for path in found if not Path(path).is_relative_to(self.directory.resolve())), None)
+        return next(
+            (path for path in found if not Path(path).is_relative_to(self.directory.resolve())),
+            None,
+        )
 
     # -- its end
 
@@ -405,7 +518,9 @@ class Server:
         try:
             status = self.process.wait(deadlines.DEADLINE if deadline is None else deadline)
         except subprocess.TimeoutExpired:
-            raise Unmet(msg("the server to end"), msg("it went on running"), "does-not-end") from None
+            raise Unmet(
+                msg("the server to end"), msg("it went on running"), "does-not-end"
+            ) from None
         self.record.add("server", "exits", end_of(status))
         if self._stopped is None and self._killed is None:
             self._stopped = status
@@ -426,7 +541,14 @@ class Server:
         while found := session_of(self.pid):
             if time.monotonic() > end:
                 self.leftovers += found
-                raise Unmet(msg("no process of the server {seconds:g} s after its main process was killed", seconds=seconds), msg("there live {found}", found=found), "orphans")
+                raise Unmet(
+                    msg(
+                        "no process of the server {seconds:g} s after its main process was killed",
+                        seconds=seconds,
+                    ),
+                    msg("there live {found}", found=found),
+                    "orphans",
+                )
             time.sleep(0.01)
 
     def restart(self, **changes):
@@ -451,7 +573,7 @@ class Server:
                 try:
                     stream.close()
                 except OSError:
-                    pass                # an unread order
+                    pass  # an unread order
 
     def close(self):
         """End it in order if it still runs, end what is left of it, and raise AssertionError if anything was amiss."""

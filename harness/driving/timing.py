@@ -3,19 +3,22 @@
 A timer that fires too early is certain evidence: measure from before the client's own send to after the receive.
 One that fires late may be the machine's fault, so `Pause` says for how long nothing moved.
 """
+
 import selectors
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 from harness.driving.client import Silence, WireClient
 
-EARLY = 0.05            # seconds: a coarse clock and a rounded number may make a timer look so much too early
-TICK = 0.05             # seconds between two ticks
+EARLY = 0.05  # seconds: a coarse clock and a rounded number may make a timer look so much too early
+TICK = 0.05  # seconds between two ticks
 
 Moment = tuple[float, WireClient | None, str]
 
 
-def as_they_come(clients: Iterable[WireClient], until: Callable[[], bool], tick: float = TICK) -> Iterator[Moment]:
+def as_they_come(
+    clients: Iterable[WireClient], until: Callable[[], bool], tick: float = TICK
+) -> Iterator[Moment]:
     """Yield (time, client, line) for each line as it comes, and (time, None, "") at each tick, until `until()` is true.
 
     The line is "" once, at the end of a connection. A client's own lines that were read before are not yielded again.
@@ -30,7 +33,7 @@ def as_they_come(clients: Iterable[WireClient], until: Callable[[], bool], tick:
                 next_tick = now + tick
                 yield now, None, ""
             ready = [key.data for key, _ in selector.select(max(0, next_tick - time.monotonic()))]
-            for client in [*fresh, *ready]:         # a line may have been received, and not read, before
+            for client in [*fresh, *ready]:  # a line may have been received, and not read, before
                 for line in lines_now(client):
                     yield time.monotonic(), client, line
                     if not line:
@@ -53,7 +56,7 @@ class Pause:
 
     def __init__(self, client: WireClient):
         self.client = client
-        self.longest = 0.0                          # seconds
+        self.longest = 0.0  # seconds
         self.ticked_at = self.asked_at = None
 
     def tick(self, now: float) -> None:

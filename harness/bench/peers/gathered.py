@@ -1,4 +1,5 @@
 """uvloop's Protocol, with a turn's events gathered: one write to each member for all that the turn brought."""
+
 import asyncio
 
 import uvloop
@@ -6,13 +7,13 @@ import uvloop
 from .talk import Talk
 
 here = set()
-events = []                 # of this turn
+events = []  # of this turn
 
 
 class Client(Talk, asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
-        self.mark = 0       # so many of this turn's events he was given already
+        self.mark = 0  # so many of this turn's events he was given already
         self.tell_one(b"HELLO grupo/1 bench\n")
 
     def data_received(self, data):
@@ -22,7 +23,7 @@ class Client(Talk, asyncio.Protocol):
         self.leave()
 
     def tell_one(self, data):
-        own = events[self.mark:] if self in here else []
+        own = events[self.mark :] if self in here else []
         self.mark = len(events)
         self.transport.write(b"".join([*own, data]))
 
@@ -42,7 +43,7 @@ class Client(Talk, asyncio.Protocol):
 def end_turn():
     chunk = b"".join(events)
     for client in here:
-        client.transport.write(b"".join(events[client.mark:]) if client.mark else chunk)
+        client.transport.write(b"".join(events[client.mark :]) if client.mark else chunk)
         client.mark = 0
     events.clear()
 

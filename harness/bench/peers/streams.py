@@ -1,4 +1,5 @@
 """What most people write: asyncio streams, one write to each member for each event. With --uvloop the same on uvloop."""
+
 import asyncio
 import sys
 
@@ -47,6 +48,7 @@ async def main():
 if __name__ == "__main__":
     if "--uvloop" in sys.argv:
         import uvloop
+
         uvloop.run(main())
     else:
         asyncio.run(main())

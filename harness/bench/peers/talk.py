@@ -1,4 +1,5 @@
 """What the Python peers share: a group without members, files or limits. How the bytes get to the members is theirs."""
+
 import itertools
 import time
 
@@ -7,7 +8,10 @@ SEQ = itertools.count(1)
 
 def stamp():
     now = time.time()
-    return b"%s.%03dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)).encode(), now % 1 * 1000)
+    return b"%s.%03dZ" % (
+        time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)).encode(),
+        now % 1 * 1000,
+    )
 
 
 class Talk:

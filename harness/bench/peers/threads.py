@@ -1,11 +1,12 @@
 """The textbook's threads: socketserver, one thread a client, and sendall to each member under one lock."""
+
 import socket
 import socketserver
 import threading
 
 from .talk import Talk
 
-lock = threading.Lock()     # guards `here`, the numbers of events, and every send
+lock = threading.Lock()  # guards `here`, the numbers of events, and every send
 here = set()
 
 

@@ -5,6 +5,7 @@ So a parent that looks too early, and only once, is found out for certain. A pro
 nothing before the tracer has let it go. Only Linux has this, and only where a process may trace its
 descendants.
 """
+
 import contextlib
 import ctypes
 import os
@@ -12,8 +13,8 @@ import threading
 import time
 
 PTRACE_CONT, PTRACE_SEIZE = 7, 0x4206
-HELD = 0.5                  # seconds that an end is kept from a parent that does not wait for it
-LOOKS = 0.001               # seconds between two looks
+HELD = 0.5  # seconds that an end is kept from a parent that does not wait for it
+LOOKS = 0.001  # seconds between two looks
 LOOK = os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
 
 
@@ -53,7 +54,7 @@ class LateEnd(threading.Thread):
                 if found is None:
                     if self.over.wait(LOOKS):
                         return
-                elif found.si_code in (os.CLD_TRAPPED, os.CLD_STOPPED):     # a signal came: hand it on
+                elif found.si_code in (os.CLD_TRAPPED, os.CLD_STOPPED):  # a signal came: hand it on
                     _, status = os.waitpid(self.pid, os.WNOHANG)
                     signum = os.WSTOPSIG(status) if os.WIFSTOPPED(status) else None
                     ptrace(PTRACE_CONT, self.pid, None, signum)
@@ -64,7 +65,9 @@ class LateEnd(threading.Thread):
 
     def keep_waiting(self):
         end = time.monotonic() + HELD
-        while time.monotonic() < end and not self.over.is_set() and not waits_for_a_child(self.parent):
+        while (
+            time.monotonic() < end and not self.over.is_set() and not waits_for_a_child(self.parent)
+        ):
             time.sleep(LOOKS)
 
 
