@@ -632,7 +632,7 @@ def test_nothing_moves():
         ).text
     )
     assert (
-        "threads of the server wait for locks"
+        "its threads wait for locks"
         in found(
             START,
             "cross-traffic",
@@ -676,7 +676,7 @@ def test_late_is_told_in_any_check_and_the_rest_only_where_nothing_better_is_kno
 
 
 @pytest.mark.parametrize(
-    "waits, words", [("client", "takes it again"), ("write", "the thread `write` waits")]
+    "waits, words", [("client", "acquires it again"), ("write", "the thread `write` waits")]
 )
 def test_a_trace_tells_who_holds_the_lock(waits, words, tmp_path):
     events = [("client", "B.lock.hold"), (waits, "B.lock.wait")]

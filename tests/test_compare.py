@@ -88,7 +88,7 @@ def opens(trace):
 
 def test_a_server_that_does_wrong_is_told(tmp_path):
     """It takes what one recv gives for a line: the checks say so, and the exit status does."""
-    exhibit_named("one-recv-is-one-line", tmp_path / "tree")
+    exhibit_named("recv-treated-as-a-line", tmp_path / "tree")
     done = harness("compare", "--workload", "half-a-line", "--html", tmp_path / "page.html", env={**os.environ, "GRUPO_TREE": str(tmp_path / "tree")})
     assert done.returncode == 1 and "NO: expected" in done.stdout
     assert "NO: expected" in " ".join(Page((tmp_path / "page.html").read_text()).words)

@@ -244,7 +244,7 @@ def test_the_library_and_the_file_are_seen_in_the_servers_memory_or_the_words_sa
         assert way.disturbs and way.lacks == [disturb.not_seen(disturb.compiled_shim())]
     with Server(["sh", "-c", '"$@" & wait', "sh", "env", "-u", "PYTHONPATH", *command], directory=tmp_path / "i", env=way.env) as running:
         way.look(running)
-        assert not way.disturbs and set(way.lacks) == {disturb.not_seen(disturb.compiled_shim()), disturb.not_seen(disturb.hurry())}
+        assert not way.disturbs and set(way.lacks) == {disturb.not_seen(disturb.compiled_shim()), disturb.not_seen(disturb.switch_interval())}
         running.end()
 
 

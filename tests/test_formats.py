@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from harness.driving.record import Entry, difference
 from conftest import browser
 from harness.verdicts import catalogue
-from harness.verdicts.formats import FORMATS, terminal, told
+from harness.verdicts.formats import FORMATS, render, terminal
 from harness.verdicts.locks import Span
 from harness.verdicts.model import Failure, Report, Verdict, verdict_from
 from harness.verdicts.plugin import STAGES
@@ -102,8 +102,8 @@ OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=TEXTS)
 def test_no_form_holds_what_a_reader_might_obey(kind, text):
-    for name, render in FORMATS.items():
-        written = render(KINDS[kind](text, student=text))
+    for name, form in FORMATS.items():
+        written = form(KINDS[kind](text, student=text))
         written.encode()                                                            # no lone surrogate
         told = json.loads(written) if name not in ("junit", "html", "canvas", "autolab") else written
         for part in texts_in(told):
@@ -124,15 +124,15 @@ def texts_in(found):
     ("\u3164", "<U+3164>"), ("\ufe0f", "<U+FE0F>"), ("ol\xe1 \u2603 \U0001f600 n\u0303 \u4e2d", "ol\xe1 \u2603 \U0001f600 n\u0303 \u4e2d"),
     ("a" + "\u0301" * 6, "a" + "\u0301" * 4 + "<U+0301><U+0301>"), ("a\nb", "a\nb"), ("a b ", "a b ")])
 def test_what_cannot_be_seen_is_shown_by_its_number(text, as_shown):
-    assert told.clean(text) == as_shown
+    assert render.clean(text) == as_shown
 
 
 def test_the_mark_below_a_difference_stays_below_it():
     came = difference("ab\x00\x00d", "ab\x00\x00c")
-    shown = told.clean(came).split("\n")
+    shown = render.clean(came).split("\n")
     assert shown[1] == " " * shown[0].index("d") + "^"
-    assert told.clean("a\x00\n ^ nothing more came") == "a<U+0000>\n ^ nothing more came"
-    assert told.clean("   ^ as a server wrote it") == "   ^ as a server wrote it"
+    assert render.clean("a\x00\n ^ nothing more came") == "a<U+0000>\n ^ nothing more came"
+    assert render.clean("   ^ as a server wrote it") == "   ^ as a server wrote it"
 
 
 def test_html_has_only_our_elements_and_loads_nothing():
@@ -167,7 +167,7 @@ def test_html_opens_with_whose_it_is_and_what_failed_linked_and_the_passed_are_f
     head, body = written.split("</header>")
     assert "<b>Ana Souza</b>" in head and f"<h1>{found.score:g} of {found.most:g} points" in head
     links = re.findall(r"<a href='#(f\d+)'><code>([a-z0-9-]+)</code></a>", head)
-    assert [name for _, name in links][0] == told.first_to_fix(found).check == min((v.check for v in found.of("failed")), key=catalogue.place)
+    assert [name for _, name in links][0] == render.first_to_fix(found).check == min((v.check for v in found.of("failed")), key=catalogue.place)
     assert {name for _, name in links} == {verdict.check for verdict in found.of("failed")}
     assert head.index("<details><summary>3 more failed") > head.index(links[5][1])
     assert [(anchor, name) for anchor, name in re.findall(r"<section class=failure id=(f\d+)>.*?<code>([a-z0-9-]+)</code>", body, re.DOTALL)] == links
@@ -184,10 +184,10 @@ def test_the_first_wrong_event_is_marked_in_the_drawing_in_the_table_and_in_word
     rows = re.findall(r"<li[^>]*>.*?(?=<li|</ol>)", drawing, re.S)
     assert len(rows) == 3 + (wrong == 3) and ["wrong" in row for row in rows] == [place == wrong for place in range(len(rows))]
     assert "SAY a" in rows[0] and "MSG 2 T ana b" in rows[1] and ("arrow to right" in rows[0]) and ("arrow from right" in rows[1]) and "own" in rows[2]
-    lines = told.events(found.of("failed")[0].failure)
+    lines = render.events(found.of("failed")[0].failure)
     assert [line.endswith("<-- the first wrong one") for line in lines] == [place == wrong for place in range(len(lines))]
     assert lines[:2] == ["0.100 ana sends SAY a" + "   <-- the first wrong one" * (wrong == 0),
-                         "0.200 ben hears MSG 2 T ana b" + "   <-- the first wrong one" * (wrong == 1)]
+                         "0.200 ben receives MSG 2 T ana b" + "   <-- the first wrong one" * (wrong == 1)]
     assert lines[3:] == (["nothing more came   <-- the first wrong one"] if wrong == 3 else [])
     for name in "gradescope", "prairielearn", "junit":
         assert ("the first wrong one" in FORMATS[name](found)) is bool(marked)
@@ -196,8 +196,8 @@ def test_the_first_wrong_event_is_marked_in_the_drawing_in_the_table_and_in_word
 def test_in_words_only_the_events_around_the_wrong_one_are_told():
     entries = [Entry(number / 10, "ana", "hears", f"line {number}") for number in range(40)]
     failure = replace(several(1).of("failed")[0].failure, slice=entries, wrong=20)
-    assert [line.split(" ")[4] for line in told.events(failure)] == [str(number) for number in range(15, 23)]
-    assert len(told.events(replace(failure, wrong=None))) <= 8 and told.events(replace(failure, slice=[], wrong=None)) == []
+    assert [line.split(" ")[4] for line in render.events(failure)] == [str(number) for number in range(15, 23)]
+    assert len(render.events(replace(failure, wrong=None))) <= 8 and render.events(replace(failure, slice=[], wrong=None)) == []
 
 
 def test_the_terminal_names_each_check_and_says_with_which_to_begin():
@@ -218,23 +218,23 @@ def test_the_terminal_names_each_check_and_says_with_which_to_begin():
 def test_it_begins_with_a_failure_of_what_every_check_begins_with():
     found = several(4)
     first, *_, last = sorted(found.of("failed"), key=lambda verdict: catalogue.place(verdict.check))
-    assert told.first_to_fix(found) is first
+    assert render.first_to_fix(found) is first
     last.failure.sentence = "never-listens"
-    assert told.first_to_fix(found) is last
+    assert render.first_to_fix(found) is last
     last.hidden = True
-    assert told.first_to_fix(found) is first
+    assert render.first_to_fix(found) is first
     for verdict in found.verdicts:
         verdict.hidden = True
-    assert told.first_to_fix(found) is None and told.advice(found) == ""
+    assert render.first_to_fix(found) is None and render.advice(found) == ""
 
 
 def test_the_command_to_begin_with_is_the_whole_one_where_there_is_no_makefile():
     found = several(2, replay="python -m harness check --seed abc --only CHECK -- ./server")
-    first = told.first_to_fix(found).check
-    assert told.advice(found) == f"2 failed; begin with `{first}`: python -m harness check --seed abc --only {first} -- ./server"
+    first = render.first_to_fix(found).check
+    assert render.advice(found) == f"2 failed; begin with `{first}`: python -m harness check --seed abc --only {first} -- ./server"
     found.verdicts = found.verdicts[:1]
-    assert told.advice(found) == ""             # the only check that was run says it itself
-    assert told.to_try(replace(several(1).of("failed")[0], check="x[a]")) == "make check ONLY='x[a]'"
+    assert render.advice(found) == ""             # the only check that was run says it itself
+    assert render.to_try(replace(several(1).of("failed")[0], check="x[a]")) == "make check ONLY='x[a]'"
 
 
 @pytest.mark.long

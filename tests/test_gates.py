@@ -112,7 +112,7 @@ def test_processes_speak_in_the_order_of_the_schedule(server, enter, folder, fir
 
 
 def test_two_locks_in_two_orders_are_a_deadlock_that_the_gate_names(server, enter, folder, tmp_path):
-    one = exhibit_named("two-locks-in-two-orders", tmp_path / "tree")
+    one = exhibit_named("deadlock-two-locks", tmp_path / "tree")
     schedule = "ana:E.lock.wait beto:E.lock.wait ana:lock.wait beto:lock.wait beto:E.lock.wait"
     with Gates(folder) as held:
         running = server(*OPEN, "--trace", folder, command=one.command, cwd=tmp_path / "tree")

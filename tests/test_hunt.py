@@ -57,7 +57,7 @@ def test_the_score_of_two_hunters(hunting, tmp_path):
 
 @pytest.mark.soak
 def test_a_repair_counts_and_what_breaks_something_else_does_not(monkeypatch, tmp_path, capsys):
-    exhibit = only(monkeypatch, tmp_path, "numbers-with-gaps")
+    exhibit = only(monkeypatch, tmp_path, "sequence-with-gaps")
     folder = tmp_path / "mine"
     assert play("deal", folder, capsys)[0] == 0
     status, said = play("check", folder, capsys)

@@ -47,7 +47,7 @@ def test_every_text_has_a_translation_and_no_other_is_kept():
 def test_the_sources_are_read_whole():
     texts = set(language.messages())
     assert {of_text(cause) for cause, _ in CAUSES.values()} <= texts and set(VERDICTS) <= texts and set(plugin.STAGES) <= texts
-    for one in ("OUT of {who} for {name}", "a line like `{plain}` for {who}", "{who} {why} heard only:\n{lines}", "a hidden check",
+    for one in ("OUT of {who}, received by {name}", "a line like `{plain}` for {who}", "{who} {why} received only:\n{lines}", "a hidden check",
                 "The server {end}. Its last lines on stderr:", "expected:", "run {runs}, {disturbed}"):
         assert one in texts, one
 
@@ -114,23 +114,23 @@ def test_a_message_is_rendered_in_either_language(message, portuguese):
 def test_what_a_server_wrote_stays_as_it_is(lines, portuguese):
     """Even where it is one of our own texts."""
     wrote = "\n".join(lines)
-    assert language.say(msg("{who} heard\n{lines}", who="ana", lines=lines)) == f"ana ouviu\n{wrote}"
-    died = joined(msg("{who} heard {line}", who="ana", line=lines[0]), msg("The server {end}. Its last lines on stderr:", end=end_of(1)), lines)
-    assert language.say(died) == f"ana ouviu {lines[0]}\nO servidor terminou com status 1. Suas últimas linhas em stderr:\n{wrote}"
+    assert language.say(msg("{who} received\n{lines}", who="ana", lines=lines)) == f"ana recebeu\n{wrote}"
+    died = joined(msg("{who} received {line}", who="ana", line=lines[0]), msg("The server {end}. Its last lines on stderr:", end=end_of(1)), lines)
+    assert language.say(died) == f"ana recebeu {lines[0]}\nO servidor terminou com status 1. Suas últimas linhas em stderr:\n{wrote}"
     assert language.say(difference(lines, [*lines, "BYE quit"])) == f"{wrote}\n^ não veio mais nada"
 
 
 def test_several_texts_in_a_row(portuguese):
-    ways = [msg("on one CPU"), msg("sends and locks not delayed ({why}), so that fewer races show", why=msg("the program is static"))]
+    ways = [msg("on one CPU"), msg("sends and locks not delayed ({why}), so this check finds fewer races", why=msg("the program is static"))]
     assert language.say(msg("run {runs}, {disturbed}", runs=2, disturbed=listed(ways))) == (
-        "execução 2, numa só CPU, envios e travas não atrasados (o programa é estático), de modo que aparecem menos condições de corrida")
+        "execução 2, numa só CPU, envios e travas não atrasados (o programa é estático), e por isso esta verificação encontra menos condições de corrida")
     assert language.say(listed([msg("on one CPU"), msg("undisturbed")], "; ")) == "numa só CPU; sem perturbação"
     assert language.say(both(["ana", "ben", "carla"])) == "ana, ben e carla" and both(["ana"]) == "ana"
 
 
 def test_a_message_keeps_what_it_was_made_of():
-    made = msg("{who} heard\n{lines}", who="ana\x1b", lines=["a\x1b", msg("nothing")])
-    assert made.map(lambda text: text.replace("\x1b", "ESC")) == "anaESC heard\naESC\nnothing"
+    made = msg("{who} received\n{lines}", who="ana\x1b", lines=["a\x1b", msg("nothing")])
+    assert made.map(lambda text: text.replace("\x1b", "ESC")) == "anaESC received\naESC\nnothing"
     assert pickle.loads(pickle.dumps(made)) == made and copy.deepcopy(made).values == made.values
     found = json.loads(json.dumps(described({"came": made, "plain": "x", "steps": [made, "y"]})))
     assert found["came"] == made and found["messages"]["came"]["id"] == made.template
@@ -150,11 +150,11 @@ def test_the_locale_chooses(environment, expected):
     assert language.language_of(environment) == expected
 
 
-EXHIBIT = exhibits.read(exhibits.EXHIBITS / "one-recv-is-one-line.toml")
+EXHIBIT = exhibits.read(exhibits.EXHIBITS / "recv-treated-as-a-line.toml")
 LOCALE = "LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"
 
 
-TAKEN = "O servidor tomou um recv por uma linha."       # the cause of that
+TAKEN = "O servidor tratou cada recv como uma linha."       # the cause of that
 
 
 def check(folder, *options, **locale):

@@ -15,7 +15,7 @@ from harness.driving.server import ROOT
 from harness.teaching import exhibits
 from harness.verdicts import language, locks
 from harness.verdicts.formats.page import picture
-from harness.verdicts.formats.told import events
+from harness.verdicts.formats.render import events
 from harness.verdicts.locks import Span
 from harness.verdicts.model import Failure, verdict_from
 
@@ -159,7 +159,7 @@ def check(folder, command, *more):
 
 @pytest.mark.long
 def test_a_lock_that_is_not_released_is_shown_and_the_records_keep_the_trace(tmp_path):
-    chosen = {one.name: one for one in exhibits.all_exhibits()}["an-error-keeps-the-lock"]
+    chosen = {one.name: one for one in exhibits.all_exhibits()}["lock-not-released-on-error"]
     exhibits.build(chosen, tmp_path / "tree")
     more = ["--in", tmp_path / "tree", "--only", chosen.check, "--html", tmp_path / "page.html"]
     report, shown = check(tmp_path, chosen.command, *more)

@@ -135,13 +135,13 @@ def test_of_equal_lines_in_an_excerpt_the_one_with_the_same_line_before_it():
 
 def test_a_fence_is_not_what_was_done():
     entries = [Entry(0, "ana", "sends", "SAY a\n"), *(Entry(1, f"m{number}", "hears", "MSG 2 T ana a") for number in range(9)), Entry(2, "ben", "sends", "PING fence-7\n")]
-    found, wrong = shown(entries, "a line like `PONG fence-7` for ben", "ben waited in vain, and heard nothing")
+    found, wrong = shown(entries, "a line like `PONG fence-7` for ben", "ben waited for 1 s, and received nothing")
     assert found == entries and wrong == len(entries)
 
 
 def test_the_servers_death_is_the_first_wrong_thing():
     entries = [Entry(0, "ana", "sends", "PING a\n"), Entry(1, "ana", "reset", ""), Entry(2, "server", "exits", "139")]
-    came = "ana was cut off, and heard nothing\nThe server was ended by signal 11 (SIGSEGV). Its last lines on stderr:\n(none)"
+    came = "ana was disconnected, and received nothing\nThe server was ended by signal 11 (SIGSEGV). Its last lines on stderr:\n(none)"
     found, wrong = shown(entries, "a line like `PONG a` for ana", came)
     assert found[wrong].what == "exits"
     found, wrong = shown(entries[:2], "a line like `PONG a` for ana", came)
@@ -150,8 +150,8 @@ def test_the_servers_death_is_the_first_wrong_thing():
 
 def test_evidence_is_shown_as_it_is_and_marked_only_if_it_is_told():
     evidence = [Entry(0, "ana", "hears", "MSG 2 T ana a"), Entry(1, "ben", "hears", "MSG 2 T ana b")]
-    assert shown([], "one event 2", "ana heard\nMSG 2 T ana a\nand ben heard\nMSG 2 T ana b", evidence) == (evidence, 1)
-    assert shown([], "event 3 for ben", "ben never heard it", evidence) == (evidence, None)
+    assert shown([], "one event 2", "ana received\nMSG 2 T ana a\nand ben received\nMSG 2 T ana b", evidence) == (evidence, 1)
+    assert shown([], "event 3 for ben", "ben never received it", evidence) == (evidence, None)
 
 
 def test_what_is_told_of_files_and_processes_marks_nothing():
@@ -166,8 +166,8 @@ def test_what_is_told_of_files_and_processes_marks_nothing():
 
 def test_equal_steps_are_folded():
     entries = [Entry(0, "server", "starts", "./x")] + [Entry(1, "server", "signal", "SIGWINCH")] * 45 + [Entry(2, "ana", "shuts", "")]
-    assert sentences.steps(entries) == ["The server is started: ./x", "The server gets SIGWINCH.", "... 43 more like this", "The server gets SIGWINCH.",
-                                        "ana ends sending (half-close), and still reads."]
+    assert sentences.steps(entries) == ["The server starts: ./x", "The server receives SIGWINCH.", "... 43 more like this", "The server receives SIGWINCH.",
+                                        "ana ends its sending direction (half-close), and still reads."]
     assert len(sentences.steps(entries[:4])) == 4                           # three of them are no crowd
 
 
@@ -184,7 +184,7 @@ def test_rounds_of_steps_are_folded_whatever_the_names_and_numbers():
 def test_of_many_different_steps_the_last_are_shown():
     entries = [Entry(0, *deed, f"the {one}{other} word") for one in "abcdefgh" for other in "abcdefghij" for deed in (("owner", "types"), ("ana", "sends"))]
     told = sentences.steps(entries)
-    assert len(told) <= sentences.MOST_STEPS and any(re.fullmatch(r"\.\.\. \d+ steps more", step) for step in told)
+    assert len(told) <= sentences.MOST_STEPS and any(re.fullmatch(r"\.\.\. \d+ more steps", step) for step in told)
     assert told[-5:] == sentences.steps(entries[-5:])
 
 

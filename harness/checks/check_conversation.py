@@ -14,7 +14,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 @check(points=3, lab=1)
 def check_everyone_hears_everything(server, enter, rng):
-    """What one says everybody hears, the one who says it too, each once and in the same order."""
+    """Every member receives each message, its sender too, once and in the same order."""
     running = server(*OPEN)
     everyone = [enter(running, name) for name in ("ana", "ben", "eva")]
     for one in everyone:
@@ -37,7 +37,8 @@ def check_everyone_hears_everything(server, enter, rng):
 
 @check(points=2, lab=1)
 def check_text_as_it_was_said(server, enter, rng):
-    """A text is heard exactly as it was said: spaces, quotes, escapes and letters of any script stay what they are."""
+    """The server delivers a text exactly as it was sent: spaces, quotes, escapes and letters of any
+    script stay as they are."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
@@ -52,7 +53,8 @@ def check_text_as_it_was_said(server, enter, rng):
 
 @check(points=2, lab=1)
 def check_events_are_numbered(server, enter):
-    """From WELCOME s on come the events s+1, s+2 and so on, without a gap; their times are UTC, with milliseconds, and true."""
+    """After WELCOME s come the events s+1, s+2 and so on, without a gap. Their times are correct,
+    in UTC and with milliseconds."""
     running = server(*OPEN, env={"TZ": "America/Sao_Paulo"})
     ana = enter(running, "ana")
     before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=60)
@@ -76,7 +78,8 @@ def check_events_are_numbered(server, enter):
 
 @check(points=2, lab=2)
 def check_ping_comes_after_events(server, enter):
-    """PONG comes after every event that was handled before its PING, whoever caused it."""
+    """PONG comes after every event that was handled before its PING, whichever client caused the
+    event."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
@@ -88,7 +91,8 @@ def check_ping_comes_after_events(server, enter):
 
 @check(points=2, lab=1)
 def check_a_new_name(server, connect, enter, rng):
-    """After NAME everybody knows him by the new name; his password stays, and the old name is free."""
+    """After NAME, a member's messages carry the new name. The password stays the same, and the old
+    name is free."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
@@ -116,7 +120,8 @@ def check_a_new_name(server, connect, enter, rng):
 
 @check(points=1, lab=1)
 def check_a_taken_name(server, ask, accepted):
-    """A name that a member, a ban or a request holds is not to be had by NAME, in whatever case; one's own may change its case."""
+    """NAME is refused for a name that a member, a ban or a request holds, in upper or lower case. A
+    member may change the case of their own name."""
     running = server()
     ana, away = accepted(running, "ana"), accepted(running, "away")
     away.close()
@@ -131,7 +136,7 @@ def check_a_taken_name(server, ask, accepted):
 
 @check(points=1, lab=1)
 def check_who(server, enter):
-    """WHO is answered by every member, with here or away, and then END WHO."""
+    """The answer to WHO lists every member, with here or away, and then END WHO."""
     running = server(*OPEN)
     ana, ben, eva = (enter(running, name) for name in ("ana", "ben", "eva"))
     ben.send("QUIT")
@@ -161,7 +166,8 @@ def as_lines(listing):
 
 @check(points=1, lab=3)
 def check_who_is_of_one_moment(server, enter):
-    """The answer to WHO is the list at one moment between the request and END WHO, whatever happens."""
+    """The answer to WHO is the list at one moment between the request and END WHO, even while
+    members join and leave."""
     running = server(*OPEN)
     ana, *others = (enter(running, name) for name in ("ana", "ben", "eva", "leo"))
     ana.fence()
@@ -178,14 +184,18 @@ def check_who_is_of_one_moment(server, enter):
                 if EVENT_LINE.fullmatch(line):
                     possible.append(after(possible[-1], line))
                 elif not line or not line.startswith("MEMBER "):
-                    raise Unmet(msg("lines with MEMBER, events, and END WHO"),
-                                msg("{who} heard {line}", who=ana.who, line=line or msg("the end")))
+                    raise Unmet(msg("MEMBER lines, events, and END WHO"),
+                                msg("{who} received {line}", who=ana.who, line=line or msg("the end")))
                 else:
                     came.append(line)
             listing = possible[-1]
             if sorted(came) not in map(as_lines, possible):
                 first, last = (as_text(as_lines(possible[place])) for place in (0, -1))
-                raise Unmet(msg("a list that was true between WHO and END WHO; the first was\n{first}\nand the last was\n{last}", first=first, last=last), as_text(came))
+                raise Unmet(msg("a list that was correct at some moment between WHO and END "
+                                "WHO; the first was\n"
+                                "{first}\n"
+                                "and the last was\n"
+                                "{last}", first=first, last=last), as_text(came))
         for line in filter(EVENT_LINE.fullmatch, ana.fence()):
             listing = after(listing, line)
         for other in others:
@@ -194,7 +204,8 @@ def check_who_is_of_one_moment(server, enter):
 
 @check(points=1, lab=5)
 def check_out_does_not_wait(server, enter):
-    """When a member goes, the others hear OUT at once, though it has not yet read all; it still can, up to BYE."""
+    """When a member disconnects, the others receive OUT at once, even if that member has not read
+    everything yet. The member can still read up to BYE."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana", rcvbuf=4096), enter(running, "ben")
     ana.fence()
@@ -208,7 +219,8 @@ def check_out_does_not_wait(server, enter):
 
 @check(points=3, lab=1)
 def check_history_is_what_was_heard(server, enter, rng):
-    """HISTORY 0 gives every event from the first on, each exactly as it was heard, also to one who came later."""
+    """HISTORY 0 returns every event from the first, each exactly as it was sent, also to a member
+    that joined later."""
     running = server(*OPEN, group="os lab")
     ana = enter(running, "ana")
     for number in range(3):
@@ -228,7 +240,8 @@ def check_history_is_what_was_heard(server, enter, rng):
 
 @check(points=2, lab=1)
 def check_history_from_any_event(server, enter):
-    """HISTORY s gives what came after event s, and nothing if there is nothing; what comes live stays as it is."""
+    """HISTORY s returns the events after event s, or none if there are none. It does not change the
+    live events."""
     ana = enter(server(*OPEN), "ana")
     looks_like_events = "MSG 7 2026-11-22T13:21:28.123Z ana 12 END HISTORY 3 b " * 8
     texts = [f"{number} " + "x" * (number * 37 % 390) for number in range(12)]
@@ -242,7 +255,8 @@ def check_history_from_any_event(server, enter):
 
 @check(points=2, lab=1)
 def check_leave_is_for_good(server, enter):
-    """LEAVE ends the membership: LEFT to everybody, also to him who leaves, then BYE left; no OUT follows, and the name is free."""
+    """LEAVE ends the membership: every member receives LEFT, the one that leaves too, and then that
+    one receives BYE left. No OUT follows, and the name is free."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
@@ -257,7 +271,8 @@ def check_leave_is_for_good(server, enter):
 
 @check(points=2, lab=1)
 def check_the_others_hear_who_goes(server, enter):
-    """Whoever goes, by QUIT, by the end of the connection or by a reset, those who remain hear OUT, once."""
+    """When a member disconnects, by QUIT, end of file or a reset, the members who remain receive
+    OUT, once."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
@@ -276,7 +291,7 @@ def check_the_others_hear_who_goes(server, enter):
 
 @check(points=2, lab=2)
 def check_one_line_at_a_time(server, enter):
-    """A line that nothing follows is heard at once; no line needs another to push it on."""
+    """A line is delivered at once, even if no other line follows it."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.expect(r"IN \d+ \S+ ben")
@@ -288,7 +303,8 @@ def check_one_line_at_a_time(server, enter):
 
 @check(points=2, lab=2)
 def check_others_are_served_meanwhile(server, connect, enter):
-    """Nobody waits for one who says nothing, nor for one who has sent half a line, whoever came first."""
+    """No client waits for a client that sends nothing or half a line, in whatever order they
+    connected."""
     running = server(*OPEN)
     silent, halfway, last = (connect(running, name) for name in ("silent", "halfway", "last"))
     halfway.send_bytes(b"JOIN half")

@@ -61,7 +61,8 @@ def names(count):
 
 @check(points=3, lab=3)
 def check_one_order(hunt, gather, rng):
-    """When all talk at once, everyone hears all of it, once, and in the same order."""
+    """When all members send at once, each one receives every message, once and in the same
+    order."""
     for running in hunt(*OPEN):
         with gather(running) as crowd:
             crowd.enter(names(5))
@@ -70,7 +71,8 @@ def check_one_order(hunt, gather, rng):
 
 @check(points=2, lab=3)
 def check_nothing_lost(hunt, gather, rng):
-    """What somebody says last before he goes is heard by those who stay, and so is what is said meanwhile."""
+    """The members who remain receive the last messages of a member that disconnects, and the
+    messages that others send meanwhile."""
     for running in hunt(*OPEN):
         with gather(running) as crowd:
             stay, *go = names(5)
@@ -89,12 +91,12 @@ def outs(crowd, stay, go):
     with contextlib.suppress(Unmet):            # told below
         crowd.until(lambda: not missing() or any(crowd[name].ended for name in stay))
     for name, who in missing():
-        raise Unmet(msg("OUT of {who} for {name}", who=who, name=name), msg("{who}'s connection is over, and {name} heard nothing of that", who=who, name=name), "ghost")
+        raise Unmet(msg("OUT of {who}, received by {name}", who=who, name=name), msg("the connection of {who} has ended, and {name} received no OUT", who=who, name=name), "ghost")
 
 
 @check(points=2, lab=3)
 def check_whole_lines(hunt, gather, rng):
-    """Long lines stay whole, though they come from all sides and one who hears them reads slowly."""
+    """Long lines from several members at once stay whole, also for a member that reads slowly."""
     for running in hunt(*OPEN):
         with gather(running) as crowd:
             slow, *others = names(4)
@@ -105,7 +107,8 @@ def check_whole_lines(hunt, gather, rng):
 
 @check(points=3, lab=3)
 def check_coming_and_going(hunt, gather, rng):
-    """While some talk, others come, and go in every way there is; those who stay miss nothing of anybody."""
+    """Members join and disconnect in every way while others send. The members who remain receive
+    every event."""
     for running in hunt(*OPEN):
         with gather(running) as crowd:
             everyone = names(8)
@@ -123,7 +126,7 @@ def check_coming_and_going(hunt, gather, rng):
 
 @check(points=2, lab=3)
 def check_connects_at_once(hunt, gather):
-    """Many who connect at the same moment are all greeted, each once."""
+    """Many clients that connect at the same moment all receive HELLO, each once."""
     for running in hunt(*OPEN, part=3 / 5):
         with gather(running) as crowd:
             many = [f"client{number}" for number in range(1, BACKLOG + 1)]
@@ -133,16 +136,18 @@ def check_connects_at_once(hunt, gather):
             with contextlib.suppress(Unmet):                # told below
                 crowd.until(lambda: all(one.lines or one.ended or one.retransmitted() for one in crowd))
             if late := [one.who for one in crowd if one.retransmitted()]:       # nothing but SYN was sent yet
-                raise Unmet(msg("room for {backlog} connections that wait to be accepted", backlog=BACKLOG),
-                            msg("{count} of {backlog} found none and had to try again, a second later; the first was {late}", count=len(late), backlog=BACKLOG, late=late[0]), "backlog")
+                raise Unmet(msg("room for {backlog} connections that wait for accept", backlog=BACKLOG),
+                            msg("{count} of {backlog} found no room and had to retry a second "
+                                "later; the first was {late}", count=len(late), backlog=BACKLOG, late=late[0]), "backlog")
             if deaf := [one.who for one in crowd if not one.lines]:
-                raise Unmet(msg("HELLO for each who connects"), msg("these heard nothing: {join}", join=', '.join(deaf)))
+                raise Unmet(msg("HELLO for each client that connects"), msg("these received nothing: {join}", join=', '.join(deaf)))
             crowd.play({name: Script([f"PING of-{name}"]) for name in many})
 
 
 @check(points=3, lab=3)
 def check_cross_traffic(hunt, gather, rng):
-    """When all ask for everything at once, talk, rename themselves, and list who is there, all are answered."""
+    """Every request is answered when all members send messages, change their names and ask for
+    lists and history at once."""
     for running in hunt(*OPEN):
         with gather(running) as crowd:
             people = names(5)
@@ -163,8 +168,9 @@ def check_a_name_for_one(hunt, gather, rng):
                 crowd.play({one: Script([f"NAME {name}"]) for one in people})
             renamed = {line.split(" ")[4] for line in crowd[people[0]].lines if line.startswith("RENAMED ")}
             if missing := [name for name in wanted if name not in renamed]:
-                raise Unmet(msg("one of {count} members to be called {missing}, for which all had asked", count=len(people), missing=missing[0]),
-                            msg("nobody got that name"), "name-for-nobody")
+                raise Unmet(msg("one of {count} members to get the name {missing}, for which "
+                                "all had asked", count=len(people), missing=missing[0]),
+                            msg("none of them got it"), "name-for-nobody")
 
 
 def mixed(name, people, rng):
@@ -177,7 +183,8 @@ def mixed(name, people, rng):
 
 @check(points=2, lab=3)
 def check_history_meanwhile(hunt, gather, rng):
-    """A HISTORY that is asked for while others talk is all that was heard up to then, and nothing that is said meanwhile is missed."""
+    """The answer to HISTORY holds every event up to that moment, also while others send, and no
+    live event is lost meanwhile."""
     for running in hunt(*OPEN, part=2 / 5):
         with gather(running) as crowd:
             reader, *talkers = names(3)
@@ -201,8 +208,8 @@ def torn_by_a_history(reader):
 
 @check(points=1, lab=3)
 def check_a_long_history_meanwhile(judge, server, gather, rng):
-    """A HISTORY of 1.5 MB that is read slowly while others talk is complete, and what is said meanwhile
-    stands between its lines, never in one."""
+    """A member reads an answer to HISTORY of 1.5 MB slowly while others send. The answer is
+    complete, and live events come between its lines, never inside one."""
     running = server(*OPEN)
     reader, first, *others = names(4)
     with torn_by_a_history(reader), gather(running) as crowd:
@@ -219,13 +226,15 @@ def check_a_long_history_meanwhile(judge, server, gather, rng):
             if time.monotonic() > end:
                 raise crowd.stuck([crowd[reader]], None)
             if not judge.has_time_for(0):
-                raise Inconclusive(msg("the check's time was over when {heard} lines of the history had come", heard=heard),
+                raise Inconclusive(msg("the time for this check ran out after {heard} lines of "
+                                       "the history", heard=heard),
                                    again=False)
 
 
 @check(points=2, lab=3)
 def check_a_burst(hunt, gather, rng):
-    """Bursts larger than any buffer on the way, from several at once, are heard by all who read on: nobody is put out, nothing freezes."""
+    """Several members send bursts larger than any buffer. Every member that keeps reading receives
+    them all: the server disconnects none of them and does not block."""
     for running in hunt(*OPEN, part=1 / 5):
         with gather(running) as crowd:
             people = names(4)

@@ -63,29 +63,32 @@ def ends_in_order(running, clients, signum, group=False):
         raise Unmet(msg("the server to end with status 0 after {name}", name=name), msg("it {end}", end=end_of(status)), "no-handler" if status == -signum else "exit-status")
     for who, last in farewells.items():
         if last != ["BYE closed"]:
-            raise Unmet(msg("BYE closed as the last line of everybody's connection"), msg("the last line of {who} was {last}", who=who, last=last[0]),
+            raise Unmet(msg("BYE closed as the last line of every connection"), msg("the last line that {who} received was {last}", who=who, last=last[0]),
                         no_farewell(running))
-    none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in session(running.pid)], msg("all the server's processes to end with it"),
+    none_left(lambda: [msg("process {pid} is still running", pid=process.pid) for process in session(running.pid)], msg("all the server's processes to end with it"),
                    "leftovers")
 
 
 @check(points=2, lab=2)
 def check_sigterm_ends_in_order(server, everyone):
-    """SIGTERM ends the server in order: BYE closed to all, members and strangers, and status 0, with no process left."""
+    """SIGTERM ends the server in order: every client, member or stranger, receives BYE closed, and
+    the status is 0. No process remains."""
     running = server()
     ends_in_order(running, everyone(running), signal.SIGTERM)
 
 
 @check(points=1, lab=2)
 def check_sigint_ends_in_order(server, everyone):
-    """Ctrl-C, which reaches all the server's processes at once, ends it in the same order."""
+    """Ctrl-C, which reaches all the server's processes at once, ends it in the same order as
+    SIGTERM."""
     running = server()
     ends_in_order(running, everyone(running), signal.SIGINT, group=True)
 
 
 @check(points=1, lab=2)
 def check_sighup_ends_in_order(server, everyone):
-    """SIGHUP, which a terminal that is closed sends to all the server's processes, ends it in the same order."""
+    """SIGHUP, which a closing terminal sends to all the server's processes, ends it in the same
+    order as SIGTERM."""
     running = server()
     ends_in_order(running, everyone(running), signal.SIGHUP, group=True)
 
@@ -96,8 +99,8 @@ CANNOT_KNOW = re.compile(r"node|nodejs|deno|bun")      # runtimes that forget at
 
 @check(points=2, lab=5)
 def check_the_end_waits_for_no_reader(server, enter, tmp_path):
-    """However the server is told to end, a member that reads nothing holds up neither the end nor the
-    others' BYE."""
+    """A member that reads nothing delays neither the end of the server nor the others' BYE, in
+    whichever way the server is ended."""
     orders = (b"close\n", "closed"), (b"delete\nos lab\n", "deleted")
     for way, code in *orders, *((signum, "closed") for signum in ENDING):
         running = server(*OPEN, group="os lab", directory=tmp_path / (code if isinstance(way, bytes) else way.name))
@@ -114,7 +117,8 @@ def check_the_end_waits_for_no_reader(server, enter, tmp_path):
 
 @check(points=1, lab=2)
 def check_sighup_that_was_ignored(server, enter):
-    """A server that was started with SIGHUP ignored, as nohup does, serves on when its terminal is closed."""
+    """A server that was started with SIGHUP ignored, as nohup does, continues to run when its
+    terminal is closed."""
     running = server(*OPEN, preexec=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     program = os.path.basename(os.readlink(f"/proc/{running.pid}/exe"))
     if CANNOT_KNOW.fullmatch(program):
@@ -144,7 +148,8 @@ def ignores(running, signum):
 
 @check(points=1, lab=2)
 def check_ctrl_c_at_the_terminal(terminal, connect, enter):
-    """Ctrl-C, typed at the owner's terminal, ends the server in order: BYE closed to all, and status 0, with no process left."""
+    """Ctrl-C, typed at the owner's terminal, ends the server in order: every client receives BYE
+    closed, and the status is 0. No process remains."""
     console = terminal(*OPEN)
     clients = [enter(console, "ana"), enter(console, "ben"), connect(console, "eve")]
     for client in clients:
@@ -154,30 +159,33 @@ def check_ctrl_c_at_the_terminal(terminal, connect, enter):
         hears_the_end(client, "BYE closed", sentence=no_farewell(console))
         client.close()
     console.ends(0)
-    none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in console.living()], msg("all the server's processes to end with it"), "leftovers")
+    none_left(lambda: [msg("process {pid} is still running", pid=process.pid) for process in console.living()], msg("all the server's processes to end with it"), "leftovers")
 
 
 @check(points=2, lab=4)
 def check_killed_leaves_no_orphans(server, connect, enter):
-    """When the main process is killed, no other lives on, and a new server can start at once on the same directory."""
+    """When the main process is killed, no other process of the server remains, and a new server can
+    start at once in the same directory."""
     running = server(*OPEN)
     for name in ("ana", "ben"):
         enter(running, name)
     eve = connect(running, "eve")
     eve.greeted()
     running.kill()
-    none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in session(running.pid)], msg("no process of the server, when its main process was killed"))
+    none_left(lambda: [msg("process {pid} is still running", pid=process.pid) for process in session(running.pid)], msg("no process of the server after its main process was killed"))
     running.restart()
     rounds(enter(running, "ana"), enter(running, "ben"), count=1)
 
 
 @check(points=2, lab=4)
 def check_signals_are_survived(server, connect, enter):
-    """SIGCHLD, SIGWINCH, and being stopped and continued are no reason to end, nor to fail a read, a write or an accept."""
+    """SIGCHLD, SIGWINCH, and a stop and continue neither end the server nor make a read, a write or
+    an accept fail."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
-    running.record.add("server", "signal", msg("SIGCHLD, SIGWINCH, SIGSTOP and SIGCONT, each twenty times, all its processes"))
+    running.record.add("server", "signal", msg("SIGCHLD, SIGWINCH, SIGSTOP and SIGCONT, each "
+                                               "twenty times, sent to all its processes"))
     for number in range(20):
         ana.send(f"SAY {number}")
         for signum in (signal.SIGCHLD, signal.SIGWINCH, signal.SIGSTOP, signal.SIGCONT):
@@ -191,10 +199,12 @@ def check_signals_are_survived(server, connect, enter):
 @check(points=1, lab=2)
 @pytest.mark.parametrize("stdin", [CLOSED, subprocess.DEVNULL], ids=["closed", "devnull"])
 def check_without_a_terminal(server, enter, stdin):
-    """Without an owner at its standard input the server serves, and does not ask again and again."""
+    """Without an owner at its standard input, the server serves and stays idle: it does not read
+    that input again and again."""
     running = server(*OPEN, stdin=stdin)
     if running.input_file:
-        raise NotRun(msg("standard input was closed, and the server's runtime opened {input_file} as descriptor 0 before the server could", input_file=running.input_file), binds=False)
+        raise NotRun(msg("standard input was closed, and the server's runtime opened "
+                         "{input_file} as descriptor 0 before the server's own code ran", input_file=running.input_file), binds=False)
     rounds(enter(running, "ana"), enter(running, "ben"), count=2)
     rests(running)
 
@@ -219,7 +229,8 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 @check(points=1, lab=2)
 def check_the_owner_is_gone(judge, server, enter):
-    """When nobody reads standard output any more, the server serves on, and rests."""
+    """When no process reads its standard output any more, the server continues to serve, and uses
+    no CPU while idle."""
     running = server(*OPEN, command=[sys.executable, "-ISc", READER_GOES, *judge.settings["command"]])
     ana, ben = enter(running, "ana"), enter(running, "ben")
     running.type("members")
@@ -241,7 +252,8 @@ os.waitpid(child, 0)
 
 @check(points=1, lab=2)
 def check_in_the_background(judge, terminal, enter):
-    """In the background of its terminal the server serves on, without orders, and rests."""
+    """In the background of its terminal, the server continues to serve, takes no orders, and uses
+    no CPU while idle."""
     command, judge.settings["command"] = judge.settings["command"], [sys.executable, "-ISc", IN_THE_BACKGROUND, *judge.settings["command"]]
     try:
         console = terminal(*OPEN)
@@ -256,8 +268,8 @@ def check_in_the_background(judge, terminal, enter):
 
 @check(points=2, lab=2)
 def check_the_owner_does_not_read(server, enter):
-    """An owner who does not read what the server prints holds up nobody, and later gets each answer
-    whole."""
+    """An owner that does not read the server's output delays no client, and later receives each
+    answer whole."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     banned = [f"b{number}".ljust(32, "x") for number in range(60)]
@@ -297,7 +309,8 @@ def let_in(strangers, seconds):
             if first.startswith("HELLO "):
                 greeted.append(key.data)
             elif first not in ("", "BYE full"):
-                raise Unmet(msg("HELLO, or BYE full, or the end, for those for whom there is no descriptor"), first)
+                raise Unmet(msg("HELLO, BYE full, or the end of the connection, for a client "
+                                "for which no descriptor is left"), first)
     return greeted
 
 
@@ -315,9 +328,10 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 @check(points=1, lab=8)
 def check_beyond_descriptor_1024(judge, server, connect, enter):
-    """Clients whose connections have descriptors of 1024 and more (they are the only ones left) are served, or turned away; nobody else is hurt."""
+    """When only descriptors of 1024 and more are left, the server serves new clients or turns them
+    away. The other clients are not affected."""
     if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < TAKEN + 2 * FREE:
-        raise NotRun(msg("this machine does not let a program have so many descriptors"), binds=False)
+        raise NotRun(msg("this machine does not allow a program so many descriptors"), binds=False)
     running = server(*OPEN, traced=False, command=[sys.executable, "-ISc", TAKES, *judge.settings["command"]])
     ana, ben = enter(running, "ana"), enter(running, "ben")
     newcomers = [connect(running, "newcomer") for _ in range(FREE)]
@@ -328,7 +342,8 @@ def check_beyond_descriptor_1024(judge, server, connect, enter):
 
 @check(points=2, lab=8)
 def check_out_of_descriptors(judge, server, enter):
-    """When it has no more descriptors the server turns newcomers away or lets them wait, rests, and serves the others; and later lets in again."""
+    """When no descriptor is left, the server turns newcomers away or lets them wait, stays idle,
+    and serves the others. Later it accepts newcomers again."""
     running = server(*OPEN, traced=False, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
     ana, ben = enter(running, "ana"), enter(running, "ben")
     running.record.add("crowd", "connects")
@@ -340,7 +355,8 @@ def check_out_of_descriptors(judge, server, enter):
     finally:
         for stranger in strangers:
             stranger.close()
-    let_in_again(running, msg("newcomers to be let in again, when all of the {count} who found room have gone", count=len(greeted)))
+    let_in_again(running, msg("newcomers to be accepted again after all {count} clients that "
+                              "found room have disconnected", count=len(greeted)))
     rounds(ana, enter(running, "eva"), count=2)
 
 
@@ -354,7 +370,8 @@ def let_in_again(running, what):
 
 @check(points=2, lab=8)
 def check_out_of_descriptors_again(server, connect, enter):
-    """Also when it has no more descriptors for the second and third time, the server does as at the first."""
+    """When no descriptor is left for the second and third time, the server does the same as the
+    first time."""
     running = server(*OPEN, traced=False)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     turns_away = False                  # or it lets newcomers wait
@@ -370,10 +387,13 @@ def check_out_of_descriptors_again(server, connect, enter):
                     try:
                         newcomer.rest()
                     except Silence:
-                        raise Unmet(msg("a plain close or BYE full for each newcomer for which there is no descriptor, as the server did before"),
-                                    msg("nothing, at time {time_} of 3 that there is none", time_=time_)) from None
+                        raise Unmet(msg("a plain close or BYE full for each newcomer without a "
+                                        "descriptor, as before"),
+                                    msg("no answer, at time {time_} of 3 that no descriptor is "
+                                        "left", time_=time_)) from None
                 newcomer.close()
-        let_in_again(running, msg("newcomers to be let in again, when there are descriptors again, at time {time_} of 3", time_=time_))
+        let_in_again(running, msg("newcomers to be accepted again when there are descriptors "
+                                  "again, at time {time_} of 3", time_=time_))
         rounds(ana, ben, count=2)
     enter(running, "eva").fence()
 
@@ -385,7 +405,7 @@ def limited(pid, what, find):
     try:
         resource.prlimit(pid, what, (find(), hard))
     except PermissionError:
-        raise Inconclusive(msg("this machine does not let us limit what the server may have")) from None
+        raise Inconclusive(msg("this machine does not allow a limit on what the server may have")) from None
     try:
         yield
     finally:
@@ -411,14 +431,16 @@ def full_disk(running, room=None):
     with contextlib.ExitStack() as limits:
         for process in running.family():
             limits.enter_context(limited(process.pid, resource.RLIMIT_FSIZE, lambda: most))
-        running.record.add("server", "signal", msg("a full disk: a write to a file, beyond {most} bytes, fails with EFBIG", most=most))
+        running.record.add("server", "signal", msg("a full disk: a write beyond {most} bytes of "
+                                                   "a file fails with EFBIG", most=most))
         try:
             yield
         except Unmet:
             if running.died() and any("SIGXFSZ" in line for line in (end_of(running.process.poll()), *running.stderr)):
-                raise NotRun(msg("the server's runtime ends at SIGXFSZ, which we can only send together with the full disk"), binds=False) from None
+                raise NotRun(msg("the server's runtime ends at SIGXFSZ, and this check cannot "
+                                 "simulate a full disk without that signal"), binds=False) from None
             raise
-    running.record.add("server", "signal", msg("space on its disk again"))
+    running.record.add("server", "signal", msg("free space on its disk again"))
 
 
 def ignore_sigxfsz():
@@ -427,7 +449,8 @@ def ignore_sigxfsz():
 
 @check(points=2, lab=1)
 def check_a_full_disk(server, ask, accepted, connect):
-    """What cannot be written is answered by not-saved or `error:`, nobody hears of it, and the chat goes on; also the second time."""
+    """When an event cannot be written, the server answers not-saved or `error:`, sends the event to
+    no member, and continues to serve, also the second time."""
     running = server(traced=False, preexec=ignore_sigxfsz)
     ana, ben = accepted(running, "ana"), accepted(running, "ben")
     for newcomer, group in ("eva", "first"), ("leo", "second"):
@@ -439,7 +462,8 @@ def check_a_full_disk(server, ask, accepted, connect):
             for order in f"accept {newcomer}", f"ban {newcomer}", "ban ben", "ban nobody", f"rename {group} lost":
                 answer = running.order(order)
                 if len(answer) != 1 or not answer[0].startswith("error: "):
-                    raise Unmet(msg("`error: why` as the answer to `{order}`, since it cannot be saved", order=order), "\n".join(answer))
+                    raise Unmet(msg("`error: why` as the answer to `{order}`, because it cannot "
+                                    "be saved", order=order), "\n".join(answer))
             gone.close()
             wait_until(lambda: f"member {gone.name} away" in running.order("members"), what=msg("{name} to be away", name=gone.name))
             back = connect(running, gone.name)
@@ -451,7 +475,7 @@ def check_a_full_disk(server, ask, accepted, connect):
             listed = [line for line in answers(ana, "WHO") if line.startswith(("MEMBER ana ", "MEMBER lost "))]
             same(listed, ["MEMBER ana here"], "told-and-not-saved")
             if history(ana) != before:
-                raise Unmet(msg("the events of before in HISTORY"), msg("there are others"), "told-and-not-saved")
+                raise Unmet(msg("in HISTORY the same events as before"), msg("it has other events"), "told-and-not-saved")
         came = normalized(answers(ana, "SAY saved"))
         wrong = any(line.startswith("MSG ") and line != "MSG n TIME ana saved" for line in came)
         same(came, [f"OUT n TIME {gone.name}", "MSG n TIME ana saved"], "told-and-not-saved" if wrong else "not-saved-for-good")
@@ -480,7 +504,8 @@ def check_a_full_disk(server, ask, accepted, connect):
 
 @check(points=1, lab=1)
 def check_a_full_disk_for_a_newcomer(server, enter, connect):
-    """A new member who cannot be written down is told not-saved, is no member, and may try again; also the second time."""
+    """A client whose new membership cannot be written receives not-saved, is not a member, and may
+    try again, also the second time."""
     running = server(*OPEN, traced=False, preexec=ignore_sigxfsz)
     ana = enter(running, "ana")
     answers(ana, *["SAY " + "x" * 400] * 20)            # so that the file of events is the largest

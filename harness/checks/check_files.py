@@ -52,7 +52,8 @@ def killed(running, **changes):
 
 @check(points=3, lab=1)
 def check_a_restart_restores_members(server, enter, connect):
-    """After a restart the members are those of before, with their names and passwords; who left is none, and nobody is here."""
+    """After a restart the same members exist, with their names and passwords. A member that left is
+    not one of them, and nobody is here."""
     running = server(*OPEN)
     ana, ben, eva = (enter(running, name) for name in ("ana", "ben", "eva"))
     ben.send("LEAVE")
@@ -74,8 +75,9 @@ def check_a_restart_restores_members(server, enter, connect):
 
 @check(points=1, lab=1)
 def check_an_old_name_opens_nothing(server, accepted, enter, connect):
-    """After NAME, LEAVE, or a ban and its end, the old name with its old password opens nothing,
-    neither at once nor after kill -9 or a restart; a new member with that name has their own password."""
+    """After NAME, LEAVE, or a ban and its end, the old name with its old password admits nobody,
+    neither at once nor after kill -9 or a restart. A new member with that name has their own
+    password."""
     running = server()
     ana, ben, eva, leo = (accepted(running, name) for name in ("ana", "ben", "eva", "leo"))
     answers(ana, "NAME anna")
@@ -127,7 +129,8 @@ def opens(connect, running, name, password, written):
 
 @check(points=3, lab=1)
 def check_a_restart_restores_the_conversation(server, enter, connect, rng):
-    """After a restart HISTORY gives the same events as before, byte for byte, and the next event has the next number."""
+    """After a restart HISTORY returns the same events as before, byte for byte, and the next event
+    has the next number."""
     running = server(*OPEN)
     ana = enter(running, "ana")
     answers(ana, *(f"SAY {rng.random()} ñ☃ " + "x" * rng.randrange(370) for _ in range(30)), "NAME eva", "SAY last")
@@ -144,7 +147,8 @@ def check_a_restart_restores_the_conversation(server, enter, connect, rng):
 
 @check(points=2, lab=1)
 def check_a_restart_keeps_bans_and_names(server, enter, connect, rng):
-    """After a restart the banned are banned, and the group has the name that its owner gave it last, whatever --group says."""
+    """After a restart banned names stay banned, and the group has the last name that its owner gave
+    it, whatever --group says."""
     running = server(*OPEN, group="first name")
     enter(running, "eve")
     for order in ("ban eve", "ban nobody", "ban mal", "unban mal"):
@@ -162,7 +166,8 @@ def check_a_restart_keeps_bans_and_names(server, enter, connect, rng):
 
 @check(points=3, lab=1)
 def check_killed_and_nothing_is_lost(server, enter, connect, rng):
-    """What came back to its sender is there after kill -9, and so is a member who was just welcomed."""
+    """A message that came back to its sender, and a member that received WELCOME, still exist after
+    kill -9."""
     running = server(*OPEN)
     for _ in range(2):
         name = f"ana{rng.randrange(10 ** 6)}"
@@ -182,7 +187,8 @@ def check_killed_and_nothing_is_lost(server, enter, connect, rng):
 
 @check(points=2, lab=1)
 def check_joins_at_once_are_all_kept(server, connect):
-    """Many new members who join at once are all members after kill -9 and a restart, each with his own password."""
+    """Many new members that join at once are all members after kill -9 and a restart, each with
+    their own password."""
     running = server(*OPEN)
     names = [f"m{number}" for number in range(10)]
     many = {name: connect(running, name) for name in names}
@@ -201,7 +207,7 @@ def check_joins_at_once_are_all_kept(server, connect):
 
 @check(points=2, lab=1)
 def check_no_password_in_clear(server, connect, enter, rng):
-    """A password stands in clear in no file, in no output, and on no command line."""
+    """No password appears in clear text in a file, in the server's output, or on a command line."""
     running = server(*OPEN)
     secret = "".join(rng.choices("abcdefghijkmnop0123456789", k=16))
     ana, eve = connect(running, "ana"), connect(running, "eve")
@@ -223,13 +229,13 @@ def check_no_password_in_clear(server, connect, enter, rng):
     ana.send("NAME eva")
     ana.fence(), eve.fence()
     running.stop()
-    forms = {msg("in clear"): secret, msg("as hexadecimal digits"): secret.encode().hex(), msg("in base64"): base64.b64encode(secret.encode()).decode()[:20]}
+    forms = {msg("in clear text"): secret, msg("as hexadecimal digits"): secret.encode().hex(), msg("in base64"): base64.b64encode(secret.encode()).decode()[:20]}
     for path in (path for path in sorted(running.directory.rglob("*")) if path.is_file()):
         for how, form in forms.items():
             if form.encode() in path.read_bytes():
-                raise Unmet(msg("no password in any file of the group"), msg("ana's password stands {how} in {relative_to}", how=how, relative_to=path.relative_to(running.directory)))
+                raise Unmet(msg("no password in any file of the group"), msg("ana's password appears {how} in {relative_to}", how=how, relative_to=path.relative_to(running.directory)))
     if secret in "\n".join(running.stdout + running.stderr):
-        raise Unmet(msg("no password in the server's output"), msg("ana's password stands in it"))
+        raise Unmet(msg("no password in the server's output"), msg("ana's password appears there"))
 
 
 def command_line_with(secret):
@@ -244,8 +250,8 @@ def command_line_with(secret):
 
 @check(points=1, lab=1)
 def check_files_are_private(server, enter, tmp_path):
-    """No other user can read the group's files, whatever the umask is, also in a directory that was
-    there and is open to others."""
+    """No other user can read the group's files, with any umask, also in an existing directory that
+    is open to others."""
     there = tmp_path / "there"
     there.mkdir()
     there.chmod(0o755)
@@ -268,7 +274,8 @@ def are_private(running):
 
 @check(points=2, lab=1)
 def check_a_second_server_is_refused(server, enter, refused_start):
-    """A second server on the same directory ends with status 1 and says why, and the first goes on unharmed."""
+    """A second server in the same directory ends with status 1 and says why. The first one
+    continues unaffected."""
     running = server(*OPEN)
     ana = enter(running, "ana")
     status, out, err = refused_start(*OPEN, directory=running.directory)
@@ -286,7 +293,7 @@ def told_end(status, out, err):
 
 @check(points=1, lab=1)
 def check_a_port_in_use(server, connect, refused_start, tmp_path):
-    """A server whose port another one has ends with status 1 and says why on stderr."""
+    """A server whose port is in use ends with status 1 and says why on stderr."""
     running = server()
     status, out, err = refused_start(directory=tmp_path / "other", port=running.port)
     if status != 1 or LISTENING.search(out) or not err.strip():
@@ -296,7 +303,7 @@ def check_a_port_in_use(server, connect, refused_start, tmp_path):
 
 @check(points=2, lab=1)
 def check_the_same_port_again(server, enter):
-    """A new server can take the port at once, though connections of the old one are not yet forgotten."""
+    """A new server can use the port at once, even while old connections are in TIME_WAIT."""
     running = server(*OPEN)
     ana, _ = enter(running, "ana"), enter(running, "ben")
     restart(running, "the-same-port-again", port=running.port)                  # the server closes first: its side of the connections lingers
@@ -306,7 +313,7 @@ def check_the_same_port_again(server, enter):
 
 @check(points=1, lab=1)
 def check_wrong_arguments_end_with_2(refused_start, tmp_path):
-    """A command line that cannot be understood ends the server with status 2, and a word on stderr."""
+    """An invalid command line ends the server with status 2 and a message on stderr."""
     groups = [(f"--group {group!r}", ["--group", group], 0)
               for group in ("os lab ", "", "g" * 65, "os\nlab")]
     others = [("--no-such-flag", ["--no-such-flag"], 0), ("--admit some", ["--admit", "some"], 0),
@@ -326,7 +333,8 @@ NO_LIMITS = ((SECONDS, "nan"), (SECONDS, "inf"), (SECONDS, "-1"),
 
 @check(points=1, lab=1)
 def check_values_of_limits(refused_start, tmp_path, rng):
-    """A limit flag refuses what is no number of its kind: negative, NaN, infinite, a count of 0 or a fraction."""
+    """A limit flag refuses a value that is not a number of its kind: negative, NaN, infinite, a
+    count of 0 or a fraction."""
     for flags, value in NO_LIMITS:
         wrong = f"{rng.choice(flags)}={value}"
         status, out, err = refused_start(wrong, directory=tmp_path / "group")

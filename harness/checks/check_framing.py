@@ -23,7 +23,7 @@ NOT_TEXT = ("\0", "\r", "\x01", "\x08", "\t", "\x0b", "\x0c", "\x0e", "\x1b[2J",
 
 @check(points=2, lab=0)
 def check_greets(server, connect, rng):
-    """Everyone who connects is greeted with HELLO, the version, and the group's name."""
+    """Every client that connects receives HELLO, the version, and the group's name."""
     group = f"os lab {rng.randrange(10 ** 6)}"
     running = server(group=group)
     for name in ("ana", "ben"):
@@ -33,7 +33,8 @@ def check_greets(server, connect, rng):
 
 @check(points=1, lab=0)
 def check_takes_requests(server, connect):
-    """A request is taken out of what arrived: the first PING of each client is answered, by one line after HELLO."""
+    """The server finds the request in what it received: it answers each client's first PING by one
+    line after HELLO."""
     running = server()
     for name in ("ana", "ben"):
         client = connect(running, name)
@@ -45,7 +46,7 @@ def check_takes_requests(server, connect):
 
 @check(points=2, lab=0)
 def check_answers_ping(server, connect, rng):
-    """A PING is answered by a PONG with the same token."""
+    """The server answers a PING by a PONG with the same token."""
     ana = connect(server(), "ana")
     ana.greeted()
     for token in (f"Token-{rng.randrange(10 ** 9)}", "~", "!" * 64):
@@ -55,7 +56,7 @@ def check_answers_ping(server, connect, rng):
 
 @check(points=2, lab=0)
 def check_a_line_in_pieces(server, connect, rng):
-    """A line that comes byte by byte is one line."""
+    """A line that arrives byte by byte is one line."""
     ana = connect(server(), "ana")
     ana.greeted()
     token = f"piece-{rng.randrange(10 ** 6)}"
@@ -68,7 +69,8 @@ def check_a_line_in_pieces(server, connect, rng):
 
 @check(points=2, lab=0)
 def check_lines_in_one_segment(server, connect, rng):
-    """Lines that come together are so many lines, and the beginning of the next one is not lost."""
+    """Several lines that arrive together are handled one by one, and the beginning of the next line
+    is not lost."""
     ana = connect(server(), "ana")
     ana.greeted()
     tokens = [f"{letter}{rng.randrange(10 ** 6)}" for letter in "abcde"]
@@ -103,8 +105,8 @@ def cut(line, *places):
 
 @check(points=2, lab=0)
 def check_halves_of_several_clients(server, connect, rng):
-    """Each client's pieces of lines make that client's lines, also when pieces of others come in
-    between."""
+    """Pieces of lines belong to the client that sent them, also when pieces from other clients
+    arrive in between."""
     running = server()
     clients = [connect(running, name) for name in ("ana", "ben", "eva", "leo")]
     for client in clients:
@@ -138,7 +140,7 @@ def hears_its_own(client, token):
 
 @check(points=1, lab=1)
 def check_a_character_in_pieces(server, enter, rng):
-    """A character whose bytes come one by one is one character."""
+    """A character whose bytes arrive one by one is one character."""
     ana = enter(server(*OPEN), "ana")
     text = "é☃😀" + "".join(rng.sample("ñüßøæłđθ", 3))
     ana.send_bytes(b"SAY ")
@@ -151,7 +153,7 @@ def check_a_character_in_pieces(server, enter, rng):
 
 @check(points=1, lab=0)
 def check_a_carriage_return_is_dropped(server, connect):
-    """A CR before the LF is no part of the line, also if they come apart."""
+    """A CR before the LF is not part of the line, also if the two arrive separately."""
     ana = connect(server(), "ana")
     ana.greeted()
     ana.send_bytes(b"PING one\r\nPING two\r")
@@ -163,8 +165,8 @@ def check_a_carriage_return_is_dropped(server, connect):
 
 @check(points=1, lab=0)
 def check_only_a_line_feed_ends_a_line(server, connect):
-    """Only an LF ends a line: a CR without an LF right behind it is a wrong character, and no other
-    character ends a line."""
+    """Only an LF ends a line. A CR without an LF right after it is an invalid character, and no
+    other character ends a line."""
     running = server()
     ana, ben = connect(running, "ana"), connect(running, "ben")
     lone = [["PING one\rPING two\n"], ["PING one\r", "PING two\n"], ["PING one\r", "\r\n"],
@@ -178,8 +180,8 @@ def check_only_a_line_feed_ends_a_line(server, connect):
             came = normalized(client.fence())
             if len(came) != 1 or came[0] not in ("ERR bad-text", "ERR bad-arguments"):
                 raise Unmet(msg("one `ERR bad-text ...` or `ERR bad-arguments ...` as the answer to {line}", line=shown("".join(pieces))),
-                            msg("{who} heard\n{lines}", who=client.who, lines=came) if came else
-                            msg("{who} heard nothing before the next PONG", who=client.who))
+                            msg("{who} received\n{lines}", who=client.who, lines=came) if came else
+                            msg("{who} received nothing before the next PONG", who=client.who))
     send_in_turns([(ana, [b"PING one\r", b"\n\r", b"\nPING two\r\n"])])
     hears(ana, "PONG one", "PONG two")
     same(ana.fence(), [])
@@ -187,7 +189,7 @@ def check_only_a_line_feed_ends_a_line(server, connect):
 
 @check(points=1, lab=0)
 def check_empty_lines_are_ignored(server, connect):
-    """An empty line has no answer, and ends nothing."""
+    """An empty line gets no answer, and does not end the connection."""
     ana = connect(server(), "ana")
     ana.greeted()
     ana.send_bytes(b"\n\r\n\n" * 5 + b"PING after\n")
@@ -198,7 +200,7 @@ def check_empty_lines_are_ignored(server, connect):
 
 @check(points=2, lab=1)
 def check_long_lines(server, enter, rng):
-    """Lines of any length up to the limit come through whole, wherever one buffer ends and the next begins."""
+    """Lines of any length up to the limit arrive whole, wherever a buffer ends."""
     ana = enter(server(*OPEN), "ana")
     lengths = [*range(120, 132), *range(250, 262), 395, 396, 397, 398, 399, 400, *(rng.randrange(1, 401) for _ in range(90))]
     rng.shuffle(lengths)
@@ -222,7 +224,7 @@ def unread_by_server(client):
 
 @check(points=1, lab=0)
 def check_much_at_once(server, connect):
-    """200 kB of lines at one stroke are all read, though nothing comes after them."""
+    """The server handles all lines of 200 kB that arrive at once, even if nothing follows them."""
     ana = connect(server(), "ana")
     ana.greeted()
     ana.send(*["PONG " + "x" * 60] * 3000, "PING end")
@@ -236,13 +238,14 @@ def check_much_at_once(server, connect):
         if (now_left := unread_by_server(ana)) < left:
             left, at = now_left, time.monotonic()
     if came == "BYE timeout" and time.monotonic() - at < 5:
-        raise Inconclusive(msg("the server takes longer for 200 kB than a stranger may stay"), again=False)
+        raise Inconclusive(msg("the server needs more time for 200 kB than a stranger may stay"), again=False)
     same(came or "the end of the connection", "PONG end")
 
 
 @check(points=1, lab=0)
 def check_too_long(server, connect):
-    """A line may have 512 bytes with its LF; whoever sends more gets ERR too-long and the end, and nobody else is hurt."""
+    """A line has at most 512 bytes with its LF. A client that sends more receives ERR too-long and
+    the end of the connection; other clients are not affected."""
     running = server()
     ana, ben, eve = connect(running, "ana"), connect(running, "ben"), connect(running, "eve")
     refused(ana, "PING " + "a" * 506, "bad-arguments", sentence="512-bytes-are-not-too-long")
@@ -255,8 +258,11 @@ def check_too_long(server, connect):
         try:
             came = normalized(client.rest())
         except Silence:
-            raise Unmet(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a line of more than 512 bytes"),
-                        msg("{who} sent {count:,} bytes in one line, and the connection goes on; {who} heard\n{lines}", who=client.who, count=len(data),
+            raise Unmet(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, "
+                            "after a line of more than 512 bytes"),
+                        msg("{who} sent {count:,} bytes in one line, and the connection stays "
+                            "open; {who} received\n"
+                            "{lines}", who=client.who, count=len(data),
                             lines=client.lines[1:] or msg("nothing"))) from None
         if not client.was_reset:        # a reset may have swept away what was on its way
             same(came, ["ERR too-long", "BYE protocol"])
@@ -303,7 +309,7 @@ def check_the_longest_line_in_pieces(server, connect):
             except Unmet as problem:
                 if "ERR too-long" in normalized(client.lines[start:]):
                     problem.sentence = "512-bytes-are-not-too-long"
-                problem.came = msg("{who} sent {pieces}, and heard\n{came}", who=name, pieces=told_pieces(pieces), came=problem.came)
+                problem.came = msg("{who} sent {pieces}, and received\n{came}", who=name, pieces=told_pieces(pieces), came=problem.came)
                 raise
 
 
@@ -316,8 +322,8 @@ def told_pieces(pieces):
 
 @check(points=2, lab=0)
 def check_too_long_in_pieces(server, connect):
-    """A line of more than 512 bytes is too long, wherever it is cut. Nothing after it is handled,
-    and other clients notice nothing."""
+    """A line of more than 512 bytes is too long, wherever it is cut. The server handles nothing
+    after it, and other clients are not affected."""
     running = server()
     for number, (pieces, before) in enumerate(TOO_LONG_WAYS):
         ana, ben, eve = (connect(running, name) for name in ("ana", "ben", "eve"))
@@ -331,8 +337,10 @@ def check_too_long_in_pieces(server, connect):
         try:
             came = normalized(eve.rest())
         except Silence:
-            raise Unmet(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a line of more than 512 bytes"),
-                        msg("eve sent {pieces}, and the connection goes on; eve heard\n{lines}", pieces=told_pieces(pieces),
+            raise Unmet(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, "
+                            "after a line of more than 512 bytes"),
+                        msg("eve sent {pieces}, and the connection stays open; eve received\n"
+                            "{lines}", pieces=told_pieces(pieces),
                             lines=eve.lines[1:] or msg("nothing"))) from None
         expected = [*before, "ERR too-long", "BYE protocol"]
         same(came, expected[:len(came)] if eve.was_reset else expected)     # a reset discards lines
@@ -344,8 +352,8 @@ def check_too_long_in_pieces(server, connect):
 
 @check(points=1, lab=1)
 def check_halves_of_members_and_strangers(server, connect, enter):
-    """What members and strangers send in pieces, in turn, is each one's own: messages, a JOIN, a
-    line that is too long."""
+    """Pieces that members and strangers send in turn stay separate: messages, a JOIN, a line that
+    is too long."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     eve, mal = connect(running, "eve"), connect(running, "mal")
@@ -376,7 +384,7 @@ def check_halves_of_members_and_strangers(server, connect, enter):
 
 @check(points=1, lab=1)
 def check_not_utf8(server, enter):
-    """A line that is not UTF-8 is refused with ERR bad-utf8, and the conversation goes on."""
+    """A line that is not UTF-8 is refused with ERR bad-utf8, and the conversation continues."""
     ana = enter(server(*OPEN), "ana")
     for bad in (b"\xff", b"abc \x80", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"ol\xe1"):
         refused(ana, b"SAY " + bad, "bad-utf8")
@@ -385,7 +393,8 @@ def check_not_utf8(server, enter):
 
 @check(points=1, lab=1)
 def check_control_characters(server, enter):
-    """Control characters, and those that turn the direction of writing, are refused with ERR bad-text."""
+    """Control characters, and characters that change the direction of writing, are refused with ERR
+    bad-text."""
     ana = enter(server(*OPEN), "ana")
     for bad in ("\0", "\t", "\a", "\x1b[2J", "\x7f", "\x85", "\x9b", "a\rb", "\u202e", "\u2066", "\ufdd0", "\ufffe"):
         refused(ana, f"SAY a{bad}b", "bad-text", sentence="line-ends-at-nul" if bad == "\0" else None)
@@ -395,8 +404,8 @@ def check_control_characters(server, enter):
 
 @check(points=2, lab=1)
 def check_text_in_every_field(server, connect, enter, rng):
-    """What no text may hold is refused with ERR bad-text in every field: in a name, a password, a
-    token, a number and a verb, too."""
+    """Characters that no text may contain are refused with ERR bad-text in every field: in a name,
+    a password, a token, a number and a verb, too."""
     running = server(*OPEN)
     ana, eve = enter(running, "ana"), connect(running, "eve")
     eve.greeted()
@@ -412,7 +421,8 @@ def check_text_in_every_field(server, connect, enter, rng):
 
 @check(points=1, lab=0)
 def check_unknown_verbs(server, connect, rng):
-    """What is no verb is answered by ERR unknown: verbs are upper case, at the very beginning, and whole."""
+    """A line that does not begin with a verb, whole and in upper case, is refused with ERR
+    unknown."""
     ana = connect(server(), "ana")
     ana.greeted()
     word = "".join(rng.choices("ABCDEFGHIKLMNOP", k=6))
@@ -422,8 +432,8 @@ def check_unknown_verbs(server, connect, rng):
 
 @check(points=1, lab=1)
 def check_errors_repeat_nothing(server, connect, enter, rng):
-    """The words of an ERR never repeat what the client sent, and an ERR is a line like any other: of
-    text, of at most 512 bytes."""
+    """The words of an ERR never repeat what the client sent. An ERR is a line like any other: text,
+    at most 512 bytes."""
     running = server(*OPEN)
     ana, eve = enter(running, "ana"), connect(running, "eve")
     eve.greeted()
@@ -450,7 +460,8 @@ def check_errors_repeat_nothing(server, connect, enter, rng):
 
 @check(points=2, lab=1)
 def check_wrong_arguments(server, enter):
-    """A known verb with fields that are missing, empty, too long or too many is answered by ERR bad-arguments, and does nothing."""
+    """A known verb with fields that are missing, empty, too long or too many is refused with ERR
+    bad-arguments, and changes nothing."""
     ana = enter(server(*OPEN), "ana")
     for line in ("SAY", "SAY ", "SAY " + "a" * 401, "SAY " + "ñ" * 201, "NAME", "NAME ", "NAME two words", "WHO is there", "HISTORY", "HISTORY ",
                  "HISTORY -1", "HISTORY +1", "HISTORY 1.0", "HISTORY 0x1", "HISTORY 1 2", "HISTORY " + "1" * 17, "HISTORY ten", "PING", "PING ",
@@ -467,7 +478,8 @@ def check_wrong_arguments(server, enter):
 
 @check(points=1, lab=0)
 def check_ten_errors(server, connect, rng):
-    """Who makes ten errors before WELCOME gets BYE protocol after the tenth, and not before."""
+    """A client that makes ten errors before WELCOME receives BYE protocol after the tenth, and not
+    before."""
     ana = connect(server(), "ana")
     ana.greeted()
     ana.send(*(f"NO-{rng.randrange(1000)}" for _ in range(7)), "PING", "PING two words")
@@ -478,7 +490,8 @@ def check_ten_errors(server, connect, rng):
 
 @check(points=1, lab=0)
 def check_half_close_is_answered(server, connect, rng):
-    """Who has ended his sending still gets the answers, then BYE quit and the end."""
+    """A client that has ended its sending direction still receives the answers, then BYE quit and
+    the end of the connection."""
     ana = connect(server(), "ana")
     ana.greeted()
     tokens = [f"t{rng.randrange(10 ** 6)}" for _ in range(20)]
@@ -489,7 +502,8 @@ def check_half_close_is_answered(server, connect, rng):
 
 @check(points=1, lab=0)
 def check_quit_says_bye(server, connect):
-    """QUIT is answered by BYE quit and the end of the connection; what stands after it is not read."""
+    """The server answers QUIT by BYE quit and the end of the connection. It does not handle lines
+    after QUIT."""
     running = server()
     ana, ben = connect(running, "ana"), connect(running, "ben")
     for client, lines in ((ana, ["QUIT"]), (ben, ["PING before", "QUIT", "PING after", "PING after"])):
@@ -497,12 +511,12 @@ def check_quit_says_bye(server, connect):
         client.send(*lines)
         hears_the_end(client, *["PONG before"] * (client is ben), "BYE quit")
         if client.was_reset:
-            raise Unmet(msg("an orderly end after BYE quit"), msg("the connection was reset"), "reset-after-bye")
+            raise Unmet(msg("an orderly end of the connection after BYE quit"), msg("the server reset the connection"), "reset-after-bye")
 
 
 @check(points=1, lab=0)
 def check_an_unfinished_line_is_dropped(server, connect):
-    """A last line without its LF is no line."""
+    """The server drops an unfinished last line, one without its LF."""
     ana = connect(server(), "ana")
     ana.greeted()
     ana.send_bytes(b"PING whole\nPING half")

@@ -37,7 +37,8 @@ def knock(connect, running, who, name, password):
 
 @check(points=3, lab=1)
 def check_a_new_member_comes_in(server, connect, rng):
-    """Under --admit all a new name comes in: PENDING, WELCOME with the newest event's number, then his own IN."""
+    """Under --admit all a client with a new name joins: it receives PENDING, WELCOME with the
+    number of the newest event, then its own IN."""
     running = server(*OPEN)
     for number, name in enumerate((f"ana{rng.randrange(1000)}", f"b.{rng.randrange(1000)}_x-")):
         client = connect(running, name)
@@ -49,7 +50,8 @@ def check_a_new_member_comes_in(server, connect, rng):
 
 @check(points=2, lab=1)
 def check_a_wrong_password_is_rejected(server, connect, enter, rng):
-    """A wrong password is rejected, not sooner than a second after its JOIN, and takes nothing from the one who is in."""
+    """A wrong password is rejected, not sooner than a second after its JOIN, and does not affect
+    the member who is here."""
     running = server(*OPEN)
     password = f"secret{rng.randrange(10 ** 6)}"
     ana = enter(running, "ana", password)
@@ -65,8 +67,8 @@ def check_a_wrong_password_is_rejected(server, connect, enter, rng):
 
 @check(points=1, lab=1)
 def check_three_rejections(server, connect, accepted, ask, pace):
-    """The third REJECTED of a connection, for whatever reasons, is followed by BYE refused; two are
-    not, nor three of two connections."""
+    """The third REJECTED of a connection, for any reasons, is followed by BYE refused. Two are not,
+    and neither are three of two connections."""
     running = server()
     ana = accepted(running, "ana")
     same(running.order("ban banned"), ["ok"])
@@ -97,7 +99,8 @@ def check_three_rejections(server, connect, accepted, ask, pace):
 
 @check(points=3, lab=1)
 def check_near_misses_of_a_password(server, connect, enter, rng):
-    """Only the very same password is right: no beginning of it, nothing longer, no other case, no space more."""
+    """Only the exact password is right: not a prefix, not a longer one, not another case, not an
+    added space."""
     running = server(*OPEN)
     right = f"Secret {rng.randrange(10 ** 6)}x"
     long = "".join(rng.choices("abcdefgh", k=127))          # some hash functions look at the first 72 bytes only
@@ -106,7 +109,7 @@ def check_near_misses_of_a_password(server, connect, enter, rng):
     tries.append(("ben", long + "2"))
     eves = [(knock(connect, running, "eve", name, near), name, near) for name, near in tries]
     for eve, name, near in eves:
-        rejected(eve, near, msg("{name}'s is {password!r}", name=name, password=right if name == "ana" else long + "1"), "only-the-beginning-is-compared" if name == "ben" else None)
+        rejected(eve, near, msg("the password of {name} is {password!r}", name=name, password=right if name == "ana" else long + "1"), "only-the-beginning-is-compared" if name == "ben" else None)
     late = connect(running, "late")         # the others may have been strangers for too long
     late.greeted()
     refused(late, "JOIN ana ", "bad-arguments")
@@ -115,8 +118,8 @@ def check_near_misses_of_a_password(server, connect, enter, rng):
 
 @check(points=1, lab=1)
 def check_passwords_are_text(server, connect, enter):
-    """A password is 1 to 128 bytes of any text, spaces at its ends too; one of 129 bytes is refused
-    with ERR bad-arguments."""
+    """A password is 1 to 128 bytes of any text, with spaces at either end too. A password of 129
+    bytes is refused with ERR bad-arguments."""
     running = server(*OPEN)
     longest = f"  \xa0\u2028\u2065\u206a\ue000\ufffd\U0010fffd{'ñ' * 52} "
     for name, password in ("ana", " "), ("ben", longest):
@@ -131,7 +134,8 @@ def check_passwords_are_text(server, connect, enter):
 
 @check(points=3, lab=1)
 def check_nothing_before_welcome(server, connect, enter, rng):
-    """Before WELCOME one hears nothing of the group and can do nothing in it, not even right behind a rejected JOIN."""
+    """Before WELCOME a client receives nothing about the group and can do nothing in it, not even
+    right after a rejected JOIN."""
     running = server(*OPEN)
     ana = enter(running, "ana")
     eve, mal = connect(running, "eve"), knock(connect, running, "mal", "ana", "guess")
@@ -147,8 +151,8 @@ def check_nothing_before_welcome(server, connect, enter, rng):
 
 @check(points=2, lab=1)
 def check_the_first_error_that_applies(server, connect, ask, accepted):
-    """Of several errors in one line the first that section 7 names is the answer, whoever sends the
-    line."""
+    """If a line has several errors, the answer is the first error in the order of section 7, for
+    every kind of client."""
     running = server()
     ana, asking = accepted(running, "ana"), ask(running, "asking")
     eve, mal = connect(running, "eve"), connect(running, "mal")
@@ -179,7 +183,7 @@ def check_the_first_error_that_applies(server, connect, ask, accepted):
 @check(points=1, lab=1)
 def check_errors_are_counted_until_welcome(server, connect, ask):
     """Ten errors before WELCOME end a connection, whatever their codes, also while the owner
-    considers it; after WELCOME none are counted."""
+    considers the request. After WELCOME errors are not counted."""
     running = server()
     seven = [(b"\xff", "bad-utf8"), ("\t", "bad-text"), ("HOLA", "unknown"), ("WHO", "not-joined"),
              ("SAY", "not-joined"), ("PING", "bad-arguments"), ("JOIN x", "bad-arguments")]
@@ -209,7 +213,8 @@ def check_errors_are_counted_until_welcome(server, connect, ask):
 
 @check(points=1, lab=1)
 def check_bad_names(server, connect, rng):
-    """A name begins with a letter or digit, has at most 32 characters, and of ASCII no others than letters, digits, dot, _ and -."""
+    """A name begins with a letter or digit and has at most 32 characters. Of ASCII it may contain
+    only letters, digits, dot, _ and -."""
     running = server(*OPEN)
     bad = ["-ana", ".ana", "_ana", "ana/b", "ana:b", "ana,b", "<ana>", "*", "../ana", "ana@b",
            "$ana", "a\\b", "😀", "a" * 33, "a" * 65, "a" * 400]
@@ -227,7 +232,7 @@ def check_bad_names(server, connect, rng):
 
 @check(points=1, lab=1)
 def check_names_beyond_ascii(server, connect, enter):
-    """A name beyond ASCII is refused with ERR bad-name, or it is taken, and then it is compared
+    """A name beyond ASCII is refused with ERR bad-name, or it is accepted, and then it is compared
     without case like any other."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
@@ -273,7 +278,8 @@ def check_names_without_case(server, connect, enter):
 
 @check(points=2, lab=1)
 def check_takeover(server, connect, enter, rng):
-    """A member who joins again takes over: the old connection gets BYE replaced and is heard no more, and the others notice nothing."""
+    """A member that joins again takes over: the old connection receives BYE replaced and can do
+    nothing more, and the others receive no event."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
@@ -292,8 +298,8 @@ def check_takeover(server, connect, enter, rng):
 
 @check(points=1, lab=2)
 def check_an_ended_connection_does_nothing(server, connect, enter, rng):
-    """After a takeover, a ban or a LEAVE the old connection does nothing more: neither what it had half
-    sent, nor what it sends then, nor its end changes anything, though somebody has the name again."""
+    """After a takeover, a ban or a LEAVE, the old connection changes nothing: not by its half line,
+    not by what it sends afterwards, not by its end, even if the name is in use again."""
     running = server(*OPEN)
     ana = enter(running, "ana")
     for name in ("taken", "banned", "left"):
@@ -340,8 +346,8 @@ ALONE, AMONG_MANY = ("ben", "cat", "dan", "fay"), ("bob", "carl", "dora", "fred"
 
 @check(points=1, lab=1)
 def check_changes_while_a_password_is_checked(server, connect, accepted, pace, rng):
-    """A JOIN whose member is banned, renamed or leaves while its password is being checked does not come
-    in; another JOIN does, and hears no event from before its WELCOME."""
+    """A JOIN is rejected if its member is banned, changes the name or leaves while the password is
+    being checked. Another JOIN succeeds, and receives no event from before its WELCOME."""
     running = server()
     ana, eva = accepted(running, "ana"), accepted(running, "eva")
     members, clients = {name: accepted(running, name) for name in AMONG_MANY[:3]}, []
@@ -418,8 +424,8 @@ def finish(clients, talker, rng, pace):
         if time.monotonic() > end:
             late, skip = waiting[0], f" {talker.name} meanwhile "
             heard = [line for line in late.lines if skip not in line]
-            raise Unmet(msg("the JOIN of {who} to be finished", who=late.who),
-                        msg("{who} heard only\n{lines}", who=late.who, lines=heard))
+            raise Unmet(msg("an answer to the JOIN of {who}", who=late.who),
+                        msg("{who} received only\n{lines}", who=late.who, lines=heard))
 
 
 def came_in_too_late(way, client, witness):
@@ -429,8 +435,9 @@ def came_in_too_late(way, client, witness):
             match = re.fullmatch(UNDONE[way].format(client.name), line)
             if match and int(match[1]) <= int(welcome.split(" ")[1]):
                 shown = (witness.who, line), (client.who, welcome)
-                raise Unmet(msg("no WELCOME for {who}, for before it came\n{line}", who=client.who, line=line),
-                            msg("{who} heard\n{welcome}", who=client.who, welcome=welcome),
+                raise Unmet(msg("no WELCOME for {who}, because this event came before it\n"
+                                "{line}", who=client.who, line=line),
+                            msg("{who} received\n{welcome}", who=client.who, welcome=welcome),
                             evidence=[entry for entry in witness.record.entries
                                       if entry.what == "hears" and (entry.who, entry.text) in shown])
 
@@ -440,8 +447,8 @@ TRIES = 5                   # at most: a server may begin to check a password a 
 
 @check(points=1, lab=1)
 def check_a_join_holds_its_name(server, connect, enter):
-    """While the password of a JOIN with a new name is being checked, nobody gets that name by NAME, and
-    the JOIN gets it."""
+    """While the password of a JOIN with a new name is being checked, NAME cannot take that name,
+    and the JOIN gets it."""
     running = server(*OPEN)
     ana = enter(running, "ana")
     name, refusals, losses = "ana", 0, 0
@@ -462,13 +469,15 @@ def check_a_join_holds_its_name(server, connect, enter):
         name, losses = new, losses + 1
         hears(eve, "REJECTED refused", sentence="a-new-name-at-once")
         if losses > TRIES // 2:
-            raise Unmet(msg("`ERR name-taken ...` as the answer to NAME with a name whose JOIN is being checked"),
-                        msg("{losses} times of {losses2} ana got the name, right after PENDING had answered the JOIN, which was REJECTED then", losses=losses, losses2=losses + refusals))
+            raise Unmet(msg("`ERR name-taken ...` as the answer to NAME, while a JOIN with the "
+                            "same name is being checked"),
+                        msg("ana got the name {losses} times of {losses2}, right after PENDING "
+                            "had answered the JOIN; the JOIN was then REJECTED", losses=losses, losses2=losses + refusals))
 
 
 @check(points=2, lab=1)
 def check_a_name_is_free_again(server, connect, enter):
-    """Who went, in whatever way, can come back at once."""
+    """A member that disconnected, in whatever way, can join again at once."""
     running = server(*OPEN)
     ana = enter(running, "ana")
     for go in (lambda: ana.close(), lambda: ana.reset(), lambda: ana.send("QUIT")):
@@ -482,7 +491,8 @@ def check_a_name_is_free_again(server, connect, enter):
 
 @check(points=2, lab=1)
 def check_a_newcomer_hears_nothing_of_the_old(server, connect, enter, rng):
-    """Who connects when somebody has just gone is a stranger, though the server may give him the same descriptor."""
+    """A client that connects right after another one disconnected is a stranger, even if the server
+    gives it the same descriptor."""
     running = server(*OPEN)
     ana = enter(running, "ana")
     for go in ("reset", "close", "reset"):
@@ -528,7 +538,8 @@ def gone(running, port):
 
 @check(points=2, lab=1)
 def check_the_owner_accepts(server, ask, rng):
-    """Under --admit ask the owner is asked; until he accepts one hears and does nothing; then comes WELCOME."""
+    """Under --admit ask the server asks the owner. Until the owner accepts, the client receives
+    nothing and can do nothing; then it receives WELCOME."""
     running = server()
     name = f"ana{rng.randrange(1000)}"
     ana, ben = ask(running, name), ask(running, "ben")
@@ -546,7 +557,7 @@ def check_the_owner_accepts(server, ask, rng):
 
 @check(points=1, lab=1)
 def check_the_owner_rejects(server, ask):
-    """Whom the owner rejects gets REJECTED, is no member, and may ask again."""
+    """A client that the owner rejects receives REJECTED, is not a member, and may ask again."""
     running = server()
     eve = ask(running, "eve")
     same(running.order("reject eve"), ["ok"])
@@ -561,7 +572,8 @@ def check_the_owner_rejects(server, ask):
 
 @check(points=1, lab=1)
 def check_one_request_per_name(server, ask, connect):
-    """While the owner considers a name, the next who asks with it, in whatever case, is rejected; the first stays."""
+    """While the owner considers a name, the next client that asks for it, in upper or lower case,
+    is rejected. The first request remains."""
     running = server()
     ana = ask(running, "ana")
     rejected(knock(connect, running, "eve", "ANA", "another"), "another", msg("the owner is considering ana"))
@@ -573,7 +585,8 @@ def check_one_request_per_name(server, ask, connect):
 
 @check(points=1, lab=1)
 def check_a_request_ends_with_its_connection(server, ask):
-    """Who goes while the owner considers has asked no more, and another may ask with this name."""
+    """A request ends when its client disconnects before the owner decides, and another client may
+    ask for the name."""
     running = server()
     for go in ("close", "reset"):
         eve = ask(running, "eve")
@@ -587,8 +600,8 @@ def check_a_request_ends_with_its_connection(server, ask):
 
 @check(points=1, lab=1)
 def check_most_requests(server, connect, ask, accepted, pace):
-    """32 names can wait for the owner; one more is rejected, and there is room again when one of
-    the 32 waits no more."""
+    """32 names can wait for the owner. One more is rejected, and there is room again when one of
+    the 32 no longer waits."""
     if 40 * pace.join > 60:             # a client that is silent for so long is sent PING, or disconnected
         raise Inconclusive(msg("each JOIN takes {join:.1f} s here, and this check makes 40", join=pace.join))
     running = server()
@@ -608,10 +621,10 @@ def check_most_requests(server, connect, ask, accepted, pace):
             eve.line(0.01)
         return asked() or len(eve.lines) > 2 or eve.ended
 
-    wait_until(decided, what=msg("REJECTED for eve, since 32 names wait for the owner already"))
+    wait_until(decided, what=msg("REJECTED for eve, because 32 names already wait for the owner"))
     if asked():
-        raise Unmet(msg("REJECTED for eve, since 32 names wait for the owner already"),
-                    msg("the owner was asked about eve, too"), proven=True)
+        raise Unmet(msg("REJECTED for eve, because 32 names already wait for the owner"),
+                    msg("the server also asked the owner about eve"), proven=True)
     same(eve.lines[2:], ["REJECTED refused"])
     shown = sum(" asks from " in line for line in running.order("members"))
     same(f"member NAME asks from ADDRESS: {shown} lines", "member NAME asks from ADDRESS: 32 lines")
@@ -633,12 +646,13 @@ def waits_no_more(running, name):
     end = time.monotonic() + deadlines.DEADLINE
     while any(line.startswith(f"member {name} asks") for line in running.order("members")):
         if time.monotonic() > end:
-            raise Unmet(msg("the request of {name} to end with his connection", name=name), msg("`members` still says that {name} asks", name=name))
+            raise Unmet(msg("the request of {name} to end with its connection", name=name), msg("`members` still shows that {name} asks to join", name=name))
 
 
 @check(points=3, lab=1)
 def check_logins_at_once(server, connect, enter):
-    """Many who join at once as the same member take over from each other: one is left, the others hear BYE replaced."""
+    """Many clients that join at once as the same member take over from each other: one remains, and
+    the others receive BYE replaced."""
     running = server(*OPEN)
     ben, ana = enter(running, "ben"), enter(running, "ana")
     ana.send("QUIT")
@@ -652,7 +666,7 @@ def check_logins_at_once(server, connect, enter):
         one.welcomed()
     left = [one for one in many if is_still_in(one)]
     if len(left) != 1:
-        raise Unmet(msg("one of the 12 to be left"), msg("{count} are left: {names}", count=len(left), names=", ".join(one.who for one in left) or msg("none")))
+        raise Unmet(msg("one of the 12 connections to remain"), msg("{count} remain: {names}", count=len(left), names=", ".join(one.who for one in left) or msg("none")))
     for one in many:
         if one not in left and not one.was_reset:
             same(one.lines[-1], "BYE replaced")
@@ -674,7 +688,8 @@ def is_still_in(client):
 
 @check(points=2, lab=1)
 def check_a_new_name_at_once(server, connect):
-    """Of many who ask at once for the same new name, each with another password, exactly one gets it, and his password is kept."""
+    """When many clients ask at once for the same new name, each with another password, exactly one
+    gets it, and the server keeps that one's password."""
     running = server(*OPEN)
     many = [connect(running, f"eve{number}") for number in range(8)]
     for one in many:
@@ -694,7 +709,8 @@ def check_a_new_name_at_once(server, connect):
 
 @check(points=1, lab=1)
 def check_renamed_meanwhile(server, connect, enter):
-    """If a member is renamed while its second JOIN is checked, a change of case lets it in, another name does not."""
+    """A member is renamed while its second JOIN is checked: a change of case admits it, another
+    name does not."""
     running = server(*OPEN)
     enter(running, "ana")
     running.restart(args=("--admit", "none"))       # so that the old name, free again, lets nobody in
@@ -702,8 +718,9 @@ def check_renamed_meanwhile(server, connect, enter):
     for new in ("ANA", "Ana"):
         again, answer = join_and_rename(connect, running, ana, new)
         if not answer.startswith("WELCOME "):
-            raise Unmet(msg("WELCOME for {who}: NAME {new} changed only the case of the name", who=again.who, new=new),
-                        msg("{who} heard {line}", who=again.who, line=answer or msg("the end")))
+            raise Unmet(msg("WELCOME for {who}, because NAME {new} changed only the case of the "
+                            "name", who=again.who, new=new),
+                        msg("{who} received {line}", who=again.who, line=answer or msg("the end")))
         same(ana.rest()[-1:], ["BYE replaced"])
         ana = again
     for _ in range(5):              # the check may end before the name changes: then once more
@@ -712,8 +729,9 @@ def check_renamed_meanwhile(server, connect, enter):
             ana.expect(r"RENAMED \d+ \S+ (?i:ana) eva")
             break
         if any(line.startswith("RENAMED ") for line in ana.rest()):
-            raise Unmet(msg("REJECTED refused for {who}: its JOIN said ana, and that member is eva now", who=again.who),
-                        msg("{who} heard {line}", who=again.who, line=answer or msg("the end")))
+            raise Unmet(msg("REJECTED refused for {who}, because its JOIN said ana, and that "
+                            "member is called eva now", who=again.who),
+                        msg("{who} received {line}", who=again.who, line=answer or msg("the end")))
         ana = again
 
 
@@ -727,20 +745,20 @@ def join_and_rename(connect, running, member, new):
 
 @check(points=1, lab=1)
 def check_only_members_under_none(server, connect, enter):
-    """Under --admit none members come in, and nobody else."""
+    """Under --admit none members can join, and nobody else."""
     running = server(*OPEN)
     ana = enter(running, "ana")
     ana.close()
     running.restart(args=("--admit", "none"))
     eve = knock(connect, running, "eve", "eve", "secret")
     enter(running, "ana")
-    rejected(eve, "secret", msg("nobody new is admitted"))
+    rejected(eve, "secret", msg("no new name is admitted"))
     same(running.order("members"), ["member ana here", "ok"])
 
 
 @check(points=1, lab=1)
 def check_two_joins(server, enter):
-    """Who is in cannot join again on the same connection: ERR already-joined."""
+    """A member cannot join again on the same connection: the answer is ERR already-joined."""
     ana = enter(server(*OPEN), "ana")
     for line in ("JOIN ana secret-of-ana", "JOIN eve secret-of-eve"):
         refused(ana, line, "already-joined")
@@ -752,15 +770,16 @@ def turned_away(connect, running, who, why):
     late = connect(running, who)
     late.rest()
     if late.lines != ["BYE full"]:
-        raise Unmet(msg("BYE full and the end in place of HELLO for {who}: {why}", who=who, why=why),
-                    msg("{who} heard\n{lines}", who=who, lines=late.lines) if late.lines else
-                    msg("{who} heard nothing", who=who))
+        raise Unmet(msg("BYE full and the end of the connection instead of HELLO for {who}: "
+                        "{why}", who=who, why=why),
+                    msg("{who} received\n{lines}", who=who, lines=late.lines) if late.lines else
+                    msg("{who} received nothing", who=who))
 
 
 @check(points=1, lab=1)
 def check_room_for_strangers(server, connect, ask, enter):
-    """As many connections as --max-strangers says can be before WELCOME; one more hears BYE full,
-    until there is room again."""
+    """At most --max-strangers connections can be before WELCOME. One more receives BYE full, until
+    there is room again."""
     try:
         running = server("--max-strangers", "3")
     except NotRun:                      # then it behaves as with the default
@@ -768,19 +787,20 @@ def check_room_for_strangers(server, connect, ask, enter):
     ana, ben, eve = connect(running, "ana"), connect(running, "ben"), connect(running, "eve")
     for client in (ana, ben, eve):
         client.greeted()
-    turned_away(connect, running, "late", msg("three are strangers already"))
+    turned_away(connect, running, "late", msg("there are three strangers already"))
     ana.send("QUIT")
     hears_the_end(ana, "BYE quit")
     ana = ask(running, "ana")
-    turned_away(connect, running, "late", msg("of three strangers one waits for the owner"))
+    turned_away(connect, running, "late", msg("one of the three strangers waits for the owner"))
     same(running.order("accept ana"), ["ok"])
     ana.welcomed()
     cat = connect(running, "cat")
     cat.greeted()
-    turned_away(connect, running, "late", msg("three are strangers, beside a member"))
+    turned_away(connect, running, "late", msg("there are three strangers, and a member"))
     eve.reset()
     wait_until(lambda: is_greeted(connect, running),
-                    what=msg("HELLO for a newcomer, since one of the three strangers has gone"))
+                    what=msg("HELLO for a newcomer, because one of the three strangers has "
+                             "disconnected"))
     ana.fence(), ben.fence(), cat.fence()
 
 
@@ -803,16 +823,17 @@ def room_by_default(server, connect, enter):
             try:
                 stranger.fence()
             except (Unmet, ConnectionError):
-                raise Inconclusive(msg("a stranger had gone before the last of 257 was greeted: --join-within may have passed for it")) from None
-        raise Unmet(msg("BYE full in place of HELLO for the 257th stranger"),
-                    msg("it heard HELLO, and the 256 before it are still there"), proven=True)
+                raise Inconclusive(msg("a stranger was disconnected before the last of 257 "
+                                       "received HELLO: its --join-within may have passed")) from None
+        raise Unmet(msg("BYE full instead of HELLO for the 257th stranger"),
+                    msg("it received HELLO, and the 256 before it are still connected"), proven=True)
     ana.fence()
 
 
 @check(points=1, lab=1)
 def check_room_for_members(server, connect, enter, ask):
-    """As many members as --max-here says can be here; one more hears BYE full in place of WELCOME;
-    a takeover needs no room."""
+    """At most --max-here members can be here. One more receives BYE full instead of WELCOME. A
+    takeover needs no room."""
     running = server(*OPEN, "--max-here", "2")
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()

@@ -58,7 +58,8 @@ def typed(running, data):
 
 @check(points=2, lab=1)
 def check_the_owner_is_told(server, ask, rng):
-    """Under --admit ask the owner is told who asks, and from where; `members` shows it too."""
+    """Under --admit ask the owner sees the name and address of each client that asks to join;
+    `members` shows it too."""
     running = server()
     name = f"Ana{rng.randrange(1000)}"
     ana = ask(running, name)
@@ -69,7 +70,8 @@ def check_the_owner_is_told(server, ask, rng):
 
 @check(points=2, lab=1)
 def check_members(server, ask, accepted):
-    """`members` shows who is a member, here or away, who is banned, and who asks."""
+    """`members` shows each member, here or away, each banned name, and each client that asks to
+    join."""
     running = server()
     ana, ben = accepted(running, "ana"), accepted(running, "ben")
     ben.close()
@@ -83,7 +85,8 @@ def check_members(server, ask, accepted):
 
 @check(points=2, lab=1)
 def check_ban(server, connect, enter):
-    """Whom the owner bans hears BANNED and BYE banned, the others hear BANNED and no OUT, and he does not come in again."""
+    """A banned member receives BANNED and BYE banned, and cannot join again. The others receive
+    BANNED and no OUT."""
     running = server(*OPEN)
     ana, eve = enter(running, "ana"), enter(running, "eve")
     ana.fence()
@@ -100,7 +103,8 @@ def check_ban(server, connect, enter):
 
 @check(points=1, lab=1)
 def check_ban_of_anyone(server, ask, accepted):
-    """One who is away, one who asks and one whom nobody knows can be banned; everybody hears it, and who asked is rejected."""
+    """The owner can ban a member who is away, a client that asks to join, and an unknown name.
+    Every member receives the event, and the client that asks is rejected."""
     running = server()
     ana, ben = accepted(running, "ana"), accepted(running, "ben")
     ben.close()
@@ -117,7 +121,8 @@ def check_ban_of_anyone(server, ask, accepted):
 
 @check(points=1, lab=1)
 def check_unban(server, connect, enter):
-    """`unban` frees the name: whoever comes with it next is new, and brings a password of his own."""
+    """`unban` frees the name: the next client that joins with it is a new member, with its own
+    password."""
     running = server(*OPEN)
     eve = enter(running, "eve")
     same(running.order("ban eve"), ["ok"])
@@ -130,7 +135,8 @@ def check_unban(server, connect, enter):
 
 @check(points=1, lab=1)
 def check_rename_the_group(server, connect, enter, rng):
-    """`rename` gives the group another name: everybody hears GROUP, and who connects then is greeted with it."""
+    """`rename` changes the group's name: every member receives GROUP, and new clients receive the
+    new name in HELLO."""
     running = server(*OPEN, group="before")
     ana = enter(running, "ana")
     new = f"Operating  systems, {rng.randrange(10 ** 6)} ñ"
@@ -141,8 +147,8 @@ def check_rename_the_group(server, connect, enter, rng):
 
 @check(points=1, lab=1)
 def check_names_of_groups(server, connect, enter):
-    """A group's name has 1 to 64 bytes of text, and no space at either end; `rename` to another is
-    an error."""
+    """A group's name has 1 to 64 bytes of text, and no space at either end. `rename` to any other
+    name is an error."""
     first = "g" * 64
     running = server(*OPEN, group=first)
     ana = enter(running, "ana")
@@ -162,7 +168,7 @@ def check_names_of_groups(server, connect, enter):
 
 @check(points=1, lab=1)
 def check_orders_at_the_limit(server):
-    """An order of 512 bytes with its LF is a line; a longer one is skipped to its end and answered
+    """An order of 512 bytes with its LF is a line. A longer one is skipped to its end and answered
     once, and the next order is done."""
     running = server()
     running.order("members")
@@ -201,7 +207,8 @@ MOST_JOIN = 0.15            # seconds of a JOIN that leave room for three of the
 
 @check(points=1, lab=1)
 def check_a_no_is_held_back(server, connect, ask, pace):
-    """No REJECTED comes sooner than --reject-after after its JOIN, whatever the reason is, and until then the client is answered."""
+    """No REJECTED comes sooner than --reject-after after its JOIN, for any reason. Until then the
+    server answers the client's other requests."""
     reject_after, flag = REJECT_AFTER, ()
     if pace.join > MOST_JOIN:           # else it would be over before all this is done
         reject_after = round(REJECT_AFTER + 6 * pace.join, 1)
@@ -243,7 +250,8 @@ MALFORMED = ["", " ", "-x", "a b", "a/b", "x" * 33, b"\xff", b"e\0ve", b"e\tve",
 
 @check(points=2, lab=1)
 def check_orders_with_all_arguments(server, connect, ask, accepted):
-    """Each order refuses each argument that it cannot take, by one line `error: why`, and takes the others, in any case of the letters."""
+    """Each order refuses every invalid argument by one line `error: why`, and accepts every valid
+    one, in upper or lower case."""
     running = server(group="before")
     ana, ben = accepted(running, "ana"), accepted(running, "ben")
     ben.close()
@@ -295,7 +303,8 @@ PERMITTED = re.compile(r"listening on \S+:\d+|\S+ asks to join from \S+:\d+|\* .
 
 @check(points=1, lab=1)
 def check_nothing_else_on_standard_output(server, connect, ask):
-    """Standard output has nothing but the lines of section 11, each whole, whatever clients do, also while the server ends."""
+    """Standard output has only the lines of section 11, each whole, whatever clients do, also while
+    the server ends."""
     running = server()
     clients = {}
     for name in "ana", "ben", "eva", "leo", "ida":
@@ -333,7 +342,7 @@ def check_nothing_else_on_standard_output(server, connect, ask):
 
 @check(points=1, lab=1)
 def check_help(server):
-    """`help` is answered by lines that begin with `# `, then `ok`."""
+    """The server answers `help` by lines that begin with `# `, then `ok`."""
     *lines, ok = server().order("help")
     same(ok, "ok")
     same([line for line in lines if not line.startswith("# ")], [])
@@ -341,7 +350,8 @@ def check_help(server):
 
 @check(points=1, lab=1)
 def check_orders_in_one_segment(server):
-    """Orders that come together are done one after the other, and one that comes in pieces is one."""
+    """Orders that arrive together are done one after the other, and an order that arrives in pieces
+    is one order."""
     running = server(group="one")
     running.type_bytes(b"rename two\r\nban eve\nunban eve\nban eve\nrename three\nmem")
     answered = lambda: [line for line in running.stdout[1:] if not line.startswith(("# ", "* "))]
@@ -360,7 +370,8 @@ def check_orders_in_one_segment(server):
 
 @check(points=1, lab=1)
 def check_delete_needs_consent(server, enter, connect):
-    """`delete` asks for the group's name, and only that is consent; then all hear BYE deleted, and the group begins anew."""
+    """`delete` asks for the group's name, and only that name confirms it. Then every client
+    receives BYE deleted, and the next start begins a new group."""
     running = server(*OPEN, group="os lab")
     ana = enter(running, "ana")
     for consent in ("yes", "", "OS LAB", "os lab ", " os lab", "os  lab", "os la", "close", "delete", "x" * 600, b"\xff", b"os lab\0", b"os lab\0\r"):
@@ -386,7 +397,8 @@ def check_delete_needs_consent(server, enter, connect):
 
 @check(points=1, lab=1)
 def check_close(server, ask, accepted, connect):
-    """`close` ends the server: BYE closed to members, askers and strangers alike, then the end with status 0."""
+    """`close` ends the server: members, clients that ask to join and strangers receive BYE closed,
+    and the server exits with status 0."""
     running = server()
     ana, eve, stranger = accepted(running, "ana"), ask(running, "eve"), connect(running, "stranger")
     stranger.greeted()
@@ -398,7 +410,8 @@ def check_close(server, ask, accepted, connect):
 
 @check(points=1, lab=1)
 def check_the_end_of_input_is_no_order(server, enter, connect, tmp_path):
-    """When standard input ends, the server serves on; an unfinished last line is no order, and no consent."""
+    """When standard input ends, the server continues to serve. An unfinished last line is not an
+    order, and does not confirm one."""
     for number, typed in enumerate((b"members\nban ana", b"delete\nos lab", b"delete\n")):
         running = server(*OPEN, group="os lab", directory=tmp_path / f"group-{number}")
         ana = enter(running, "ana")
@@ -416,7 +429,8 @@ def check_the_end_of_input_is_no_order(server, enter, connect, tmp_path):
 
 @check(points=2, lab=1)
 def check_at_a_terminal(terminal, connect):
-    """An owner who sits at a terminal is shown the same as anyone: who asks, the lines of answers, and no prompt and no echo beside."""
+    """At a terminal, the owner sees the same lines as at a pipe: requests to join and answers,
+    without a prompt and without an echo."""
     console = terminal()
     eve = connect(console, "eve")
     eve.greeted()
@@ -434,7 +448,8 @@ def check_at_a_terminal(terminal, connect):
 
 @check(points=1, lab=2)
 def check_ctrl_d_is_no_order(terminal, enter):
-    """Ctrl-D ends the input of an owner at a terminal, and is no order: the server serves on, and rests."""
+    """Ctrl-D ends the owner's input at a terminal, and is not an order: the server continues to
+    serve, and uses no CPU while idle."""
     console = terminal(*OPEN)
     console.types("members")
     console.sees("ok")

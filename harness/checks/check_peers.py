@@ -26,7 +26,8 @@ MB = 1 << 20
 
 @check(points=2, lab=5)
 def check_a_reset_in_a_broadcast(server, enter):
-    """Those whose connections break in the middle of what is said to all harm nobody; the others hear it all, and each one's OUT."""
+    """Connections that break during a broadcast affect no other client: the others receive every
+    message, and OUT for each broken connection."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     victims = []
@@ -63,7 +64,8 @@ def check_a_reset_in_a_broadcast(server, enter):
 
 @check(points=2, lab=5)
 def check_half_a_line_holds_up_nobody(server, connect, enter):
-    """Strangers and members who have sent half a line hold up nobody, and may end it later."""
+    """Strangers and members that have sent half a line delay no other client, and may complete the
+    line later."""
     running = server(*OPEN)
     ana, ben, slow = (enter(running, name) for name in ("ana", "ben", "slow"))
     halves = [connect(running, "half") for _ in range(10)]
@@ -81,7 +83,7 @@ def check_half_a_line_holds_up_nobody(server, connect, enter):
 
 @check(points=3, lab=5)
 def check_a_reader_who_stops_holds_up_nobody(server, enter):
-    """While one member reads nothing, what the others say goes on being heard by all others."""
+    """While one member reads nothing, all the others still receive every message."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     enter(running, "stuck", **NARROW)
@@ -90,7 +92,7 @@ def check_a_reader_who_stops_holds_up_nobody(server, enter):
 
 @check(points=2, lab=5)
 def check_a_reader_who_stops_costs_little(server, enter):
-    """A member who reads nothing while much is said is put out before it fills the server's memory."""
+    """A member that reads nothing is disconnected before its messages fill the server's memory."""
     running = server(*OPEN)
     ana = enter(running, "ana")
     stuck = enter(running, "stuck", **NARROW)
@@ -102,17 +104,19 @@ def check_a_reader_who_stops_costs_little(server, enter):
     if not gone():
         grown = processes.memory(running.family()) - before
         if grown < 4 * MB:              # it keeps little for him: he may be put out for not reading, by the clock
-            wait_until(lambda: (ana.fence(), gone())[1], max(30, deadlines.DEADLINE), msg("OUT of a member who reads nothing"))
+            wait_until(lambda: (ana.fence(), gone())[1], max(30, deadlines.DEADLINE), msg("OUT of a member that reads nothing"))
         else:
-            raise Unmet(msg("OUT of a member who reads nothing, when some 1 MB waits for him in the server"),
-                        msg("{said:.0f} MB were said, he is still here, and the server's memory has grown by {grown:.1f} MB", said=said / MB, grown=grown / MB))
+            raise Unmet(msg("OUT of a member that reads nothing, when about 1 MB is buffered "
+                            "for it"),
+                        msg("after {said:.0f} MB of messages the member is still here, and the "
+                            "server's memory has grown by {grown:.1f} MB", said=said / MB, grown=grown / MB))
     rounds(ana, enter(running, "ben"))
     stuck.close()
 
 
 @check(points=2, lab=5)
 def check_a_slow_reader_gets_all(server, enter, rng):
-    """A member who reads late gets every line, whole, as everybody else did."""
+    """A member that reads late receives every line, whole, like all the others."""
     running = server(*OPEN)
     ana, slow = enter(running, "ana"), enter(running, "slow", **NARROW)
     ana.fence()
@@ -172,7 +176,7 @@ class Flood(threading.Thread):
 
 @check(points=2, lab=5)
 def check_a_flooder(server, connect, enter):
-    """One who sends without pause, and never too little, does not keep the server from serving the others."""
+    """A client that sends without pause does not keep the server from serving the others."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     flooder = connect(running, "flooder")
@@ -180,7 +184,8 @@ def check_a_flooder(server, connect, enter):
         try:
             rounds(ana, ben, count=20)
         except Unmet as problem:            # which of the two it strikes first is chance
-            raise Unmet(msg("ana and ben to be answered, and to hear every message, while a third sends without pause"), problem.came,
+            raise Unmet(msg("ana and ben to be answered and to receive every message, while a "
+                            "third client sends without pause"), problem.came,
                         problem.sentence, problem.evidence, proven=flood.was_served(deadlines.DEADLINE)) from None
     flooder.reset()
     rounds(ana, ben, count=1)
@@ -188,7 +193,8 @@ def check_a_flooder(server, connect, enter):
 
 @check(points=2, lab=6)
 def check_guessing_passwords(server, connect, enter, rng):
-    """While the passwords of many strangers are checked, the members talk on: for a password waits only who gave it."""
+    """While the server checks the passwords of many strangers, the members can still talk: only the
+    client that gave a password waits for its check."""
     running = server(*OPEN)
     checks, before, meanwhile = [], [], []      # seconds: to check one password; for ten answers to a member, without and with guesses
     for name in ("ana", "ben", "eva"):
@@ -207,8 +213,10 @@ def check_guessing_passwords(server, connect, enter, rng):
             guesser.reset()
     one, quiet, taken = map(statistics.median, (checks, before, meanwhile))
     if taken > 1.5 * one + 4 * quiet + 0.1:
-        raise Unmet(msg("ten PINGs of a member to be answered at once, while eight strangers have given wrong passwords"),
-                    msg("it took {taken:.2f} s; without the strangers {quiet:.3f} s. To come in takes a member about {one:.2f} s", taken=taken, quiet=quiet, one=one))
+        raise Unmet(msg("ten PINGs of a member to be answered at once, while the server checks "
+                        "the wrong passwords of eight strangers"),
+                    msg("it took {taken:.2f} s; without the strangers {quiet:.3f} s. One JOIN "
+                        "takes about {one:.2f} s", taken=taken, quiet=quiet, one=one))
 
 
 def ten_answers(client):
@@ -221,7 +229,8 @@ def ten_answers(client):
 
 @check(points=1, lab=5)
 def check_noise(server, connect, enter, rng):
-    """Random bytes are answered by lines of the protocol or by an end, and harm nobody."""
+    """The server answers random bytes by lines of the protocol or by the end of the connection, and
+    other clients are not affected."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     words = [b"JOIN", b"SAY", b"NAME", b"WHO", b"HISTORY", b"LEAVE", b"PING", b"PONG", b" ", b"\n", b"\r\n", b"\0", b"\xff", b"\x1b[2J", "ñ".encode(), b"7"]
@@ -237,7 +246,7 @@ def check_noise(server, connect, enter, rng):
         noisy.rest()
         strange = [line for line in noisy.lines[start:] if not re.match(r"(ERR|BYE|PENDING|REJECTED|WELCOME|IN|OUT|PONG|MSG|MEMBER|END|RENAMED|LEFT|PING)\b", line)]
         if strange:
-            raise Unmet(msg("ERR, BYE and other lines of the protocol, whatever was sent"), "\n".join(strange))
+            raise Unmet(msg("only lines of the protocol, such as ERR and BYE, whatever was sent"), "\n".join(strange))
     ana.fence(), ben.fence()
     rounds(ana, ben, count=3)
     no_traceback(running)
@@ -245,7 +254,8 @@ def check_noise(server, connect, enter, rng):
 
 @check(points=2, lab=5)
 def check_a_wrong_line_releases_all(server, connect, enter):
-    """After a request that fails in any way, also of one who breaks the connection right behind it, the others are served on."""
+    """After a request that fails in any way, even if its client breaks the connection right after
+    it, the others are still served."""
     running = server(*OPEN)
     ana, ben, mal = (enter(running, name) for name in ("ana", "ben", "mal"))
     wrong = [(b"NO-SUCH-VERB", "unknown"), (b"SAY", "bad-arguments"), (b"SAY \xff", "bad-utf8"), (b"SAY \t", "bad-text"), (b"NAME ana", "name-taken"),
@@ -272,7 +282,8 @@ def check_a_wrong_line_releases_all(server, connect, enter):
 
 @check(points=1, lab=5)
 def check_the_silent_are_dropped(server, enter, pace):
-    """A member that is silent gets one PING, and is disconnected if it does not answer; a member that answers stays."""
+    """A silent member receives one PING, and is disconnected if it does not answer. A member that
+    answers stays connected."""
     running = server(*OPEN, "--ping-after", str(pace.after(0.5)), "--idle-after", str(pace.after(1.5)))
     ana, silent = enter(running, "ana"), enter(running, "silent", pong=False)
     wait_until(lambda: any(line.startswith("OUT ") for line in ana.fence()), what=msg("OUT of a member that does not answer PING"))
@@ -292,7 +303,8 @@ SIGNS_OF_LIFE = {msg("with PONG"): lambda ping: "PONG " + ping[5:],
 
 @check(points=2, lab=5)
 def check_what_counts_as_life(server, enter, ask, pace):
-    """Any complete line counts as life, also from one that asks to join; single bytes, empty lines and the others' messages do not."""
+    """Any complete line ends a silence, also from a client that asks to join. Single bytes, empty
+    lines and the others' messages do not."""
     ping_after = pace.after(0.4)
     idle_after, join_within = round(2.5 * ping_after, 1), pace.after(0.8)
     running = server("--ping-after", str(ping_after), "--idle-after", str(idle_after), "--join-within", str(join_within))
@@ -327,7 +339,7 @@ def check_what_counts_as_life(server, enter, ask, pace):
             pings[role] += 1
             not_before(now - heard_at[role], ping_after, msg("PING"), client)
             if role in silent and pings[role] > 1:
-                raise Unmet(msg("one PING for one silence"), msg("{who} heard a second one, and had sent no complete line in between", who=client.who), "one-ping", proven=True)
+                raise Unmet(msg("one PING per silence"), msg("{who} received a second one, without a complete line in between", who=client.who), "one-ping", proven=True)
             if role in SIGNS_OF_LIFE:
                 heard_at[role] = time.monotonic()
                 client.send(SIGNS_OF_LIFE[role](line))
@@ -336,7 +348,7 @@ def check_what_counts_as_life(server, enter, ask, pace):
                 ended[role] = line
                 after = now - heard_at[role]
                 if line == "BYE timeout":           # its JOIN was finished: it is a member, or the owner considers it
-                    raise Unmet(msg("no BYE timeout to {who}, which is a member or asks to join", who=client.who), line, "asker-timed-out", proven=True)
+                    raise Unmet(msg("no BYE timeout for {who}, which is a member or asks to join", who=client.who), line, "asker-timed-out", proven=True)
                 if role not in silent:
                     answered(client, role, line, pause, (idle_after - ping_after) / 4)
                 elif line == "BYE idle":
@@ -345,10 +357,11 @@ def check_what_counts_as_life(server, enter, ask, pace):
                     same(line or "the end of the connection", "BYE idle")
     for role in silent:
         if role not in ended:
-            raise Unmet(msg("BYE idle after {idle_after:g} s of silence", idle_after=idle_after), msg("{who}, that sends {role} and no complete line, is still connected", who=clients[role].who, role=role)
-                        if role in NO_LIFE else msg("{who}, that asks to join and says nothing, is still connected", who=clients[role].who), "no-life")
+            raise Unmet(msg("BYE idle after {idle_after:g} s of silence", idle_after=idle_after), msg("{who}, which sends {role} and no complete line, is still connected", who=clients[role].who, role=role)
+                        if role in NO_LIFE else msg("{who}, which asks to join and is silent, "
+                                                    "is still connected", who=clients[role].who), "no-life")
         if not pings[role] and pause.longest < (idle_after - ping_after) / 4:
-            raise Unmet(msg("a PING to {who}, before BYE idle", who=clients[role].who), msg("none came"), "the-silent-are-dropped")
+            raise Unmet(msg("a PING for {who}, before BYE idle", who=clients[role].who), msg("none came"), "the-silent-are-dropped")
     same(sorted(line.split()[1] for line in running.order("members") if line.endswith(" here") or " asks from " in line), ["ben", "ida", "leo", "lia"])
 
 
@@ -362,12 +375,13 @@ def answered(client, role, line, pause, most):
     """A client that answers each PING was disconnected. Raises Unmet; Inconclusive if nothing moved for so long that it may have been too late."""
     if pause.longest > most:
         raise Inconclusive(STARVED)
-    raise Unmet(msg("{who} to stay, that answers each PING {role}", who=client.who, role=role), line or msg("the end of its connection"), "what-counts-as-life")
+    raise Unmet(msg("{who}, which answers each PING {role}, to stay connected", who=client.who, role=role), line or msg("the end of its connection"), "what-counts-as-life")
 
 
 @check(points=1, lab=6)
 def check_strangers_have_no_long_stay(server, connect, pace, tmp_path):
-    """A stranger that does not become a member in time gets BYE timeout, and not too soon, whatever it sends meanwhile."""
+    """A stranger that does not become a member in time receives BYE timeout, not too soon, whatever
+    it sends meanwhile."""
     join_within = pace.after(1)
     flags = *OPEN, "--join-within", str(join_within)
     running = server(*flags)
@@ -405,14 +419,17 @@ def check_strangers_have_no_long_stay(server, connect, pace, tmp_path):
                 same(line or "the end of the connection", "BYE timeout")
     for role in sending:
         if role not in ended:
-            raise Unmet(msg("BYE timeout, {join_within:g} s after it connected, to one that sends {role}", join_within=join_within, role=role), msg("it did not come"))
+            raise Unmet(msg("BYE timeout, {join_within:g} s after it connected, for a stranger "
+                            "that sends {role}", join_within=join_within, role=role), msg("it did not come"))
         if late.get(role, 0) - min(late.values(), default=0) > join_within:         # a busy machine would be late for all of them
-            raise Unmet(msg("BYE timeout, {join_within:g} s after it connected, to one that sends {role}", join_within=join_within, role=role), msg("it came {late:.1f} s too late", late=late[role]))
+            raise Unmet(msg("BYE timeout, {join_within:g} s after it connected, for a stranger "
+                            "that sends {role}", join_within=join_within, role=role), msg("it came {late:.1f} s too late", late=late[role]))
 
 
 @check(points=1, lab=6)
 def check_a_join_stops_the_clock(server, connect, accepted, pace):
-    """The time from a JOIN to its verdict does not count for --join-within; after REJECTED the clock goes on where it stood."""
+    """The time from a JOIN to its verdict does not count for --join-within. After REJECTED the
+    clock continues from where it stopped."""
     join_within = pace.after(1.1)
     reject_after = round(join_within + 0.3, 1)
     running = server("--join-within", str(join_within), "--reject-after", str(reject_after))
@@ -462,18 +479,21 @@ def check_a_join_stops_the_clock(server, connect, accepted, pace):
             same(line or "the end of the connection", "BYE timeout")
             counted = spent[name] + now - no_at[name]
             if counted < join_within - EARLY:
-                raise Unmet(msg("BYE timeout no sooner than {join_within:g} s, without the time of its JOIN, after {who} connected", join_within=join_within, who=client.who),
+                raise Unmet(msg("BYE timeout no sooner than {join_within:g} s after {who} "
+                                "connected, not counting the time of its JOIN", join_within=join_within, who=client.who),
                             msg("it came after {counted:.2f} s", counted=counted), "too-early", proven=True)
             if counted - join_within > join_within / 4 + 2 * pause.longest:
-                raise Unmet(msg("BYE timeout {join_within:.1f} s after REJECTED: {who} had used {spent:.1f} of its {join_within2:g} s before its JOIN", join_within=join_within - spent[name], who=client.who, spent=spent[name], join_within2=join_within), msg("it came {now:.1f} s after REJECTED", now=now - no_at[name]))
+                raise Unmet(msg("BYE timeout {join_within:.1f} s after REJECTED, because {who} "
+                                "had used {spent:.1f} of its {join_within2:g} s before its JOIN", join_within=join_within - spent[name], who=client.who, spent=spent[name], join_within2=join_within), msg("it came {now:.1f} s after REJECTED", now=now - no_at[name]))
     for name in clients:
         if name not in ended:
-            raise Unmet(msg("BYE timeout to {who}, after REJECTED", who=clients[name].who), msg("it did not come"))
+            raise Unmet(msg("BYE timeout for {who}, after REJECTED", who=clients[name].who), msg("it did not come"))
 
 
 @check(points=1, lab=5)
 def check_who_takes_nothing_is_disconnected(server, enter, pace, tmp_path):
-    """A member that reads nothing is disconnected after --slow-after, not sooner, or when --outbox bytes wait; one that reads is not."""
+    """A member that reads nothing is disconnected after --slow-after, not sooner, or when more than
+    --outbox bytes are buffered for it. A member that reads is not."""
     running = server(*OPEN, "--slow-after", "1")
     ana, stuck = enter(running, "ana"), enter(running, "stuck", **NARROW)
     greedy = enter(running, "greedy", pong=False, **NARROW)
@@ -495,7 +515,7 @@ def check_who_takes_nothing_is_disconnected(server, enter, pace, tmp_path):
         elif match := re.fullmatch(r"OUT \d+ \S+ (\S+)", line):
             gone[match[1]] = now - began
             if gone[match[1]] < 1 - EARLY:
-                raise Unmet(msg("no OUT of {match}, for which 200 kB wait, within 1 s", match=match[1]), msg("it came after {gone:.2f} s", gone=gone[match[1]]), "too-early", proven=True)
+                raise Unmet(msg("no OUT of {match}, for which 200 kB are buffered, within 1 s", match=match[1]), msg("it came after {gone:.2f} s", gone=gone[match[1]]), "too-early", proven=True)
     slow = [name for name in ("greedy", "stuck") if name not in gone
             # It still takes bytes, or there are requests that were read before and are still handled.
             and (time.monotonic() - taken_at[name][1] < 1 + deadlines.DEADLINE / 2 or pace.say >= SLOW_SAY)]
@@ -509,10 +529,11 @@ def check_who_takes_nothing_is_disconnected(server, enter, pace, tmp_path):
         rounds(ana, count=1, lines=100, size=LINE)
         said += 100 * LINE
     if said >= 8 * MB:
-        raise Unmet(msg("OUT of a member that reads nothing, when --outbox 16384 bytes wait for it"), msg("{said:.0f} MB were said, and it is still here", said=said / MB))
+        raise Unmet(msg("OUT of a member that reads nothing, when more than --outbox 16384 "
+                        "bytes are buffered for it"), msg("after {said:.0f} MB of messages it is still here", said=said / MB))
     if slow:
-        raise Inconclusive(msg("{names} may yet be disconnected: {why}", names=both(slow),
-                               why=pace.slowness or msg("the kernel went on to take bytes")), again=False)
+        raise Inconclusive(msg("{names} may still be disconnected: {why}", names=both(slow),
+                               why=pace.slowness or msg("the kernel continued to accept bytes")), again=False)
 
 
 KEEPS_READING = 128 * 1024      # bytes that a client takes in 2 s, if it keeps reading
@@ -537,9 +558,10 @@ def keeps_reading(ana, ben, bursts=5, lines=100):
             raise Inconclusive(STARVED)             # ben did not read all the time
         over_at = time.monotonic()
         if over_at > began + 2 and sum(at > over_at - 2 for at in came_at) * LINE < KEEPS_READING:
-            raise Inconclusive(msg("less than 128 KiB came to ben in 2 s, and so it need not be kept"), again=False)
-        raise Unmet(msg("ben to hear all of {bursts} messages, since it keeps reading", bursts=bursts * lines),
-                    msg("it heard {heard}, and then the end of the connection", heard=heard[ben]) if ben.ended else msg("it heard {heard}", heard=heard[ben]), "put-out")
+            raise Inconclusive(msg("ben received less than 128 KiB in 2 s, so the server need "
+                                   "not keep it"), again=False)
+        raise Unmet(msg("ben, which keeps reading, to receive all {bursts} messages", bursts=bursts * lines),
+                    msg("it received {heard}, and then the end of the connection", heard=heard[ben]) if ben.ended else msg("it received {heard}", heard=heard[ben]), "put-out")
 
 
 def send_and_read_nothing(client, size):

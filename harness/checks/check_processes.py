@@ -63,7 +63,8 @@ def settled(running):
 
 @check(points=3, lab=3)
 def check_all_is_given_back(server, connect):
-    """After clients have come and gone, however they went, the server has as many descriptors, threads and processes as before."""
+    """After clients have connected and disconnected, in whatever way, the server has as many
+    descriptors, threads and processes as before."""
     running = server(*OPEN)
     come_and_go(running, connect)       # what is made once, on first use, belongs to the base line
     before, stacks = settled(running), processes.stacks(running.family())
@@ -71,7 +72,7 @@ def check_all_is_given_back(server, connect):
         come_and_go(running, connect)
     kind = lambda: [name for name, old, new in zip(before._fields, before, held(running)) if new > old + LEAKS]
     try:
-        none_left(lambda: processes.grown(before, held(running), LEAKS), msg("as many as before 80 clients came and went"))
+        none_left(lambda: processes.grown(before, held(running), LEAKS), msg("as many as before 80 clients connected and disconnected"))
     except Unmet as problem:
         waiting = len(processes.sockets(running.family(), psutil.CONN_CLOSE_WAIT))
         if waiting > LEAKS:
@@ -79,8 +80,9 @@ def check_all_is_given_back(server, connect):
         raise Unmet(problem.expected, problem.came, f"{(kind() or ['descriptors'])[0]}-stay") from None
     more = processes.stacks(running.family()) - stacks
     if more > 40:
-        raise Unmet(msg("no more stacks of threads in memory than before 80 clients came and went"),
-                    msg("{more} more, though the threads have ended", more=more), "stacks-stay")
+        raise Unmet(msg("no more thread stacks in memory than before 80 clients connected and "
+                        "disconnected"),
+                    msg("{more} more, although the threads have ended", more=more), "stacks-stay")
 
 
 def dead(running):
@@ -89,7 +91,7 @@ def dead(running):
 
 @check(points=2, lab=4)
 def check_no_zombies(server, connect):
-    """When a client has gone, no zombie is left of a process that served him."""
+    """When a client has disconnected, no process that served it remains as a zombie."""
     running = server(*OPEN)
     for number in range(10):
         client = connect(running, f"client{number}")
@@ -102,7 +104,7 @@ def check_no_zombies(server, connect):
 
 @check(points=2, lab=4)
 def check_no_zombies_after_a_burst(server, connect):
-    """When many clients go at the same moment, no zombie is left either."""
+    """When many clients disconnect at the same moment, no zombie remains either."""
     running = server(*OPEN)
     clients = [connect(running, "client") for _ in range(20)]
     for client in clients:
@@ -141,7 +143,7 @@ def child_of(running, client):
 
 @check(points=1, lab=4, design="fork")
 def check_a_late_end_is_waited_for(judge, server, connect, enter):
-    """A child whose end can be seen only after its pipes have ended leaves no zombie, whatever ended it:
+    """A child that exits a moment after its pipes are closed leaves no zombie, whatever ended it:
     QUIT, an end of file, a reset, a kill, a ban, a takeover or a line too long."""
     running = server(*OPEN)
     enter(running, "ana")
@@ -154,19 +156,21 @@ def check_a_late_end_is_waited_for(judge, server, connect, enter):
             with contextlib.suppress(Unmet):
                 wait_until(lambda: not late.is_alive())
         if not late.allowed and not judge.notes:
-            judge.notes.append(msg("ends of children not delayed (this machine allows no tracing), so that fewer zombies show"))
+            judge.notes.append(msg("ends of children not delayed (this machine does not allow "
+                                   "ptrace), so this check finds fewer zombies"))
         try:
             none_left(lambda: dead(running),
-                           msg("no zombie, though the parent's first look came before the end"))
+                           msg("no zombie, although the parent looked the first time before the "
+                               "child ended"))
         except Unmet as problem:
-            problem.came = joined(problem.came, msg("that child had served a client that ended so: {way}", way=WAYS[way]))
+            problem.came = joined(problem.came, msg("the client of that child ended so: {way}", way=WAYS[way]))
             raise
 
 
-WAYS = {"quit": msg("it sent QUIT"), "shuts": msg("it ended sending"), "killed": msg("its child was killed"),
-        "resets": msg("it broke the connection with a reset"), "banned": msg("the owner banned it"),
-        "replaced": msg("the same member came in by another connection"),
-        "too-long": msg("it sent a line too long")}
+WAYS = {"quit": msg("it sent QUIT"), "shuts": msg("it ended its sending direction"), "killed": msg("its child was killed"),
+        "resets": msg("it reset the connection"), "banned": msg("the owner banned it"),
+        "replaced": msg("the same member joined on another connection"),
+        "too-long": msg("it sent a line that is too long")}
 
 
 def ends_by(way, running, connect, client, child):
@@ -192,8 +196,9 @@ def ends_by(way, running, connect, client, child):
 
 @check(points=3, lab=4, design="fork")
 def check_a_killed_child_says_no_goodbye(server, connect, enter):
-    """When a child is killed its client hears no BYE, for it asked for none; the others hear OUT and talk
-    on, it can come back, also the second time, and the server later ends with status 0."""
+    """When a child is killed, its client receives no BYE, because it did not ask for one. The
+    others receive OUT and continue, the client can join again, also the second time, and the
+    server later ends with status 0."""
     running = server(*OPEN)
     ana, leo = enter(running, "ana"), enter(running, "leo")
     for name in ("ben", "eve", "ben"):
@@ -206,11 +211,13 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
             client.fence()
             served = True               # another process has taken the client over: so be it
         if not served and not client.ended:
-            raise Unmet(msg("the end of {who}'s connection, when the child that served it was killed", who=client.who),
-                        msg("the connection stays open, and nobody answers"), "ghost")
+            raise Unmet(msg("the end of {who}'s connection, after the child that served it was "
+                            "killed", who=client.who),
+                        msg("the connection stays open, and no process answers"), "ghost")
         if farewell := [line for line in client.lines[start:] if line.startswith("BYE ")]:
-            raise Unmet(msg("no BYE for {who}, whose child was killed: only the end of the connection", who=client.who),
-                        msg("{who} heard\n{farewell}", who=client.who, farewell=farewell[0]))
+            raise Unmet(msg("no BYE for {who}, because its child was killed: only the end of "
+                            "the connection", who=client.who),
+                        msg("{who} received\n{farewell}", who=client.who, farewell=farewell[0]))
         if name == "ben" and not served:
             ana.expect(r"OUT \d+ \S+ ben")
         rounds(ana, leo, count=2)
@@ -238,8 +245,8 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
 
 @check(points=1, lab=4, design="fork")
 def check_a_stopped_child_holds_up_nobody(server, enter):
-    """While a child is stopped the other members talk on; SIGTERM then ends the server in time, with
-    status 0, and leaves no process."""
+    """While a child is stopped, the other members can still talk. SIGTERM then ends the server in
+    time, with status 0, and no process remains."""
     running = server(*OPEN)
     ana, ben, eva = (enter(running, name) for name in ("ana", "ben", "eva"))
     child = child_of(running, ben)
@@ -252,7 +259,7 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
         hears_the_end(client, "BYE closed", sentence="no-farewell")
     try:
         same(f"status {ends_in_time(running, began)}", "status 0", "status-of-the-end")
-        none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in processes.session(running.pid)],
+        none_left(lambda: [msg("process {pid} is still running", pid=process.pid) for process in processes.session(running.pid)],
                        msg("all the server's processes to end with it"))
     except Unmet as problem:
         if problem.sentence != "status-of-the-end":
@@ -262,7 +269,7 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
 
 @check(points=2, lab=2)
 def check_idle_costs_nothing(server, connect, enter):
-    """While members and strangers say nothing, the server rests."""
+    """While members and strangers send nothing, the server uses no CPU."""
     running = server(*OPEN)
     ana, *_ = [enter(running, name) for name in MEMBERS], [connect(running, "stranger").fence() for _ in range(10)]
     ana[0].send("SAY something")
@@ -273,7 +280,7 @@ def check_idle_costs_nothing(server, connect, enter):
 
 @check(points=2, lab=2)
 def check_nothing_spins_after_the_end(server, connect, enter):
-    """After clients have ended, in whatever way, the server rests."""
+    """After clients have disconnected, in whatever way, the server uses no CPU."""
     running = server(*OPEN)
     ana, ben, eva, _ = (enter(running, name) for name in MEMBERS)
     half = [connect(running, "half") for _ in range(3)]
@@ -290,7 +297,8 @@ def check_nothing_spins_after_the_end(server, connect, enter):
 
 @check(points=2, lab=2)
 def check_quit_ends_the_connection(server, enter):
-    """After BYE the connection really ends, though others who came later are still there."""
+    """After BYE the server closes the connection, even if clients that connected later are still
+    there."""
     running = server(*OPEN)
     ana, ben, *_ = (enter(running, name) for name in MEMBERS)
     ana.send("QUIT")
@@ -305,7 +313,8 @@ def check_quit_ends_the_connection(server, enter):
 
 @check(points=1, lab=4)
 def check_no_more_processes_than_clients(server, connect):
-    """Twelve clients are greeted once each, cost two processes each at most, and leave none behind."""
+    """Twelve clients receive HELLO once each, cost at most two processes each, and leave none
+    behind."""
     running = server(*OPEN)
     connect(running, "first").close()
     before = settled(running).processes
@@ -315,17 +324,20 @@ def check_no_more_processes_than_clients(server, connect):
         same(client.fence(), [])
         same(len(client.lines), 2)
     many = lambda most: [f"{now} processes; {before} before" for now in [len(running.family())] if now > before + most]
-    none_left(lambda: many(2 * len(clients)), msg("at most two processes more for each of 12 clients"), "forks-on")
+    none_left(lambda: many(2 * len(clients)), msg("at most two more processes for each of 12 "
+                                                  "clients"), "forks-on")
     for client in clients:
         client.send("QUIT")
         client.rest()
         client.close()
-    none_left(lambda: many(2), msg("as many processes as before, when the clients have gone"), "processes-stay")
+    none_left(lambda: many(2), msg("as many processes as before, after the clients have "
+                                   "disconnected"), "processes-stay")
 
 
 @check(points=1, lab=4)
 def check_printed_once(server, ask):
-    """What the server prints stands on its stdout once, whatever processes it makes and ends."""
+    """Each line that the server prints appears on its stdout once, whatever processes it creates
+    and ends."""
     running = server()
     for name in MEMBERS:
         client = ask(running, name)
@@ -369,20 +381,21 @@ def check_one_thread_for_all(server, connect):
 
 @check(points=2, lab=3, design="pthread")
 def check_a_thread_each(server, connect):
-    """A pthread server has one thread more for each client more, in one process."""
+    """A pthread server has one more thread for each additional client, in one process."""
     before, now = crowd(server(*OPEN), connect)
     if now.threads - before.threads < MORE - FEWER or now.processes > before.processes + MORE // 2:
-        raise Unmet(msg("for {more} clients more at least {more2} threads more, and no more processes", more=MORE, more2=MORE - FEWER),
+        raise Unmet(msg("for {more} more clients at least {more2} more threads, and no more "
+                        "processes", more=MORE, more2=MORE - FEWER),
                     joined(told_growth(msg("processes"), before.processes, now.processes),
                            told_growth(msg("threads"), before.threads, now.threads)))
 
 
 @check(points=2, lab=4, design="fork")
 def check_a_process_each(server, connect):
-    """A fork server has one process more for each client more."""
+    """A fork server has one more process for each additional client."""
     before, now = crowd(server(*OPEN), connect)
     if now.processes - before.processes < MORE - FEWER:
-        raise Unmet(msg("for {more} clients more at least {more2} processes more", more=MORE, more2=MORE - FEWER),
+        raise Unmet(msg("for {more} more clients at least {more2} more processes", more=MORE, more2=MORE - FEWER),
                     told_growth(msg("processes"), before.processes, now.processes))
 
 
@@ -392,7 +405,8 @@ def told_growth(kind, before, now):
 
 @check(points=2, lab=4, design="fork")
 def check_children_hold_only_their_own(server, connect):
-    """A child holds the connection of its own client and its own pipes, and closes what it inherited of the others'."""
+    """A child holds only its own client's connection and its own pipes, and closes what it
+    inherited from the others."""
     running = server(*OPEN)
     clients = [connect(running, f"client{number}") for number in range(12)]
     for client in clients:
@@ -403,7 +417,8 @@ def check_children_hold_only_their_own(server, connect):
         held = processes.sockets(running.family(), psutil.CONN_ESTABLISHED)
         return [msg("{count} processes hold the connection of {who}", count=count, who=ports[other.port]) for (_, other), count in held.items() if other.port in ports and count > 3]
 
-    none_left(shared, msg("each connection to be held by the parent and the one child that serves it"), "children-hold-connections")
+    none_left(shared, msg("each connection to be held only by the parent and by the one child "
+                          "that serves it"), "children-hold-connections")
 
     def many():
         counts = {}

@@ -4,5 +4,6 @@ from harness.verdicts.plugin import check
 
 @check(points=2, lab=0)
 def check_starts(server, connect):
-    """The server starts, its first line on stdout says where it listens, listening on ADDRESS:PORT, and it listens there."""
+    """The server starts, prints its address as the first line on stdout, listening on ADDRESS:PORT,
+    and listens there."""
     connect(server(), "ana")

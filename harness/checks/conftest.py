@@ -94,7 +94,7 @@ class Checked(Server):
     def must_have_lived(self):
         """After its end: raises Unmet if it had not to be ended."""
         if self.died() or self.excessive():
-            raise Unmet(msg("the server to serve on"), msg("it did all that was asked, but it did not live on"))
+            raise Unmet(msg("the server to continue to run"), msg("it did everything that was asked, and then it ended"))
 
 
 class CheckedTerminal(TerminalClient):
@@ -163,7 +163,7 @@ def start(judge, tmp_path):
         except NotStarted as problem:
             limits = [arg for arg in args if arg.startswith("--") and arg not in ("--host", "--port", "--group", "--dir", "--admit")]
             if limits and problem.status == 2:
-                raise NotRun(msg("the server does not take {join}", join=' '.join(limits)), binds=False) from None
+                raise NotRun(msg("the server does not accept {join}", join=' '.join(limits)), binds=False) from None
             raise
         judge.running.trace, judge.running.pace = trace, judge.pace
         return judge.running
@@ -216,7 +216,7 @@ def connect(judge, server):
 
     def connect(running, name="", **options):
         if judge.pace.slowness and not judge.has_time_for(judge.pace.join):
-            raise Inconclusive(msg("the check's time was over: {slowness}", slowness=judge.pace.slowness), again=False)
+            raise Inconclusive(msg("the time for this check ran out: {slowness}", slowness=judge.pace.slowness), again=False)
         began = time.monotonic()
         try:
             client = WireClient(running.address, name=name, record=judge.record, **options)
@@ -224,7 +224,8 @@ def connect(judge, server):
             if running is judge.running and running.died():
                 raise
             where = processes.listening(processes.family(running.pid))
-            raise Unmet(msg("the server to take connections at {address}:{address2}, as it says", address=running.address[0], address2=running.address[1]),
+            raise Unmet(msg("the server to accept connections at {address}:{address2}, as its "
+                            "first line says", address=running.address[0], address2=running.address[1]),
                         msg("{came}; it listens at {addresses}", came=problem.came, addresses=both(where)) if where else
                         msg("{came}; it listens nowhere", came=problem.came), "listens-elsewhere") from None
         clients.append(client)
@@ -288,14 +289,16 @@ def hunt(judge, start, rng, tmp_path):
         wanted, clean, lacking, longest = max(1, round(part * judge.settings["repeat"])), 0, [], 0.0
         for number, disturbance in enumerate(disturbances(rng, judge.settings["command"]), 1):
             if clean and not judge.has_time_for(longest):
-                lacking.append(msg("the check's time was over before all {wanted} that were wanted: a run takes up to {longest:.0f} s", wanted=wanted, longest=longest))
+                lacking.append(msg("the time for this check ran out before all {wanted} runs: "
+                                   "one takes up to {longest:.0f} s", wanted=wanted, longest=longest))
                 break
             began = time.monotonic()
             judge.runs, judge.disturbed, judge.first = number, disturbance.words, len(judge.record.entries)
             try:
                 running = start(*args, directory=Path(tempfile.mkdtemp(dir=tmp_path), "group"), env=disturbance.env, preexec=disturbance.preexec, **options)
             except subprocess.SubprocessError:      # of preexec
-                raise Inconclusive(msg("run {number} was to be {words}, and this machine does not let us", number=number, words=disturbance.words)) from None
+                raise Inconclusive(msg("run {number} should have been {words}, and this machine "
+                                       "does not allow it", number=number, words=disturbance.words)) from None
             with running:
                 disturbance.look(running)
                 judge.disturbed = disturbance.words
@@ -307,7 +310,7 @@ def hunt(judge, start, rng, tmp_path):
             if clean >= wanted:
                 break
         judge.disturbed = ""
-        judge.notes.append(msg("1 disturbed run, clean") if clean == 1 else msg("{clean} disturbed runs, all clean", clean=clean))
+        judge.notes.append(msg("1 disturbed run, no failure") if clean == 1 else msg("{clean} disturbed runs, no failure", clean=clean))
         judge.notes += lacking
 
     return hunt

@@ -41,7 +41,7 @@ def hears_the_end(client, *expected, sentence=None):
     except Silence as silence:
         came = normalized(client.lines[start:])
         short = came == list(expected)[:len(came)]      # what came was right, and more was due
-        raise Unmet(as_text([*expected, msg("and then the end of the connection")]), joined(came, msg("and the connection goes on")),
+        raise Unmet(as_text([*expected, msg("and then the end of the connection")]), joined(came, msg("and the connection stays open")),
                     "no-end-of-file" if came == list(expected) else sentence or ("silent" if short else None),
                     who=client.who, silent=silence.silent if short else None) from None
     same(came, list(expected), sentence)
@@ -53,7 +53,8 @@ def same_lines(came, expected, sentence=None):
         if one != other:
             start, end = max(0, place - 1), place + 2
             raise Unmet(msg("{count} lines, of which line {number} and the next are\n{lines}", count=len(expected), number=start + 1, lines=as_text(expected[start:end])),
-                        msg("of {count} lines that came, line {number} and the next are\n{lines}", count=len(came), number=start + 1,
+                        msg("{count} lines came, of which line {number} and the next are\n"
+                            "{lines}", count=len(came), number=start + 1,
                             lines=difference(came[start:end], expected[start:end])), sentence)
 
 
@@ -68,7 +69,7 @@ def refused(client, line, *codes, sentence=None):
     came = answers(client, line)
     if len(came) != 1 or not (match := ERR_LINE.fullmatch(came[0])) or match[1] not in codes:
         raise Unmet(msg("{errors}, and nothing else, as the answer to {line}", errors=errors(codes), line=shown(line)),
-                    msg("{who} heard\n{lines}", who=client.who, lines=came) if came else msg("{who} heard nothing before the next PONG", who=client.who), sentence)
+                    msg("{who} received\n{lines}", who=client.who, lines=came) if came else msg("{who} received nothing before the next PONG", who=client.who), sentence)
 
 
 def errors(codes):
@@ -87,7 +88,7 @@ def each_refused(client, *refusals, sentence=None):
         answer = came[place] if place < len(came) else msg("nothing")
         if answer != f"ERR {code}":
             raise Unmet(msg("`ERR {code} ...` as the answer to {line}", code=code, line=shown(line)),
-                        msg("{who} heard\n{lines}", who=client.who, lines=answer), sentence)
+                        msg("{who} received\n{lines}", who=client.who, lines=answer), sentence)
     same(came[len(refusals):], [], sentence)
 
 

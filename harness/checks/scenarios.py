@@ -34,7 +34,7 @@ def rests(running, sentence=None):
         share = processes.busy(lambda: processes.family(running.pid))
         if share < SPINS:
             return
-    raise Unmet(msg("a server that rests while nobody says anything"), msg("it uses {share:.0%} of a core, again and again", share=share), sentence, proven=True)
+    raise Unmet(msg("a server that uses no CPU while clients send nothing"), msg("it uses {share:.0%} of a core, again and again", share=share), sentence, proven=True)
 
 
 def no_traceback(running):
@@ -61,7 +61,7 @@ def ends_in_time(running, began, sentence="waits-for-a-reader"):
     status = running.wait()
     took = time.monotonic() - began
     if took > PROMISED + ENDS * running.pace.end + waited:
-        raise Unmet(msg("the server to end within 2 s, though a member reads nothing"), msg("it took {took:.1f} s", took=took), sentence)
+        raise Unmet(msg("the server to end within 2 s, even if a member reads nothing"), msg("it took {took:.1f} s", took=took), sentence)
     return status
 
 

@@ -113,7 +113,7 @@ class WireClient:
                     count=len(data),
                     who=self.who,
                 ),
-                msg("it did not take them all in {deadline:g} s", deadline=deadlines.DEADLINE),
+                msg("it did not read them all within {deadline:g} s", deadline=deadlines.DEADLINE),
                 "does-not-read",
                 who=self.who,
                 silent=deadlines.DEADLINE,
@@ -147,7 +147,7 @@ class WireClient:
                     raise Unmet(
                         msg("an end of what the server sends"),
                         msg(
-                            "{who} heard more than {most_lines} lines, the last one\n{text}",
+                            "{who} received more than {most_lines} lines, the last one\n{text}",
                             who=self.who,
                             most_lines=MOST_LINES,
                             text=text,
@@ -171,7 +171,7 @@ class WireClient:
                 raise Unmet(
                     msg("lines of at most 512 bytes"),
                     msg(
-                        "{who} heard {count} bytes and no end of the line",
+                        "{who} received {count} bytes and no end of the line",
                         who=self.who,
                         count=len(line),
                     ),
@@ -182,7 +182,7 @@ class WireClient:
                 raise Silence(
                     msg("a line for {who}", who=self.who),
                     msg(
-                        "{who} heard nothing more for {seconds:.3g} s; before that:\n{lines}",
+                        "{who} received nothing more for {seconds:.3g} s; before that:\n{lines}",
                         who=self.who,
                         seconds=seconds,
                         lines=self.lines[-5:] or msg("nothing at all"),
@@ -224,7 +224,7 @@ class WireClient:
                 if text:
                     continue
                 why = (
-                    msg("was cut off, and")
+                    msg("was disconnected, and")
                     if self.was_reset
                     else msg("saw the end of the connection, and")
                 )
@@ -232,9 +232,9 @@ class WireClient:
             heard = self.lines[start:]
             raise Unmet(
                 msg("a line like `{plain}` for {who}", plain=plain(regex), who=self.who),
-                msg("{who} {why} heard only:\n{lines}", who=self.who, why=why, lines=heard)
+                msg("{who} {why} received only:\n{lines}", who=self.who, why=why, lines=heard)
                 if heard
-                else msg("{who} {why} heard nothing", who=self.who, why=why),
+                else msg("{who} {why} received nothing", who=self.who, why=why),
                 sentence,
                 who=self.who,
                 silent=seconds,
@@ -273,8 +273,8 @@ class WireClient:
                 return int(match[1])
             if text != "PENDING":
                 raise Unmet(
-                    msg("PENDING, then WELCOME for {who}, who asked to join", who=self.who),
-                    msg("{who} heard {line}", who=self.who, line=text or msg("the end")),
+                    msg("PENDING, then WELCOME for {who}, which asked to join", who=self.who),
+                    msg("{who} received {line}", who=self.who, line=text or msg("the end")),
                     self.instead_of_welcome(text),
                     who=self.who,
                 )

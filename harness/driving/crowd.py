@@ -262,15 +262,15 @@ class Crowd:
     def stuck(self, people, what):
         waiting = [one for one in people if not one.is_done]
         problem = Unmet(
-            what or msg("everyone's requests to be answered"),
+            what or msg("an answer to every request of every client"),
             joined(
                 msg(
-                    "no client got what it waited for in {seconds:.0f} s",
+                    "for {seconds:.0f} s no client received what it waits for",
                     seconds=deadlines.DEADLINE,
                 ),
                 [
                     msg(
-                        "{who} waits for {awaited}; it last heard: {line}",
+                        "{who} waits for {awaited}; the last line it received: {line}",
                         who=one.who,
                         awaited=awaited_by(one),
                         line=one.lines[-1] if one.lines else msg("nothing"),

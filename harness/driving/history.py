@@ -337,8 +337,8 @@ def lines_are_whole(entries):
                 or len(said.line.encode("utf-8", "surrogateescape")) >= MOST_LINE
             ):
                 raise Unmet(
-                    msg("whole lines, each as the protocol has it"),
-                    msg("{who} heard\n{line}", who=side.who, line=said.line),
+                    msg("whole lines, each in a form of the protocol"),
+                    msg("{who} received\n{line}", who=side.who, line=said.line),
                     "torn",
                     history.slice(said),
                 )
@@ -379,7 +379,7 @@ def each_is_greeted_once(entries):
                 raise Unmet(
                     msg("HELLO once for {who}, as the first line", who=side.who),
                     msg(
-                        "line {number} that {who} heard is\n{line}",
+                        "line {number} that {who} received is\n{line}",
                         number=number + 1,
                         who=side.who,
                         line=said.line,
@@ -430,22 +430,23 @@ def answers_are_ones_own(entries):
                     if old.line == said.line and old.place < said.place and verb == "PONG"
                 ][:1]
                 whose = (
-                    [msg("that was answered before")]
+                    [msg("which was answered before")]
                     if before
                     else []
                     if who is None
                     else [msg("after the answer to a later PING")]
                     if who == side.who
-                    else [msg("that is the answer to {who}", who=who)]
+                    else [msg("which is the answer to {who}", who=who)]
                 )
                 before = before or [ping]
                 raise Unmet(
                     msg(
-                        "for {who} the answers to what {who2} asked, each once and in that order",
+                        "for {who} the answers to the requests of {who2}, each once and in that "
+                        "order",
                         who=side.who,
                         who2=side.who,
                     ),
-                    msg("{who} heard\n{lines}", who=side.who, lines=[said.line, *whose]),
+                    msg("{who} received\n{lines}", who=side.who, lines=[said.line, *whose]),
                     "answer-of-another",
                     history.slice(*before, said),
                 )
@@ -463,7 +464,7 @@ def only_members_hear(entries):
         def problem(expected, came, sentence, *slice):
             return Unmet(
                 expected,
-                msg("{who} heard\n{line}", who=side.who, line=came.line),
+                msg("{who} received\n{line}", who=side.who, line=came.line),
                 sentence,
                 history.slice(*slice, came),
             )
@@ -472,7 +473,7 @@ def only_members_hear(entries):
             if side.welcome is None or event.place < side.welcome.place:
                 own = event.verb == "IN" and fold(event.rest) in side.names
                 raise problem(
-                    msg("nothing of the group for {who} before WELCOME", who=side.who),
+                    msg("nothing about the group for {who} before WELCOME", who=side.who),
                     event,
                     "in-before-welcome" if own else "before-welcome",
                 )
@@ -536,7 +537,7 @@ def one_event_has_one_number(entries):
             raise Unmet(
                 msg("one event {seq}, the same line for all", seq=event.seq),
                 msg(
-                    "{who} heard\n{line}\nand {who2} heard\n{line2}",
+                    "{who} received\n{line}\nand {who2} received\n{line2}",
                     who=other.who,
                     line=known.line,
                     who2=side.who,
@@ -565,7 +566,7 @@ def a_history_ends_at_the_newest(entries):
                 end = Said(answer.ended, history.entries[answer.ended].text)
                 raise Unmet(
                     msg("the number of the newest event in {line}", line=end.line),
-                    msg("event {newest} had not come to anybody then", newest=answer.newest),
+                    msg("no client had received event {newest} by then", newest=answer.newest),
                     "end-of-history",
                     history.slice(answer.asked, end),
                 )
@@ -588,7 +589,7 @@ def events_come_in_order(entries):
                 twice = "history-out-of-turn" if is_of_an_answer(side, event) else "event-twice"
                 raise Unmet(
                     msg(
-                        "event {expected} for {who}, and none a second time",
+                        "event {expected} for {who}, and no event twice",
                         expected=expected,
                         who=side.who,
                     )
@@ -599,7 +600,7 @@ def events_come_in_order(entries):
                         since=side.since,
                     ),
                     msg(
-                        "{who} heard\n{lines}",
+                        "{who} received\n{lines}",
                         who=side.who,
                         lines=[event.line, *([msg("after"), before.line] if before else [])],
                     ),
@@ -615,7 +616,7 @@ def events_come_in_order(entries):
                         expected=expected,
                         line=line.line,
                     ),
-                    msg("{who} heard it once, and then\n{line}", who=side.who, line=event.line),
+                    msg("{who} received it once, and then\n{line}", who=side.who, line=event.line),
                     "history-differs",
                     history.slice(once, line, event),
                 )
@@ -636,7 +637,7 @@ def events_come_in_order(entries):
                         who=side.who,
                     ),
                     msg(
-                        "{who} heard\n{line}\n{line2}",
+                        "{who} received\n{line}\n{line2}",
                         who=side.who,
                         line=event.line,
                         line2=late.line,
@@ -684,16 +685,16 @@ def lost(history, side, seq, before, after):
     whose, event = next(
         ((another, event) for another, event in history.events if event.seq == seq), (None, None)
     )
-    came = [msg("{who} heard", who=side.who), *([before.line] if before else []), after.line]
+    came = [msg("{who} received", who=side.who), *([before.line] if before else []), after.line]
     if event:
         came += [
-            msg("between them {who} heard", who=whose.who)
+            msg("between them {who} received", who=whose.who)
             if before
-            else msg("before it {who} heard", who=whose.who),
+            else msg("before it {who} received", who=whose.who),
             event.line,
         ]
     else:
-        came.append(msg("and nobody heard it"))
+        came.append(msg("and no client received it"))
     return Unmet(
         msg("event {seq} for {who}, too", seq=seq, who=side.who),
         joined(came),
@@ -730,21 +731,22 @@ def what_was_said_is_heard(entries):
                     late = next((event for event in side.live if event.seq == missing.seq), None)
                     raise Unmet(
                         msg(
-                            "event {seq} for {who} before {line}, since it had happened before {line2}",
+                            "event {seq} for {who} before {line}, because it had happened "
+                            "before {line2}",
                             seq=missing.seq,
                             who=side.who,
                             line=answer.line,
                             line2=ping.line,
                         ),
                         msg(
-                            "{who} heard {line} first, and then\n{late}",
+                            "{who} received {line} first, and then\n{late}",
                             who=side.who,
                             line=answer.line,
                             late=late.line,
                         )
                         if late
                         else msg(
-                            "{who} heard {line} and never\n{missing}",
+                            "{who} received {line} and never\n{missing}",
                             who=side.who,
                             line=answer.line,
                             missing=missing.line,
@@ -763,27 +765,27 @@ def what_was_said_is_heard(entries):
                 whose, other = heard[0] if heard else (None, None)
                 raise Unmet(
                     msg(
-                        "`{text}` for {who}, who said it, before {line}",
+                        "`{text}` for {who}, which sent it, before {line}",
                         text=text,
                         who=side.who,
                         line=answer.line,
                     ),
                     msg(
-                        "{who} heard {line} first, and then\n{late}",
+                        "{who} received {line} first, and then\n{late}",
                         who=side.who,
                         line=answer.line,
                         late=late.line,
                     )
                     if late
                     else msg(
-                        "{who} heard {line}; only others heard it, such as {whose}",
+                        "{who} received {line}; only others received the message, such as {whose}",
                         who=side.who,
                         line=answer.line,
                         whose=whose.who,
                     )
                     if heard
                     else msg(
-                        "{who} heard {line}; nobody ever heard it", who=side.who, line=answer.line
+                        "{who} received {line}; no client ever received the message", who=side.who, line=answer.line
                     ),
                     "late" if late else "said-lost",
                     history.slice(said, other, ping, answer, late),
@@ -868,9 +870,9 @@ def nothing_is_invented(entries):
                 for who, other, text in said
             )
             raise Unmet(
-                msg("only events that somebody caused"),
+                msg("only events that a client caused"),
                 msg(
-                    "{who} heard\n{line}\nand nobody called {name} had asked for that",
+                    "{who} received\n{line}\nand no client called {name} had asked for that",
                     who=side.who,
                     line=event.line,
                     name=name,
@@ -893,7 +895,7 @@ def nothing_is_invented(entries):
                 raise Unmet(
                     msg("one event for `{line}`", line=sources[0].line),
                     msg(
-                        "{who} heard\n{line}\nand there had been\n{line2}",
+                        "{who} received\n{line}\nand before it\n{line2}",
                         who=side.who,
                         line=event.line,
                         line2=others[0].line,
@@ -983,7 +985,7 @@ def a_name_has_one_holder(entries):
         name, _, new = event.rest.partition(" ")
         if event.verb == "RENAMED" and fold(new) != fold(name) and (taken := held.get(fold(new))):
             raise Unmet(
-                msg("after\n{line}\nnobody else called {new}", line=taken.line, new=new),
+                msg("after\n{line}\nno other client called {new}", line=taken.line, new=new),
                 msg("there came\n{line}", line=event.line),
                 "two-with-one-name",
                 history.slice(taken, event),
@@ -1017,7 +1019,7 @@ def history_is_what_was_heard(entries):
                             expected=expected,
                             line=ask.line,
                         ),
-                        msg("{who} heard\n{line}", who=side.who, line=event.line),
+                        msg("{who} received\n{line}", who=side.who, line=event.line),
                         "history-differs",
                         history.slice(ask, *live(all_events, expected), event),
                     )
@@ -1040,11 +1042,12 @@ def history_is_what_was_heard(entries):
             if later:
                 raise Unmet(
                     msg(
-                        "an answer up to event {seq} at least, which was heard before {line} was sent",
+                        "an answer up to event {seq} at least, which a client had received "
+                        "before {line} was sent",
                         seq=later.seq,
                         line=ask.line,
                     ),
-                    msg("{who} heard\n{line}", who=side.who, line=end.line),
+                    msg("{who} received\n{line}", who=side.who, line=end.line),
                     "history-stale",
                     history.slice(later, ask, end),
                 )
@@ -1069,7 +1072,7 @@ def nobody_is_put_out(entries):
             last = side.heard[-1] if side.heard else None
             raise Unmet(
                 msg("{who} to stay connected", who=side.who),
-                msg("the server ended the connection, and said {line}", line=side.bye.line)
+                msg("the server ended the connection with {line}", line=side.bye.line)
                 if code
                 else msg("the server ended the connection, without a BYE"),
                 "descriptor-reused"

@@ -31,7 +31,7 @@ DEEDS = {
     template("signal"),
 }
 SEEN = {
-    template("hears"),
+    "hears",
     template("torn"),
     template("ended"),
     template("reset"),

@@ -84,7 +84,7 @@ def start_refused(command, *, directory, args=(), port=0, deadline=None, **popen
         out, err = map(as_text, process.communicate())
         raise Unmet(
             msg("the server to end at once, with one line that says why"),
-            msg("it went on; it wrote\n{output}", output=out + err),
+            msg("it continued to run; it wrote\n{output}", output=out + err),
             "goes-on",
         ) from None
     return process.returncode, *map(as_text, wrote)
@@ -110,7 +110,7 @@ def tail(lines):
     """The last of these lines, none too long, for people."""
     most, width = TAIL
     return [
-        *([msg("({count} lines more)", count=len(lines) - most)] if len(lines) > most else []),
+        *([msg("({count} more lines)", count=len(lines) - most)] if len(lines) > most else []),
         *(clipped(line, width) for line in lines[-most:]),
     ]
 
@@ -366,7 +366,7 @@ class Server:
             )
         elif found := processes.listening(session_of(self.pid)):
             what = msg(
-                "it wrote nothing for {seconds:g} s, though it listens at {addresses}",
+                "it wrote nothing for {seconds:g} s, although it listens at {addresses}",
                 seconds=deadline,
                 addresses=both(found),
             )
@@ -519,7 +519,7 @@ class Server:
             status = self.process.wait(deadlines.DEADLINE if deadline is None else deadline)
         except subprocess.TimeoutExpired:
             raise Unmet(
-                msg("the server to end"), msg("it went on running"), "does-not-end"
+                msg("the server to end"), msg("it continued to run"), "does-not-end"
             ) from None
         self.record.add("server", "exits", end_of(status))
         if self._stopped is None and self._killed is None:
@@ -546,7 +546,7 @@ class Server:
                         "no process of the server {seconds:g} s after its main process was killed",
                         seconds=seconds,
                     ),
-                    msg("there live {found}", found=found),
+                    msg("still running: {found}", found=found),
                     "orphans",
                 )
             time.sleep(0.01)

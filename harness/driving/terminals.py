@@ -157,7 +157,7 @@ class TerminalClient:
             if time.monotonic() > behind:
                 raise Unmet(
                     msg("{who}'s program to end", who=self.who),
-                    msg("it went on running"),
+                    msg("it continued to run"),
                     "does-not-end",
                 )
             self.read(0.05)

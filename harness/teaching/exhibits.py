@@ -174,11 +174,11 @@ def row(cells):
 
 INTRODUCTION = template("""# Bugs, by symptom
 
-Each of these is one of our servers with one bug in it, a mistake that students make: in one file, an old text that stands there once becomes a new one.
-They measure the checks (each names the check that must catch it), and they are there to learn from: read the symptom, say what the cause might be and
-how you would find out, and only then open the bug. To have one dealt without its name, `python -m harness hunt deal FOLDER` ([lab 7](lab7.md)).
+Each exhibit is one of our servers with one bug, a mistake that students make. In one file, an old text that occurs there once becomes a new one.
+Exhibits measure the checks: each names the check that must catch it. They are also there to learn from. Read the symptom. Say what the cause might be and
+how you would find out. Only then open the bug. To get one without its name, run `python -m harness hunt deal FOLDER` ([lab 7](lab7.md)).
 
-A lab's bugs are those whose check that lab asks for the first time. `python -m harness exhibits --page FILE` writes this page.
+A bug belongs to the first lab that asks for its check. `python -m harness exhibits --page FILE` writes this page.
 
 """)
 

@@ -24,7 +24,7 @@ from harness.teaching.starter import Starter
 from harness.tracing.gates import force_on
 from harness.verdicts import language
 from harness.verdicts.formats.terminal import indented
-from harness.verdicts.formats.told import clean, cleaned, labelled, numbered
+from harness.verdicts.formats.render import clean, cleaned, deed, labelled, numbered
 from harness.verdicts.language import say
 from harness.verdicts.model import FAILED, Misuse, PASSED
 
@@ -50,9 +50,11 @@ def read_score():
     except FileNotFoundError:
         return {}
     except KeyError as error:
-        raise Misuse(msg("{score_file} cannot be read (it lacks {error}): move it away, and the score begins anew", score_file=score_file(), error=error)) from None
+        raise Misuse(msg("cannot read {score_file} (it lacks {error}): move it away, and the "
+                         "score starts from zero", score_file=score_file(), error=error)) from None
     except (OSError, ValueError) as error:
-        raise Misuse(msg("{score_file} cannot be read ({error}): move it away, and the score begins anew", score_file=score_file(), error=error)) from None
+        raise Misuse(msg("cannot read {score_file} ({error}): move it away, and the score "
+                         "starts from zero", score_file=score_file(), error=error)) from None
 
 
 def is_day(seconds):
@@ -110,7 +112,8 @@ def deal(options):
     entry(score, exhibit)
     write_score(score)
     screen.print(say(exhibit.symptom), markup=False)
-    screen.print(say("The server is in {folder}, and one run of it that failed in failing-run.txt. Find the bug, fix it, and run `make check` there.",
+    screen.print(say("The server is in {folder}, and failing-run.txt there shows a run that "
+                     "failed. Find the bug, fix it, and run `make check` there.",
                      folder=options.folder), markup=False)
     return 0
 
@@ -121,7 +124,7 @@ def write_run(folder, verdict):
     failure = verdict.failure
     steps = [f"{number:>3} {step}" for number, step in numbered(failure.steps)]
     told = [f"{label:10}{indented(text, 10)}" for label, text in labelled(failure) if text in (failure.expected, failure.came, failure.run)]
-    shown = [f"{entry.at:10.6f} {entry.who} {say(entry.what)} {entry.text}".rstrip() for entry in failure.slice]
+    shown = [f"{entry.at:10.6f} {entry.who} {deed(entry.what)} {entry.text}".rstrip() for entry in failure.slice]
     lines = [verdict.title, "", *steps, *told, "", say("The end of the record, in seconds:"), *shown]
     (folder / "failing-run.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -187,7 +190,7 @@ def judged(exhibit, folder):
                 return why
         except Unmet as problem:
             return msg("under a forced schedule {came}", came=problem.came)
-        screen.print(say("The schedule that brought it about can no longer be had."), markup=False)
+        screen.print(say("The schedule that caused it is no longer possible."), markup=False)
     screen.print(say("All the other checks:"), markup=False)
     found = exhibits.checked(exhibit.command, folder, *options, show=True)
     wrong = [verdict.check for verdict in found.values() if verdict.is_amiss]

@@ -19,7 +19,7 @@ from harness.driving.messages import msg
 from harness.driving.server import DESIGNS
 from harness.teaching import starter
 from harness.verdicts import command
-from harness.verdicts.formats.told import clean
+from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
 from harness.verdicts.model import Misuse, Refused
 
@@ -53,7 +53,8 @@ def inspect_python(begun, folder):
             raise Refused(msg("{place}: {error}. Save it as UTF-8 text", place=place, error=str(error) or msg("it nests too deep"))) from None
         for one in begun.empty:
             if one.file == place and one.function not in names(tree):
-                raise Refused(msg("{place} has no {function} any more, and who calls it finds nothing: write it again, with the same name", place=place, function=one.function))
+                raise Refused(msg("{place} has no {function} any more, and the code that calls "
+                                  "it fails: write it again, with the same name", place=place, function=one.function))
 
 
 def names(tree):
@@ -76,7 +77,8 @@ def build_c(folder):
     must_be_inside("server.c", folder)
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise Misuse(msg("no C compiler is here: install one (Debian, Ubuntu: apt install gcc libc6-dev libcrypt-dev), or take the lab in Python"))
+        raise Misuse(msg("no C compiler found: install one (Debian, Ubuntu: apt install gcc "
+                         "libc6-dev libcrypt-dev), or take the lab in Python"))
     with tempfile.TemporaryDirectory(prefix="grupo-compile-") as scratch:
         program, needs = Path(scratch, "server"), Path(scratch, "needs")
         arguments = [str(program) if word == "server" else word for word in starter.COMPILE]

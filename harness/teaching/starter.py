@@ -138,7 +138,7 @@ def write(starter, folder, kind=None, more={}):
                  "grupo": ROOT, "place": in_make(ROOT), "python": in_make(sys.executable).replace(f"{in_make(ROOT)}/", "$(GRUPO)/"),
                  "functions": "\n".join("- " + say("`{function}` in `{file}`", function=one.function, file=one.file) for one in starter.empty), "others": "", **more}
         if len(starter.designs) > 1:
-            words["others"] = say("Another of the designs:") + "".join(f" `make check DESIGN={design}`" for design in starter.designs[1:])
+            words["others"] = say("Another server design:") + "".join(f" `make check DESIGN={design}`" for design in starter.designs[1:])
         for name, kind in ("README.md", kind or starter.language), ("Makefile", kind or "lab"):
             template = MANIFESTS / f"{name}.{kind}"
             if (other := template.with_name(f"{template.name}.{language.in_use}")).exists():
@@ -180,5 +180,6 @@ def main(options):
         print(f"starter: {say(why.args[0])}", file=sys.stderr)
         return 2
     print(say("Lab {lab}, {title}: {folder}", lab=starter.lab, title=title, folder=options.folder))
-    print(say("Begin with its README.md and lab_guide/lab{lab}.md; `make check` there says how far you are.", lab=starter.lab))
+    print(say("Begin with its README.md and lab_guide/lab{lab}.md; `make check` there shows "
+              "your progress.", lab=starter.lab))
     return 0

@@ -677,7 +677,8 @@ def of_the_trace(server, why) -> str | None:
 
 def taken_again(why, actor, lock):
     """A cause, and in the trace a lock that its holder takes again."""
-    return msg("{why}\nIn the trace, {actor} holds the lock `{lock}` and takes it again.", why=why, actor=actor, lock=lock)
+    return msg("{why}\n"
+               "In the trace, {actor} holds the lock `{lock}` and acquires it again.", why=why, actor=actor, lock=lock)
 
 
 def held(why, holder, lock, actor):

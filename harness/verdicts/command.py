@@ -291,7 +291,7 @@ def take_server(options):
     if not options.server and options.only and options.only[-1] in DESIGNS:
         options.server = [options.only.pop()]
     if not options.server or options.only == []:
-        lacks = msg("no check stands behind --only") if options.server else msg("no server is named")
+        lacks = msg("no check is named after --only") if options.server else msg("no server is named")
         raise Misuse(msg("{lacks}: write the checks, then `--`, then the server's command line, as in: check --only starts greets -- ./my_server", lacks=lacks))
 
 

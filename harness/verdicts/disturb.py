@@ -3,7 +3,7 @@
 The first run of a hunt is undisturbed. After it every second run is disturbed in the way that shows most races, and the
 others are drawn from the seed. For a native program that is the library of jitter.c, which delays sends, writes and locks
 at random. For Python it is that library together with threads that switch as often as possible and locks that wait at
-random (hurry/sitecustomize.py). The other ways are one CPU for all threads, and SIGSTOP and SIGCONT in bursts.
+random (switch_interval/sitecustomize.py). The other ways are one CPU for all threads, and SIGSTOP and SIGCONT in bursts.
 """
 import contextlib
 import functools
@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 SWITCH_INTERVAL = "1e-6"            # seconds; Python's own is 5e-3
 STOPPED = 0.0005, 0.004             # seconds that a process is stopped, and goes on: between these
 DELAYED = msg("sends and locks delayed at random")
-OFTEN = msg("Python's threads made to take turns often")
+OFTEN = msg("Python threads switched often")
 # Programs that may well start Python; to others the variables mean nothing.
 STARTERS = re.compile(r"(ba|da|z|fi)?sh|env|make|uv|poetry|pipenv|nice|timeout|stdbuf|setsid|coverage")
 PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
@@ -61,7 +61,7 @@ class Disturbance:
         for path in [path for path in self.loads if path not in maps]:
             self.loads.remove(path)
             self.lacks.append(not_seen(path))
-            self.parts[self.parts.index(OFTEN if path == hurry() else DELAYED)] = self.lacks[-1]
+            self.parts[self.parts.index(OFTEN if path == switch_interval() else DELAYED)] = self.lacks[-1]
 
     @contextlib.contextmanager
     def during(self, server):
@@ -146,7 +146,7 @@ def shim(rng, command):
     compiler, or where the program could not load it: nothing, and words that say so."""
     seed = rng.getrandbits(32)
     if why := why_no_shim(command):
-        return {}, msg("sends and locks not delayed ({why}), so that fewer races show", why=why), []
+        return {}, msg("sends and locks not delayed ({why}), so this check finds fewer races", why=why), []
     library = compiled_shim()
     found = {"LD_PRELOAD": joined(library, os.environ.get("LD_PRELOAD")), "GRUPO_JITTER": str(seed),
              # else a program built with -fsanitize=address refuses to start because something was loaded before its library
@@ -158,14 +158,16 @@ def shim(rng, command):
 
 def not_seen(path):
     """What there is to say of a file that the server's process did not load."""
-    if path == hurry():
-        return msg("Python's switch interval as it is (the server's process did not read the file that changes it), so that fewer races show")
-    return msg("sends and locks not delayed (the server's process did not load the library that delays them), so that fewer races show")
+    if path == switch_interval():
+        return msg("Python's switch interval not changed (the server's process did not read the "
+                   "file that changes it), so this check finds fewer races")
+    return msg("sends and locks not delayed (the server's process did not load the library that "
+               "delays them), so this check finds fewer races")
 
 
-def hurry():
+def switch_interval():
     """The file that Python runs at its start, and that maps itself into memory."""
-    return os.path.realpath(HERE / "hurry" / "sitecustomize.py")
+    return os.path.realpath(HERE / "switch_interval" / "sitecustomize.py")
 
 
 def maps_of(server):
@@ -211,9 +213,10 @@ def short_turns(rng, command):
     seed = rng.getrandbits(32)
     flags = "".join(arg for arg in options_of_python(command) if not arg.startswith("--"))
     if ignored := sorted(set("IES") & set(flags)):
-        return {}, msg("Python's switch interval as it is (python -{flag} takes none from outside), so that fewer races show", flag=ignored[0]), []
-    return ({"PYTHONPATH": joined(str(HERE / "hurry"), os.environ.get("PYTHONPATH")), "GRUPO_SWITCH_INTERVAL": SWITCH_INTERVAL,
-             "GRUPO_LOCK_DELAYS": str(seed)}, OFTEN, [hurry()])
+        return {}, msg("Python's switch interval not changed (python -{flag} ignores the "
+                       "environment), so this check finds fewer races", flag=ignored[0]), []
+    return ({"PYTHONPATH": joined(str(HERE / "switch_interval"), os.environ.get("PYTHONPATH")), "GRUPO_SWITCH_INTERVAL": SWITCH_INTERVAL,
+             "GRUPO_LOCK_DELAYS": str(seed)}, OFTEN, [switch_interval()])
 
 
 def joined(first, more):

@@ -48,7 +48,8 @@ AT_ONCE = {"starts", "greets", "takes-requests", "answers-ping"}      # these ne
 GRACE = 20                  # seconds more than its limit before a check that does not end is killed
 MOST_ENTRY = 2000           # characters of an entry that are shown; the record has them all
 MOST_TEXT = 100_000         # characters of a failure's text, likewise
-STARVED = msg("other programs had this machine's CPUs while the server wanted one: run it again when less is going on")
+STARVED = msg("other programs used this machine's CPUs while the server needed one: run it "
+              "again when the machine is less busy")
 TRACED = msg("This run was traced. Writing a trace slows the server, so a race may appear more or less often than without it.")
 TICK = 0.1                  # seconds between two beats of the pulse
 
@@ -202,7 +203,8 @@ class Run:
         """A stage waits for the checks that it needs, and is not run if they did not pass."""
         for needed in job.needs:
             if self.verdicts.get(needed, PASSED) != PASSED:
-                return packed(asdict(Result(NOT_RUN, msg("it needs `{needed}`, which did not pass", needed=needed))))
+                return packed(asdict(Result(NOT_RUN, msg("it needs the check `{needed}`, which "
+                                                         "did not pass", needed=needed))))
         return None
 
     def finished(self, job, found):
@@ -283,7 +285,7 @@ class Judge:
             strays = end_descendants()
             self.keep_trace(Path(self.settings["folder"], f"{id_of(item.nodeid)}.trace"))
         if strays and self.problem is None:
-            self.problem = Unmet(msg("all the server's processes to end with it"), msg("these lived on:\n{lines}", lines=strays), "leftovers")
+            self.problem = Unmet(msg("all the server's processes to end with it"), msg("these are still running:\n{lines}", lines=strays), "leftovers")
 
     def keep_trace(self, place):
         """Moves what the last server wrote of itself to the records."""
@@ -318,7 +320,7 @@ class Judge:
         if isinstance(problem, Inconclusive):
             return Result(INCONCLUSIVE, problem.args[0], again=problem.again)
         if isinstance(problem, OutOfTime) and self.pace.slowness:
-            return Result(INCONCLUSIVE, msg("the check's time was over: {slowness}", slowness=self.pace.slowness))
+            return Result(INCONCLUSIVE, msg("the time for this check ran out: {slowness}", slowness=self.pace.slowness))
         if isinstance(problem, Unmet):
             if why := self.not_its_fault(problem):
                 return Result(INCONCLUSIVE, why, again=True)
@@ -338,7 +340,8 @@ class Judge:
         if getattr(problem, "proven", False) or server is not None and (server.died() or server.excessive()):
             return ""
         if self.pulse.longest > deadlines.DEADLINE / 4:
-            return msg("the check itself stood still for {seconds:.0f} s, and what came meanwhile was not seen in time: run it again", seconds=self.pulse.longest)
+            return msg("the check itself was stopped for {seconds:.0f} s, and did not see in "
+                       "time what came meanwhile: run it again", seconds=self.pulse.longest)
         return STARVED if server is not None and server.starved else ""
 
     def failure(self, check, problem):
@@ -346,7 +349,7 @@ class Judge:
         server, came = self.running, problem.came
         sentence, cause, page = causes.find(problem, check, self.record.entries[self.first:], server)
         if server is not None and server.excessive():
-            came = msg("{excess}, and was ended for it", excess=server.excess())
+            came = msg("{excess}, so the check ended it", excess=server.excess())
         elif server is not None and server.died():
             came = joined(came, msg("The server {end}. Its last lines on stderr:", end=end_of(server.process.poll())), tail(server.stderr) or [msg("(none)")])
         shown, wrong = slices.shown(self.record.entries[self.first:], problem.expected, came, problem.evidence)

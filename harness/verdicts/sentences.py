@@ -48,7 +48,7 @@ CAUSES = {
         "protocol.md#12-the-command-line"),
     "died": (
         "The server ended in the middle of the conversation. Its last lines on stderr are "
-        "above. A server must survive whatever clients do.",
+        "above. A server must survive anything that clients do.",
         "protocol.md#14-what-a-students-server-is-free-to-do"),
     "died-of-an-exception": (
         "An exception that nothing caught ended the server. Catch what a client can cause where"
@@ -71,25 +71,25 @@ CAUSES = {
         "something called exit. Look for a loop that ends when one client does.",
         "protocol.md#14-what-a-students-server-is-free-to-do"),
     "does-not-end": (
-        "SIGTERM, SIGINT and `close` must end the server, whatever it waits for at that moment.",
+        "SIGTERM, SIGINT and `close` must end the server, even while it waits for something.",
         "protocol.md#12-the-command-line"),
     "leftovers": (
-        "Processes of the server outlived it. A server that forks must end its children, or "
-        "each child must notice that its parent is gone.",
+        "Processes of the server are still running after it ended. A server that forks must end "
+        "its children, or each child must notice that its parent has ended.",
         "protocol.md#12-the-command-line"),
     "endless": (
-        "Something that should come once came again and again.",
+        "The server sent again and again something that it should send once.",
         "protocol.md#5-what-a-client-sends"),
     "goes-on": (
-        "The server should have refused to start, and did not.",
+        "The server should have refused to start, and it started.",
         "protocol.md#12-the-command-line"),
     "orphans": (
-        "Processes of the server live on although its main process was killed. A child must "
-        "notice that its parent is gone: its pipe from the parent ends.",
+        "Processes of the server are still running although its main process was killed. A "
+        "child must notice that its parent has ended: its pipe from the parent ends.",
         "protocol.md#12-the-command-line"),
     "unknown-cause": (
-        "No cause known. Compare what came with what was expected, and look at the record of "
-        "this check: it holds all that was sent and heard, in order.",
+        "No cause known. Compare what came with what was expected, and read the record of this "
+        "check: it holds every line that was sent and received, in order.",
         "protocol.md#1-on-one-page"),
     # -- One connection
     "silent": (
@@ -109,12 +109,12 @@ CAUSES = {
         "Answer each order of the owner by exactly one line `ok` or `error: why`, and flush it.",
         "protocol.md#11-the-owners-console"),
     "console-silent": (
-        "The owner was not told. Flush stdout after each line, and print the line in exactly "
-        "the form of the protocol.",
+        "The owner did not see this line. Flush stdout after each line, and print the line in "
+        "exactly the form of the protocol.",
         "protocol.md#11-the-owners-console"),
     "exception": (
-        "The server's stderr shows an exception. If nothing catches it, what raised it stops, "
-        "and the client that it served gets no more answers.",
+        "The server's stderr shows an exception. If nothing catches it, the thread or process "
+        "that raised it ends, and its client gets no more answers.",
         "protocol.md#14-what-a-students-server-is-free-to-do"),
     "exception-in-a-thread": (
         "An exception ended a thread of the server, and the client that it served gets no more "
@@ -130,25 +130,24 @@ CAUSES = {
         "A signal ended a child of the server, and its client gets no more answers.",
         "protocol.md#14-what-a-students-server-is-free-to-do"),
     "no-descriptors-left": (
-        "A process of the server has as many open descriptors as it may have, so it can accept "
-        "nobody. Close each socket and pipe when its client goes, in every process that holds "
-        "it.",
+        "A process of the server has as many open descriptors as it may have, so it cannot "
+        "accept a connection. Close each socket and pipe when its client disconnects, in every "
+        "process that holds it.",
         "protocol.md#97-full"),
     "blocked-in-send": (
-        "A thread of the server waits in a send, and newcomers are not served either. A send to"
-        " a client that does not read blocks everything that waits for it. Queue what does not "
-        "fit.",
+        "A thread of the server is blocked in a send, and newcomers are not served either. A "
+        "send to a client that does not read blocks everything that waits for it. Buffer what "
+        "does not fit.",
         "protocol.md#98-slow-and-silent-clients"),
     "waits-for-a-lock": (
-        "Every thread that could serve waits for a lock, and none of them gives it back. Does a"
-        " thread take a lock that it holds already, or return or raise without releasing it? Do"
-        " two threads each hold a lock that the other one wants?",
+        "Every thread that could serve waits for a lock, and none of them releases it. Does a "
+        "thread acquire a lock that it holds already, or return or raise without releasing it? "
+        "Do two threads each hold a lock that the other one wants?",
         "protocol.md#91-requests-one-at-a-time"),
     "nobody-reads": (
-        "The bytes of this client lie unread in its socket, while newcomers are served: nothing"
-        " in the server reads from this connection. Was its thread or child given the "
-        "connection of another client, for example by a variable that the next accept "
-        "overwrites?",
+        "The bytes of this client are unread in its socket, while newcomers are served: nothing "
+        "in the server reads from this connection. Was its thread or child given the connection "
+        "of another client, for example by a variable that the next accept overwrites?",
         "protocol.md#4-the-life-of-a-connection"),
     "descriptor-reused": (
         "The kernel gives the number of a closed descriptor to the next connection. Something "
@@ -166,24 +165,24 @@ CAUSES = {
         "UTF-8 by ERR bad-utf8.",
         "protocol.md#3-framing-and-grammar"),
     "said-bye": (
-        "The server ended this conversation with a BYE that nothing the client did calls for. "
-        "See what the protocol says about its code, and why the server took this case for that "
-        "one.",
+        "The server ended this conversation with a BYE for which the client gave no reason. "
+        "Read in the protocol when the server may send this code, and find where your server "
+        "decides to send it.",
         "protocol.md#8-bye-the-end"),
     # -- A step on the way to what is checked
     "no-hello": (
-        "The connection was accepted by the kernel, but HELLO did not come. The server must "
-        "accept and greet each client before it waits for anything from it.",
+        "The kernel accepted the connection, but HELLO did not come. The server must accept and "
+        "greet each client before it waits for anything from it.",
         "protocol.md#4-the-life-of-a-connection"),
     "one-after-the-other": (
-        "A client that came earlier was greeted and is still connected; this one was not "
-        "greeted. The server serves one client after the other: it returns to accept only when "
-        "the client before has gone.",
+        "A client that connected earlier received HELLO and is still connected; this one "
+        "received no HELLO. The server serves one client after the other: it returns to accept "
+        "only when the previous client has disconnected.",
         "protocol.md#4-the-life-of-a-connection"),
     "takes-no-requests": (
-        "Your server greets, but takes no request out of what arrived: this client sent only "
-        "PING, and no answer came. Is the line cut at its LF, compared without its line end, "
-        "and is the answer sent?",
+        "The server sends HELLO, but finds no request in what it receives: this client sent "
+        "only PING, and no answer came. Does the server cut the line at its LF, compare it "
+        "without its line end, and send the answer?",
         "protocol.md#3-framing-and-grammar"),
     "join-unanswered": (
         "JOIN was not answered by PENDING. Nothing came after HELLO: does the server read this "
@@ -200,8 +199,8 @@ CAUSES = {
         "that one JOIN takes a fraction of a second.",
         "protocol.md#10-limits"),
     "no-own-in": (
-        "WELCOME came, but the member's own IN did not. A new member belongs to those who "
-        "receive the events before its IN is sent to all.",
+        "WELCOME came, but the member's own IN did not. Add a new member to the recipients of "
+        "events before you send its IN to all.",
         "protocol.md#92-delivery"),
     "join-refused": (
         "A JOIN with a name that nobody had used before was refused. Under --admit all, and "
@@ -212,17 +211,17 @@ CAUSES = {
         " with that name and waits.",
         "protocol.md#11-the-owners-console"),
     "accepted-not-welcomed": (
-        "The owner accepted this client, and WELCOME did not come. Is the decision passed to "
-        "the thread or process that serves it, and is it awake to read it?",
+        "The owner accepted this client, and WELCOME did not come. Does the thread or process "
+        "that serves it receive the decision, and does it wake up to read it?",
         "protocol.md#95-names"),
     "in-before-welcome": (
-        "The member's own IN came before its WELCOME. First send WELCOME with the number of the"
-        " newest event, then add the member to those who receive the events, then send IN to "
-        "all, as one step.",
+        "The member's own IN came before its WELCOME. First send WELCOME with the number of the "
+        "newest event, then add the member to the recipients of events, then send IN to all, as "
+        "one step.",
         "protocol.md#92-delivery"),
     # -- start
     "starts": (
-        "The server must start with nothing but its command line, and say where it listens.",
+        "The server must start with only its command line, and print the address where it listens.",
         "protocol.md#12-the-command-line"),
     # -- framing
     "greets": (
@@ -230,20 +229,20 @@ CAUSES = {
         " `HELLO grupo/1 ` and the group's name, in one line.",
         "protocol.md#4-the-life-of-a-connection"),
     "takes-requests": (
-        "The answer to a first PING is one line PONG, and nothing else follows HELLO before it."
-        " Is the line cut at its LF, and the verb compared without the line end?",
+        "The answer to a first PING is one line PONG, and nothing comes between HELLO and it. "
+        "Is the line cut at its LF, and the verb compared without the line end?",
         "protocol.md#3-framing-and-grammar"),
     "more-than-hello": (
         "Before JOIN, a client receives nothing but HELLO and the answers to its own lines. "
         "Something was sent twice, or to the wrong socket.",
         "protocol.md#4-the-life-of-a-connection"),
     "answers-ping": (
-        "Answer PING to every client, also before JOIN, by one line PONG with the token exactly"
-        " as it came.",
+        "Answer PING to every client, also before JOIN, by one line PONG with exactly the same "
+        "token.",
         "protocol.md#94-the-fence"),
     "a-line-in-pieces": (
-        "The server took one recv for one line. TCP does not know lines: collect the bytes in a"
-        " buffer for each client, and take a line out of it when its LF has come.",
+        "The server treated each recv as one line. TCP has no lines: collect the bytes in a "
+        "buffer for each client, and take a line out of it when its LF has come.",
         "protocol.md#3-framing-and-grammar"),
     "lines-in-one-segment": (
         "One recv may return several lines and the beginning of the next. Take out all whole "
@@ -267,8 +266,8 @@ CAUSES = {
         "protocol.md#3-framing-and-grammar"),
     "too-long": (
         "After 512 bytes without an LF a line is too long, whatever follows: send ERR too-long "
-        "and BYE protocol, and end the connection. A server that goes on collecting lets any "
-        "client fill its memory.",
+        "and BYE protocol, and end the connection. If a server continues to collect bytes, any "
+        "client can fill its memory.",
         "protocol.md#7-err-a-request-that-was-not-done"),
     "512-bytes-are-not-too-long": (
         "A line of 512 bytes with its LF is still a line. Is the limit off by one, or the "
@@ -284,7 +283,7 @@ CAUSES = {
         "do harm. Refuse all characters that `text-char` leaves out, in every field.",
         "protocol.md#3-framing-and-grammar"),
     "line-ends-at-nul": (
-        "The line has a byte 0. In C, string functions take it for the end. Keep the length "
+        "The line has a byte 0. In C, string functions treat it as the end. Keep the length "
         "beside the bytes, and search with memchr.",
         "protocol.md#3-framing-and-grammar"),
     "unknown-verbs": (
@@ -292,12 +291,13 @@ CAUSES = {
         "case.",
         "protocol.md#7-err-a-request-that-was-not-done"),
     "longest-lines": (
-        "A name of 32 characters and a text of 400 bytes stand in one event, which may have 512 bytes "
-        "with its LF. Every buffer in which a line is made, kept or read has to hold that.",
+        "An event may hold a name of 32 characters and a text of 400 bytes, in at most 512 "
+        "bytes with its LF. Every buffer that builds, stores or reads a line must have room for "
+        "that.",
         "protocol.md#3-framing-and-grammar"),
     "killed-while-it-checked": (
-        "The child was killed while it checked a password. What the parent keeps of that JOIN has to "
-        "end with the child: the name that it holds, and its turn to have a password checked.",
+        "The child was killed while it checked a password. The parent must then forget that "
+        "JOIN: release the name that it holds, and let the next password be checked.",
         "protocol.md#95-names"),
     "errors-repeat-nothing": (
         "Most likely the words of ERR are made from the line that was refused. That line can hold "
@@ -308,8 +308,8 @@ CAUSES = {
         "bytes, and no character that `text-char` leaves out.",
         "protocol.md#3-framing-and-grammar"),
     "wrong-arguments": (
-        "Check each field of each verb: it is there, it is not empty, it is not too long (in "
-        "bytes, not characters), and nothing follows. Only digits make a number.",
+        "Check each field of each verb: it exists, it is not empty, it is not too long (in "
+        "bytes, not characters), and nothing follows it. A number consists of digits only.",
         "protocol.md#7-err-a-request-that-was-not-done"),
     "ten-errors": (
         "Count the errors of each connection before WELCOME. Answer the tenth, then send BYE "
@@ -317,15 +317,15 @@ CAUSES = {
         "protocol.md#7-err-a-request-that-was-not-done"),
     "half-close-is-answered": (
         "When recv returns 0, the client sends no more but still reads (`printf ... | nc` does "
-        "this). Handle all lines that came, answer them, say BYE quit, then close.",
+        "this). Handle all lines that came, answer them, send BYE quit, then close.",
         "protocol.md#5-what-a-client-sends"),
     "quit-says-bye": (
-        "QUIT is the last request of a connection. Discard what stands behind it in the buffer;"
-        " BYE quit is the last line.",
+        "QUIT is the last request of a connection. Discard what follows it in the buffer; BYE "
+        "quit is the last line.",
         "protocol.md#5-what-a-client-sends"),
     "reset-after-bye": (
-        "If you close a socket while bytes of the client lie unread, the kernel sends a reset, "
-        "and the client may lose the BYE. Shut down sending first, read and discard what still "
+        "If you close a socket with unread bytes of the client, the kernel sends a reset, and "
+        "the client may lose the BYE. Shut down sending first, read and discard what still "
         "comes, then close.",
         "protocol.md#4-the-life-of-a-connection"),
     "no-end-of-file": (
@@ -334,8 +334,8 @@ CAUSES = {
         "its last descriptor.",
         "protocol.md#8-bye-the-end"),
     "an-unfinished-line-is-dropped": (
-        "What stands in the buffer without an LF when the connection ends is not a line. It may"
-        " be a SAY that was cut in the middle.",
+        "Bytes without an LF that are in the buffer when the connection ends are not a line. "
+        "They may be a SAY that was cut in the middle.",
         "protocol.md#3-framing-and-grammar"),
     "much-at-once": (
         "The server read only part of what had come, and then waited for more to come. With "
@@ -348,8 +348,8 @@ CAUSES = {
         " is the group's own). After that the member receives all events, its own IN first.",
         "protocol.md#95-names"),
     "a-wrong-password-is-rejected": (
-        "Compare the password with the member's. A wrong one must change nothing: neither the "
-        "member's password nor who is here.",
+        "Compare the password with the member's. A wrong one must change nothing: not the "
+        "member's password, and not which connection the member has.",
         "protocol.md#95-names"),
     "rejected-too-soon": (
         "The delay of a rejection makes guessing slow. Delay the answer to this client, and "
@@ -365,18 +365,19 @@ CAUSES = {
         " the space after the name.",
         "protocol.md#3-framing-and-grammar"),
     "only-the-beginning-is-compared": (
-        "Two passwords of 128 bytes that differ in the last byte were taken for the same. Some "
-        "hash functions look only at the first 72 bytes, and a buffer may be too small.",
+        "The server treated two passwords of 128 bytes that differ in the last byte as the "
+        "same. Some hash functions look only at the first 72 bytes, and a buffer may be too "
+        "small.",
         "protocol.md#10-limits"),
     "nothing-before-welcome": (
-        "Every verb but JOIN, PING, PONG and QUIT must first ask whether this connection is a "
+        "For every verb except JOIN, PING, PONG and QUIT, first check that this connection is a "
         "member's. Being connected, or having asked to join, is not enough.",
         "protocol.md#4-the-life-of-a-connection"),
     "heard-of-a-stranger": (
-        "The members received something that was caused by a client that is not in the group.",
+        "The members received an event that was caused by a client that is not in the group.",
         "protocol.md#4-the-life-of-a-connection"),
     "stranger-hears": (
-        "Send events to connections that were welcomed, not to all that are open.",
+        "Send events to connections that received WELCOME, not to all that are open.",
         "protocol.md#4-the-life-of-a-connection"),
     "bad-names": (
         "Check a name before you use it as a field of a line, in a file, or in a path. There is"
@@ -392,29 +393,29 @@ CAUSES = {
         "protocol.md#95-names"),
     "takeover": (
         "The right password takes over: first send BYE replaced to the old connection and stop "
-        "reading from it, then give the member the new one.",
+        "reading from it, then give the new connection to the member.",
         "protocol.md#96-takeover"),
     "takeover-is-no-event": (
         "The member is here before and after a takeover. The end of the old connection is not "
         "an OUT, and the new one is not an IN.",
         "protocol.md#96-takeover"),
     "a-name-is-free-again": (
-        "The end of a connection must free what it held, after QUIT, end of file and a reset "
-        "(recv fails with ECONNRESET). If the server has not seen the end yet, the right "
-        "password takes over.",
+        "The end of a connection must release everything that it held, after QUIT, end of file "
+        "and a reset (recv fails with ECONNRESET). If the server has not seen the end yet, the "
+        "right password takes over.",
         "protocol.md#96-takeover"),
     "a-newcomer-hears-nothing-of-the-old": (
-        "The kernel gives the lowest free descriptor to the next connection. What was kept "
-        "under that number (a name, a place in the list of members, a buffer) must be gone "
-        "before the socket is closed.",
+        "The kernel gives the lowest free descriptor to the next connection. Remove what is "
+        "stored under that number (a name, a place in the list of members, a buffer) before you "
+        "close the socket.",
         "protocol.md#4-the-life-of-a-connection"),
     "the-owner-accepts": (
-        "A client that waits for the owner is still a stranger. `accept` makes it a member, in "
-        "whatever case the owner writes the name.",
+        "A client that waits for the owner is still a stranger. `accept` makes it a member, "
+        "even if the owner writes the name in another case.",
         "protocol.md#95-names"),
     "while-the-owner-considers": (
-        "A client that waits for the owner receives nothing of the group. Answer its PING and "
-        "QUIT as always, a second JOIN by already-joined, everything else by not-joined.",
+        "A client that waits for the owner receives nothing about the group. Answer its PING "
+        "and QUIT as always, a second JOIN by already-joined, everything else by not-joined.",
         "protocol.md#4-the-life-of-a-connection"),
     "the-owner-rejects": (
         "`reject` ends the request, not the connection. The name is free, and the client may "
@@ -429,18 +430,17 @@ CAUSES = {
         "owner.",
         "protocol.md#95-names"),
     "logins-at-once": (
-        "The look whether the member is here and the replacement of the old connection must be "
-        "one step. Another JOIN came between the two: guard both with one lock, or let one "
-        "thread decide.",
+        "Checking whether the member is here and replacing the old connection must be one step. "
+        "Another JOIN came between the two: guard both with one lock, or let one thread decide.",
         "protocol.md#96-takeover"),
     "a-new-name-at-once": (
-        "Between the look whether the name is free and the entry of the new member another JOIN"
-        " came in, while a password was being hashed. Hold the name in the same step in which "
-        "you find it free.",
+        "Another JOIN came between the check that the name is free and the entry of the new "
+        "member, while a password was being hashed. Reserve the name in the same step that "
+        "finds it free.",
         "protocol.md#95-names"),
     "only-members-under-none": (
-        "--admit none admits those that are members already, and nobody else. It is about new "
-        "names only.",
+        "--admit none admits the existing members, and nobody else. The flag is about new names "
+        "only.",
         "protocol.md#95-names"),
     "two-joins": (
         "A connection belongs to one member from its WELCOME to its end.",
@@ -456,8 +456,8 @@ CAUSES = {
         " in the order.",
         "protocol.md#92-delivery"),
     "heard-twice": (
-        "A member stands twice in the list of recipients, or the sender receives the message "
-        "once as a member and once more as the sender.",
+        "A member is twice in the list of recipients, or the sender receives the message once "
+        "as a member and once more as the sender.",
         "protocol.md#92-delivery"),
     "not-the-same-line": (
         "Make an event once, with its number and time, and send the same line to everyone.",
@@ -467,9 +467,9 @@ CAUSES = {
         " or use it as a format. Its limit is 400 bytes, not characters.",
         "protocol.md#3-framing-and-grammar"),
     "events-are-numbered": (
-        "Each event of the group has the next number, whichever members receive it. WELCOME has"
-        " the number of the newest event before the member's own IN. Count under the lock under"
-        " which you send the event.",
+        "Each event of the group has the next number, whichever members receive it. WELCOME has "
+        "the number of the newest event before the member's own IN. Count under the same lock "
+        "under which you send the event.",
         "protocol.md#6-what-a-server-sends"),
     "form-of-time": (
         "A time has this one form: a T in the middle, three digits after the point, and Z at "
@@ -483,11 +483,11 @@ CAUSES = {
         "for one client through the same queue.",
         "protocol.md#94-the-fence"),
     "a-new-name": (
-        "The new name must replace the old one wherever it is kept: in the member's next "
-        "messages, in the list, in the member file, and for the next JOIN.",
+        "The new name must replace the old one everywhere: in the member's next messages, in "
+        "the list, in the member file, and for the next JOIN.",
         "protocol.md#95-names"),
     "old-name-is-free": (
-        "The old name is still held by a member who has another name now.",
+        "The old name still belongs to a member that has another name now.",
         "protocol.md#95-names"),
     "a-taken-name": (
         "A name is taken if a member has it (here or away), if it is banned, or if a client "
@@ -498,7 +498,7 @@ CAUSES = {
         "or is banned is not.",
         "protocol.md#6-what-a-server-sends"),
     "history-is-what-was-heard": (
-        "Keep each event as the very line that was sent, in the same step that gives it its "
+        "Store each event as the very line that was sent, in the same step that gives it its "
         "number, and answer HISTORY from there. IN, OUT, RENAMED and the others are events too.",
         "protocol.md#93-history"),
     "end-of-history": (
@@ -518,23 +518,23 @@ CAUSES = {
         "the end of its connection is not an OUT.",
         "protocol.md#6-what-a-server-sends"),
     "the-others-hear-who-goes": (
-        "QUIT, an end of file (recv returns 0) and a reset (recv fails) are three ways to go, "
-        "and must lead to one OUT. A server that forks sees the end only if no other process "
-        "holds the socket.",
+        "QUIT, an end of file (recv returns 0) and a reset (recv fails) are three ways to "
+        "disconnect, and each must lead to one OUT. A server that forks sees the end only if no "
+        "other process holds the socket.",
         "protocol.md#6-what-a-server-sends"),
     "one-line-at-a-time": (
-        "A line was received only when another one followed, or not at all. Before a thread "
+        "A line was delivered only when another one followed, or not at all. Before a thread "
         "sleeps, it must look for work under the lock that guards the work, or be woken for "
-        "each piece. What is written must be flushed.",
+        "each piece. Flush what you write.",
         "protocol.md#92-delivery"),
     "others-are-served-meanwhile": (
-        "The server waits for one client while others have something to say: it blocks reading "
-        "one socket or the rest of one line, or serves one client after the other.",
+        "The server waits for one client while others send: it blocks reading one socket or the "
+        "rest of one line, or serves one client after the other.",
         "protocol.md#92-delivery"),
     # -- owner
     "the-owner-is-told": (
         "Show each request to the owner once, in one line of exactly this form, flushed. "
-        "`members` shows it as long as it waits.",
+        "`members` shows the request as long as it waits.",
         "protocol.md#11-the-owners-console"),
     "members": (
         "`members` consists of three lists: the members (here or away), the banned names, and "
@@ -542,31 +542,31 @@ CAUSES = {
         "protocol.md#11-the-owners-console"),
     "ban": (
         "A ban is an event for everyone, the banned member too. Then that connection ends, "
-        "without an OUT. The name stays held, in any case of its letters.",
+        "without an OUT. The name stays banned, in upper or lower case.",
         "protocol.md#11-the-owners-console"),
     "ban-of-anyone": (
-        "`ban` works on a name, not on a connection: the name may be of a member who is away, "
-        "of a client that asks, or of nobody.",
+        "`ban` works on a name, not on a connection: the name may belong to a member who is "
+        "away, to a client that asks to join, or to nobody.",
         "protocol.md#11-the-owners-console"),
     "unban": (
-        "A ban removes the member. `unban` frees the name and does not bring the member back, "
-        "so the old password is worth nothing.",
+        "A ban removes the member. `unban` frees the name and does not restore the member, so "
+        "the old password is no longer valid.",
         "protocol.md#11-the-owners-console"),
     "rename-the-group": (
         "The rest of the line is the group's name, spaces included. The change is an event, and"
         " HELLO has the new name from then on.",
         "protocol.md#11-the-owners-console"),
     "wrong-orders": (
-        "Answer whatever the owner types by exactly one line `ok` or `error: why`. Check an "
-        "order and its argument before you do anything.",
+        "Answer everything that the owner types by exactly one line `ok` or `error: why`. Check "
+        "an order and its argument before you do anything.",
         "protocol.md#11-the-owners-console"),
     "wrong-orders-do-nothing": (
-        "An order that is answered `error:` must change nothing, and nobody receives anything "
-        "because of it.",
+        "An order that is answered `error:` must change nothing, and no client may receive "
+        "anything because of it.",
         "protocol.md#11-the-owners-console"),
     "help": (
-        "The lines of `help` begin with `# `, so that no program takes them for an answer. Then"
-        " comes `ok`.",
+        "The lines of `help` begin with `# `, so that no program reads them as an answer. Then "
+        "comes `ok`.",
         "protocol.md#11-the-owners-console"),
     "orders-in-one-segment": (
         "Standard input is a stream of bytes too: one read may return several orders, or half "
@@ -574,12 +574,12 @@ CAUSES = {
         "own buffer.",
         "protocol.md#11-the-owners-console"),
     "no-start-after-delete": (
-        "`delete` left files behind with which the server does not start. All files of the group "
-        "have to go, so that the next start begins a new group.",
+        "`delete` left files with which the server does not start. Remove all files of the "
+        "group, so that the next start begins a new group.",
         "protocol.md#11-the-owners-console"),
     "delete-needs-consent": (
-        "The line after `delete` is the consent and nothing else. Only the exact name of the "
-        "group deletes: then all files go, and the next start begins a new group.",
+        "The line after `delete` confirms it or not, and is not an order. Only the exact name "
+        "of the group confirms: then remove all files, and the next start begins a new group.",
         "protocol.md#11-the-owners-console"),
     "close": (
         "`close` does what SIGTERM does: it sends BYE closed to every connection, closes all, "
@@ -595,17 +595,17 @@ CAUSES = {
         "value of something else.",
         "protocol.md#12-the-command-line"),
     "the-end-of-input-is-no-order": (
-        "When the owner's input ends (read returns 0), stop reading it and serve on. Do not "
-        "exit, and do not read it again and again.",
+        "When the owner's input ends (read returns 0), stop reading it and continue to serve. "
+        "Do not exit, and do not read it again and again.",
         "protocol.md#11-the-owners-console"),
     "at-a-terminal": (
-        "At a terminal the server behaves as at a pipe: it prints no prompt and does not repeat"
-        " what was typed (the terminal shows that). Do not use a line-reading library that does"
-        " either.",
+        "At a terminal the server behaves as at a pipe: it prints no prompt and does not echo "
+        "what the owner types (the terminal does that). Do not use a line-reading library that "
+        "does either.",
         "protocol.md#11-the-owners-console"),
     "ctrl-d-is-no-order": (
         "At a terminal, Ctrl-D makes read return 0. This is the end of input, not an order: "
-        "stop reading it, and serve on.",
+        "stop reading it, and continue to serve.",
         "protocol.md#11-the-owners-console"),
     # -- files
     "no-restart": (
@@ -614,7 +614,7 @@ CAUSES = {
         "protocol.md#13-files"),
     "no-restart-after-kill": (
         "After kill -9 the server did not start again in its own directory. A file is half "
-        "written or lacks what another one has, or a lock file stayed behind. Use flock: it "
+        "written or lacks what another file has, or a lock file remained. Use flock: the lock "
         "ends with the process.",
         "protocol.md#13-files"),
     "a-restart-restores-members": (
@@ -635,11 +635,12 @@ CAUSES = {
         "protocol.md#12-the-command-line"),
     "killed-and-nothing-is-lost": (
         "The event was sent before it was written, or it is still in a buffer of the program. "
-        "Write it out (flush) before you send it. After kill -9 none of your code runs.",
+        "Write it to the file (flush) before you send it. After kill -9 none of your code runs.",
         "protocol.md#92-delivery"),
     "joins-at-once-are-all-kept": (
         "Two JOINs at once wrote the file of members, and one overwrote the other or cut it "
-        "short. Write it in one place, under a lock, as a whole: to a new file, then rename.",
+        "short. Write the file in one place, under a lock, as a whole: to a new file, then "
+        "rename.",
         "protocol.md#13-files"),
     "no-password-in-clear": (
         "Keep only a salted hash made for passwords (argon2, scrypt, bcrypt), and write "
@@ -655,20 +656,20 @@ CAUSES = {
         "protocol.md#13-files"),
     "a-second-server-is-refused": (
         "Two servers in one directory write into each other's files. Hold a lock on a file "
-        "(flock) that ends with the process. A file whose existence is the lock stays behind "
-        "after kill -9.",
+        "(flock), which ends with the process. A file that is itself the lock remains after "
+        "kill -9.",
         "protocol.md#13-files"),
     "a-port-in-use": (
-        "Look at what bind and listen return. If the port is taken, say so in one line on "
-        "stderr and exit with 1.",
+        "Check what bind and listen return. If the port is in use, say so in one line on stderr "
+        "and exit with 1.",
         "protocol.md#12-the-command-line"),
     "the-same-port-again": (
         "A port cannot be bound while old connections are in TIME_WAIT, unless the listening "
         "socket has SO_REUSEADDR, set before bind.",
         "protocol.md#12-the-command-line"),
     "wrong-arguments-end-with-2": (
-        "Check the command line before anything else. Status 2 says that the command was wrong;"
-        " 1 says that it could not be done.",
+        "Check the command line before anything else. Status 2 means that the command was "
+        "wrong; 1 means that it could not be done.",
         "protocol.md#12-the-command-line"),
     # -- crowd
     "one-order": (
@@ -678,44 +679,44 @@ CAUSES = {
         "protocol.md#92-delivery"),
     "order-differs": (
         "The events got their numbers in one order and were sent in another. If the lock is "
-        "released between the two, another thread comes in between. Number an event and put it "
+        "released between the two, another thread runs in between. Number an event and put it "
         "into every queue under the same lock.",
         "protocol.md#92-delivery"),
     "one-number-twice": (
         "Two events have the same number: two threads or processes read the counter before "
-        "either had written it back. Guard the counter, and all that belongs to it, with one "
-        "lock.",
+        "either had written it back. Guard the counter, and all data that belongs to it, with "
+        "one lock.",
         "protocol.md#92-delivery"),
     "event-lost": (
-        "A member who was here was passed over, or lost what was queued for it. Look for a list"
-        " that one thread changes while another goes through it, a queue that is emptied while "
+        "A member who was here was skipped, or lost what was buffered for it. Look for a list "
+        "that one thread changes while another goes through it, a queue that is emptied while "
         "another thread adds to it, and a send that took only part and was not finished.",
         "protocol.md#92-delivery"),
     "history-out-of-turn": (
-        "Within an answer to HISTORY an event came again or out of turn. Look for a buffer or a place "
-        "in the file that several clients' answers share, and for one that is used after the lock was "
-        "given back.",
+        "Within an answer to HISTORY an event came again or out of order. Look for a buffer or "
+        "a position in the file that several clients' answers share, and for one that is used "
+        "after the lock was released.",
         "protocol.md#93-history"),
     "event-twice": (
         "The same event was sent twice to one client. Look for a queue that two threads send at"
         " once, and for one that is emptied after another thread added to it.",
         "protocol.md#92-delivery"),
     "said-lost": (
-        "A request was sent and nothing came of it. Look at what happens to the rest of a piece"
-        " when several lines come at once, and to what one thread decides while another one "
-        "does the same.",
+        "A request was sent and had no effect. Look at what happens to the rest of a piece when "
+        "several lines come at once, and at what one thread decides while another one does the "
+        "same.",
         "protocol.md#91-requests-one-at-a-time"),
     "said-twice": (
         "One request was handled twice. Is a line taken out of the buffer before it is handled?",
         "protocol.md#91-requests-one-at-a-time"),
     "invented": (
-        "A message came that nobody had said like this. Look for a buffer that two threads "
-        "share, or one that is used again before it is sent.",
+        "A message came that no client had sent. Look for a buffer that two threads share, or "
+        "one that is used again before it is sent.",
         "protocol.md#92-delivery"),
     "late": (
-        "PONG overtook an event that had been handled before its PING. It went another way than"
-        " the events, past what was queued for this client. Send answers and events for one "
-        "client through the same queue.",
+        "PONG overtook an event that had been handled before its PING. It took another path "
+        "than the events, past what was buffered for this client. Send answers and events for "
+        "one client through the same queue.",
         "protocol.md#94-the-fence"),
     "torn": (
         "A line was cut, or another one was written into it. Look for two threads or processes "
@@ -723,9 +724,9 @@ CAUSES = {
         "send that took only part and was not finished.",
         "protocol.md#92-delivery"),
     "before-welcome": (
-        "A client received an event of the group before its WELCOME, or one that is older than "
-        "its WELCOME says. WELCOME and becoming a recipient of events must be one step: no "
-        "event before it, none lost after it.",
+        "A client received an event of the group before its WELCOME, or one that is not newer "
+        "than the number in its WELCOME. WELCOME and becoming a recipient of events must be one "
+        "step: no event before it, none lost after it.",
         "protocol.md#92-delivery"),
     "not-ones-own-in": (
         "The number in WELCOME, becoming a recipient of events, and the IN must be one step, "
@@ -739,8 +740,8 @@ CAUSES = {
         "first.",
         "protocol.md#8-bye-the-end"),
     "ones-own-out": (
-        "The server takes a member who is here for gone. Was its state kept under a descriptor "
-        "number that another client had, or under a name that differs only in case?",
+        "The server treats a member who is here as disconnected. Was its state stored under a "
+        "descriptor number that another client had, or under a name that differs only in case?",
         "protocol.md#6-what-a-server-sends"),
     "acts-while-away": (
         "Requests of a connection were handled after its OUT. When a connection is over, "
@@ -748,18 +749,18 @@ CAUSES = {
         "lock.",
         "protocol.md#6-what-a-server-sends"),
     "two-with-one-name": (
-        "Two connections had the same name at the same time. To find that a name is free and to "
-        "take it must be one step, under one lock, for JOIN and NAME alike. A JOIN of a member who "
-        "is here takes over: end the old connection in the same step.",
+        "Two connections had the same name at the same time. Checking that a name is free and "
+        "reserving it must be one step, under one lock, for JOIN and NAME alike. A JOIN of a "
+        "member who is here takes over: end the old connection in the same step.",
         "protocol.md#95-names"),
     "came-twice": (
-        "The same member came in twice. The look whether it is here and its entry must be one "
-        "step.",
+        "The same member joined twice. Checking whether the member is here and adding it must "
+        "be one step.",
         "protocol.md#96-takeover"),
     "greeted-twice": (
-        "One connection was greeted twice, and perhaps another one not at all. Look for a "
-        "variable that tells a thread which connection to serve and that the next accept "
-        "overwrites: give each thread its own copy.",
+        "One connection received HELLO twice, and perhaps another one not at all. Look for a "
+        "variable that names the connection for a thread and that the next accept overwrites: "
+        "give each thread its own copy.",
         "protocol.md#4-the-life-of-a-connection"),
     "not-greeted": (
         "HELLO was lost, or something overtook it. Look for two threads that change the same "
@@ -772,27 +773,27 @@ CAUSES = {
         "protocol.md#91-requests-one-at-a-time"),
     "history-differs": (
         "The answer to HISTORY has a gap, or ends at another event than END HISTORY says. Look "
-        "for events that are added while the answer goes through them, and at the number in END"
-        " HISTORY.",
+        "for events that are added while the answer is being built, and at the number in END "
+        "HISTORY.",
         "protocol.md#93-history"),
     "history-stale": (
         "The answer to HISTORY lacks events that others had already received. An event is sent "
-        "before it is kept, or the newest number was read too early.",
+        "before it is stored, or the newest number was read too early.",
         "protocol.md#93-history"),
     "put-out": (
-        "A client that did nothing wrong and read what came lost its connection. EAGAIN and a "
-        "send that takes only part are not errors: what does not fit must wait in a queue. Look"
-        " also for an error of the server's own that ended this connection.",
+        "A client that made no error and kept reading lost its connection. EAGAIN and a send "
+        "that takes only part are not errors: buffer what does not fit. Look also for an error "
+        "of the server's own that ended this connection.",
         "protocol.md#98-slow-and-silent-clients"),
     "stuck": (
-        "Nothing moves any more, and the threads of the server wait for locks. Look for two "
-        "threads that each hold a lock and wait for the other's (take them in the same order "
-        "everywhere), a lock that its holder takes again, and a lock that is not released on "
+        "The server makes no progress, and its threads wait for locks. Look for two threads "
+        "that each hold a lock and wait for the other's (acquire them in the same order "
+        "everywhere), a lock that its holder acquires again, and a lock that is not released on "
         "some path.",
         "protocol.md#91-requests-one-at-a-time"),
     "stuck-unknown": (
-        "Nothing moves any more. No cause known: the server's threads were not seen waiting for"
-        " locks. Look for two sides that each write and do not read, a wait for something that "
+        "The server makes no progress. No cause known: its threads were not seen waiting for "
+        "locks. Look for two sides that each write and do not read, a wait for something that "
         "does not come, and a request that is dropped.",
         "protocol.md#91-requests-one-at-a-time"),
     "lost-wake-up": (
@@ -801,12 +802,12 @@ CAUSES = {
         "queue that nothing empties.",
         "protocol.md#91-requests-one-at-a-time"),
     "ghost": (
-        "A connection is over and the others were not told. The server did not see its end, or "
-        "the thread that saw it ended without an OUT.",
+        "A connection has ended, and the others received no OUT. The server did not see its "
+        "end, or the thread that saw it ended without an OUT.",
         "protocol.md#6-what-a-server-sends"),
     "backlog": (
-        "The queue of connections that wait for accept is too short, and those that found no "
-        "room had to try again. Give listen() a larger number, such as SOMAXCONN.",
+        "The queue of connections that wait for accept is too short, and some that found no "
+        "room had to retry. Give listen() a larger number, such as SOMAXCONN.",
         "protocol.md#4-the-life-of-a-connection"),
     "nothing-lost": (
         "Handle what came before QUIT or the end of file before you handle the end, and deliver"
@@ -820,15 +821,15 @@ CAUSES = {
         "The list of members changes while an event is being sent to all of them.",
         "protocol.md#92-delivery"),
     "connects-at-once": (
-        "Accept and serve each of several connections that come together. One wake-up may stand"
-        " for many connections.",
+        "Accept and serve each of several connections that come together. One wake-up may mean "
+        "many connections.",
         "protocol.md#4-the-life-of-a-connection"),
     "cross-traffic": (
-        "Requests of different kinds get in each other's way. Each may be right alone, and take"
-        " its locks in another order than the others.",
+        "Requests of different kinds interfere with each other. Each may be right alone, and "
+        "acquire its locks in another order than the others.",
         "protocol.md#91-requests-one-at-a-time"),
     "history-meanwhile": (
-        "HISTORY is read from what others are writing at that moment.",
+        "HISTORY is read from data that other threads or processes write at that moment.",
         "protocol.md#93-history"),
     "a-burst": (
         "More came than fits into the buffers between you and the clients. Never block writing "
@@ -836,38 +837,38 @@ CAUSES = {
         "protocol.md#98-slow-and-silent-clients"),
     # -- peers
     "a-reset-in-a-broadcast": (
-        "A send to a connection that was reset fails (EPIPE, ECONNRESET, or the signal SIGPIPE,"
-        " which ends a C program that does not ignore it). That client is gone; the loop over "
-        "the others must go on.",
+        "A send to a connection that was reset fails (EPIPE, ECONNRESET, or the signal SIGPIPE, "
+        "which ends a C program that does not ignore it). End that client only, and continue "
+        "the loop over the others.",
         "protocol.md#8-bye-the-end"),
     "half-a-line-holds-up-nobody": (
-        "The server waits for the rest of one client's line and serves nobody meanwhile. Keep "
-        "what has come in that client's buffer, and serve the others.",
+        "The server waits for the rest of one client's line and serves no other client "
+        "meanwhile. Keep the half line in that client's buffer, and serve the others.",
         "protocol.md#3-framing-and-grammar"),
     "a-reader-who-stops-holds-up-nobody": (
-        "A send to a client whose buffers are full blocks until that client reads, and here "
-        "everyone waits for it: in the loop, or under the lock. Put what does not fit into a "
-        "queue of that client's own.",
+        "A send to a client with full buffers blocks until that client reads, and here everyone "
+        "waits for it: in the loop, or under the lock. Buffer what does not fit, separately for "
+        "each client.",
         "protocol.md#98-slow-and-silent-clients"),
     "a-reader-who-stops-costs-little": (
-        "What is queued for a client that does not read has no limit, so it can fill the "
-        "server's memory. Disconnect the client at about 1 MB.",
+        "The buffer for a client that does not read has no limit, so it can fill the server's "
+        "memory. Disconnect the client at about 1 MB.",
         "protocol.md#98-slow-and-silent-clients"),
     "a-slow-reader-gets-all": (
         "A send may take only the first part of what it is given, and returns how much it took."
         " Send the rest later, before anything else to that client.",
         "protocol.md#92-delivery"),
     "a-flooder": (
-        "The server reads from one client until nothing more is there, and there is always "
-        "more. Read a limited piece from each client in turn.",
+        "The server reads from one client until nothing is left, and there is always more. Read "
+        "a limited piece from each client in turn.",
         "protocol.md#91-requests-one-at-a-time"),
     "guessing-passwords": (
         "Checking a password is slow on purpose, and the answer to a wrong one is delayed by a "
         "second. Do neither in the loop, nor while you hold a lock that others need.",
         "protocol.md#95-names"),
     "noise": (
-        "The bytes were random. Answer whatever comes by ERR or BYE, and never show the "
-        "server's insides.",
+        "The bytes were random. Answer anything that comes by ERR or BYE, and never show "
+        "internals of the server.",
         "protocol.md#7-err-a-request-that-was-not-done"),
     "a-wrong-line-releases-all": (
         "After a request that failed, others are no longer served. Release the lock and answer "
@@ -878,8 +879,8 @@ CAUSES = {
         "that client's connection only.",
         "protocol.md#14-what-a-students-server-is-free-to-do"),
     "the-silent-are-dropped": (
-        "A client whose machine is gone sends nothing, not even an end. Send it PING after "
-        "--ping-after of silence, and disconnect it after --idle-after.",
+        "A client on a machine that has crashed sends nothing, not even an end of file. Send it "
+        "PING after --ping-after of silence, and disconnect it after --idle-after.",
         "protocol.md#98-slow-and-silent-clients"),
     "strangers-have-no-long-stay": (
         "--join-within counts from accept to WELCOME, and a PING does not extend it. Compare "
@@ -887,26 +888,26 @@ CAUSES = {
         "never expires then.",
         "protocol.md#8-bye-the-end"),
     "clock-only-when-idle": (
-        "The limit took effect as soon as the clients were quiet: the server looks at its clock"
-        " only when nothing comes. A timeout of poll or select never expires while requests "
+        "The limit took effect only when the clients were quiet: the server looks at its clock "
+        "only when nothing comes. A timeout of poll or select never expires while requests "
         "come. Look at the clock in every turn of the loop.",
         "protocol.md#98-slow-and-silent-clients"),
     # -- processes
     "all-is-given-back": (
-        "Something that each client costs is not given back when the client goes, however it "
-        "goes.",
+        "Something that each client uses is not released when the client disconnects, in every "
+        "way in which it can.",
         "protocol.md#12-the-command-line"),
     "descriptors-stay": (
-        "Sockets or pipes are not closed when clients go. Close each on every path, also after "
-        "an error. Where processes share one, each must close its copy.",
+        "Sockets or pipes are not closed when clients disconnect. Close each on every path, "
+        "also after an error. Where processes share one, each must close its copy.",
         "protocol.md#8-bye-the-end"),
     "threads-stay": (
-        "Threads live on when their clients are gone. Each must notice the end (recv returns 0 "
-        "bytes, or fails) and return.",
+        "Threads still run after their clients have disconnected. Each must notice the end "
+        "(recv returns 0 bytes, or fails) and return.",
         "protocol.md#8-bye-the-end"),
     "processes-stay": (
-        "Processes live on when their clients are gone, or the parent does not wait for those "
-        "that ended. Each must notice the end of its client, and exit.",
+        "Processes still run after their clients have disconnected, or the parent does not wait "
+        "for those that ended. Each must notice the end of its client, and exit.",
         "protocol.md#8-bye-the-end"),
     "stacks-stay": (
         "A thread that has ended keeps its stack until another one joins it. Detach threads "
@@ -917,8 +918,8 @@ CAUSES = {
         " SIGCHLD comes, or when the child's pipe ends.",
         "protocol.md#8-bye-the-end"),
     "no-zombies-after-a-burst": (
-        "One SIGCHLD may stand for many children: signals are not counted. Call waitpid with "
-        "WNOHANG until it finds no more.",
+        "One SIGCHLD may mean many children: signals are not counted. Call waitpid with WNOHANG "
+        "until it finds no more.",
         "protocol.md#8-bye-the-end"),
     "idle-costs-nothing": (
         "The server asks again and again whether there is anything to do. Wait in one call "
@@ -930,21 +931,21 @@ CAUSES = {
         "the end: close the socket and stop watching it.",
         "protocol.md#8-bye-the-end"),
     "quit-ends-the-connection": (
-        "A connection ends when its last copy is closed. Another process, the parent or a child"
-        " that was created later, still holds one. Close in each what is not its own, or use "
-        "shutdown.",
+        "A connection ends when its last copy is closed. Another process, the parent or a child "
+        "that was created later, still holds one. In each process, close the copies that it "
+        "does not use, or use shutdown.",
         "protocol.md#8-bye-the-end"),
     "forks-on": (
         "A child returns to the loop that accepts, and creates children of its own. It must "
         "exit when its client's conversation ends.",
         "protocol.md#8-bye-the-end"),
     "no-more-processes-than-clients": (
-        "Exactly one process greets a client, once. Which other process still runs the code "
-        "behind fork?",
+        "Exactly one process must send HELLO to a client, once. Which other process still runs "
+        "the code after fork?",
         "protocol.md#4-the-life-of-a-connection"),
     "printed-once": (
-        "What is in the buffer of stdout at fork is written by both processes. Flush before "
-        "fork, and end a child with _exit.",
+        "Both processes write what is in the buffer of stdout at the moment of fork. Flush "
+        "before fork, and end a child with _exit.",
         "protocol.md#11-the-owners-console"),
     "one-thread-for-all": (
         "The server creates a thread or a process for clients, and --design nonblocking "
@@ -957,33 +958,33 @@ CAUSES = {
         "--design fork promises one process for each client.",
         "protocol.md#14-what-a-students-server-is-free-to-do"),
     "children-hold-only-their-own": (
-        "A child inherits all that is open when it is created. It must close what is not its "
-        "own.",
+        "A child inherits all descriptors that are open when it is created. It must close those "
+        "that it does not use.",
         "protocol.md#8-bye-the-end"),
     "children-hold-connections": (
         "A child inherits the connections of all clients that came before its own, and keeps "
-        "them open: no client sees their end while it lives. Close them right after fork.",
+        "them open: while it runs, no client sees their end. Close them right after fork.",
         "protocol.md#8-bye-the-end"),
     "children-hold-pipes": (
         "A child inherits the pipes of all children before it, and keeps them open: the reader "
         "of such a pipe never sees its end. Close them right after fork.",
         "protocol.md#8-bye-the-end"),
     "a-stopped-child-holds-up-nobody": (
-        "The parent waits for a child that does not go on: it writes to the child's pipe until the "
-        "pipe is full, or it waits for the child to end by itself. Write without blocking, and end "
-        "children that are left with SIGKILL before you wait for them.",
+        "The parent waits for a child that makes no progress: it writes to the child's pipe "
+        "until the pipe is full, or it waits for the child to end by itself. Write without "
+        "blocking, and end remaining children with SIGKILL before you wait for them.",
         "protocol.md#12-the-command-line"),
     # -- faults
     "sigterm-ends-in-order": (
         "Handle SIGTERM: send BYE closed to all, end the other processes, exit with 0.",
         "protocol.md#12-the-command-line"),
     "sigint-ends-in-order": (
-        "Ctrl-C must be handled, and reaches the children too. They must leave it to the main "
-        "process to end in order.",
+        "The server must handle Ctrl-C, which reaches the children too. The children must leave "
+        "the orderly end to the main process.",
         "protocol.md#12-the-command-line"),
     "ctrl-c-at-the-terminal": (
-        "A terminal sends SIGINT to all processes that were started at it. The main one must "
-        "end in order, and the others must leave it to that one.",
+        "A terminal sends SIGINT to all processes that were started at it. The main process "
+        "must end in order, and the others must leave the end to it.",
         "protocol.md#12-the-command-line"),
     "ctrl-c-reached-the-children": (
         "Ctrl-C sends SIGINT to every process of the terminal, the children included. It ended "
@@ -995,17 +996,17 @@ CAUSES = {
         "handler (sigaction; in Python signal.signal) that makes the main loop end in order.",
         "protocol.md#12-the-command-line"),
     "exit-status": (
-        "An end that was asked for is not an error: exit with status 0. Did an exception or a "
-        "failed call on the way out end it first?",
+        "An end that was requested is not an error: exit with status 0. Did an exception or a "
+        "failed call end the server on its way out?",
         "protocol.md#12-the-command-line"),
     "no-farewell": (
-        "Every connection, a member's or not, receives BYE closed before the server goes. Is it"
-        " sent, and not cut off by a close with unread input or by the end of the process?",
+        "Every connection, a member's or not, receives BYE closed before the server ends. Is "
+        "the line sent? A close with unread input, or the end of the process, can lose it.",
         "protocol.md#8-bye-the-end"),
     "killed-leaves-no-orphans": (
-        "Processes of the server live on although its main process was killed, and may hold its"
-        " port and its files. A child must notice that its parent is gone: its pipe from the "
-        "parent ends.",
+        "Processes of the server are still running although its main process was killed, and "
+        "may hold its port and its files. A child must notice that its parent has ended: its "
+        "pipe from the parent ends.",
         "protocol.md#12-the-command-line"),
     "signals-are-survived": (
         "A system call that a signal interrupts fails with EINTR. This is not an error: call it"
@@ -1013,16 +1014,17 @@ CAUSES = {
         "protocol.md#14-what-a-students-server-is-free-to-do"),
     "without-a-terminal": (
         "The end of standard input is not an order, and standard input may be closed from the "
-        "beginning. Stop reading it, and serve on.",
+        "beginning. Stop reading it, and continue to serve.",
         "protocol.md#11-the-owners-console"),
     "the-owner-does-not-read": (
-        "Printing to a pipe or terminal that nobody reads blocks, and here the server waits for"
-        " it. Print without blocking, or from a thread of its own, and drop lines when too many"
-        " wait.",
+        "A write to a pipe or terminal that nobody reads blocks, and here the server waits for "
+        "it. Print without blocking, or from a separate thread, and drop lines when too many "
+        "are buffered.",
         "protocol.md#11-the-owners-console"),
     "out-of-descriptors": (
-        "accept fails with EMFILE when no descriptor is left. This must neither end the server "
-        "nor disturb the others. When a client goes, newcomers come in again.",
+        "accept fails with EMFILE when no descriptor is left. This must not end the server or "
+        "affect the other clients. When a client disconnects, the server accepts newcomers "
+        "again.",
         "protocol.md#97-full"),
     "beyond-descriptor-1024": (
         "select() and FD_SET know only descriptors below 1024 (FD_SETSIZE): a larger one writes"
@@ -1032,140 +1034,200 @@ CAUSES = {
     "spins-when-full": (
         "accept fails, the newcomer stays in the queue, and the loop is woken again at once. "
         "Turn the newcomer away (keep a spare descriptor to accept and close with), or stop "
-        "watching the listening socket until a client has gone.",
+        "watching the listening socket until a client has disconnected.",
         "protocol.md#97-full"),
     # -- what further rules ask
     "name-for-nobody": (
-        "A name was free, several members asked for it at the same time, and none of them got it: each was refused because of "
-        "another one that was refused, too.",
+        "A name was free, several members asked for it at the same time, and none of them got "
+        "it: each was refused because of another one that was refused, too.",
         "protocol.md#95-names"),
     "a-name-for-one": (
-        "Looking whether a name is free and taking it must be one step, under one lock that is not released in between.",
+        "Checking whether a name is free and reserving it must be one step, under one lock that "
+        "is not released in between.",
         "protocol.md#95-names"),
-    "who-is-of-one-moment": ("The answer to WHO mixes what was true at different moments, or is older than an event that this member had heard. Make the "
-                             "whole list in one step, when the request is handled, with the same lock held as for events.",
-                             "protocol.md#6-what-a-server-sends"),
-    "out-does-not-wait": ("OUT belongs to the moment when the conversation ends, not to the close of the socket: the member who goes may "
-                          "take its time to read what it was sent.", "protocol.md#6-what-a-server-sends"),
-    "renamed-meanwhile": ("While a password is being hashed, its member may take another name. Look the member up again when the check ends, by the "
-                          "name of the JOIN in lower case: with the same name it is let in, with another one it is rejected.",
-                          "protocol.md#95-names"),
-    "a-no-is-held-back": ("A no is due --reject-after seconds after its JOIN, also if the owner says it at once, and the request is over for the owner from "
-                          "that moment on. Only the answer to this client is held back.", "protocol.md#95-names"),
-    "orders-with-all-arguments": ("An order is a line like any other: it is checked as a whole, the word and what follows it, before anything is done, and it is "
-                                  "answered once.", "protocol.md#11-the-owners-console"),
-    "nothing-else-on-standard-output": ("Standard output is the owner's console. Notes to yourself belong on stderr, or begin with `# `; in a server that forks, "
-                                        "children print nothing there.", "protocol.md#11-the-owners-console"),
+    "who-is-of-one-moment": (
+        "The answer to WHO mixes several moments, or is older than an event that this member had "
+        "received. Build the whole list in one step, when the request is handled, under the same "
+        "lock as events.",
+        "protocol.md#6-what-a-server-sends"),
+    "out-does-not-wait": (
+        "OUT belongs to the moment when the conversation ends, not to the close of the socket: "
+        "the member may still need time to read what is buffered for it.",
+        "protocol.md#6-what-a-server-sends"),
+    "renamed-meanwhile": (
+        "While a password is being hashed, its member may change the name. Look the member up "
+        "again when the check ends, by the name in the JOIN in lower case: admit it if the name "
+        "is the same, and reject it if not.",
+        "protocol.md#95-names"),
+    "a-no-is-held-back": (
+        "REJECTED must come --reject-after seconds after its JOIN, also if the owner rejects at "
+        "once. For the owner the request ends at that moment. Only the answer to this client is "
+        "delayed.",
+        "protocol.md#95-names"),
+    "orders-with-all-arguments": (
+        "An order is a line like any other: check the whole line, the word and its argument, "
+        "before you do anything, and answer it once.",
+        "protocol.md#11-the-owners-console"),
+    "nothing-else-on-standard-output": (
+        "Standard output is the owner's console. Notes to yourself belong on stderr, or begin "
+        "with `# `; in a server that forks, children print nothing there.",
+        "protocol.md#11-the-owners-console"),
     "an-old-name-opens-nothing": (
-        "An old name, or the hash of its password, is still kept somewhere: in a second list, beside the "
-        "new name, or in a file that is read at the next start. Remove it in the same step in which the "
-        "member is renamed, leaves or is banned.", "protocol.md#95-names"),
+        "An old name, or the hash of its password, is still stored somewhere: in a second list, "
+        "beside the new name, or in a file that is read at the next start. Remove it in the "
+        "same step in which the member is renamed, leaves or is banned.", "protocol.md#95-names"),
     "an-ended-connection-does-nothing": (
-        "The server still takes requests from a connection that it has said BYE to, or its end "
-        "removes the member that has the name now. Mark the connection as over in the step that "
-        "decides its end: discard what it sends, its half line too, and compare connections, not "
-        "names, when it goes.",
+        "The server still handles requests from a connection to which it has sent BYE, or the "
+        "end of that connection removes the member that has the name now. Mark the connection "
+        "as over in the step that decides its end. Discard what it sends, its half line too, "
+        "and compare connections, not names, when it ends.",
         "protocol.md#4-the-life-of-a-connection"),
     "an-ended-connection-hears-nothing": (
-        "BYE is the last line of a connection. Remove it from those who are sent events, and stop "
-        "answering it, before BYE is sent.", "protocol.md#8-bye-the-end"),
+        "BYE is the last line of a connection. Before you send BYE, remove the connection from "
+        "the recipients of events, and stop answering it.", "protocol.md#8-bye-the-end"),
     "left-behind": (
-        "A new connection has got something that an earlier one left behind: half a line, or a count of "
-        "errors. Both are kept under a number (a descriptor) that the kernel gives out again. Remove all "
-        "that is kept for a connection when it ends, or begin with empty values at accept.",
+        "A new connection has got something that an earlier one left: half a line, or a count "
+        "of errors. Both are stored under a number (a descriptor) that the kernel uses again. "
+        "Remove all that is stored for a connection when it ends, or begin with empty values at "
+        "accept.",
         "protocol.md#4-the-life-of-a-connection"),
     "changes-while-a-password-is-checked": (
-        "The server looked up the member before the password was hashed, and did not look again after "
-        "it. Meanwhile the member was banned or renamed, or left. Decide in one step, after the hash: is "
-        "this still the same member, and is the name not banned?", "protocol.md#95-names"),
+        "The server looked up the member before the password was hashed, and did not look again "
+        "after it. Meanwhile the member was banned or renamed, or left. Decide in one step, "
+        "after the hash: is this still the same member, and is the name not banned?",
+        "protocol.md#95-names"),
     "who-and-members-differ": (
         "WHO and `members` answer from two lists, and only one of them was changed. Keep one list.",
         "protocol.md#95-names"),
     "a-join-holds-its-name": (
-        "NAME asks only whether a member, a ban or a request to the owner has the name. A JOIN holds its "
-        "new name too, from the start of the check of its password to the verdict.",
+        "NAME checks only whether a member, a ban or a request to the owner has the name. A "
+        "JOIN reserves its new name too, from the start of the check of its password to the "
+        "verdict.",
         "protocol.md#95-names"),
     "a-long-history-meanwhile": (
-        "A long answer does not fit into the kernel's buffer and goes out in pieces. Until a piece has "
-        "ended at the end of a line, nothing else may be sent to this client.", "protocol.md#93-history"),
+        "A long answer does not fit into the kernel's buffer and goes out in pieces. Until a "
+        "piece has ended at the end of a line, nothing else may be sent to this client.",
+        "protocol.md#93-history"),
     "a-late-end-is-waited-for": (
-        "The parent looked once whether the child had ended, found that it had not yet, and never looked "
-        "again: waitpid with WNOHANG returns 0 then. A child's pipe ends a moment before the child does. "
-        "Wait without WNOHANG, or look again at each SIGCHLD.", "protocol.md#12-the-command-line"),
+        "The parent checked once whether the child had ended. The child had not ended yet, so "
+        "waitpid with WNOHANG returned 0, and the parent never checked again. A child's pipe "
+        "ends a moment before the child does. Wait without WNOHANG, or check again at each "
+        "SIGCHLD.", "protocol.md#12-the-command-line"),
     "a-killed-child-says-no-goodbye": (
-        "The server took the end of the child for the end of its client. Look at the status that waitpid "
-        "returns: if it is not 0, the child crashed or was killed, and a bare end tells the client so.",
+        "The server treated the end of the child as the end of its client. Look at the status "
+        "that waitpid returns: if it is not 0, the child crashed or was killed, so close the "
+        "connection without a BYE.",
         "protocol.md#8-bye-the-end"),
-    "values-of-limits": ("The server took this value for a limit. A comparison with NaN is always false, so test that the value lies in its "
-                         "range, not that it lies outside; atoi() and atof() do not say that a text is no number.",
-                         "protocol.md#10-limits"),
-    "what-counts-as-life": ("Any complete line counts as life, PONG and a wrong line too, from members and from clients that ask to join. Note the time "
-                            "of the last complete line of each client, before you look at what it says.", "protocol.md#98-slow-and-silent-clients"),
-    "no-life": ("Something that is no complete line of this client put the timer off: empty lines, single bytes, or what was sent to it. Or the timers "
-                "are looked at only while nothing else happens.", "protocol.md#2-words-and-notation"),
-    "one-ping": ("A silent client gets one PING for one silence. Note that it was sent, until the next complete line comes.",
-                 "protocol.md#6-what-a-server-sends"),
-    "too-early": ("A deadline may be late by a tenth of a second, and is never early. Is the time counted from the right moment, and in the right unit?",
-                  "protocol.md#10-limits"),
-    "asker-timed-out": ("While the server is busy with a JOIN, or the owner considers it, the clock of --join-within stands still. A member has no such clock.",
-                        "protocol.md#8-bye-the-end"),
-    "a-join-stops-the-clock": ("The clock of --join-within stands still from a JOIN to its verdict. After REJECTED it goes on where it stood: it neither begins "
-                               "anew, nor stands still for good.", "protocol.md#8-bye-the-end"),
-    "who-takes-nothing-is-disconnected": ("Note when the kernel last took a byte for each client. A client for which something waits, and that took nothing for "
-                                          "--slow-after, is disconnected, and so is one for which more than --outbox waits, unless it keeps reading.",
-                                          "protocol.md#98-slow-and-silent-clients"),
-    "sighup-ends-in-order": ("A terminal that is closed sends SIGHUP to all its processes. Handle it like SIGTERM: say BYE closed to all, and exit with 0.",
-                             "protocol.md#12-the-command-line"),
-    "sighup-that-was-ignored": ("nohup starts a program with SIGHUP ignored. Look at how the signal is handled before you install a handler, and leave it if it "
-                                "is ignored.", "protocol.md#12-the-command-line"),
+    "values-of-limits": (
+        "The server accepted this value as a limit. A comparison with NaN is always false, so "
+        "test that the value lies in its range, not that it lies outside; atoi() and atof() do "
+        "not report a text that is not a number.",
+        "protocol.md#10-limits"),
+    "what-counts-as-life": (
+        "Any complete line ends a silence, PONG and a wrong line too, from members and from "
+        "clients that ask to join. Record the time of the last complete line of each client, "
+        "before you look at its content.",
+        "protocol.md#98-slow-and-silent-clients"),
+    "no-life": (
+        "Something that is not a complete line of this client has reset the timer: empty lines, "
+        "single bytes, or lines that were sent to it. Or the server looks at its timers only "
+        "while nothing else happens.",
+        "protocol.md#2-words-and-notation"),
+    "one-ping": (
+        "A silent client gets one PING per silence. Record that it was sent, until the next "
+        "complete line comes.",
+        "protocol.md#6-what-a-server-sends"),
+    "too-early": (
+        "A deadline may be a tenth of a second late, and never early. Is the time counted from "
+        "the right moment, and in the right unit?",
+        "protocol.md#10-limits"),
+    "asker-timed-out": (
+        "The clock of --join-within stops while the server handles a JOIN, and while the owner "
+        "considers it. A member has no such clock.",
+        "protocol.md#8-bye-the-end"),
+    "a-join-stops-the-clock": (
+        "The clock of --join-within stops from a JOIN to its verdict. After REJECTED it "
+        "continues from where it stopped: it neither restarts nor stays stopped.",
+        "protocol.md#8-bye-the-end"),
+    "who-takes-nothing-is-disconnected": (
+        "Record for each client when the kernel last accepted a byte. Disconnect a client that "
+        "has bytes buffered and reads nothing for --slow-after. Disconnect a client with more "
+        "than --outbox bytes buffered, unless it keeps reading.",
+        "protocol.md#98-slow-and-silent-clients"),
+    "sighup-ends-in-order": (
+        "A closing terminal sends SIGHUP to all its processes. Handle it like SIGTERM: send BYE "
+        "closed to all, and exit with 0.",
+        "protocol.md#12-the-command-line"),
+    "sighup-that-was-ignored": (
+        "nohup starts a program with SIGHUP ignored. Read how the signal is handled before you "
+        "install a handler, and install none if it is ignored.",
+        "protocol.md#12-the-command-line"),
     "the-end-waits-for-no-reader": (
-        "While the server ends, it waits for a client that does not read: in a send that blocks, or "
-        "until all buffers are empty. Bound the time that the end may take, and send BYE to the "
-        "others without waiting for that client.", "protocol.md#12-the-command-line"),
+        "While the server ends, it waits for a client that does not read: in a send that "
+        "blocks, or until all buffers are empty. Limit the time that the end may take, and send "
+        "BYE to the others without waiting for that client.", "protocol.md#12-the-command-line"),
     "an-answer-is-torn": (
-        "The pipe to the owner was nearly full, and a write took only a part. What is left has to be "
-        "written later, before anything else; only whole lines may be dropped.",
+        "The pipe to the owner was nearly full, and a write took only a part. What is left has "
+        "to be written later, before anything else; only whole lines may be dropped.",
         "protocol.md#11-the-owners-console"),
-    "waits-for-a-reader": ("The server waits until a client has read what is sent to it, and that client does not read. Bound the time that the end may take.",
-                           "protocol.md#12-the-command-line"),
-    "the-owner-is-gone": ("A write to a pipe whose reader is gone fails with EPIPE, or ends the program by SIGPIPE if that is not ignored. Without an owner the "
-                          "server serves on.", "protocol.md#11-the-owners-console"),
-    "in-the-background": ("A program that reads its terminal in the background is stopped by SIGTTIN; if that is ignored, read fails with EIO. Ignore the signal, "
-                          "and take that error for no input yet.", "protocol.md#11-the-owners-console"),
-    "a-full-disk": ("Every write can fail. An event that cannot be written has not happened: answer ERR not-saved (or `error:` to the owner), change nothing, tell "
-                    "nobody, and serve on.", "protocol.md#92-delivery"),
-    "a-full-disk-for-a-newcomer": ("A new member is one when that is written. If it cannot be, answer ERR not-saved: the name is free, and the client may ask again.",
-                                   "protocol.md#7-err-a-request-that-was-not-done"),
-    "told-and-not-saved": ("Something was refused because it could not be written, and has happened all the same. Write first, then apply, then tell; and mind a "
-                           "buffer that keeps what it could not write.", "protocol.md#92-delivery"),
-    "not-saved-for-good": ("There is space again, and the server does not write as before. An OUT that could not be written comes first, then what is said next.",
-                           "protocol.md#92-delivery"),
-    "out-of-descriptors-again": ("A recovery must leave all as it was: if a spare descriptor was given up to turn a newcomer away, open it again.",
-                                 "protocol.md#97-full"),
+    "waits-for-a-reader": (
+        "The server waits until a client has read what is sent to it, and that client does not "
+        "read. Limit the time that the end may take.",
+        "protocol.md#12-the-command-line"),
+    "the-owner-is-gone": (
+        "A write to a pipe whose reader has closed it fails with EPIPE, or SIGPIPE ends the "
+        "program if that signal is not ignored. Without an owner the server continues to serve.",
+        "protocol.md#11-the-owners-console"),
+    "in-the-background": (
+        "SIGTTIN stops a program that reads its terminal in the background; if the signal is "
+        "ignored, read fails with EIO. Ignore the signal, and treat that error as no input yet.",
+        "protocol.md#11-the-owners-console"),
+    "a-full-disk": (
+        "Every write can fail. An event that cannot be written has not happened: answer ERR "
+        "not-saved (or `error:` to the owner), change nothing, send the event to no member, and "
+        "continue to serve.",
+        "protocol.md#92-delivery"),
+    "a-full-disk-for-a-newcomer": (
+        "A new member exists only when it is written. If that fails, answer ERR not-saved: the "
+        "name is free, and the client may ask again.",
+        "protocol.md#7-err-a-request-that-was-not-done"),
+    "told-and-not-saved": (
+        "A request was refused because it could not be written, and it happened all the same. "
+        "First write, then apply, then send. A buffered file object may keep what it could not "
+        "write, and write it later.",
+        "protocol.md#92-delivery"),
+    "not-saved-for-good": (
+        "There is space again, and the server does not write as before. First write the OUT that "
+        "could not be written, then the next events.",
+        "protocol.md#92-delivery"),
+    "out-of-descriptors-again": (
+        "A recovery must restore everything: if the server used its spare descriptor to turn a "
+        "newcomer away, open it again.",
+        "protocol.md#97-full"),
     "halves-of-several-clients": (
-        "Bytes of one client were joined to bytes of another: is one buffer shared by all "
-        "clients? Each connection needs a buffer of its own, empty at its beginning.",
+        "Bytes of one client were joined to bytes of another: do all clients share one buffer? "
+        "Each connection needs its own buffer, empty at the beginning.",
         "protocol.md#3-framing-and-grammar"),
     "only-a-line-feed-ends-a-line": (
-        "Something other than an LF was taken for the end of a line. Cut lines at the byte 10 "
-        "alone: functions such as splitlines() also cut at a CR and at other characters.",
+        "The server treated something other than an LF as the end of a line. Cut lines only at "
+        "byte 10: functions such as splitlines() also cut at a CR and at other characters.",
         "protocol.md#3-framing-and-grammar"),
     "the-longest-line-in-pieces": (
-        "A line of 512 bytes is allowed, and it may come in any pieces: keep what is left of a "
+        "A line of 512 bytes is allowed, and it may come in any pieces: keep the beginning of a "
         "line until its LF comes.",
         "protocol.md#10-limits"),
     "too-long-in-pieces": (
-        "Measure what has come of one line: not what one recv brought, and not the whole "
-        "buffer. After ERR too-long and BYE protocol nothing more of this client is handled, "
-        "and no other client's line is affected.",
+        "Measure how much of one line has come: not how much one recv returned, and not the "
+        "whole buffer. After ERR too-long and BYE protocol handle nothing more of this client. "
+        "Other clients' lines must not be affected.",
         "protocol.md#7-err-a-request-that-was-not-done"),
     "halves-of-members-and-strangers": (
-        "What has come of a line must stay in the buffer of its client until the LF comes: also "
+        "The beginning of a line must stay in its client's buffer until the LF comes: also "
         "while a password is checked, when the client becomes a member, and while others send.",
         "protocol.md#3-framing-and-grammar"),
     "text-in-every-field": (
         "Check the characters of a line before its verb and its fields: a name, a password or a "
-        "token with a wrong character is ERR bad-text, like a message.",
+        "token with an invalid character is ERR bad-text, like a message.",
         "protocol.md#7-err-a-request-that-was-not-done"),
     "the-first-error-that-applies": (
         "The checks of a line have an order: length, UTF-8, characters, verb, state, fields, "
@@ -1176,30 +1238,30 @@ CAUSES = {
         "owner considers the request. After WELCOME count none.",
         "protocol.md#7-err-a-request-that-was-not-done"),
     "names-beyond-ascii": (
-        "A server that takes letters beyond ASCII must compare them without case, too. Fold "
+        "A server that accepts letters beyond ASCII must compare them without case, too. Fold "
         "names with a function that knows Unicode, or answer ERR bad-name to all such names.",
         "protocol.md#95-names"),
     "no-such-names": (
-        "Beyond ASCII only letters, their marks and digits make a name, and a name has at most "
+        "Beyond ASCII a name may contain only letters, their marks and digits. It has at most "
         "32 characters and at most 64 bytes.",
         "protocol.md#10-limits"),
     "passwords-are-text": (
-        "A password is everything after the space behind the name, up to 128 bytes: measure "
-        "bytes, not characters, and strip no spaces.",
+        "A password is everything after the space that follows the name, up to 128 bytes: "
+        "measure bytes, not characters, and do not strip spaces.",
         "protocol.md#10-limits"),
     "most-requests": (
-        "Count the names that wait for the owner before one more is added: 32 may wait. A "
-        "request that was accepted, or whose connection ended, counts no more, and members come "
-        "in as always.",
+        "Count the names that wait for the owner before you add one: 32 may wait. A request "
+        "that was accepted, or whose connection ended, no longer counts, and members can join "
+        "as always.",
         "protocol.md#95-names"),
     "room-for-strangers": (
-        "Count the connections before WELCOME when a new one is accepted. One that was "
-        "welcomed, was sent BYE or was lost counts no more. One that waits for the owner "
+        "Count the connections before WELCOME when you accept a new one. A connection that "
+        "received WELCOME or BYE, or that ended, no longer counts. One that waits for the owner "
         "counts.",
         "protocol.md#97-full"),
     "room-for-members": (
-        "Count the members who are here when one more would be welcomed, also by `accept`. A "
-        "takeover replaces a connection and needs no room. QUIT and LEAVE make room.",
+        "Count the members who are here before you send WELCOME to one more, also after "
+        "`accept`. A takeover replaces a connection and needs no room. QUIT and LEAVE make room.",
         "protocol.md#97-full"),
     "names-of-groups": (
         "A group's name has 1 to 64 bytes (not characters), only characters of `text-char`, and "
@@ -1207,17 +1269,16 @@ CAUSES = {
         "strip them.",
         "protocol.md#10-limits"),
     "orders-at-the-limit": (
-        "Orders are lines: at most 512 bytes with the LF, in any pieces. A longer one is "
-        "skipped up to its own LF and answered once. Then reset what says that the line is too "
-        "long.",
+        "Orders are lines: at most 512 bytes with the LF, in any pieces. Skip a longer one up "
+        "to its own LF and answer it once. Then reset the mark that the line is too long.",
         "protocol.md#11-the-owners-console"),
 }
 
 DEEDS = {"connects": template("{who} connects."), "sends": template("{who} sends {text}"),
          "sends-in-pieces": template("{who} sends, in {pieces} pieces, {text}"),
-         "shuts": template("{who} ends sending (half-close), and still reads."), "resets": template("{who} breaks the connection with a reset."),
+         "shuts": template("{who} ends its sending direction (half-close), and still reads."), "resets": template("{who} resets the connection."),
          "closes": template("{who} closes the connection."), "types": template("The owner types {text}"),
-         "starts": template("The server is started: {text}"), "signal": template("The server gets {text}.")}
+         "starts": template("The server starts: {text}"), "signal": template("The server receives {text}.")}
 
 
 LONG_STEP, LONG_LINE = 12, 600      # lines of a step, characters of a line
@@ -1306,7 +1367,7 @@ def middle_left_out(texts):
         return texts
     first = MOST_STEPS // 4
     count = len(texts) - MOST_STEPS + 1
-    return [*texts[:first], msg("... {count} steps more", count=count), *texts[first + count:]]
+    return [*texts[:first], msg("... {count} more steps", count=count), *texts[first + count:]]
 
 
 FOLDED = 4                              # times that a step, or a round of steps, comes before it is folded
@@ -1331,8 +1392,9 @@ def all_send(group):
         lines = [short(line) for line in text.rstrip("\n").split("\n")]
         told.append(msg("{who}: {lines}", who=who, lines=" / ".join(lines)) if len(lines) < 4 else
                     msg("{who}: {count} lines, {first} / {second} / ... / {last}", who=who, count=len(lines), first=lines[0], second=lines[1], last=lines[-1]))
-    more = [msg("... ({count} clients more)", count=len(sent) - LONG_STEP)] if len(sent) > LONG_STEP else []
-    return joined(msg("These send, all at the same time, some lines at once and more as they are answered:"), told, more)
+    more = [msg("... ({count} more clients)", count=len(sent) - LONG_STEP)] if len(sent) > LONG_STEP else []
+    return joined(msg("These send at the same time, some lines at once and more as they receive "
+                      "answers:"), told, more)
 
 
 MANY = 5                                # deeds of one kind in a row that are told as one
@@ -1346,5 +1408,5 @@ def short(text):
         return text if isinstance(text, Message) else "\n".join(lines)
     lines = [line if len(line) <= LONG_LINE else msg("{beginning} ... ({count} characters in all)", beginning=line[:LONG_LINE // 2], count=len(line)) for line in lines]
     if len(lines) > LONG_STEP:
-        lines[LONG_STEP - 3:-1] = [msg("... ({count} lines more)", count=len(lines) - LONG_STEP + 2)]
+        lines[LONG_STEP - 3:-1] = [msg("... ({count} more lines)", count=len(lines) - LONG_STEP + 2)]
     return joined(lines)

@@ -16,8 +16,8 @@ LOOKED_AT = 20_000          # entries of a record, the last ones, among which th
 TEXTS = {"hears", "torn", "shows", "warns"}
 ENDS = {"ended", "reset"}
 POINTER = re.compile(r" *\^( \w[\w ]*)?")
-HEARD = re.compile(r"(\S+) (?:.* )?heard(?: only)?:?")
-GOES_ON = "and the connection goes on"
+RECEIVED = re.compile(r"(\S+) (?:.* )?received(?: only)?:?")
+GOES_ON = "and the connection stays open"
 
 
 def shown(entries: Sequence[Entry], expected: str, came: str, evidence: Sequence[Entry] = ()) -> tuple[list[Entry], int | None]:
@@ -79,14 +79,14 @@ def first_wrong(entries: Sequence[Entry], expected: str, came: str) -> int | Non
         if pointer is None or lines[pointer].endswith("^ nothing more came"):
             return len(entries)
         return where(entries, lines[:pointer])
-    if lines[-1] == GOES_ON or re.match(r"\S+ (waited |heard nothing more for )|no client got what it waited for", lines[0]):
+    if lines[-1] == GOES_ON or re.match(r"\S+ (waited |received nothing more for )|for \S+ s no client received what it waits for", lines[0]):
         return len(entries)
     who = lines[0].partition(" ")[0]
-    if re.match(r"\S+ (saw the end of the connection|was cut off)|.*the connection was reset", lines[0]):
+    if re.match(r"\S+ (saw the end of the connection|was disconnected)|the server reset the connection", lines[0]):
         return last_of(entries, lambda entry: entry.what in ENDS and (entry.who == who or who == "the"))
-    if re.fullmatch(r"\S+ heard nothing before the next PONG", lines[0]):
+    if re.fullmatch(r"\S+ received nothing before the next PONG", lines[0]):
         return last_of(entries, lambda entry: entry.who == who and entry.what == "hears" and entry.text.startswith("PONG "))
-    if len(lines) > 1 and HEARD.fullmatch(lines[0]):
+    if len(lines) > 1 and RECEIVED.fullmatch(lines[0]):
         wrong = next((place for place, line in enumerate(lines[1:], 1) if not is_asked_for(line, expected)), 1)
         return where(entries, lines[1:wrong + 1], who)
     return None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.driving.record import DEEDS
 from harness.verdicts import language
-from harness.verdicts.formats.told import advice, brief, cleaned, first_to_fix, headline, in_a_line, lock_line, named, numbered, timeline
+from harness.verdicts.formats.render import advice, brief, cleaned, deed, first_to_fix, headline, in_a_line, lock_line, named, numbered, timeline
 from harness.verdicts.language import say
 from harness.verdicts.locks import Span
 from harness.verdicts.model import PASSED
@@ -70,8 +70,8 @@ def drawn(place, one, at, failure):
     if one is None:
         return {"wrong": True, "number": "", "text": say("nothing more came"), "whole": say("nothing more came")}
     text = one_line(brief(in_a_line(one.text, "\n"), LONG_TEXT))
-    event = {"number": str(place + 1), "at": f"{one.at:.6f}", "who": named(one.who), "verb": say(one.what), "text": text, "whole": one_line(one.text),
-             "wrong": place == failure.wrong, "did": "" if one.what in ("sends", "hears", "types") and text else say(one.what)}
+    event = {"number": str(place + 1), "at": f"{one.at:.6f}", "who": named(one.who), "verb": deed(one.what), "text": text, "whole": one_line(one.text),
+             "wrong": place == failure.wrong, "did": "" if one.what in ("sends", "hears", "types") and text else deed(one.what)}
     if one.who != "server":
         left, right = sorted((at[one.who], at["server"]))
         towards = "right" if (at[one.who] < at["server"]) == (one.what in DEEDS) else "left"

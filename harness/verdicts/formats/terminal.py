@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.driving.messages import template
-from harness.verdicts.formats.told import advice, cleaned, headline, labelled, numbered
+from harness.verdicts.formats.render import advice, cleaned, headline, labelled, numbered
 from harness.verdicts.language import say
 from harness.verdicts.model import PASSED, VERDICTS
 
@@ -65,10 +65,10 @@ def summary(report):
     else:
         whole = say("{score:g} of {most:g} points in {seconds:.0f} s (stopped). Seed {seed}.", score=report.score, most=report.most,
                     seconds=report.seconds, seed=report.seed)
-    where = [" ", say("All that happened: {folder}", folder=report.folder)] if report.folder else []
+    where = [" ", say("The records of this run: {folder}", folder=report.folder)] if report.folder else []
     screen.print(Text.assemble((counts or say("no check was run"), "bold"), "; ", whole, *where))
     if report.verdicts and not report.is_graded:
-        screen.print(say("This is no grade: not everything could be judged."))
+        screen.print(say("This is not a grade: not everything could be judged."))
     for note in report.notes:
         screen.print(note)
 
