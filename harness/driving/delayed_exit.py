@@ -18,7 +18,7 @@ LOOKS = 0.001  # seconds between two looks
 LOOK = os.WEXITED | os.WSTOPPED | os.WNOHANG | os.WNOWAIT
 
 
-class LateEnd(threading.Thread):
+class DelayedExit(threading.Thread):
     """Traces `pid`, and keeps its end from `parent` for HELD seconds, or until `parent` waits for a child.
 
     `allowed`: whether this machine lets us trace it. Use it with `with`; at the end it is let go,
