@@ -26,7 +26,7 @@ MUTANTS = {
         [(COMMON + "wire.py", "lines = self.cut(whole) if newline else []", "lines = []")],
         "takes-requests",
         "takes-no-requests",
-        "takes no request out of what arrived",
+        "finds no request in what it receives",
     ),
     "a child raises": (
         "fork",
@@ -122,7 +122,7 @@ MUTANTS = {
         ],
         "greets",
         "waits-for-a-lock",
-        "take a lock that it holds already",
+        "acquire a lock that it holds already",
     ),
     "a new lock at each call": (  # it guards nothing; which of its races shows first is chance
         "pthread",

@@ -452,7 +452,8 @@ def check_errors_repeat_nothing(server, connect, enter, rng):
             same(normalized([came])[0].split(" ")[0], "ERR")
             code, _, words = came[4:].partition(" ")
             if word in came.lower():
-                raise Unmet(msg("words that repeat nothing of what was sent, as the answer to {line}", line=shown(line)), came)
+                raise Unmet(msg("words that do not repeat what the client sent, as the answer "
+                                "to {line}", line=shown(line)), came)
             if not 1 <= len(words.encode()) <= 400 or any(bad in words for bad in NOT_TEXT):
                 raise Unmet(msg("`ERR {code}` and 1 to 400 bytes of text, as the answer to {line}", code=code, line=shown(line)), ascii(came),
                             "form-of-err")

@@ -611,7 +611,7 @@ def a_history_ends_at_the_newest(entries: "Iterable[Entry] | History") -> None:
                 end = Line(answer.ended, history.entries[answer.ended].text)
                 raise Unmet(
                     msg("the number of the newest event in {line}", line=end.line),
-                    msg("no client had heard event {newest} by then", newest=answer.newest),
+                    msg("no client had received event {newest} by then", newest=answer.newest),
                     "end-of-history",
                     history.slice(answer.asked, end),
                 )
@@ -854,13 +854,13 @@ def own_message_missing(
         )
     elif heard:
         actual = msg(
-            "{who} heard {line}; only other clients heard the message, such as {other}",
+            "{who} received {line}; only other clients received the message, such as {other}",
             who=who,
             line=line,
             other=heard[0][0].who,
         )
     else:
-        actual = msg("{who} heard {line}; no client heard the message", who=who, line=line)
+        actual = msg("{who} received {line}; no client received the message", who=who, line=line)
     return Unmet(
         msg("{who}'s own message `{text}` before {line}", who=who, text=text, line=line),
         actual,
@@ -957,7 +957,7 @@ def nothing_is_invented(entries: "Iterable[Entry] | History") -> None:
             raise Unmet(
                 msg("one event for `{line}`", line=sources[0].line),
                 msg(
-                    "{who} heard\n{line}\nand before it came\n{line2}",
+                    "{who} received\n{line}\nand before it came\n{line2}",
                     who=connection.who,
                     line=event.line,
                     line2=other.line,
@@ -1015,7 +1015,7 @@ def invented(
     return Unmet(
         msg("only events that a client caused"),
         msg(
-            "{who} heard\n{line}\nand no client named {name} had asked for it",
+            "{who} received\n{line}\nand no client named {name} had asked for it",
             who=connection.who,
             line=event.line,
             name=event.rest.partition(" ")[0],
@@ -1137,7 +1137,7 @@ def history_is_what_was_heard(entries: "Iterable[Entry] | History") -> None:
             for _, later in history.events:
                 if later.place < answer.asked and later.seq > answer.newest:
                     expected = msg(
-                        "an answer up to event {seq}, which was heard before {line} was sent",
+                        "an answer up to event {seq}, which was received before {line} was sent",
                         seq=later.seq,
                         line=ask.line,
                     )
