@@ -79,7 +79,7 @@ def test_which_words_are_checks_and_which_the_server(line, only, server):
 
 @pytest.mark.parametrize("options, why", [
     ((), "no server is named"), (("--only", "starts"), "no server is named"), (("--only", "starts", "./server"), "no server is named"),
-    (("--only", "pthread"), "no check stands behind --only")])
+    (("--only", "pthread"), "no check is named after --only")])
 def test_a_server_that_is_not_named_is_told_in_one_line(options, why):
     status, shown, says = misuse(*options, server=())
     assert (status, shown, says.count("\n")) == (2, "", 1) and says.startswith(f"check: {why}: ") and "check --only starts greets -- ./my_server" in says
@@ -159,8 +159,8 @@ def test_a_run_leaves_in_the_temporary_folder_only_what_tells_of_a_failure(check
     ended = subprocess.run([sys.executable, "-m", "harness", "check", "--only", check, "--", *server], cwd=ROOT, capture_output=True, text=True, timeout=120,
                            env={**os.environ, "TMPDIR": str(tmp_path)})
     assert ended.returncode == status, ended.stdout + ended.stderr
-    assert len(list(tmp_path.glob("grupo-check-*"))) == left and ("All that happened: " in ended.stdout) is bool(left)
+    assert len(list(tmp_path.glob("grupo-check-*"))) == left and ("The records of this run: " in ended.stdout) is bool(left)
     (tmp_path / "kept").mkdir()
     ended = subprocess.run([sys.executable, "-m", "harness", "check", "--only", check, "--records", tmp_path / "kept", "--", *server], cwd=ROOT,
                            capture_output=True, text=True, timeout=120)
-    assert (tmp_path / "kept" / f"{check}.record").exists() and f"All that happened: {tmp_path}/kept" in ended.stdout
+    assert (tmp_path / "kept" / f"{check}.record").exists() and f"The records of this run: {tmp_path}/kept" in ended.stdout

@@ -109,8 +109,8 @@ def test_a_message_is_rendered_in_either_language(message, portuguese):
 
 
 @pytest.mark.parametrize("lines", [
-    ["MSG 3 TIME ana I heard nothing", "OUT 4 TIME ben"], ["ERR unknown expected PING", "^"], ["BYE quit"],
-    ["Traceback (most recent call last):", "  nothing", "x"], ["ana heard nothing"], ["process 1 is busy", "", "passed"], ["{who} {}", "%s {0}"]])
+    ["MSG 3 TIME ana I received nothing", "OUT 4 TIME ben"], ["ERR unknown expected PING", "^"], ["BYE quit"],
+    ["Traceback (most recent call last):", "  nothing", "x"], ["ana received nothing"], ["process 1 is busy", "", "passed"], ["{who} {}", "%s {0}"]])
 def test_what_a_server_wrote_stays_as_it_is(lines, portuguese):
     """Even where it is one of our own texts."""
     wrote = "\n".join(lines)

@@ -121,7 +121,7 @@ def test_the_terminal_and_the_page_show_them_between_the_events():
         "ana hears line 0",
         "the thread of ana holds the lock `room` for 4.2 ms",
         f"{BEN} waits for the lock `room` until the trace ends",
-        "... 9 more like this, 500 ms together",
+        "... 9 more like this, 500 ms in total",
         "ana hears line 0.5   <-- the first wrong one",
     ]
     drawing, table = picture(failure(SPANS)).split("<table>")

@@ -195,7 +195,7 @@ def test_any_other_exception_is_a_fault_with_its_traceback(problem, tmp_path):
 
 def test_a_slow_server_that_runs_out_of_time_is_not_judged(tmp_path):
     found = judged(plugin.OutOfTime(), tmp_path, Pace(join=4.5))
-    assert (found.verdict, found.why) == ("inconclusive", "the check's time was over: each JOIN takes 4.5 s here")
+    assert (found.verdict, found.why) == ("inconclusive", "the time for this check ran out: each JOIN takes 4.5 s here")
 
 
 def test_a_broken_rule_is_a_failure(tmp_path):

@@ -40,7 +40,7 @@ def test_what_never_comes_is_told_with_what_came(terminal, monkeypatch):
     terminal.sees("one")
     with pytest.raises(Unmet, match="a line like `three` on ana's terminal; it did not come in time\nthere was shown only:\ntwo"):
         terminal.sees("three")
-    with pytest.raises(Unmet, match="it went on running"):
+    with pytest.raises(Unmet, match="it continued to run"):
         terminal.ends(0)
 
 
