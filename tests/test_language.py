@@ -59,7 +59,7 @@ SOURCES = ["harness/driving/[!ct]*.py", "harness/driving/c[!a]*.py", "harness/dr
 NO_STUDENTS = re.compile(r"(MSG|SAY|JOIN|member|eve asks|<|body \{|import|it is me|ban a b|.*asks to join from|.*type the group's name"
                          r"|error: not deleted|somebody else's secret|points is a table|hidden is a list"
                          r"|there is no check|.*points and hidden go by check|.*is no number|the file that harness"
-                         r"|is none of|.*its old text stands|: there is no such exhibit|: the check itself ended with|failed in a run of all"
+                         r"|is none of|.*its old text occurs|: there is no such exhibit|: the check itself ended with|failed in a run of all"
                          r"|exhibits are caught by|; not often enough"
                          r"|no verdict of|SIGTERM ended it|processes outlived the server|stderr holds a traceback|Traceback \(|.*Exception in thread"
                          r"|Bad file desc|File too large|.*Broken pipe|Too many open|.*changed size|filedescriptor out|Resource temp|Interrupted system"

@@ -1,4 +1,4 @@
-"""Many at once: whatever all do at the same moment, everyone hears the same, whole, once, in one order."""
+"""Many clients at once: whatever they do at the same moment, all receive the same events, whole, once, in one order."""
 import contextlib
 import signal
 import time
@@ -22,7 +22,7 @@ NARROW = {"rcvbuf": 4096, "mss": SMALL_MSS}     # a connection that holds little
 
 @pytest.fixture
 def gather(judge, connect):
-    """gather(running) -> a Crowd of its own, to be used with `with`. What it heard is judged at its end."""
+    """gather(running) -> a Crowd, to use with `with`. The lines that it received are judged at its end."""
     def gather(running):
         connect(running).close()                # so that the deadline fits this machine and this server
         crowd = Judged(running.address, judge.record)
@@ -34,7 +34,7 @@ def gather(judge, connect):
 
 class Judged(Crowd):
     def __exit__(self, kind, problem, _):
-        """After a last fence, or whatever went wrong: what was heard may tell why."""
+        """Judges the lines that were received, after a last fence or after a failure: they may show the cause."""
         try:
             if kind is None:
                 self.fence()
@@ -50,7 +50,7 @@ class Judged(Crowd):
 
 
 def lines(name, count, rng, size=0):
-    """So many different messages of one client, each of one letter: a line that is mixed of two shows it."""
+    """Returns `count` different messages of one client, each filled with one letter, so that a mixture of two lines shows."""
     mark = f"{rng.randrange(10 ** 6):06}"
     return [f"SAY {name} says {number} {mark}" + f" {name[0] * (size - 30)}" * bool(size) for number in range(1, count + 1)]
 
@@ -83,12 +83,12 @@ def check_nothing_lost(hunt, gather, rng):
 
 
 def outs(crowd, stay, go):
-    """Waits until those who stay have heard that the others went."""
+    """Waits until the members that stay have received OUT of the members that went. Raises Unmet."""
     def missing():
         return [(name, who) for name in stay for who in go if not any(
             line.startswith("OUT ") and line.endswith(f" {who}") for line in crowd[name].lines)]
 
-    with contextlib.suppress(Unmet):            # told below
+    with contextlib.suppress(Unmet):            # reported below
         crowd.until(lambda: not missing() or any(crowd[name].ended for name in stay))
     for name, who in missing():
         raise Unmet(msg("OUT of {who}, received by {name}", who=who, name=name), msg("the connection of {who} has ended, and {name} received no OUT", who=who, name=name), "ghost")
@@ -130,10 +130,10 @@ def check_connects_at_once(hunt, gather):
     for running in hunt(*OPEN, part=3 / 5):
         with gather(running) as crowd:
             many = [f"client{number}" for number in range(1, BACKLOG + 1)]
-            running.process.send_signal(signal.SIGSTOP)     # so that they are there all at once, whoever is faster
+            running.process.send_signal(signal.SIGSTOP)     # so that all of them wait at once, however fast each one is
             crowd.connect(many)
             running.process.send_signal(signal.SIGCONT)
-            with contextlib.suppress(Unmet):                # told below
+            with contextlib.suppress(Unmet):                # reported below
                 crowd.until(lambda: all(one.lines or one.ended or one.retransmitted() for one in crowd))
             if late := [one.who for one in crowd if one.retransmitted()]:       # nothing but SYN was sent yet
                 raise Unmet(msg("room for {backlog} connections that wait for accept", backlog=BACKLOG),
@@ -174,7 +174,7 @@ def check_a_name_for_one(hunt, gather, rng):
 
 
 def mixed(name, people, rng):
-    """Requests of every kind in any order; two may want the same name."""
+    """Returns requests of every kind in random order; two clients may ask for the same name."""
     said = lines(name, 12, rng)
     asked = [f"NAME {name}-{rng.choice('xyz')}", f"NAME {name}", f"NAME {rng.choice(people)}-x", "WHO", "WHO", "HISTORY 0", f"HISTORY {rng.randrange(9)}",
              "PING there"]
@@ -197,7 +197,7 @@ def check_history_meanwhile(hunt, gather, rng):
 
 @contextlib.contextmanager
 def torn_by_a_history(reader):
-    """Explains a torn line of this client by the answer to HISTORY, which comes in pieces."""
+    """Explains a torn line that this client received by the answer to HISTORY, which is sent in pieces."""
     try:
         yield
     except Unmet as problem:

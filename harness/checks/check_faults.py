@@ -1,4 +1,4 @@
-"""Faults: signals, a kill, an owner who is not there, no more descriptors. The server ends in order, or goes on."""
+"""Faults: signals, a kill, a missing owner, no more descriptors. The server ends in order, or continues to serve."""
 import contextlib
 import itertools
 import os
@@ -27,7 +27,7 @@ from harness.verdicts.plugin import Inconclusive, NotRun, check
 
 @pytest.fixture
 def everyone(ask, connect):
-    """everyone(running) -> clients of each kind, that hear an end: two members, an asker, a stranger."""
+    """everyone(running) -> clients of each kind: two members, a client that asks to join, a stranger."""
     def everyone(running):
         members = [ask(running, name) for name in ("ana", "ben")]
         for member in members:
@@ -46,7 +46,7 @@ def no_farewell(running):
 
 
 def ends_in_order(running, clients, signum, group=False):
-    """After this signal everybody hears BYE closed, and the server ends with status 0, all its processes with it."""
+    """Sends this signal: every client must receive BYE closed, and the server and all its processes must end, with status 0."""
     began = time.monotonic()
     running.send_signal(signum, group)
     farewells = {}
@@ -54,7 +54,7 @@ def ends_in_order(running, clients, signum, group=False):
         try:
             client.rest()
         except Silence:
-            pass                        # that it goes on is said below
+            pass                        # reported below
         farewells[client.who] = normalized(client.lines[-1:])
         client.close()
     status = ends_in_time(running, began)
@@ -209,7 +209,7 @@ def check_without_a_terminal(server, enter, stdin):
     rests(running)
 
 
-# Started instead of the server: what reads its output takes the first line, and is gone.
+# Starts instead of the server: the reader of its output reads the first line, and ends.
 READER_GOES = """import os, signal, sys
 end, start = os.pipe()
 if os.fork() == 0:
@@ -295,7 +295,7 @@ def check_the_owner_does_not_read(server, enter):
 
 
 def let_in(strangers, seconds):
-    """Those of these clients who are greeted before nothing more happens to any of them for so long."""
+    """Returns the clients that receive HELLO, once nothing has happened to any of them for `seconds`."""
     greeted, waiting = [], selectors.DefaultSelector()
     for stranger in strangers:
         waiting.register(stranger.socket, selectors.EVENT_READ, stranger)

@@ -309,11 +309,11 @@ def check_the_longest_line_in_pieces(server, connect):
             except Unmet as problem:
                 if "ERR too-long" in normalized(client.lines[start:]):
                     problem.sentence = "512-bytes-are-not-too-long"
-                problem.came = msg("{who} sent {pieces}, and received\n{came}", who=name, pieces=told_pieces(pieces), came=problem.came)
+                problem.came = msg("{who} sent {pieces}, and received\n{came}", who=name, pieces=piece_sizes(pieces), came=problem.came)
                 raise
 
 
-def told_pieces(pieces):
+def piece_sizes(pieces):
     """How many bytes were sent at a time, for people."""
     sizes = [str(len(piece)) for piece in pieces]
     some = sizes if len(sizes) < 10 else [*sizes[:3], "...", sizes[-1]]
@@ -340,7 +340,7 @@ def check_too_long_in_pieces(server, connect):
             raise Unmet(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, "
                             "after a line of more than 512 bytes"),
                         msg("eve sent {pieces}, and the connection stays open; eve received\n"
-                            "{lines}", pieces=told_pieces(pieces),
+                            "{lines}", pieces=piece_sizes(pieces),
                             lines=eve.lines[1:] or msg("nothing"))) from None
         expected = [*before, "ERR too-long", "BYE protocol"]
         same(came, expected[:len(came)] if eve.was_reset else expected)     # a reset discards lines

@@ -1,4 +1,4 @@
-"""Membership: a name and a password make a member; whoever is not in hears nothing and does nothing."""
+"""Membership: a name and a password make a member; a client that is no member receives nothing and does nothing."""
 import contextlib
 import re
 import time
@@ -19,7 +19,7 @@ REJECT_AFTER = 1        # seconds after its JOIN, before which no REJECTED comes
 
 
 def rejected(client, password, why, sentence=None):
-    """Reads the answer to a JOIN that must have been rejected."""
+    """Reads the answer to a JOIN that must be rejected. Raises Unmet."""
     try:
         hears(client, "PENDING", "REJECTED refused", sentence=sentence)
     except Unmet as problem:
@@ -27,8 +27,8 @@ def rejected(client, password, why, sentence=None):
         raise
 
 
-def knock(connect, running, who, name, password):
-    """One who has sent his JOIN and has heard no answer yet."""
+def send_join(connect, running, who, name, password):
+    """Returns a client that has sent a JOIN and has read no answer yet."""
     client = connect(running, who)
     client.greeted()
     client.send(f"JOIN {name} {password}")
@@ -56,7 +56,7 @@ def check_a_wrong_password_is_rejected(server, connect, enter, rng):
     password = f"secret{rng.randrange(10 ** 6)}"
     ana = enter(running, "ana", password)
     began = time.monotonic()
-    eve = knock(connect, running, "eve", "ana", "guess")
+    eve = send_join(connect, running, "eve", "ana", "guess")
     rejected(eve, "guess", msg("it is not ana's"))
     if (after := time.monotonic() - began) < 0.9 * REJECT_AFTER:
         raise Unmet(msg("REJECTED no sooner than {reject_after} s after its JOIN", reject_after=REJECT_AFTER), msg("it came after {after:.2f} s", after=after), "rejected-too-soon")
@@ -107,7 +107,7 @@ def check_near_misses_of_a_password(server, connect, enter, rng):
     enter(running, "ana", right), enter(running, "ben", long + "1")
     tries = [("ana", near) for near in (right[:-1], right[0], right + "x", right.lower(), right + " ", " " + right, right.replace(" ", "  "))]
     tries.append(("ben", long + "2"))
-    eves = [(knock(connect, running, "eve", name, near), name, near) for name, near in tries]
+    eves = [(send_join(connect, running, "eve", name, near), name, near) for name, near in tries]
     for eve, name, near in eves:
         rejected(eve, near, msg("the password of {name} is {password!r}", name=name, password=right if name == "ana" else long + "1"), "only-the-beginning-is-compared" if name == "ben" else None)
     late = connect(running, "late")         # the others may have been strangers for too long
@@ -138,7 +138,7 @@ def check_nothing_before_welcome(server, connect, enter, rng):
     right after a rejected JOIN."""
     running = server(*OPEN)
     ana = enter(running, "ana")
-    eve, mal = connect(running, "eve"), knock(connect, running, "mal", "ana", "guess")
+    eve, mal = connect(running, "eve"), send_join(connect, running, "mal", "ana", "guess")
     mal.send("SAY ghost", "WHO")
     for line in ("SAY ghost", "NAME ghost", "WHO", "HISTORY 0", "LEAVE"):
         refused(eve, line, "not-joined")
@@ -337,8 +337,8 @@ def check_an_ended_connection_does_nothing(server, connect, enter, rng):
     same(sorted(running.order("members")), [*(f"member {name} here" for name in here), "ok"])
 
 
-# What undoes a JOIN if it comes before the end of the check of its password, and the names of those to
-# whom it happens: while the password of that JOIN alone is being checked, and while it may have to wait.
+# What undoes a JOIN while its password is being checked, and the event that shows it. Each happens twice:
+# while the password of that JOIN alone is being checked, and while that JOIN may have to wait.
 UNDONE = {"ban": r"BANNED (\d+) \S+ {}", "NAME": r"RENAMED (\d+) \S+ {} .+",
           "LEAVE": r"LEFT (\d+) \S+ {}", "ban of a new name": r"BANNED (\d+) \S+ {}"}
 ALONE, AMONG_MANY = ("ben", "cat", "dan", "fay"), ("bob", "carl", "dora", "fred")
@@ -576,7 +576,7 @@ def check_one_request_per_name(server, ask, connect):
     is rejected. The first request remains."""
     running = server()
     ana = ask(running, "ana")
-    rejected(knock(connect, running, "eve", "ANA", "another"), "another", msg("the owner is considering ana"))
+    rejected(send_join(connect, running, "eve", "ANA", "another"), "another", msg("the owner is considering ana"))
     same(running.order("accept ana"), ["ok"])
     ana.welcomed()
     connect(running, "again").join("ana", "secret-of-ana")
@@ -612,7 +612,7 @@ def check_most_requests(server, connect, ask, accepted, pace):
         client.send(f"JOIN {client.name} secret")
     for _ in asking:
         running.expect(r"\S+ asks to join from \S+:\d+")
-    eve = knock(connect, running, "eve", "eve", "secret")
+    eve = send_join(connect, running, "eve", "eve", "secret")
     hears(eve, "PENDING")
     asked = lambda: any(line.startswith("eve asks ") for line in running.stdout)
 
@@ -737,7 +737,7 @@ def check_renamed_meanwhile(server, connect, enter):
 
 def join_and_rename(connect, running, member, new):
     """(a second connection of ana, what it heard after PENDING, while the first sent NAME)"""
-    again = knock(connect, running, "again", "ana", "secret-of-ana")
+    again = send_join(connect, running, "again", "ana", "secret-of-ana")
     hears(again, "PENDING")
     member.send(f"NAME {new}")
     return again, again.line()
@@ -750,7 +750,7 @@ def check_only_members_under_none(server, connect, enter):
     ana = enter(running, "ana")
     ana.close()
     running.restart(args=("--admit", "none"))
-    eve = knock(connect, running, "eve", "eve", "secret")
+    eve = send_join(connect, running, "eve", "eve", "secret")
     enter(running, "ana")
     rejected(eve, "secret", msg("no new name is admitted"))
     same(running.order("members"), ["member ana here", "ok"])
@@ -837,17 +837,17 @@ def check_room_for_members(server, connect, enter, ask):
     running = server(*OPEN, "--max-here", "2")
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
-    cat = knock(connect, running, "cat", "cat", "secret-of-cat")
+    cat = send_join(connect, running, "cat", "cat", "secret-of-cat")
     hears_the_end(cat, "PENDING", "BYE full")
     same(sorted(answers(ana, "WHO")),
          ["END WHO", "MEMBER ana here", "MEMBER ben here", "MEMBER cat away"])
-    again = knock(connect, running, "again", "ana", "secret-of-ana")
+    again = send_join(connect, running, "again", "ana", "secret-of-ana")
     hears(again, "PENDING", "WELCOME 3 ana", sentence="room-for-members")
     hears_the_end(ana, "BYE replaced")
     ben.send("QUIT")
     same(ben.rest()[-1:], ["BYE quit"])
     cat = enter(running, "cat")
-    hears_the_end(knock(connect, running, "ben", "ben", "secret-of-ben"), "PENDING", "BYE full")
+    hears_the_end(send_join(connect, running, "ben", "ben", "secret-of-ben"), "PENDING", "BYE full")
     cat.send("LEAVE")
     hears_the_end(cat, "LEFT n TIME cat", "BYE left")
     enter(running, "ben").fence()

@@ -25,7 +25,7 @@ def ordered(running, order):
 
 
 def ends(running, clients, code, began):
-    """The server was told to end, at `began`: all hear it, and it ends in time and with status 0."""
+    """The server was asked to end at `began`: all clients must receive BYE, and it must end in time, with status 0."""
     for client in clients:
         try:
             hears_the_end(client, f"BYE {code}", sentence="all-hear-the-end")
@@ -377,7 +377,7 @@ def check_delete_needs_consent(server, enter, connect):
     for consent in ("yes", "", "OS LAB", "os lab ", " os lab", "os  lab", "os la", "close", "delete", "x" * 600, b"\xff", b"os lab\0", b"os lab\0\r"):
         same(running.order("delete"), ["type the group's name to delete it"])
         answer = running.order(consent)
-        running.told_to_end = answer == ["ok"]          # taken for consent: that is to be told, not that it ended
+        running.told_to_end = answer == ["ok"]          # if it deleted the group, the answer is the failure, not that the server ended
         same(answer, ["error: not deleted"])
     same(running.order("rename os lab 2"), ["ok"])
     types(running, b"delete\nos lab\nban nobody\n", "type the group's name to delete it", "error", "ok")      # no longer its name; and an order again

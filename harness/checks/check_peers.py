@@ -1,4 +1,4 @@
-"""Peers who do harm: whatever one client does or does not do, the others notice nothing of it."""
+"""Harmful peers: whatever one client does or does not do, the other clients are not affected."""
 import contextlib
 import itertools
 import re
@@ -87,7 +87,7 @@ def check_a_reader_who_stops_holds_up_nobody(server, enter):
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     enter(running, "stuck", **NARROW)
-    rounds(ana, ben, count=50, lines=10, size=LINE, sentence="a-reader-who-stops-holds-up-nobody")    # 200 kB: more than the kernel takes for him
+    rounds(ana, ben, count=50, lines=10, size=LINE, sentence="a-reader-who-stops-holds-up-nobody")    # 200 kB: more than the kernel buffers for stuck
 
 
 @check(points=2, lab=5)
@@ -103,7 +103,7 @@ def check_a_reader_who_stops_costs_little(server, enter):
         said += 128 * LINE
     if not gone():
         grown = processes.memory(running.family()) - before
-        if grown < 4 * MB:              # it keeps little for him: he may be put out for not reading, by the clock
+        if grown < 4 * MB:              # it buffers little for stuck, and may disconnect it after --slow-after
             wait_until(lambda: (ana.fence(), gone())[1], max(30, deadlines.DEADLINE), msg("OUT of a member that reads nothing"))
         else:
             raise Unmet(msg("OUT of a member that reads nothing, when about 1 MB is buffered "
@@ -130,7 +130,7 @@ def check_a_slow_reader_gets_all(server, enter, rng):
 
 
 class Flood(threading.Thread):
-    """Sends as fast as the server takes it, and reads all answers, until it is told to stop.
+    """Sends as fast as the server reads, and reads all answers, until the `with` block ends.
 
     Mostly PONGs, which are work and have no answer: with an answer to each line it would be the reading that has to keep pace, and a
     server that waits for that serves the others meanwhile. Now and then a PING shows that the flood is served.
@@ -149,7 +149,7 @@ class Flood(threading.Thread):
         try:
             while not self.over.wait(0.001):
                 with contextlib.suppress(BlockingIOError):
-                    for _ in range(64):             # not for ever: a fast server is to be rid of its answers, too
+                    for _ in range(64):             # a limit, so that a fast server gets its answers read, too
                         sent = (sent + self.socket.send(data[sent:])) % len(data)
                 with contextlib.suppress(BlockingIOError):
                     for _ in range(64):
@@ -157,10 +157,10 @@ class Flood(threading.Thread):
                             return
                         self.answered.append(time.monotonic())
         except OSError:
-            pass                        # the server may put him out
+            pass                        # the server may disconnect this client
 
     def was_served(self, seconds):
-        """Whether it was answered again and again in the last so many seconds: then neither server nor check lacked a CPU."""
+        """Returns whether answers came throughout the last `seconds`: then neither the server nor the check lacked a CPU."""
         now = time.monotonic()
         moments = [now - seconds, *(moment for moment in self.answered if moment > now - seconds), now]
         return max(after - before for before, after in itertools.pairwise(moments)) < seconds / 4
@@ -220,7 +220,7 @@ def check_guessing_passwords(server, connect, enter, rng):
 
 
 def ten_answers(client):
-    """Seconds."""
+    """Returns how many seconds ten answers to this client take."""
     began = time.monotonic()
     for _ in range(10):
         client.fence()
@@ -242,7 +242,7 @@ def check_noise(server, connect, enter, rng):
             noisy.send_bytes(rng.randbytes(3000) if number % 2 else b"".join(rng.choices(words, k=300)))
             noisy.half_close()
         except OSError:
-            pass                        # it was put out
+            pass                        # the server has disconnected it
         noisy.rest()
         strange = [line for line in noisy.lines[start:] if not re.match(r"(ERR|BYE|PENDING|REJECTED|WELCOME|IN|OUT|PONG|MSG|MEMBER|END|RENAMED|LEFT|PING)\b", line)]
         if strange:

@@ -1,4 +1,4 @@
-"""Processes: what the operating system shows of the server. All that a client cost is given back when it goes, and who waits costs nothing."""
+"""Processes: what the operating system shows of the server. The server releases all that a client used when it disconnects, and idle clients cost nothing."""
 import contextlib
 import re
 import signal
@@ -355,7 +355,7 @@ def check_printed_once(server, ask):
     same(came, ["listening on ADDRESS", *(line for name in MEMBERS for line in (f"{name} asks to join from ADDRESS", "ok"))])
 
 
-MORE = 20                   # clients, for whom threads or processes are counted
+MORE = 20                   # clients; their threads or processes are counted
 FEWER = 4                   # threads of the runtime's own that may have ended meanwhile
 
 
@@ -386,8 +386,8 @@ def check_a_thread_each(server, connect):
     if now.threads - before.threads < MORE - FEWER or now.processes > before.processes + MORE // 2:
         raise Unmet(msg("for {more} more clients at least {more2} more threads, and no more "
                         "processes", more=MORE, more2=MORE - FEWER),
-                    joined(told_growth(msg("processes"), before.processes, now.processes),
-                           told_growth(msg("threads"), before.threads, now.threads)))
+                    joined(growth(msg("processes"), before.processes, now.processes),
+                           growth(msg("threads"), before.threads, now.threads)))
 
 
 @check(points=2, lab=4, design="fork")
@@ -396,10 +396,10 @@ def check_a_process_each(server, connect):
     before, now = crowd(server(*OPEN), connect)
     if now.processes - before.processes < MORE - FEWER:
         raise Unmet(msg("for {more} more clients at least {more2} more processes", more=MORE, more2=MORE - FEWER),
-                    told_growth(msg("processes"), before.processes, now.processes))
+                    growth(msg("processes"), before.processes, now.processes))
 
 
-def told_growth(kind, before, now):
+def growth(kind, before, now):
     return msg("{kind}: {before} for two clients, {now} for {count}", kind=kind, before=before, now=now, count=2 + MORE)
 
 

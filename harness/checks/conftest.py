@@ -2,9 +2,9 @@
 
     server(*args)            starts the server under check with these arguments more; ended after the check, and must live till then
     terminal(*args)          the same, and the owner sits at a terminal
-    connect(server, name)    a WireClient that is connected; enter(server, name): one that is a member and has heard his IN
-    ask(server, name)        one who has asked to join, and whose request the owner has seen (without --admit all)
-    accepted(server, name)   one who has asked, and whom the owner has let in
+    connect(server, name)    a WireClient that is connected; enter(server, name): a member that has read its own IN
+    ask(server, name)        a client that has asked to join; the owner has seen the request (without --admit all)
+    accepted(server, name)   a client that has asked, and that the owner has accepted
     hunt(*args)              a server again and again, first undisturbed, then disturbed in several ways, until one run fails
     rng                      chances that depend on the seed and the check alone
     pace                     how long a start, a JOIN and a SAY take here; pace.after(0.5) is a limit flag's value with room for JOINs
@@ -32,7 +32,7 @@ from harness.verdicts.disturb import disturbances
 from harness.verdicts.pace import Pace
 from harness.verdicts.plugin import Inconclusive, NotRun, STARVED, id_of
 
-OPEN = ("--admit", "all")       # who is new comes in without the owner
+OPEN = ("--admit", "all")       # new members join without the owner
 PATIENCE = 4                    # times the deadline that a server which gets no CPU has for its start
 MOST_DEADLINE = 60              # seconds, on a machine where connecting takes long
 
@@ -243,7 +243,7 @@ def connect(judge, server):
 
 @pytest.fixture
 def enter(connect):
-    """enter(running, name) -> a member who is here and has heard his own IN; his password is secret-of-NAME."""
+    """enter(running, name) -> a member who is here and has read its own IN; the password is secret-of-NAME."""
     def enter(running, name, password=None, **options):
         client = connect(running, name, **options)
         client.join(name, password or f"secret-of-{name}")
@@ -255,7 +255,7 @@ def enter(connect):
 
 @pytest.fixture
 def ask(connect):
-    """ask(running, name) -> a stranger whose request to join has been shown to the owner; his password is secret-of-NAME."""
+    """ask(running, name) -> a stranger whose request to join has been shown to the owner; the password is secret-of-NAME."""
     def ask(running, name, password=None, **options):
         client = connect(running, name, **options)
         client.greeted()
@@ -269,7 +269,7 @@ def ask(connect):
 
 @pytest.fixture
 def accepted(ask):
-    """accepted(running, name) -> a member whom the owner has let in; he has read his WELCOME, and not yet his own IN."""
+    """accepted(running, name) -> a member that the owner has accepted; it has read its WELCOME, and not yet its own IN."""
     def accepted(running, name):
         client = ask(running, name)
         same(running.order(f"accept {name}"), ["ok"])

@@ -1,4 +1,4 @@
-"""Lines as checks read them: events without what varies, answers up to the fence, and how much of what was sent has been read."""
+"""What checks do with lines: compare events without the parts that vary, read answers up to a fence, wait until the server has read."""
 import time
 from itertools import zip_longest
 
@@ -8,11 +8,11 @@ from harness.driving.messages import joined, msg
 from harness.driving.processes import unread, waiting_in_pipe
 from harness.driving.record import Unmet, difference, same, shown as as_text
 
-READ_WITHIN = 1.0       # seconds that a piece is given to be read before the next one follows
+READ_WITHIN = 1.0       # seconds within which the server should read a piece before the next one follows
 
 
 def hears(client, *expected, sentence=None):
-    """Reads as many lines as these, which must come next; events are compared as normalized() tells them. Silence is a difference."""
+    """Reads the next lines, which must be `expected` (events as normalized() writes them). Raises Unmet, also if too few come."""
     came, silent = [], None
     try:
         while len(came) < len(expected) and came[-1:] != ["the end of the connection"]:
@@ -34,7 +34,7 @@ def hears(client, *expected, sentence=None):
 
 
 def hears_the_end(client, *expected, sentence=None):
-    """Reads to the end of the connection, which must come, and right before it these lines."""
+    """Reads up to the end of the connection, which must come right after the lines `expected`. Raises Unmet."""
     start = len(client.lines)
     try:
         came = normalized(client.rest())
@@ -48,7 +48,7 @@ def hears_the_end(client, *expected, sentence=None):
 
 
 def same_lines(came, expected, sentence=None):
-    """same(), for many lines: shows the first that differs, and its neighbours."""
+    """Like same(), for many lines: Unmet shows the first line that differs, and its neighbours."""
     for place, (one, other) in enumerate(zip_longest(came, expected)):
         if one != other:
             start, end = max(0, place - 1), place + 2
@@ -59,13 +59,13 @@ def same_lines(came, expected, sentence=None):
 
 
 def answers(client, *lines):
-    """All that comes for these lines (str or bytes, sent at once), up to a fence."""
+    """Sends these lines (str or bytes) at once, and returns the lines that come before the answer to a fence."""
     client.send_bytes(b"".join((line if isinstance(line, bytes) else line.encode("utf-8", "surrogatepass")) + b"\n" for line in lines))
     return client.fence()
 
 
 def refused(client, line, *codes, sentence=None):
-    """Sends a line that must be answered by one ERR with one of these codes, and by nothing else."""
+    """Sends a line; the only answer must be one ERR with one of these codes. Raises Unmet."""
     came = answers(client, line)
     if len(came) != 1 or not (match := ERR_LINE.fullmatch(came[0])) or match[1] not in codes:
         raise Unmet(msg("{errors}, and nothing else, as the answer to {line}", errors=errors(codes), line=shown(line)),
@@ -73,7 +73,7 @@ def refused(client, line, *codes, sentence=None):
 
 
 def errors(codes):
-    """What may be the answer, for people: any of these ERRs."""
+    """Returns the permitted ERR answers as a text for people."""
     *others, last = (f"`ERR {code} ...`" for code in codes)
     return msg("{others} or {last}", others=", ".join(others), last=last) if others else last
 
@@ -93,7 +93,7 @@ def each_refused(client, *refusals, sentence=None):
 
 
 def shown(line):
-    """A line that was sent, for people: what cannot be seen is written as an escape, what is long is told by its length."""
+    """A line that was sent, for people: escapes replace characters that cannot be seen, and of a long line only the beginning and the length are shown."""
     text = repr(line)[1:] if isinstance(line, bytes) else ascii(line)
     if len(text) < 100:
         return text
@@ -103,7 +103,7 @@ def shown(line):
 
 
 def history(client, since=0):
-    """The answer to HISTORY, when nobody else talks: (event lines, the number in END HISTORY)."""
+    """Returns the answer to HISTORY while no other client sends: (event lines, the number in END HISTORY)."""
     client.fence()
     client.send(f"HISTORY {since}")
     start = len(client.lines)
@@ -112,9 +112,9 @@ def history(client, since=0):
 
 
 def taken(client):
-    """Waits until the server has read what this client sent, as far as the kernel shows it: so pieces stay pieces. Never fails.
+    """Waits until the server has read what this client sent, so that the next piece is a piece of its own.
 
-    Returns whether it has.
+    Returns whether it has, as far as the kernel shows; it never fails.
     """
     try:
         (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
@@ -129,10 +129,7 @@ def taken(client):
 
 
 def orders_taken(running):
-    """Waits until the server has read what its owner has typed, as far as the kernel shows it.
-
-    It never fails: so pieces stay pieces, where that can be seen.
-    """
+    """Waits until the server has read what its owner has typed, as far as the kernel shows; it never fails."""
     end = time.monotonic() + READ_WITHIN
     while waiting_in_pipe(running.process.stdin) and time.monotonic() < end:
         time.sleep(0.0005)

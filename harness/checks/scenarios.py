@@ -1,4 +1,4 @@
-"""What checks of several stages do: have members talk in rounds, see that the server rests, and that it shows no traceback."""
+"""What checks of several stages do: let members talk in rounds, and test that the server is idle and shows no traceback."""
 import contextlib
 import subprocess
 import time
@@ -9,19 +9,19 @@ from harness.driving.history import normalized
 from harness.driving.messages import msg
 from harness.driving.record import Unmet, same
 
-NARROW = {"rcvbuf": 2048, "mss": SMALL_MSS}     # a connection that holds some 30 kB, and then a send to it no longer fits
-SPINS = 0.25                # cores that an idle server may use: one that spins uses a whole one
+NARROW = {"rcvbuf": 2048, "mss": SMALL_MSS}     # a connection that holds about 30 kB; then a send to it no longer fits
+SPINS = 0.25                # cores that an idle server may use: a busy loop uses a whole one
 
 
 def rounds(talker, *others, count=10, lines=1, size=0, sentence=None):
-    """So many times: one talks, and all have heard it before the next round."""
+    """Repeats `count` rounds: `talker` sends `lines` messages, and all read them before the next round. Raises Unmet."""
     for number in range(count):
         texts = [f"round {number}, line {line}".ljust(size, ".") for line in range(lines)]
         talker.send(*(f"SAY {text}" for text in texts))
         for client in (talker, *others):
             try:
                 came = client.fence()
-            except Unmet as problem:    # that nothing came has its cause in what the check is about
+            except Unmet as problem:    # the subject of the check explains why nothing came
                 problem.sentence = sentence or problem.sentence
                 raise
             heard = [line for line in normalized(came) if line.startswith(f"MSG n TIME {talker.name} ")]
@@ -29,8 +29,8 @@ def rounds(talker, *others, count=10, lines=1, size=0, sentence=None):
 
 
 def rests(running, sentence=None):
-    """Raises Unmet if the server does not come to rest."""
-    for _ in range(4):                  # something may be left to be done first
+    """Raises Unmet if the idle server keeps using CPU."""
+    for _ in range(4):                  # the server may have work left at first
         share = processes.busy(lambda: processes.family(running.pid))
         if share < SPINS:
             return
@@ -43,19 +43,19 @@ def no_traceback(running):
 
 
 def fill(talker, *others):
-    """Says 200 kB: more than the kernel takes for a NARROW member that reads nothing, and less than --outbox. The others read it."""
+    """Sends 200 kB: more than the kernel buffers for a NARROW member that reads nothing, and less than --outbox. The others read it."""
     rounds(talker, *others, count=4, lines=125, size=400)
 
 
 PROMISED = 2.0              # seconds that the end of a server may take, by protocol.md, on an idle machine
 LOOK = 0.25                 # seconds between two looks at what its threads wait for
-ENDS = 5                    # times what an end takes that nobody holds up: granted beside what is promised
+ENDS = 5                    # times the duration of an undisturbed end, granted in addition
 
 
 def ends_in_time(running, began, sentence="waits-for-a-reader"):
-    """Waits for the end of the server, which was told at `began` (time.monotonic()); returns the status. Raises Unmet.
+    """Waits for the end of the server, which was asked to end at `began` (time.monotonic()). Returns the status. Raises Unmet.
 
-    Beside what protocol.md promises, it is granted what an end costs here, and the time that it wanted a CPU and got none.
+    Beside the time in protocol.md, the server gets the time that an end costs here, and the time that it waited for a CPU.
     """
     waited = without_cpu(running)
     status = running.wait()
@@ -66,7 +66,7 @@ def ends_in_time(running, began, sentence="waits-for-a-reader"):
 
 
 def without_cpu(running):
-    """Seconds, up to the server's end, for which its threads together wanted a CPU and others had it."""
+    """Returns for how many seconds, up to the server's end, its threads together waited for a CPU that others used."""
     first, last, end = processes.turns(running.family()), {}, time.monotonic() + deadlines.DEADLINE
     while running.process.poll() is None and time.monotonic() < end:
         last.update(processes.turns(running.family()))

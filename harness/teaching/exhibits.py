@@ -1,6 +1,6 @@
 """The exhibits: our servers with one bug each, and the check that must catch it. They measure the checks.
 
-An exhibit is a file lab_guide/exhibits/NAME.toml: in `file`, the text `old`, which stands there exactly once, becomes `new`.
+An exhibit is a file lab_guide/exhibits/NAME.toml: in `file`, the text `old`, which occurs there exactly once, becomes `new`.
 """
 import json
 import os
@@ -42,11 +42,11 @@ class Exhibit:
     file: str               # where the bug is
     old: str
     new: str
-    symptom: str            # what one sees who does not know
+    symptom: str            # what is visible from outside
     check: str              # the check that must catch it
-    sentence: str | list    # what the student must be told: an id of the catalogue; of a race, a list of those that may be
+    sentence: str | list    # the explanation that the check must give: an id of the catalogue; for a race, a list of possible ids
     schedule: str = ""      # harness/tracing/gates.py: the order of steps that brings it about every time
-    sends: dict = field(default_factory=dict)       # {who: the line that sets his steps going}
+    sends: dict = field(default_factory=dict)       # {client: the line that starts its steps}
 
     @property
     def sentences(self):
@@ -84,7 +84,7 @@ def plant(exhibit, folder):
     place = Path(folder, exhibit.file)
     text = place.read_text(encoding="utf-8") if place.is_file() else ""
     if text.count(exhibit.old) != 1:
-        raise Broken(f"{exhibit.name}.toml: its old text stands {text.count(exhibit.old)} times in {exhibit.file}, not once")
+        raise Broken(f"{exhibit.name}.toml: its old text occurs {text.count(exhibit.old)} times in {exhibit.file}, not once")
     place.write_text(text.replace(exhibit.old, exhibit.new), encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
-"""python -m harness hunt: a bug hunt. Deals a server with one bug that nobody names, judges the repair, and keeps score on this machine.
+"""python -m harness hunt: a bug hunt. Deals a server with one unnamed bug, checks the fix, and keeps score on this machine.
 
-A repair counts when the check that failed passes again and again, when the schedule that brought the bug about (if the exhibit has
-one) can no longer be had, and when all the other checks still pass.
+A fix counts when the check that failed passes in many runs, when the schedule that caused the bug (if the exhibit has
+one) is no longer possible, and when all the other checks still pass.
 """
 import hashlib
 import json
@@ -95,7 +95,7 @@ def choose(score, design, seed):
 
 def deal(options):
     score = read_score()
-    write_score(score)                  # if that cannot be, it is said before the work
+    write_score(score)                  # fails before the work if the score cannot be written
     exhibit = choose(score, options.design, options.seed)
     folder = Path(options.folder).resolve()
     starter.write(as_starter(exhibit), folder, "hunt", {"symptom": say(exhibit.symptom)})
@@ -165,7 +165,7 @@ def check(options):
     if why := judged(exhibit, folder):
         screen.print(say("Not yet: {why}.", why=why), markup=False)
         return 1
-    score = read_score()                # anew: another hunt may have written meanwhile
+    score = read_score()                # read again: another hunt may have written meanwhile
     one = entry(score, exhibit)
     one["solved"] = one["solved"] or int(time.time())
     write_score(score)
@@ -229,7 +229,7 @@ def arguments(parser):
 
 
 def main(options):
-    """Exit status 0: dealt, mended, shown; 1: not mended; 2: it could not be done, and one line says why."""
+    """Exit status 0: dealt, fixed, shown; 1: not fixed; 2: it could not be done, and one line says why."""
     language.choose()
     try:
         return {"deal": deal, "check": check, "score": show_score}[options.action](options)

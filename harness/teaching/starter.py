@@ -1,6 +1,6 @@
 """python -m harness starter: a lab's starting folder, cut from a server that passes every check, so that it cannot drift from it.
 
-A manifest, lab_guide/starters/LAB-LANGUAGE.toml, names the functions to empty and what stands in them instead: the folder runs from the
+A manifest, lab_guide/starters/LAB-LANGUAGE.toml, names the functions to empty and their text instead: the folder runs from the
 first minute, fails exactly the checks that the manifest names, and passes again with the functions put back.
 """
 import ast
@@ -30,7 +30,7 @@ class Emptied:
     """A function that the learner is to write."""
     file: str                   # in the starting folder
     function: str               # NAME, or CLASS.NAME
-    body: str                   # what stands in it at the start
+    body: str                   # its text at the start
 
 
 @dataclass

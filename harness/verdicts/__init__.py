@@ -1,1 +1,1 @@
-"""The engine of `python -m harness check`: the plugin that makes tests into checks, what they found, and how that is told."""
+"""The engine of `python -m harness check`: the plugin that makes tests into checks, their verdicts, and the forms in which people read them."""

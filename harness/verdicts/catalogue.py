@@ -50,7 +50,7 @@ def listed(node: ast.FunctionDef, stage: str) -> Listed:
 
 
 def place(check: str) -> int:
-    """Where in the catalogue a check stands; one that is not in it comes last."""
+    """Returns the place of a check in the catalogue; an unknown check comes last."""
     return places().get(check.partition("[")[0], len(catalogue()))
 
 

@@ -49,7 +49,7 @@ VAGUE = {
 }
 UNANSWERED = {"silent", "stuck", "does-not-read"}
 # Checks that are about waiting: silence is the very mistake that the check's own sentence explains.
-# In all other checks a silence is told as one, unless the Unmet names a sentence.
+# In all other checks a silence is reported as such, unless the Unmet names a sentence.
 ABOUT_SILENCE = set(
     """
     a-line-in-pieces lines-in-one-segment a-character-in-pieces a-carriage-return-is-dropped
@@ -664,7 +664,7 @@ def of_a_crowd(problem, sight, server):
 
 
 def of_the_trace(server, why) -> str | None:
-    """The cause `why`, and who held which lock, if the server traced itself (--trace DIR)."""
+    """The cause `why`, and which thread or process held which lock, if the server traced itself (--trace DIR)."""
     spans = locks.of_server(server)
     holds = [span for span in spans if span.what == "holds" and span.seconds is None]
     for wait in (span for span in spans if span.what == "waits" and span.seconds is None):

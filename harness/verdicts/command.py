@@ -32,7 +32,7 @@ WORKERS = min(1 + 2 * (os.cpu_count() or 1), 5)     # checks at once: most of th
 
 
 def known():
-    """{check: the first lab that needs it}, of all checks, without what stands in brackets where one is done in several ways."""
+    """{check: the first lab that needs it}, of all checks, without the part in brackets where one is done in several ways."""
     return {check.id: check.lab for check in catalogue.catalogue()}
 
 
@@ -127,7 +127,7 @@ def ends_by_signals():
     """Ctrl-C, and what else tells a program to end, ends the run, and nothing of it is left running: what was learnt is kept."""
     def stop(*_):
         for number in told:
-            signal.signal(number, signal.SIG_IGN)           # once is enough: what was learnt is yet to be told
+            signal.signal(number, signal.SIG_IGN)           # once is enough: the report is still to come
         before.clear()
         pool.end_descendants()
         raise KeyboardInterrupt

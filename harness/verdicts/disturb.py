@@ -208,7 +208,7 @@ def why_no_shim(command):
 
 
 def short_turns(rng, command):
-    """(environment, words, files that are loaded) for a Python whose threads take turns as often as can be, and whose locks wait
+    """(environment, words, files that are loaded) for a Python with threads that switch as often as possible, and locks that wait
     at random."""
     seed = rng.getrandbits(32)
     flags = "".join(arg for arg in options_of_python(command) if not arg.startswith("--"))

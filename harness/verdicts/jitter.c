@@ -104,7 +104,7 @@ static void before_send(int fd)
     errno = kept;
 }
 
-/* The function that this one stands before. */
+/* The function that this one wraps. */
 #define REAL(name) \
     static __typeof__(name) *real; \
     if (!__atomic_load_n(&real, __ATOMIC_RELAXED)) \

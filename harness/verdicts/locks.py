@@ -1,4 +1,4 @@
-"""Who held which lock, and for how long: read from what a server under check wrote with `--trace DIR`.
+"""Which thread or process held which lock, and for how long: read from what a server under check wrote with `--trace DIR`.
 
 Only the begin and the end of waiting for a lock and of holding it are read, one JSON object in each line:
 
@@ -29,7 +29,7 @@ class Span(NamedTuple):
     """A thread held a lock, or waited for it (`what`), from `at` on, on the clock of the record.
 
     `seconds` is None if the trace shows no end of it. `who`: a thread or a process, in words. Where
-    `more` is not 0, it stands for so many spans more, which took `seconds` together.
+    `more` is not 0, it replaces so many more spans, which took `seconds` together.
     """
 
     at: float
@@ -110,7 +110,7 @@ def span(event: dict, seconds: float | None, began: float, names: Mapping[str, s
 
 
 def acting(event: dict, names: Mapping[str, str]) -> str:
-    """Who acts: a client's thread or process by the client's name, another one by its own."""
+    """Names the actor: a client's thread or process by the client's name, another one by its own."""
     name = event["a"]
     if (who := names.get(name)) is None:
         return msg("the thread `{name}`", name=name)

@@ -80,7 +80,7 @@ class Report:
     started: str                # UTC, 2026-11-22T13:21:28Z
     machine: str
     folder: str                 # where the records are
-    student: str = ""           # whom it is about, if that is known
+    student: str = ""           # the student that it is about, if known
     seconds: float = 0.0
     complete: bool = True       # False: it was stopped
     notes: list = field(default_factory=list)

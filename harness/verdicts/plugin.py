@@ -1,4 +1,4 @@
-"""The pytest plugin that makes tests into checks: which are run and when, what their outcome is called, what is told of it.
+"""The pytest plugin that makes tests into checks: which are run and when, what their outcome is called, what people read about it.
 
 A check is an ordinary test in harness/checks/check_STAGE.py, named check_..., under @check(...). pytest finds it and its
 fixtures; it runs in a process of its own (pool.py), where a Judge says what became of it. What the Judge found comes back

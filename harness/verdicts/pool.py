@@ -172,7 +172,7 @@ def adopt() -> None:
 
 
 def give_up(*_) -> None:
-    """The main process is gone, or all are told to go: leave nothing running."""
+    """Leaves nothing running when the main process has ended, or asks all to end."""
     end_descendants()
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""The catalogue: every sentence that a student reads of a failure, by its id. Checks and servers name only the id.
+"""The catalogue: every explanation of a failure that a student reads, by its id. Checks name only the id.
 
 An entry is (cause, page): the likely cause, in a sentence or two, and where in the lab guide it is explained. A check that
 names no sentence is explained by the one that bears its own id.
@@ -1300,14 +1300,14 @@ def steps(entries):
             done.append([who, what, [text], 1])
     for deed in done:
         deed[2] = deed[2][0] if len(deed[2]) == 1 else whole("".join(deed[2]))
-    told = []                           # (its shape, text)
+    shaped = []                          # (its shape, text)
     for what, group in itertools.groupby(done, lambda deed: deed[1]):
         group = list(group)
         if what in AT_ONCE and len(group) >= MANY:
-            told.append((what, AT_ONCE[what](group)))
+            shaped.append((what, AT_ONCE[what](group)))
         else:
-            told += [(shape(who, what, text), done_by(who, what, text, pieces)) for who, what, text, pieces in group]
-    return middle_left_out(folded(told))
+            shaped += [(shape(who, what, text), done_by(who, what, text, pieces)) for who, what, text, pieces in group]
+    return middle_left_out(folded(shaped))
 
 
 def done_by(who, what, text, pieces):
@@ -1320,7 +1320,7 @@ def whole(text):
     """What was sent in pieces: a character whose bytes came in several is one again."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
-    except UnicodeError:                # a surrogate that stands for no byte
+    except UnicodeError:                # a surrogate that is no byte
         return text
 
 
@@ -1329,31 +1329,31 @@ def shape(who, what, text):
     return what, re.sub(r"\d+", "0", text.replace(who, "*"))
 
 
-def folded(told):
+def folded(shaped):
     """The texts of steps [(shape, text)]: of a step, or a round of some, that comes again and again, the first and the last, and how many between them."""
     texts, place = [], 0
-    while place < len(told):
-        length, times = round_at(told, place)
+    while place < len(shaped):
+        length, times = round_at(shaped, place)
         if times < FOLDED:
-            texts.append(told[place][1])
+            texts.append(shaped[place][1])
             place += 1
             continue
         last = place + length * (times - 1)
         count = times - 2
-        texts += [text for _, text in told[place:place + length]]
+        texts += [text for _, text in shaped[place:place + length]]
         texts.append(msg("... {count} more like this", count=count) if length == 1 else
                      msg("... {count} more rounds of these {length} steps", count=count, length=length))
-        texts += [text for _, text in told[last:last + length]]
+        texts += [text for _, text in shaped[last:last + length]]
         place = last + length
     return texts
 
 
-def round_at(told, place):
+def round_at(shaped, place):
     """(how many steps the round has that begins here, how often it comes in a row), of the round that covers the most."""
     best = 0, -1, 1
-    for length in range(1, min(LONGEST_ROUND, (len(told) - place) // FOLDED) + 1):
+    for length in range(1, min(LONGEST_ROUND, (len(shaped) - place) // FOLDED) + 1):
         end = place + length
-        while end < len(told) and told[end][0] == told[end - length][0]:
+        while end < len(shaped) and shaped[end][0] == shaped[end - length][0]:
             end += 1
         times = (end - place) // length
         if times >= FOLDED:
@@ -1383,21 +1383,21 @@ def all_connect(group):
 
 
 def all_send(group):
-    """What a crowd sends, partly at the same time, told by client: how many lines, the first and the last."""
+    """What a crowd sends, partly at the same time, by client: how many lines, the first and the last."""
     sent = {}
     for who, _, text, _ in group:
         sent[who] = sent.get(who, "") + text
-    told = []
+    parts = []
     for who, text in list(sent.items())[:LONG_STEP]:
         lines = [short(line) for line in text.rstrip("\n").split("\n")]
-        told.append(msg("{who}: {lines}", who=who, lines=" / ".join(lines)) if len(lines) < 4 else
+        parts.append(msg("{who}: {lines}", who=who, lines=" / ".join(lines)) if len(lines) < 4 else
                     msg("{who}: {count} lines, {first} / {second} / ... / {last}", who=who, count=len(lines), first=lines[0], second=lines[1], last=lines[-1]))
     more = [msg("... ({count} more clients)", count=len(sent) - LONG_STEP)] if len(sent) > LONG_STEP else []
     return joined(msg("These send at the same time, some lines at once and more as they receive "
-                      "answers:"), told, more)
+                      "answers:"), parts, more)
 
 
-MANY = 5                                # deeds of one kind in a row that are told as one
+MANY = 5                                # deeds of one kind in a row that become one step
 AT_ONCE = {"connects": all_connect, "sends": all_send}
 
 

@@ -38,7 +38,7 @@ def name_of(verdict):
 
 
 def the_server():
-    """What stands for all checks if none could be run."""
+    """The one entry for all checks if none could be run."""
     return say("The server starts, so that it can be checked.")
 
 

@@ -41,7 +41,7 @@ SHOWN = Shown()
 def clean(text: str) -> str:
     """`text` with nothing in it that is hidden, or that a terminal, a page or a reader obeys; line ends stay.
 
-    A server may have written anything. Bytes that are no UTF-8 stand in it as surrogates (record.Record.add).
+    A server may have written anything. Bytes that are no UTF-8 appear in it as surrogates (record.Record.add).
     """
     raw = text.split("\n")
     lines = [MARKS.sub(lambda found: found[1] + "".join(f"<U+{ord(mark):04X}>" for mark in found[2]), line.translate(SHOWN)) for line in raw]
@@ -52,8 +52,8 @@ def clean(text: str) -> str:
 
 
 def cleaned(thing, tell_hidden=False):
-    """A copy of a Report, or of any part of it, in which every text is clean and, without `tell_hidden`, no hidden check is told
-    and what is ours is in the student's language."""
+    """A copy of a Report, or of any part of it, in which every text is clean and, without `tell_hidden`, hidden checks are
+    replaced by a placeholder and our own texts are in the student's language."""
     if isinstance(thing, Message):
         thing = thing.map(clean)
         return thing if tell_hidden else say(thing)
@@ -71,7 +71,7 @@ def cleaned(thing, tell_hidden=False):
 
 
 def numbered(steps):
-    """[(number, step)]; a line that stands for steps between two others has none ('')."""
+    """[(number, step)]; a line that replaces steps between two others has none ('')."""
     count = itertools.count(1)
     return [("" if step.startswith("... ") else f"{next(count)}.", step.replace("\n", "\n    ")) for step in steps]
 
@@ -101,14 +101,14 @@ def deed(what):
     return say(SHOWN_AS.get(what, what))
 
 
-BEFORE, AFTER = 5, 2        # events that are told in words beside the first wrong one
+BEFORE, AFTER = 5, 2        # events that are shown in words beside the first wrong one
 LONG_EVENT = 120            # characters of an event in words
 
 
 def events(failure):
-    """The few events around the first wrong one, in order, as lines: seconds, who, did what; a mark behind the wrong one.
+    """The few events around the first wrong one, in order, as lines: seconds, name, action; a mark follows the wrong one.
 
-    Between them, of a server that was traced, who held which lock.
+    Between them, of a traced server, which thread or process held which lock.
     """
     wrong = failure.wrong
     last = len(failure.slice) - 1 if wrong is None else wrong + AFTER
@@ -136,7 +136,7 @@ def timeline(failure):
 
 
 def lock_line(span):
-    """Who held a lock, or waited for it, and for how long."""
+    """A line: which thread or process held a lock, or waited for it, and for how long."""
     actor, lock = span.who, span.lock
     took = "" if span.seconds is None else f"{1000 * span.seconds:.3g}"
     if span.more:
@@ -147,12 +147,12 @@ def lock_line(span):
 
 
 def in_a_line(text, between):
-    """Several lines as one: `between` stands for the line ends, but for the last; of an empty line the LF is named."""
+    """Several lines as one: `between` replaces the line ends, except the last; of an empty line the LF is named."""
     return text.removesuffix("\n").replace("\n", between) or "LF" * bool(text)
 
 
 def brief(text, width):
-    """The beginning of a text that is too long for its place; it stands whole in the table of the page, and in the record."""
+    """The beginning of a text that is too long for its place; the table of the page and the record have all of it."""
     return text if len(text) <= width else f"{text[:width]}..."
 
 
@@ -162,7 +162,7 @@ def named(who):
 
 
 def first_to_fix(report):
-    """The failed Verdict to begin with: one that fails at what every check begins with, else the first of the catalogue. None if none can be told."""
+    """The failed Verdict to begin with: one that fails at what every check begins with, else the first of the catalogue. None if there is none to show."""
     failed = [verdict for verdict in report.of(FAILED) if verdict.failure and not verdict.hidden]
     return min(failed, key=lambda verdict: (verdict.failure.sentence not in SETUP, place(verdict.check)), default=None)
 
@@ -174,7 +174,7 @@ def to_try(verdict):
 
 
 def advice(report):
-    """How many failed, with which to begin, and how to run it; '' if none can be told, or there was but one check."""
+    """How many failed, with which to begin, and how to run it; '' if there is none to show, or only one check was run."""
     verdict = first_to_fix(report)
     if verdict is None or len(report.verdicts) == 1:
         return ""

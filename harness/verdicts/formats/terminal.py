@@ -1,4 +1,4 @@
-"""A Report in the terminal: one line for each verdict as it comes, what a failure needs told below it, and a summary."""
+"""A Report in the terminal: one line for each verdict as it comes, the explanation of each failure below it, and a summary."""
 import os
 import secrets
 
