@@ -14,14 +14,14 @@ from functools import partial
 from time import monotonic
 
 from .common import trace
-from .common.door import send_away
+from .common.acceptor import refuse_connection
 from .common.readers import Readers
-from .common.shell import TICK, Shell, clock, run
+from .common.base_server import TICK, BaseServer, clock, run
 from .common.trace import traced
 from .common.wire import Lines, messages
 
 
-class Server(Shell):
+class Server(BaseServer):
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
         self.children = {}                      # pid: the hub's ends of its pipes
@@ -29,9 +29,9 @@ class Server(Shell):
 
         listener.setblocking(False)
         self.readers = Readers()
-        self.readers.attend(listener, self.accept)
-        self.readers.attend(self.outboxes)
-        self.readers.watch(self.owner)
+        self.readers.add_source(listener, self.accept)
+        self.readers.add_source(self.outboxes)
+        self.readers.resume_reading(self.owner)
 
     def serve(self):
         """Turn for ever: see whose pipe is ready, read it, decide, then write to everyone once."""
@@ -40,7 +40,7 @@ class Server(Shell):
             self.read_ready()
             if self.is_tick_due():
                 self.deliver(self.tick())
-                self.readers.watch(self.owner)          # who was left alone if another job had his terminal
+                self.readers.resume_reading(self.owner)          # who was left alone if another job had his terminal
             self.flush()
         for pid in self.children:               # none outlives the hub, not even a stopped one
             os.kill(pid, signal.SIGKILL)
@@ -52,14 +52,14 @@ class Server(Shell):
     def accept(self):
         """Who came together is forked together: all that the hub writes between two forks stays behind as a copy for the first."""
         newcomers, forked = [], []
-        for arrival in self.door.arrivals():
-            if client := self.newcomer(arrival, len(newcomers)):
+        for accepted in self.acceptor.accept_batch():
+            if client := self.new_client(accepted, len(newcomers)):
                 newcomers.append(client)
         for client in newcomers:
             try:
                 client.source, client.down, client.pid = self.fork(self.read_from, client)
             except OSError:                     # no more processes or descriptors: the newcomer is closed, the rest chat on
-                send_away(client.sock)
+                refuse_connection(client.sock)
             else:
                 forked.append(client)
         for client in forked:
@@ -67,8 +67,8 @@ class Server(Shell):
             client.read_pipe = traced("pipe.read", partial(os.read, client.source), client.address)
             client.write_pipe = traced("pipe.write", partial(os.write, client.down), client.address)
             self.children[client.pid] = client.source, client.down
-            self.readers.watch(client)
-            self.deliver(self.room.arrive(client))
+            self.readers.resume_reading(client)
+            self.deliver(self.room.connected(client))
 
     # -- in the child
 
@@ -83,7 +83,7 @@ class Server(Shell):
         wait = traced("wait", either.poll)
         while wait()[-1][0] != down:                        # (what was registered last stands last)
             try:
-                data = client.recv(self.gulp)
+                data = client.recv(self.read_size)
             except BlockingIOError:
                 continue
             except OSError:
@@ -92,12 +92,12 @@ class Server(Shell):
                 return
             if not client.over:
                 plain = client.session.are_messages(data)       # by far the most: they go up as they came
-                self.hand_up(write_pipe, data if plain else lines_of(client.session.receive(data)))
-            while client.session.waiting and not client.over:
+                self.hand_up(write_pipe, data if plain else encode_requests(client.session.receive(data)))
+            while client.session.awaiting_reply and not client.over:
                 words = read_pipe(4096).decode().split("\n")
                 client.over = "over" in words or words == [""]
                 if not client.over:
-                    self.hand_up(write_pipe, lines_of(client.answer(words[0])))     # here a password is checked
+                    self.hand_up(write_pipe, encode_requests(client.answer(words[0])))     # here a password is checked
 
     def hand_up(self, write_pipe, data):
         """Between Session and Room: a pipe."""
@@ -109,35 +109,35 @@ class Server(Shell):
     def read_ready(self):
         """Reads whose pipe is ready, until the turn has enough to tell. What they all ask goes to the Room at one stroke."""
         batch, asked = [], 0
-        for client in self.readers.take():
+        for client in self.readers.next_ready():
             requests = self.read_owner(client) if client is self.owner else self.read_pipe(client)
             batch.append((client, requests))
             asked += len(requests)
-            if asked >= self.enough:
+            if asked >= self.batch_limit:
                 break
         self.handle(batch)
 
     def read_pipe(self, client):
-        data = client.read_pipe(self.gulp)
+        data = client.read_pipe(self.read_size)
         if not data:
             self.drop(client)
-        return messages(data) if client.lines.are_messages(data) else requests_of(client.lines.feed(data))
+        return messages(data) if client.lines.are_messages(data) else decode_requests(client.lines.feed(data))
 
     def read_owner(self, owner):
         """The owner has no child: the hub reads him itself."""
-        if owner.session.waiting:
-            self.readers.leave_alone(owner)     # what he types stays in the terminal until his order is carried out
+        if owner.session.awaiting_reply:
+            self.readers.pause_reading(owner)     # what he types stays in the terminal until his order is carried out
             return []
-        if owner.session.unread:
+        if owner.session.unparsed:
             return owner.session.requests()     # lines that came together with that order
         try:
-            data = owner.recv(self.gulp)
+            data = owner.recv(self.read_size)
         except BlockingIOError:                 # another job has his terminal
-            self.readers.leave_alone(owner)
+            self.readers.pause_reading(owner)
             return []
         if not data:                            # the end of his input is no order
-            owner.at_end = True
-            self.readers.leave_alone(owner)
+            owner.eof = True
+            self.readers.pause_reading(owner)
         return owner.session.receive(data)
 
     def handle(self, batch):
@@ -149,18 +149,18 @@ class Server(Shell):
         """One send to each. Whose request is thereby finished is read again."""
         deliveries, self.deliveries = self.deliveries, []
         finished = self.outboxes.flush(deliveries, monotonic())
-        self.readers.rest(self.outboxes.crowded)
-        self.room.finished(finished, monotonic())
+        self.readers.pause_all(self.outboxes.backpressure)
+        self.room.requests_finished(finished, monotonic())
         for client in finished:
             if client is self.owner:
-                client.session.waiting = False
-                self.readers.watch(client, again=bool(client.session.unread))
+                client.session.awaiting_reply = False
+                self.readers.resume_reading(client, resumed=bool(client.session.unparsed))
             else:
                 self.check(client, "over" if client.over else "done")
 
     def check(self, client, what):
         """To his Session alone: what to check (a slow thing, which his own child does), or that his request is done."""
-        if not client.at_end:
+        if not client.eof:
             try:
                 client.write_pipe(f"{what}\n".encode())
             except BrokenPipeError:             # killed: its pipe up will end
@@ -175,7 +175,7 @@ class Server(Shell):
 
         def saved():
             why = os.read(up, 4096).decode()
-            self.readers.dismiss(up)
+            self.readers.remove_source(up)
             status = reap(pid, *self.children.pop(pid))
             self.deliver(self.room.saved(why or ("" if status == 0 else "its writer was killed"), *clock()))
         try:
@@ -184,26 +184,26 @@ class Server(Shell):
             self.deliver(self.room.saved(error.strerror, *clock()))
         else:
             self.children[pid] = up, down
-            self.readers.attend(up, saved)
+            self.readers.add_source(up, saved)
 
     # -- Going -----------------------------------------------------------------------------------------------------------------
 
     def drop(self, client):
         """His child is gone: the one end for quit, crash, reset and eviction."""
-        self.readers.leave_alone(client)
-        client.at_end = True
+        self.readers.pause_reading(client)
+        client.eof = True
         if reap(client.pid, *self.children.pop(client.pid)) != 0:
-            self.outboxes.evict(client.outbox)      # it did not end by itself: the client sees a bare end
+            self.outboxes.disconnect(client.outbox)      # it did not end by itself: the client sees a bare end
         self.handle([(client, [("quit", "")])])
         self.deliver([("close", client, None)])
 
 
-def lines_of(requests):
+def encode_requests(requests):
     """Requests as they go up a pipe, where plain messages also go as their client sent them."""
     return "".join([f"{verb} {argument}\n" for verb, argument in requests]).encode()
 
 
-def requests_of(lines):
+def decode_requests(lines):
     return [(verb.lower(), argument) for verb, _, argument in [line.partition(" ") for line in lines]]
 
 

@@ -12,8 +12,8 @@ from queue import SimpleQueue
 from time import monotonic, sleep
 
 from .common import trace
-from .common.door import send_away
-from .common.shell import TICK, Shell, clock, run
+from .common.acceptor import refuse_connection
+from .common.base_server import TICK, BaseServer, clock, run
 from .common.trace import traced
 from .common.wire import MAX_LINE, MAX_TEXT, size
 
@@ -22,27 +22,27 @@ FOREVER = 1e6               # seconds: with a timeout recv waits, but the descri
 SWITCH = 0.1                # seconds that a thread may run while others want to: else each of a thousand asks for that every 5 ms
 
 
-class Server(Shell):
+class Server(BaseServer):
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
         self.lock = trace.lock("room", guards="the Room, what is to be told, and the order in which everyone hears it")
         self.room = room                        # guarded by self.lock
         self.deliveries = []                    # guarded by self.lock: of this turn, until flush()
-        self.told = 0                           # guarded by self.lock: bytes that they, and what was said, have at most
-        self.woken = True                       # guarded by self.lock: the writer is at work, or was told to be
-        self.crowded = False                    # guarded by self.lock
+        self.turn_bytes = 0                           # guarded by self.lock: bytes that they, and what was said, have at most
+        self.writer_awake = True                       # guarded by self.lock: the writer is at work, or was told to be
+        self.backpressure = False                    # guarded by self.lock
         self.serving = True                     # written under self.lock; serve() may see it late
-        self.may_talk = threading.Condition(self.lock)
+        self.not_full = threading.Condition(self.lock)
         self.texts = SimpleQueue()              # for the member file
         self.owner.answers = SimpleQueue()
 
         listener.settimeout(TICK)
-        self.wake, self.waker = os.pipe()
+        self.wakeup_read, self.wakeup_write = os.pipe()
         self.selector = selectors.DefaultSelector()     # the writer's, like self.outboxes
-        for source in self.wake, self.outboxes:
+        for source in self.wakeup_read, self.outboxes:
             self.selector.register(source, selectors.EVENT_READ)
         self.select = traced("wait", self.selector.select)
-        self.may_talk.wait = traced("wait", self.may_talk.wait, "crowded")
+        self.not_full.wait = traced("wait", self.not_full.wait, "crowded")
         sys.setswitchinterval(SWITCH)
 
     def serve(self):
@@ -63,23 +63,23 @@ class Server(Shell):
     # -- Reading ---------------------------------------------------------------------------------------------------------------
 
     def accept(self):
-        arrival = self.door.accept()
+        accepted = self.acceptor.accept()
         with self.lock:
-            client = arrival and self.newcomer(arrival)
+            client = accepted and self.new_client(accepted)
             if client:
                 client.answers = SimpleQueue()
                 client.sock.settimeout(FOREVER)
                 try:
                     self.start(self.read_from, client)
                 except RuntimeError:            # no more threads: the newcomer is closed, the rest chat on
-                    return send_away(client.sock)
-                self.deliver(self.room.arrive(client))
+                    return refuse_connection(client.sock)
+                self.deliver(self.room.connected(client))
 
     def read_from(self, client):
         """A thread's whole life: wait for bytes, hand on the requests, wait for the answer if there is one."""
         while True:
             try:
-                data = client.recv(self.gulp if client.name else MAX_LINE)
+                data = client.recv(self.read_size if client.name else MAX_LINE)
             except BlockingIOError:             # the owner's terminal belongs to another job
                 sleep(TICK)
                 continue
@@ -89,54 +89,54 @@ class Server(Shell):
                 return self.drop(client)
             if not client.over:
                 self.handle([(client, client.session.receive(data))])
-            while client.session.waiting and not client.over:
+            while client.session.awaiting_reply and not client.over:
                 word = client.answers.get()
                 self.handle([(client, client.answer(word))])        # here a password is checked, outside the lock
 
     def handle(self, batch):
         """Between Session and Room: a lock. While the room is crowded, nobody talks."""
         with self.lock:
-            while self.crowded or self.told > self.share:
-                self.may_talk.wait()
-            self.told += sum([size(argument) + MAX_LINE - MAX_TEXT for _, requests in batch for _, argument in requests])
-            self.room.hear(batch, *clock())
-            self.deliver(self.room.take())
+            while self.backpressure or self.turn_bytes > self.turn_budget:
+                self.not_full.wait()
+            self.turn_bytes += sum([size(argument) + MAX_LINE - MAX_TEXT for _, requests in batch for _, argument in requests])
+            self.room.process(batch, *clock())
+            self.deliver(self.room.take_deliveries())
 
     # -- Telling ---------------------------------------------------------------------------------------------------------------
 
     def deliver(self, deliveries):
         """Caller holds self.lock. Who finds the writer at work leaves it in peace: it looks again before it sleeps."""
         super().deliver(deliveries)
-        if not self.woken and self.has_news():
-            self.woken = True
-            os.write(self.waker, b"!")
+        if not self.writer_awake and self.has_output():
+            self.writer_awake = True
+            os.write(self.wakeup_write, b"!")
 
-    def has_news(self):
+    def has_output(self):
         """Caller holds self.lock. Whether there is anything for flush() to tell."""
-        return bool(self.deliveries or self.room.said)
+        return bool(self.deliveries or self.room.uncommitted)
 
     def write(self):
         """The writer's life."""
         while True:
-            if not self.woken:
+            if not self.writer_awake:
                 for key, _ in self.select(TICK):
-                    if key.fileobj == self.wake:
-                        os.read(self.wake, 4096)
+                    if key.fileobj == self.wakeup_read:
+                        os.read(self.wakeup_read, 4096)
             self.flush()
 
     def flush(self):
         """One send to each. Whose request is thereby finished is read again."""
         with self.lock:
-            self.room.settle()                  # what many readers said is kept by one write
-            self.deliver(self.room.take())
-            deliveries, self.deliveries, self.told = self.deliveries, [], 0
+            self.room.commit_messages()                  # what many readers said is kept by one write
+            self.deliver(self.room.take_deliveries())
+            deliveries, self.deliveries, self.turn_bytes = self.deliveries, [], 0
         finished = self.outboxes.flush(deliveries, monotonic())
         with self.lock:
-            self.room.finished(finished, monotonic())
-            self.crowded = self.outboxes.crowded
-            self.woken = self.has_news()
-            self.serving = self.woken or self.is_serving()
-            self.may_talk.notify_all()
+            self.room.requests_finished(finished, monotonic())
+            self.backpressure = self.outboxes.backpressure
+            self.writer_awake = self.has_output()
+            self.serving = self.writer_awake or self.is_serving()
+            self.not_full.notify_all()
         for client in finished:
             self.check(client, "done")
 

@@ -115,8 +115,8 @@ MUTANTS = {
         [
             (
                 PTHREAD,
-                "        arrival = self.door.accept()\n        with self.lock:\n",
-                "        arrival = self.door.accept()\n        with self.lock, self.lock:\n",
+                "        accepted = self.acceptor.accept()\n        with self.lock:\n",
+                "        accepted = self.acceptor.accept()\n        with self.lock, self.lock:\n",
             )
         ],
         "greets",
@@ -141,8 +141,8 @@ MUTANTS = {
         [
             (
                 COMMON + "outboxes.py",
-                "            box.sock.close()\n",
-                "            os.close(box.sock.fileno())\n            self.closed = [*getattr(self, 'closed', []), box.sock]\n"
+                "            outbox.sock.close()\n",
+                "            os.close(outbox.sock.fileno())\n            self.closed = [*getattr(self, 'closed', []), outbox.sock]\n"
                 "            if len(self.closed) > 3:\n                self.closed.pop(0).close()\n",
             )
         ],
@@ -155,10 +155,10 @@ MUTANTS = {
         [
             (
                 COMMON + "room.py",
-                '            self.tell("welcome", welcoming, f"WELCOME {self.seq} {welcoming.name}")\n',
-                '            self.tell("line", welcoming, data.decode().rstrip())\n'
-                '            self.seq += 1\n            self.tell("event", None, data)\n'
-                '            self.tell("welcome", welcoming, f"WELCOME {self.seq - 1} {welcoming.name}")\n            return True\n',
+                '            self.emit("welcome", welcoming, f"WELCOME {self.seq} {welcoming.name}")\n',
+                '            self.emit("line", welcoming, data.decode().rstrip())\n'
+                '            self.seq += 1\n            self.emit("event", None, data)\n'
+                '            self.emit("welcome", welcoming, f"WELCOME {self.seq - 1} {welcoming.name}")\n            return True\n',
             )
         ],
         "long-lines",
@@ -170,8 +170,8 @@ MUTANTS = {
         [
             (
                 COMMON + "room.py",
-                "                    self.settle()\n                    if HANDLERS",
-                "                    verb == 'ping' or self.settle()\n                    if HANDLERS",
+                "                    self.commit_messages()\n                    if HANDLERS",
+                "                    verb == 'ping' or self.commit_messages()\n                    if HANDLERS",
             )
         ],
         "long-lines",
@@ -190,7 +190,7 @@ MUTANTS = {
         [
             (
                 COMMON + "room.py",
-                "        if new != old and (new in self.members or new in self.requests):",
+                "        if new != old and (new in self.members or new in self.join_requests):",
                 "        if False:",
             ),
             (
@@ -200,8 +200,8 @@ MUTANTS = {
             ),
             (
                 COMMON + "room.py",
-                '                raise Damaged(f"members: lacks {old}, who took',
-                '                return\n                raise Damaged(f"members: lacks {old}, who took',
+                '                raise DamagedError(f"members: lacks {old}, who took',
+                '                return\n                raise DamagedError(f"members: lacks {old}, who took',
             ),
         ],
         "cross-traffic",
@@ -210,7 +210,7 @@ MUTANTS = {
     ),
     "a missing notify": (
         "pthread",
-        [(PTHREAD, "            self.may_talk.notify_all()\n", "")],
+        [(PTHREAD, "            self.not_full.notify_all()\n", "")],
         "a-burst",
         "stuck",
         "notify that is missing",
@@ -221,7 +221,7 @@ MUTANTS = {
             (
                 PTHREAD,
                 "                    self.start(self.read_from, client)\n",
-                "                    self.deliver(self.room.arrive(client))\n                    self.lock.release()\n"
+                "                    self.deliver(self.room.connected(client))\n                    self.lock.release()\n"
                 "                    self.read_from(client)\n                    self.lock.acquire()\n                    return\n",
             )
         ],
@@ -273,12 +273,12 @@ MUTANTS = {
         [
             (
                 COMMON + "outboxes.py",
-                "            self.ending.pop(box, None)\n            box.sock.close()\n",
-                "            self.ending.pop(box, None)\n",
+                "            self.closing.pop(outbox, None)\n            outbox.sock.close()\n",
+                "            self.closing.pop(outbox, None)\n",
             ),
             (
                 COMMON + "outboxes.py",
-                "            shut(box.sock, socket.SHUT_WR)\n",
+                "            shut(outbox.sock, socket.SHUT_WR)\n",
                 "            pass\n",
             ),
         ],

@@ -475,14 +475,14 @@ class RealRoom:
         if self.events:
             self.room.restore(self.members, self.events)
         else:
-            self.room.found("os-lab", 0, TIME)
+            self.room.create_group("os-lab", 0, TIME)
         self.ben = self.connect()
         self.receive(self.ben, b"JOIN ben secret of ben\n")
 
     def connect(self):
         link = Link()
         self.links[link.client] = link
-        self.deliver(self.room.arrive(link.client))
+        self.deliver(self.room.connected(link.client))
         return link
 
     def receive(self, link, data):

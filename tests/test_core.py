@@ -5,10 +5,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from implementations.common import kept
+from implementations.common import storage
 from implementations.common import session as sessions
 from implementations.common import wire
-from implementations.common.kept import Damaged
+from implementations.common.storage import DamagedError
 from implementations.common.room import Client, Room, Rules
 from implementations.common.session import OwnerSession, Session
 
@@ -21,7 +21,7 @@ def cheap_passwords():
     """The core is under test here, not argon2: hashing is a pure function, so a quick one stands in for it."""
     patch = pytest.MonkeyPatch()
     patch.setattr(sessions, "hash_password", lambda password: f"{PHC}{password.encode().hex()}")
-    patch.setattr(sessions, "is_password", lambda password, phc: phc == f"{PHC}{password.encode().hex()}")
+    patch.setattr(sessions, "verify_password", lambda password, phc: phc == f"{PHC}{password.encode().hex()}")
     yield
     patch.undo()
 
@@ -135,9 +135,9 @@ def test_requests(line, request_):
 def test_a_session_waits_until_a_request_is_finished():
     session = Session()
     assert session.receive(b"SAY a\nSAY b\nWHO\nSAY c\nPING x\n") == [("say", "a"), ("say", "b"), ("who", "")]
-    assert session.waiting and session.receive(b"SAY d\n") == []
+    assert session.awaiting_reply and session.receive(b"SAY d\n") == []
     assert session.answer("done") == [("say", "c"), ("ping", "x")]
-    assert session.answer("done") == [("say", "d")] and not session.waiting
+    assert session.answer("done") == [("say", "d")] and not session.awaiting_reply
 
 
 def test_the_password_goes_no_further_than_the_session():
@@ -172,7 +172,7 @@ def test_sessions_never_raise(data, answers):
     for session in Session(), OwnerSession():
         requests = session.receive(data)
         for answer in answers:
-            if session.waiting and (answer == "done" or requests and requests[-1][0] == "knock"):
+            if session.awaiting_reply and (answer == "done" or requests and requests[-1][0] == "knock"):
                 requests = session.answer(answer)
             assert all(isinstance(argument, str) and "\n" not in argument for _, argument in requests)
 
@@ -193,8 +193,8 @@ class World:
     def __init__(self, **rules):
         self.kept, self.saved_text, self.unsaved, self.full = [], "", [], False
         self.room = Room(Rules(**{"reject_after": 0, "hashes": 100, **rules}), self.keep)
-        self.room.found("grupo", 0, NOON)
-        self.saved_text = kept.members_text(1, {})
+        self.room.create_group("grupo", 0, NOON)
+        self.saved_text = storage.members_text(1, {})
         self.owner = self.room.owner = Client("console", 0)
         self.sessions = {}
         self.heard = {}             # client: what he was sent, events included
@@ -211,7 +211,7 @@ class World:
     def connect(self):
         client = Client("127.0.0.1:1", self.now)
         self.sessions[client], self.heard[client] = Session(), []
-        self.deliver(self.room.arrive(client))
+        self.deliver(self.room.connected(client))
         return client
 
     def send(self, client, text):
@@ -225,9 +225,9 @@ class World:
     def handle(self, client, requests):
         self.deliver(self.room.handle([(client, requests)], self.now, NOON))
 
-    def tick(self, now, listening=True):
+    def tick(self, now, is_reading=True):
         self.now = now
-        self.deliver(self.room.tick(now, NOON, listening))
+        self.deliver(self.room.tick(now, NOON, is_reading))
 
     def deliver(self, deliveries):
         for kind, client, value in deliveries:
@@ -242,7 +242,7 @@ class World:
             elif kind == "check":
                 self.handle(client, self.sessions[client].answer(value))
             elif kind == "done" and client is not self.owner:
-                self.room.finished([client], self.now)
+                self.room.requests_finished([client], self.now)
                 self.handle(client, self.sessions[client].answer("done"))
             elif kind == "save":
                 self.unsaved.append(value)
@@ -304,7 +304,7 @@ def test_when_nothing_can_be_written_nothing_happens():
     carla = world.member("carla")
     assert world.heard[carla][-1].startswith("ERR not-saved")
     world.send(beto, "QUIT")
-    assert lasting(world.room) == before and world.room.gone == ["beto"]
+    assert lasting(world.room) == before and world.room.pending_outs == ["beto"]
     world.full = False
     world.tick(2)
     assert world.heard[ana][-1] == f"OUT 4 {NOON} beto"
@@ -368,7 +368,7 @@ def test_who_is_not_read_is_not_silent():
     ana = world.member("ana")
     world.tick(50)
     for now in range(51, 140):
-        world.tick(now, listening=False)
+        world.tick(now, is_reading=False)
     assert not any(line.startswith("PING") for line in world.heard[ana])
     world.tick(149)
     assert world.heard[ana][-1] == "PING x", "fifty seconds before, ten after"
@@ -401,7 +401,7 @@ DAMAGE = [
 
 @pytest.mark.parametrize("members, events, why", DAMAGE)
 def test_damage_is_named(members, events, why):
-    with pytest.raises(Damaged, match=why):
+    with pytest.raises(DamagedError, match=why):
         Room(Rules(), None).restore(members, events)
 
 
@@ -450,7 +450,7 @@ def test_whatever_happens_the_kept_events_make_the_same_room_again(admit, deeds)
         welcomes = [place for place, line in enumerate(world.heard[client]) if line.startswith("WELCOME")]
         if welcomes:
             since = int(world.heard[client][welcomes[0]].split()[1])
-            events = [line for line in world.heard[client][welcomes[0]:] if line.split()[0] in kept.EVENTS]
+            events = [line for line in world.heard[client][welcomes[0]:] if line.split()[0] in storage.EVENTS]
             assert events == world.kept[since:since + len(events)]
             assert client.over or since + len(events) == world.room.seq
 
@@ -464,13 +464,13 @@ EVENTS = st.one_of(*[st.tuples(st.just(verb), NAMES) for verb in ("IN", "OUT", "
 def test_any_line_of_our_making_fits_and_reads_back_as_itself(seq, event):
     room = Room(Rules(), None)
     room.seq, room.time = seq, NOON
-    line = room.lines([event]).encode()
+    line = room.format_events([event]).encode()
     assert len(line) <= wire.MAX_LINE
     [text] = wire.Lines().feed(line)
-    assert kept.parse_event(text) == (event[0], seq + 1, NOON, event[1])
+    assert storage.parse_event(text) == (event[0], seq + 1, NOON, event[1])
 
 
 def test_the_longest_line_is_512_bytes():
     room = Room(Rules(), None)
     room.seq, room.time = 10 ** 16 - 2, NOON
-    assert len(room.lines([("MSG", "\u0905" * 21 + "x " + "x" * 400)]).encode()) == wire.MAX_LINE
+    assert len(room.format_events([("MSG", "\u0905" * 21 + "x " + "x" * 400)]).encode()) == wire.MAX_LINE

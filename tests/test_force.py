@@ -15,8 +15,8 @@ from harness.server import ROOT
 
 HANDLE = """
         with self.lock:
-            while self.crowded or self.told > self.share:
-                self.may_talk.wait()
+            while self.backpressure or self.turn_bytes > self.turn_budget:
+                self.not_full.wait()
 """
 IF_NAME = "if any(verb == 'name' for _, requests in batch for verb, _ in requests)"
 SOON = 40                   # seconds: less than half of what it took when a deadlock was not seen, on a busy machine too

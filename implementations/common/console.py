@@ -12,8 +12,8 @@ import stat
 from .outboxes import Outbox
 
 STDIN, STDOUT = 0, 1
-LIMIT = 64 * 1024           # bytes that may wait for the owner before another event, ...
-NOTES, ANSWERS = 2 * LIMIT, 16 * LIMIT      # ... another note, another line of an answer
+EVENT_LIMIT = 64 * 1024           # bytes that may wait for the owner before another event, ...
+NOTE_LIMIT, REPLY_LIMIT = 2 * EVENT_LIMIT, 16 * EVENT_LIMIT      # ... another note, another line of an answer
 # The owner's line for each event; names begin with a letter or digit, so nobody can imitate these forms.
 FORMS = {b"IN": b"* %s came\n", b"OUT": b"* %s went\n", b"LEFT": b"* %s left\n",
          b"BANNED": b"# %s is banned\n", b"RENAMED": b"# %s is now %s\n", b"GROUP": b"# the group is now %s\n"}
@@ -26,7 +26,7 @@ def line_for_owner(event):
     return FORMS[verb] % (tuple(rest.split(b" ")) if verb == b"RENAMED" else rest)
 
 
-class Keyboard:
+class Stdin:
     """stdin, with a socket's recv."""
 
     def __init__(self):
@@ -63,7 +63,7 @@ def is_our_terminal():
     return True
 
 
-class Screen:
+class Stdout:
     """stdout, with a socket's send; a send never makes the server wait.
 
     The flag O_NONBLOCK belongs to an opening, which the shell shares: so pipes and terminals are opened anew. Where that
@@ -97,42 +97,42 @@ class OwnerOutbox(Outbox):
     """What the owner is still to be shown. He is never too slow to stay, and nobody waits for him: lines are dropped."""
 
     def __init__(self, client, now):
-        screen = Screen()
+        screen = Stdout()
         super().__init__(client, screen, now)
         self.send = screen.send
-        self.hears = True
+        self.receives_events = True
         self.dropped = 0
 
-    def own_up(self):
+    def report_dropped(self):
         """Says how many lines were dropped, as soon as there is room; whether it did."""
-        if not self.dropped or self.waiting > LIMIT // 2:
+        if not self.dropped or self.queued_bytes > EVENT_LIMIT // 2:
             return False
         super().put(b"# %d lines not shown\n" % self.dropped)
         self.dropped = 0
         return True
 
-    def put(self, data, limit=ANSWERS):
-        if self.waiting + len(data) > limit:
+    def put(self, data, limit=REPLY_LIMIT):
+        if self.queued_bytes + len(data) > limit:
             self.dropped += data.count(b"\n")
         else:
             super().put(data)
 
-    def note(self, data):
-        self.put(data, NOTES)
+    def put_note(self, data):
+        self.put(data, NOTE_LIMIT)
 
-    def hear(self, data):
-        if self.dropped or self.waiting + len(data) > LIMIT:
+    def put_events(self, data):
+        if self.dropped or self.queued_bytes + len(data) > EVENT_LIMIT:
             self.dropped += data.count(b"\n")
         elif data:
             super().put(b"".join([line_for_owner(event) for event in data.splitlines()]))
 
-    def open_request(self):
-        self.unfinished = 0         # his next order does not wait until he has read the answer to the last
+    def finish_when_sent(self):
+        self.reply_bytes = 0         # his next order does not wait until he has read the answer to the last
 
-    def crowds(self, limit, now):
+    def needs_backpressure(self, limit, now):
         return False
 
-    def is_lost(self, limit, slow_after, now):
+    def is_too_slow(self, limit, slow_after, now):
         return False
 
 

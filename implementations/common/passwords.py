@@ -9,10 +9,10 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 # The hash of a random password that nobody kept: checked against where no member is, so that the time tells nothing.
-DUMMY = "$argon2id$v=19$m=19456,t=2,p=1$lY01YcIG+sLGl1Jgapn76g$hav5+VzCDNJEd4Y2/JZGcLyfACeOaFR0C5SzOuP8Ciw"
+DUMMY_HASH = "$argon2id$v=19$m=19456,t=2,p=1$lY01YcIG+sLGl1Jgapn76g$hav5+VzCDNJEd4Y2/JZGcLyfACeOaFR0C5SzOuP8Ciw"
 
 
-def return_hash_memory():
+def release_hash_memory():
     """Has glibc give a hash's 19 MiB back to the system each time: else every thread that hashed once keeps them (mallopt(3))."""
     try:
         ctypes.CDLL(None).mallopt(-3, 1 << 20)      # M_MMAP_THRESHOLD, and so no longer adjusted by the allocator itself
@@ -28,7 +28,7 @@ def hash_password(password):
         return None
 
 
-def is_password(password, phc):
+def verify_password(password, phc):
     """Whether `phc` was made of `password`. As slow as hash_password."""
     try:
         return HASHER.verify(phc, password)

@@ -6,42 +6,42 @@ waits until answer("done"). What the Room alone can know (who is a member, which
 from collections import deque
 
 from . import wire
-from .passwords import DUMMY, hash_password, is_password
+from .passwords import DUMMY_HASH, hash_password, verify_password
 
 # What a client may send, and the request that the Room gets of it. JOIN becomes `knock`: see answer().
 REQUESTS = {"SAY": "say", "NAME": "name", "WHO": "who", "HISTORY": "history", "LEAVE": "leave", "QUIT": "quit",
             "PING": "ping", "PONG": "pong", "JOIN": "knock"}
 
 
-class Lineup:
+class RequestQueue:
     """Lines wait here until the request before them is finished."""
 
     def __init__(self):
         self.lines = wire.Lines()
-        self.unread = deque()
-        self.waiting = False        # the last request is not finished
+        self.unparsed = deque()
+        self.awaiting_reply = False        # the last request is not finished
 
     def receive(self, data):
         """The requests that may be handled now, in order, after these bytes came. Never raises."""
-        self.unread.extend(self.lines.feed(data))
+        self.unparsed.extend(self.lines.feed(data))
         return self.requests()
 
     def requests(self):
         """Those that may be handled now, of the lines that are here."""
         requests = []
-        while self.unread and not self.waiting:
-            if request := self.parse(self.unread.popleft()):
+        while self.unparsed and not self.awaiting_reply:
+            if request := self.parse(self.unparsed.popleft()):
                 requests.append(request)
-                self.waiting = request[0] != "say"          # a message has no answer: everyone hears it, its sender too
+                self.awaiting_reply = request[0] != "say"          # a message has no answer: everyone hears it, its sender too
         return requests
 
     def answer(self, word):
         """What the Room had to say to this Session alone: `done`. Then come the next requests."""
-        self.waiting = False
+        self.awaiting_reply = False
         return self.requests()
 
 
-class Session(Lineup):
+class Session(RequestQueue):
     """The Session of a client on the wire."""
 
     def __init__(self):
@@ -50,12 +50,12 @@ class Session(Lineup):
 
     def are_messages(self, data):
         """Whether these bytes are nothing but whole messages, which may be handled now: see wire.messages()."""
-        return not self.waiting and not self.unread and self.lines.are_messages(data)
+        return not self.awaiting_reply and not self.unparsed and self.lines.are_messages(data)
 
     def receive(self, data):
         if self.are_messages(data):
             return wire.messages(data)
-        self.unread.extend(filter(None, self.lines.feed(data)))     # a flood of empty lines is to cost next to nothing
+        self.unparsed.extend(filter(None, self.lines.feed(data)))     # a flood of empty lines is to cost next to nothing
         return self.requests()
 
     def parse(self, line):
@@ -103,7 +103,7 @@ class Session(Lineup):
         if word == "new":
             phc = hash_password(password)
             return [("enter", f"{self.name} {phc}")] if phc else [("refuse", "")]
-        known = is_password(password, DUMMY if word == "dummy" else word)
+        known = verify_password(password, DUMMY_HASH if word == "dummy" else word)
         return [("enter", self.name)] if known and word != "dummy" else [("refuse", "")]
 
 
@@ -112,7 +112,7 @@ ORDERS = {"accept": "NAME", "reject": "NAME", "ban": "NAME", "unban": "NAME", "r
           "members": "", "close": "", "delete": "", "help": ""}
 
 
-class OwnerSession(Lineup):
+class OwnerSession(RequestQueue):
     """The Session of the owner, whose lines are orders. Trusted, but just as likely to mistype."""
 
     def __init__(self):

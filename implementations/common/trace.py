@@ -66,10 +66,10 @@ def traced(kind, function, about=""):
     if folder is None:
         return function
 
-    begins, ends, asks = f"B.{kind}", f"E.{kind}", callable(about)
+    begins, ends, awaiting_owner = f"B.{kind}", f"E.{kind}", callable(about)
 
     def between(*arguments):
-        what = about(*arguments) if asks else about
+        what = about(*arguments) if awaiting_owner else about
         emit(begins, what)
         result = None
         try:

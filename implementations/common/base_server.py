@@ -9,12 +9,12 @@ import time
 from time import monotonic
 
 from . import options, trace, wire
-from .console import Keyboard, OwnerOutbox, open_standard_descriptors
-from .door import Door, address_text, send_away
+from .console import Stdin, OwnerOutbox, open_standard_descriptors
+from .acceptor import Acceptor, address_text, refuse_connection
 from .files import Folder, Trouble
-from .kept import Damaged, members_text
+from .storage import DamagedError, members_text
 from .outboxes import Outbox, Outboxes
-from .passwords import return_hash_memory
+from .passwords import release_hash_memory
 from .room import Client, Room, Rules
 from .session import OwnerSession, Session
 from .trace import traced
@@ -34,34 +34,34 @@ class Connection(Client):
         self.recv = traced("recv", sock.recv, address)
         self.check_password = traced("hash", session.answer, address)
         self.is_watched = False             # somebody waits for his bytes
-        self.at_end = False                 # no more will come
+        self.eof = False                 # no more will come
 
     def answer(self, word):
         """The Session's: his next requests. Slow, unless the word is `done`: a password is checked."""
         return self.session.answer(word) if word == "done" else self.check_password(word)
 
 
-class Shell:
+class BaseServer:
     """The part of a server that is the same in all three."""
 
     def __init__(self, options, listener, room, folder):
         now = monotonic()
-        self.room, self.folder, self.door = room, folder, Door(listener, options)
-        self.owner = room.owner = Connection(Keyboard(), "console", OwnerSession(), now)
+        self.room, self.folder, self.acceptor = room, folder, Acceptor(listener, options)
+        self.owner = room.owner = Connection(Stdin(), "console", OwnerSession(), now)
         self.owner.outbox = OwnerOutbox(self.owner, now)
         self.outboxes = Outboxes(folder.transcript, self.owner.outbox, options.outbox, options.slow_after, options.sndbuf)
-        self.share = options.outbox // 4            # bytes of events that one turn may add to an outbox
-        self.enough = self.share // MAX_LINE        # requests that fill it
-        self.gulp = max(MAX_LINE, self.share // 20)     # bytes read at once: as events they are at most twenty times as many
+        self.turn_budget = options.outbox // 4            # bytes of events that one turn may add to an outbox
+        self.batch_limit = self.turn_budget // MAX_LINE        # requests that fill it
+        self.read_size = max(MAX_LINE, self.turn_budget // 20)     # bytes read at once: as events they are at most twenty times as many
         self.deliveries = []                        # of this turn, until flush()
         self.stopped = False
         self.next_tick = self.closes_at = now
 
-    def newcomer(self, arrival, before=0):
+    def new_client(self, arrival, before=0):
         """What the door let in, as a client; None if there is no room for him, with so many `before` him not in the Room yet."""
         sock, address = arrival
         if self.room.is_full(before):
-            return send_away(sock)
+            return refuse_connection(sock)
         client = Connection(sock, address, Session(), monotonic())
         client.outbox = Outbox(client, sock, monotonic())
         return client
@@ -86,7 +86,7 @@ class Shell:
         """The deliveries that time alone causes."""
         now, time = clock()
         self.next_tick = now + TICK
-        return self.room.stop(now) if self.stopped else self.room.tick(now, time, not self.outboxes.crowded)
+        return self.room.stop(now) if self.stopped else self.room.tick(now, time, not self.outboxes.backpressure)
 
     def is_serving(self):
         """Until the room is closed, and then until all have taken their BYE, or had the time to."""
@@ -104,15 +104,15 @@ def run(design, make_server, argv=None):
     chosen = options.parse(argv, design)
     open_standard_descriptors()
     raise_descriptor_limit()
-    interrupt_nobody()
-    return_hash_memory()
+    use_batch_scheduling()
+    release_hash_memory()
     try:
         if chosen.trace:
             trace.start(design, chosen.trace, chosen.trace_sink)
         folder = Folder(chosen.dir)
         listener = listen(chosen.host, chosen.port)
         room = start_room(chosen, folder)
-    except (Trouble, Damaged) as trouble:
+    except (Trouble, DamagedError) as trouble:
         sys.exit(f"grupo: {trouble}")
     except OSError as error:
         sys.exit(f"grupo: {error.filename or chosen.dir}: {error.strerror}")
@@ -139,7 +139,7 @@ def raise_descriptor_limit():
         pass
 
 
-def interrupt_nobody():
+def use_batch_scheduling():
     """Asks Linux that whoever wakes up lets go on who runs: thus more requests come together before all are told of them."""
     try:
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
@@ -152,10 +152,10 @@ def start_room(options, folder):
     room = Room(rules, traced("keep", folder.transcript.append, trace.sequence), folder.erase)
     try:
         room.restore(folder.members(), folder.transcript.lines())
-    except Damaged as damage:
+    except DamagedError as damage:
         raise Trouble(f"{folder.path}: {damage}; put back a copy, or move the folder away") from None
     if room.seq == 0:
-        room.found(options.group, *clock())
+        room.create_group(options.group, *clock())
         trouble = folder.save_members(members_text(room.seq, room.members))
         if trouble:
             raise Trouble(f"{folder.file('members')}: {trouble}")

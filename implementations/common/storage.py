@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from . import wire
 
 
-class Damaged(Exception):
+class DamagedError(Exception):
     """The kept events or members contradict themselves; the text says where."""
 
 
@@ -24,7 +24,7 @@ def read_members(text):
     """The text of a member file as (seq, {key: Member}). Raises Damaged."""
     first, *lines = text.split("\n")
     if not first.startswith("# grupo 1 seq ") or not wire.SEQ.fullmatch(first[14:]) or lines[-1:] != [""]:
-        raise Damaged("members: its first line is not `# grupo 1 seq N`, or its last line is cut")
+        raise DamagedError("members: its first line is not `# grupo 1 seq N`, or its last line is cut")
     members = {}
     for number, line in enumerate(lines[:-1], 2):
         name, _, rest = line.partition(":")
@@ -32,7 +32,7 @@ def read_members(text):
         key = wire.fold(name) if wire.clean_name(name) == name else None
         if key is None or key in members or \
                 not (standing == "member" and phc.startswith("$argon2id$") or (standing, phc) == ("banned", "")):
-            raise Damaged(f"members: line {number} is not name:standing:hash, or its name stands twice")
+            raise DamagedError(f"members: line {number} is not name:standing:hash, or its name stands twice")
         members[key] = Member(name, standing, phc)
     return int(first[14:]), members
 
@@ -47,7 +47,7 @@ def parse_event(line):
     """A kept line, a str without its LF, as (verb, seq, time, rest). Raises Damaged."""
     found = EVENT.fullmatch(line)
     if not found or not EVENTS[found[1]](found[4]):
-        raise Damaged(f"transcript: not an event: {line[:60]!r}")
+        raise DamagedError(f"transcript: not an event: {line[:60]!r}")
     return found[1], int(found[2]), found[3], found[4]
 
 
