@@ -68,7 +68,7 @@ class FileLock:
 
 
 def work(name, number, lock):
-    trace.act_as(name)
+    trace.set_actor(name)
     with lock:
         value = traced("read", number.read)()
         traced("write", number.write)(value + 1)
