@@ -23,7 +23,7 @@ from .common.deliveries import ReaderDone
 from .common.readers import Readers
 from .common.requests import Quit, Say, count, decode, encode
 from .common.trace import traced
-from .common.wire import Lines, messages
+from .common.wire import Lines
 
 # What the hub writes to a child, as lines: one of these, or what to check the password against.
 DONE, OVER = "done", "over"
@@ -107,7 +107,7 @@ class Server(BaseServer):
                 return
             if not client.over:
                 # Most data is plain messages, which go up as they came.
-                plain = client.session.are_messages(data)
+                plain = client.session.plain_messages(data)
                 self.hand_up(write_pipe, data if plain else encode(client.session.receive(data)))
             while client.session.awaiting_reply and not client.over:
                 words = read_pipe(4096).decode().split("\n")
@@ -141,8 +141,8 @@ class Server(BaseServer):
         data = client.read_pipe(self.read_size)
         if not data:
             self.drop(client)
-        if client.lines.are_messages(data):
-            return [Say(messages(data))]
+        if texts := client.lines.messages(data):
+            return [Say(texts)]
         return decode(client.lines.feed(data))
 
     def read_owner(self, owner):

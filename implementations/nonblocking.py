@@ -74,11 +74,12 @@ class Server(BaseServer):
 
     def read_from(self, client):
         """Returns the client's next requests. One recv, which does not wait: it is readable."""
-        if client.session.awaiting_reply and not client.over:
+        session = client.session
+        if session.awaiting_reply and not client.over:
             self.readers.pause_reading(client)  # its data stays in the kernel until the reply
             return []
-        if client.session.unparsed and not client.over:
-            return client.session.next_requests()  # lines that came together with that request
+        if session.unparsed and not client.over:
+            return session.next_requests()  # lines that came together with that request
         try:
             data = client.recv(self.read_size if client.name else MAX_LINE)
         except BlockingIOError:  # nothing after all; or another job has the owner's terminal
@@ -89,7 +90,7 @@ class Server(BaseServer):
             data = b""  # a reset: an end like any other
         if not data:
             self.drop(client)
-        return [] if client.over else client.session.receive(data)
+        return [] if client.over else session.receive(data)
 
     def handle(self, batch):
         """From Session to Room: nothing but a call."""

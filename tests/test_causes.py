@@ -101,8 +101,8 @@ MUTANTS = {
         "nonblocking",
         [
             (
-                COMMON + "room.py",
-                "        client.reject_at = client.joined_at + self.rules.reject_after\n",
+                COMMON + "joining.py",
+                "        join.reject_at = join.since + self.room.rules.reject_after\n",
                 "",
             )
         ],
@@ -128,8 +128,8 @@ MUTANTS = {
         [
             (
                 PTHREAD,
-                "        if client is not self.owner:            # the end",
-                "        client is self.owner or client.sock.close()\n        if client is not self.owner:            # the end",
+                "        if client is not self.owner:  # the end",
+                "        client is self.owner or client.sock.close()\n        if client is not self.owner:  # the end",
             )
         ],
         "coming-and-going",
@@ -155,10 +155,11 @@ MUTANTS = {
         [
             (
                 COMMON + "room.py",
-                '            self.emit("welcome", welcoming, f"WELCOME {self.seq} {welcoming.name}")\n',
-                '            self.emit("line", welcoming, data.decode().rstrip())\n'
-                '            self.seq += 1\n            self.emit("event", None, data)\n'
-                '            self.emit("welcome", welcoming, f"WELCOME {self.seq - 1} {welcoming.name}")\n            return True\n',
+                '            self.emit(Welcome(welcoming, f"WELCOME {self.group.seq} {welcoming.name}"))\n',
+                "            self.send(welcoming, data.decode().rstrip())\n"
+                "            self.group.seq += 1\n            self.emit(Events(data))\n"
+                '            welcome = f"WELCOME {self.group.seq - 1} {welcoming.name}"\n'
+                "            self.emit(Welcome(welcoming, welcome))\n            return True\n",
             )
         ],
         "long-lines",
@@ -170,8 +171,8 @@ MUTANTS = {
         [
             (
                 COMMON + "room.py",
-                "                    self.commit_messages()\n                    if HANDLERS",
-                "                    verb == 'ping' or self.commit_messages()\n                    if HANDLERS",
+                "                    self.commit_messages()\n                    self.dispatch",
+                "                    type(request) is requests.Ping or self.commit_messages()\n                    self.dispatch",
             )
         ],
         "long-lines",
@@ -180,7 +181,7 @@ MUTANTS = {
     ),
     "a too high number in END HISTORY": (
         "nonblocking",
-        [(COMMON + "room.py", 'f"END HISTORY {self.seq}"', 'f"END HISTORY {self.seq + 1}"')],
+        [(COMMON + "room.py", 'f"END HISTORY {newest}"', 'f"END HISTORY {newest + 1}"')],
         "history-meanwhile",
         ("end-of-history", "history-differs"),  # by what comes while the answer is on its way
         "END HISTORY",
@@ -190,7 +191,7 @@ MUTANTS = {
         [
             (
                 COMMON + "room.py",
-                "        if new != old and (new in self.members or new in self.join_requests):",
+                "        if new != old and taken:",
                 "        if False:",
             ),
             (
@@ -199,9 +200,9 @@ MUTANTS = {
                 "        self.here.pop(old, None)\n",
             ),
             (
-                COMMON + "room.py",
-                '                raise DamagedError(f"members: lacks {old}, who took',
-                '                return\n                raise DamagedError(f"members: lacks {old}, who took',
+                COMMON + "group.py",
+                "            if member is None:\n                raise",
+                "            if member is None:\n                return\n                raise",
             ),
         ],
         "cross-traffic",
@@ -220,7 +221,7 @@ MUTANTS = {
         [
             (
                 PTHREAD,
-                "                    self.start(self.read_from, client)\n",
+                "                    self.start(client.address, self.read_from, client)\n",
                 "                    self.deliver(self.room.connected(client))\n                    self.lock.release()\n"
                 "                    self.read_from(client)\n                    self.lock.acquire()\n                    return\n",
             )
@@ -247,7 +248,7 @@ MUTANTS = {
         [
             (
                 FORK,
-                "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))",
+                "signal.pthread_sigmask(signal.SIG_BLOCK, blocked)",
                 "signal.signal(signal.SIGINT, signal.SIG_DFL)",
             )
         ],
@@ -260,7 +261,7 @@ MUTANTS = {
         [
             (
                 FORK,
-                "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))",
+                "signal.pthread_sigmask(signal.SIG_BLOCK, blocked)",
                 "signal.signal(signal.SIGINT, signal.default_int_handler)",
             )
         ],
@@ -278,7 +279,7 @@ MUTANTS = {
             ),
             (
                 COMMON + "outboxes.py",
-                "            shut(outbox.sock, socket.SHUT_WR)\n",
+                "            shut_down(outbox.sock, socket.SHUT_WR)\n",
                 "            pass\n",
             ),
         ],

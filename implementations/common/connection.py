@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from .client_state import Client, State
+from .client_state import OWNER, Client
 from .console import OwnerOutbox, Stdin
 from .outbox import Outbox
 from .requests import Request
@@ -48,7 +48,7 @@ class OwnerConnection(Connection):
 
     def __init__(self, now: float) -> None:
         super().__init__("console", now)
-        self.state = State.OWNER
+        self.state = OWNER
         self.source = stdin = Stdin()
         self.session = OwnerSession()
         self.outbox = OwnerOutbox(self, now)

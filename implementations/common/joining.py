@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from . import requests, wire
-from .client_state import Client, PendingJoin, State
+from .client_state import ASKING, CHECKED, HERE, STRANGER, Client, PendingJoin
 from .deliveries import CheckPassword, Done, Line, Welcome
 from .member_file import Admission
 from .session import NEW_MEMBER, NOBODY
@@ -37,7 +37,7 @@ class Joining:
         """JOIN: the answer comes when the password has been checked."""
         self.room.send(client, "PENDING")
         client.join = PendingJoin(request.name, wire.fold(request.name), self.room.now)
-        client.state = State.CHECKED
+        client.state = CHECKED
         self.check_queue.append(client)
         self.start_next_check()
         return False
@@ -83,7 +83,7 @@ class Joining:
         if self.room.rules.admit == "all":
             self.admit(client, None)
             return False
-        client.state = State.ASKING
+        client.state = ASKING
         self.room.notify_owner(f"{join.name} asks to join from {client.address}")
         return True
 
@@ -127,7 +127,7 @@ class Joining:
         elif not room.commit([("IN", member.name)], welcoming=client):
             client.name = ""
             return False
-        client.state, client.join = State.HERE, None
+        client.state, client.join = HERE, None
         room.here[key] = client
         room.strangers.pop(client, None)
         self.join_requests.pop(key, None)
@@ -145,7 +145,7 @@ class Joining:
         """Sends REJECTED; the third one ends the connection."""
         self.room.emit(Line(client, "REJECTED refused"))
         client.rejections += 1
-        was_checked = client.state is State.CHECKED  # else its JOIN was finished when it was asking
+        was_checked = client.state is CHECKED  # else its JOIN was finished when it was asking
         self.clear_join(client)
         if client.rejections == MAX_REJECTIONS:
             self.room.end_connection(client, "refused")
@@ -162,7 +162,7 @@ class Joining:
         join = pending(client)
         self.release_name(client)
         client.stranger_since += self.room.now - join.since
-        client.state, client.join = State.STRANGER, None
+        client.state, client.join = STRANGER, None
 
     def connection_ended(self, client: Client) -> None:
         """Forgets the JOIN of a client whose connection is over."""
@@ -181,7 +181,7 @@ class Joining:
     def asking_as(self, name: str) -> Client | None:
         """Returns the client whose JOIN with this name the owner is to decide, or None."""
         client = self.join_requests.get(wire.fold(name))
-        if client and client.state is State.ASKING and pending(client).reject_at is None:
+        if client and client.state is ASKING and pending(client).reject_at is None:
             return client
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .client_state import Client, State
+from .client_state import CHECKED, Client
 from .deliveries import Done, Line, SaveMembers
 from .storage import Member, members_text
 
@@ -63,7 +63,7 @@ class Admission(Change):
         members[self.key] = self.member
         if client.over:
             return True
-        was_checked = client.state is State.CHECKED
+        was_checked = client.state is CHECKED
         if not room.joining.welcome(client, self.member):
             del members[self.key]
             room.member_file.dirty = True
@@ -75,7 +75,7 @@ class Admission(Change):
     def fail(self, room: Room) -> None:
         """It had no effect: a client that the owner accepted is still asking."""
         client = self.client
-        if client.state is State.CHECKED:
+        if client.state is CHECKED:
             room.joining.join_failed(client)
             if not client.over:
                 room.emit(Done(client))

@@ -31,6 +31,11 @@ class OutboxState(Enum):
     ENDED = "ended"  # BYE is sent, and our side of the connection is shut down
 
 
+OPEN, FAILED, ENDING, ENDED = (
+    OutboxState  # short names, since Python 3.11 takes 150 ns for long ones
+)
+
+
 class Pace:
     """How fast a slow client reads. Times are in seconds."""
 
@@ -90,7 +95,7 @@ class Outbox:
         self.descriptor = sock.fileno()
         # Never waits: the descriptor is non-blocking.
         self.send: Callable[[bytes], int] = partial(os.write, self.descriptor)
-        self.state = OutboxState.OPEN
+        self.state = OPEN
         self.chunks: deque[bytes] = deque()
         self.history: HistoryTransfer | None = None
         self.queued_bytes = 0  # in chunks, and in the lines after the history
@@ -105,13 +110,13 @@ class Outbox:
 
     def put(self, data: bytes) -> None:
         """Queues lines of its own, behind a history that is under way: answers are in order."""
-        if self.state is OutboxState.OPEN:
+        if self.state is OPEN:
             (self.history.lines_after if self.history else self.chunks).append(data)
             self.queued_bytes += len(data)
 
     def put_events(self, data: bytes) -> None:
         """Queues events. They do not wait for a history."""
-        if data and self.state is not OutboxState.FAILED:
+        if data and self.state is not FAILED:
             self.chunks.append(data)
             self.queued_bytes += len(data)
 

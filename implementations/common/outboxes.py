@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import deliveries
 from .deliveries import Delivery
-from .outbox import HistoryTransfer, Outbox, OutboxState
+from .outbox import ENDED, ENDING, FAILED, OPEN, HistoryTransfer, Outbox
 from .trace import sequence, traced
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Outboxes:
     ) -> None:
         """Queues WELCOME; from here on the client receives the events."""
         outbox.put(f"{welcome.text}\n".encode())
-        if outbox.state is not OutboxState.FAILED:
+        if outbox.state is not FAILED:
             outbox.receives_events, outbox.events_queued = True, events_queued
             self.receivers[outbox.descriptor] = outbox
 
@@ -178,7 +178,7 @@ class Outboxes:
         """Starts to send a range of the transcript."""
         start = self.transcript.offset_after(history.since)
         end = self.transcript.offset_after(history.until)
-        if outbox.state is not OutboxState.FAILED:
+        if outbox.state is not FAILED:
             outbox.history = HistoryTransfer(start, end)
 
     def put_done(self, outbox: Outbox, *_: object) -> None:
@@ -189,7 +189,7 @@ class Outboxes:
         """BYE is queued; the connection ends when it has been sent."""
         outbox.end_early()
         self.stop_events(outbox)
-        outbox.state = OutboxState.ENDING
+        outbox.state = ENDING
         outbox.bye_at = now
         outbox.reply_bytes = 0  # a Session that waits for an answer need not wait any longer
         self.closing[outbox] = None
@@ -224,7 +224,7 @@ class Outboxes:
                 self.disconnect(outbox)
         else:
             self.unmark_slow(outbox)
-            if outbox.state in (OutboxState.ENDING, OutboxState.ENDED):
+            if outbox.state in (ENDING, ENDED):
                 self.close_sending(outbox, now)
 
     def send_chunks(self, outbox: Outbox, now: float) -> None:
@@ -311,8 +311,8 @@ class Outboxes:
         """The socket takes nothing any more: drops what is queued."""
         self.unmark_slow(outbox)
         self.stop_events(outbox)
-        if outbox.state is OutboxState.OPEN:
-            outbox.state = OutboxState.FAILED
+        if outbox.state is OPEN:
+            outbox.state = FAILED
         outbox.drop_all()
         if outbox.reply_bytes is not None:
             outbox.reply_bytes = None
@@ -323,8 +323,8 @@ class Outboxes:
         if outbox.reader_done:
             self.closing.pop(outbox, None)
             outbox.sock.close()
-        elif outbox.state is OutboxState.ENDING:
-            outbox.state = OutboxState.ENDED
+        elif outbox.state is ENDING:
+            outbox.state = ENDED
             outbox.ended_at = now
             shut_down(outbox.sock, socket.SHUT_WR)
 

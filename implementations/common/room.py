@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import requests, wire
-from .client_state import Client, State, refusal
+from .client_state import ASKING, HERE, OVER, STRANGER, Client, refusal
 from .deliveries import Delivery, Done, End, Events, HistoryRange, Line, Note, Welcome
 from .group import Group
 from .joining import Joining
 from .member_file import MemberFile
 from .orders import OwnerOrders
-from .requests import Request
+from .requests import Request, Say
 from .storage import format_events
 
 MAX_ERRORS = 10  # of one connection, before WELCOME
@@ -37,7 +37,7 @@ ERROR_TEXTS = {
 # The requests that are not permitted in every state, by their verbs on the wire.
 KIND_OF: dict[str, type[Request]] = {
     "JOIN": requests.Join,
-    "SAY": requests.Say,
+    "SAY": Say,
     "NAME": requests.Rename,
     "WHO": requests.Who,
     "HISTORY": requests.History,
@@ -143,14 +143,14 @@ class Room:
         self.now, self.time = now, time
         for client, its_requests in batch:
             for request in its_requests:
-                if client.state is State.OVER:
+                if client.state is OVER:
                     break
                 client.last_heard_at = now
-                if type(request) is not requests.Say:
+                if type(request) is not Say:
                     client.request_open = True
                     self.commit_messages()
                     self.dispatch(client, request)
-                elif client.state is State.HERE:
+                elif client.state is HERE:
                     self.unsaid.append((client, request.texts))
                 else:
                     self.refuse_messages(client, request)
@@ -243,10 +243,10 @@ class Room:
         if code == "too-long" or client.errors == MAX_ERRORS:
             self.end_connection(client, "protocol")
 
-    def refuse_messages(self, client: Client, request: requests.Say) -> None:
+    def refuse_messages(self, client: Client, request: Say) -> None:
         """Answers each message of a client that is not HERE."""
         for _ in request.texts:
-            if client.state is not State.OVER:
+            if client.state is not OVER:
                 self.send_error(client, "not-joined")
 
     def notify_owner(self, text: str) -> None:
@@ -276,7 +276,7 @@ class Room:
         """Sends BYE. If a member was here, the others receive OUT; not without `announce`."""
         self.send(client, f"BYE {code}")
         self.emit(End(client))
-        client.state = State.OVER
+        client.state = OVER
         self.clients.pop(client, None)
         self.strangers.pop(client, None)
         self.joining.connection_ended(client)
@@ -395,9 +395,9 @@ class Room:
         for client in list(clients):
             if client.join and client.join.reject_at is not None and now >= client.join.reject_at:
                 self.joining.reject_now(client)
-            elif client.state is State.HERE or client.state is State.ASKING:
+            elif client.state is HERE or client.state is ASKING:
                 self.check_silence(client, now - client.last_heard_at)
-            elif client.state is State.STRANGER and now >= self.join_deadline(client):
+            elif client.state is STRANGER and now >= self.join_deadline(client):
                 self.end_connection(client, "timeout")
 
     def check_silence(self, client: Client, silence: float) -> None:

@@ -9,7 +9,7 @@ from collections import deque
 
 from . import requests, wire
 from .passwords import DUMMY_HASH, hash_password, verify_password
-from .requests import Request
+from .requests import Request, Say
 
 # What Session.check_password() checks a password against, apart from a member's hash.
 NEW_MEMBER = "new"  # nothing: a hash is to be made of it
@@ -40,7 +40,7 @@ class RequestQueue:
             if request := self.parse(self.unparsed.popleft()):
                 ready.append(request)
                 # A message has no answer: everyone receives it, its sender, too.
-                self.awaiting_reply = type(request) is not requests.Say
+                self.awaiting_reply = type(request) is not Say
         return ready
 
     def request_done(self) -> list[Request]:
@@ -56,14 +56,14 @@ class Session(RequestQueue):
         super().__init__()
         self.password = ""  # of the JOIN that is under way; it is passed on to nobody
 
-    def are_messages(self, data: bytes) -> bool:
-        """Whether these bytes are only whole messages that can be handled now: wire.messages()."""
-        return not self.awaiting_reply and not self.unparsed and self.lines.are_messages(data)
+    def plain_messages(self, data: bytes) -> list[str]:
+        """Returns what Lines.messages() does, if these messages can be handled now; else []."""
+        return [] if self.awaiting_reply or self.unparsed else self.lines.messages(data)
 
     def receive(self, data: bytes) -> list[Request]:
         """Returns the requests that can be handled now that these bytes have come."""
-        if self.are_messages(data):
-            return [requests.Say(wire.messages(data))]
+        if texts := self.plain_messages(data):
+            return [Say(texts)]
         # Empty lines are dropped here, so that a flood of them costs almost nothing.
         self.unparsed.extend(filter(None, self.lines.feed(data)))
         return self.next_requests()
@@ -74,7 +74,7 @@ class Session(RequestQueue):
         if verb == "SAY":
             short = len(rest) <= wire.MAX_TEXT
             if rest and short and (rest.isascii() or wire.size(rest) <= wire.MAX_TEXT):
-                return requests.Say([rest])
+                return Say([rest])
         elif isinstance(line, wire.Fault):
             return requests.Malformed(line)
         elif verb not in VERBS:

@@ -55,9 +55,14 @@ class Lines:
         self.rest = b"" if self.skipping else rest
         return lines
 
-    def are_messages(self, data: bytes) -> bool:
-        """Whether `data`, if it arrives now, is only whole ASCII messages: see messages()."""
-        return not self.rest and not self.skipping and MESSAGES.fullmatch(data) is not None
+    def messages(self, data: bytes) -> list[str]:
+        """Returns the texts in `data`, if it is nothing but whole messages in ASCII; else [].
+
+        Most of a server's input is such data: it need not go through feed(), and is split at once.
+        """
+        if self.rest or self.skipping or not MESSAGES.fullmatch(data):
+            return []
+        return data[4:-1].decode("ascii").split("\nSAY ")
 
     def cut(self, whole: bytes) -> list[str]:
         """Returns the lines of `whole`, which lacks only its last LF; see feed()."""
@@ -71,14 +76,6 @@ class Lines:
             if not plain.translate(None, PLAIN):  # the common case: one check of the whole chunk
                 return plain.decode("ascii").split("\n")
         return [decode(line) for line in whole.split(b"\n")]
-
-
-def messages(data: bytes) -> list[str]:
-    """Returns the texts of the messages in `data`, if Lines.are_messages(data) is true.
-
-    Most of a server's input is such data, so it is split in one step.
-    """
-    return data[4:-1].decode("ascii").split("\nSAY ")
 
 
 def decode(line: bytes) -> str:
