@@ -499,7 +499,7 @@ EVENTS = st.one_of(*[st.tuples(st.just(verb), NAMES) for verb in ("IN", "OUT", "
 
 @given(st.integers(1, 10 ** 16 - 2), EVENTS)
 def test_any_line_of_our_making_fits_and_reads_back_as_itself(seq, event):
-    line = storage.format_events(seq + 1, NOON, [event]).encode()
+    line = storage.format_events(event[0], seq + 1, NOON, [event[1]]).encode()
     assert len(line) <= wire.MAX_LINE
     [text] = wire.Lines().feed(line)
     assert storage.parse_event(text) == (event[0], seq + 1, NOON, event[1])
@@ -507,4 +507,4 @@ def test_any_line_of_our_making_fits_and_reads_back_as_itself(seq, event):
 
 def test_the_longest_line_is_512_bytes():
     longest = "\u0905" * 21 + "x " + "x" * 400
-    assert len(storage.format_events(10 ** 16 - 1, NOON, [("MSG", longest)]).encode()) == wire.MAX_LINE
+    assert len(storage.format_events("MSG", 10 ** 16 - 1, NOON, [longest]).encode()) == wire.MAX_LINE

@@ -124,7 +124,7 @@ class Joining:
             del room.here[key]
             room.end_connection(before, "replaced", announce=False)
             room.emit(Welcome(client, f"WELCOME {room.group.seq} {member.name}"))
-        elif not room.commit([("IN", member.name)], welcoming=client):
+        elif not room.commit("IN", [member.name], welcoming=client):
             client.name = ""
             return False
         client.state, client.join = HERE, None

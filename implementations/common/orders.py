@@ -64,7 +64,7 @@ class OwnerOrders:
         member = room.group.members.get(key)
         if member and member.standing == "banned":
             return self.reply(owner, f"{member.name} is banned already")
-        if not room.commit([("BANNED", member.name if member else order.name)]):
+        if not room.commit("BANNED", [member.name if member else order.name]):
             return self.reply(owner, "not saved")
         if key in room.here:
             room.end_connection(room.here[key], "banned", announce=False)
@@ -100,7 +100,7 @@ class OwnerOrders:
 
     def rename_group(self, owner: Client, order: requests.RenameGroup) -> None:
         """Changes the group's name."""
-        self.reply(owner, "" if self.room.commit([("GROUP", order.group)]) else "not saved")
+        self.reply(owner, "" if self.room.commit("GROUP", [order.group]) else "not saved")
 
     def close(self, owner: Client, _: requests.Close) -> None:
         """Ends the server."""

@@ -123,7 +123,7 @@ class Room:
     def create_group(self, name: str, now: float, time: str) -> None:
         """Writes the first event of a new group. Raises OSError if it cannot be written."""
         self.now, self.time = now, time
-        self.append(format_events(1, time, [("GROUP", name)]).encode())
+        self.append(format_events("GROUP", 1, time, [name]).encode())
         self.group.seq, self.group.name = 1, name
 
     # -- A turn: requests in, deliveries out ---------------------------------------------------
@@ -175,10 +175,8 @@ class Room:
         """Writes all messages that wait, from whichever client, by one write and one delivery."""
         if self.unsaid:
             unsaid, self.unsaid = self.unsaid, []
-            messages = [
-                ("MSG", f"{client.name} {text}") for client, texts in unsaid for text in texts
-            ]
-            if not self.commit(messages):
+            messages = [f"{client.name} {text}" for client, texts in unsaid for text in texts]
+            if not self.commit("MSG", messages):
                 for client, texts in unsaid:
                     for _ in texts:
                         self.send_error(client, "not-saved")
@@ -190,26 +188,25 @@ class Room:
 
     # -- Events --------------------------------------------------------------------------------
 
-    def commit(self, events: list[tuple[str, str]], welcoming: Client | None = None) -> bool:
-        """Writes (verb, rest) events, applies them, and delivers them, in this order.
+    def commit(self, verb: str, rests: list[str], welcoming: Client | None = None) -> bool:
+        """Writes events of one kind, applies them, and delivers them, in this order.
 
-        welcoming: the client that is to receive them, too. Returns False, and nothing happens, if
-        they cannot be written. An OUT that could not be written before comes first.
+        rests: what follows the time in each event. welcoming: the client that is to receive them,
+        too. Returns False, and nothing happens, if they cannot be written. An OUT that could not be
+        written before comes first.
         """
-        return self.commit_pending_outs() and self.write_events(events, welcoming)
+        return self.commit_pending_outs() and self.write_events(verb, rests, welcoming)
 
     def commit_pending_outs(self) -> bool:
         """Writes the OUT events that could not be written before; returns whether none is left."""
-        if self.pending_outs and not self.write_events(
-            [("OUT", name) for name in self.pending_outs]
-        ):
+        if self.pending_outs and not self.write_events("OUT", self.pending_outs):
             return False
         self.pending_outs = []
         return True
 
-    def write_events(self, events: list[tuple[str, str]], welcoming: Client | None = None) -> bool:
+    def write_events(self, verb: str, rests: list[str], welcoming: Client | None = None) -> bool:
         """See commit()."""
-        data = format_events(self.group.seq + 1, self.time, events).encode()
+        data = format_events(verb, self.group.seq + 1, self.time, rests).encode()
         try:
             self.append(data)
         except OSError as error:
@@ -218,9 +215,9 @@ class Room:
         self.last_write_error = None
         if welcoming:
             self.emit(Welcome(welcoming, f"WELCOME {self.group.seq} {welcoming.name}"))
-        self.group.seq += len(events)
-        for verb, rest in events:
-            if verb != "MSG":
+        self.group.seq += len(rests)
+        if verb != "MSG":
+            for rest in rests:
                 self.group.apply(verb, rest)
         self.emit(Events(data))
         return True
@@ -282,7 +279,7 @@ class Room:
         self.joining.connection_ended(client)
         if client.name and self.here.get(wire.fold(client.name)) is client:
             del self.here[wire.fold(client.name)]
-            if announce and self.open and not self.commit([("OUT", client.name)]):
+            if announce and self.open and not self.commit("OUT", [client.name]):
                 self.pending_outs.append(client.name)
 
     def shut_down(self, code: str) -> None:
@@ -313,7 +310,7 @@ class Room:
         taken = new in self.group.members or new in self.joining.join_requests
         if new != old and taken:
             return self.send_error(client, "name-taken")
-        if not self.commit([("RENAMED", f"{client.name} {request.name}")]):
+        if not self.commit("RENAMED", [f"{client.name} {request.name}"]):
             return self.send_error(client, "not-saved")
         del self.here[old]
         self.here[new], client.name = client, request.name
@@ -337,7 +334,7 @@ class Room:
 
     def leave(self, client: Client, _: requests.Leave) -> None:
         """LEAVE: the client is no member any more."""
-        if not self.commit([("LEFT", client.name)]):
+        if not self.commit("LEFT", [client.name]):
             return self.send_error(client, "not-saved")
         self.end_connection(client, "left", announce=False)
         self.member_file.dirty = True

@@ -52,11 +52,9 @@ def members_text(seq: int, members: Mapping[str, Member]) -> str:
     return f"{HEAD}{seq}\n" + "".join(lines)
 
 
-def format_events(first: int, time: str, events: Iterable[tuple[str, str]]) -> str:
-    """Returns (verb, rest) events as lines, numbered from `first`, with the time `time`."""
-    return "".join(
-        [f"{verb} {seq} {time} {rest}\n" for seq, (verb, rest) in enumerate(events, first)]
-    )
+def format_events(verb: str, first: int, time: str, rests: Iterable[str]) -> str:
+    """Returns events with the same verb as lines, numbered from `first`; `rests`: what follows."""
+    return "".join([f"{verb} {seq} {time} {rest}\n" for seq, rest in enumerate(rests, first)])
 
 
 def parse_event(line: str) -> tuple[str, int, str, str]:
