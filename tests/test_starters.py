@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import need
 
-from harness import starter
-from harness.server import ROOT
+from harness.driving.server import ROOT
+from harness.teaching import starter
 from harness.verdicts import plugin
 from harness.verdicts.command import known
 from harness.verdicts.model import FAILED, INCONCLUSIVE, NOT_RUN, PASSED
@@ -261,7 +261,7 @@ def test_the_line_that_is_shown_is_the_learners_own(folder):
 @pytest.mark.parametrize("text", ["-" * 200_000 + "1", "x=1" + "+1" * 100_000, "x=1\0", "y" * 3_000_000])
 def test_a_file_that_no_parser_likes(folder, text):
     (begin(folder) / "implementations/common/acceptor.py").write_text(text)
-    broken(folder, make(folder, "check"), "door.py")
+    broken(folder, make(folder, "check"), "acceptor.py")
 
 
 # -- A folder whose server cannot be run has a result all the same ----------------------------------------------------------------------

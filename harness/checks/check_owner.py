@@ -7,14 +7,16 @@ import termios
 import time
 
 from conftest import OPEN
-from harness import wire
-from harness.doings import ends_in_time, rests
-from harness.lines import READ_WITHIN, answers, hears, hears_the_end, orders_taken, refused, shown, taken, told
-from harness.record import Unmet, same
-from harness.server import NotStarted
-from harness.timing import EARLY, as_they_come
+from harness.checks.lines import READ_WITHIN, answers, hears, hears_the_end, orders_taken, refused, shown, taken
+from harness.checks.scenarios import ends_in_time, rests
+from harness.driving import deadlines
+from harness.driving.history import normalized
+from harness.driving.messages import joined, msg
+from harness.driving.record import Unmet, same
+from harness.driving.server import NotStarted
+from harness.driving.timing import EARLY, as_they_come
+from harness.driving.deadlines import wait_until
 from harness.verdicts.plugin import check
-from harness.wire import wait_until
 
 
 def ordered(running, order):
@@ -28,7 +30,7 @@ def ends(running, clients, code, began):
         try:
             hears_the_end(client, f"BYE {code}", sentence="all-hear-the-end")
         except Unmet:               # one that reads nothing may have been disconnected before
-            if not client.ended or told(client.lines[-2:]) != ["OUT n TIME stuck", f"BYE {code}"]:
+            if not client.ended or normalized(client.lines[-2:]) != ["OUT n TIME stuck", f"BYE {code}"]:
                 raise
     same(f"status {ends_in_time(running, began)}", "status 0", "status-of-the-end")
 
@@ -93,7 +95,7 @@ def check_ban(server, connect, enter):
     again.greeted()
     again.send("JOIN Eve secret-of-eve")
     hears(again, "PENDING", "REJECTED refused")
-    same(told(ana.fence()), [])
+    same(normalized(ana.fence()), [])
 
 
 @check(points=1, lab=1)
@@ -106,7 +108,7 @@ def check_ban_of_anyone(server, ask, accepted):
     eve = ask(running, "eve")
     for name in ("ben", "eve", "nobody"):
         same(running.order(f"ban {name}"), ["ok"])
-    same(told(ana.fence()), ["BANNED n TIME ben", "BANNED n TIME eve", "BANNED n TIME nobody"])
+    same(normalized(ana.fence()), ["BANNED n TIME ben", "BANNED n TIME eve", "BANNED n TIME nobody"])
     hears(eve, "REJECTED refused")
     same(ordered(running, "ban Nobody"), ["error"])
     *lines, ok = running.order("members")
@@ -133,7 +135,7 @@ def check_rename_the_group(server, connect, enter, rng):
     ana = enter(running, "ana")
     new = f"Operating  systems, {rng.randrange(10 ** 6)} ñ"
     same(running.order(f"rename {new}"), ["ok"])
-    same(told(ana.fence()), [f"GROUP n TIME {new}"])
+    same(normalized(ana.fence()), [f"GROUP n TIME {new}"])
     same(connect(running, "ben").greeted(), new)
 
 
@@ -149,12 +151,12 @@ def check_names_of_groups(server, connect, enter):
     for wrong in ("g" * 65, "ñ" * 32 + "g", "g ", " g", " ", "", "g" * 64 + " ", "a\tb", "a\rb",
                   "a\x85b", "a\u202eb", "a\u2069b", "a\ufdd0b", "\U0001ffff"):
         if ordered(running, f"rename {wrong}") != ["error"]:
-            raise Unmet(f"`error: why` as the answer to the order {shown(f'rename {wrong}')}",
-                        "the order was done")
+            raise Unmet(msg("`error: why` as the answer to the order {order}", order=shown(f"rename {wrong}")),
+                        msg("the order was done"))
     for right in ("ñ" * 32, "x", "a  b", "\xa0a\u2028b\u3000",
                   "\u2065\u206a\ue000\ufffd\U0010fffd", first[1:]):
         same(running.order(f"rename {right}"), ["ok"])
-        same(told(ana.fence()), [f"GROUP n TIME {right}"])
+        same(normalized(ana.fence()), [f"GROUP n TIME {right}"])
         same(connect(running, "new").greeted(), right)
 
 
@@ -187,10 +189,10 @@ def check_wrong_orders(server, enter):
     for order in ("dance", "BAN ana", "ban", "ban -x", "ban a b", "accept", "accept ana", "accept nobody", "reject nobody", "unban ana", "unban",
                   "rename", "rename " + "x" * 65, "members all", " members", "delete it", "x" * 511, "x" * 3000):
         if (came := running.order(order)) and (len(came) > 1 or not came[0].startswith("error: ")):
-            raise Unmet(f"one line `error: why` as the answer to the order {order[:60]!r}", "\n".join(came))
+            raise Unmet(msg("one line `error: why` as the answer to the order {order!r}", order=order[:60]), "\n".join(came))
     running.type_bytes(b"\n\r\n")               # and empty lines are no orders
     same(running.order("members"), ["member ana here", "ok"])
-    same(told(ana.fence()), [], "wrong-orders-do-nothing")
+    same(normalized(ana.fence()), [], "wrong-orders-do-nothing")
 
 
 REJECT_AFTER = 1            # seconds: the default of --reject-after
@@ -222,14 +224,13 @@ def check_a_no_is_held_back(server, connect, ask, pace):
     for order in "accept ida", "reject ida", "accept leo", "reject leo":
         same(ordered(running, order), ["error"])
     began = time.monotonic()
-    behind = began + reject_after + 2 * wire.DEADLINE
+    behind = began + reject_after + 2 * deadlines.DEADLINE
     for now, client, line in as_they_come(
             clients.values(), lambda: len(no) == len(clients) or time.monotonic() > behind):
         if line == "REJECTED refused":
             no[client.name] = line
             if (after := now - asked_at[client.name]) < reject_after - EARLY:
-                raise Unmet(f"REJECTED no sooner than {reject_after:g} s after the JOIN of "
-                            f"{client.who}", f"it came after {after:.2f} s", "rejected-too-soon",
+                raise Unmet(msg("REJECTED no sooner than {reject_after:g} s after the JOIN of {who}", reject_after=reject_after, who=client.who), msg("it came after {after:.2f} s", after=after), "rejected-too-soon",
                             proven=True)
     same(sorted(no), sorted(clients))
     same(first.fence(), [])
@@ -265,18 +266,18 @@ def check_orders_with_all_arguments(server, connect, ask, accepted):
         answer = given(running, line)
         if answer != ["error"]:
             running.told_to_end = answer[-1:] == ["ok"]
-            raise Unmet(f"one line `error: why` as the answer to the order {shown(line)}", "\n".join(answer), "wrong-orders")
+            raise Unmet(msg("one line `error: why` as the answer to the order {order}", order=shown(line)), joined(answer), "wrong-orders")
     for line in (b"accept eve".ljust(512), b"accept eve" + b" " * 501 + b"\r", b"accept \xc3"):      # too long by one byte, twice; half a character
         same(given(running, line), ["error"])
     same(sorted(running.order("members")), standing, "wrong-orders-do-nothing")
     for client in ana, eve, ida:
-        same(told(client.fence()), [], "wrong-orders-do-nothing")
+        same(normalized(client.fence()), [], "wrong-orders-do-nothing")
     same(connect(running, "stranger").greeted(), "before", "wrong-orders-do-nothing")
     longest = "x" * 62 + "ñ"                            # 64 bytes
     for line in ("accept EVE", "reject Ida", "ban NEW-NAME", "unban Mal", "ban BEN", f"rename {longest}", "rename a  b"):
         same(given(running, line.encode() + b"\r"), ["ok"])
     eve.welcomed()
-    same(told(ana.fence()), ["IN n TIME eve", "BANNED n TIME NEW-NAME", "BANNED n TIME ben", f"GROUP n TIME {longest}", "GROUP n TIME a  b"])
+    same(normalized(ana.fence()), ["IN n TIME eve", "BANNED n TIME NEW-NAME", "BANNED n TIME ben", f"GROUP n TIME {longest}", "GROUP n TIME a  b"])
     hears(ida, "REJECTED refused")
     lines = [answer for answer in running.stdout[begins:] if not re.match(r"\* |# |<|member |\S+ asks to join from ", answer)]
     expected = ["ok", *["error"] * (len(orders) + 3), *["ok"] * 8]
@@ -369,7 +370,7 @@ def check_delete_needs_consent(server, enter, connect):
         same(answer, ["error: not deleted"])
     same(running.order("rename os lab 2"), ["ok"])
     types(running, b"delete\nos lab\nban nobody\n", "type the group's name to delete it", "error", "ok")      # no longer its name; and an order again
-    same(told(answers(ana, "SAY still here"))[-3:], ["GROUP n TIME os lab 2", "BANNED n TIME nobody", "MSG n TIME ana still here"])
+    same(normalized(answers(ana, "SAY still here"))[-3:], ["GROUP n TIME os lab 2", "BANNED n TIME nobody", "MSG n TIME ana still here"])
     began = time.monotonic()
     running.told_to_end = True
     running.type_bytes(b"delete\r\nos lab 2\r\nclose\n")
@@ -407,7 +408,7 @@ def check_the_end_of_input_is_no_order(server, enter, connect, tmp_path):
         answered = lambda: [line for line in running.stdout[1:] if not UNASKED.match(line)]
         with contextlib.suppress(Unmet):
             wait_until(lambda: len(answered()) >= len(question))
-        same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
+        same(normalized(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
         same(answered()[:len(question)], question)
     running.restart(group="another")
     same(connect(running, "ben").greeted(), "os lab")
@@ -439,6 +440,6 @@ def check_ctrl_d_is_no_order(terminal, enter):
     console.sees("ok")
     console.presses("d")
     ana = enter(console, "ana")
-    same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
+    same(normalized(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
     rests(console)
     enter(console, "ben").fence()

@@ -22,12 +22,15 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from harness import detectors, wire
-from harness.record import Unmet, same
-from harness.server import LISTENING, NotStarted, Server, plain_environment
-from harness.terminals import TerminalClient
+from harness.driving import processes, deadlines
+from harness.driving.client import CutOff, WireClient
+from harness.driving.messages import both, msg
+from harness.driving.record import Unmet, same
+from harness.driving.server import LISTENING, NotStarted, Server, plain_environment
+from harness.driving.terminals import TerminalClient
 from harness.verdicts.disturb import disturbances
-from harness.verdicts.plugin import STARVED, Inconclusive, NotRun, id_of
+from harness.verdicts.pace import Pace
+from harness.verdicts.plugin import Inconclusive, NotRun, STARVED, id_of
 
 OPEN = ("--admit", "all")       # who is new comes in without the owner
 PATIENCE = 4                    # times the deadline that a server which gets no CPU has for its start
@@ -39,6 +42,8 @@ class Checked(Server):
 
     most_processes = 500        # more than any check has clients, thrice
     told_to_end = False         # a check sets it before it tells the server to end by other means than stop() and kill()
+    trace = None                # the folder into which it traces itself
+    pace = Pace()               # how fast it is when nothing else is asked of it
     dead = None                 # once it is ended: whether it was dead already
     starved = False             # likewise: whether others had the CPUs for so long that it could not be in time
 
@@ -46,7 +51,7 @@ class Checked(Server):
         """Whether it ended though nobody asked it to."""
         if self.dead is not None:
             return self.dead
-        if detectors.ending(self.pid):          # its sockets are closed already, and it is about to be
+        if processes.ending(self.pid):          # its sockets are closed already, and it is about to be
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(1)
         return self.process.poll() is not None and self._stopped is None and self._killed is None and not self.told_to_end
@@ -64,7 +69,7 @@ class Checked(Server):
                 return super()._wait_listening(deadline)
             except NotStarted as problem:
                 family = self.family()
-                used, starved = detectors.cpu(family), lacks_cpu(family)
+                used, starved = processes.cpu(family), lacks_cpu(family)
                 if problem.status is None and used > deadline / 2:
                     problem.proven = True
                 elif problem.status is None and starved and attempt + 1 < PATIENCE:
@@ -89,7 +94,7 @@ class Checked(Server):
     def must_have_lived(self):
         """After its end: raises Unmet if it had not to be ended."""
         if self.died() or self.excessive():
-            raise Unmet("the server to serve on", "it did all that was asked, but it did not live on")
+            raise Unmet(msg("the server to serve on"), msg("it did all that was asked, but it did not live on"))
 
 
 class CheckedTerminal(TerminalClient):
@@ -97,6 +102,7 @@ class CheckedTerminal(TerminalClient):
 
     starved, stderr = False, ()
     sight = address = None      # as Server has them; the address is known when it listens
+    trace = None
 
     @property
     def closed(self):
@@ -110,13 +116,13 @@ class CheckedTerminal(TerminalClient):
         return None
 
     def close(self):
-        self.starved = self.starved or lacks_cpu(detectors.family(self.pid))
+        self.starved = self.starved or lacks_cpu(processes.family(self.pid))
         super().close()
 
 
 def lacks_cpu(family):
     """Whether others had the CPUs for so long that this family could not be in time."""
-    return detectors.starved(detectors.turns(family), wire.DEADLINE / 2, os.cpu_count() or 1)
+    return processes.starved(processes.turns(family), deadlines.DEADLINE / 2, os.cpu_count() or 1)
 
 
 @pytest.fixture
@@ -142,18 +148,24 @@ def tmp_path(judge):
 
 @pytest.fixture
 def start(judge, tmp_path):
-    """start(*args, **options) starts a server, which is the caller's to end. Limits that it does not take make the check "not run"."""
-    def start(*args, **options):
+    """start(*args, **options) starts a server, which is the caller's to end. Limits that it does not take make the check "not run".
+
+    With --trace it traces itself, unless `traced` is False: where a check takes its files or descriptors away, it could not.
+    """
+    def start(*args, traced=True, **options):
+        trace = tempfile.mkdtemp(dir=judge.scratch) + "/trace" if judge.settings["trace"] and traced else None
         options = {"command": judge.settings["command"], "directory": tmp_path / "group", "deadline": 2 * judge.settings["deadline"], **options}
         try:
-            judge.running = Checked(options.pop("command"), args=args, cwd=judge.settings["cwd"], record=judge.record, inherits=False, **options)
+            judge.running = Checked(options.pop("command"), args=(*args, *(["--trace", trace] if trace else [])), cwd=judge.settings["cwd"],
+                                    record=judge.record, inherits=False, **options)
         except OSError as error:
-            raise Unmet("the command to start", f"{error.filename}: {error.strerror}", "no-such-command") from None
+            raise Unmet(msg("the command to start"), f"{error.filename}: {error.strerror}", "no-such-command") from None
         except NotStarted as problem:
             limits = [arg for arg in args if arg.startswith("--") and arg not in ("--host", "--port", "--group", "--dir", "--admit")]
             if limits and problem.status == 2:
-                raise NotRun(f"the server does not take {' '.join(limits)}", binds=False) from None
+                raise NotRun(msg("the server does not take {join}", join=' '.join(limits)), binds=False) from None
             raise
+        judge.running.trace, judge.running.pace = trace, judge.pace
         return judge.running
 
     return start
@@ -181,12 +193,15 @@ def terminal(judge, tmp_path):
     """terminal(*args) starts one whose owner sits at a real terminal: a TerminalClient, with `address`. Ended after the check, before its clients are."""
     with contextlib.ExitStack() as started:
         def terminal(*args):
+            trace = tempfile.mkdtemp(dir=judge.scratch) + "/trace" if judge.settings["trace"] else None
+            args = (*args, *(["--trace", trace] if trace else []))
             command = [*judge.settings["command"], "--host", "127.0.0.1", "--port", "0", "--dir", str(tmp_path / "group"), *args]
             try:
                 console = CheckedTerminal("owner", command, cwd=judge.settings["cwd"], record=judge.record, env=plain_environment())
             except pexpect.ExceptionPexpect:
-                raise Unmet("the command to start", f"{command[0]}: it cannot be run", "no-such-command") from None
+                raise Unmet(msg("the command to start"), msg("{command}: it cannot be run", command=command[0]), "no-such-command") from None
             judge.running = started.enter_context(console)
+            console.trace = trace
             [match] = console.sees(LISTENING.pattern)
             console.address = match[1], int(match[2])
             return console
@@ -201,22 +216,23 @@ def connect(judge, server):
 
     def connect(running, name="", **options):
         if judge.pace.slowness and not judge.has_time_for(judge.pace.join):
-            raise Inconclusive(f"the check's time was over: {judge.pace.slowness}", again=False)
+            raise Inconclusive(msg("the check's time was over: {slowness}", slowness=judge.pace.slowness), again=False)
         began = time.monotonic()
         try:
-            client = wire.WireClient(running.address, name=name, record=judge.record, **options)
-        except wire.CutOff as problem:
+            client = WireClient(running.address, name=name, record=judge.record, **options)
+        except CutOff as problem:
             if running is judge.running and running.died():
                 raise
-            where = detectors.listening(detectors.family(running.pid))
-            raise Unmet(f"the server to take connections at {running.address[0]}:{running.address[1]}, as it says",
-                        f"{problem.came}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
+            where = processes.listening(processes.family(running.pid))
+            raise Unmet(msg("the server to take connections at {address}:{address2}, as it says", address=running.address[0], address2=running.address[1]),
+                        msg("{came}; it listens at {addresses}", came=problem.came, addresses=both(where)) if where else
+                        msg("{came}; it listens nowhere", came=problem.came), "listens-elsewhere") from None
         clients.append(client)
         if len(trips) < 3:          # the slower machine and server, the longer may all else take
             with contextlib.suppress(Unmet):        # a trip that was missed measures nothing
                 client.greeted()
                 trips.append(time.monotonic() - began)
-                wire.DEADLINE = max(judge.deadline, min(MOST_DEADLINE, 200 * statistics.median(trips)))
+                deadlines.DEADLINE = max(judge.deadline, min(MOST_DEADLINE, 200 * statistics.median(trips)))
         return client
 
     yield connect
@@ -272,14 +288,14 @@ def hunt(judge, start, rng, tmp_path):
         wanted, clean, lacking, longest = max(1, round(part * judge.settings["repeat"])), 0, [], 0.0
         for number, disturbance in enumerate(disturbances(rng, judge.settings["command"]), 1):
             if clean and not judge.has_time_for(longest):
-                lacking.append(f"the check's time was over before all {wanted} that were wanted: a run takes up to {longest:.0f} s")
+                lacking.append(msg("the check's time was over before all {wanted} that were wanted: a run takes up to {longest:.0f} s", wanted=wanted, longest=longest))
                 break
             began = time.monotonic()
             judge.runs, judge.disturbed, judge.first = number, disturbance.words, len(judge.record.entries)
             try:
                 running = start(*args, directory=Path(tempfile.mkdtemp(dir=tmp_path), "group"), env=disturbance.env, preexec=disturbance.preexec, **options)
             except subprocess.SubprocessError:      # of preexec
-                raise Inconclusive(f"run {number} was to be {disturbance.words}, and this machine does not let us") from None
+                raise Inconclusive(msg("run {number} was to be {words}, and this machine does not let us", number=number, words=disturbance.words)) from None
             with running:
                 disturbance.look(running)
                 judge.disturbed = disturbance.words
@@ -291,7 +307,7 @@ def hunt(judge, start, rng, tmp_path):
             if clean >= wanted:
                 break
         judge.disturbed = ""
-        judge.notes.append("1 disturbed run, clean" if clean == 1 else f"{clean} disturbed runs, all clean")
+        judge.notes.append(msg("1 disturbed run, clean") if clean == 1 else msg("{clean} disturbed runs, all clean", clean=clean))
         judge.notes += lacking
 
     return hunt

@@ -6,8 +6,8 @@ no entry is marked.
 import re
 from collections.abc import Sequence
 
-from harness.lines import told
-from harness.record import DEEDS, Entry
+from harness.driving.history import normalized
+from harness.driving.record import DEEDS, Entry
 from harness.verdicts.sentences import whole
 
 MOST_SLICE = 40             # entries that are shown if it is not known which is wrong
@@ -79,7 +79,7 @@ def first_wrong(entries: Sequence[Entry], expected: str, came: str) -> int | Non
         if pointer is None or lines[pointer].endswith("^ nothing more came"):
             return len(entries)
         return where(entries, lines[:pointer])
-    if lines[-1] == GOES_ON or re.match(r"\S+ (waited |heard nothing more for )", lines[0]):
+    if lines[-1] == GOES_ON or re.match(r"\S+ (waited |heard nothing more for )|no client got what it waited for", lines[0]):
         return len(entries)
     who = lines[0].partition(" ")[0]
     if re.match(r"\S+ (saw the end of the connection|was cut off)|.*the connection was reset", lines[0]):
@@ -125,7 +125,7 @@ def run_length(entries: Sequence[Entry], place: int, lines: list[str]) -> int:
 
 
 def is_line(entry: Entry, line: str, who: str | None) -> bool:
-    return entry.what in TEXTS and who in (None, entry.who) and (entry.text == line or told([entry.text])[0] == line)
+    return entry.what in TEXTS and who in (None, entry.who) and (entry.text == line or normalized([entry.text])[0] == line)
 
 
 def first_of(entries: Sequence[Entry], holds) -> int | None:
