@@ -33,10 +33,10 @@ MUTANTS = {
         [
             (
                 FORK,
-                "            if not data:\n                return\n            if not client.over:",
+                "            if not data:\n                return\n            if not over:",
                 "            if not data:\n                return"
                 + RAISES
-                + "\n            if not client.over:",
+                + "\n            if not over:",
             )
         ],
         "who",
