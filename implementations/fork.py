@@ -197,11 +197,13 @@ class Server(BaseServer):
         """Has a child of its own write the member file."""
 
         def write(_, up, down):
+            """Runs in the child."""
             close_all_but(self.folder.lock, self.folder.transcript.fd, up)
             trace.set_actor("save")
             os.write(up, traced("save", self.folder.save_members)(text).encode())
 
         def saved():
+            """Uses the result, when the child has written it or has ended."""
             why = os.read(up, 4096).decode()
             self.readers.remove_source(up)
             status = reap(pid, *self.children.pop(pid))

@@ -294,7 +294,7 @@ MUTANTS = {
             ),
             (
                 COMMON + "outboxes.py",
-                "            shut_down(outbox.sock, socket.SHUT_WR)\n",
+                "            shutdown_socket(outbox.sock, socket.SHUT_WR)\n",
                 "            pass\n",
             ),
         ],

@@ -146,7 +146,7 @@ class OwnerSession(RequestQueue):
         order, _, rest = line.partition(" ")
         if order in ORDERS_ALONE:
             if line != order:
-                return requests.BadOrder(f"{order} stands alone")
+                return requests.BadOrder(f"{order} takes no argument")
             self.confirming = order == "delete"
             return ORDERS_ALONE[order]()
         if order == "rename":
