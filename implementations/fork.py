@@ -12,7 +12,6 @@ from time import monotonic
 from .common.acceptor import refuse_connection
 from .common.base_server import DONE, TICK, BaseServer, clock, run
 from .common.children import OVER, Child
-from .common.client_state import State
 from .common.deliveries import ReaderDone
 from .common.readers import Readers
 from .common.requests import Decoder, Quit, encode
@@ -68,6 +67,7 @@ class Server(BaseServer):
     def read_from(self, client, hub):
         """Runs in the client's process: waits for bytes, hands over requests, waits for replies."""
         hub.keep_only(client.address, client.sock.fileno())
+        over = False  # the hub said so: what the client sends is discarded
         while hub.is_readable(client.sock):
             try:
                 data = client.recv(self.read_size)
@@ -77,13 +77,12 @@ class Server(BaseServer):
                 data = b""  # a reset: an end like any other
             if not data:
                 return
-            if not client.over:
+            if not over:
                 self.hand_over(hub, client.session.receive_encoded(data))
-            while client.session.awaiting_reply and not client.over:
+            while client.session.awaiting_reply and not over:
                 reply = hub.read_reply()
-                if reply == OVER:
-                    client.state = State.OVER
-                else:
+                over = reply == OVER
+                if not over:
                     self.hand_over(hub, encode(self.resume(client, reply)))
 
     def hand_over(self, hub, requests):
