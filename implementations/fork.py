@@ -24,7 +24,7 @@ class Server(BaseServer):
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
         self.children = set()
-        self.fork = traced("fork", Child, lambda life, name: name)
+        self.fork = traced("fork", Child, lambda name, *_: name)
 
         listener.setblocking(False)
         self.readers = Readers()
@@ -52,11 +52,10 @@ class Server(BaseServer):
                 clients.append(client)
         for client in clients:  # what the hub changes between two forks is copied: so forks first
             try:
-                client.child = self.fork(
-                    lambda hub, client=client: self.read_from(client, hub), client.address
-                )
+                client.child = self.fork(client.address, self.read_from, client)
             except OSError:  # no more processes or descriptors: it is refused, the rest continue
-                client.child = refuse_connection(client.sock)
+                refuse_connection(client.sock)
+                client.child = None
         for client in clients:
             if client.child:
                 client.source, client.decoder = client.child.up, Decoder()
@@ -125,7 +124,7 @@ class Server(BaseServer):
             self.deliver(self.room.saved(why, *clock()))
 
         try:
-            child = Child(write, "save")
+            child = Child("save", write)
         except OSError as error:
             self.deliver(self.room.saved(error.strerror, *clock()))
         else:

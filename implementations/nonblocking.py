@@ -87,14 +87,19 @@ class Server(BaseServer):
 
     def check_password(self, client, against):
         """Has a worker check a password. Meanwhile only that worker uses the client's Session."""
-        then = lambda requests: self.hand_over([(client, requests)])  # noqa: E731
+
+        def then(requests):
+            self.hand_over([(client, requests)])
+
         self.tasks.put((client.check_password, against, then))
 
     def save_members(self, text):
         """Has a worker write the member file."""
-        save = traced("save", self.folder.save_members)
-        then = lambda why: self.deliver(self.room.saved(why, *clock()))  # noqa: E731
-        self.tasks.put((save, text, then))
+
+        def then(why):
+            self.deliver(self.room.saved(why, *clock()))
+
+        self.tasks.put((traced("save", self.folder.save_members), text, then))
 
     # -- The end of a connection ---------------------------------------------------------------
 

@@ -25,8 +25,11 @@ MOST_REPLIES = 4096  # bytes; more than the replies that can wait in a pipe at o
 class Child:
     """A child process, as the hub sees it: its pid, and the hub's ends of the two pipes."""
 
-    def __init__(self, life: Callable[[Hub], None], name: str) -> None:
-        """Forks a child that runs life(hub) and exits. `name` is for traces. Raises OSError."""
+    def __init__(self, name: str, life: Callable[..., None], *arguments: object) -> None:
+        """Forks a child that runs life(*arguments, hub) and exits. Raises OSError.
+
+        name: of the child, in traces.
+        """
         self.name = name
         self.up, up_end = os.pipe()
         try:
@@ -40,7 +43,7 @@ class Child:
             close(self.up, up_end)
             raise
         if self.pid == 0:
-            live(life, Hub(up_end, down_end))
+            live(life, *arguments, Hub(up_end, down_end))
         close(up_end, down_end)  # important: else the hub would never see the end of the child
 
     # What the hub creates between two forks is copied for the first child: so these come later.
@@ -119,7 +122,7 @@ class Hub:
         return OVER if OVER in replies or replies == [""] else str(replies[0])
 
 
-def live(life: Callable[[Hub], None], hub: Hub) -> None:
+def live(life: Callable[..., None], *arguments: object) -> None:
     """Runs in a new child, and never returns: it does not go back into the hub's code."""
     status = 1
     try:
@@ -127,7 +130,7 @@ def live(life: Callable[[Hub], None], hub: Hub) -> None:
         blocked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         gc.freeze()  # a collection would copy the hub's objects
-        life(hub)
+        life(*arguments)
         status = 0
     except BrokenPipeError:  # the hub is gone
         pass
