@@ -5,8 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness import checkers
-from harness.record import Entry, Unmet
+from harness.driving import history
+from harness.driving.record import Entry, Unmet
 
 TIME = "2026-11-22T13:21:28.123Z"
 
@@ -124,7 +124,7 @@ BAD = {     # what happened: (which sentence, after START, how many entries show
 
 @pytest.mark.parametrize("what", GOOD)
 def test_a_good_record_passes(what):
-    checkers.judge(record(START + GOOD[what]))
+    history.judge(record(START + GOOD[what]))
 
 
 @pytest.mark.parametrize("what", BAD)
@@ -132,7 +132,7 @@ def test_a_bad_record_is_found(what):
     sentence, more, size = BAD[what]
     entries = record(START + more)
     with pytest.raises(Unmet) as found:
-        checkers.judge(entries)
+        history.judge(entries)
     assert found.value.sentence == sentence, str(found.value)
     evidence = found.value.evidence
     assert len(evidence) == size, evidence
@@ -141,12 +141,12 @@ def test_a_bad_record_is_found(what):
 
 def test_evidence_shows_a_line_by_itself_though_others_went_out_with_it():
     with pytest.raises(Unmet) as found:
-        checkers.judge(record(START + "ana> SAY a / SAY b / PING x\nana< MSG {4} ana a\nana< PONG x"))
+        history.judge(record(START + "ana> SAY a / SAY b / PING x\nana< MSG {4} ana a\nana< PONG x"))
     assert [entry.text for entry in found.value.evidence if entry.what == "sends"] == ["SAY b\n", "PING x\n"]
 
 
 def test_an_empty_record_is_good():
-    checkers.judge([])
+    history.judge([])
 
 
 # -- Any conversation ----------------------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ many = settings(max_examples=150, derandomize=True, suppress_health_check=[Healt
 @many
 @given(st.integers(0, 10 ** 9), st.integers(0, 120))
 def test_any_conversation_of_a_correct_server_passes(seed, steps):
-    checkers.judge(conversation(seed, steps))
+    history.judge(conversation(seed, steps))
 
 
 def heard_of(entries, *verbs):
@@ -297,4 +297,4 @@ def test_each_mutation_of_a_good_record_is_found(mutation, seed):
     except IndexError:
         return                                  # there was nothing to spoil
     with pytest.raises(Unmet):
-        checkers.judge(entries)
+        history.judge(entries)

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.server import DESIGNS, ROOT, Server
-from harness.wire import WireClient, wait_until
+from harness.driving.client import WireClient
+from harness.driving.server import DESIGNS, ROOT, Server
+from harness.driving.deadlines import wait_until
 from implementations.client import conversation, order
 from implementations.client.console import FORMS
 from implementations.client.conversation import Conversation, Lines

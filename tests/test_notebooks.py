@@ -11,9 +11,9 @@ import nbformat
 import psutil
 import pytest
 
-from harness import notebook as made_of
-from harness.server import ROOT
-from harness.wire import wait_until
+from harness.driving.server import ROOT
+from harness.driving.deadlines import wait_until
+from harness.teaching import notebook as made_of
 from notebooks.execute import execute, sources
 from notebooks.open import for_learners
 from tests.conftest import browser

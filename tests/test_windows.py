@@ -15,8 +15,9 @@ from textual.app import App
 from textual.events import Paste
 from textual.widgets import Input, OptionList
 
-from harness.server import Server
-from harness.wire import DEADLINE, WireClient
+from harness.driving.client import WireClient
+from harness.driving.server import Server
+from harness.driving.deadlines import DEADLINE
 from implementations.client.groups import Groups
 from implementations.common.wire import FORBIDDEN
 from implementations.windows import system, talk

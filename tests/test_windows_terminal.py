@@ -13,9 +13,9 @@ import pyte
 import pytest
 from conftest import need, rest_in_soak
 
-from harness import soak
-from harness.server import DESIGNS, ROOT
-from harness.wire import DEADLINE
+from harness.driving.server import DESIGNS, ROOT
+from harness.driving.deadlines import DEADLINE
+from harness.teaching import soak
 
 pytestmark = pytest.mark.long
 F = {"enter": "\r", "tab": "\t"}
