@@ -71,7 +71,7 @@ def refused(client, line, *codes, sentence=None):
 
 
 def each_refused(client, *refusals, sentence=None):
-    """Sends the lines of these (line, code) together. Each must be answered by its one ERR_LINE.
+    """Sends the lines of these (line, code) together. Each must be answered by its one ERR.
 
     Raises Unmet, which shows the first line with another answer, or the first answer too many.
     """

@@ -252,10 +252,10 @@ def judging(parser):
     parser.add_argument("--lang", choices=LANGUAGES, help="of what is shown, and of the forms for students (default: the locale's, else en)")
     parser.set_defaults(outputs=[], replay=None)
     # Forms in which `check` writes what it found.
-    forms = {"json": "all that was found, as JSON", "junit": "JUnit XML", "html": "one page that needs nothing else",
-               "gradescope": "Gradescope's results.json", "classroom50": "Classroom 50's result.json", "autolab": "Autolab's last line",
-               "prairielearn": "PrairieLearn's results.json", "canvas": "a line for Canvas's gradebook, as CSV"}
-    for name, about in forms.items():
+    outputs = {"json": "all that was found, as JSON", "junit": "JUnit XML", "html": "one page that needs nothing else",
+                 "gradescope": "Gradescope's results.json", "classroom50": "Classroom 50's result.json", "autolab": "Autolab's last line",
+                 "prairielearn": "PrairieLearn's results.json", "canvas": "a line for Canvas's gradebook, as CSV"}
+    for name, about in outputs.items():
         parser.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)
 
 
