@@ -17,7 +17,15 @@ from pygments.util import ClassNotFound
 
 ROOT = Path(__file__).parents[2]
 LABS = [f"lab{number}.md" for number in range(9)]
-KNOWN = {"index.md", *LABS, "protocol.md", "exhibits.md", "instructor.md", "exam.md"}
+PAGES = [
+    "installing.md",
+    "using-the-servers.md",
+    "checking-a-server.md",
+    "pictures-and-traces.md",
+    "benchmarks.md",
+    "architecture.md",
+]
+KNOWN = {"index.md", *LABS, *PAGES, "protocol.md", "exhibits.md", "instructor.md", "exam.md"}
 LINK = re.compile(r"""(?:\]\(<?|\b(?:src|href)="|^\[[^]\n]+\]: *)([^)\s"#>:]+)""", re.M)
 ITEM = re.compile(r" *(?:[-*+]|\d+[.)])(?: {1,4}(?! )| +|$)")
 PORTUGUESE = "lab_guide/pt-BR/"
@@ -81,9 +89,10 @@ def navigation(there):
         *those("index.md"),
         {"Labs": those(*LABS)},
         *those("protocol.md", "exhibits.md"),
+        {"Using Grupo": those(*PAGES)},
         {"Notebooks": sorted(uri for uri in there if uri.endswith(".ipynb"))},
         {"For teachers": those("instructor.md", "exam.md")},
-        {"Em português": those("index.md", *LABS, "exhibits.md", under=PORTUGUESE) + others(PORTUGUESE)},
+        {"Em português": those("index.md", *LABS, "exhibits.md", *PAGES, under=PORTUGUESE) + others(PORTUGUESE)},
         *others(),
     ]
     return [part for part in made if isinstance(part, str) or any(part.values())]
