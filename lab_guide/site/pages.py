@@ -9,6 +9,7 @@ import posixpath
 import re
 from pathlib import Path
 
+import side_by_side     # beside this file: mkdocs puts its folder into sys.path
 from markdown_it import MarkdownIt
 from mkdocs.structure.files import File
 from nbformat import read
@@ -24,6 +25,7 @@ PAGES = [
     "pictures-and-traces.md",
     "benchmarks.md",
     "architecture.md",
+    "side-by-side.md",
 ]
 KNOWN = {"index.md", *LABS, *PAGES, "protocol.md", "exhibits.md", "instructor.md", "exam.md"}
 LINK = re.compile(r"""(?:\]\(<?|\b(?:src|href)="|^\[[^]\n]+\]: *)([^)\s"#>:]+)""", re.M)
@@ -171,7 +173,7 @@ def on_page_markdown(markdown, page, config, files):
         name, other = "Português", "pt-BR/" + uri.removeprefix("lab_guide/")
     if uri.startswith("lab_guide/") and files.get_file_from_path(posixpath.normpath(posixpath.join(posixpath.dirname(uri), other))):
         markdown = re.sub(r"^(# .*)$", lambda title: f"{title[1]}\n\n[{name}]({other}){{.language}}\n", markdown, count=1, flags=re.M)
-    return as_python_markdown(markdown)
+    return as_python_markdown(markdown).replace(side_by_side.PLACE, side_by_side.table())
 
 
 def as_python_markdown(text):
