@@ -118,11 +118,11 @@ SPANS = [held(0.1, 0.0042), held(0.2, None, BEN, "waits", "room"), Span(0.3, "",
 def test_the_terminal_and_the_page_show_them_between_the_events():
     lines = events(failure(SPANS))
     assert [line.split(" ", 1)[1].strip() for line in lines] == [
-        "ana hears line 0",
+        "ana receives line 0",
         "the thread of ana holds the lock `room` for 4.2 ms",
         f"{BEN} waits for the lock `room` until the trace ends",
         "... 9 more like this, 500 ms in total",
-        "ana hears line 0.5   <-- the first wrong one",
+        "ana receives line 0.5   <-- the first wrong one",
     ]
     drawing, table = picture(failure(SPANS)).split("<table>")
     for part in drawing, table:

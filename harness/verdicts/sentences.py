@@ -1251,7 +1251,7 @@ CAUSES = {
         "protocol.md#10-limits"),
     "most-requests": (
         "Count the names that wait for the owner before you add one: 32 may wait. A request "
-        "that was accepted, or whose connection ended, no longer counts, and members can join "
+        "that was accepted, or that lost its connection, no longer counts, and members can join "
         "as always.",
         "protocol.md#95-names"),
     "room-for-strangers": (
