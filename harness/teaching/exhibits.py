@@ -2,6 +2,7 @@
 
 An exhibit is a file lab_guide/exhibits/NAME.toml: in `file`, the text `old`, which occurs there exactly once, becomes `new`.
 """
+
 import json
 import os
 import re
@@ -26,7 +27,7 @@ from harness.verdicts.language import LANGUAGES, say
 from harness.verdicts.model import FAILED, verdict_from
 
 EXHIBITS = ROOT / "lab_guide" / "exhibits"
-SOON = 5                    # seconds of --deadline: many an exhibit is found out by what does not come
+SOON = 5  # seconds of --deadline: many an exhibit is found out by what does not come
 screen = Console(highlight=False, soft_wrap=True)
 
 
@@ -37,16 +38,20 @@ class Broken(Exception):
 @dataclass
 class Exhibit:
     name: str
-    bug: int                # its number among the bugs that students make; 0: none of those
-    design: str             # the server that is run
-    file: str               # where the bug is
+    bug: int  # its number among the bugs that students make; 0: none of those
+    design: str  # the server that is run
+    file: str  # where the bug is
     old: str
     new: str
-    symptom: str            # what is visible from outside
-    check: str              # the check that must catch it
-    sentence: str | list    # the explanation that the check must give: an id of the catalogue; for a race, a list of possible ids
-    schedule: str = ""      # harness/tracing/gates.py: the order of steps that brings it about every time
-    sends: dict = field(default_factory=dict)       # {client: the line that starts its steps}
+    symptom: str  # what is visible from outside
+    check: str  # the check that must catch it
+    sentence: (
+        str | list
+    )  # the explanation that the check must give: an id of the catalogue; for a race, a list of possible ids
+    schedule: str = (
+        ""  # harness/tracing/gates.py: the order of steps that brings it about every time
+    )
+    sends: dict = field(default_factory=dict)  # {client: the line that starts its steps}
 
     @property
     def sentences(self):
@@ -75,7 +80,11 @@ def all_exhibits():
 
 def build(exhibit, folder):
     """Makes a copy of the servers with the bug in it, in `folder`, which must not exist. Raises Broken."""
-    shutil.copytree(ROOT / "implementations", Path(folder, "implementations"), ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "implementations",
+        Path(folder, "implementations"),
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     plant(exhibit, folder)
 
 
@@ -84,13 +93,22 @@ def plant(exhibit, folder):
     place = Path(folder, exhibit.file)
     text = place.read_text(encoding="utf-8") if place.is_file() else ""
     if text.count(exhibit.old) != 1:
-        raise Broken(f"{exhibit.name}.toml: its old text occurs {text.count(exhibit.old)} times in {exhibit.file}, not once")
+        raise Broken(
+            f"{exhibit.name}.toml: its old text occurs {text.count(exhibit.old)} times in {exhibit.file}, not once"
+        )
     place.write_text(text.replace(exhibit.old, exhibit.new), encoding="utf-8")
 
 
 def judge(exhibit, folder, checks=(), seed=""):
     """Runs these checks (none: all) against the exhibit, built in `folder`. Returns {check: Verdict}. Raises Broken."""
-    options = ["--design", exhibit.design, "--deadline", str(SOON), *(["--seed", seed] if seed else []), *(["--only", *checks] if checks else [])]
+    options = [
+        "--design",
+        exhibit.design,
+        "--deadline",
+        str(SOON),
+        *(["--seed", seed] if seed else []),
+        *(["--only", *checks] if checks else []),
+    ]
     return checked(exhibit.command, folder, *options)
 
 
@@ -101,24 +119,59 @@ def checked(command, folder, *options, show=False):
     """
     with tempfile.TemporaryDirectory() as records:
         found = Path(records, "found.json")
-        done = subprocess.run([sys.executable, "-m", "harness", "check", "--in", folder, "--records", records, "--json", found, *options, "--", *command],
-                              cwd=ROOT, stdin=subprocess.DEVNULL, stdout=None if show else subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
-        verdicts = {one["check"]: verdict_from(one) for one in json.loads(found.read_text())["verdicts"]} if found.exists() else {}
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "harness",
+                "check",
+                "--in",
+                folder,
+                "--records",
+                records,
+                "--json",
+                found,
+                *options,
+                "--",
+                *command,
+            ],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=None if show else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        verdicts = (
+            {one["check"]: verdict_from(one) for one in json.loads(found.read_text())["verdicts"]}
+            if found.exists()
+            else {}
+        )
     if done.returncode not in (0, 1, 3) or not verdicts:
-        raise Broken(f"{' '.join(command)}: the check itself ended with status {done.returncode}: {done.stderr[-2000:]}")
+        raise Broken(
+            f"{' '.join(command)}: the check itself ended with status {done.returncode}: {done.stderr[-2000:]}"
+        )
     return verdicts
 
 
 def catches(exhibit, verdicts):
     """Whether its check failed, and said the sentence that it must say."""
-    found = [verdict for check, verdict in verdicts.items() if check.partition("[")[0] == exhibit.check]
-    return any(verdict.verdict == FAILED and verdict.failure.sentence in exhibit.sentences for verdict in found)
+    found = [
+        verdict for check, verdict in verdicts.items() if check.partition("[")[0] == exhibit.check
+    ]
+    return any(
+        verdict.verdict == FAILED and verdict.failure.sentence in exhibit.sentences
+        for verdict in found
+    )
 
 
 @contextmanager
 def busy_cores():
     """Keeps as many processes busy as there are cores."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(os.cpu_count() or 1)]
+    loops = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        for _ in range(os.cpu_count() or 1)
+    ]
     try:
         yield
     finally:
@@ -133,14 +186,40 @@ def run(exhibits, times, every_check):
     for exhibit in exhibits:
         with tempfile.TemporaryDirectory(prefix="grupo-exhibit-") as folder:
             build(exhibit, Path(folder, "tree"))
-            caught = sum(catches(exhibit, judge(exhibit, Path(folder, "tree"), [exhibit.check])) for _ in range(times))
-            by = [verdict.check for verdict in judge(exhibit, Path(folder, "tree")).values() if verdict.verdict == FAILED] if every_check else []
-        results.append({"name": exhibit.name, "bug": exhibit.bug, "design": exhibit.design, "check": exhibit.check,
-                        "sentences": exhibit.sentences, "caught": caught, "runs": times, "by": sorted(by)})
+            caught = sum(
+                catches(exhibit, judge(exhibit, Path(folder, "tree"), [exhibit.check]))
+                for _ in range(times)
+            )
+            by = (
+                [
+                    verdict.check
+                    for verdict in judge(exhibit, Path(folder, "tree")).values()
+                    if verdict.verdict == FAILED
+                ]
+                if every_check
+                else []
+            )
+        results.append(
+            {
+                "name": exhibit.name,
+                "bug": exhibit.bug,
+                "design": exhibit.design,
+                "check": exhibit.check,
+                "sentences": exhibit.sentences,
+                "caught": caught,
+                "runs": times,
+                "by": sorted(by),
+            }
+        )
         found = results[-1]
-        screen.print(f"{found['caught']:>3} of {times}  {exhibit.name} ({exhibit.design}): {exhibit.check}", markup=False)
+        screen.print(
+            f"{found['caught']:>3} of {times}  {exhibit.name} ({exhibit.design}): {exhibit.check}",
+            markup=False,
+        )
         if by:
-            screen.print(f"           failed in a run of all: {', '.join(found['by'])}", markup=False)
+            screen.print(
+                f"           failed in a run of all: {', '.join(found['by'])}", markup=False
+            )
     return results
 
 
@@ -149,7 +228,9 @@ def list_all(exhibits):
     for head in ("exhibit", "design", "bug", "symptom", "check"):
         table.add_column(head)
     for exhibit in exhibits:
-        table.add_row(exhibit.name, exhibit.design, str(exhibit.bug or "-"), exhibit.symptom, exhibit.check)
+        table.add_row(
+            exhibit.name, exhibit.design, str(exhibit.bug or "-"), exhibit.symptom, exhibit.check
+        )
     screen.print(table)
 
 
@@ -160,10 +241,18 @@ def page(exhibits):
     heads = [say("symptom"), say("server"), say("bug"), say("check that catches it")]
     for lab in sorted({labs[exhibit.check] for exhibit in exhibits}):
         texts += ["## " + say("Lab {lab}", lab=lab) + "\n\n", row(heads), row(["---"] * len(heads))]
-        texts += sorted(row([re.sub(r"<\w+>", r"`\g<0>`", say(exhibit.symptom).replace("|", "\\|")), exhibit.design,
-                             f"[{exhibit.name}]({up}exhibits/{exhibit.name}.toml)",
-                             f"`{exhibit.check}`"])
-                        for exhibit in exhibits if labs[exhibit.check] == lab)
+        texts += sorted(
+            row(
+                [
+                    re.sub(r"<\w+>", r"`\g<0>`", say(exhibit.symptom).replace("|", "\\|")),
+                    exhibit.design,
+                    f"[{exhibit.name}]({up}exhibits/{exhibit.name}.toml)",
+                    f"`{exhibit.check}`",
+                ]
+            )
+            for exhibit in exhibits
+            if labs[exhibit.check] == lab
+        )
         texts.append("\n")
     return "".join(texts).rstrip("\n") + "\n"
 
@@ -187,11 +276,29 @@ def arguments(parser):
     """Adds what `harness exhibits` takes."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these")
     parser.add_argument("--list", action="store_true", help="only show them: symptom and check")
-    parser.add_argument("--page", metavar="FILE", help="only write the guide's page about them into FILE")
-    parser.add_argument("--lang", choices=LANGUAGES, default="en", help="of that page (default: %(default)s)")
-    parser.add_argument("--times", type=positive, default=20, metavar="N", help="runs of each (default: %(default)s)")
-    parser.add_argument("--busy", action="store_true", help="keep as many processes busy as there are cores meanwhile")
-    parser.add_argument("--all", action="store_true", help="also run all checks against each, once: half a minute each")
+    parser.add_argument(
+        "--page", metavar="FILE", help="only write the guide's page about them into FILE"
+    )
+    parser.add_argument(
+        "--lang", choices=LANGUAGES, default="en", help="of that page (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--times",
+        type=positive,
+        default=20,
+        metavar="N",
+        help="runs of each (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--busy",
+        action="store_true",
+        help="keep as many processes busy as there are cores meanwhile",
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="also run all checks against each, once: half a minute each",
+    )
     parser.add_argument("--json", metavar="FILE", help="put what was found into FILE")
 
 
@@ -201,9 +308,11 @@ def main(options):
         exhibits = all_exhibits()
         if unknown := set(options.names) - {exhibit.name for exhibit in exhibits}:
             raise Broken(f"{min(unknown)}: there is no such exhibit; --list shows them")
-        if options.json:                # before hours of work, not after them
+        if options.json:  # before hours of work, not after them
             open(options.json, "a").close()
-        chosen = [exhibit for exhibit in exhibits if not options.names or exhibit.name in options.names]
+        chosen = [
+            exhibit for exhibit in exhibits if not options.names or exhibit.name in options.names
+        ]
         if options.list:
             list_all(chosen)
             return 0
@@ -222,6 +331,13 @@ def main(options):
     if options.json:
         Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
     escaped = [found for found in results if found["caught"] < 0.95 * found["runs"]]
-    screen.print(f"{len(results) - len(escaped)} of {len(results)} exhibits are caught by the check they name"
-                 + (f"; not often enough: {', '.join(found['name'] for found in escaped)}" if escaped else ""), markup=False)
+    screen.print(
+        f"{len(results) - len(escaped)} of {len(results)} exhibits are caught by the check they name"
+        + (
+            f"; not often enough: {', '.join(found['name'] for found in escaped)}"
+            if escaped
+            else ""
+        ),
+        markup=False,
+    )
     return 1 if escaped else 0

@@ -3,6 +3,7 @@
 A fix counts when the check that failed passes in many runs, when the schedule that caused the bug (if the exhibit has
 one) is no longer possible, and when all the other checks still pass.
 """
+
 import hashlib
 import json
 import os
@@ -28,13 +29,14 @@ from harness.verdicts.formats.render import clean, cleaned, deed, labelled, numb
 from harness.verdicts.language import say
 from harness.verdicts.model import FAILED, Misuse, PASSED
 
-MARK = ".hunt"              # the file in a dealt folder that says what was dealt, to us alone
-SURE = 20                   # runs of the check that failed, of a race
-PATIENCE = 5                # seconds without a step after which a schedule is given up
-TRIES = 5                   # a race may hide in one run
+MARK = ".hunt"  # the file in a dealt folder that says what was dealt, to us alone
+SURE = 20  # runs of the check that failed, of a race
+PATIENCE = 5  # seconds without a step after which a schedule is given up
+TRIES = 5  # a race may hide in one run
 
 
 # -- The score: {exhibit: {"dealt": seconds since 1970, "tries": n, "solved": seconds or None}} --------------------------------------
+
 
 def score_file():
     return Path(platformdirs.user_data_dir("grupo"), "hunt.json")
@@ -43,18 +45,34 @@ def score_file():
 def read_score():
     try:
         score = json.loads(score_file().read_text(encoding="utf-8"))
-        if not isinstance(score, dict) or not all(isinstance(one, dict) and is_day(one["dealt"]) and type(one["tries"]) is int
-                                                  and (one["solved"] is None or is_day(one["solved"])) for one in score.values()):
+        if not isinstance(score, dict) or not all(
+            isinstance(one, dict)
+            and is_day(one["dealt"])
+            and type(one["tries"]) is int
+            and (one["solved"] is None or is_day(one["solved"]))
+            for one in score.values()
+        ):
             raise ValueError("a score?")
         return score
     except FileNotFoundError:
         return {}
     except KeyError as error:
-        raise Misuse(msg("cannot read {score_file} (it lacks {error}): move it away, and the "
-                         "score starts from zero", score_file=score_file(), error=error)) from None
+        raise Misuse(
+            msg(
+                "cannot read {score_file} (it lacks {error}): move it away, and the "
+                "score starts from zero",
+                score_file=score_file(),
+                error=error,
+            )
+        ) from None
     except (OSError, ValueError) as error:
-        raise Misuse(msg("cannot read {score_file} ({error}): move it away, and the score "
-                         "starts from zero", score_file=score_file(), error=error)) from None
+        raise Misuse(
+            msg(
+                "cannot read {score_file} ({error}): move it away, and the score starts from zero",
+                score_file=score_file(),
+                error=error,
+            )
+        ) from None
 
 
 def is_day(seconds):
@@ -78,6 +96,7 @@ def entry(score, exhibit):
 
 # -- Deal ------------------------------------------------------------------------------------------------------------------------------
 
+
 def mark_of(exhibit):
     return hashlib.sha256(exhibit.name.encode()).hexdigest()
 
@@ -95,7 +114,7 @@ def choose(score, design, seed):
 
 def deal(options):
     score = read_score()
-    write_score(score)                  # fails before the work if the score cannot be written
+    write_score(score)  # fails before the work if the score cannot be written
     exhibit = choose(score, options.design, options.seed)
     folder = Path(options.folder).resolve()
     starter.write(as_starter(exhibit), folder, "hunt", {"symptom": say(exhibit.symptom)})
@@ -103,18 +122,31 @@ def deal(options):
     (folder / MARK).write_text(mark_of(exhibit) + "\n")
     for attempt in range(TRIES):
         verdicts = exhibits.judge(exhibit, folder, [exhibit.check], seed=str(attempt))
-        if failed := next((verdict for verdict in verdicts.values() if verdict.verdict == FAILED), None):
+        if failed := next(
+            (verdict for verdict in verdicts.values() if verdict.verdict == FAILED), None
+        ):
             break
     else:
-        raise Misuse(msg("{folder}: its bug did not show in {tries} runs: this machine is too busy, so deal another into a new folder", folder=folder, tries=TRIES))
+        raise Misuse(
+            msg(
+                "{folder}: its bug did not show in {tries} runs: this machine is too busy, so deal another into a new folder",
+                folder=folder,
+                tries=TRIES,
+            )
+        )
     write_run(folder, failed)
     score = read_score()
     entry(score, exhibit)
     write_score(score)
     screen.print(say(exhibit.symptom), markup=False)
-    screen.print(say("The server is in {folder}, and failing-run.txt there shows a run that "
-                     "failed. Find the bug, fix it, and run `make check` there.",
-                     folder=options.folder), markup=False)
+    screen.print(
+        say(
+            "The server is in {folder}, and failing-run.txt there shows a run that "
+            "failed. Find the bug, fix it, and run `make check` there.",
+            folder=options.folder,
+        ),
+        markup=False,
+    )
     return 0
 
 
@@ -123,13 +155,29 @@ def write_run(folder, verdict):
     verdict = cleaned(verdict)
     failure = verdict.failure
     steps = [f"{number:>3} {step}" for number, step in numbered(failure.steps)]
-    told = [f"{label:10}{indented(text, 10)}" for label, text in labelled(failure) if text in (failure.expected, failure.came, failure.run)]
-    shown = [f"{entry.at:10.6f} {entry.who} {deed(entry.what)} {entry.text}".rstrip() for entry in failure.slice]
-    lines = [verdict.title, "", *steps, *told, "", say("The end of the record, in seconds:"), *shown]
+    told = [
+        f"{label:10}{indented(text, 10)}"
+        for label, text in labelled(failure)
+        if text in (failure.expected, failure.came, failure.run)
+    ]
+    shown = [
+        f"{entry.at:10.6f} {entry.who} {deed(entry.what)} {entry.text}".rstrip()
+        for entry in failure.slice
+    ]
+    lines = [
+        verdict.title,
+        "",
+        *steps,
+        *told,
+        "",
+        say("The end of the record, in seconds:"),
+        *shown,
+    ]
     (folder / "failing-run.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 # -- Judge -----------------------------------------------------------------------------------------------------------------------------
+
 
 def dealt(folder):
     """The exhibit that was dealt into this folder. Raises Misuse."""
@@ -139,7 +187,13 @@ def dealt(folder):
         with open(folder / MARK, encoding="ascii") as file:
             mark = file.read(100).strip()
     except (OSError, ValueError):
-        raise Misuse(msg("{folder} was not dealt by `hunt deal`: its file {mark} is missing", folder=folder, mark=MARK)) from None
+        raise Misuse(
+            msg(
+                "{folder} was not dealt by `hunt deal`: its file {mark} is missing",
+                folder=folder,
+                mark=MARK,
+            )
+        ) from None
     for exhibit in exhibits.all_exhibits():
         if mark_of(exhibit) == mark:
             return exhibit
@@ -150,7 +204,10 @@ def forced(exhibit, folder):
     """Why the schedule that brings the bug about can still be had in the server in `folder`, or ''. Raises Unmet."""
     found, _ = force_on(exhibit.command, folder, exhibit.schedule, exhibit.sends, deadline=PATIENCE)
     if found.stuck is None:
-        return msg("under the schedule {schedule} the bad interleaving still happens", schedule=exhibit.schedule)
+        return msg(
+            "under the schedule {schedule} the bad interleaving still happens",
+            schedule=exhibit.schedule,
+        )
     return found.stuck if "deadlock" in found.stuck else ""
 
 
@@ -165,12 +222,19 @@ def check(options):
     if why := judged(exhibit, folder):
         screen.print(say("Not yet: {why}.", why=why), markup=False)
         return 1
-    score = read_score()                # read again: another hunt may have written meanwhile
+    score = read_score()  # read again: another hunt may have written meanwhile
     one = entry(score, exhibit)
     one["solved"] = one["solved"] or int(time.time())
     write_score(score)
     tries, name = one["tries"], exhibit.name
-    screen.print(say("Fixed, at try {tries}. It was `{name}`: lab_guide/exhibits/{name}.toml has the bug in one piece.", tries=tries, name=name), markup=False)
+    screen.print(
+        say(
+            "Fixed, at try {tries}. It was `{name}`: lab_guide/exhibits/{name}.toml has the bug in one piece.",
+            tries=tries,
+            name=name,
+        ),
+        markup=False,
+    )
     return 0
 
 
@@ -178,11 +242,16 @@ def judged(exhibit, folder):
     """Why this is no repair, or ''."""
     options = "--design", exhibit.design
     # Not shown: a verdict tells the cause.
-    found = exhibits.checked(exhibit.command, folder, *options, "--repeat", str(SURE), "--only", exhibit.check)
+    found = exhibits.checked(
+        exhibit.command, folder, *options, "--repeat", str(SURE), "--only", exhibit.check
+    )
     if failed := [verdict for verdict in found.values() if verdict.verdict != PASSED]:
         if failed[0].failure:
             write_run(folder, failed[0])
-        return msg("the check {check} does not pass: the last run is in failing-run.txt", check=exhibit.check)
+        return msg(
+            "the check {check} does not pass: the last run is in failing-run.txt",
+            check=exhibit.check,
+        )
     screen.print(say("The check {check} passes.", check=exhibit.check), markup=False)
     if exhibit.schedule:
         try:
@@ -196,7 +265,11 @@ def judged(exhibit, folder):
     wrong = [verdict.check for verdict in found.values() if verdict.is_amiss]
     if not wrong:
         return ""
-    return msg("the check {check} passes now, and these no longer do: {others}", check=exhibit.check, others=", ".join(wrong))
+    return msg(
+        "the check {check} passes now, and these no longer do: {others}",
+        check=exhibit.check,
+        others=", ".join(wrong),
+    )
 
 
 def show_score(_):
@@ -205,8 +278,14 @@ def show_score(_):
     for head in (say("bug"), say("dealt"), say("tries"), say("fixed")):
         table.add_column(head)
     day = lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
-    for number, (name, one) in enumerate(sorted(score.items(), key=lambda item: item[1]["dealt"]), 1):
-        shown, when = (name, day(one["solved"])) if one["solved"] else (say("(bug {number}, still hidden)", number=number), "-")
+    for number, (name, one) in enumerate(
+        sorted(score.items(), key=lambda item: item[1]["dealt"]), 1
+    ):
+        shown, when = (
+            (name, day(one["solved"]))
+            if one["solved"]
+            else (say("(bug {number}, still hidden)", number=number), "-")
+        )
         table.add_row(shown, day(one["dealt"]), str(one["tries"]), when)
     if score:
         screen.print(table)
@@ -218,14 +297,21 @@ def show_score(_):
 def arguments(parser):
     """Adds what `harness hunt` takes."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, about in (("deal", "put one that you have not fixed yet into a new folder, with one run that failed"),
-                        ("check", "judge a repair: what `make check` does there"), ("score", "show which you have fixed")):
-        action = actions.add_parser(name, help=about, allow_abbrev=False, description=f"{about.capitalize()}.")
+    for name, about in (
+        ("deal", "put one that you have not fixed yet into a new folder, with one run that failed"),
+        ("check", "judge a repair: what `make check` does there"),
+        ("score", "show which you have fixed"),
+    ):
+        action = actions.add_parser(
+            name, help=about, allow_abbrev=False, description=f"{about.capitalize()}."
+        )
         if name != "score":
             action.add_argument("folder", metavar="DIR")
         if name == "deal":
             action.add_argument("--design", choices=DESIGNS, help="only of this design")
-            action.add_argument("--seed", help="the same seed deals the same of those that are left")
+            action.add_argument(
+                "--seed", help="the same seed deals the same of those that are left"
+            )
 
 
 def main(options):

@@ -2,6 +2,7 @@
 
 A folder may be moved, half-filled, broken or saved with other line ends: for each, one line says what is wrong, where, and what to do.
 """
+
 import ast
 import contextlib
 import os
@@ -23,11 +24,15 @@ from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
 from harness.verdicts.model import Misuse, Refused
 
-MOST = 1 << 20              # bytes of a file that is looked at, and of the compiler's messages
-PATIENCE = 60               # seconds for the compiler
+MOST = 1 << 20  # bytes of a file that is looked at, and of the compiler's messages
+PATIENCE = 60  # seconds for the compiler
 # What each process of a compiler may use: seconds of CPU, bytes of memory, bytes of a file; no core.
-LIMITS = {resource.RLIMIT_CPU: 60, resource.RLIMIT_AS: 4 << 30, resource.RLIMIT_FSIZE: 256 << 20,
-          resource.RLIMIT_CORE: 0}
+LIMITS = {
+    resource.RLIMIT_CPU: 60,
+    resource.RLIMIT_AS: 4 << 30,
+    resource.RLIMIT_FSIZE: 256 << 20,
+    resource.RLIMIT_CORE: 0,
+}
 # Where a compiler looks for the system's headers, as its -v says.
 SEARCHED = re.compile(r"^#include <\.\.\.> .*?\n(.*?)^\S", re.MULTILINE | re.DOTALL)
 
@@ -37,64 +42,131 @@ def inspect_python(begun, folder):
     for place, ours in begun.files().items():
         path = folder / place
         if not path.is_file():
-            raise Refused(msg("{place} is missing in {folder}: take it from a new starting folder (python -m harness starter {lab} NEW_FOLDER)", place=place, folder=folder, lab=begun.lab))
+            raise Refused(
+                msg(
+                    "{place} is missing in {folder}: take it from a new starting folder (python -m harness starter {lab} NEW_FOLDER)",
+                    place=place,
+                    folder=folder,
+                    lab=begun.lab,
+                )
+            )
         must_be_inside(place, folder)
         if path.stat().st_size > MOST:
-            raise Refused(msg("{place} is larger than any program one writes: take it from a new starting folder", place=place))
+            raise Refused(
+                msg(
+                    "{place} is larger than any program one writes: take it from a new starting folder",
+                    place=place,
+                )
+            )
         try:
             data = path.read_bytes()
-            tree = ast.parse(data)          # bytes: the file itself may name its encoding
+            tree = ast.parse(data)  # bytes: the file itself may name its encoding
         except SyntaxError as error:
             if not error.lineno or "codec can't decode" in str(error.msg):
-                raise Refused(msg("{place}: {msg}. Save it as UTF-8 text", place=place, msg=error.msg)) from None
-            shown = data.decode(errors="replace").split("\n")[(error.lineno or 1) - 1:][:1]
-            raise Refused(msg("{place}, line {line}: {error} ({text}). Fix that line", place=place, line=error.lineno or 1, error=error.msg, text="".join(shown).strip()[:200])) from None
+                raise Refused(
+                    msg("{place}: {msg}. Save it as UTF-8 text", place=place, msg=error.msg)
+                ) from None
+            shown = data.decode(errors="replace").split("\n")[(error.lineno or 1) - 1 :][:1]
+            raise Refused(
+                msg(
+                    "{place}, line {line}: {error} ({text}). Fix that line",
+                    place=place,
+                    line=error.lineno or 1,
+                    error=error.msg,
+                    text="".join(shown).strip()[:200],
+                )
+            ) from None
         except (ValueError, MemoryError, RecursionError) as error:
-            raise Refused(msg("{place}: {error}. Save it as UTF-8 text", place=place, error=str(error) or msg("it nests too deep"))) from None
+            raise Refused(
+                msg(
+                    "{place}: {error}. Save it as UTF-8 text",
+                    place=place,
+                    error=str(error) or msg("it nests too deep"),
+                )
+            ) from None
         for one in begun.empty:
             if one.file == place and one.function not in names(tree):
-                raise Refused(msg("{place} has no {function} any more, and the code that calls "
-                                  "it fails: write it again, with the same name", place=place, function=one.function))
+                raise Refused(
+                    msg(
+                        "{place} has no {function} any more, and the code that calls "
+                        "it fails: write it again, with the same name",
+                        place=place,
+                        function=one.function,
+                    )
+                )
 
 
 def names(tree):
     """The functions and methods of a module, as NAME and CLASS.NAME."""
     found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    return found | {f"{kind.name}.{node.name}" for kind in tree.body if isinstance(kind, ast.ClassDef)
-                    for node in kind.body if isinstance(node, ast.FunctionDef)}
+    return found | {
+        f"{kind.name}.{node.name}"
+        for kind in tree.body
+        if isinstance(kind, ast.ClassDef)
+        for node in kind.body
+        if isinstance(node, ast.FunctionDef)
+    }
 
 
 def must_be_inside(place, folder):
     """Raises Refused if this file, or a folder above it, is a link that leads out of the folder."""
     if not (folder / place).resolve().is_relative_to(folder.resolve()):
-        raise Refused(msg("{place} is a link that leads out of {folder}: put a copy of the file there instead", place=place, folder=folder))
+        raise Refused(
+            msg(
+                "{place} is a link that leads out of {folder}: put a copy of the file there instead",
+                place=place,
+                folder=folder,
+            )
+        )
 
 
 def build_c(folder):
     """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises Refused, or Misuse if the fault is not the student's."""
     if not (folder / "server.c").is_file():
-        raise Refused(msg("server.c is missing in {folder}: take it from a new starting folder", folder=folder))
+        raise Refused(
+            msg(
+                "server.c is missing in {folder}: take it from a new starting folder", folder=folder
+            )
+        )
     must_be_inside("server.c", folder)
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise Misuse(msg("no C compiler found: install one (Debian, Ubuntu: apt install gcc "
-                         "libc6-dev libcrypt-dev), or take the lab in Python"))
+        raise Misuse(
+            msg(
+                "no C compiler found: install one (Debian, Ubuntu: apt install gcc "
+                "libc6-dev libcrypt-dev), or take the lab in Python"
+            )
+        )
     with tempfile.TemporaryDirectory(prefix="grupo-compile-") as scratch:
         program, needs = Path(scratch, "server"), Path(scratch, "needs")
         arguments = [str(program) if word == "server" else word for word in starter.COMPILE]
-        status, told = run_compiler([compiler, *arguments, "-MD", "-MF", str(needs)], folder, scratch)
+        status, told = run_compiler(
+            [compiler, *arguments, "-MD", "-MF", str(needs)], folder, scratch
+        )
         print(clean(told), end="", file=sys.stderr)
         if status is None:
-            raise Refused(msg("server.c: the compiler did not end within {patience} s. What does server.c include?", patience=PATIENCE))
+            raise Refused(
+                msg(
+                    "server.c: the compiler did not end within {patience} s. What does server.c include?",
+                    patience=PATIENCE,
+                )
+            )
         if status:
             errors = (line for line in told.splitlines() if "err" in line or "undefined" in line)
             first = clean(next(errors, ""))[:300]
             why = first or msg("the compiler ended with status {status}", status=status)
-            raise Refused(msg("server.c does not compile: {why}. Fix the first error, and compile again", why=why))
+            raise Refused(
+                msg(
+                    "server.c does not compile: {why}. Fix the first error, and compile again",
+                    why=why,
+                )
+            )
         must_include_nothing_from_outside(compiler, needs, folder, scratch)
         try:
             new = folder / ".server.new"
-            new.unlink(missing_ok=True)     # a link, there or at `server`, is replaced, and its target stays
+            new.unlink(
+                missing_ok=True
+            )  # a link, there or at `server`, is replaced, and its target stays
             shutil.copy2(program, new)
             new.replace(folder / "server")
         except OSError as error:
@@ -107,6 +179,7 @@ def run_compiler(command, folder, scratch, **env):
     It runs in a session of its own under LIMITS, and all of it is ended together. Its temporary files
     go to `scratch`.
     """
+
     def limit():
         for kind, most in LIMITS.items():
             hard = resource.getrlimit(kind)[1]
@@ -115,13 +188,20 @@ def run_compiler(command, folder, scratch, **env):
 
     with open(Path(scratch, "messages"), "w+b") as messages:
         process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages,
-            env={**os.environ, "TMPDIR": scratch, **env}, start_new_session=True, preexec_fn=limit)
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=messages,
+            env={**os.environ, "TMPDIR": scratch, **env},
+            start_new_session=True,
+            preexec_fn=limit,
+        )
         try:
             status = process.wait(PATIENCE)
         except BaseException as why:
             with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)      # driver, compiler, assembler, linker
+                os.killpg(process.pid, signal.SIGKILL)  # driver, compiler, assembler, linker
             process.wait()
             if not isinstance(why, subprocess.TimeoutExpired):
                 raise
@@ -135,23 +215,46 @@ def must_include_nothing_from_outside(compiler, needs, folder, scratch):
 
     needs: the file that the compiler's -MD wrote: what it read, as a rule of make.
     """
-    _, told = run_compiler([compiler, "-E", "-Wp,-v", "-xc", "/dev/null", "-o", "/dev/null"], folder, scratch, LC_ALL="C")
+    _, told = run_compiler(
+        [compiler, "-E", "-Wp,-v", "-xc", "/dev/null", "-o", "/dev/null"],
+        folder,
+        scratch,
+        LC_ALL="C",
+    )
     found = SEARCHED.search(told)
     if not found:
-        return                                          # a compiler that does not say where its own files are
-    allowed = [folder.resolve(), *(Path(line.split(" (")[0].strip()).resolve() for line in found[1].splitlines())]
+        return  # a compiler that does not say where its own files are
+    allowed = [
+        folder.resolve(),
+        *(Path(line.split(" (")[0].strip()).resolve() for line in found[1].splitlines()),
+    ]
     rule = os.fsdecode(needs.read_bytes()).partition(":")[2].replace("\\\n", " ")
     for word in re.split(r"(?<!\\)\s+", rule.strip()):
         path = re.sub(r"\\([ #])", r"\1", word).replace("$$", "$")
         if not any((folder / path).resolve().is_relative_to(place) for place in allowed):
-            raise Refused(msg("server.c includes {path}, which is not in {folder}: put a copy of it there", path=path, folder=folder))
+            raise Refused(
+                msg(
+                    "server.c includes {path}, which is not in {folder}: put a copy of it there",
+                    path=path,
+                    folder=folder,
+                )
+            )
 
 
 def arguments(parser):
     """Adds what `harness lab` takes."""
     parser.add_argument("folder", metavar="DIR", help="what `starter` wrote")
-    parser.add_argument("--lab", type=int, required=True, metavar="N", choices=range(9), help="only what is asked up to lab N")
-    parser.add_argument("--design", choices=DESIGNS, help="which of the folder's servers (default: the lab's first)")
+    parser.add_argument(
+        "--lab",
+        type=int,
+        required=True,
+        metavar="N",
+        choices=range(9),
+        help="only what is asked up to lab N",
+    )
+    parser.add_argument(
+        "--design", choices=DESIGNS, help="which of the folder's servers (default: the lab's first)"
+    )
     command.judging(parser)
 
 
@@ -161,20 +264,32 @@ def main(options):
     folder = Path(options.folder).resolve()
     try:
         begun = starter.read(options.lab, "c" if (folder / "server.c").exists() else "python")
-        begun = replace(begun, designs=[options.design or begun.designs[0]])       # LAB=3 may be asked in the folder of another lab
+        begun = replace(
+            begun, designs=[options.design or begun.designs[0]]
+        )  # LAB=3 may be asked in the folder of another lab
         if begun.language == "c":
             build_c(folder)
             options.server = [str(folder / "server")]
         else:
-            if not (folder / f"implementations/{begun.designs[0]}.py").exists() and (folder / "implementations").exists():
-                raise Refused(msg("this folder has no implementations/{designs}.py: choose another DESIGN, or another LAB", designs=begun.designs[0]))
+            if (
+                not (folder / f"implementations/{begun.designs[0]}.py").exists()
+                and (folder / "implementations").exists()
+            ):
+                raise Refused(
+                    msg(
+                        "this folder has no implementations/{designs}.py: choose another DESIGN, or another LAB",
+                        designs=begun.designs[0],
+                    )
+                )
             inspect_python(begun, folder)
             options.server = [sys.executable, "-m", f"implementations.{begun.designs[0]}"]
     except Misuse as why:
         print(f"lab: {clean(say(why.args[0]))}", file=sys.stderr)
         return refused(options, begun, why.args[0]) if isinstance(why, Refused) else 2
     options.design, options.folder = begun.designs[0], folder
-    options.replay = f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
+    options.replay = (
+        f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
+    )
     return command.check(options)
 
 

@@ -3,6 +3,7 @@
 The notebook's kernel never forks. Each server is a process in its own session. It ends with its
 `with` block, or at the latest when the kernel ends.
 """
+
 import atexit
 import contextlib
 import html
@@ -25,7 +26,7 @@ from harness.tracing.gates import Gates
 
 # In the environment: no learner is there to guess and to solve, so take the usual guesses.
 USUAL = "GRUPO_USUAL_GUESSES"
-folders = []        # of all servers so far, until the kernel ends: traces are read after their server
+folders = []  # of all servers so far, until the kernel ends: traces are read after their server
 
 
 def folder():
@@ -42,7 +43,10 @@ def bound(command):
 
     On systems other than Linux, the process survives a kill -9 of the kernel.
     """
-    return [*(["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []), *map(str, command)]
+    return [
+        *(["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []),
+        *map(str, command),
+    ]
 
 
 class Classroom(Server):
@@ -62,8 +66,12 @@ class Classroom(Server):
             where = place / "tree"
             self.runs_as = exhibit_named(what, where).design
         self.trace = place / "trace"
-        super().__init__(bound(command_of(self.runs_as)), directory=place / "group", cwd=where,
-                         args=["--admit", "all", *(["--trace", self.trace] if trace else []), *args])
+        super().__init__(
+            bound(command_of(self.runs_as)),
+            directory=place / "group",
+            cwd=where,
+            args=["--admit", "all", *(["--trace", self.trace] if trace else []), *args],
+        )
         self.name = what
         running.add(self)
 
@@ -90,8 +98,16 @@ class Classroom(Server):
 
     def run(self):
         """Return what happened inside the server, for figures: a traces.Run of its trace."""
-        about = {"design": self.runs_as, "title": self.name, "began": self.record.began,
-                 "members": {client.name: "%s:%d" % client.socket.getsockname()[:2] for client in self.clients if client.socket.fileno() >= 0}}
+        about = {
+            "design": self.runs_as,
+            "title": self.name,
+            "began": self.record.began,
+            "members": {
+                client.name: "%s:%d" % client.socket.getsockname()[:2]
+                for client in self.clients
+                if client.socket.fileno() >= 0
+            },
+        }
         (self.trace.parent / "run.json").write_text(json.dumps(about), encoding="utf-8")
         return traces.load(self.trace.parent)
 
@@ -101,7 +117,7 @@ class Classroom(Server):
         if self.name in DESIGNS:
             super().close()
         else:
-            super().end()               # an exhibit may fail to end correctly
+            super().end()  # an exhibit may fail to end correctly
 
     def end(self):
         self.hang_up()
@@ -136,13 +152,16 @@ class Listeners:
         All of them are connected and welcomed on return. Raise Unmet or OSError.
         """
         for start in range(0, len(names), 100):
-            asking = [self.ask(name) for name in names[start:start + 100]]
+            asking = [self.ask(name) for name in names[start : start + 100]]
             for sock in asking:
                 heard = b""
                 while b"WELCOME " not in heard:
                     data = sock.recv(4096)
                     if not data:
-                        raise Unmet("WELCOME for each member", f"{heard}, and then the end of the connection")
+                        raise Unmet(
+                            "WELCOME for each member",
+                            f"{heard}, and then the end of the connection",
+                        )
                     heard += data
                 sock.setblocking(False)
             self.listen()
@@ -161,7 +180,7 @@ class Listeners:
                 sock.recv(1 << 20)
 
 
-running = set()                     # the servers of this kernel that have not ended
+running = set()  # the servers of this kernel that have not ended
 
 
 @atexit.register
@@ -190,8 +209,17 @@ def run(*command, cwd=ROOT, seconds=60):
 
     Kill it after `seconds`, with every process in its group.
     """
-    process = subprocess.Popen(bound(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                               cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True)
+    process = subprocess.Popen(
+        bound(command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
     try:
         out, _ = process.communicate(timeout=seconds)
     except BaseException as why:
@@ -217,9 +245,20 @@ def under(schedule, *command, tell=None):
     place, started = str(folder()), []
     with Gates(place, tell) as gates:
         try:
-            forced = gates.force(schedule, lambda: started.append(subprocess.Popen(
-                bound([*command, "--trace", place]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace",
-                cwd=ROOT, start_new_session=True)))
+            forced = gates.force(
+                schedule,
+                lambda: started.append(
+                    subprocess.Popen(
+                        bound([*command, "--trace", place]),
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                        errors="replace",
+                        cwd=ROOT,
+                        start_new_session=True,
+                    )
+                ),
+            )
         except BaseException:
             for process in started:
                 end_group(process)
@@ -233,8 +272,14 @@ def meanwhile(code, *arguments):
 
     The block starts when the program has printed its first line, which is `.first`.
     """
-    process = subprocess.Popen(bound([sys.executable, "-c", code, *arguments]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
+    process = subprocess.Popen(
+        bound([sys.executable, "-c", code, *arguments]),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        start_new_session=True,
+    )
     try:
         process.first = process.stdout.readline().decode(errors="replace").strip()
         yield process
@@ -260,9 +305,18 @@ class Guess:
     def __init__(self, value, usual):
         self.usual = value is ... and bool(os.environ.get(USUAL))
         text = isinstance(usual, str)
-        self.value = usual if self.usual else value if isinstance(value, str if text else (int, float)) else None
-        self.why = ("No guess yet: put yours in place of the three dots" if value is ... else
-                    f"{value!r} does not fit here: put {f'a text such as {usual!r}' if text else 'a number'} in its place")
+        self.value = (
+            usual
+            if self.usual
+            else value
+            if isinstance(value, str if text else (int, float))
+            else None
+        )
+        self.why = (
+            "No guess yet: put yours in place of the three dots"
+            if value is ...
+            else f"{value!r} does not fit here: put {f'a text such as {usual!r}' if text else 'a number'} in its place"
+        )
 
     def __repr__(self):
         if self.value is None:
@@ -278,7 +332,9 @@ def predict(guess, usual):
 def reveal(guess, draw):
     """Return draw(the guessed value), or a Notice if there is no guess yet."""
     if guess.value is None:
-        return Notice("Guess first: put your guess in place of the three dots above. Then the picture appears here.")
+        return Notice(
+            "Guess first: put your guess in place of the three dots above. Then the picture appears here."
+        )
     return draw(guess.value)
 
 

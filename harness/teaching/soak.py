@@ -3,6 +3,7 @@
 The servers are our three, and those in tests/strangers, which others wrote from lab_guide/protocol.md alone
 (and processes.c, which is epoll.c made over, with processes).
 """
+
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,12 @@ from harness.driving.server import DESIGNS, ROOT
 from harness.teaching.exhibits import busy_cores, checked
 
 # The designs of those that are of one.
-PROMISES = {**{design: design for design in DESIGNS}, "epoll": "nonblocking", "threads": "pthread", "processes": "fork"}
+PROMISES = {
+    **{design: design for design in DESIGNS},
+    "epoll": "nonblocking",
+    "threads": "pthread",
+    "processes": "fork",
+}
 STRANGERS = ROOT / "tests" / "strangers"
 WARNINGS = "-Wall", "-Wextra", "-Werror"
 screen = Console(highlight=False, markup=False, soft_wrap=True)
@@ -37,7 +43,10 @@ def stranger(name, folder):
     [source] = STRANGERS.glob(f"{name}.*")
     if source.suffix == ".c":
         program = Path(folder, name)
-        subprocess.run([tool("cc"), "-O2", *WARNINGS, "-pthread", "-o", program, source, "-lcrypt", "-lm"], check=True)
+        subprocess.run(
+            [tool("cc"), "-O2", *WARNINGS, "-pthread", "-o", program, source, "-lcrypt", "-lm"],
+            check=True,
+        )
         return [str(program)]
     return [tool("node") if source.suffix == ".mjs" else sys.executable, str(source)]
 
@@ -54,13 +63,22 @@ def judged(name, command, folder):
 
 def wrong(verdicts):
     """Of one run, what did not pass although it binds this server, as texts."""
-    return [f"{verdict.check}: {verdict.verdict}: {verdict.failure.sentence if verdict.failure else verdict.why}"
-            for verdict in verdicts.values() if verdict.is_amiss]
+    return [
+        f"{verdict.check}: {verdict.verdict}: {verdict.failure.sentence if verdict.failure else verdict.why}"
+        for verdict in verdicts.values()
+        if verdict.is_amiss
+    ]
 
 
 def arguments(parser):
     """Adds what `harness soak` takes."""
-    parser.add_argument("--times", type=positive, default=30, metavar="N", help="runs on each of ours, a third of it on each stranger's (default: %(default)s)")
+    parser.add_argument(
+        "--times",
+        type=positive,
+        default=30,
+        metavar="N",
+        help="runs on each of ours, a third of it on each stranger's (default: %(default)s)",
+    )
 
 
 def main(options):
@@ -78,5 +96,9 @@ def main(options):
             for _ in range(times):
                 found += wrong(judged(name, command, ROOT))
             alarms += len(found)
-            screen.print(f"{name}{'' if ours else ' (a stranger)'}: {len(found)} false alarms in {times} runs of all checks", *found, sep="\n  ")
+            screen.print(
+                f"{name}{'' if ours else ' (a stranger)'}: {len(found)} false alarms in {times} runs of all checks",
+                *found,
+                sep="\n  ",
+            )
     return 1 if alarms else 0

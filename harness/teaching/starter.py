@@ -3,6 +3,7 @@
 A manifest, lab_guide/starters/LAB-LANGUAGE.toml, names the functions to empty and their text instead: the folder runs from the
 first minute, fails exactly the checks that the manifest names, and passes again with the functions put back.
 """
+
 import ast
 import re
 import sys
@@ -20,17 +21,36 @@ from harness.verdicts.model import Misuse
 
 LANGUAGES = "python", "c"
 MANIFESTS = ROOT / "lab_guide" / "starters"
-COMPILE = "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-o", "server", "server.c", "-pthread", "-lcrypt", "-lm"
-RUN = {"python": "$(call quoted,$(PYTHON)) -m implementations.$(DESIGN)", "c": f"$(CC) {' '.join(COMPILE)} && ./server"}      # in a Makefile
-COMMON = "implementations/__init__.py", "implementations/common"        # what every server of ours is made of
+COMPILE = (
+    "-std=gnu11",
+    "-O2",
+    "-g",
+    "-Wall",
+    "-Wextra",
+    "-o",
+    "server",
+    "server.c",
+    "-pthread",
+    "-lcrypt",
+    "-lm",
+)
+RUN = {
+    "python": "$(call quoted,$(PYTHON)) -m implementations.$(DESIGN)",
+    "c": f"$(CC) {' '.join(COMPILE)} && ./server",
+}  # in a Makefile
+COMMON = (
+    "implementations/__init__.py",
+    "implementations/common",
+)  # what every server of ours is made of
 
 
 @dataclass
 class Emptied:
     """A function that the learner is to write."""
-    file: str                   # in the starting folder
-    function: str               # NAME, or CLASS.NAME
-    body: str                   # its text at the start
+
+    file: str  # in the starting folder
+    function: str  # NAME, or CLASS.NAME
+    body: str  # its text at the start
 
 
 @dataclass
@@ -38,18 +58,26 @@ class Starter:
     lab: int
     language: str
     title: str
-    designs: list               # the servers that it is about, the first of which is checked if nobody says which
-    fails: list                 # checks, by the id that `--only` takes
-    empty: list                 # of Emptied
-    may_fail: list = field(default_factory=list)        # likewise, of which it is chance
-    source: str = ""            # C: the file that becomes server.c
+    designs: (
+        list  # the servers that it is about, the first of which is checked if nobody says which
+    )
+    fails: list  # checks, by the id that `--only` takes
+    empty: list  # of Emptied
+    may_fail: list = field(default_factory=list)  # likewise, of which it is chance
+    source: str = ""  # C: the file that becomes server.c
 
     def files(self):
         """{where in the folder: where in ours}."""
         if self.language == "c":
             return {"server.c": ROOT / self.source}
         servers = [f"implementations/{design}.py" for design in self.designs]
-        found = [path for name in (*COMMON, *servers) for path in ([ROOT / name] if (ROOT / name).is_file() else sorted((ROOT / name).glob("*.py")))]
+        found = [
+            path
+            for name in (*COMMON, *servers)
+            for path in (
+                [ROOT / name] if (ROOT / name).is_file() else sorted((ROOT / name).glob("*.py"))
+            )
+        ]
         return {str(path.relative_to(ROOT)): path for path in found}
 
 
@@ -57,12 +85,15 @@ def read(lab, language="python"):
     """The Starter of a lab. Raises Misuse."""
     path = MANIFESTS / f"{lab}-{language}.toml"
     if lab == 7:
-        raise Misuse(msg("lab 7 has no starting folder: `python -m harness hunt deal DIR` deals its servers"))
+        raise Misuse(
+            msg("lab 7 has no starting folder: `python -m harness hunt deal DIR` deals its servers")
+        )
     found = tomllib.loads(path.read_text(encoding="utf-8"))
     return Starter(lab, language, **{**found, "empty": [Emptied(**one) for one in found["empty"]]})
 
 
 # -- One function in a text ---------------------------------------------------------------------------------------------------------
+
 
 def span(text, function, written_in):
     """(start, end) of a function's body in `text`, in lines: all but its signature and docstring. Raises LookupError."""
@@ -73,11 +104,21 @@ def python_span(text, function):
     nodes = ast.parse(text).body
     *classes, name = function.split(".")
     for part in classes:
-        nodes = next((node.body for node in nodes if isinstance(node, ast.ClassDef) and node.name == part), [])
+        nodes = next(
+            (node.body for node in nodes if isinstance(node, ast.ClassDef) and node.name == part),
+            [],
+        )
     for node in nodes:
         if isinstance(node, ast.FunctionDef) and node.name == name:
-            statements = node.body[1:] if ast.get_docstring(node) is not None and len(node.body) > 1 else node.body
-            return (node.body[0].end_lineno if statements is not node.body else body_begins(text, node), node.end_lineno)
+            statements = (
+                node.body[1:]
+                if ast.get_docstring(node) is not None and len(node.body) > 1
+                else node.body
+            )
+            return (
+                node.body[0].end_lineno if statements is not node.body else body_begins(text, node),
+                node.end_lineno,
+            )
     raise LookupError(function)
 
 
@@ -113,10 +154,16 @@ def with_body(text, function, body, language):
 
 def emptied_text(text, one, language):
     depth = 4 * (1 + one.function.count("."))
-    return with_body(text, one.function, textwrap.indent(textwrap.dedent(one.body).strip("\n"), " " * depth), language)
+    return with_body(
+        text,
+        one.function,
+        textwrap.indent(textwrap.dedent(one.body).strip("\n"), " " * depth),
+        language,
+    )
 
 
 # -- A folder -------------------------------------------------------------------------------------------------------------------------
+
 
 def write(starter, folder, kind=None, more={}):
     """Writes the starting folder, which must not exist, or be empty. Raises Misuse.
@@ -126,7 +173,9 @@ def write(starter, folder, kind=None, more={}):
     folder = Path(folder)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise Misuse(msg("{folder} is there already, and not empty: name a new folder", folder=folder))
+            raise Misuse(
+                msg("{folder} is there already, and not empty: name a new folder", folder=folder)
+            )
         for place, ours in starter.files().items():
             text = ours.read_text(encoding="utf-8")
             for one in starter.empty:
@@ -134,16 +183,32 @@ def write(starter, folder, kind=None, more={}):
                     text = emptied_text(text, one, starter.language)
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             (folder / place).write_text(text, encoding="utf-8")
-        words = {"lab": starter.lab, "title": starter.title, "design": starter.designs[0], "run": RUN[starter.language],
-                 "grupo": ROOT, "place": in_make(ROOT), "python": in_make(sys.executable).replace(f"{in_make(ROOT)}/", "$(GRUPO)/"),
-                 "functions": "\n".join("- " + say("`{function}` in `{file}`", function=one.function, file=one.file) for one in starter.empty), "others": "", **more}
+        words = {
+            "lab": starter.lab,
+            "title": starter.title,
+            "design": starter.designs[0],
+            "run": RUN[starter.language],
+            "grupo": ROOT,
+            "place": in_make(ROOT),
+            "python": in_make(sys.executable).replace(f"{in_make(ROOT)}/", "$(GRUPO)/"),
+            "functions": "\n".join(
+                "- " + say("`{function}` in `{file}`", function=one.function, file=one.file)
+                for one in starter.empty
+            ),
+            "others": "",
+            **more,
+        }
         if len(starter.designs) > 1:
-            words["others"] = say("Another server design:") + "".join(f" `make check DESIGN={design}`" for design in starter.designs[1:])
+            words["others"] = say("Another server design:") + "".join(
+                f" `make check DESIGN={design}`" for design in starter.designs[1:]
+            )
         for name, kind in ("README.md", kind or starter.language), ("Makefile", kind or "lab"):
             template = MANIFESTS / f"{name}.{kind}"
             if (other := template.with_name(f"{template.name}.{language.in_use}")).exists():
                 template = other
-            (folder / name).write_text(Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8")
+            (folder / name).write_text(
+                Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8"
+            )
     except OSError as error:
         raise Misuse(f"{error.filename or folder}: {error.strerror}") from None
 
@@ -159,15 +224,26 @@ def put_back(starter, folder):
         ours = starter.files()[one.file].read_text(encoding="utf-8")
         place = Path(folder, one.file)
         text = place.read_text(encoding="utf-8")
-        place.write_text(with_body(text, one.function, body_of(ours, one.function, starter.language), starter.language), encoding="utf-8")
+        place.write_text(
+            with_body(
+                text, one.function, body_of(ours, one.function, starter.language), starter.language
+            ),
+            encoding="utf-8",
+        )
 
 
 def arguments(parser):
     """Adds what `harness starter` takes."""
     parser.add_argument("lab", type=int, metavar="LAB", choices=range(9), help="0 to 8")
     parser.add_argument("folder", metavar="DIR", help="a new folder")
-    parser.add_argument("--language", choices=("python", "c"), default="python", help="(default: %(default)s)")
-    parser.add_argument("--lang", choices=language.LANGUAGES, help="of the folder's README (default: the locale's, else en)")
+    parser.add_argument(
+        "--language", choices=("python", "c"), default="python", help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--lang",
+        choices=language.LANGUAGES,
+        help="of the folder's README (default: the locale's, else en)",
+    )
 
 
 def main(options):
@@ -180,6 +256,11 @@ def main(options):
         print(f"starter: {say(why.args[0])}", file=sys.stderr)
         return 2
     print(say("Lab {lab}, {title}: {folder}", lab=starter.lab, title=title, folder=options.folder))
-    print(say("Begin with its README.md and lab_guide/lab{lab}.md; `make check` there shows "
-              "your progress.", lab=starter.lab))
+    print(
+        say(
+            "Begin with its README.md and lab_guide/lab{lab}.md; `make check` there shows "
+            "your progress.",
+            lab=starter.lab,
+        )
+    )
     return 0

@@ -9,6 +9,7 @@ not graded  A check was inconclusive, there was a harness fault, or the run was 
             takes for the grade, nor a part of it. Each function says what its system knows for that. The exit status of `check`
             is not 0 then.
 """
+
 import csv
 import io
 import json
@@ -20,8 +21,11 @@ from harness.verdicts.language import say
 from harness.verdicts.model import PASSED
 from harness.verdicts.plugin import STAGES
 
-MOST_BYTES = 900_000        # of PrairieLearn's results.json; it takes 1 MB
-LONGEST, SHORTEST = 64_000, 100     # characters of a test's output, if the whole would be larger: half as many until it fits
+MOST_BYTES = 900_000  # of PrairieLearn's results.json; it takes 1 MB
+LONGEST, SHORTEST = (
+    64_000,
+    100,
+)  # characters of a test's output, if the whole would be larger: half as many until it fits
 
 
 def own_json(report):
@@ -34,7 +38,9 @@ def own_json(report):
 
 def name_of(verdict):
     """What a check is called in a list of tests: its stage, title and id."""
-    return f"{say(verdict.stage)}: {verdict.title}" + ("" if verdict.hidden else f" [{verdict.check}]")
+    return f"{say(verdict.stage)}: {verdict.title}" + (
+        "" if verdict.hidden else f" [{verdict.check}]"
+    )
 
 
 def the_server():
@@ -53,20 +59,55 @@ def gradescope(report):
     tests = []
     for verdict in report.verdicts:
         score = {"score": verdict.score} if report.is_graded else {}
-        status = {} if verdict.is_unjudged else {"status": "passed" if verdict.verdict == PASSED else "failed"}
-        tests.append({"name": name_of(verdict), "name_format": "text", **score, "max_score": verdict.points if verdict.binds else 0, **status,
-                      "output": verdict_in_words(verdict), "output_format": "text", "visibility": "after_published" if verdict.hidden else "visible"})
+        status = (
+            {}
+            if verdict.is_unjudged
+            else {"status": "passed" if verdict.verdict == PASSED else "failed"}
+        )
+        tests.append(
+            {
+                "name": name_of(verdict),
+                "name_format": "text",
+                **score,
+                "max_score": verdict.points if verdict.binds else 0,
+                **status,
+                "output": verdict_in_words(verdict),
+                "output_format": "text",
+                "visibility": "after_published" if verdict.hidden else "visible",
+            }
+        )
     if report.refused:
-        tests = [{"name": the_server(), "name_format": "text", "score": 0, "max_score": report.most, "status": "failed", "output": report.refused,
-                  "output_format": "text", "visibility": "visible"}]
+        tests = [
+            {
+                "name": the_server(),
+                "name_format": "text",
+                "score": 0,
+                "max_score": report.most,
+                "status": "failed",
+                "output": report.refused,
+                "output_format": "text",
+                "visibility": "visible",
+            }
+        ]
     score = {"score": report.score} if report.is_graded else {}
-    return as_json({**score, "execution_time": round(report.seconds), "output": about(report), "output_format": "text", "visibility": "visible",
-                    "stdout_visibility": "hidden", "tests": tests})
+    return as_json(
+        {
+            **score,
+            "execution_time": round(report.seconds),
+            "output": about(report),
+            "output_format": "text",
+            "visibility": "visible",
+            "stdout_visibility": "hidden",
+            "tests": tests,
+        }
+    )
 
 
 def about(report):
     """The run in a few lines: its headline, why it was refused, notes."""
-    return "\n".join([headline(report), *([report.refused] if report.refused else []), *report.notes])
+    return "\n".join(
+        [headline(report), *([report.refused] if report.refused else []), *report.notes]
+    )
 
 
 def classroom50(report):
@@ -79,17 +120,49 @@ def classroom50(report):
     runner reports an error of the infrastructure, and publishes no result.
     """
     report = cleaned(report)
-    named = {key: os.environ.get(variable, "") for key, variable in (
-        ("classroom", "CLASSROOM"), ("assignment", "ASSIGNMENT"), ("submission", "SUBMISSION_TAG"), ("commit", "COMMIT_URL"),
-        ("release", "RELEASE_URL"), ("review", "REVIEW_URL"))}
+    named = {
+        key: os.environ.get(variable, "")
+        for key, variable in (
+            ("classroom", "CLASSROOM"),
+            ("assignment", "ASSIGNMENT"),
+            ("submission", "SUBMISSION_TAG"),
+            ("commit", "COMMIT_URL"),
+            ("release", "RELEASE_URL"),
+            ("review", "REVIEW_URL"),
+        )
+    }
     counts = int(report.is_graded)
-    tests = [{"test-name": name_of(verdict), "passed": verdict.verdict == PASSED, "score": counts * int(verdict.score),
-              "max-score": counts * int(verdict.points), "message": quoted(verdict_in_words(verdict))}
-             for verdict in report.verdicts if verdict.binds]
+    tests = [
+        {
+            "test-name": name_of(verdict),
+            "passed": verdict.verdict == PASSED,
+            "score": counts * int(verdict.score),
+            "max-score": counts * int(verdict.points),
+            "message": quoted(verdict_in_words(verdict)),
+        }
+        for verdict in report.verdicts
+        if verdict.binds
+    ]
     if report.refused:
-        tests = [{"test-name": the_server(), "passed": False, "score": 0, "max-score": int(report.most), "message": quoted(report.refused)}]
-    return as_json({"schema": "classroom50/result/v1", **named, "datetime": report.started, "score": sum(test["score"] for test in tests),
-                    "max-score": sum(test["max-score"] for test in tests), "tests": tests})
+        tests = [
+            {
+                "test-name": the_server(),
+                "passed": False,
+                "score": 0,
+                "max-score": int(report.most),
+                "message": quoted(report.refused),
+            }
+        ]
+    return as_json(
+        {
+            "schema": "classroom50/result/v1",
+            **named,
+            "datetime": report.started,
+            "score": sum(test["score"] for test in tests),
+            "max-score": sum(test["max-score"] for test in tests),
+            "tests": tests,
+        }
+    )
 
 
 def quoted(text):
@@ -105,22 +178,43 @@ def autolab(report):
     empty list of scores Autolab makes a 0 for every problem (AssessmentAutogradeCore.saveAutograde), and null stays empty.
     """
     report = cleaned(report)
-    stages = [stage for stage in STAGES if any(verdict.stage == stage for verdict in report.verdicts)]
+    stages = [
+        stage for stage in STAGES if any(verdict.stage == stage for verdict in report.verdicts)
+    ]
     words = {"_presentation": "semantic", "stages": stages}
     scores = {}
     for stage in stages:
         here = [verdict for verdict in report.verdicts if verdict.stage == stage and verdict.binds]
         words[stage] = {}
         for verdict in here:
-            title = verdict.title if verdict.title not in words[stage] else f"{verdict.title} ({len(words[stage]) + 1})"
-            hint = verdict.failure.cause if verdict.failure else "" if verdict.verdict == PASSED else verdict_in_words(verdict)
-            words[stage][title] = {"passed": verdict.verdict == PASSED, **({"hint": hint} if hint else {})}
+            title = (
+                verdict.title
+                if verdict.title not in words[stage]
+                else f"{verdict.title} ({len(words[stage]) + 1})"
+            )
+            hint = (
+                verdict.failure.cause
+                if verdict.failure
+                else ""
+                if verdict.verdict == PASSED
+                else verdict_in_words(verdict)
+            )
+            words[stage][title] = {
+                "passed": verdict.verdict == PASSED,
+                **({"hint": hint} if hint else {}),
+            }
         if report.is_graded or report.complete and all(verdict.is_judged for verdict in here):
             scores[stage] = sum(verdict.score for verdict in here)
     scores = scores or dict.fromkeys(stages or STAGES)
     if report.refused:
-        words = {"_presentation": "semantic", "stages": ["start"], "start": {the_server(): {"passed": False, "hint": report.refused}}}
-        scores = {check.stage: 0 for check in catalogue() if check.is_asked(report.lab, report.design)}
+        words = {
+            "_presentation": "semantic",
+            "stages": ["start"],
+            "start": {the_server(): {"passed": False, "hint": report.refused}},
+        }
+        scores = {
+            check.stage: 0 for check in catalogue() if check.is_asked(report.lab, report.design)
+        }
     board = {"scoreboard": [report.score]} if report.is_graded else {}
     return f"{json.dumps(words)}\n{json.dumps({'scores': scores, **board})}\n"
 
@@ -134,20 +228,49 @@ def prairielearn(report):
     report = cleaned(report)
     tests = []
     for verdict in report.verdicts:
-        points = {"points": verdict.score, "max_points": verdict.points if verdict.binds else 0} if report.is_graded else {}
-        tests.append({"name": name_of(verdict), "description": say(verdict.verdict), **points,
-                      "message": verdict.failure.cause if verdict.failure else verdict.why, "output": in_words(verdict)})
+        points = (
+            {"points": verdict.score, "max_points": verdict.points if verdict.binds else 0}
+            if report.is_graded
+            else {}
+        )
+        tests.append(
+            {
+                "name": name_of(verdict),
+                "description": say(verdict.verdict),
+                **points,
+                "message": verdict.failure.cause if verdict.failure else verdict.why,
+                "output": in_words(verdict),
+            }
+        )
     if report.refused:
-        tests = [{"name": the_server(), "points": 0, "max_points": report.most, "message": report.refused}]
+        tests = [
+            {
+                "name": the_server(),
+                "points": 0,
+                "max_points": report.most,
+                "message": report.refused,
+            }
+        ]
     grade = {"gradable": True, "score": report.score / report.most if report.most else 0}
     if not report.is_graded:
         grade = {"gradable": False, "format_errors": [headline(report)]}
-    written = {**grade, "message": headline(report), "output": about(report).partition("\n")[2], "tests": tests}
+    written = {
+        **grade,
+        "message": headline(report),
+        "output": about(report).partition("\n")[2],
+        "tests": tests,
+    }
     most = LONGEST
     while len(text := as_json(written)) > MOST_BYTES and most > SHORTEST:
         most //= 2
         for part in (written, *tests):
-            part.update({name: f"{part[name][:most]} ..." for name in ("output", "message") if len(part.get(name, "")) > most})
+            part.update(
+                {
+                    name: f"{part[name][:most]} ..."
+                    for name in ("output", "message")
+                    if len(part.get(name, "")) > most
+                }
+            )
     return text
 
 
@@ -160,7 +283,15 @@ def canvas(report):
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["Student", "ID", "SIS Login ID", "Section", f"Grupo lab {report.lab}"])
     writer.writerow(["    Points Possible", "", "", "", f"{report.most:g}"])
-    writer.writerow([cell(report.student), "", cell(report.student), "", f"{report.score:g}" if report.is_graded else ""])
+    writer.writerow(
+        [
+            cell(report.student),
+            "",
+            cell(report.student),
+            "",
+            f"{report.score:g}" if report.is_graded else "",
+        ]
+    )
     return out.getvalue()
 
 

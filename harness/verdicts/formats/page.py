@@ -2,23 +2,42 @@
 
 It is read on a phone, on a projector, in the dark and on paper: page.html has rules for every width, both colour schemes, and print.
 """
+
 import functools
 from pathlib import Path
 
 from harness.driving.record import DEEDS
 from harness.verdicts import language
-from harness.verdicts.formats.render import advice, brief, cleaned, deed, first_to_fix, headline, in_a_line, lock_line, named, numbered, timeline
+from harness.verdicts.formats.render import (
+    advice,
+    brief,
+    cleaned,
+    deed,
+    first_to_fix,
+    headline,
+    in_a_line,
+    lock_line,
+    named,
+    numbered,
+    timeline,
+)
 from harness.verdicts.language import say
 from harness.verdicts.locks import Span
 from harness.verdicts.model import PASSED
 from harness.verdicts.plugin import STAGES
 
-SIGNS = {"passed": "\u2713", "failed": "\u2717", "inconclusive": "?", "not run": "\u2013", "harness fault": "!"}
-AT_TOP = 6                  # failures that the page opens with; the rest is folded, so that the first failure is no screen away
-LONG_TEXT = 100             # characters on an arrow; the table has them all
-MARGIN = 10                 # percent of the width on each side of the lanes
-NARROW = 4                  # lanes that a narrow page has room for
-LANE = 6                    # rem: the least width of a lane on a page with more
+SIGNS = {
+    "passed": "\u2713",
+    "failed": "\u2717",
+    "inconclusive": "?",
+    "not run": "\u2013",
+    "harness fault": "!",
+}
+AT_TOP = 6  # failures that the page opens with; the rest is folded, so that the first failure is no screen away
+LONG_TEXT = 100  # characters on an arrow; the table has them all
+MARGIN = 10  # percent of the width on each side of the lanes
+NARROW = 4  # lanes that a narrow page has room for
+LANE = 6  # rem: the least width of a lane on a page with more
 
 
 def page(report):
@@ -28,18 +47,39 @@ def page(report):
     for verdict in report.verdicts:
         verdict.place = stages.index(verdict.stage)
     first = first_to_fix(report)
-    failures = sorted((verdict for verdict in report.verdicts if verdict.failure), key=lambda verdict: verdict is not first)
+    failures = sorted(
+        (verdict for verdict in report.verdicts if verdict.failure),
+        key=lambda verdict: verdict is not first,
+    )
     return loaded("page.html").render(
-        report=report, command=" ".join(report.command), headline=headline(report), advice=advice(report), failures=failures,
-        anchors={verdict.check: number for number, verdict in enumerate(failures, 1)}, at_top=AT_TOP, passed=report.of(PASSED),
-        others=[verdict for verdict in report.verdicts if verdict.verdict != PASSED and not verdict.failure],
-        lang=language.in_use, signs=SIGNS, say=say, numbered=numbered, picture=picture)
+        report=report,
+        command=" ".join(report.command),
+        headline=headline(report),
+        advice=advice(report),
+        failures=failures,
+        anchors={verdict.check: number for number, verdict in enumerate(failures, 1)},
+        at_top=AT_TOP,
+        passed=report.of(PASSED),
+        others=[
+            verdict
+            for verdict in report.verdicts
+            if verdict.verdict != PASSED and not verdict.failure
+        ],
+        lang=language.in_use,
+        signs=SIGNS,
+        say=say,
+        numbered=numbered,
+        picture=picture,
+    )
 
 
 @functools.cache
 def loaded(name):
-    from jinja2 import Environment      # not needed without a page
-    return Environment(autoescape=True, keep_trailing_newline=True).from_string(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    from jinja2 import Environment  # not needed without a page
+
+    return Environment(autoescape=True, keep_trailing_newline=True).from_string(
+        Path(__file__).with_name(name).read_text(encoding="utf-8")
+    )
 
 
 # -- The space-time diagram: time runs down, each participant is a line, each arrow bears what was sent; the table below says the same ----
@@ -48,6 +88,7 @@ def loaded(name):
 def picture(failure):
     """The drawing of a failure, and the same as a table, as markup."""
     from markupsafe import Markup
+
     return Markup(loaded("picture.html").render(drawing=drawing_of(failure), say=say, signs=SIGNS))
 
 
@@ -56,26 +97,62 @@ def drawing_of(failure):
     people = list(dict.fromkeys(entry.who for entry in failure.slice if entry.who != "server"))
     server = (len(people) + 1) // 2
     lanes = people[:server] + ["server"] + people[server:]
-    at = {who: MARGIN + number * (100 - 2 * MARGIN) / (len(lanes) - 1) for number, who in enumerate(lanes)} if people else {"server": 50}
+    at = (
+        {
+            who: MARGIN + number * (100 - 2 * MARGIN) / (len(lanes) - 1)
+            for number, who in enumerate(lanes)
+        }
+        if people
+        else {"server": 50}
+    )
     place = at["server"]
-    return {"lanes": [(named(who), left) for who, left in at.items()], "server": server, "locks": failure.locks,
-            "side": "center" if 35 < place < 65 else "right" if place > 50 else "left", "room": LANE * len(lanes) if len(lanes) > NARROW else 0,
-            "events": [drawn(place, one, at, failure) for place, one in timeline(failure)]}
+    return {
+        "lanes": [(named(who), left) for who, left in at.items()],
+        "server": server,
+        "locks": failure.locks,
+        "side": "center" if 35 < place < 65 else "right" if place > 50 else "left",
+        "room": LANE * len(lanes) if len(lanes) > NARROW else 0,
+        "events": [drawn(place, one, at, failure) for place, one in timeline(failure)],
+    }
 
 
 def drawn(place, one, at, failure):
     """One event of the drawing, which is also a row of the table. `number` and `at` are texts, empty where there are none."""
     if isinstance(one, Span):
-        return {"lock": True, "number": "", "text": lock_line(one), "at": f"{one.at:.6f}", "who": say("server"), "whole": lock_line(one)}
+        return {
+            "lock": True,
+            "number": "",
+            "text": lock_line(one),
+            "at": f"{one.at:.6f}",
+            "who": say("server"),
+            "whole": lock_line(one),
+        }
     if one is None:
-        return {"wrong": True, "number": "", "text": say("nothing more came"), "whole": say("nothing more came")}
+        return {
+            "wrong": True,
+            "number": "",
+            "text": say("nothing more came"),
+            "whole": say("nothing more came"),
+        }
     text = one_line(brief(in_a_line(one.text, "\n"), LONG_TEXT))
-    event = {"number": str(place + 1), "at": f"{one.at:.6f}", "who": named(one.who), "verb": deed(one.what), "text": text, "whole": one_line(one.text),
-             "wrong": place == failure.wrong, "did": "" if one.what in ("sends", "hears", "types") and text else deed(one.what)}
+    event = {
+        "number": str(place + 1),
+        "at": f"{one.at:.6f}",
+        "who": named(one.who),
+        "verb": deed(one.what),
+        "text": text,
+        "whole": one_line(one.text),
+        "wrong": place == failure.wrong,
+        "did": "" if one.what in ("sends", "hears", "types") and text else deed(one.what),
+    }
     if one.who != "server":
         left, right = sorted((at[one.who], at["server"]))
         towards = "right" if (at[one.who] < at["server"]) == (one.what in DEEDS) else "left"
-        event |= {"arrow": f"{'to' if one.what in DEEDS else 'from'} {towards}", "left": left, "width": right - left}
+        event |= {
+            "arrow": f"{'to' if one.what in DEEDS else 'from'} {towards}",
+            "left": left,
+            "width": right - left,
+        }
     return event
 
 

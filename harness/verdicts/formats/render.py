@@ -1,4 +1,5 @@
 """What every form shares: text that nothing obeys, a failure in words, and what a student may see of a hidden check."""
+
 import itertools
 import json
 import re
@@ -18,11 +19,27 @@ from harness.verdicts.model import FAILED, PASSED
 # private use, unassigned (with the noncharacters), and separators of lines and paragraphs.
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 # Letters and marks that have no shape of their own: joiners, fillers, variation selectors, the blank of Braille.
-BLANK = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, 0xFFA0, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
-MOST_MARKS = 4              # combining marks on one letter; more of them are drawn over the lines around
-MARKS = re.compile(rf"([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{{{MOST_MARKS}}})"
-                   r"([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+)")
-POINTER = re.compile(r"( *)\^( \w[\w ]*)?")      # what record.difference() puts below the first character that differs
+BLANK = {
+    0x034F,
+    0x115F,
+    0x1160,
+    0x17B4,
+    0x17B5,
+    *range(0x180B, 0x1810),
+    0x2800,
+    0x3164,
+    0xFFA0,
+    *range(0xFE00, 0xFE10),
+    *range(0xE0100, 0xE01F0),
+}
+MOST_MARKS = 4  # combining marks on one letter; more of them are drawn over the lines around
+MARKS = re.compile(
+    rf"([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{{{MOST_MARKS}}})"
+    r"([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+)"
+)
+POINTER = re.compile(
+    r"( *)\^( \w[\w ]*)?"
+)  # what record.difference() puts below the first character that differs
 
 
 class Shown(dict):
@@ -31,7 +48,13 @@ class Shown(dict):
     def __missing__(self, code):
         kind = unicodedata.category(chr(code))
         hidden = kind in HIDDEN or code in BLANK or kind == "Zs" and code != ord(" ")
-        self[code] = code if not hidden else f"<byte {code - 0xDC00:02X}>" if 0xDC80 <= code <= 0xDCFF else f"<U+{code:04X}>"
+        self[code] = (
+            code
+            if not hidden
+            else f"<byte {code - 0xDC00:02X}>"
+            if 0xDC80 <= code <= 0xDCFF
+            else f"<U+{code:04X}>"
+        )
         return self[code]
 
 
@@ -44,10 +67,20 @@ def clean(text: str) -> str:
     A server may have written anything. Bytes that are no UTF-8 appear in it as surrogates (record.Record.add).
     """
     raw = text.split("\n")
-    lines = [MARKS.sub(lambda found: found[1] + "".join(f"<U+{ord(mark):04X}>" for mark in found[2]), line.translate(SHOWN)) for line in raw]
+    lines = [
+        MARKS.sub(
+            lambda found: found[1] + "".join(f"<U+{ord(mark):04X}>" for mark in found[2]),
+            line.translate(SHOWN),
+        )
+        for line in raw
+    ]
     for number, line in enumerate(raw):
-        if number and (found := POINTER.fullmatch(line)):           # it points at a character of the line above, which is wider now
-            lines[number] = " " * len(clean(raw[number - 1][:len(found[1])])) + lines[number].lstrip(" ")
+        if number and (
+            found := POINTER.fullmatch(line)
+        ):  # it points at a character of the line above, which is wider now
+            lines[number] = " " * len(clean(raw[number - 1][: len(found[1])])) + lines[
+                number
+            ].lstrip(" ")
     return "\n".join(lines)
 
 
@@ -65,15 +98,26 @@ def cleaned(thing, tell_hidden=False):
         return type(thing)(*(cleaned(part, tell_hidden) for part in thing))
     if is_dataclass(thing):
         if getattr(thing, "hidden", False) and not tell_hidden:
-            thing = replace(thing, check="hidden", title=msg("a hidden check"), why="", failure=None, record="")
-        return replace(thing, **{field.name: cleaned(getattr(thing, field.name), tell_hidden) for field in fields(thing)})
+            thing = replace(
+                thing, check="hidden", title=msg("a hidden check"), why="", failure=None, record=""
+            )
+        return replace(
+            thing,
+            **{
+                field.name: cleaned(getattr(thing, field.name), tell_hidden)
+                for field in fields(thing)
+            },
+        )
     return thing
 
 
 def numbered(steps):
     """[(number, step)]; a line that replaces steps between two others has none ('')."""
     count = itertools.count(1)
-    return [("" if step.startswith("... ") else f"{next(count)}.", step.replace("\n", "\n    ")) for step in steps]
+    return [
+        ("" if step.startswith("... ") else f"{next(count)}.", step.replace("\n", "\n    "))
+        for step in steps
+    ]
 
 
 def in_words(verdict):
@@ -81,19 +125,28 @@ def in_words(verdict):
     failure = verdict.failure
     if failure is None:
         return verdict.why
-    parts = [*(f"{number} {step}".lstrip() for number, step in numbered(failure.steps)),
-             *(f"{label} {text}" for label, text in labelled(failure))]
+    parts = [
+        *(f"{number} {step}".lstrip() for number, step in numbered(failure.steps)),
+        *(f"{label} {text}" for label, text in labelled(failure)),
+    ]
     return "\n".join(parts)
 
 
 def labelled(failure):
     """[(label, text)] of all that is said of a failure after what was done."""
-    found = [(say("expected:"), failure.expected), (say("but:"), failure.came), (say("seen:"), "\n".join(events(failure))), (say("when:"), failure.run),
-             (say("cause:"), failure.cause), (say("read:"), f"lab_guide/{failure.page}"), (say("again:"), failure.replay)]
+    found = [
+        (say("expected:"), failure.expected),
+        (say("but:"), failure.came),
+        (say("seen:"), "\n".join(events(failure))),
+        (say("when:"), failure.run),
+        (say("cause:"), failure.cause),
+        (say("read:"), f"lab_guide/{failure.page}"),
+        (say("again:"), failure.replay),
+    ]
     return [(label, text) for label, text in found if text]
 
 
-SHOWN_AS = {"hears": template("receives")}      # kinds of entries that people read under another word
+SHOWN_AS = {"hears": template("receives")}  # kinds of entries that people read under another word
 
 
 def deed(what):
@@ -101,8 +154,8 @@ def deed(what):
     return say(SHOWN_AS.get(what, what))
 
 
-BEFORE, AFTER = 5, 2        # events that are shown in words beside the first wrong one
-LONG_EVENT = 120            # characters of an event in words
+BEFORE, AFTER = 5, 2  # events that are shown in words beside the first wrong one
+LONG_EVENT = 120  # characters of an event in words
 
 
 def events(failure):
@@ -116,11 +169,19 @@ def events(failure):
     lines = []
     for where, one in timeline(failure):
         if isinstance(one, Span):
-            lines += [f"{one.at:.3f}   {lock_line(one)}"] if first < where <= last + 1 or where == first == 0 else []
+            lines += (
+                [f"{one.at:.3f}   {lock_line(one)}"]
+                if first < where <= last + 1 or where == first == 0
+                else []
+            )
             continue
         if not first <= where <= last:
             continue
-        line = f"{one.at:.3f} {named(one.who)} {deed(one.what)} {brief(in_a_line(one.text, ' / '), LONG_EVENT)}".rstrip() if one else say("nothing more came")
+        line = (
+            f"{one.at:.3f} {named(one.who)} {deed(one.what)} {brief(in_a_line(one.text, ' / '), LONG_EVENT)}".rstrip()
+            if one
+            else say("nothing more came")
+        )
         lines.append(line + "   " + say("<-- the first wrong one") if where == wrong else line)
     return lines
 
@@ -140,10 +201,36 @@ def lock_line(span):
     actor, lock = span.who, span.lock
     took = "" if span.seconds is None else f"{1000 * span.seconds:.3g}"
     if span.more:
-        return say("... {count} more like this, {milliseconds} ms in total", count=span.more, milliseconds=took) if span.seconds else say("... {count} more like this", count=span.more)
+        return (
+            say(
+                "... {count} more like this, {milliseconds} ms in total",
+                count=span.more,
+                milliseconds=took,
+            )
+            if span.seconds
+            else say("... {count} more like this", count=span.more)
+        )
     if span.what == "holds":
-        return say("{actor} holds the lock `{lock}` for {milliseconds} ms", actor=actor, lock=lock, milliseconds=took) if took else say("{actor} holds the lock `{lock}` until the trace ends", actor=actor, lock=lock)
-    return say("{actor} waits {milliseconds} ms for the lock `{lock}`", actor=actor, lock=lock, milliseconds=took) if took else say("{actor} waits for the lock `{lock}` until the trace ends", actor=actor, lock=lock)
+        return (
+            say(
+                "{actor} holds the lock `{lock}` for {milliseconds} ms",
+                actor=actor,
+                lock=lock,
+                milliseconds=took,
+            )
+            if took
+            else say("{actor} holds the lock `{lock}` until the trace ends", actor=actor, lock=lock)
+        )
+    return (
+        say(
+            "{actor} waits {milliseconds} ms for the lock `{lock}`",
+            actor=actor,
+            lock=lock,
+            milliseconds=took,
+        )
+        if took
+        else say("{actor} waits for the lock `{lock}` until the trace ends", actor=actor, lock=lock)
+    )
 
 
 def in_a_line(text, between):
@@ -164,13 +251,21 @@ def named(who):
 def first_to_fix(report):
     """The failed Verdict to begin with: one that fails at what every check begins with, else the first of the catalogue. None if there is none to show."""
     failed = [verdict for verdict in report.of(FAILED) if verdict.failure and not verdict.hidden]
-    return min(failed, key=lambda verdict: (verdict.failure.sentence not in SETUP, place(verdict.check)), default=None)
+    return min(
+        failed,
+        key=lambda verdict: (verdict.failure.sentence not in SETUP, place(verdict.check)),
+        default=None,
+    )
 
 
 def to_try(verdict):
     """The shortest command that runs a failed check alone."""
     replay = verdict.failure.replay
-    return f"make check ONLY={shlex.quote(verdict.check)}" if replay.startswith("make check ") else replay
+    return (
+        f"make check ONLY={shlex.quote(verdict.check)}"
+        if replay.startswith("make check ")
+        else replay
+    )
 
 
 def advice(report):
@@ -179,7 +274,9 @@ def advice(report):
     if verdict is None or len(report.verdicts) == 1:
         return ""
     count, check, again = len(report.of(FAILED)), verdict.check, to_try(verdict)
-    return say("{count} failed; begin with `{check}`: {again}", count=count, check=check, again=again)
+    return say(
+        "{count} failed; begin with `{check}`: {again}", count=count, check=check, again=again
+    )
 
 
 def verdict_in_words(verdict):
@@ -191,11 +288,23 @@ def headline(report):
     """The whole run in a line."""
     if report.refused:
         return say("0 of {most:g} points: no check could be run.", most=report.most)
-    counts = {"passed": len(report.of(PASSED)), "failed": len(report.of(FAILED)), "seed": report.seed}
+    counts = {
+        "passed": len(report.of(PASSED)),
+        "failed": len(report.of(FAILED)),
+        "seed": report.seed,
+    }
     if not report.is_graded:
-        whole = say("No grade: not everything could be judged. {passed} checks passed, {failed} failed. Seed {seed}.", **counts)
+        whole = say(
+            "No grade: not everything could be judged. {passed} checks passed, {failed} failed. Seed {seed}.",
+            **counts,
+        )
     else:
-        whole = say("{score:g} of {most:g} points; {passed} checks passed, {failed} failed. Seed {seed}.", score=report.score, most=report.most, **counts)
+        whole = say(
+            "{score:g} of {most:g} points; {passed} checks passed, {failed} failed. Seed {seed}.",
+            score=report.score,
+            most=report.most,
+            **counts,
+        )
     return whole if report.complete else whole + " " + say("The run was stopped.")
 
 

@@ -1,4 +1,5 @@
 """A Report in the terminal: one line for each verdict as it comes, the explanation of each failure below it, and a summary."""
+
 import os
 import secrets
 
@@ -11,11 +12,22 @@ from harness.verdicts.language import say
 from harness.verdicts.model import PASSED, VERDICTS
 
 screen = Console(highlight=False, markup=False, soft_wrap=True)
-STYLES = {"passed": "bold green", "failed": "bold red", "inconclusive": "bold yellow", "not run": "dim", "harness fault": "bold magenta"}
+STYLES = {
+    "passed": "bold green",
+    "failed": "bold red",
+    "inconclusive": "bold yellow",
+    "not run": "dim",
+    "harness fault": "bold magenta",
+}
 # Of the summary: how many verdicts of each kind.
-COUNTS = {"passed": template("{count} passed"), "failed": template("{count} failed"), "inconclusive": template("{count} inconclusive"),
-          "not run": template("{count} not run"), "harness fault": template("{count} harness fault")}
-LABEL = 10                  # columns of `expected:`
+COUNTS = {
+    "passed": template("{count} passed"),
+    "failed": template("{count} failed"),
+    "inconclusive": template("{count} inconclusive"),
+    "not run": template("{count} not run"),
+    "harness fault": template("{count} harness fault"),
+}
+LABEL = 10  # columns of `expected:`
 
 
 def begin():
@@ -36,7 +48,9 @@ def show(verdict):
     verdict = cleaned(verdict)
     word = say(verdict.verdict).rjust(max(len(say(word)) for word in VERDICTS))
     name = "" if verdict.hidden else f"{verdict.check}  "
-    line = Text.assemble((word, STYLES[verdict.verdict]), f"  {say(verdict.stage)}: ", (name, "bold"), verdict.title)
+    line = Text.assemble(
+        (word, STYLES[verdict.verdict]), f"  {say(verdict.stage)}: ", (name, "bold"), verdict.title
+    )
     if verdict.why:
         line.append(f" ({verdict.why})", "dim")
     screen.print(line)
@@ -59,13 +73,30 @@ def summary(report):
     if report.refused:
         screen.print(Text.assemble((headline(report), "bold red"), " ", report.refused))
         return
-    counts = ", ".join(say(COUNTS[word], count=len(found)) for word in VERDICTS if (found := report.of(word)))
+    counts = ", ".join(
+        say(COUNTS[word], count=len(found)) for word in VERDICTS if (found := report.of(word))
+    )
     if report.complete:
-        whole = say("{score:g} of {most:g} points in {seconds:.0f} s. Seed {seed}.", score=report.score, most=report.most, seconds=report.seconds, seed=report.seed)
+        whole = say(
+            "{score:g} of {most:g} points in {seconds:.0f} s. Seed {seed}.",
+            score=report.score,
+            most=report.most,
+            seconds=report.seconds,
+            seed=report.seed,
+        )
     else:
-        whole = say("{score:g} of {most:g} points in {seconds:.0f} s (stopped). Seed {seed}.", score=report.score, most=report.most,
-                    seconds=report.seconds, seed=report.seed)
-    where = [" ", say("The records of this run: {folder}", folder=report.folder)] if report.folder else []
+        whole = say(
+            "{score:g} of {most:g} points in {seconds:.0f} s (stopped). Seed {seed}.",
+            score=report.score,
+            most=report.most,
+            seconds=report.seconds,
+            seed=report.seed,
+        )
+    where = (
+        [" ", say("The records of this run: {folder}", folder=report.folder)]
+        if report.folder
+        else []
+    )
     screen.print(Text.assemble((counts or say("no check was run"), "bold"), "; ", whole, *where))
     if report.verdicts and not report.is_graded:
         screen.print(say("This is not a grade: not everything could be judged."))
@@ -75,11 +106,17 @@ def summary(report):
 
 def progress(report):
     """How far a learner is in the lab."""
-    for what, chosen in (say("Earlier labs"), lambda lab: lab < report.lab), (say("Lab {lab}", lab=report.lab), lambda lab: lab == report.lab):
+    for what, chosen in (
+        (say("Earlier labs"), lambda lab: lab < report.lab),
+        (say("Lab {lab}", lab=report.lab), lambda lab: lab == report.lab),
+    ):
         found = [verdict for verdict in report.verdicts if chosen(verdict.lab)]
         if found:
             passed = sum(verdict.verdict == PASSED for verdict in found)
-            screen.print(f"{what}: " + say("{passed} of {count} checks passed", passed=passed, count=len(found)))
+            screen.print(
+                f"{what}: "
+                + say("{passed} of {count} checks passed", passed=passed, count=len(found))
+            )
 
 
 def advise(report):

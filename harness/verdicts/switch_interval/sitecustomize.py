@@ -4,19 +4,21 @@ Threads switch as often as possible. With GRUPO_LOCK_DELAYS, a seed, a thread al
 before it takes a lock and after it releases one, so that another thread gets in between two sections under a lock.
 A sitecustomize that Python would run without this one runs after it.
 """
+
 import importlib.machinery
 import importlib.util
 import os
 import sys
 
-CHANCE = 1 / 8              # of a sleep at each place
-LONGEST = 0.001             # seconds of one sleep
-SHARE = 0.5                 # of its life that a thread sleeps at most
+CHANCE = 1 / 8  # of a sleep at each place
+LONGEST = 0.001  # seconds of one sleep
+SHARE = 0.5  # of its life that a thread sleeps at most
 
 
 def show_in_maps():
     """Maps this file into memory: so /proc/PID/maps shows the harness that it was loaded."""
     import mmap
+
     with open(__file__, "rb") as file:
         return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 
@@ -26,6 +28,7 @@ def delay_locks(seed):
     import random
     import threading
     from time import monotonic, sleep
+
     draw = random.Random(seed).random
     thread = threading.local()
 
@@ -70,12 +73,18 @@ def delay_locks(seed):
 
 if os.environ.get("GRUPO_SWITCH_INTERVAL"):
     sys.setswitchinterval(float(os.environ["GRUPO_SWITCH_INTERVAL"]))
-    sys.setswitchinterval = lambda seconds: None        # and it stays so, whatever the program thinks best
+    sys.setswitchinterval = lambda seconds: (
+        None
+    )  # and it stays so, whatever the program thinks best
     seen = show_in_maps()
     if os.environ.get("GRUPO_LOCK_DELAYS"):
         delay_locks(os.environ["GRUPO_LOCK_DELAYS"])
-sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder or ".") != os.path.dirname(os.path.realpath(__file__))]
+sys.path[:] = [
+    folder
+    for folder in sys.path
+    if os.path.realpath(folder or ".") != os.path.dirname(os.path.realpath(__file__))
+]
 if other := importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path):
-    kept = sys.modules["sitecustomize"]                 # its mapping must live on
+    kept = sys.modules["sitecustomize"]  # its mapping must live on
     sys.modules["sitecustomize"] = importlib.util.module_from_spec(other)
     other.loader.exec_module(sys.modules["sitecustomize"])
