@@ -1,6 +1,8 @@
-"""The exhibits: our servers with one bug each, and the check that must catch it. They measure the checks.
+"""The exhibits: our servers with one bug each, and the check that must catch it. They measure the
+checks.
 
-An exhibit is a file lab_guide/exhibits/NAME.toml: in `file`, the text `old`, which occurs there exactly once, becomes `new`.
+An exhibit is a file lab_guide/exhibits/NAME.toml: in `file`, the text `old`, which occurs there
+exactly once, becomes `new`.
 """
 
 import json
@@ -18,8 +20,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from harness.driving.messages import template
 from harness.arguments import positive
+from harness.driving.messages import template
 from harness.driving.server import DESIGNS, ROOT
 from harness.verdicts import language
 from harness.verdicts.command import known
@@ -47,7 +49,9 @@ class Exhibit:
     check: str  # the check that must catch it
     sentence: (
         str | list
-    )  # the explanation that the check must give: an id of the catalogue; for a race, a list of possible ids
+        # the explanation that the check must give: an id of the catalogue; for a race, a list of
+        # possible ids
+    )
     schedule: str = (
         ""  # harness/tracing/gates.py: the order of steps that brings it about every time
     )
@@ -79,7 +83,9 @@ def all_exhibits():
 
 
 def build(exhibit, folder):
-    """Makes a copy of the servers with the bug in it, in `folder`, which must not exist. Raises Broken."""
+    """Makes a copy of the servers with the bug in it, in `folder`, which must not exist. Raises
+    Broken.
+    """
     shutil.copytree(
         ROOT / "implementations",
         Path(folder, "implementations"),
@@ -100,7 +106,9 @@ def plant(exhibit, folder):
 
 
 def judge(exhibit, folder, checks=(), seed=""):
-    """Runs these checks (none: all) against the exhibit, built in `folder`. Returns {check: Verdict}. Raises Broken."""
+    """Runs these checks (none: all) against the exhibit, built in `folder`. Returns {check:
+    Verdict}. Raises Broken.
+    """
     options = [
         "--design",
         exhibit.design,
@@ -113,7 +121,8 @@ def judge(exhibit, folder, checks=(), seed=""):
 
 
 def checked(command, folder, *options, show=False):
-    """The verdicts of `harness check` on this command, run in `folder`, as {check: Verdict}. Raises Broken.
+    """The verdicts of `harness check` on this command, run in `folder`, as {check: Verdict}. Raises
+    Broken.
 
     show: on the screen, too, as they come.
     """
@@ -181,7 +190,9 @@ def busy_cores():
 
 
 def run(exhibits, times, every_check):
-    """[{name, check, caught, runs, by}]: how often the named check caught it, and, with `every_check`, which checks did in one run of all."""
+    """[{name, check, caught, runs, by}]: how often the named check caught it, and, with
+    `every_check`, which checks did in one run of all.
+    """
     results = []
     for exhibit in exhibits:
         with tempfile.TemporaryDirectory(prefix="grupo-exhibit-") as folder:
@@ -235,7 +246,9 @@ def list_all(exhibits):
 
 
 def page(exhibits):
-    """The page of the guide that lists them, by lab and symptom, as Markdown, in the language in use."""
+    """The page of the guide that lists them, by lab and symptom, as Markdown, in the language in
+    use.
+    """
     labs, up = known(), "" if language.in_use == "en" else "../"
     texts = [say(INTRODUCTION)]
     heads = [say("symptom"), say("server"), say("bug"), say("check that catches it")]
@@ -263,11 +276,15 @@ def row(cells):
 
 INTRODUCTION = template("""# Bugs, by symptom
 
-Each exhibit is one of our servers with one bug, a mistake that students make. In one file, an old text that occurs there once becomes a new one.
-Exhibits measure the checks: each names the check that must catch it. They are also there to learn from. Read the symptom. Say what the cause might be and
-how you would find out. Only then open the bug. To get one without its name, run `python -m harness hunt deal FOLDER` ([lab 7](lab7.md)).
+Each exhibit is one of our servers with one bug, a mistake that students make. In one file, an old
+text that occurs there once becomes a new one.
 
-A bug belongs to the first lab that asks for its check. `python -m harness exhibits --page FILE` writes this page.
+Exhibits measure the checks: each names the check that must catch it. They are also there to learn
+from. Read the symptom. Say what the cause might be and how you would find out. Only then open the
+bug. To get one without its name, run `python -m harness hunt deal FOLDER` ([lab 7](lab7.md)).
+
+A bug belongs to the first lab that asks for its check.
+`python -m harness exhibits --page FILE` writes this page.
 
 """)
 
@@ -303,7 +320,9 @@ def arguments(parser):
 
 
 def main(options):
-    """Exit status 0 if each exhibit was caught in 19 of 20 runs or more, 1 if one was not, 2 if one is broken."""
+    """Exit status 0 if each exhibit was caught in 19 of 20 runs or more, 1 if one was not, 2 if one
+    is broken.
+    """
     try:
         exhibits = all_exhibits()
         if unknown := set(options.names) - {exhibit.name for exhibit in exhibits}:

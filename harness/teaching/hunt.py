@@ -1,7 +1,8 @@
-"""python -m harness hunt: a bug hunt. Deals a server with one unnamed bug, checks the fix, and keeps score on this machine.
+"""python -m harness hunt: a bug hunt. Deals a server with one unnamed bug, checks the fix, and
+keeps score on this machine.
 
-A fix counts when the check that failed passes in many runs, when the schedule that caused the bug (if the exhibit has
-one) is no longer possible, and when all the other checks still pass.
+A fix counts when the check that failed passes in many runs, when the schedule that caused the
+bug (if the exhibit has one) is no longer possible, and when all the other checks still pass.
 """
 
 import hashlib
@@ -16,18 +17,18 @@ import platformdirs
 from rich.table import Table
 
 from harness.driving.messages import msg
-from harness.driving.server import DESIGNS
 from harness.driving.record import Unmet
+from harness.driving.server import DESIGNS
 from harness.teaching import exhibits, starter
 from harness.teaching.exhibits import Broken, screen
 from harness.teaching.lab import inspect_python
 from harness.teaching.starter import Starter
 from harness.tracing.gates import force_on
 from harness.verdicts import language
-from harness.verdicts.formats.terminal import indented
 from harness.verdicts.formats.render import clean, cleaned, deed, labelled, numbered
+from harness.verdicts.formats.terminal import indented
 from harness.verdicts.language import say
-from harness.verdicts.model import FAILED, Misuse, PASSED
+from harness.verdicts.model import FAILED, PASSED, Misuse
 
 MARK = ".hunt"  # the file in a dealt folder that says what was dealt, to us alone
 SURE = 20  # runs of the check that failed, of a race
@@ -35,7 +36,7 @@ PATIENCE = 5  # seconds without a step after which a schedule is given up
 TRIES = 5  # a race may hide in one run
 
 
-# -- The score: {exhibit: {"dealt": seconds since 1970, "tries": n, "solved": seconds or None}} --------------------------------------
+# -- The score: {exhibit: {"dealt": seconds since 1970, "tries": n, "solved": seconds or None}} --
 
 
 def score_file():
@@ -94,7 +95,7 @@ def entry(score, exhibit):
     return score.setdefault(exhibit.name, {"dealt": int(time.time()), "tries": 0, "solved": None})
 
 
-# -- Deal ------------------------------------------------------------------------------------------------------------------------------
+# -- Deal ----------------------------------------------------------------------------------------
 
 
 def mark_of(exhibit):
@@ -129,7 +130,8 @@ def deal(options):
     else:
         raise Misuse(
             msg(
-                "{folder}: its bug did not show in {tries} runs: this machine is too busy, so deal another into a new folder",
+                "{folder}: its bug did not show in {tries} runs: this machine is too busy, so "
+                "deal another into a new folder",
                 folder=folder,
                 tries=TRIES,
             )
@@ -176,7 +178,7 @@ def write_run(folder, verdict):
     (folder / "failing-run.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-# -- Judge -----------------------------------------------------------------------------------------------------------------------------
+# -- Judge ---------------------------------------------------------------------------------------
 
 
 def dealt(folder):
@@ -201,7 +203,9 @@ def dealt(folder):
 
 
 def forced(exhibit, folder):
-    """Why the schedule that brings the bug about can still be had in the server in `folder`, or ''. Raises Unmet."""
+    """Why the schedule that brings the bug about can still be had in the server in `folder`, or ''.
+    Raises Unmet.
+    """
     found, _ = force_on(exhibit.command, folder, exhibit.schedule, exhibit.sends, deadline=PATIENCE)
     if found.stuck is None:
         return msg(
@@ -229,7 +233,8 @@ def check(options):
     tries, name = one["tries"], exhibit.name
     screen.print(
         say(
-            "Fixed, at try {tries}. It was `{name}`: lab_guide/exhibits/{name}.toml has the bug in one piece.",
+            "Fixed, at try {tries}. It was `{name}`: lab_guide/exhibits/{name}.toml has the bug "
+            "in one piece.",
             tries=tries,
             name=name,
         ),
@@ -315,7 +320,9 @@ def arguments(parser):
 
 
 def main(options):
-    """Exit status 0: dealt, fixed, shown; 1: not fixed; 2: it could not be done, and one line says why."""
+    """Exit status 0: dealt, fixed, shown; 1: not fixed; 2: it could not be done, and one line says
+    why.
+    """
     language.choose()
     try:
         return {"deal": deal, "check": check, "score": show_score}[options.action](options)

@@ -1,6 +1,8 @@
-"""python -m harness lab: what `make check` does in a lab's starting folder: the checks that grade it, and before them what would keep it from running.
+"""python -m harness lab: what `make check` does in a lab's starting folder: the checks that grade
+it, and before them what would keep it from running.
 
-A folder may be moved, half-filled, broken or saved with other line ends: for each, one line says what is wrong, where, and what to do.
+A folder may be moved, half-filled, broken or saved with other line ends: for each, one line says
+what is wrong, where, and what to do.
 """
 
 import ast
@@ -26,7 +28,8 @@ from harness.verdicts.model import Misuse, Refused
 
 MOST = 1 << 20  # bytes of a file that is looked at, and of the compiler's messages
 PATIENCE = 60  # seconds for the compiler
-# What each process of a compiler may use: seconds of CPU, bytes of memory, bytes of a file; no core.
+# What each process of a compiler may use: seconds of CPU, bytes of memory, bytes of a file; no
+# core.
 LIMITS = {
     resource.RLIMIT_CPU: 60,
     resource.RLIMIT_AS: 4 << 30,
@@ -44,7 +47,8 @@ def inspect_python(begun, folder):
         if not path.is_file():
             raise Refused(
                 msg(
-                    "{place} is missing in {folder}: take it from a new starting folder (python -m harness starter {lab} NEW_FOLDER)",
+                    "{place} is missing in {folder}: take it from a new starting folder (python "
+                    "-m harness starter {lab} NEW_FOLDER)",
                     place=place,
                     folder=folder,
                     lab=begun.lab,
@@ -54,7 +58,8 @@ def inspect_python(begun, folder):
         if path.stat().st_size > MOST:
             raise Refused(
                 msg(
-                    "{place} is larger than any program one writes: take it from a new starting folder",
+                    "{place} is larger than any program one writes: take it from a new starting "
+                    "folder",
                     place=place,
                 )
             )
@@ -113,7 +118,8 @@ def must_be_inside(place, folder):
     if not (folder / place).resolve().is_relative_to(folder.resolve()):
         raise Refused(
             msg(
-                "{place} is a link that leads out of {folder}: put a copy of the file there instead",
+                "{place} is a link that leads out of {folder}: put a copy of the file there "
+                "instead",
                 place=place,
                 folder=folder,
             )
@@ -121,7 +127,9 @@ def must_be_inside(place, folder):
 
 
 def build_c(folder):
-    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises Refused, or Misuse if the fault is not the student's."""
+    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises Refused, or
+    Misuse if the fault is not the student's.
+    """
     if not (folder / "server.c").is_file():
         raise Refused(
             msg(
@@ -147,7 +155,8 @@ def build_c(folder):
         if status is None:
             raise Refused(
                 msg(
-                    "server.c: the compiler did not end within {patience} s. What does server.c include?",
+                    "server.c: the compiler did not end within {patience} s. What does server.c "
+                    "include?",
                     patience=PATIENCE,
                 )
             )
@@ -174,10 +183,11 @@ def build_c(folder):
 
 
 def run_compiler(command, folder, scratch, **env):
-    """(status, messages) of a compiler run in `folder`; status None if it had to be ended after PATIENCE.
+    """(status, messages) of a compiler run in `folder`; status None if it had to be ended after
+    PATIENCE.
 
-    It runs in a session of its own under LIMITS, and all of it is ended together. Its temporary files
-    go to `scratch`.
+    It runs in a session of its own under LIMITS, and all of it is ended together. Its temporary
+    files go to `scratch`.
     """
 
     def limit():
@@ -211,7 +221,8 @@ def run_compiler(command, folder, scratch, **env):
 
 
 def must_include_nothing_from_outside(compiler, needs, folder, scratch):
-    """Raises Refused if server.c includes a file that is neither in the folder nor one of the system's.
+    """Raises Refused if server.c includes a file that is neither in the folder nor one of the
+    system's.
 
     needs: the file that the compiler's -MD wrote: what it read, as a rule of make.
     """
@@ -259,7 +270,9 @@ def arguments(parser):
 
 
 def main(options):
-    """Exit status as of `check`; 1 also if the folder's server cannot be built or started, which is a result with 0 points."""
+    """Exit status as of `check`; 1 also if the folder's server cannot be built or started, which is
+    a result with 0 points.
+    """
     command.begin(options)
     folder = Path(options.folder).resolve()
     try:
@@ -277,7 +290,8 @@ def main(options):
             ):
                 raise Refused(
                     msg(
-                        "this folder has no implementations/{designs}.py: choose another DESIGN, or another LAB",
+                        "this folder has no implementations/{designs}.py: choose another "
+                        "DESIGN, or another LAB",
                         designs=begun.designs[0],
                     )
                 )

@@ -17,9 +17,9 @@ import tempfile
 from pathlib import Path
 
 from harness.driving.client import WireClient
+from harness.driving.deadlines import DEADLINE
 from harness.driving.record import Unmet
 from harness.driving.server import DESIGNS, ROOT, Server, command_of
-from harness.driving.deadlines import DEADLINE
 from harness.teaching import exhibits
 from harness.tracing import traces
 from harness.tracing.gates import Gates
@@ -296,7 +296,7 @@ def end_group(process):
         pass
 
 
-# -- Guesses ---------------------------------------------------------------------------------------------------------------------
+# -- Guesses -------------------------------------------------------------------------------------
 
 
 class Guess:
@@ -333,7 +333,8 @@ def reveal(guess, draw):
     """Return draw(the guessed value), or a Notice if there is no guess yet."""
     if guess.value is None:
         return Notice(
-            "Guess first: put your guess in place of the three dots above. Then the picture appears here."
+            "Guess first: put your guess in place of the three dots above. Then the picture "
+            "appears here."
         )
     return draw(guess.value)
 
@@ -352,7 +353,7 @@ class Notice:
         return f'<p style="border-left: .4em solid {edge}; padding: .4em .8em; white-space: pre-wrap">{html.escape(repr(self))}</p>'
 
 
-# -- Exercises -------------------------------------------------------------------------------------------------------------------
+# -- Exercises -----------------------------------------------------------------------------------
 
 
 def check(holds, why):

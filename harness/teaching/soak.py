@@ -1,7 +1,8 @@
-"""False alarms: all checks against servers that are right, again and again, while both cores are busy with something else.
+"""False alarms: all checks against servers that are right, again and again, while both cores are
+busy with something else.
 
-The servers are our three, and those in tests/strangers, which others wrote from lab_guide/protocol.md alone
-(and processes.c, which is epoll.c made over, with processes).
+The servers are our three, and those in tests/strangers, which others wrote from
+lab_guide/protocol.md alone (and processes.c, which is epoll.c made over, with processes).
 """
 
 import shutil

@@ -1,7 +1,9 @@
-"""python -m harness starter: a lab's starting folder, cut from a server that passes every check, so that it cannot drift from it.
+"""python -m harness starter: a lab's starting folder, cut from a server that passes every check, so
+that it cannot drift from it.
 
-A manifest, lab_guide/starters/LAB-LANGUAGE.toml, names the functions to empty and their text instead: the folder runs from the
-first minute, fails exactly the checks that the manifest names, and passes again with the functions put back.
+A manifest, lab_guide/starters/LAB-LANGUAGE.toml, names the functions to empty and their text
+instead: the folder runs from the first minute, fails exactly the checks that the manifest names,
+and passes again with the functions put back.
 """
 
 import ast
@@ -92,11 +94,13 @@ def read(lab, language="python"):
     return Starter(lab, language, **{**found, "empty": [Emptied(**one) for one in found["empty"]]})
 
 
-# -- One function in a text ---------------------------------------------------------------------------------------------------------
+# -- One function in a text ----------------------------------------------------------------------
 
 
 def span(text, function, written_in):
-    """(start, end) of a function's body in `text`, in lines: all but its signature and docstring. Raises LookupError."""
+    """(start, end) of a function's body in `text`, in lines: all but its signature and docstring.
+    Raises LookupError.
+    """
     return (c_span if written_in == "c" else python_span)(text, function)
 
 
@@ -123,7 +127,9 @@ def python_span(text, function):
 
 
 def body_begins(text, node):
-    """The line after the signature: comments that stand before the first statement are part of the body."""
+    """The line after the signature: comments that stand before the first statement are part of the
+    body.
+    """
     lines = text.split("\n")
     line = node.body[0].lineno - 1
     while lines[line - 1].lstrip().startswith("#"):
@@ -162,7 +168,7 @@ def emptied_text(text, one, language):
     )
 
 
-# -- A folder -------------------------------------------------------------------------------------------------------------------------
+# -- A folder ------------------------------------------------------------------------------------
 
 
 def write(starter, folder, kind=None, more={}):

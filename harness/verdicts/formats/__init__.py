@@ -1,6 +1,8 @@
-"""A Report in every form that people and grading systems read. Each form is a function of the Report alone.
+"""A Report in every form that people and grading systems read. Each form is a function of the
+Report alone.
 
-All of them tell what a student may know: hidden checks count and are not shown. Only `json` is for the instructor.
+All of them tell what a student may know: hidden checks count and are not shown. Only `json` is
+for the instructor.
 """
 
 from harness.verdicts.formats import graders

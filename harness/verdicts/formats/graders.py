@@ -1,4 +1,5 @@
-"""What grading systems read, each in its own words. Sources: their documentation and code, as named at each function.
+"""What grading systems read, each in its own words. Sources: their documentation and code, as named
+at each function.
 
 Points that are no whole numbers are rounded down where a system takes only those.
 
@@ -29,7 +30,8 @@ LONGEST, SHORTEST = (
 
 
 def own_json(report):
-    """All of it, in our own words (schema grupo/check/1), for programs. It tells hidden checks, too: it is not for students.
+    """All of it, in our own words (schema grupo/check/1), for programs. It tells hidden checks,
+    too: it is not for students.
 
     `graded` is false if the score is no grade.
     """
@@ -51,9 +53,9 @@ def the_server():
 def gradescope(report):
     """results.json, https://gradescope-autograders.readthedocs.io/en/latest/specs/
 
-    Not graded: no score at all. Gradescope asks for one on top, or on each test; without it the submission has none, and the
-    instructor sees why. If only some tests had one, their sum would be taken for the total. A test that was not judged has no
-    status either.
+    Not graded: no score at all. Gradescope asks for one on top, or on each test; without it the
+    submission has none, and the instructor sees why. If only some tests had one, their sum would
+    be taken for the total. A test that was not judged has no status either.
     """
     report = cleaned(report)
     tests = []
@@ -115,9 +117,10 @@ def classroom50(report):
 
     What names the submission comes from the environment of the job.
 
-    Not graded: 0 of 0, on each test and in all. The schema asks for whole numbers, and 0 of 0 is what its runner itself writes
-    for a submission that nothing graded. Give the exit status of `check` back as the autograder's: after another than 0 the
-    runner reports an error of the infrastructure, and publishes no result.
+    Not graded: 0 of 0, on each test and in all. The schema asks for whole numbers, and 0 of 0 is
+    what its runner itself writes for a submission that nothing graded. Give the exit status of
+    `check` back as the autograder's: after another than 0 the runner reports an error of the
+    infrastructure, and publishes no result.
     """
     report = cleaned(report)
     named = {
@@ -166,16 +169,20 @@ def classroom50(report):
 
 
 def quoted(text):
-    """As a block of code in Markdown, where nothing is a link, a picture or a heading; as plain text no worse."""
+    """As a block of code in Markdown, where nothing is a link, a picture or a heading; as plain
+    text no worse.
+    """
     return "\n".join("    " + line for line in text.split("\n"))
 
 
 def autolab(report):
-    """The two last lines on stdout, https://docs.autolabproject.com/lab/ and /features/formatted-feedback/
+    """The two last lines on stdout, https://docs.autolabproject.com/lab/ and
+    /features/formatted-feedback/
 
-    Each stage is a problem. Not graded: a stage that could not be judged has no score, and a problem without one is not graded
-    ("not all problems need to be autograded"); the scoreboard is left out. If no stage could be judged, each has null: of an
-    empty list of scores Autolab makes a 0 for every problem (AssessmentAutogradeCore.saveAutograde), and null stays empty.
+    Each stage is a problem. Not graded: a stage that could not be judged has no score, and a
+    problem without one is not graded ("not all problems need to be autograded"); the scoreboard
+    is left out. If no stage could be judged, each has null: of an empty list of scores Autolab
+    makes a 0 for every problem (AssessmentAutogradeCore.saveAutograde), and null stays empty.
     """
     report = cleaned(report)
     stages = [
@@ -203,7 +210,7 @@ def autolab(report):
                 "passed": verdict.verdict == PASSED,
                 **({"hint": hint} if hint else {}),
             }
-        if report.is_graded or report.complete and all(verdict.is_judged for verdict in here):
+        if report.is_graded or (report.complete and all(verdict.is_judged for verdict in here)):
             scores[stage] = sum(verdict.score for verdict in here)
     scores = scores or dict.fromkeys(stages or STAGES)
     if report.refused:
@@ -222,8 +229,9 @@ def autolab(report):
 def prairielearn(report):
     """results.json, https://prairielearn.readthedocs.io/en/latest/externalGrading/
 
-    Not graded: `gradable` is false, so that no points are given or lost and no attempt is used up; then there is no score, and,
-    as either all tests have points or none, none has. The file must stay below 1 MB: a large one is shortened.
+    Not graded: `gradable` is false, so that no points are given or lost and no attempt is used
+    up; then there is no score, and, as either all tests have points or none, none has. The file
+    must stay below 1 MB: a large one is shortened.
     """
     report = cleaned(report)
     tests = []
@@ -275,9 +283,11 @@ def prairielearn(report):
 
 
 def canvas(report):
-    """Two lines for the gradebook's import: https://community.canvaslms.com/docs/DOC-12864 ; the student is --student, by login.
+    """Two lines for the gradebook's import: https://community.canvaslms.com/docs/DOC-12864 ; the
+    student is --student, by login.
 
-    Not graded: the cell is empty. That is no score for Canvas; if there was one, its import asks before it takes it away.
+    Not graded: the cell is empty. That is no score for Canvas; if there was one, its import asks
+    before it takes it away.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

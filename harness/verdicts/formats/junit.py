@@ -1,7 +1,9 @@
-"""JUnit XML, as Jenkins, GitLab and GitHub's actions read it: a suite for each stage, a case for each check.
+"""JUnit XML, as Jenkins, GitLab and GitHub's actions read it: a suite for each stage, a case for
+each check.
 
-A check that could not be judged is an error, which is neither success nor failure; so is one that was not run because another
-did not pass. If no check could be run, the one case is a failure, with the reason.
+A check that could not be judged is an error, which is neither success nor failure; so is one
+that was not run because another did not pass. If no check could be run, the one case is a
+failure, with the reason.
 """
 
 from xml.etree import ElementTree
@@ -65,7 +67,7 @@ def case(made, stage, verdict):
         time=f"{verdict.seconds:.3f}",
     )
     if verdict.verdict == FAILED:
-        what = verdict.failure and verdict.failure.cause or verdict.title
+        what = (verdict.failure and verdict.failure.cause) or verdict.title
         ElementTree.SubElement(
             one,
             "failure",

@@ -1,6 +1,8 @@
-"""The Report as one HTML page that needs nothing else, and sends nothing: first what failed, each failure with its picture, then the rest.
+"""The Report as one HTML page that needs nothing else, and sends nothing: first what failed, each
+failure with its picture, then the rest.
 
-It is read on a phone, on a projector, in the dark and on paper: page.html has rules for every width, both colour schemes, and print.
+It is read on a phone, on a projector, in the dark and on paper: page.html has rules for every
+width, both colour schemes, and print.
 """
 
 import functools
@@ -33,7 +35,9 @@ SIGNS = {
     "not run": "\u2013",
     "harness fault": "!",
 }
-AT_TOP = 6  # failures that the page opens with; the rest is folded, so that the first failure is no screen away
+# failures that the page opens with; the rest is folded, so that the first failure is no screen
+# away
+AT_TOP = 6
 LONG_TEXT = 100  # characters on an arrow; the table has them all
 MARGIN = 10  # percent of the width on each side of the lanes
 NARROW = 4  # lanes that a narrow page has room for
@@ -82,7 +86,8 @@ def loaded(name):
     )
 
 
-# -- The space-time diagram: time runs down, each participant is a line, each arrow bears what was sent; the table below says the same ----
+# -- The space-time diagram: time runs down, each participant is a line, each arrow bears what was
+# sent; the table below says the same ----
 
 
 def picture(failure):
@@ -93,7 +98,9 @@ def picture(failure):
 
 
 def drawing_of(failure):
-    """What page.html draws of a failure: its lanes [(name, percent from the left)] and its events in order, as dicts."""
+    """What page.html draws of a failure: its lanes [(name, percent from the left)] and its events
+    in order, as dicts.
+    """
     people = list(dict.fromkeys(entry.who for entry in failure.slice if entry.who != "server"))
     server = (len(people) + 1) // 2
     lanes = people[:server] + ["server"] + people[server:]
@@ -117,7 +124,9 @@ def drawing_of(failure):
 
 
 def drawn(place, one, at, failure):
-    """One event of the drawing, which is also a row of the table. `number` and `at` are texts, empty where there are none."""
+    """One event of the drawing, which is also a row of the table. `number` and `at` are texts,
+    empty where there are none.
+    """
     if isinstance(one, Span):
         return {
             "lock": True,

@@ -1,4 +1,6 @@
-"""What every form shares: text that nothing obeys, a failure in words, and what a student may see of a hidden check."""
+"""What every form shares: text that nothing obeys, a failure in words, and what a student may see
+of a hidden check.
+"""
 
 import itertools
 import json
@@ -15,10 +17,12 @@ from harness.verdicts.language import say
 from harness.verdicts.locks import Span
 from harness.verdicts.model import FAILED, PASSED
 
-# Categories of characters that nobody sees, or that do something: controls, format characters (bidi, zero width), lone surrogates,
+# Categories of characters that nobody sees, or that do something: controls, format characters
+# (bidi, zero width), lone surrogates,
 # private use, unassigned (with the noncharacters), and separators of lines and paragraphs.
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-# Letters and marks that have no shape of their own: joiners, fillers, variation selectors, the blank of Braille.
+# Letters and marks that have no shape of their own: joiners, fillers, variation selectors, the
+# blank of Braille.
 BLANK = {
     0x034F,
     0x115F,
@@ -43,11 +47,13 @@ POINTER = re.compile(
 
 
 class Shown(dict):
-    """For str.translate(): each character that nobody sees becomes <U+XXXX>, and a byte that is no UTF-8 <byte XX>."""
+    """For str.translate(): each character that nobody sees becomes <U+XXXX>, and a byte that is no
+    UTF-8 <byte XX>.
+    """
 
     def __missing__(self, code):
         kind = unicodedata.category(chr(code))
-        hidden = kind in HIDDEN or code in BLANK or kind == "Zs" and code != ord(" ")
+        hidden = kind in HIDDEN or code in BLANK or (kind == "Zs" and code != ord(" "))
         self[code] = (
             code
             if not hidden
@@ -62,9 +68,11 @@ SHOWN = Shown()
 
 
 def clean(text: str) -> str:
-    """`text` with nothing in it that is hidden, or that a terminal, a page or a reader obeys; line ends stay.
+    """`text` with nothing in it that is hidden, or that a terminal, a page or a reader obeys; line
+    ends stay.
 
-    A server may have written anything. Bytes that are no UTF-8 appear in it as surrogates (record.Record.add).
+    A server may have written anything. Bytes that are no UTF-8 appear in it as surrogates
+    (record.Record.add).
     """
     raw = text.split("\n")
     lines = [
@@ -85,8 +93,10 @@ def clean(text: str) -> str:
 
 
 def cleaned(thing, tell_hidden=False):
-    """A copy of a Report, or of any part of it, in which every text is clean and, without `tell_hidden`, hidden checks are
-    replaced by a placeholder and our own texts are in the student's language."""
+    """A copy of a Report, or of any part of it, in which every text is clean and, without
+    `tell_hidden`, hidden checks are replaced by a placeholder and our own texts are in the
+    student's language.
+    """
     if isinstance(thing, Message):
         thing = thing.map(clean)
         return thing if tell_hidden else say(thing)
@@ -159,7 +169,8 @@ LONG_EVENT = 120  # characters of an event in words
 
 
 def events(failure):
-    """The few events around the first wrong one, in order, as lines: seconds, name, action; a mark follows the wrong one.
+    """The few events around the first wrong one, in order, as lines: seconds, name, action; a mark
+    follows the wrong one.
 
     Between them, of a traced server, which thread or process held which lock.
     """
@@ -187,7 +198,9 @@ def events(failure):
 
 
 def timeline(failure):
-    """[(place, Entry or Span)] of a failure by time: the Spans have the place of the Entry behind them. The last is None: nothing more came."""
+    """[(place, Entry or Span)] of a failure by time: the Spans have the place of the Entry behind
+    them. The last is None: nothing more came.
+    """
     entries = failure.slice
     found = [(sum(entry.at <= span.at for entry in entries), 0, span) for span in failure.locks]
     found += [(place, 1, entry) for place, entry in enumerate(entries)]
@@ -234,12 +247,16 @@ def lock_line(span):
 
 
 def in_a_line(text, between):
-    """Several lines as one: `between` replaces the line ends, except the last; of an empty line the LF is named."""
+    """Several lines as one: `between` replaces the line ends, except the last; of an empty line the
+    LF is named.
+    """
     return text.removesuffix("\n").replace("\n", between) or "LF" * bool(text)
 
 
 def brief(text, width):
-    """The beginning of a text that is too long for its place; the table of the page and the record have all of it."""
+    """The beginning of a text that is too long for its place; the table of the page and the record
+    have all of it.
+    """
     return text if len(text) <= width else f"{text[:width]}..."
 
 
@@ -249,7 +266,9 @@ def named(who):
 
 
 def first_to_fix(report):
-    """The failed Verdict to begin with: one that fails at what every check begins with, else the first of the catalogue. None if there is none to show."""
+    """The failed Verdict to begin with: one that fails at what every check begins with, else the
+    first of the catalogue. None if there is none to show.
+    """
     failed = [verdict for verdict in report.of(FAILED) if verdict.failure and not verdict.hidden]
     return min(
         failed,
@@ -269,7 +288,9 @@ def to_try(verdict):
 
 
 def advice(report):
-    """How many failed, with which to begin, and how to run it; '' if there is none to show, or only one check was run."""
+    """How many failed, with which to begin, and how to run it; '' if there is none to show, or only
+    one check was run.
+    """
     verdict = first_to_fix(report)
     if verdict is None or len(report.verdicts) == 1:
         return ""
@@ -295,7 +316,8 @@ def headline(report):
     }
     if not report.is_graded:
         whole = say(
-            "No grade: not everything could be judged. {passed} checks passed, {failed} failed. Seed {seed}.",
+            "No grade: not everything could be judged. {passed} checks passed, {failed} failed. "
+            "Seed {seed}.",
             **counts,
         )
     else:

@@ -1,4 +1,6 @@
-"""A Report in the terminal: one line for each verdict as it comes, the explanation of each failure below it, and a summary."""
+"""A Report in the terminal: one line for each verdict as it comes, the explanation of each failure
+below it, and a summary.
+"""
 
 import os
 import secrets
@@ -31,7 +33,9 @@ LABEL = 10  # columns of `expected:`
 
 
 def begin():
-    """In GitHub's actions a line may be a command to the runner: what a server wrote is to be none. Returns what ends that."""
+    """In GitHub's actions a line may be a command to the runner: what a server wrote is to be none.
+    Returns what ends that.
+    """
     token = secrets.token_hex(16)
     if os.environ.get("GITHUB_ACTIONS") == "true":
         print(f"::stop-commands::{token}", flush=True)

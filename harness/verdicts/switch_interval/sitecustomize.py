@@ -1,8 +1,9 @@
 """Python runs this at its start, because this folder is on PYTHONPATH. It makes races show.
 
-Threads switch as often as possible. With GRUPO_LOCK_DELAYS, a seed, a thread also sleeps a little, at random,
-before it takes a lock and after it releases one, so that another thread gets in between two sections under a lock.
-A sitecustomize that Python would run without this one runs after it.
+Threads switch as often as possible. With GRUPO_LOCK_DELAYS, a seed, a thread also sleeps a
+little, at random, before it takes a lock and after it releases one, so that another thread gets
+in between two sections under a lock. A sitecustomize that Python would run without this one runs
+after it.
 """
 
 import importlib.machinery
@@ -24,7 +25,9 @@ def show_in_maps():
 
 
 def delay_locks(seed):
-    """Replaces threading.Lock and threading.RLock by locks that do the same, and sleep before and after."""
+    """Replaces threading.Lock and threading.RLock by locks that do the same, and sleep before and
+    after.
+    """
     import random
     import threading
     from time import monotonic, sleep
