@@ -163,12 +163,12 @@ class Play:
     def opens(self, who, command, shows=".*"):
         """`shows`: which lines of this terminal the demo prints as they come."""
 
-        def told(mark, line):
+        def on_line(mark, line):
             if mark == ">" or re.fullmatch(self.shows[one], line):
                 show(who, mark, line)
 
         with uninterrupted():  # else a process could have started that close() does not know of
-            one = TerminalClient(who, command, told=told, deadline=WAIT, dimensions=(24, 80))
+            one = TerminalClient(who, command, on_line=on_line, deadline=WAIT, dimensions=(24, 80))
             self.shows[one] = shows
             self.terminals.append(one)
         return one

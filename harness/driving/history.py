@@ -284,7 +284,7 @@ class History:
     def slice(self, *parts: Line | Event | int | None) -> list[Entry]:
         """Return the entries of these parts, each once, in the order of the record.
 
-        An int is a place, and stands for the whole entry there; None is left out.
+        An int is a place and gives the whole entry there. None is left out.
         """
         chosen = {
             (part, None) if isinstance(part, int) else (part.place, part.line): part
@@ -456,14 +456,17 @@ def each_is_greeted_once(entries: "Iterable[Entry] | History") -> None:
 
 
 # The verb of the request that each line answers.
-ANSWERS = {
-    "PENDING": "JOIN",
-    "WELCOME": "JOIN",
-    "REJECTED": "JOIN",
-    "END WHO": "WHO",
-    "END HISTORY": "HISTORY",
-    "PONG": "PING",
-}
+ANSWERS = dict(
+    pair.split("=")
+    for pair in (
+        "PENDING=JOIN",
+        "WELCOME=JOIN",
+        "REJECTED=JOIN",
+        "END WHO=WHO",
+        "END HISTORY=HISTORY",
+        "PONG=PING",
+    )
+)
 
 
 def answers_are_ones_own(entries: "Iterable[Entry] | History") -> None:
