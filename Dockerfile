@@ -7,7 +7,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /grupo
-# First what seldom changes: make's virtual environment, with what requirements.txt names.
+# The virtual environment comes first: it seldom changes, so Docker can reuse its layer.
 COPY Makefile requirements.txt ./
 RUN make .venv/ready
 ENV PATH="/grupo/.venv/bin:$PATH"
