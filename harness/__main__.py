@@ -27,8 +27,8 @@ COMMANDS = {
     "bench-quick": (
         "harness.bench.quick",
         "run a quick benchmark of the three servers",
-        "It measures what each server delivers, and what the others notice of one difficult client. "
-        "It takes some minutes.",
+        "It takes some minutes. It measures what each server delivers, and what the others notice "
+        "of one difficult client.",
     ),
     "bench": (
         "harness.bench",

@@ -239,12 +239,7 @@ class History:
                     next_live = claimed[0].seq
             elif verb == "BYE" and connection.bye is None:
                 connection.bye = reply
-        connection.names |= {
-            fold(request.line.split(" ")[1])
-            for verb in ("JOIN", "NAME")
-            for request in connection.sends(verb)
-            if request.line.count(" ")
-        }
+        connection.names |= names_asked(connection)
 
     @staticmethod
     def is_answer(event: Event, answer: Answer, next_live: int | None) -> bool:
@@ -368,6 +363,16 @@ def answers_due(connection: ConnectionHistory) -> list[Answer]:
     for answer, newest in zip(answers, ends, strict=False):
         answer.newest = newest
     return answers
+
+
+def names_asked(connection: ConnectionHistory) -> set[str]:
+    """Return the names, folded, that this client asked for by JOIN and NAME."""
+    return {
+        fold(request.line.split(" ")[1])
+        for verb in ("JOIN", "NAME")
+        for request in connection.sends(verb)
+        if request.line.count(" ")
+    }
 
 
 def fold(name: str) -> str:
