@@ -7,8 +7,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /grupo
-# The virtual environment comes first: it seldom changes, so Docker can reuse its layer.
-COPY Makefile requirements.txt ./
+# What seldom changes comes first: the virtual environment.
+COPY Makefile requirements.txt requirements.lock ./
 RUN make .venv/ready
 ENV PATH="/grupo/.venv/bin:$PATH"
 
