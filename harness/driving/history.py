@@ -239,12 +239,7 @@ class History:
                     next_live = claimed[0].seq
             elif verb == "BYE" and connection.bye is None:
                 connection.bye = reply
-        connection.names |= {
-            fold(request.line.split(" ")[1])
-            for verb in ("JOIN", "NAME")
-            for request in connection.sends(verb)
-            if request.line.count(" ")
-        }
+        connection.names |= names_asked(connection)
 
     @staticmethod
     def is_answer(event: Event, answer: Answer, next_live: int | None) -> bool:
@@ -284,7 +279,7 @@ class History:
     def slice(self, *parts: Line | Event | int | None) -> list[Entry]:
         """Return the entries of these parts, each once, in the order of the record.
 
-        An int is a place, and stands for the whole entry there; None is left out.
+        An int is a place and gives the whole entry there. None is left out.
         """
         chosen = {
             (part, None) if isinstance(part, int) else (part.place, part.line): part
@@ -368,6 +363,16 @@ def answers_due(connection: ConnectionHistory) -> list[Answer]:
     for answer, newest in zip(answers, ends, strict=False):
         answer.newest = newest
     return answers
+
+
+def names_asked(connection: ConnectionHistory) -> set[str]:
+    """Return the names, folded, that this client asked for by JOIN and NAME."""
+    return {
+        fold(request.line.split(" ")[1])
+        for verb in ("JOIN", "NAME")
+        for request in connection.sends(verb)
+        if request.line.count(" ")
+    }
 
 
 def fold(name: str) -> str:
@@ -456,14 +461,17 @@ def each_is_greeted_once(entries: "Iterable[Entry] | History") -> None:
 
 
 # The verb of the request that each line answers.
-ANSWERS = {
-    "PENDING": "JOIN",
-    "WELCOME": "JOIN",
-    "REJECTED": "JOIN",
-    "END WHO": "WHO",
-    "END HISTORY": "HISTORY",
-    "PONG": "PING",
-}
+ANSWERS = dict(
+    pair.split("=")
+    for pair in (
+        "PENDING=JOIN",
+        "WELCOME=JOIN",
+        "REJECTED=JOIN",
+        "END WHO=WHO",
+        "END HISTORY=HISTORY",
+        "PONG=PING",
+    )
+)
 
 
 def answers_are_ones_own(entries: "Iterable[Entry] | History") -> None:
