@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.server import command_of, session_of
-from harness.terminals import TerminalClient
-from harness.wire import WireClient, wait_until
+from harness.driving.client import WireClient
+from harness.driving.server import DESIGNS, command_of, session_of
+from harness.driving.terminals import TerminalClient
+from harness.driving.deadlines import wait_until
 
 WAIT = 10.0                         # seconds for anything that must happen
 MEMBERS, MESSAGES = 10, 500         # of the measurement
@@ -459,16 +460,26 @@ class Trouble(Exception):
 # -- The command ---------------------------------------------------------------------------------------------------------------
 
 
-def main(designs, markdown_file=None):
-    """Exit status 0 if every scene of every design passed, 1 if not, 2 if there is no place for the table."""
+def arguments(parser):
+    """Adds what `harness demo` takes."""
+    parser.add_argument("designs", nargs="*", metavar="DESIGN", help=f"play only these: {', '.join(DESIGNS)}")
+    parser.add_argument("--markdown", metavar="FILE", help="also put the table into FILE (README.md), between the lines "
+                      "`<!-- demo table -->` and `<!-- end -->`, if all steps passed")
+
+
+def main(options):
+    """Exit status 0 if every scene of every design passed, 1 if not, 2 for a misuse."""
+    if unknown := set(options.designs) - set(DESIGNS):
+        print(f"demo: {min(unknown)} is none of {', '.join(DESIGNS)}", file=sys.stderr)
+        return 2
     try:
-        if markdown_file:
-            put_into(markdown_file)
-        results = play(designs)
+        if options.markdown:
+            put_into(options.markdown)
+        results = play(list(dict.fromkeys(options.designs or DESIGNS)))     # each once
         if any(result.passed < result.scenes for result in results):
             return 1
-        if markdown_file:
-            put_into(markdown_file, results)
+        if options.markdown:
+            put_into(options.markdown, results)
     except Trouble as trouble:
         print(f"demo: {trouble}", file=sys.stderr)
         return 2

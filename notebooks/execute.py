@@ -14,7 +14,7 @@ from nbclient.exceptions import CellExecutionError
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from harness.notebook import USUAL      # noqa: E402
+from harness.teaching.notebook import USUAL      # noqa: E402
 
 
 def sources():

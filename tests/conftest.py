@@ -5,8 +5,8 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, settings
 
-from harness import wire
-from harness.server import DESIGNS, Server
+from harness.driving.client import WireClient
+from harness.driving.server import DESIGNS, Server
 
 # In --admit all a JOIN is answered by WELCOME, and a wrong password soon: what most tests want.
 OPEN = ("--admit", "all", "--reject-after", "0.05")
@@ -53,7 +53,7 @@ def connect(server):
     clients = []
 
     def connect(running, **options):
-        clients.append(wire.WireClient(running.address, **options))
+        clients.append(WireClient(running.address, **options))
         return clients[-1]
 
     def hang_up():

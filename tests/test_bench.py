@@ -14,8 +14,8 @@ import pytest
 from conftest import lacks, need
 
 from harness.bench import cell_of, run
-from harness.bench.run import HERE, ROOT, SERVERS, Failed, Load, Running, missing
-from harness.compiled import NotCompiled, compiled
+from harness.bench.run import Failed, HERE, Load, ROOT, Running, SERVERS, missing
+from harness.driving.compiled import NotCompiled, compiled
 
 N, TALKERS, ON_THE_WAY = 5, 3, 4
 TALK = f"talk {TALKERS} {ON_THE_WAY} 0.2 0"

@@ -9,9 +9,9 @@ import psutil
 import pytest
 from conftest import need
 
-from harness import detectors
-from harness.record import Unmet
-from harness.server import CLOSED, ROOT, Server, start_refused
+from harness.driving import processes
+from harness.driving.record import Unmet
+from harness.driving.server import CLOSED, ROOT, Server, start_refused
 from harness.verdicts.formats import FORMATS
 
 LATIN = "n\xe3o \xe9 v\xe1lido".encode("iso-8859-1")
@@ -73,8 +73,8 @@ def test_a_process_may_have_any_bytes_as_its_name(tmp_path):
     with subprocess.Popen([odd, "60"]) as process:
         try:
             one = psutil.Process(process.pid)
-            assert not detectors.ending(process.pid)
-            assert detectors.turns([one]) and detectors.stacks([one]) == 0 and detectors.memory([one])
+            assert not processes.ending(process.pid)
+            assert processes.turns([one]) and processes.stacks([one]) == 0 and processes.memory([one])
         finally:
             process.kill()
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from test_checkers import START, record
+from test_history import START, record
 
-from harness import exhibits
-from harness.record import Entry, Unmet
+from harness.driving.record import Entry, Unmet
+from harness.teaching import exhibits
 from harness.verdicts import causes
 from harness.verdicts.causes import Sight
 from harness.verdicts.model import FAILED, PASSED

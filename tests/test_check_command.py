@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.__main__ import parse
-from harness.server import ROOT
+from harness.driving.server import ROOT
 from harness.verdicts import catalogue, command, plugin
 from harness.verdicts.catalogue import CHECKS
 from harness.verdicts.model import Report, Verdict
@@ -73,6 +73,7 @@ def test_what_is_misspelt_is_told_on_the_command_line(tmp_path):
     ("--lab 3 pthread --seed x", None, ["pthread"]), ("--seed x -- ./server pthread", None, ["./server", "pthread"])])
 def test_which_words_are_checks_and_which_the_server(line, only, server):
     options = parse(["check", *line.split(" ")])
+    command.take_server(options)
     assert (options.only, options.server) == (only, server)
 
 
@@ -113,8 +114,8 @@ def test_the_catalogue_is_what_pytest_collects():
 
 @pytest.mark.parametrize("options, why", [
     (["--json", "/no/such/folder/x"], "/no/such/folder/x: No such file or directory"), (["--html", "/tmp"], "/tmp: Is a directory"),
-    (["--records", "/dev/null"], "/dev/null: File exists"), (["--repeat", "0"], "argument --repeat: 0 is no whole number from 1 on"),
-    (["--workers", "-1"], "argument --workers: -1 is no whole number from 1 on")])
+    (["--records", "/dev/null"], "/dev/null: File exists"), (["--repeat", "0"], "argument --repeat: 0 is not a whole number of at least 1"),
+    (["--workers", "-1"], "argument --workers: -1 is not a whole number of at least 1")])
 def test_what_cannot_be_used_is_refused_before_anything_is_run(options, why):
     status, shown, says = misuse(*options)
     assert (status, shown) == (2, "") and says.splitlines()[-1].endswith(why), says

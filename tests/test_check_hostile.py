@@ -13,8 +13,8 @@ import psutil
 import pytest
 from conftest import need
 
-from harness import wire
-from harness.server import ROOT
+from harness.driving.server import ROOT
+from harness.driving.deadlines import none_left, wait_until
 
 pytestmark = pytest.mark.long
 LONGEST = 300           # seconds that a check of one of these may take on a busy machine
@@ -101,7 +101,7 @@ class Checked:
 
     def nothing_left(self):
         """All that the check started, in whatever session, has its environment."""
-        wire.none_left(self.left, "no process of the check")
+        none_left(self.left, "no process of the check")
         self.output.close()
 
     def left(self):
@@ -270,8 +270,8 @@ def test_kills_who_checks_it(check):
 
 def begun(running):
     """Waits until it has shown a first verdict, and is busy with others."""
-    wire.wait_until(lambda: b"passed  start" in running.shown, LONGEST)
-    wire.wait_until(lambda: any(b"server.py" in b" ".join(map(str.encode, process.cmdline())) for process in descendants(running)), LONGEST)
+    wait_until(lambda: b"passed  start" in running.shown, LONGEST)
+    wait_until(lambda: any(b"server.py" in b" ".join(map(str.encode, process.cmdline())) for process in descendants(running)), LONGEST)
 
 
 def descendants(running):

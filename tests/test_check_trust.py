@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from test_check_hostile import mild
 
-from harness.server import ROOT
+from harness.driving.server import ROOT
 
 pytestmark = pytest.mark.long
 

@@ -22,8 +22,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.server import DESIGNS, ROOT, Server
-from harness.wire import WireClient, wait_until
+from harness.driving.client import WireClient
+from harness.driving.deadlines import wait_until
+from harness.driving.server import DESIGNS, ROOT, Server
 from implementations.client import conversation, resequencer, user_input
 from implementations.client.connection_state import State
 from implementations.client.console import item_line
@@ -440,7 +441,7 @@ def test_it_sends_again_exactly_what_the_history_lacks(unconfirmed, history, aga
     reconnect(core, "WELCOME 50 ana", *lines)
     said(core)
     hear(core, f"END HISTORY {51}")
-    assert said(core) == [f"SAY {text}" for text in again.split() + ["z"]]
+    assert said(core) == [f"SAY {text}" for text in [*again.split(), "z"]]
 
 
 def test_after_a_disconnect_requests_other_than_messages_are_not_repeated():
@@ -563,7 +564,7 @@ def test_the_cuts_of_the_network_do_not_matter(cuts):
     def play(cuts):
         core = Core()
         core.connection_started(0)
-        for start, end in zip([0, *cuts], [*cuts, len(DIALOGUE)]):
+        for start, end in zip([0, *cuts], [*cuts, len(DIALOGUE)], strict=False):
             core.receive(DIALOGUE[start:end], 0)
         return core.take_items(), said(core), core.state, core.reason, core.last_seen
 
@@ -604,7 +605,7 @@ def test_live_events_between_those_of_history_come_out_in_order(last, missed, li
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resequencer, "MAX_HELD", room)
         while not ordered.history_complete:
-            while answer or alive and chance.random() < 0.5:
+            while answer or (alive and chance.random() < 0.5):
                 source = chance.choice([each for each in (answer, alive) if each])
                 out += ordered.add(source.pop(0))
             heard = max(newest, welcomed + live - len(alive))
@@ -1382,7 +1383,7 @@ def test_the_output_of_a_hostile_server_is_made_harmless(folder):
 def test_mistakes_in_the_arguments(folder, words, status):
     found, lines, error = folder.run(*(words or ["groups", "x"]))
     assert (found, lines) == (status, [])
-    assert len(error.splitlines()) == 1 or status == 2 and error.startswith("usage: ")
+    assert len(error.splitlines()) == 1 or (status == 2 and error.startswith("usage: "))
 
 
 @pytest.mark.parametrize(

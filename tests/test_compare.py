@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from harness.notebook import exhibit_named
-from harness.server import DESIGNS, ROOT
-from harness.workloads import NAMES
+from harness.driving.server import DESIGNS, ROOT
+from harness.teaching.notebook import exhibit_named
+from harness.tracing.workloads import NAMES
 from tests.test_traces import READS, Written
 
 pytestmark = pytest.mark.long

@@ -14,8 +14,8 @@ import time
 import pytest
 
 from conftest import OPEN, lacks
-from harness.server import start_refused
-from harness.wire import wait_until
+from harness.driving.server import start_refused
+from harness.driving.deadlines import wait_until
 
 EVENT = re.compile(r"(MSG|IN|OUT|RENAMED|LEFT|BANNED|GROUP) (\d+) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (.+)")
 

@@ -12,10 +12,12 @@ import threading
 import pytest
 from conftest import lacks, need
 
-from harness import exhibits, wire
-from harness.crowd import SMALL_MSS, Crowd, Script
-from harness.record import Record, Unmet
-from harness.server import ROOT
+from harness.driving import deadlines
+from harness.driving.client import WireClient
+from harness.driving.crowd import Crowd, SMALL_MSS, Script
+from harness.driving.record import Record, Unmet
+from harness.driving.server import ROOT
+from harness.teaching import exhibits
 from harness.verdicts import disturb
 
 NATIVE = ["/bin/true"]
@@ -33,7 +35,7 @@ def of(record, who):
 
 
 def test_hundreds_are_connected_at_once_and_each_hears_his_own(tmp_path):
-    from harness.server import Server
+    from harness.driving.server import Server
     names = [f"c{number}" for number in range(200)]
     with Server("nonblocking", directory=tmp_path / "g", args=("--admit", "all")) as running:
         record = Record()
@@ -67,7 +69,7 @@ def test_lines_ends_resets_and_torn_last_lines_are_recorded(listener, how, entri
 
 
 def test_nobody_waits_for_ever(listener, monkeypatch):
-    monkeypatch.setattr(wire, "DEADLINE", 0.2)
+    monkeypatch.setattr(deadlines, "DEADLINE", 0.2)
     with Crowd(listener.getsockname(), Record()) as crowd:
         crowd.connect(["ana"])
         with pytest.raises(Unmet, match="ana waits for PONG fence-") as found:
@@ -229,7 +231,7 @@ def test_without_a_compiler_the_words_say_so(tmp_path, monkeypatch):
 
 def test_the_library_and_the_file_are_seen_in_the_servers_memory_or_the_words_say_so(tmp_path):
     need("cc")
-    from harness.server import Server
+    from harness.driving.server import Server
     way = disturb.hurried(random.Random(1), PYTHON)
     command = [sys.executable, "-m", "implementations.pthread"]
     with Server(command, directory=tmp_path / "g", env=way.env) as running:
@@ -342,14 +344,14 @@ def test_a_python_that_hears_nothing_from_outside_is_said_to(flag):
 
 
 def test_a_server_that_was_stopped_in_bursts_goes_on(tmp_path):
-    from harness.server import Server
+    from harness.driving.server import Server
     with Server("fork", directory=tmp_path / "g", args=("--admit", "all")) as running:
-        with disturb.Disturbance("", stops=1).during(running), wire.WireClient(running.address) as ana:
+        with disturb.Disturbance("", stops=1).during(running), WireClient(running.address) as ana:
             ana.join("ana", "secret")
             for _ in range(20):
                 ana.fence()
         assert not [thread for thread in threading.enumerate() if "stop_and_go" in thread.name]
-        with wire.WireClient(running.address) as ben:
+        with WireClient(running.address) as ben:
             ben.join("ben", "secret")
 
 

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from harness.demo import BEGIN, END
-from harness.server import DESIGNS, ROOT
-from harness.wire import wait_until
+from harness.driving.server import DESIGNS, ROOT
+from harness.driving.deadlines import wait_until
 
 DEMO = ["-m", "harness", "demo"]
 LONG = 240          # seconds that a demo may take on a machine that is busy with other tests

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import exhibits, language
-from harness.server import DESIGNS, ROOT
-from harness.verdicts import sentences
+from harness.driving.server import DESIGNS, ROOT
+from harness.teaching import exhibits
+from harness.verdicts import language, sentences
 from harness.verdicts.model import FAILED
 
 ALL = exhibits.all_exhibits()

@@ -23,10 +23,11 @@ import psutil
 import pytest
 
 from conftest import OPEN, lacks, need
-from harness import wire
-from harness.server import CLOSED, ROOT, Server, command_of, session_of, start_refused
-from harness.terminals import TerminalClient
-from harness.wire import WireClient, wait_until
+from harness.driving import deadlines
+from harness.driving.client import WireClient
+from harness.driving.server import CLOSED, ROOT, Server, command_of, session_of, start_refused
+from harness.driving.terminals import TerminalClient
+from harness.driving.deadlines import wait_until
 
 SOAK = int(os.environ.get("GRUPO_SOAK", 10))
 SEED = int(os.environ.get("GRUPO_SEED", random.randrange(10 ** 6)))
@@ -82,7 +83,7 @@ def in_background(*bodies):
     finally:
         stop.set()
         for thread in threads:
-            thread.join(2 * wire.DEADLINE)
+            thread.join(2 * deadlines.DEADLINE)
     assert not problems, problems
 
 
@@ -321,7 +322,7 @@ def test_one_who_reads_slowly_but_steadily_is_never_dropped(server, enter):
         while messages < 2 * count or not heard.endswith(b"\n"):
             time.sleep(0.004)                                   # this is no wait for the server: it is how slow he is
             passed = time.monotonic() - start
-            assert passed < 4 * wire.DEADLINE, f"only {messages} messages came"
+            assert passed < 4 * deadlines.DEADLINE, f"only {messages} messages came"
             due = int(pace * passed) - len(heard)               # who was held up reads on faster, as his pace wants it
             chunk = steady.socket.recv(max(due, 1))
             assert chunk, f"dropped after {messages} of {2 * count} messages, {heard[-80:]!r}"
@@ -356,7 +357,7 @@ def test_a_client_stopped_by_sigstop(server, enter):
         running.expect(r"\* frozen went")
         frozen.send_signal(signal.SIGCONT)
         frozen.stdout.read()                                    # to its end: the server has closed
-        assert frozen.wait(wire.DEADLINE) == 0
+        assert frozen.wait(deadlines.DEADLINE) == 0
     finally:
         frozen.kill()
         frozen.wait()
@@ -716,7 +717,7 @@ def test_kill_9_at_random_moments(server, connect):
         for body, argument in ((talk, "t0"), (talk, "t1"), (come_and_go, "a"), (come_and_go, "b")):
             threads.append(threading.Thread(target=body, args=(argument,)))
             threads[-1].start()
-        moment.wait(wire.DEADLINE)
+        moment.wait(deadlines.DEADLINE)
         running.kill()
         for thread in threads:
             thread.join()
@@ -810,7 +811,7 @@ def test_kill_9_of_a_child_while_it_hashes_gives_back_its_turn(server, connect):
 @contextlib.contextmanager
 def in_a_terminal(design, directory, *args, shell=None, **options):
     """The server with a terminal (pexpect) as its owner: stdin and stdout. `shell` types its command line at a shell instead."""
-    options = {"cwd": str(ROOT), "encoding": "utf-8", "timeout": wire.DEADLINE, "echo": False, **options}
+    options = {"cwd": str(ROOT), "encoding": "utf-8", "timeout": deadlines.DEADLINE, "echo": False, **options}
     command = [*command_of(design), "--port", "0", "--dir", str(directory), *args]
     if shell:
         need("bash")
@@ -977,7 +978,7 @@ def test_a_delete_that_a_kill_cut_is_finished_or_did_not_happen(server, enter, c
     running.restart(command=[sys.executable, "-c", KILLED_AT, design, call, name])      # kill -9 before this step of the deletion
     running.order("delete")
     running.type("os lab")
-    running.process.wait(wire.DEADLINE)
+    running.process.wait(deadlines.DEADLINE)
     assert running.process.returncode == -signal.SIGKILL, "the deletion has no such step: this test looks at nothing"
     running.kill()
     running.restart(command=design, group="new")

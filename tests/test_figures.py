@@ -5,8 +5,8 @@ import matplotlib.pyplot
 import pytest
 from matplotlib.text import Text
 
-from harness import figures, runs
-from harness.figures import buffers, locks
+from harness.tracing import figures, runs
+from harness.tracing.figures import buffers, locks
 from tests.test_traces import READS, STAMP, Written
 
 

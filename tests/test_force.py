@@ -10,8 +10,8 @@ import time
 import psutil
 import pytest
 
-from harness import wire
-from harness.server import ROOT
+from harness.driving import deadlines
+from harness.driving.server import ROOT
 
 HANDLE = """
         with self.lock:
@@ -95,7 +95,7 @@ def server_of(process):
 
 def ends(process):
     try:
-        process.wait(wire.DEADLINE)
+        process.wait(deadlines.DEADLINE)
     except psutil.TimeoutExpired:
         process.kill()
         return False
@@ -132,7 +132,7 @@ def test_when_it_is_ended_so_is_its_server(waits, number):
     server, _ = server_of(process)
     process.send_signal(number)
     assert ends(server), f"the server lived on after {number.name}"
-    out, _ = process.communicate(timeout=wire.DEADLINE)
+    out, _ = process.communicate(timeout=deadlines.DEADLINE)
     assert (process.returncode, out) == (-9 if number == signal.SIGKILL else 128 + number, "")
 
 

@@ -14,7 +14,7 @@ import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.record import Entry, difference
+from harness.driving.record import Entry, difference
 from conftest import browser
 from harness.verdicts import catalogue
 from harness.verdicts.formats import FORMATS, terminal, told

@@ -7,10 +7,10 @@ import tempfile
 
 import pytest
 
-from harness import gates
-from harness.gates import Gates, Wrong
-from harness.notebook import exhibit_named
-from harness.server import ROOT
+from harness.driving.server import ROOT
+from harness.teaching.notebook import exhibit_named
+from harness.tracing import gates
+from harness.tracing.gates import Gates, Wrong
 from tests.conftest import OPEN
 
 TIMES = int(os.environ.get("GRUPO_SOAK", 10))        # of each schedule

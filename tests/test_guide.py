@@ -21,13 +21,14 @@ import pytest
 import yaml
 from conftest import need
 
-from harness import language, starter
 from harness.__main__ import parse
-from harness.language import say
-from harness.server import ROOT
+from harness.driving.server import ROOT
+from harness.driving.deadlines import wait_until
+from harness.teaching import starter
+from harness.verdicts import language
 from harness.verdicts.command import CHECKS
+from harness.verdicts.language import say
 from harness.verdicts.model import VERDICTS
-from harness.wire import wait_until
 
 GUIDE = Path(ROOT, "lab_guide")
 PAGES = sorted(path for path in [*GUIDE.glob("*.md"), *GUIDE.glob("pt-BR/*.md")] if path.name != "protocol.md")     # that one has its own test

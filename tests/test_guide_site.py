@@ -20,7 +20,7 @@ from mdit_py_plugins.footnote import footnote_plugin
 from mkdocs.config import load_config
 from nbformat import read
 
-from harness.server import ROOT
+from harness.driving.server import ROOT
 from harness.verdicts.sentences import CAUSES
 from tests.conftest import browser
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import exhibits, hunt
-from harness.server import ROOT
+from harness.driving.server import ROOT
+from harness.teaching import exhibits, hunt
 
 pytestmark = pytest.mark.long
 SCHEDULED = [exhibit for exhibit in exhibits.all_exhibits() if exhibit.schedule]

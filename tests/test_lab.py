@@ -7,7 +7,7 @@ import psutil
 import pytest
 from conftest import need
 
-from harness import lab, starter
+from harness.teaching import lab, starter
 from harness.verdicts.model import Misuse
 
 HELLO = '#include <stdio.h>\nint main(void) { puts("hello"); return 0; }\n'

@@ -11,9 +11,9 @@ import nbformat
 import psutil
 import pytest
 
-from harness import notebook as made_of
-from harness.server import ROOT
-from harness.wire import wait_until
+from harness.driving.server import ROOT
+from harness.driving.deadlines import wait_until
+from harness.teaching import notebook as made_of
 from notebooks.execute import execute, sources
 from notebooks.open import for_learners
 from tests.conftest import browser
@@ -138,7 +138,7 @@ def test_a_program_that_does_not_end_is_ended():
 @pytest.mark.parametrize("end", ["exit", "kill -9"])
 def test_with_the_kernel_its_servers_end(end, marked):
     """However it ends: a server that was left open by its cell does not outlive it."""
-    code = "from harness.notebook import serve\nserver = serve('fork')\nserver.enter('ana')\nprint(server.pid, flush=True)\ninput()"
+    code = "from harness.teaching.notebook import serve\nserver = serve('fork')\nserver.enter('ana')\nprint(server.pid, flush=True)\ninput()"
     kernel = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     pid = int(kernel.stdout.readline())
     if end == "exit":

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from harness import wire
+from harness.driving.client import CutOff
+from harness.driving.deadlines import wait_until
 from harness.verdicts import plugin, pool
 from harness.verdicts.pace import Pace
 from harness.verdicts.plugin import Result, Run
@@ -63,7 +64,7 @@ def test_what_a_killed_one_had_started_ends_with_it(tmp_path):
             os.setsid()
             (tmp_path / "daemon").write_text(str(os.getpid()))
             time.sleep(600)
-        wire.wait_until(lambda: (tmp_path / "daemon").exists() and (tmp_path / "daemon").read_text())
+        wait_until(lambda: (tmp_path / "daemon").exists() and (tmp_path / "daemon").read_text())
         os.kill(os.getpid(), signal.SIGKILL)
 
     pool.adopt()
@@ -166,7 +167,7 @@ def test_a_slow_server_that_runs_out_of_time_is_not_judged(tmp_path):
 
 
 def test_a_broken_rule_is_a_failure(tmp_path):
-    assert judged(wire.CutOff("the connection to last", "it did not", "cut-off"), tmp_path).verdict == "failed"
+    assert judged(CutOff("the connection to last", "it did not", "cut-off"), tmp_path).verdict == "failed"
 
 
 @pytest.mark.parametrize("pace, budget", [(Pace(), (60, 70)), (Pace(join=4.5), (240, 260)), (Pace(say=0.05), (60, 70))])

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.server import DESIGNS, Server
+from harness.driving.client import WireClient
+from harness.driving.server import DESIGNS, Server
 from harness.verdicts.command import known
 from harness.verdicts.sentences import CAUSES
-from harness.wire import WireClient
 
 PAGE = Path(__file__).parent.parent / "lab_guide" / "protocol.md"
 MAX_LINE = 512

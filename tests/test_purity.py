@@ -81,6 +81,31 @@ def test_the_servers_never_import_the_harness():
         assert not guilty, f"{module} imports {guilty}"
 
 
+# Each package of the harness, and the packages that it may import.
+LAYERS = {"driving": set(), "verdicts": {"driving"}, "checks": {"driving", "verdicts"}, "tracing": {"driving"},
+          "bench": {"driving"}, "teaching": {"driving", "verdicts", "tracing"}}
+KNOW_NO_SERVER = "driving", "verdicts", "checks"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_of_the_harness_point_downwards(layer):
+    paths = sorted(ROOT.glob(f"harness/{layer}/**/*.py"))
+    assert paths
+    for path in paths:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        used = {name.split(".")[1] for name in imports(module) if name.startswith("harness.")} - {"arguments"}
+        assert used <= LAYERS[layer] | {layer}, f"{module} imports {sorted(used - LAYERS[layer] - {layer})}"
+        if layer in KNOW_NO_SERVER:
+            assert not any(name.split(".")[0] == "implementations" for name in imports(module)), f"{module} imports our servers"
+
+
+def test_the_layers_are_all_of_the_harness():
+    packages = {path.name for path in ROOT.glob("harness/*/") if any(path.glob("*.py"))}
+    assert packages == set(LAYERS)
+    order = list(LAYERS)
+    assert all(order.index(lower) < order.index(layer) for layer, below in LAYERS.items() for lower in below), "a circle"
+
+
 def test_no_file_names_a_path_of_this_machine():
     root = pwd.getpwuid(0).pw_dir
     here = {str(ROOT), str(Path.home())} - {"/", root}

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import need
 
-from harness.server import ROOT, Server
-from harness.wire import WireClient, wait_until
+from harness.driving.client import WireClient
+from harness.driving.server import ROOT, Server
+from harness.driving.deadlines import wait_until
 
 README = (Path(ROOT) / "README.md").read_text()
 CONSOLE = re.findall(r"```console\n(.*?)```", README, re.S)

@@ -5,8 +5,10 @@ import threading
 
 import pytest
 
-from harness import lines, wire
-from harness.record import Entry, Record, Unmet, same
+from harness.driving import deadlines
+from harness.checks import lines
+from harness.driving.client import WireClient
+from harness.driving.record import Entry, Record, Unmet, same
 from harness.verdicts import sentences
 from harness.verdicts.slices import shown
 
@@ -45,7 +47,7 @@ class Scripted:
 def failure(script, play):
     """(slice, place of the first wrong one) of the Unmet that play(client) raises, and the Unmet."""
     record = Record()
-    with script, wire.WireClient(script.address, name="ana", record=record) as ana:
+    with script, WireClient(script.address, name="ana", record=record) as ana:
         with pytest.raises(Unmet) as raised:
             play(ana)
     problem = raised.value
@@ -58,7 +60,7 @@ def deeds(found):
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    monkeypatch.setattr(wire, "DEADLINE", 0.3)
+    monkeypatch.setattr(deadlines, "DEADLINE", 0.3)
 
 
 HELLO = "HELLO grupo/1 x\n"

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import need
 
-from harness import starter
-from harness.server import ROOT
+from harness.driving.server import ROOT
+from harness.teaching import starter
 from harness.verdicts import plugin
 from harness.verdicts.command import known
 from harness.verdicts.model import FAILED, INCONCLUSIVE, NOT_RUN, PASSED

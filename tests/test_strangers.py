@@ -2,7 +2,7 @@
 import pytest
 from conftest import need, rest_in_soak
 
-from harness import soak
+from harness.teaching import soak
 
 
 @pytest.mark.long

@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
-from harness import wire
-from harness.record import Unmet
-from harness.terminals import TerminalClient
+from harness.driving import deadlines
+from harness.driving.record import Unmet
+from harness.driving.terminals import TerminalClient
+from harness.driving.deadlines import wait_until
 
 PROGRAM = """
 import sys
@@ -35,7 +36,7 @@ def test_lines_are_seen_in_any_order_whole_and_nothing_is_echoed(terminal):
 
 
 def test_what_never_comes_is_told_with_what_came(terminal, monkeypatch):
-    monkeypatch.setattr(wire, "DEADLINE", 0.3)
+    monkeypatch.setattr(deadlines, "DEADLINE", 0.3)
     terminal.sees("one")
     with pytest.raises(Unmet, match="a line like `three` on ana's terminal; it did not come in time\nthere was shown only:\ntwo"):
         terminal.sees("three")
@@ -52,7 +53,7 @@ def test_what_never_comes_because_the_program_ended(terminal):
 
 def test_what_was_shown_before_the_end_is_seen_after_it(terminal):
     terminal.presses("d")
-    wire.wait_until(terminal.has_ended)
+    wait_until(terminal.has_ended)
     terminal.sees("one")                # all came at one stroke, and the end with it
     terminal.sees("two")
     terminal.sees("no more")

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from harness.server import ROOT
+from harness.driving.server import ROOT
 from implementations.common import trace
 from tests.conftest import OPEN
 

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from harness import runs, traces
-from harness.server import DESIGNS
+from harness.driving.server import DESIGNS
+from harness.tracing import runs, traces
 
 STAMP = "2026-01-01T00:00:00.000Z"
 

@@ -14,9 +14,9 @@ import pyte
 import pytest
 from conftest import need, rest_in_soak
 
-from harness import soak
-from harness.server import DESIGNS, ROOT
-from harness.wire import DEADLINE
+from harness.driving.deadlines import DEADLINE
+from harness.driving.server import DESIGNS, ROOT
+from harness.teaching import soak
 
 pytestmark = pytest.mark.long
 F = {"enter": "\r", "tab": "\t"}
@@ -208,13 +208,13 @@ def life_of_a_group(tmp_path, *arguments, reports_messages=True):
         head.shows("Ban a person")
         head.press("ben", F["enter"])
         ben.shows("Disconnected: the owner banned you. Only the owner can let you join again")
-        head.shows("× ben banned")
+        head.shows("\N{MULTIPLICATION SIGN} ben banned")
         ben.press(ctrl("r"))
         ben.shows("rejected: ")
         head.press("u")
         head.shows("Unban a person")
         head.press("ben", F["enter"])
-        head.shows("done: unban ben", absent=["× ben"])
+        head.shows("done: unban ben", absent=["\N{MULTIPLICATION SIGN} ben"])
         ana.press(ctrl("l"))
         ana.shows("Leave Tuesday? You will no longer")
         ana.press("n")

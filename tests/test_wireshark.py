@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from harness.capture import CannotCapture, Capture, fields, tshark
+from harness.driving.capture import CannotCapture, Capture, fields, tshark
 from tests.conftest import OPEN, lacks, need
 
 # A conversation as bytes, each chunk with who sends it, and what a dissector is to say of its lines.

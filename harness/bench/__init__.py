@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 
 from harness.bench import report
-from harness.bench.run import LIMIT_SERVER, SERVERS, Failed, Load, Running, cores, missing, HERE
-from harness.compiled import NotCompiled, compiled
+from harness.bench.run import Failed, HERE, LIMIT_SERVER, Load, Running, SERVERS, cores, missing
+from harness.driving.compiled import NotCompiled, compiled
 
 CELLS = ("10.10.1", "100.10.1", "100.10.16", "100.100.1", "1000.1000.1")    # members, of them talk, messages on their way each
 PASSES, SECONDS = 3, 1.0
@@ -157,6 +157,18 @@ def cell_of(text):
     if not (1 <= talkers <= members <= 10_000 and 1 <= on_the_way <= 1024):
         raise ValueError(text)
     return members, talkers, on_the_way
+
+
+def arguments(parser):
+    """Adds what `harness bench` takes."""
+    parser.add_argument("--quick", action="store_true", help="one pass, at most 100 members: about a minute")
+    parser.add_argument("--html", metavar="FILE", help="put tables and a figure into FILE; printed then only with --text")
+    parser.add_argument("--text", action="store_true", help="print the tables (the default)")
+    parser.add_argument("--json", metavar="FILE", help="put each run's figures into FILE")
+    parser.add_argument("--cell", dest="cells", nargs="+", metavar="N.S.W",
+                       help="only these: N members, S of them talk, each has W messages on the way")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="only these servers, and the C server they are measured by")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for each figure (default: %(default)s)")
 
 
 def main(options):

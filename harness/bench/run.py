@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 from argon2 import PasswordHasher
 
-from harness.compiled import compiled
-from harness.server import DESIGNS, ROOT, session_of
+from harness.driving.compiled import compiled
+from harness.driving.server import DESIGNS, ROOT, session_of
 
 HERE = Path(__file__).parent
 LIMIT = 120.0                       # seconds that one order to the generator may take

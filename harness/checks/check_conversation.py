@@ -3,9 +3,9 @@ import datetime
 import re
 
 from conftest import OPEN
-from harness.lines import EVENT, answers, hears, hears_the_end, history, refused, same_lines, seqs, taken, told
-from harness.record import Unmet, same
-from harness.record import shown as as_text
+from harness.checks.lines import answers, hears, hears_the_end, history, refused, same_lines, taken
+from harness.driving.history import EVENT_LINE, normalized, seqs
+from harness.driving.record import Unmet, same, shown as as_text
 from harness.verdicts.plugin import check
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -29,8 +29,8 @@ def check_everyone_hears_everything(server, enter, rng):
         heard = [line for line in one.lines if line.startswith("MSG ")]
         same(heard, list(dict.fromkeys(heard)), "heard-twice")
         if not any(f" {one.name} " in line for line in heard):
-            same(told(heard), said, "no-echo")
-        same(told(heard), said)
+            same(normalized(heard), said, "no-echo")
+        same(normalized(heard), said)
         same(heard, [line for line in everyone[0].lines if line.startswith("MSG ")], "not-the-same-line")
 
 
@@ -45,8 +45,8 @@ def check_text_as_it_was_said(server, enter, rng):
              "~\xa0", "\xa0a\u3000", "\ufeff", "\u2029\u202f\u2065\u206a", "\ud7ff\uf8ff\ufdcf\ufdf0",
              "\U00010000\U0001fffd\U000e0001"]
     expected = [f"MSG n TIME ana {text}" for text in texts]
-    same_lines(told(answers(ana, *(f"SAY {text}" for text in texts))), expected)
-    same_lines(told(ben.fence()), expected)
+    same_lines(normalized(answers(ana, *(f"SAY {text}" for text in texts))), expected)
+    same_lines(normalized(ben.fence()), expected)
 
 
 @check(points=2, lab=1)
@@ -65,7 +65,7 @@ def check_events_are_numbered(server, enter):
         same(next(line for line in one.lines if line.startswith("WELCOME")), f"WELCOME {s} {one.name}")
         numbers = seqs(one.lines)
         same([f"event {number}" for number in numbers], [f"event {s + place}" for place in range(1, 1 + len(numbers))])
-        for line in filter(EVENT.fullmatch, one.lines):
+        for line in filter(EVENT_LINE.fullmatch, one.lines):
             time = line.split(" ")[2]
             if not re.fullmatch(TIME, time, re.ASCII):
                 raise Unmet("a time such as 2026-11-22T13:21:28.123Z", line, "form-of-time")
@@ -82,7 +82,7 @@ def check_ping_comes_after_events(server, enter):
     for number in range(40):
         ana.send(f"SAY {number}")
         hears(ana, f"MSG n TIME ana {number}")
-        same(told(ben.fence()), [f"MSG n TIME ana {number}"])
+        same(normalized(ben.fence()), [f"MSG n TIME ana {number}"])
 
 
 @check(points=2, lab=1)
@@ -93,20 +93,20 @@ def check_a_new_name(server, connect, enter, rng):
     ana.fence()
     new = f"eva{rng.randrange(1000)}"
     expected = [f"RENAMED n TIME ana {new}", f"MSG n TIME {new} it is me"]
-    same(told(answers(ana, f"NAME {new}", "SAY it is me")), expected)
-    same(told(ben.fence()), expected)
+    same(normalized(answers(ana, f"NAME {new}", "SAY it is me")), expected)
+    same(normalized(ben.fence()), expected)
     same(sorted(answers(ben, "WHO")), sorted([f"MEMBER {new} here", "MEMBER ben here", "END WHO"]))
-    same(told(answers(ben, "NAME ana")), ["RENAMED n TIME ben ana"], "old-name-is-free")
-    same(told(ana.fence()), ["RENAMED n TIME ben ana"])
+    same(normalized(answers(ben, "NAME ana")), ["RENAMED n TIME ben ana"], "old-name-is-free")
+    same(normalized(ana.fence()), ["RENAMED n TIME ben ana"])
     newcomer = connect(running, "newcomer")
     newcomer.greeted()
     newcomer.send("JOIN ben another secret")            # somebody else takes the old name
     hears(newcomer, "PENDING", "WELCOME 6 ben", "IN n TIME ben", sentence="old-name-is-free")
-    same(told(ben.fence()), ["IN n TIME ben"], "old-name-is-free")
+    same(normalized(ben.fence()), ["IN n TIME ben"], "old-name-is-free")
     newcomer.send("QUIT")
     newcomer.expect("BYE quit")
-    same(told(ana.fence()), ["IN n TIME ben", "OUT n TIME ben"], "old-name-is-free")
-    same(told(ben.fence()), ["OUT n TIME ben"], "old-name-is-free")
+    same(normalized(ana.fence()), ["IN n TIME ben", "OUT n TIME ben"], "old-name-is-free")
+    same(normalized(ben.fence()), ["OUT n TIME ben"], "old-name-is-free")
     here = [f"MEMBER {new} here", "MEMBER ana here", "MEMBER ben away"]
     same(sorted(answers(ben, "WHO")), sorted([*here, "END WHO"]), "old-name-is-free")
     connect(running, "again").join(new, "secret-of-ana")
@@ -122,10 +122,10 @@ def check_a_taken_name(server, ask, accepted):
     ana.expect(r"OUT .*")
     ask(running, "asking")
     same(running.order("ban banned"), ["ok"])
-    same(told(ana.fence()), ["BANNED n TIME banned"])
+    same(normalized(ana.fence()), ["BANNED n TIME banned"])
     for name in ("away", "AWAY", "asking", "Banned"):
         refused(ana, f"NAME {name}", "name-taken")
-    same(told(answers(ana, "NAME Ana")), ["RENAMED n TIME ana Ana"])
+    same(normalized(answers(ana, "NAME Ana")), ["RENAMED n TIME ana Ana"])
 
 
 @check(points=1, lab=1)
@@ -143,7 +143,7 @@ def check_who(server, enter):
 
 def after(listing, event):
     """What WHO lists, {name: "here" or "away"}, after one more event line."""
-    match = EVENT.fullmatch(event)
+    match = EVENT_LINE.fullmatch(event)
     verb, (name, *new) = match[1], match[4].split(" ")
     if verb in ("IN", "OUT"):
         return {**listing, name: "here" if verb == "IN" else "away"}
@@ -174,7 +174,7 @@ def check_who_is_of_one_moment(server, enter):
         for _ in range(2):
             possible, came = [listing], []
             while (line := ana.line()) != "END WHO":
-                if EVENT.fullmatch(line):
+                if EVENT_LINE.fullmatch(line):
                     possible.append(after(possible[-1], line))
                 elif not line or not line.startswith("MEMBER "):
                     raise Unmet("lines with MEMBER, events, and END WHO",
@@ -186,7 +186,7 @@ def check_who_is_of_one_moment(server, enter):
                 first, last = (as_text(as_lines(possible[place])) for place in (0, -1))
                 raise Unmet(f"a list that was true between WHO and END WHO; the first was\n{first}\n"
                             f"and the last was\n{last}", as_text(came))
-        for line in filter(EVENT.fullmatch, ana.fence()):
+        for line in filter(EVENT_LINE.fullmatch, ana.fence()):
             listing = after(listing, line)
         for other in others:
             other.fence()
@@ -218,9 +218,9 @@ def check_history_is_what_was_heard(server, enter, rng):
         ben.rest()
         ana.expect(r"(OUT|LEFT) .*")
     answers(ana, *(f"SAY {number} " + "x" * rng.randrange(390) for number in range(40)))
-    heard = [line for line in ana.lines if EVENT.fullmatch(line)]
+    heard = [line for line in ana.lines if EVENT_LINE.fullmatch(line)]
     came, newest = history(ana)
-    same(told(came[:1]), ["GROUP n TIME os lab"])
+    same(normalized(came[:1]), ["GROUP n TIME os lab"])
     same_lines(came[1:], heard)
     same(f"END HISTORY {newest}", f"END HISTORY {seqs(heard)[-1]}", "end-of-history")
     same_lines(history(enter(running, "eva"))[0][:-1], came)
@@ -237,7 +237,7 @@ def check_history_from_any_event(server, enter):
     events, newest = history(ana)
     for since in (*range(newest + 1), newest + 1, 10 ** 9, 10 ** 16 - 1, "0000000000000003"):
         same_lines(answers(ana, f"HISTORY {since}"), [*events[int(since):], f"END HISTORY {newest}"])
-    same(told(answers(ana, "HISTORY 20", "SAY live"))[-2:], [f"END HISTORY {newest}", "MSG n TIME ana live"])
+    same(normalized(answers(ana, "HISTORY 20", "SAY live"))[-2:], [f"END HISTORY {newest}", "MSG n TIME ana live"])
 
 
 @check(points=2, lab=1)
@@ -252,7 +252,7 @@ def check_leave_is_for_good(server, enter):
     same(answers(ana, "WHO"), ["MEMBER ana here", "END WHO"])
     ben = enter(running, "ben", "another secret")
     ben.fence()
-    same(told(ana.fence()), ["IN n TIME ben"], "no-out-after-left")
+    same(normalized(ana.fence()), ["IN n TIME ben"], "no-out-after-left")
 
 
 @check(points=2, lab=1)

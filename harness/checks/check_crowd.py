@@ -6,9 +6,9 @@ import time
 import pytest
 
 from conftest import OPEN
-from harness import checkers, wire
-from harness.crowd import SMALL_MSS, Crowd, Script
-from harness.record import Unmet
+from harness.driving import history, deadlines
+from harness.driving.crowd import Crowd, SMALL_MSS, Script
+from harness.driving.record import Unmet
 from harness.verdicts import causes
 from harness.verdicts.plugin import Inconclusive, check
 
@@ -38,7 +38,7 @@ class Judged(Crowd):
             if kind is None:
                 self.fence()
             if kind is None or issubclass(kind, (Unmet, OSError)):
-                checkers.judge(self.entries)
+                history.judge(self.entries)
             if isinstance(problem, Unmet):
                 causes.look(problem, self.record, self.running)     # while the server still runs
         except Unmet as problem:
@@ -210,11 +210,11 @@ def check_a_long_history_meanwhile(judge, server, gather, rng):
         crowd.enter(others)
         crowd.enter([reader], gulp=32 * LONG, rcvbuf=16384, mss=SMALL_MSS)
         crowd.start({reader: Script(["HISTORY 0", "WHO"])})
-        heard, end = 0, time.monotonic() + wire.DEADLINE
+        heard, end = 0, time.monotonic() + deadlines.DEADLINE
         while not crowd[reader].is_done:
             crowd.play({name: Script(lines(name, 4, rng), turn=2) for name in [first, *others]})
             if len(crowd[reader].lines) > heard:
-                heard, end = len(crowd[reader].lines), time.monotonic() + wire.DEADLINE
+                heard, end = len(crowd[reader].lines), time.monotonic() + deadlines.DEADLINE
             if time.monotonic() > end:
                 raise crowd.stuck([crowd[reader]], None)
             if not judge.has_time_for(0):

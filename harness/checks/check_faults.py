@@ -13,14 +13,15 @@ import time
 import pytest
 
 from conftest import OPEN
-from harness import wire
-from harness.detectors import session, zombies
-from harness.doings import NARROW, ends_in_time, fill, rests, rounds
-from harness.lines import answers, hears, hears_the_end, history, refused, same_lines, seqs, told
-from harness.record import Unmet, same
-from harness.server import CLOSED, end_of
+from harness.checks.lines import answers, hears, hears_the_end, history, refused, same_lines
+from harness.checks.scenarios import NARROW, ends_in_time, fill, rests, rounds
+from harness.driving.client import Silence, WireClient
+from harness.driving.history import normalized, seqs
+from harness.driving.processes import session, zombies
+from harness.driving.record import Unmet, same
+from harness.driving.server import CLOSED, end_of
+from harness.driving.deadlines import none_left, wait_until
 from harness.verdicts.plugin import Inconclusive, NotRun, check
-from harness.wire import WireClient
 
 
 @pytest.fixture
@@ -51,9 +52,9 @@ def ends_in_order(running, clients, signum, group=False):
     for client in clients:
         try:
             client.rest()
-        except wire.Silence:
+        except Silence:
             pass                        # that it goes on is said below
-        farewells[client.who] = told(client.lines[-1:])
+        farewells[client.who] = normalized(client.lines[-1:])
         client.close()
     status = ends_in_time(running, began)
     name = signal.Signals(signum).name
@@ -63,7 +64,7 @@ def ends_in_order(running, clients, signum, group=False):
         if last != ["BYE closed"]:
             raise Unmet("BYE closed as the last line of everybody's connection", f"the last line of {who} was {last[0]}",
                         no_farewell(running))
-    wire.none_left(lambda: [f"process {process.pid} lives on" for process in session(running.pid)], "all the server's processes to end with it",
+    none_left(lambda: [f"process {process.pid} lives on" for process in session(running.pid)], "all the server's processes to end with it",
                    "leftovers")
 
 
@@ -152,7 +153,7 @@ def check_ctrl_c_at_the_terminal(terminal, connect, enter):
         hears_the_end(client, "BYE closed", sentence=no_farewell(console))
         client.close()
     console.ends(0)
-    wire.none_left(lambda: [f"process {process.pid} lives on" for process in console.living()], "all the server's processes to end with it", "leftovers")
+    none_left(lambda: [f"process {process.pid} lives on" for process in console.living()], "all the server's processes to end with it", "leftovers")
 
 
 @check(points=2, lab=4)
@@ -164,7 +165,7 @@ def check_killed_leaves_no_orphans(server, connect, enter):
     eve = connect(running, "eve")
     eve.greeted()
     running.kill()
-    wire.none_left(lambda: [f"process {process.pid} lives on" for process in session(running.pid)], "no process of the server, when its main process was killed")
+    none_left(lambda: [f"process {process.pid} lives on" for process in session(running.pid)], "no process of the server, when its main process was killed")
     running.restart()
     rounds(enter(running, "ana"), enter(running, "ben"), count=1)
 
@@ -180,10 +181,10 @@ def check_signals_are_survived(server, connect, enter):
         ana.send(f"SAY {number}")
         for signum in (signal.SIGCHLD, signal.SIGWINCH, signal.SIGSTOP, signal.SIGCONT):
             os.killpg(running.pid, signum)
-        same(told(ana.fence()), [f"MSG n TIME ana {number}"])
+        same(normalized(ana.fence()), [f"MSG n TIME ana {number}"])
         if number % 4 == 0:
             connect(running, "newcomer").greeted()
-    same(told(ben.fence())[-20:], [f"MSG n TIME ana {number}" for number in range(20)])
+    same(normalized(ben.fence())[-20:], [f"MSG n TIME ana {number}" for number in range(20)])
 
 
 @check(points=1, lab=2)
@@ -250,7 +251,7 @@ def check_in_the_background(judge, terminal, enter):
     console.types("ban nobody")
     rounds(ana, enter(console, "ben"), count=3)
     rests(console)
-    same([line for line in told(ana.fence()) if line.startswith("BANNED ")], [])
+    same([line for line in normalized(ana.fence()) if line.startswith("BANNED ")], [])
 
 
 @check(points=2, lab=2)
@@ -261,7 +262,7 @@ def check_the_owner_does_not_read(server, enter):
     ana, ben = enter(running, "ana"), enter(running, "ben")
     banned = [f"b{number}".ljust(32, "x") for number in range(60)]
     running.type_bytes("".join(f"ban {name}\n" for name in banned).encode())
-    wire.wait_until(lambda: running.stdout.count("ok") == len(banned), what="ok for each of 60 bans")
+    wait_until(lambda: running.stdout.count("ok") == len(banned), what="ok for each of 60 bans")
     running.pause_reading()
     before, asked = len(running.stdout), 40     # 112 kB: more than a pipe holds, and less than twice that
     running.type_bytes(b"members\n" * asked)
@@ -269,7 +270,7 @@ def check_the_owner_does_not_read(server, enter):
     running.go_on_reading()
     answers_of = lambda: [line for line in running.stdout[before:] if not line.startswith(("* ", "# ", "<"))]
     with contextlib.suppress(Unmet):
-        wire.wait_until(lambda: answers_of().count("ok") >= asked)
+        wait_until(lambda: answers_of().count("ok") >= asked)
     listed = [*(f"member {name} banned" for name in banned), "member ana here", "member ben here"]
     came = answers_of()
     for _ in range(asked):
@@ -348,7 +349,7 @@ def let_in_again(running, what):
         with WireClient(running.address) as newcomer:
             return let_in([newcomer], 1)
 
-    wire.wait_until(again, what=what)
+    wait_until(again, what=what)
 
 
 @check(points=2, lab=8)
@@ -368,7 +369,7 @@ def check_out_of_descriptors_again(server, connect, enter):
                 if turns_away and newcomer.group is None:       # else it was greeted: a descriptor had become free
                     try:
                         newcomer.rest()
-                    except wire.Silence:
+                    except Silence:
                         raise Unmet("a plain close or BYE full for each newcomer for which there is no descriptor, as the server did before",
                                     f"nothing, at time {time_} of 3 that there is none") from None
                 newcomer.close()
@@ -417,13 +418,13 @@ def check_a_killed_child_harms_nobody(server, enter):
             client.expect(r"OUT \d+ \S+ eve")
         try:
             last = victim.rest()
-        except wire.Silence:
+        except Silence:
             raise Unmet("the end of the connection whose process was killed", "it stays open", "no-end-of-file") from None
         if "BYE quit" in last:
             raise Unmet("a bare end of the connection whose process was killed: its client did not quit", "BYE quit", "quit-for-a-killed-child")
         victim.close()
         rounds(ana, ben, count=2)
-        wire.none_left(lambda: [f"process {process.pid} has ended, and its parent has not waited for it" for process in zombies(running.family())],
+        none_left(lambda: [f"process {process.pid} has ended, and its parent has not waited for it" for process in zombies(running.family())],
                        "no zombie", "no-zombies")
 
 
@@ -469,18 +470,18 @@ def check_a_full_disk(server, ask, accepted, connect):
                 if len(answer) != 1 or not answer[0].startswith("error: "):
                     raise Unmet(f"`error: why` as the answer to `{order}`, since it cannot be saved", "\n".join(answer))
             gone.close()
-            wire.wait_until(lambda: f"member {gone.name} away" in running.order("members"), what=f"{gone.name} to be away")
+            wait_until(lambda: f"member {gone.name} away" in running.order("members"), what=f"{gone.name} to be away")
             back = connect(running, gone.name)
             back.greeted()
             back.send(f"JOIN {gone.name} secret-of-{gone.name}")
             hears(back, "PENDING", "ERR not-saved")
             for client in ana, ben, asks:
-                same(told(client.fence()), [], "told-and-not-saved")
+                same(normalized(client.fence()), [], "told-and-not-saved")
             listed = [line for line in answers(ana, "WHO") if line.startswith(("MEMBER ana ", "MEMBER lost "))]
             same(listed, ["MEMBER ana here"], "told-and-not-saved")
             if history(ana) != before:
                 raise Unmet("the events of before in HISTORY", "there are others", "told-and-not-saved")
-        came = told(answers(ana, "SAY saved"))
+        came = normalized(answers(ana, "SAY saved"))
         wrong = any(line.startswith("MSG ") and line != "MSG n TIME ana saved" for line in came)
         same(came, [f"OUT n TIME {gone.name}", "MSG n TIME ana saved"], "told-and-not-saved" if wrong else "not-saved-for-good")
         same(running.order(f"accept {newcomer}"), ["ok"])
@@ -488,15 +489,15 @@ def check_a_full_disk(server, ask, accepted, connect):
         back.send(f"JOIN {gone.name} secret-of-{gone.name}")
         back.welcomed()
         same(running.order(f"rename {group}"), ["ok"])
-        same(told(ben.fence()), [f"OUT n TIME {gone.name}", "MSG n TIME ana saved", f"IN n TIME {newcomer}", f"IN n TIME {gone.name}", f"GROUP n TIME {group}"])
+        same(normalized(ben.fence()), [f"OUT n TIME {gone.name}", "MSG n TIME ana saved", f"IN n TIME {newcomer}", f"IN n TIME {gone.name}", f"GROUP n TIME {group}"])
         ana.fence()
     answers(ana, *["SAY " + "x" * 400] * 20)            # so that the file of events is the largest
     for room in 1, 25, 200:                             # the beginning of a line fits
         with full_disk(running, room):
-            came = told(answers(ana, "SAY " + "y" * 300))
+            came = normalized(answers(ana, "SAY " + "y" * 300))
         if came != ["ERR not-saved"]:                   # or all of it does, in another file
             same(came, ["MSG n TIME ana " + "y" * 300])
-        same(told(answers(ana, f"SAY {room}")), [f"MSG n TIME ana {room}"], "not-saved-for-good")
+        same(normalized(answers(ana, f"SAY {room}")), [f"MSG n TIME ana {room}"], "not-saved-for-good")
     events, _ = history(ana)
     same(list(map(str, seqs(events))), [str(number) for number in range(1, len(events) + 1)], "told-and-not-saved")
     running.restart()
@@ -519,14 +520,14 @@ def check_a_full_disk_for_a_newcomer(server, enter, connect):
         with full_disk(running, room):
             new.send(f"JOIN {name} first secret")
             new.expect("PENDING")
-            came = told([new.line()])
+            came = normalized([new.line()])
             if room and came[0].startswith("WELCOME "):
                 continue                                # its files are others
             same(came, ["ERR not-saved"])
-            same(told(ana.fence()), [], "told-and-not-saved")
+            same(normalized(ana.fence()), [], "told-and-not-saved")
         same([line for line in running.order("members") if name in line], [], "told-and-not-saved")
         new.send(f"JOIN {name} second secret")
         new.welcomed()
         new.fence()                 # until then its JOIN may still be under way
-        same(told(ana.fence()), [f"IN n TIME {name}"])
+        same(normalized(ana.fence()), [f"IN n TIME {name}"])
         rounds(ana, new, count=2)

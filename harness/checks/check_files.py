@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from conftest import OPEN
-from harness import wire
-from harness.lines import answers, hears, history, same_lines, told
-from harness.record import Unmet, same
-from harness.server import LISTENING, NotStarted, plain_environment, start_refused
+from harness.checks.lines import answers, hears, history, same_lines
+from harness.driving import deadlines
+from harness.driving.client import Silence
+from harness.driving.history import normalized
+from harness.driving.record import Unmet, same
+from harness.driving.server import LISTENING, NotStarted, plain_environment, start_refused
 from harness.verdicts.plugin import check
-from harness.wire import Silence
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def check_a_restart_restores_the_conversation(server, enter, connect, rng):
         same(f"WELCOME {ana.join('eva', 'secret-of-ana')}", f"WELCOME {newest}", "events-lost-or-added")
         after, newest = history(ana)
         same_lines(after[:-1], before)
-        same(told(after[-1:]), ["IN n TIME eva"])
+        same(normalized(after[-1:]), ["IN n TIME eva"])
         before = after
 
 
@@ -171,7 +172,7 @@ def check_killed_and_nothing_is_lost(server, enter, connect, rng):
         killed(running)
         again = connect(running, name)
         again.join(name, f"secret-of-{name}")
-        mine = [line for line in told(history(again)[0]) if line.startswith(f"MSG n TIME {name} ")]
+        mine = [line for line in normalized(history(again)[0]) if line.startswith(f"MSG n TIME {name} ")]
         same_lines(mine, [f"MSG n TIME {name} {text}" for text in texts])
     enter(running, "ben")
     killed(running)
@@ -213,7 +214,7 @@ def check_no_password_in_clear(server, connect, enter, rng):
             ana.line(0.001)
         return ana.ended or ana.lines[-1].startswith("WELCOME")
 
-    end = time.monotonic() + wire.DEADLINE
+    end = time.monotonic() + deadlines.DEADLINE
     while not welcomed() and time.monotonic() < end:
         pass
     eve.send(f"JOIN ana {secret}x", f"join ana {secret}", secret)
@@ -272,10 +273,10 @@ def check_a_second_server_is_refused(server, enter, refused_start):
     status, out, err = refused_start(*OPEN, directory=running.directory)
     if status != 1 or LISTENING.search(out) or not err.strip():
         raise Unmet("status 1, a line on stderr that says why, and no `listening on ...`", told_end(status, out, err))
-    same(told(answers(ana, "SAY unharmed")), ["MSG n TIME ana unharmed"])
+    same(normalized(answers(ana, "SAY unharmed")), ["MSG n TIME ana unharmed"])
     killed(running)                                     # and kill -9 leaves no lock behind
     connect_again = enter(running, "ana")
-    same(told(history(connect_again)[0])[-2:], ["MSG n TIME ana unharmed", "IN n TIME ana"])
+    same(normalized(history(connect_again)[0])[-2:], ["MSG n TIME ana unharmed", "IN n TIME ana"])
 
 
 def told_end(status, out, err):

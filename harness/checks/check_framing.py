@@ -5,12 +5,13 @@ import select
 import time
 
 from conftest import OPEN
-from harness import wire
-from harness.lines import (answers, each_refused, hears, hears_the_end, history, queues, refused,
-                           same_lines, seqs, shown, taken, told)
-from harness.record import Unmet, same
+from harness.checks.lines import answers, each_refused, hears, hears_the_end, history, refused, same_lines, shown, taken
+from harness.driving import deadlines
+from harness.driving.client import Silence
+from harness.driving.history import normalized, seqs
+from harness.driving.processes import queues
+from harness.driving.record import Unmet, same
 from harness.verdicts.plugin import Inconclusive, check
-from harness.wire import Silence
 
 # Characters that no line may hold: both ends of each range that `text-char` leaves out, and more.
 NOT_TEXT = ("\0", "\r", "\x01", "\x08", "\t", "\x0b", "\x0c", "\x0e", "\x1b[2J", "\x1c", "\x1e",
@@ -173,7 +174,7 @@ def check_only_a_line_feed_ends_a_line(server, connect):
         client.greeted()
         for pieces in lines:
             send_in_turns([(client, [piece.encode() for piece in pieces])])
-            came = told(client.fence())
+            came = normalized(client.fence())
             if len(came) != 1 or came[0] not in ("ERR bad-text", "ERR bad-arguments"):
                 raise Unmet("one `ERR bad-text ...` or `ERR bad-arguments ...` as the answer to "
                             f"{shown(''.join(pieces))}",
@@ -203,11 +204,11 @@ def check_long_lines(server, enter, rng):
     rng.shuffle(lengths)
     texts = [f"{number} ".ljust(length, rng.choice("abcdefg"))[:length] for number, length in enumerate(lengths)]
     came = answers(ana, *["SAY " + text for text in texts])
-    same_lines(told(came), [f"MSG n TIME ana {text}" for text in texts])
+    same_lines(normalized(came), [f"MSG n TIME ana {text}" for text in texts])
     name, other = "Z" * 32, "z" * 31 + "9"      # the longest lines that there are
     text = rng.choice("abcdefg") * 399 + "!"
     longest = answers(ana, f"NAME {name}", f"SAY {text}", f"NAME {other}", f"SAY {text}")
-    same_lines(told(longest), [f"RENAMED n TIME ana {name}", f"MSG n TIME {name} {text}",
+    same_lines(normalized(longest), [f"RENAMED n TIME ana {name}", f"MSG n TIME {name} {text}",
                                f"RENAMED n TIME {name} {other}", f"MSG n TIME {other} {text}"],
                "longest-lines")
     same_lines(history(ana, seqs(longest)[0] - 1)[0], longest, "longest-lines")
@@ -230,7 +231,7 @@ def check_much_at_once(server, connect):
         try:
             came = ana.line(0.2)
         except Silence:
-            if time.monotonic() - at > wire.DEADLINE:
+            if time.monotonic() - at > deadlines.DEADLINE:
                 hears(ana, "PONG end")
         if (now_left := unread_by_server(ana)) < left:
             left, at = now_left, time.monotonic()
@@ -252,7 +253,7 @@ def check_too_long(server, connect):
         except ConnectionError:
             pass                        # the server would not hear it out, which is its right; what it said is still to be read
         try:
-            came = told(client.rest())
+            came = normalized(client.rest())
         except Silence:
             raise Unmet("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a line of more than 512 bytes",
                         f"{client.who} sent {len(data):,} bytes in one line, and the connection goes on; {client.who} heard\n"
@@ -298,9 +299,9 @@ def check_the_longest_line_in_pieces(server, connect):
             expected = ["ERR bad-arguments" if len(line) > 300 else line.replace("PING", "PONG")
                         for line in b"".join(pieces).decode().splitlines() if line]
             try:
-                same(told(client.fence()), expected)
+                same(normalized(client.fence()), expected)
             except Unmet as problem:
-                if "ERR too-long" in told(client.lines[start:]):
+                if "ERR too-long" in normalized(client.lines[start:]):
                     problem.sentence = "512-bytes-are-not-too-long"
                 problem.came = f"{name} sent {told_pieces(pieces)}, and heard\n{problem.came}"
                 raise
@@ -328,7 +329,7 @@ def check_too_long_in_pieces(server, connect):
                     reads = send_in_turns([(eve, [piece])], reads)
         send_in_turns([(ana, [b"other\n"]), (ben, [b"b" * 111 + b"\n"])])
         try:
-            came = told(eve.rest())
+            came = normalized(eve.rest())
         except Silence:
             raise Unmet("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a "
                         "line of more than 512 bytes",
@@ -339,7 +340,7 @@ def check_too_long_in_pieces(server, connect):
         eve.close()
         hears_its_own(connect(running, "new"), f"new-{number}")
         hears(ana, "PONG another"), hears(ben, "ERR unknown")
-        same(told(ana.fence() + ben.fence()), [])
+        same(normalized(ana.fence() + ben.fence()), [])
 
 
 @check(points=1, lab=1)
@@ -360,7 +361,7 @@ def check_halves_of_members_and_strangers(server, connect, enter):
     hears(eve, "IN n TIME eve")
     for one in (eve, ana, ben):
         one.fence()
-    said = [[line for line in told(one.lines) if line.startswith("MSG ")] for one in (ana, ben)]
+    said = [[line for line in normalized(one.lines) if line.startswith("MSG ")] for one in (ana, ben)]
     same(said[0], said[1], "not-the-same-line")
     same(sorted(said[0]), ["MSG n TIME ana again", "MSG n TIME ana it is olá",
                            "MSG n TIME ben it is ben", "MSG n TIME eve it is eve"])
@@ -380,7 +381,7 @@ def check_not_utf8(server, enter):
     ana = enter(server(*OPEN), "ana")
     for bad in (b"\xff", b"abc \x80", b"\xc3", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"ol\xe1"):
         refused(ana, b"SAY " + bad, "bad-utf8")
-    same(told(answers(ana, "SAY olá")), ["MSG n TIME ana olá"])
+    same(normalized(answers(ana, "SAY olá")), ["MSG n TIME ana olá"])
 
 
 @check(points=1, lab=1)
@@ -407,7 +408,7 @@ def check_text_in_every_field(server, connect, enter, rng):
     for client, choice in (ana, ["\t", "\x85", *some]), (eve, ["\u2028\u202e"]):
         lines = [field.format(bad) for field in fields for bad in choice]
         each_refused(client, *((line, "bad-text") for line in lines))
-    same(told(answers(ana, "SAY as before")), ["MSG n TIME ana as before"])
+    same(normalized(answers(ana, "SAY as before")), ["MSG n TIME ana as before"])
 
 
 @check(points=1, lab=0)
@@ -439,7 +440,7 @@ def check_errors_repeat_nothing(server, connect, enter, rng):
         for line in lines:
             client.send(line)
             came = client.line()
-            same(told([came])[0].split(" ")[0], "ERR")
+            same(normalized([came])[0].split(" ")[0], "ERR")
             code, _, words = came[4:].partition(" ")
             if word in came.lower():
                 raise Unmet(f"words that repeat nothing of what was sent, as the answer to {shown(line)}", came)
@@ -462,7 +463,7 @@ def check_wrong_arguments(server, enter):
             "PONG two words", "PONG " + "t" * 65, "PONG ñ")
     each_refused(ana, *((line, "bad-arguments") for line in more))
     for text in ("ñ" * 200, "文" * 133 + "a", "😀" * 100):
-        same(told(answers(ana, f"SAY {text}")), [f"MSG n TIME ana {text}"])
+        same(normalized(answers(ana, f"SAY {text}")), [f"MSG n TIME ana {text}"])
 
 
 @check(points=1, lab=0)
@@ -471,7 +472,7 @@ def check_ten_errors(server, connect, rng):
     ana = connect(server(), "ana")
     ana.greeted()
     ana.send(*(f"NO-{rng.randrange(1000)}" for _ in range(7)), "PING", "PING two words")
-    same(told(ana.fence()), ["ERR unknown"] * 7 + ["ERR bad-arguments"] * 2)
+    same(normalized(ana.fence()), ["ERR unknown"] * 7 + ["ERR bad-arguments"] * 2)
     ana.send("NO-10")
     hears_the_end(ana, "ERR unknown", "BYE protocol")
 

@@ -6,9 +6,12 @@ import time
 import psutil
 
 from conftest import OPEN
-from harness import detectors, wire
-from harness.lines import answers, each_refused, hears, hears_the_end, refused, seqs, taken, told
-from harness.record import Unmet, same
+from harness.checks.lines import answers, each_refused, hears, hears_the_end, refused, taken
+from harness.driving import processes, deadlines
+from harness.driving.client import Silence
+from harness.driving.history import normalized, seqs
+from harness.driving.record import Unmet, same
+from harness.driving.deadlines import wait_until
 from harness.verdicts.plugin import Inconclusive, NotRun, check
 
 REJECT_AFTER = 1        # seconds after its JOIN, before which no REJECTED comes
@@ -134,11 +137,11 @@ def check_nothing_before_welcome(server, connect, enter, rng):
     mal.send("SAY ghost", "WHO")
     for line in ("SAY ghost", "NAME ghost", "WHO", "HISTORY 0", "LEAVE"):
         refused(eve, line, "not-joined")
-    same(told(answers(ana, f"SAY private {rng.random()}"))[1:], [], "heard-of-a-stranger")
+    same(normalized(answers(ana, f"SAY private {rng.random()}"))[1:], [], "heard-of-a-stranger")
     same(eve.fence(), [], "stranger-hears")
     rejected(mal, "guess", "it is not ana's", "a-wrong-password-is-rejected")
-    same(told(mal.fence()), ["ERR not-joined"] * 2)
-    same(told(ana.fence()), [], "heard-of-a-stranger")
+    same(normalized(mal.fence()), ["ERR not-joined"] * 2)
+    same(normalized(ana.fence()), [], "heard-of-a-stranger")
 
 
 @check(points=2, lab=1)
@@ -200,7 +203,7 @@ def check_errors_are_counted_until_welcome(server, connect, ask):
     ana.fence()
     three = ("HOLA", "unknown"), ("SAY", "bad-arguments"), ("JOIN a b", "already-joined")
     each_refused(ana, *three * 5)
-    same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
+    same(normalized(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
 
 
 @check(points=1, lab=1)
@@ -217,7 +220,7 @@ def check_bad_names(server, connect, rng):
     good = [rng.choice("AZaz09") + "".join(rng.choices("azAZ09._-", k=5)), "7", "Z" * 32]
     eve.join("x", "secret")
     eve.fence()
-    same(told(answers(eve, *(f"NAME {name}" for name in good))),
+    same(normalized(answers(eve, *(f"NAME {name}" for name in good))),
          [f"RENAMED n TIME {old} {new}" for old, new in zip(["x", *good], good)], "good-names")
 
 
@@ -234,7 +237,7 @@ def check_names_beyond_ascii(server, connect, enter):
     now = "ana"
     for name, others in (("João", ["joão", "JOÃO"]), ("Жук", ["жук", "ЖУК"]),
                          ("ñ" * 32, ["Ñ" * 32]), ("文" * 21, [])):
-        came = told(answers(ana, f"NAME {name}"))
+        came = normalized(answers(ana, f"NAME {name}"))
         if came == ["ERR bad-name"]:
             for other in others:
                 refused(ana, f"NAME {other}", "bad-name")
@@ -245,7 +248,7 @@ def check_names_beyond_ascii(server, connect, enter):
         for other in others:
             refused(ben, f"NAME {other}", "name-taken", sentence="names-beyond-ascii")
     if now != "ana":
-        same(told(answers(ana, "NAME João")), [f"RENAMED n TIME {now} João"])
+        same(normalized(answers(ana, "NAME João")), [f"RENAMED n TIME {now} João"])
         again = connect(running, "again")
         again.greeted()
         again.send("JOIN JOÃO secret-of-ana")
@@ -281,8 +284,8 @@ def check_takeover(server, connect, enter, rng):
     except ConnectionError:
         pass
     text = f"from here {rng.random()}"
-    same(told(answers(again, f"SAY {text}")), [f"MSG n TIME ana {text}"], "takeover-is-no-event")
-    same(told(ben.fence()), [f"MSG n TIME ana {text}"], "takeover-is-no-event")
+    same(normalized(answers(again, f"SAY {text}")), [f"MSG n TIME ana {text}"], "takeover-is-no-event")
+    same(normalized(ben.fence()), [f"MSG n TIME ana {text}"], "takeover-is-no-event")
     same(sorted(answers(ben, "WHO")), ["END WHO", "MEMBER ana here", "MEMBER ben here"])
 
 
@@ -314,14 +317,14 @@ def check_an_ended_connection_does_nothing(server, connect, enter, rng):
         with contextlib.suppress(OSError):      # the server may have closed meanwhile
             ghosts = "SAY ghost", "NAME ghost", "LEAVE", f"JOIN {name} secret-of-{name}", "QUIT"
             old.send_bytes("\n".join(["st", *ghosts, ""]).encode())
-        same(told(old.rest()), [], "an-ended-connection-hears-nothing")
+        same(normalized(old.rest()), [], "an-ended-connection-hears-nothing")
         port = port_of(old)
         old.close()
         gone(running, port)
         text = f"it is me {rng.random()}"
         new.send(f"SAY {text}")
         new.expect(rf"MSG \d+ \S+ {name} {re.escape(text)}")
-        same(told(ana.fence()), [*event, *comes, f"MSG n TIME {name} {text}"])
+        same(normalized(ana.fence()), [*event, *comes, f"MSG n TIME {name} {text}"])
     here = ["ana", "banned", "left", "taken"]
     same(sorted(answers(ana, "WHO")), ["END WHO", *(f"MEMBER {name} here" for name in here)])
     same(sorted(running.order("members")), [*(f"member {name} here" for name in here), "ok"])
@@ -394,12 +397,12 @@ def undo(way, running, name, members):
     else:
         with contextlib.suppress(ConnectionError):      # it was taken over already
             members[name].send("LEAVE" if way == "LEAVE" else f"NAME {name}-2", "PING undone")
-            wire.wait_until(lambda: has_heard(members[name], "PONG undone"))
+            wait_until(lambda: has_heard(members[name], "PONG undone"))
 
 
 def has_heard(client, line):
     """Whether this line has come, or the end of the connection; looks for a moment only."""
-    with contextlib.suppress(wire.Silence):
+    with contextlib.suppress(Silence):
         while not client.ended and line not in client.lines:
             client.line(0.005)
     return client.ended or line in client.lines
@@ -407,7 +410,7 @@ def has_heard(client, line):
 
 def finish(clients, talker, rng, pace):
     """One talks until the JOINs of all these are finished."""
-    end = time.monotonic() + wire.DEADLINE + 2 * len(clients) * pace.join
+    end = time.monotonic() + deadlines.DEADLINE + 2 * len(clients) * pace.join
     while waiting := [client for client in clients if not has_heard(client, "PONG checked")]:
         talker.send(f"SAY meanwhile {rng.randrange(10 ** 6)}")
         talker.fence()
@@ -448,7 +451,7 @@ def check_a_join_holds_its_name(server, connect, enter):
         eve.send(f"JOIN {new} secret")
         hears(eve, "PENDING")
         ana.fence()                     # by then a server that is idle has begun to check it
-        heard = told(answers(ana, f"NAME {new}"))
+        heard = normalized(answers(ana, f"NAME {new}"))
         came = "\n".join(line for line in heard if not line.startswith("IN "))
         if came == "ERR name-taken":
             eve.welcomed()
@@ -473,7 +476,7 @@ def check_a_name_is_free_again(server, connect, enter):
         ana = connect(running, "ana")
         ana.join("ana", "secret-of-ana")
     ana.fence()
-    same(told(answers(ana, "SAY back")), ["MSG n TIME ana back"])
+    same(normalized(answers(ana, "SAY back")), ["MSG n TIME ana back"])
     ana.fence()
 
 
@@ -492,11 +495,11 @@ def check_a_newcomer_hears_nothing_of_the_old(server, connect, enter, rng):
         ana.fence()
         same(cat.fence(), [])
         refused(cat, "SAY as whom?", "not-joined")
-        same(told(ana.fence()), [])
+        same(normalized(ana.fence()), [])
     for go in ("reset", "close"):       # a stranger's errors and half a line end with its connection
         old = connect(running, "old")
         old.greeted()
-        same(told(answers(old, *["NO-VERB"] * 9)), ["ERR unknown"] * 9)
+        same(normalized(answers(old, *["NO-VERB"] * 9)), ["ERR unknown"] * 9)
         old.send_bytes(b"PING of-the-")
         taken(old)
         port = port_of(old)
@@ -504,7 +507,7 @@ def check_a_newcomer_hears_nothing_of_the_old(server, connect, enter, rng):
         gone(running, port)
         cat = connect(running, "cat")
         cat.greeted()
-        same(told(answers(cat, "NO-VERB", "PING one")), ["ERR unknown", "PONG one"], "left-behind")
+        same(normalized(answers(cat, "NO-VERB", "PING one")), ["ERR unknown", "PONG one"], "left-behind")
 
 
 def port_of(client):
@@ -517,10 +520,10 @@ def gone(running, port):
     def held():
         family = running.family()
         states = psutil.CONN_ESTABLISHED, psutil.CONN_CLOSE_WAIT, psutil.CONN_FIN_WAIT2
-        return any(other.port == port for state in states for _, other in detectors.sockets(family, state))
+        return any(other.port == port for state in states for _, other in processes.sockets(family, state))
 
     with contextlib.suppress(Unmet):
-        wire.wait_until(lambda: not held(), 3)
+        wait_until(lambda: not held(), 3)
 
 
 @check(points=2, lab=1)
@@ -529,16 +532,16 @@ def check_the_owner_accepts(server, ask, rng):
     running = server()
     name = f"ana{rng.randrange(1000)}"
     ana, ben = ask(running, name), ask(running, "ben")
-    same(told(answers(ben, "SAY may I?", "WHO", "JOIN ben secret-of-ben")),
+    same(normalized(answers(ben, "SAY may I?", "WHO", "JOIN ben secret-of-ben")),
          ["ERR not-joined", "ERR not-joined", "ERR already-joined"], "while-the-owner-considers")
     same(running.order(f"accept {name.upper()}"), ["ok"])
     ana.welcomed()
-    same(told(ana.fence()), [f"IN n TIME {name}"])
-    same(told(answers(ana, "SAY private")), [f"MSG n TIME {name} private"])
+    same(normalized(ana.fence()), [f"IN n TIME {name}"])
+    same(normalized(answers(ana, "SAY private")), [f"MSG n TIME {name} private"])
     same(ben.fence(), [], "while-the-owner-considers")
     same(running.order("accept ben"), ["ok"])
     ben.welcomed()
-    same(told(ben.fence()), ["IN n TIME ben"])
+    same(normalized(ben.fence()), ["IN n TIME ben"])
 
 
 @check(points=1, lab=1)
@@ -601,11 +604,11 @@ def check_most_requests(server, connect, ask, accepted, pace):
     asked = lambda: any(line.startswith("eve asks ") for line in running.stdout)
 
     def decided():
-        with contextlib.suppress(wire.Silence):
+        with contextlib.suppress(Silence):
             eve.line(0.01)
         return asked() or len(eve.lines) > 2 or eve.ended
 
-    wire.wait_until(decided, what="REJECTED for eve, since 32 names wait for the owner already")
+    wait_until(decided, what="REJECTED for eve, since 32 names wait for the owner already")
     if asked():
         raise Unmet("REJECTED for eve, since 32 names wait for the owner already",
                     "the owner was asked about eve, too", proven=True)
@@ -627,7 +630,7 @@ def check_most_requests(server, connect, ask, accepted, pace):
 
 def waits_no_more(running, name):
     """Orders `members` until this name asks no more; the server notices an end in its own time."""
-    end = time.monotonic() + wire.DEADLINE
+    end = time.monotonic() + deadlines.DEADLINE
     while any(line.startswith(f"member {name} asks") for line in running.order("members")):
         if time.monotonic() > end:
             raise Unmet(f"the request of {name} to end with his connection", f"`members` still says that {name} asks")
@@ -653,9 +656,9 @@ def check_logins_at_once(server, connect, enter):
     for one in many:
         if one not in left and not one.was_reset:
             same(one.lines[-1], "BYE replaced")
-    same(told(ben.fence()), ["IN n TIME ana"], "takeover-is-no-event")
-    same(told(answers(left[0], "SAY one"))[-1:], ["MSG n TIME ana one"])
-    same(told(ben.fence()), ["MSG n TIME ana one"])
+    same(normalized(ben.fence()), ["IN n TIME ana"], "takeover-is-no-event")
+    same(normalized(answers(left[0], "SAY one"))[-1:], ["MSG n TIME ana one"])
+    same(normalized(ben.fence()), ["MSG n TIME ana one"])
 
 
 def is_still_in(client):
@@ -741,7 +744,7 @@ def check_two_joins(server, enter):
     ana = enter(server(*OPEN), "ana")
     for line in ("JOIN ana secret-of-ana", "JOIN eve secret-of-eve"):
         refused(ana, line, "already-joined")
-    same(told(answers(ana, "SAY hi")), ["MSG n TIME ana hi"])
+    same(normalized(answers(ana, "SAY hi")), ["MSG n TIME ana hi"])
 
 
 def turned_away(connect, running, who, why):
@@ -776,7 +779,7 @@ def check_room_for_strangers(server, connect, ask, enter):
     cat.greeted()
     turned_away(connect, running, "late", "three are strangers, beside a member")
     eve.reset()
-    wire.wait_until(lambda: is_greeted(connect, running),
+    wait_until(lambda: is_greeted(connect, running),
                     what="HELLO for a newcomer, since one of the three strangers has gone")
     ana.fence(), ben.fence(), cat.fence()
 

@@ -7,14 +7,15 @@ import termios
 import time
 
 from conftest import OPEN
-from harness import wire
-from harness.doings import ends_in_time, rests
-from harness.lines import READ_WITHIN, answers, hears, hears_the_end, orders_taken, refused, shown, taken, told
-from harness.record import Unmet, same
-from harness.server import NotStarted
-from harness.timing import EARLY, as_they_come
+from harness.checks.lines import READ_WITHIN, answers, hears, hears_the_end, orders_taken, refused, shown, taken
+from harness.checks.scenarios import ends_in_time, rests
+from harness.driving import deadlines
+from harness.driving.history import normalized
+from harness.driving.record import Unmet, same
+from harness.driving.server import NotStarted
+from harness.driving.timing import EARLY, as_they_come
+from harness.driving.deadlines import wait_until
 from harness.verdicts.plugin import check
-from harness.wire import wait_until
 
 
 def ordered(running, order):
@@ -28,7 +29,7 @@ def ends(running, clients, code, began):
         try:
             hears_the_end(client, f"BYE {code}", sentence="all-hear-the-end")
         except Unmet:               # one that reads nothing may have been disconnected before
-            if not client.ended or told(client.lines[-2:]) != ["OUT n TIME stuck", f"BYE {code}"]:
+            if not client.ended or normalized(client.lines[-2:]) != ["OUT n TIME stuck", f"BYE {code}"]:
                 raise
     same(f"status {ends_in_time(running, began)}", "status 0", "status-of-the-end")
 
@@ -93,7 +94,7 @@ def check_ban(server, connect, enter):
     again.greeted()
     again.send("JOIN Eve secret-of-eve")
     hears(again, "PENDING", "REJECTED refused")
-    same(told(ana.fence()), [])
+    same(normalized(ana.fence()), [])
 
 
 @check(points=1, lab=1)
@@ -106,7 +107,7 @@ def check_ban_of_anyone(server, ask, accepted):
     eve = ask(running, "eve")
     for name in ("ben", "eve", "nobody"):
         same(running.order(f"ban {name}"), ["ok"])
-    same(told(ana.fence()), ["BANNED n TIME ben", "BANNED n TIME eve", "BANNED n TIME nobody"])
+    same(normalized(ana.fence()), ["BANNED n TIME ben", "BANNED n TIME eve", "BANNED n TIME nobody"])
     hears(eve, "REJECTED refused")
     same(ordered(running, "ban Nobody"), ["error"])
     *lines, ok = running.order("members")
@@ -133,7 +134,7 @@ def check_rename_the_group(server, connect, enter, rng):
     ana = enter(running, "ana")
     new = f"Operating  systems, {rng.randrange(10 ** 6)} ñ"
     same(running.order(f"rename {new}"), ["ok"])
-    same(told(ana.fence()), [f"GROUP n TIME {new}"])
+    same(normalized(ana.fence()), [f"GROUP n TIME {new}"])
     same(connect(running, "ben").greeted(), new)
 
 
@@ -154,7 +155,7 @@ def check_names_of_groups(server, connect, enter):
     for right in ("ñ" * 32, "x", "a  b", "\xa0a\u2028b\u3000",
                   "\u2065\u206a\ue000\ufffd\U0010fffd", first[1:]):
         same(running.order(f"rename {right}"), ["ok"])
-        same(told(ana.fence()), [f"GROUP n TIME {right}"])
+        same(normalized(ana.fence()), [f"GROUP n TIME {right}"])
         same(connect(running, "new").greeted(), right)
 
 
@@ -190,7 +191,7 @@ def check_wrong_orders(server, enter):
             raise Unmet(f"one line `error: why` as the answer to the order {order[:60]!r}", "\n".join(came))
     running.type_bytes(b"\n\r\n")               # and empty lines are no orders
     same(running.order("members"), ["member ana here", "ok"])
-    same(told(ana.fence()), [], "wrong-orders-do-nothing")
+    same(normalized(ana.fence()), [], "wrong-orders-do-nothing")
 
 
 REJECT_AFTER = 1            # seconds: the default of --reject-after
@@ -222,7 +223,7 @@ def check_a_no_is_held_back(server, connect, ask, pace):
     for order in "accept ida", "reject ida", "accept leo", "reject leo":
         same(ordered(running, order), ["error"])
     began = time.monotonic()
-    behind = began + reject_after + 2 * wire.DEADLINE
+    behind = began + reject_after + 2 * deadlines.DEADLINE
     for now, client, line in as_they_come(
             clients.values(), lambda: len(no) == len(clients) or time.monotonic() > behind):
         if line == "REJECTED refused":
@@ -270,13 +271,13 @@ def check_orders_with_all_arguments(server, connect, ask, accepted):
         same(given(running, line), ["error"])
     same(sorted(running.order("members")), standing, "wrong-orders-do-nothing")
     for client in ana, eve, ida:
-        same(told(client.fence()), [], "wrong-orders-do-nothing")
+        same(normalized(client.fence()), [], "wrong-orders-do-nothing")
     same(connect(running, "stranger").greeted(), "before", "wrong-orders-do-nothing")
     longest = "x" * 62 + "ñ"                            # 64 bytes
     for line in ("accept EVE", "reject Ida", "ban NEW-NAME", "unban Mal", "ban BEN", f"rename {longest}", "rename a  b"):
         same(given(running, line.encode() + b"\r"), ["ok"])
     eve.welcomed()
-    same(told(ana.fence()), ["IN n TIME eve", "BANNED n TIME NEW-NAME", "BANNED n TIME ben", f"GROUP n TIME {longest}", "GROUP n TIME a  b"])
+    same(normalized(ana.fence()), ["IN n TIME eve", "BANNED n TIME NEW-NAME", "BANNED n TIME ben", f"GROUP n TIME {longest}", "GROUP n TIME a  b"])
     hears(ida, "REJECTED refused")
     lines = [answer for answer in running.stdout[begins:] if not re.match(r"\* |# |<|member |\S+ asks to join from ", answer)]
     expected = ["ok", *["error"] * (len(orders) + 3), *["ok"] * 8]
@@ -369,7 +370,7 @@ def check_delete_needs_consent(server, enter, connect):
         same(answer, ["error: not deleted"])
     same(running.order("rename os lab 2"), ["ok"])
     types(running, b"delete\nos lab\nban nobody\n", "type the group's name to delete it", "error", "ok")      # no longer its name; and an order again
-    same(told(answers(ana, "SAY still here"))[-3:], ["GROUP n TIME os lab 2", "BANNED n TIME nobody", "MSG n TIME ana still here"])
+    same(normalized(answers(ana, "SAY still here"))[-3:], ["GROUP n TIME os lab 2", "BANNED n TIME nobody", "MSG n TIME ana still here"])
     began = time.monotonic()
     running.told_to_end = True
     running.type_bytes(b"delete\r\nos lab 2\r\nclose\n")
@@ -407,7 +408,7 @@ def check_the_end_of_input_is_no_order(server, enter, connect, tmp_path):
         answered = lambda: [line for line in running.stdout[1:] if not UNASKED.match(line)]
         with contextlib.suppress(Unmet):
             wait_until(lambda: len(answered()) >= len(question))
-        same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
+        same(normalized(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
         same(answered()[:len(question)], question)
     running.restart(group="another")
     same(connect(running, "ben").greeted(), "os lab")
@@ -439,6 +440,6 @@ def check_ctrl_d_is_no_order(terminal, enter):
     console.sees("ok")
     console.presses("d")
     ana = enter(console, "ana")
-    same(told(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
+    same(normalized(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
     rests(console)
     enter(console, "ben").fence()

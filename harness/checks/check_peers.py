@@ -8,13 +8,16 @@ import threading
 import time
 
 from conftest import OPEN
-from harness import detectors, wire
-from harness.doings import NARROW, fill, no_traceback, rounds
-from harness.lines import history, kernel_holds, refused, same_lines, taken, told
-from harness.record import Unmet, same
-from harness.timing import EARLY, TICK, Pause, as_they_come
+from harness.checks.lines import history, refused, same_lines, taken
+from harness.checks.scenarios import NARROW, fill, no_traceback, rounds
+from harness.driving import processes, deadlines
+from harness.driving.history import normalized
+from harness.driving.processes import kernel_holds
+from harness.driving.record import Unmet, same
+from harness.driving.timing import EARLY, Pause, TICK, as_they_come
+from harness.driving.deadlines import wait_until
 from harness.verdicts.pace import SLOW_SAY
-from harness.verdicts.plugin import STARVED, Inconclusive, check
+from harness.verdicts.plugin import Inconclusive, STARVED, check
 
 LINE = 400                                      # bytes of the longest text
 MB = 1 << 20
@@ -69,7 +72,7 @@ def check_half_a_line_holds_up_nobody(server, connect, enter):
     taken(slow)
     rounds(ana, ben, count=20)
     slow.send_bytes(b"tinued\n")
-    same(told(slow.fence())[-1:], ["MSG n TIME slow to be continued"])
+    same(normalized(slow.fence())[-1:], ["MSG n TIME slow to be continued"])
     for client in halves:
         client.send_bytes(b"lf\n")
         client.expect("PONG half")
@@ -90,15 +93,15 @@ def check_a_reader_who_stops_costs_little(server, enter):
     running = server(*OPEN)
     ana = enter(running, "ana")
     stuck = enter(running, "stuck", **NARROW)
-    before, said = detectors.memory(running.family()), 0
+    before, said = processes.memory(running.family()), 0
     gone = lambda: any(re.fullmatch(r"OUT \d+ \S+ stuck", line) for line in ana.lines[-300:])
     while not gone() and said < 8 * MB:
         rounds(ana, lines=128, count=1, size=LINE)
         said += 128 * LINE
     if not gone():
-        grown = detectors.memory(running.family()) - before
+        grown = processes.memory(running.family()) - before
         if grown < 4 * MB:              # it keeps little for him: he may be put out for not reading, by the clock
-            wire.wait_until(lambda: (ana.fence(), gone())[1], max(30, wire.DEADLINE), "OUT of a member who reads nothing")
+            wait_until(lambda: (ana.fence(), gone())[1], max(30, deadlines.DEADLINE), "OUT of a member who reads nothing")
         else:
             raise Unmet("OUT of a member who reads nothing, when some 1 MB waits for him in the server",
                         f"{said / MB:.0f} MB were said, he is still here, and the server's memory has grown by {grown / MB:.1f} MB")
@@ -116,8 +119,8 @@ def check_a_slow_reader_gets_all(server, enter, rng):
     ana.send(*(f"SAY {text}" for text in texts))
     taken(ana)
     said = [f"MSG n TIME ana {text}" for text in texts]
-    same_lines(told([slow.line() or "the end of the connection" for _ in texts]), said)
-    same_lines(told(ana.fence()), said)
+    same_lines(normalized([slow.line() or "the end of the connection" for _ in texts]), said)
+    same_lines(normalized(ana.fence()), said)
     same(slow.fence(), [])
 
 
@@ -177,7 +180,7 @@ def check_a_flooder(server, connect, enter):
             rounds(ana, ben, count=20)
         except Unmet as problem:            # which of the two it strikes first is chance
             raise Unmet("ana and ben to be answered, and to hear every message, while a third sends without pause", problem.came,
-                        problem.sentence, problem.evidence, proven=flood.was_served(wire.DEADLINE)) from None
+                        problem.sentence, problem.evidence, proven=flood.was_served(deadlines.DEADLINE)) from None
     flooder.reset()
     rounds(ana, ben, count=1)
 
@@ -271,7 +274,7 @@ def check_the_silent_are_dropped(server, enter, pace):
     """A member that is silent gets one PING, and is disconnected if it does not answer; a member that answers stays."""
     running = server(*OPEN, "--ping-after", str(pace.after(0.5)), "--idle-after", str(pace.after(1.5)))
     ana, silent = enter(running, "ana"), enter(running, "silent", pong=False)
-    wire.wait_until(lambda: any(line.startswith("OUT ") for line in ana.fence()), what="OUT of a member that does not answer PING")
+    wait_until(lambda: any(line.startswith("OUT ") for line in ana.fence()), what="OUT of a member that does not answer PING")
     came = silent.rest()
     if not any(line.startswith("PING ") for line in came):
         raise Unmet("a PING, before the silent member is disconnected", "\n".join(came) or "nothing")
@@ -307,7 +310,7 @@ def check_what_counts_as_life(server, enter, ask, pace):
         client.fence()
     roles, pause, began = {client: role for role, client in clients.items()}, Pause(clients["talks"]), time.monotonic()
     silent = [*NO_LIFE, "silent while it asks"]
-    over = lambda: time.monotonic() > began + idle_after + (wire.DEADLINE if len(ended.keys() & set(silent)) < len(silent) else ping_after)
+    over = lambda: time.monotonic() > began + idle_after + (deadlines.DEADLINE if len(ended.keys() & set(silent)) < len(silent) else ping_after)
     for number, (now, client, line) in enumerate(as_they_come(clients.values(), over)):
         if client is None:
             pause.tick(now)
@@ -374,7 +377,7 @@ def check_strangers_have_no_long_stay(server, connect, pace, tmp_path):
         connected_at[role] = time.monotonic()
         clients[role] = connect(busy if role == "PING" else running, "eve", pong=False)
     roles, began, wrong_at = {client: role for role, client in clients.items()}, time.monotonic(), []
-    over = lambda: len(ended) == len(clients) or time.monotonic() > began + wire.DEADLINE + join_within
+    over = lambda: len(ended) == len(clients) or time.monotonic() > began + deadlines.DEADLINE + join_within
     others_at = began
     # PINGs so often that no poll of the server runs out of time, but not more of anything than this server can take.
     for now, client, line in as_they_come(clients.values(), over, max(0.01, 8 * pace.say)):
@@ -427,7 +430,7 @@ def check_a_join_stops_the_clock(server, connect, accepted, pace):
         running.expect(rf"{name} asks to join from .*")
     same(running.order("reject ida"), ["ok"])       # held back, until it is due
     pause, began = Pause(ana), time.monotonic()
-    over = lambda: len(ended) == len(clients) or time.monotonic() > began + wire.DEADLINE + 3 * join_within
+    over = lambda: len(ended) == len(clients) or time.monotonic() > began + deadlines.DEADLINE + 3 * join_within
     for now, client, line in as_they_come([ana, *clients.values()], over):
         if client is None:
             pause.tick(now)
@@ -481,7 +484,7 @@ def check_who_takes_nothing_is_disconnected(server, enter, pace, tmp_path):
     send_and_read_nothing(greedy, 200_000)
     went = (re.fullmatch(r"OUT \d+ \S+ (\S+)", line) for line in ana.lines)
     gone = {match[1]: time.monotonic() - began for match in went if match}      # meanwhile
-    over = lambda: len(gone) == 2 or time.monotonic() > began + wire.DEADLINE
+    over = lambda: len(gone) == 2 or time.monotonic() > began + deadlines.DEADLINE
     for now, client, line in as_they_come([ana], over):
         if client is None:
             ana.send("PING x")
@@ -495,7 +498,7 @@ def check_who_takes_nothing_is_disconnected(server, enter, pace, tmp_path):
                 raise Unmet(f"no OUT of {match[1]}, for which 200 kB wait, within 1 s", f"it came after {gone[match[1]]:.2f} s", "too-early", proven=True)
     slow = [name for name in ("greedy", "stuck") if name not in gone
             # It still takes bytes, or there are requests that were read before and are still handled.
-            and (time.monotonic() - taken_at[name][1] < 1 + wire.DEADLINE / 2 or pace.say >= SLOW_SAY)]
+            and (time.monotonic() - taken_at[name][1] < 1 + deadlines.DEADLINE / 2 or pace.say >= SLOW_SAY)]
     same(sorted([*gone, *slow]), ["greedy", "stuck"])
     running = server(*OPEN, "--slow-after", "1000", "--outbox", "16384", directory=tmp_path / "small")
     ana, ben = enter(running, "ana"), enter(running, "ben", **NARROW)
@@ -519,7 +522,7 @@ def keeps_reading(ana, ben, bursts=5, lines=100):
     """ana says more at once than the kernel and --outbox hold for ben, which reads all the time, and so must hear it all."""
     heard, said, began, last, gap = {ana: 0, ben: 0}, 0, time.monotonic(), None, 0.0
     came_at = []                # when each message came to ben
-    over = lambda: min(heard.values()) == bursts * lines or ben.ended or time.monotonic() > began + wire.DEADLINE
+    over = lambda: min(heard.values()) == bursts * lines or ben.ended or time.monotonic() > began + deadlines.DEADLINE
     for now, client, line in as_they_come([ana, ben], over):
         if client is None:
             last, gap = now, max(gap, now - (last or now))

@@ -7,11 +7,13 @@ import time
 import psutil
 
 from conftest import OPEN
-from harness import detectors, wire
-from harness.doings import ends_in_time, rests, rounds
-from harness.late import LateEnd
-from harness.lines import hears, hears_the_end
-from harness.record import Unmet, same
+from harness.checks.lines import hears, hears_the_end
+from harness.checks.scenarios import ends_in_time, rests, rounds
+from harness.driving import processes
+from harness.driving.client import Silence
+from harness.driving.late import LateEnd
+from harness.driving.record import Unmet, same
+from harness.driving.deadlines import none_left, wait_until
 from harness.verdicts.plugin import check
 
 LEAKS = 7                   # more of anything than before is a leak, when every kind of end was made 16 times
@@ -46,7 +48,7 @@ def come_and_go(running, connect):
 def held(running):
     """Its holdings, but for zombies, which have a check of their own."""
     family = running.family()
-    return detectors.holdings(set(family).difference(detectors.zombies(family)))
+    return processes.holdings(set(family).difference(processes.zombies(family)))
 
 
 def settled(running):
@@ -63,25 +65,25 @@ def check_all_is_given_back(server, connect):
     """After clients have come and gone, however they went, the server has as many descriptors, threads and processes as before."""
     running = server(*OPEN)
     come_and_go(running, connect)       # what is made once, on first use, belongs to the base line
-    before, stacks = settled(running), detectors.stacks(running.family())
+    before, stacks = settled(running), processes.stacks(running.family())
     for _ in range(2):
         come_and_go(running, connect)
     kind = lambda: [name for name, old, new in zip(before._fields, before, held(running)) if new > old + LEAKS]
     try:
-        wire.none_left(lambda: detectors.grown(before, held(running), LEAKS), "as many as before 80 clients came and went")
+        none_left(lambda: processes.grown(before, held(running), LEAKS), "as many as before 80 clients came and went")
     except Unmet as problem:
-        waiting = len(detectors.sockets(running.family(), psutil.CONN_CLOSE_WAIT))
+        waiting = len(processes.sockets(running.family(), psutil.CONN_CLOSE_WAIT))
         if waiting > LEAKS:
             problem.came += f"\n{waiting} sockets are in CLOSE_WAIT: the client has closed, and the server has not"
         raise Unmet(problem.expected, problem.came, f"{(kind() or ['descriptors'])[0]}-stay") from None
-    more = detectors.stacks(running.family()) - stacks
+    more = processes.stacks(running.family()) - stacks
     if more > 40:
         raise Unmet("no more stacks of threads in memory than before 80 clients came and went",
                     f"{more} more, though the threads have ended", "stacks-stay")
 
 
 def dead(running):
-    return [f"process {process.pid} has ended, and its parent has not waited for it" for process in detectors.zombies(running.family())]
+    return [f"process {process.pid} has ended, and its parent has not waited for it" for process in processes.zombies(running.family())]
 
 
 @check(points=2, lab=4)
@@ -94,7 +96,7 @@ def check_no_zombies(server, connect):
         client.send("QUIT")
         client.rest()
         client.close()
-    wire.none_left(lambda: dead(running), "no zombie")
+    none_left(lambda: dead(running), "no zombie")
 
 
 @check(points=2, lab=4)
@@ -111,24 +113,24 @@ def check_no_zombies_after_a_burst(server, connect):
         for client in clients:
             client.close()
         with contextlib.suppress(Unmet):            # some may have more to do than to serve a client
-            wire.wait_until(lambda: len(detectors.zombies(children)) == len(children), 1)
+            wait_until(lambda: len(processes.zombies(children)) == len(children), 1)
     finally:
         running.send_signal(signal.SIGCONT)
-    wire.none_left(lambda: dead(running), "no zombie")
+    none_left(lambda: dead(running), "no zombie")
 
 
 def serving(running, client):
     """The child processes that hold this client's connection, as psutil processes."""
     port = client.socket.getsockname()[1]
     return [child for child in running.family()[1:]
-            if any(other.port == port for _, other in detectors.sockets([child], psutil.CONN_ESTABLISHED))]
+            if any(other.port == port for _, other in processes.sockets([child], psutil.CONN_ESTABLISHED))]
 
 
 def child_of(running, client):
     """The one process that serves this client. Raises Unmet if there is none, or more than one for long."""
     client.fence()
     with contextlib.suppress(Unmet):    # one forked meanwhile may not have closed what it inherited
-        wire.wait_until(lambda: len(serving(running, client)) == 1)
+        wait_until(lambda: len(serving(running, client)) == 1)
     if len(found := serving(running, client)) != 1:
         raise Unmet(f"one child process that holds the connection of {client.who}",
                     f"{len(found)} child processes hold it",
@@ -149,12 +151,12 @@ def check_a_late_end_is_waited_for(judge, server, connect, enter):
         with LateEnd(child.pid, running.pid) as late:
             ends_by(way, running, connect, client, child)
             with contextlib.suppress(Unmet):
-                wire.wait_until(lambda: not late.is_alive())
+                wait_until(lambda: not late.is_alive())
         if not late.allowed and not judge.notes:
             judge.notes.append("ends of children not delayed (this machine allows no tracing), "
                                "so that fewer zombies show")
         try:
-            wire.none_left(lambda: dead(running),
+            none_left(lambda: dead(running),
                            "no zombie, though the parent's first look came before the end")
         except Unmet as problem:
             problem.came += f"\nthat child had served a client that ended so: {WAYS[way]}"
@@ -228,7 +230,7 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
             problem.sentence = "killed-while-it-checked"
             raise
     ana.fence()
-    wire.none_left(lambda: dead(running), "no zombie of a child that was killed")
+    none_left(lambda: dead(running), "no zombie of a child that was killed")
     same(f"status {running.stop()}", "status 0", "status-of-the-end")
 
 
@@ -248,7 +250,7 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
         hears_the_end(client, "BYE closed", sentence="no-farewell")
     try:
         same(f"status {ends_in_time(running, began)}", "status 0", "status-of-the-end")
-        wire.none_left(lambda: [f"process {process.pid} lives on" for process in detectors.session(running.pid)],
+        none_left(lambda: [f"process {process.pid} lives on" for process in processes.session(running.pid)],
                        "all the server's processes to end with it")
     except Unmet as problem:
         if problem.sentence != "status-of-the-end":
@@ -295,7 +297,7 @@ def check_quit_ends_the_connection(server, enter):
         client.expect("BYE quit")
         try:
             same(client.rest(), [])
-        except wire.Silence:
+        except Silence:
             raise Unmet(f"the end of {client.who}'s connection, after BYE quit", "it stays open") from None
 
 
@@ -311,12 +313,12 @@ def check_no_more_processes_than_clients(server, connect):
         same(client.fence(), [])
         same(len(client.lines), 2)
     many = lambda most: [f"{now} processes; {before} before" for now in [len(running.family())] if now > before + most]
-    wire.none_left(lambda: many(2 * len(clients)), "at most two processes more for each of 12 clients", "forks-on")
+    none_left(lambda: many(2 * len(clients)), "at most two processes more for each of 12 clients", "forks-on")
     for client in clients:
         client.send("QUIT")
         client.rest()
         client.close()
-    wire.none_left(lambda: many(2), "as many processes as before, when the clients have gone", "processes-stay")
+    none_left(lambda: many(2), "as many processes as before, when the clients have gone", "processes-stay")
 
 
 @check(points=1, lab=4)
@@ -360,7 +362,7 @@ def check_one_thread_for_all(server, connect):
     before, now = crowd(server(*OPEN), connect)
     if now.threads + now.processes > before.threads + before.processes + MORE // 2:
         raise Unmet("no more threads and processes for 22 clients than for two",
-                    "\n".join(detectors.grown(before[:2], now[:2])))
+                    "\n".join(processes.grown(before[:2], now[:2])))
 
 
 @check(points=2, lab=3, design="pthread")
@@ -396,16 +398,16 @@ def check_children_hold_only_their_own(server, connect):
     ports = {client.socket.getsockname()[1]: client.who for client in clients}
 
     def shared():
-        held = detectors.sockets(running.family(), psutil.CONN_ESTABLISHED)
+        held = processes.sockets(running.family(), psutil.CONN_ESTABLISHED)
         return [f"{count} processes hold the connection of {ports[other.port]}" for (_, other), count in held.items() if other.port in ports and count > 3]
 
-    wire.none_left(shared, "each connection to be held by the parent and the one child that serves it", "children-hold-connections")
+    none_left(shared, "each connection to be held by the parent and the one child that serves it", "children-hold-connections")
 
     def many():
         counts = {}
         for child in running.family()[1:]:
-            if any(other.port in ports for _, other in detectors.sockets([child], psutil.CONN_ESTABLISHED)):
+            if any(other.port in ports for _, other in processes.sockets([child], psutil.CONN_ESTABLISHED)):
                 counts[child.pid] = child.num_fds()
         return [f"child {pid} has {count} descriptors" for pid, count in counts.items()] if counts and max(counts.values()) > min(counts.values()) + 5 else []
 
-    wire.none_left(many, "as many descriptors in the last child as in the first", "children-hold-pipes")
+    none_left(many, "as many descriptors in the last child as in the first", "children-hold-pipes")

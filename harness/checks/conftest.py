@@ -22,12 +22,13 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from harness import detectors, wire
-from harness.record import Unmet, same
-from harness.server import LISTENING, NotStarted, Server, plain_environment
-from harness.terminals import TerminalClient
+from harness.driving import processes, deadlines
+from harness.driving.client import CutOff, WireClient
+from harness.driving.record import Unmet, same
+from harness.driving.server import LISTENING, NotStarted, Server, plain_environment
+from harness.driving.terminals import TerminalClient
 from harness.verdicts.disturb import disturbances
-from harness.verdicts.plugin import STARVED, Inconclusive, NotRun, id_of
+from harness.verdicts.plugin import Inconclusive, NotRun, STARVED, id_of
 
 OPEN = ("--admit", "all")       # who is new comes in without the owner
 PATIENCE = 4                    # times the deadline that a server which gets no CPU has for its start
@@ -46,7 +47,7 @@ class Checked(Server):
         """Whether it ended though nobody asked it to."""
         if self.dead is not None:
             return self.dead
-        if detectors.ending(self.pid):          # its sockets are closed already, and it is about to be
+        if processes.ending(self.pid):          # its sockets are closed already, and it is about to be
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(1)
         return self.process.poll() is not None and self._stopped is None and self._killed is None and not self.told_to_end
@@ -64,7 +65,7 @@ class Checked(Server):
                 return super()._wait_listening(deadline)
             except NotStarted as problem:
                 family = self.family()
-                used, starved = detectors.cpu(family), lacks_cpu(family)
+                used, starved = processes.cpu(family), lacks_cpu(family)
                 if problem.status is None and used > deadline / 2:
                     problem.proven = True
                 elif problem.status is None and starved and attempt + 1 < PATIENCE:
@@ -110,13 +111,13 @@ class CheckedTerminal(TerminalClient):
         return None
 
     def close(self):
-        self.starved = self.starved or lacks_cpu(detectors.family(self.pid))
+        self.starved = self.starved or lacks_cpu(processes.family(self.pid))
         super().close()
 
 
 def lacks_cpu(family):
     """Whether others had the CPUs for so long that this family could not be in time."""
-    return detectors.starved(detectors.turns(family), wire.DEADLINE / 2, os.cpu_count() or 1)
+    return processes.starved(processes.turns(family), deadlines.DEADLINE / 2, os.cpu_count() or 1)
 
 
 @pytest.fixture
@@ -204,11 +205,11 @@ def connect(judge, server):
             raise Inconclusive(f"the check's time was over: {judge.pace.slowness}", again=False)
         began = time.monotonic()
         try:
-            client = wire.WireClient(running.address, name=name, record=judge.record, **options)
-        except wire.CutOff as problem:
+            client = WireClient(running.address, name=name, record=judge.record, **options)
+        except CutOff as problem:
             if running is judge.running and running.died():
                 raise
-            where = detectors.listening(detectors.family(running.pid))
+            where = processes.listening(processes.family(running.pid))
             raise Unmet(f"the server to take connections at {running.address[0]}:{running.address[1]}, as it says",
                         f"{problem.came}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
         clients.append(client)
@@ -216,7 +217,7 @@ def connect(judge, server):
             with contextlib.suppress(Unmet):        # a trip that was missed measures nothing
                 client.greeted()
                 trips.append(time.monotonic() - began)
-                wire.DEADLINE = max(judge.deadline, min(MOST_DEADLINE, 200 * statistics.median(trips)))
+                deadlines.DEADLINE = max(judge.deadline, min(MOST_DEADLINE, 200 * statistics.median(trips)))
         return client
 
     yield connect

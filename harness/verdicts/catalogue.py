@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.language import say
+from harness.verdicts.language import say
 from harness.verdicts.plugin import STAGES
 
 CHECKS = Path(__file__).parents[1] / "checks"

@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 import psutil
 
-from harness import checkers, detectors, lines
-from harness.record import Entry, Record, Unmet
+from harness.driving import history, processes
+from harness.driving.record import Entry, Record, Unmet
 from harness.verdicts.sentences import CAUSES
 
 # Sentences on a step that only prepares what a check is about. All checks that need this step fail
@@ -92,13 +92,13 @@ ABOUT_AN_END = {
 }
 # Rules over the whole record that, if broken, explain a failure that a check noticed otherwise.
 DIAGNOSES = [
-    (checkers.what_was_said_is_heard, {"late"}),
-    (checkers.each_is_greeted_once, {"greeted-twice", "descriptor-reused"}),
-    (checkers.only_members_hear, {"in-before-welcome"}),
-    (checkers.a_name_has_one_holder, {"two-with-one-name"}),
-    (checkers.who_acts_is_here, {"two-with-one-name"}),
-    (checkers.nobody_is_put_out, {"descriptor-reused"}),
-    (checkers.a_history_ends_at_the_newest, {"end-of-history"}),
+    (history.what_was_said_is_heard, {"late"}),
+    (history.each_is_greeted_once, {"greeted-twice", "descriptor-reused"}),
+    (history.only_members_hear, {"in-before-welcome"}),
+    (history.a_name_has_one_holder, {"two-with-one-name"}),
+    (history.who_acts_is_here, {"two-with-one-name"}),
+    (history.nobody_is_put_out, {"descriptor-reused"}),
+    (history.a_history_ends_at_the_newest, {"end-of-history"}),
 ]
 NEVER_CAME = "it did not happen", "it did not come"  # what a check says that waited in vain
 LISTENS = 0.3  # seconds of quiet after which nothing more is expected of what is late
@@ -207,11 +207,11 @@ def look(problem: Unmet, record: Record, server) -> Sight | None:
     """
     if server.sight is not None or server.closed:
         return server.sight
-    family, turns = detectors.family(server.pid), detectors.turns(detectors.family(server.pid))
+    family, turns = processes.family(server.pid), processes.turns(processes.family(server.pid))
     sight = Sight(
         processes=len(family),
         waits=[waits for process in family for waits in waiting(process)],
-        died=[number for process in detectors.zombies(family) if (number := ended_by(process.pid))],
+        died=[number for process in processes.zombies(family) if (number := ended_by(process.pid))],
     )
     sight.full = any(map(is_full, family))
     sight.stopped = any(map(is_stopped, family))
@@ -220,8 +220,8 @@ def look(problem: Unmet, record: Record, server) -> Sight | None:
     listen(record.clients)
     sight.at = record.clock()
     sight.cores = sum(
-        detectors.shares(
-            [turns, detectors.turns(detectors.family(server.pid))], time.monotonic() - began
+        processes.shares(
+            [turns, processes.turns(processes.family(server.pid))], time.monotonic() - began
         ).values()
     )
     sight.ended = server.died() if hasattr(server, "died") else server.process.poll() is not None
@@ -234,10 +234,10 @@ def look(problem: Unmet, record: Record, server) -> Sight | None:
 def waiting(process) -> list:
     """What each thread of a process waits for."""
     numbers, found = CALLS.get(platform.machine(), {}), []
-    with suppress(*detectors.GONE):
+    with suppress(*processes.GONE):
         for thread in os.listdir(f"/proc/{process.pid}/task"):
             with (
-                suppress(*detectors.GONE),
+                suppress(*processes.GONE),
                 open(f"/proc/{process.pid}/task/{thread}/syscall") as file,
             ):
                 number = file.read().split(" ")[0].strip()
@@ -254,14 +254,14 @@ def ended_by(pid: int) -> int:
 
 def is_full(process) -> bool:
     """Whether a process has no descriptor left."""
-    with suppress(*detectors.GONE, ValueError):
+    with suppress(*processes.GONE, ValueError):
         return process.num_fds() >= resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] - 1
     return False
 
 
 def is_stopped(process) -> bool:
     """Whether a signal (SIGTTIN, SIGSTOP) has stopped it."""
-    with suppress(*detectors.GONE):
+    with suppress(*processes.GONE):
         return process.status() == psutil.STATUS_STOPPED
     return False
 
@@ -270,7 +270,7 @@ def unread(client) -> int:
     """Bytes that the server has not taken of what this client sent, as far as can be seen."""
     with suppress(OSError):
         (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
-        return lines.unread(theirs, mine)
+        return processes.unread(theirs, mine)
     return 0
 
 
@@ -572,7 +572,7 @@ def of_what_was_heard(problem, check, entries, server):
     sight = getattr(server, "sight", None) or Sight()
     if problem.sentence == "stuck":
         return of_a_crowd(problem, sight, server)
-    side = checkers.History(since_start(entries)).sides.get(problem.who)
+    side = history.History(since_start(entries)).sides.get(problem.who)
     if side is None:
         return None
     if problem.sentence == "join-refused":
@@ -612,7 +612,7 @@ def of_a_silence(side, entries, sight, check):
     if not heard:
         served = [
             other
-            for other in checkers.History(since_start(entries)).sides.values()
+            for other in history.History(since_start(entries)).sides.values()
             if other is not side
             and other.heard
             and other.connected < side.connected
@@ -720,9 +720,9 @@ def is_first_join(side, entries) -> bool:
     """Whether nobody had asked with this name before: then the JOIN is a step on the way."""
 
     def name(said):
-        return checkers.fold([*said.line.split(" "), ""][1])
+        return history.fold([*said.line.split(" "), ""][1])
 
     joins = side.sends("JOIN")
-    sides = checkers.History(entries).sides.values()
+    sides = history.History(entries).sides.values()
     asked = [name(said) for other in sides for said in other.sends("JOIN") + other.sends("NAME")]
     return bool(joins) and asked.count(name(joins[-1])) == 1

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import language
-from harness.language import say
-from harness.server import DESIGNS, command_of
-from harness.verdicts import catalogue, formats, plugin, pool
+from harness.arguments import positive, seconds
+from harness.driving.server import DESIGNS, command_of
+from harness.verdicts import catalogue, formats, language, plugin, pool
 from harness.verdicts.formats import terminal
+from harness.verdicts.language import LANGUAGES, say
 from harness.verdicts.model import DEADLINE, FAILED, Misuse, Report
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
@@ -237,12 +237,66 @@ def write(report, outputs):
         put(path, formats.FORMATS[name](report))
 
 
+def judging(parser):
+    """Adds what every command takes that runs the checks."""
+    parser.add_argument("--seed", help="the same seed makes the same names, texts and disturbances")
+    parser.add_argument("--repeat", type=positive, default=5, metavar="K", help="disturbed runs of each hunt for a race, beside one undisturbed (default: %(default)s)")
+    parser.add_argument("--deadline", type=seconds, default=DEADLINE, metavar="S",
+                        help="seconds that a server may take for anything, more where the machine is slow (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", action="extend", metavar="CHECK",
+                        help="only these checks, whatever they need; may be given again")
+    parser.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
+    parser.add_argument("--records", metavar="DIR", help="keep there what happened in all checks (default: a new temporary folder, only of those that did not pass)")
+    parser.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: 5, on one core 3)")
+    parser.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
+    parser.add_argument("--lang", choices=LANGUAGES, help="of what is shown, and of the forms for students (default: the locale's, else en)")
+    parser.set_defaults(outputs=[], replay=None)
+    # Forms in which `check` writes what it found.
+    outputs = {"json": "all that was found, as JSON", "junit": "JUnit XML", "html": "one page that needs nothing else",
+                 "gradescope": "Gradescope's results.json", "classroom50": "Classroom 50's result.json", "autolab": "Autolab's last line",
+                 "prairielearn": "PrairieLearn's results.json", "canvas": "a line for Canvas's gradebook, as CSV"}
+    for name, about in outputs.items():
+        parser.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)
+
+
+def arguments(parser):
+    """Adds what `harness check` takes."""
+    parser.add_argument("server", nargs="*", metavar="COMMAND",
+                       help=f"after `--`: the server's command line; or one of ours: {', '.join(DESIGNS)}")
+    parser.add_argument("--list", action="store_true",
+                       help="only show the checks, by stage: id, lab, points, title; with --lab and --design those that are asked")
+    parser.add_argument("--design", choices=DESIGNS, help="also check what this design promises")
+    parser.add_argument("--lab", type=int, default=8, metavar="N", choices=range(9), help="only what is asked up to lab N")
+    parser.add_argument("--in", dest="folder", metavar="DIR", help="run the server there (default: here)")
+    judging(parser)
+
+
+def take_server(options):
+    """`--only starts pthread`: the last word that --only took is the server, if it is one of ours and no other is named. Raises Misuse."""
+    if not options.server and options.only and options.only[-1] in DESIGNS:
+        options.server = [options.only.pop()]
+    if not options.server or options.only == []:
+        lacks = "no check stands behind --only" if options.server else "no server is named"
+        raise Misuse(f"{lacks}: write the checks, then `--`, then the server's command line, as in: check --only starts greets -- ./my_server")
+
+
 def main(options):
-    """Exit status as of status_of(); 2 misuse, 3 also if the harness itself fails."""
+    """Exit status as of check(); 0 for a list; 2 misuse."""
     language.choose(options.lang)
-    if getattr(options, "list", False):
+    if options.list:
         print("\n".join(catalogue.as_lines(options.lab, options.design)))
         return 0
+    try:
+        take_server(options)
+    except Misuse as why:
+        print(f"check: {say(str(why))}", file=sys.stderr)
+        return 2
+    return check(options)
+
+
+def check(options):
+    """Checks options.server, and shows and writes what was found. Exit status as of status_of(); 2 misuse, 3 also if the harness itself fails."""
+    language.choose(options.lang)
     for _, path in options.outputs:
         forget(path)
     end = terminal.begin()

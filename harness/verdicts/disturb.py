@@ -21,8 +21,8 @@ from typing import Callable, Iterator
 
 import psutil
 
-from harness import detectors
-from harness.compiled import NotCompiled, compiled
+from harness.driving import processes
+from harness.driving.compiled import NotCompiled, compiled
 
 HERE = Path(__file__).parent
 SWITCH_INTERVAL = "1e-6"            # seconds; Python's own is 5e-3
@@ -170,7 +170,7 @@ def maps_of(server):
     """What the processes that listen at the server's address have mapped into memory; of its first process, if none does."""
     family, found = server.family(), []
     for process in family if len(family) > 1 else ():       # of one alone it is clear
-        with contextlib.suppress(*detectors.GONE):
+        with contextlib.suppress(*processes.GONE):
             if any(one.status == psutil.CONN_LISTEN and one.laddr[1] == server.port for one in process.net_connections("tcp")):
                 found.append(process.pid)
     text = ""
@@ -222,7 +222,7 @@ def stop_and_go(server, seed, done):
     """The body of a thread: stops one of the server's processes for a moment, again and again, until `done`."""
     rng = random.Random(seed)
     while not done.wait(rng.uniform(*STOPPED)) and server.process.poll() is None:
-        pids = detectors.pids(server.pid) or [server.pid]       # none: it has ended meanwhile
+        pids = processes.pids(server.pid) or [server.pid]       # none: it has ended meanwhile
         pid = rng.choice([server.pid, rng.choice(pids)])
         try:
             os.kill(pid, signal.SIGSTOP)

@@ -1,7 +1,7 @@
 """What a run of the checks found. Everything that is shown, printed or handed to a grading system is made of a Report."""
 from dataclasses import asdict, dataclass, field
 
-from harness.record import Entry
+from harness.driving.record import Entry
 
 DEADLINE = 10               # seconds that a server may take for anything, on a machine that has nothing else to do
 PASSED, FAILED, INCONCLUSIVE, NOT_RUN, FAULT = VERDICTS = ("passed", "failed", "inconclusive", "not run", "harness fault")

@@ -3,8 +3,8 @@ import contextlib
 import time
 from dataclasses import dataclass
 
-from harness.record import Unmet
-from harness.wire import WireClient
+from harness.driving.client import WireClient
+from harness.driving.record import Unmet
 
 RUNS = 40                   # rounds of start, JOIN and SAY for which a check has time, beside BUDGET
 BUDGET = 60.0               # seconds of a check on a server that costs nothing

@@ -7,7 +7,6 @@ through a pipe. Its points and title, and whether it is hidden, are the main pro
 Servers are in sessions of their own, and what they leave behind becomes a child of the process that ran the check, or, should
 that have been killed, of the main one: each ends all its descendants after each check, and when it ends itself.
 """
-import os
 import signal
 import tempfile
 import threading
@@ -20,11 +19,11 @@ from pathlib import Path
 import pytest
 from _pytest.runner import runtestprotocol
 
-from harness import wire
-from harness.record import Record, Unmet
-from harness.server import Server, clipped, end_of, tail
+from harness.driving import deadlines
+from harness.driving.record import Record, Unmet
+from harness.driving.server import Server, clipped, end_of, tail
 from harness.verdicts import causes, sentences, slices
-from harness.verdicts.model import FAILED, FAULT, INCONCLUSIVE, NOT_RUN, PASSED, Failure, Verdict, failure_from
+from harness.verdicts.model import FAILED, FAULT, Failure, INCONCLUSIVE, NOT_RUN, PASSED, Verdict, failure_from
 from harness.verdicts.pace import Pace, measure
 from harness.verdicts.pool import Job, Pool, end_descendants
 
@@ -240,7 +239,7 @@ class Judge:
 
     def run(self, item, config):
         self.began, self.pulse = time.monotonic(), Pulse()
-        wire.DEADLINE = self.deadline
+        deadlines.DEADLINE = self.deadline
         config.pluginmanager.register(self, "judge")
         with tempfile.TemporaryDirectory(dir=self.settings["scratch"], ignore_cleanup_errors=True) as self.scratch:
             signal.signal(signal.SIGALRM, self.stop)
@@ -296,7 +295,7 @@ class Judge:
         server = self.running
         if getattr(problem, "proven", False) or server is not None and (server.died() or server.excessive()):
             return ""
-        if self.pulse.longest > wire.DEADLINE / 4:
+        if self.pulse.longest > deadlines.DEADLINE / 4:
             return f"the check itself stood still for {self.pulse.longest:.0f} s, and what came meanwhile was not seen in time: run it again"
         return STARVED if server is not None and server.starved else ""
 

@@ -6,8 +6,8 @@ no entry is marked.
 import re
 from collections.abc import Sequence
 
-from harness.lines import told
-from harness.record import DEEDS, Entry
+from harness.driving.history import normalized
+from harness.driving.record import DEEDS, Entry
 from harness.verdicts.sentences import whole
 
 MOST_SLICE = 40             # entries that are shown if it is not known which is wrong
@@ -125,7 +125,7 @@ def run_length(entries: Sequence[Entry], place: int, lines: list[str]) -> int:
 
 
 def is_line(entry: Entry, line: str, who: str | None) -> bool:
-    return entry.what in TEXTS and who in (None, entry.who) and (entry.text == line or told([entry.text])[0] == line)
+    return entry.what in TEXTS and who in (None, entry.who) and (entry.text == line or normalized([entry.text])[0] == line)
 
 
 def first_of(entries: Sequence[Entry], holds) -> int | None:

@@ -357,7 +357,7 @@ class Conversation:
 
     def quit_after_input(self, now: float) -> None:
         """Quit, but first send what the user has typed. For a script, wait for confirmation."""
-        if self.is_script or self.requests.unsent and self.state is State.HERE:
+        if self.is_script or (self.requests.unsent and self.state is State.HERE):
             self.quit_when_confirmed(now)
         else:
             self.quit(now)

@@ -29,16 +29,15 @@ def window_commands(options: list[str], address: str) -> list[str]:
         options: the options of the owner's window.
         address: the server's HOST:PORT.
     """
-    python = sys.executable, "-m"
-    owner = [*python, "implementations.windows.owner", *options]
+    commands = [["owner", *options]]
     # Each member has a groups file of their own, as on a machine of their own
     folder = os.path.join(tempfile.gettempdir(), f"grupo-windows-{os.getuid()}")
-    members = [
-        [*python, "implementations.windows.member", address, name]
-        + ["--groups", os.path.join(folder, name)]
-        for name in MEMBERS
+    for name in MEMBERS:
+        commands.append(["member", address, name, "--groups", os.path.join(folder, name)])
+    return [
+        shlex.join([sys.executable, "-m", f"implementations.windows.{window}", *arguments])
+        for window, *arguments in commands
     ]
-    return [shlex.join(command) for command in (owner, *members)]
 
 
 def tmux_arguments(owner: str, first: str, second: str) -> list[str]:

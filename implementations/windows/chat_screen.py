@@ -198,7 +198,7 @@ class ChatScreen(LogScreen):
         for item in items:
             is_event = isinstance(item, Event)
             is_old = isinstance(item, Event) and item.seq <= (self._old_up_to or 0)
-            has_new_event = has_new_event or is_event and not is_old
+            has_new_event = has_new_event or (is_event and not is_old)
             if line := self._line_of(item):
                 (old if is_old else news).append(line)
         self.message_log.add(old, is_news=False)

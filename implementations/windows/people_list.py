@@ -16,7 +16,7 @@ MARKS = {
     Status.ASKS: ("? ", "bold yellow"),
     Status.HERE: ("● ", "green"),
     Status.AWAY: ("○ ", ""),
-    Status.BANNED: ("× ", "red"),
+    Status.BANNED: ("\N{MULTIPLICATION SIGN} ", "red"),
 }
 STATUS_ORDER = list(MARKS)
 

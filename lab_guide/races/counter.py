@@ -2,7 +2,7 @@
 
 The workers are threads that share a variable, or processes that share a file; between reading and writing, another may do the same. So
 with two of them the number ends at 2, or at 1: the lost update. A lock makes one of the two ends impossible. Run it as often as you
-like: the right end comes nearly every time. Then force the schedule `ana:read beto:read ana:write beto:write` (harness/gates.py).
+like: the right end comes nearly every time. Then force the schedule `ana:read beto:read ana:write beto:write` (harness/tracing/gates.py).
 
     python -m lab_guide.races.counter threads|processes [--lock] [--trace DIR] [NAME...]
 """

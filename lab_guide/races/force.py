@@ -17,9 +17,9 @@ import threading
 import time
 from pathlib import Path
 
-from harness.gates import Wrong, force_on
-from harness.notebook import under
-from harness.record import Unmet
+from harness.driving.record import Unmet
+from harness.teaching.notebook import under
+from harness.tracing.gates import Wrong, force_on
 
 LOST = "ana:read beto:read ana:write beto:write"
 TRIES = 3                   # a server without a lock may fall over before the schedule begins

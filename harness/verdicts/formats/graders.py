@@ -14,9 +14,9 @@ import io
 import json
 import os
 
-from harness.language import say
 from harness.verdicts.catalogue import catalogue
 from harness.verdicts.formats.told import as_json, cleaned, headline, in_words, verdict_in_words
+from harness.verdicts.language import say
 from harness.verdicts.model import PASSED
 from harness.verdicts.plugin import STAGES
 

@@ -5,9 +5,9 @@ did not pass. If no check could be run, the one case is a failure, with the reas
 """
 from xml.etree import ElementTree
 
-from harness.language import say
 from harness.verdicts.formats.graders import the_server
 from harness.verdicts.formats.told import cleaned, in_words
+from harness.verdicts.language import say
 from harness.verdicts.model import FAILED, PASSED
 from harness.verdicts.plugin import STAGES
 

@@ -4,10 +4,10 @@ It is read on a phone, on a projector, in the dark and on paper: every width, bo
 """
 from html import escape
 
-from harness import language
-from harness.language import say
-from harness.record import DEEDS
+from harness.driving.record import DEEDS
+from harness.verdicts import language
 from harness.verdicts.formats.told import advice, brief, cleaned, first_to_fix, headline, in_a_line, named, numbered
+from harness.verdicts.language import say
 from harness.verdicts.model import FAILED, PASSED
 from harness.verdicts.plugin import STAGES
 

@@ -5,8 +5,8 @@ import secrets
 from rich.console import Console
 from rich.text import Text
 
-from harness.language import say
 from harness.verdicts.formats.told import advice, cleaned, headline, labelled, numbered
+from harness.verdicts.language import say
 from harness.verdicts.model import PASSED, VERDICTS
 
 screen = Console(highlight=False, markup=False, soft_wrap=True)

@@ -6,10 +6,10 @@ import shlex
 import unicodedata
 from dataclasses import fields, is_dataclass, replace
 
-from harness.language import say
-from harness.record import Entry
+from harness.driving.record import Entry
 from harness.verdicts.catalogue import place
 from harness.verdicts.causes import SETUP
+from harness.verdicts.language import say
 from harness.verdicts.model import FAILED, PASSED
 
 # Categories of characters that nobody sees, or that do something: controls, format characters (bidi, zero width), lone surrogates,

@@ -1,0 +1,126 @@
+"""Lines as checks read them: events without what varies, answers up to the fence, and how much of what was sent has been read."""
+import time
+from itertools import zip_longest
+
+from harness.driving.client import Silence
+from harness.driving.history import ERR_LINE, EVENT_LINE, normalized
+from harness.driving.processes import unread, waiting_in_pipe
+from harness.driving.record import Unmet, difference, same, shown as as_text
+
+READ_WITHIN = 1.0       # seconds that a piece is given to be read before the next one follows
+
+
+def hears(client, *expected, sentence=None):
+    """Reads as many lines as these, which must come next; events are compared as normalized() tells them. Silence is a difference."""
+    came, silent = [], None
+    try:
+        while len(came) < len(expected) and came[-1:] != ["the end of the connection"]:
+            came.append(client.line() or "the end of the connection")
+    except Silence as silence:
+        silent = silence.silent
+    whole = came[:-1] if came[-1:] == ["the end of the connection"] else came
+    if normalized(whole) != list(expected)[:len(whole)]:
+        silent = None                           # what came was wrong already
+    elif silent is not None:
+        sentence = sentence or "silent"
+    elif whole != came:
+        sentence = sentence or "cut-off"
+    try:
+        same(normalized(came), list(expected), sentence)
+    except Unmet as problem:
+        problem.who, problem.silent = client.who, silent
+        raise
+
+
+def hears_the_end(client, *expected, sentence=None):
+    """Reads to the end of the connection, which must come, and right before it these lines."""
+    start = len(client.lines)
+    try:
+        came = normalized(client.rest())
+    except Silence as silence:
+        came = normalized(client.lines[start:])
+        short = came == list(expected)[:len(came)]      # what came was right, and more was due
+        raise Unmet(as_text([*expected, "and then the end of the connection"]), "\n".join([*came, "and the connection goes on"]),
+                    "no-end-of-file" if came == list(expected) else sentence or ("silent" if short else None),
+                    who=client.who, silent=silence.silent if short else None) from None
+    same(came, list(expected), sentence)
+
+
+def same_lines(came, expected, sentence=None):
+    """same(), for many lines: shows the first that differs, and its neighbours."""
+    for place, (one, other) in enumerate(zip_longest(came, expected)):
+        if one != other:
+            start, end = max(0, place - 1), place + 2
+            raise Unmet(f"{len(expected)} lines, of which line {start + 1} and the next are\n" + as_text(expected[start:end]),
+                        f"of {len(came)} lines that came, line {start + 1} and the next are\n"
+                        + difference(came[start:end], expected[start:end]), sentence)
+
+
+def answers(client, *lines):
+    """All that comes for these lines (str or bytes, sent at once), up to a fence."""
+    client.send_bytes(b"".join((line if isinstance(line, bytes) else line.encode("utf-8", "surrogatepass")) + b"\n" for line in lines))
+    return client.fence()
+
+
+def refused(client, line, *codes, sentence=None):
+    """Sends a line that must be answered by one ERR with one of these codes, and by nothing else."""
+    came = answers(client, line)
+    if len(came) != 1 or not (match := ERR_LINE.fullmatch(came[0])) or match[1] not in codes:
+        raise Unmet(f"`ERR {' ...` or `ERR '.join(codes)} ...`, and nothing else, as the answer to {shown(line)}",
+                    f"{client.who} heard\n" + "\n".join(came) if came else f"{client.who} heard nothing before the next PONG", sentence)
+
+
+def each_refused(client, *refusals, sentence=None):
+    """Sends the lines of these (line, code) together. Each must be answered by its one ERR.
+
+    Raises Unmet, which shows the first line with another answer, or the first answer too many.
+    """
+    came = normalized(answers(client, *(line for line, _ in refusals)))
+    for place, (line, code) in enumerate(refusals):
+        answer = came[place] if place < len(came) else "nothing"
+        if answer != f"ERR {code}":
+            raise Unmet(f"`ERR {code} ...` as the answer to {shown(line)}",
+                        f"{client.who} heard\n{answer}", sentence)
+    same(came[len(refusals):], [], sentence)
+
+
+def shown(line):
+    """A line that was sent, for people: what cannot be seen is written as an escape, what is long is told by its length."""
+    text = repr(line)[1:] if isinstance(line, bytes) else ascii(line)
+    return text if len(text) < 100 else f"{text[:40]}... ({len(line)} {'bytes' if isinstance(line, bytes) else 'characters'})"
+
+
+def history(client, since=0):
+    """The answer to HISTORY, when nobody else talks: (event lines, the number in END HISTORY)."""
+    client.fence()
+    client.send(f"HISTORY {since}")
+    start = len(client.lines)
+    newest = int(client.expect(r"END HISTORY (\d+)")[1])
+    return [line for line in client.lines[start:-1] if EVENT_LINE.fullmatch(line)], newest
+
+
+def taken(client):
+    """Waits until the server has read what this client sent, as far as the kernel shows it: so pieces stay pieces. Never fails.
+
+    Returns whether it has.
+    """
+    try:
+        (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
+    except OSError:
+        return True                     # the connection is over
+    end = time.monotonic() + READ_WITHIN
+    while is_waiting := unread(theirs, mine):
+        if time.monotonic() > end:
+            break
+        time.sleep(0.0005)
+    return not is_waiting
+
+
+def orders_taken(running):
+    """Waits until the server has read what its owner has typed, as far as the kernel shows it.
+
+    It never fails: so pieces stay pieces, where that can be seen.
+    """
+    end = time.monotonic() + READ_WITHIN
+    while waiting_in_pipe(running.process.stdin) and time.monotonic() < end:
+        time.sleep(0.0005)

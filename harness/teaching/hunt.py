@@ -1,0 +1,232 @@
+"""python -m harness hunt: a bug hunt. Deals a server with one bug that nobody names, judges the repair, and keeps score on this machine.
+
+A repair counts when the check that failed passes again and again, when the schedule that brought the bug about (if the exhibit has
+one) can no longer be had, and when all the other checks still pass.
+"""
+import hashlib
+import json
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+import platformdirs
+from rich.table import Table
+
+from harness.driving.server import DESIGNS
+from harness.driving.record import Unmet
+from harness.teaching import exhibits, starter
+from harness.teaching.exhibits import Broken, screen
+from harness.teaching.lab import inspect_python
+from harness.teaching.starter import Starter
+from harness.tracing.gates import force_on
+from harness.verdicts import language
+from harness.verdicts.formats.terminal import indented
+from harness.verdicts.formats.told import clean, cleaned, labelled, numbered
+from harness.verdicts.language import say
+from harness.verdicts.model import FAILED, Misuse, PASSED
+
+MARK = ".hunt"              # the file in a dealt folder that says what was dealt, to us alone
+SURE = 20                   # runs of the check that failed, of a race
+PATIENCE = 5                # seconds without a step after which a schedule is given up
+TRIES = 5                   # a race may hide in one run
+
+
+# -- The score: {exhibit: {"dealt": seconds since 1970, "tries": n, "solved": seconds or None}} --------------------------------------
+
+def score_file():
+    return Path(platformdirs.user_data_dir("grupo"), "hunt.json")
+
+
+def read_score():
+    try:
+        score = json.loads(score_file().read_text(encoding="utf-8"))
+        if not isinstance(score, dict) or not all(isinstance(one, dict) and is_day(one["dealt"]) and type(one["tries"]) is int
+                                                  and (one["solved"] is None or is_day(one["solved"])) for one in score.values()):
+            raise ValueError("a score?")
+        return score
+    except FileNotFoundError:
+        return {}
+    except KeyError as error:
+        raise Misuse(f"{score_file()} cannot be read (it lacks {error}): move it away, and the score begins anew") from None
+    except (OSError, ValueError) as error:
+        raise Misuse(f"{score_file()} cannot be read ({error}): move it away, and the score begins anew") from None
+
+
+def is_day(seconds):
+    return type(seconds) is int and 0 <= seconds < 1 << 33
+
+
+def write_score(score):
+    try:
+        score_file().parent.mkdir(parents=True, exist_ok=True)
+        new = score_file().with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps(score, indent=1) + "\n", encoding="utf-8")
+        new.replace(score_file())
+    except OSError as error:
+        raise Misuse(f"{score_file()}: {error.strerror}") from None
+
+
+def entry(score, exhibit):
+    """What the score says of an exhibit; from now on it says something."""
+    return score.setdefault(exhibit.name, {"dealt": int(time.time()), "tries": 0, "solved": None})
+
+
+# -- Deal ------------------------------------------------------------------------------------------------------------------------------
+
+def mark_of(exhibit):
+    return hashlib.sha256(exhibit.name.encode()).hexdigest()
+
+
+def as_starter(exhibit):
+    return Starter(7, "python", "bug hunt", [exhibit.design], [exhibit.check], [])
+
+
+def choose(score, design, seed):
+    """One that is not solved yet; of those that are, if all are."""
+    found = [exhibit for exhibit in exhibits.all_exhibits() if design in (None, exhibit.design)]
+    unsolved = [exhibit for exhibit in found if not score.get(exhibit.name, {}).get("solved")]
+    return random.Random(seed).choice(unsolved or found)
+
+
+def deal(options):
+    score = read_score()
+    write_score(score)                  # if that cannot be, it is said before the work
+    exhibit = choose(score, options.design, options.seed)
+    folder = Path(options.folder).resolve()
+    starter.write(as_starter(exhibit), folder, "hunt", {"symptom": say(exhibit.symptom)})
+    exhibits.plant(exhibit, folder)
+    (folder / MARK).write_text(mark_of(exhibit) + "\n")
+    for attempt in range(TRIES):
+        verdicts = exhibits.judge(exhibit, folder, [exhibit.check], seed=str(attempt))
+        if failed := next((verdict for verdict in verdicts.values() if verdict.verdict == FAILED), None):
+            break
+    else:
+        raise Misuse(f"{folder}: its bug did not show in {TRIES} runs: this machine is too busy, so deal another into a new folder")
+    write_run(folder, failed)
+    score = read_score()
+    entry(score, exhibit)
+    write_score(score)
+    screen.print(say(exhibit.symptom), markup=False)
+    screen.print(say(f"The server is in {options.folder}, and one run of it that failed in failing-run.txt. "
+                     "Find the bug, mend it, and `make check` there."), markup=False)
+    return 0
+
+
+def write_run(folder, verdict):
+    """The failing run: what was done, what should have come, and what came; not why."""
+    verdict = cleaned(verdict)
+    failure = verdict.failure
+    steps = [f"{number:>3} {step}" for number, step in numbered(failure.steps)]
+    told = [f"{label:10}{indented(text, 10)}" for label, text in labelled(failure) if text in (failure.expected, failure.came, failure.run)]
+    shown = [f"{entry.at:10.6f} {entry.who} {say(entry.what)} {entry.text}".rstrip() for entry in failure.slice]
+    lines = [verdict.title, "", *steps, *told, "", say("The end of the record, in seconds:"), *shown]
+    (folder / "failing-run.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+# -- Judge -----------------------------------------------------------------------------------------------------------------------------
+
+def dealt(folder):
+    """The exhibit that was dealt into this folder. Raises Misuse."""
+    try:
+        if not (folder / MARK).is_file():
+            raise FileNotFoundError
+        with open(folder / MARK, encoding="ascii") as file:
+            mark = file.read(100).strip()
+    except (OSError, ValueError):
+        raise Misuse(f"{folder} was not dealt by `hunt deal`: its file {MARK} is missing") from None
+    for exhibit in exhibits.all_exhibits():
+        if mark_of(exhibit) == mark:
+            return exhibit
+    raise Misuse(f"{folder / MARK} names no bug of this version: deal another")
+
+
+def forced(exhibit, folder):
+    """Why the schedule that brings the bug about can still be had in the server in `folder`, or ''. Raises Unmet."""
+    found, _ = force_on(exhibit.command, folder, exhibit.schedule, exhibit.sends, deadline=PATIENCE)
+    if found.stuck is None:
+        return f"under the schedule {exhibit.schedule} the bad interleaving still comes true"
+    return found.stuck if "deadlock" in found.stuck else ""
+
+
+def check(options):
+    folder = Path(options.folder).resolve()
+    exhibit = dealt(folder)
+    inspect_python(as_starter(exhibit), folder)
+    score = read_score()
+    one = entry(score, exhibit)
+    one["tries"] += 1
+    write_score(score)
+    if why := judged(exhibit, folder):
+        screen.print(say(f"Not yet: {why}."), markup=False)
+        return 1
+    score = read_score()                # anew: another hunt may have written meanwhile
+    one = entry(score, exhibit)
+    one["solved"] = one["solved"] or int(time.time())
+    write_score(score)
+    tries, name = one["tries"], exhibit.name
+    screen.print(say(f"Mended, at try {tries}. It was `{name}`: lab_guide/exhibits/{name}.toml has the bug in one piece."), markup=False)
+    return 0
+
+
+def judged(exhibit, folder):
+    """Why this is no repair, or ''."""
+    options = "--design", exhibit.design
+    # Not shown: a verdict tells the cause.
+    found = exhibits.checked(exhibit.command, folder, *options, "--repeat", str(SURE), "--only", exhibit.check)
+    if failed := [verdict for verdict in found.values() if verdict.verdict != PASSED]:
+        if failed[0].failure:
+            write_run(folder, failed[0])
+        return f"the check {exhibit.check} does not pass: the last run is in failing-run.txt"
+    screen.print(say(f"The check {exhibit.check} passes."), markup=False)
+    if exhibit.schedule:
+        try:
+            if why := forced(exhibit, folder):
+                return why
+        except Unmet as problem:
+            return f"under a forced schedule {problem.came}"
+        screen.print(say("The schedule that brought it about can no longer be had."), markup=False)
+    screen.print(say("All the other checks:"), markup=False)
+    found = exhibits.checked(exhibit.command, folder, *options, show=True)
+    wrong = [verdict.check for verdict in found.values() if verdict.is_amiss]
+    return f"the check {exhibit.check} passes now, and these no longer do: {', '.join(wrong)}" if wrong else ""
+
+
+def show_score(_):
+    score = read_score()
+    table = Table(box=None)
+    for head in (say("bug"), say("dealt"), say("tries"), say("mended")):
+        table.add_column(head)
+    day = lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+    for number, (name, one) in enumerate(sorted(score.items(), key=lambda item: item[1]["dealt"]), 1):
+        shown, when = (name, day(one["solved"])) if one["solved"] else (say(f"(bug {number}, still hidden)"), "-")
+        table.add_row(shown, day(one["dealt"]), str(one["tries"]), when)
+    if score:
+        screen.print(table)
+    solved, most = sum(bool(one["solved"]) for one in score.values()), len(exhibits.all_exhibits())
+    screen.print(say(f"{solved} of {most} bugs mended"), markup=False)
+    return 0
+
+
+def arguments(parser):
+    """Adds what `harness hunt` takes."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, about in (("deal", "put one that you have not mended yet into a new folder, with one run that failed"),
+                        ("check", "judge a repair: what `make check` does there"), ("score", "show which you have mended")):
+        action = actions.add_parser(name, help=about, allow_abbrev=False, description=f"{about.capitalize()}.")
+        if name != "score":
+            action.add_argument("folder", metavar="DIR")
+        if name == "deal":
+            action.add_argument("--design", choices=DESIGNS, help="only of this design")
+            action.add_argument("--seed", help="the same seed deals the same of those that are left")
+
+
+def main(options):
+    """Exit status 0: dealt, mended, shown; 1: not mended; 2: it could not be done, and one line says why."""
+    language.choose()
+    try:
+        return {"deal": deal, "check": check, "score": show_score}[options.action](options)
+    except (Misuse, Broken) as why:
+        print(f"hunt: {clean(say(str(why)))}", file=sys.stderr)
+        return 2

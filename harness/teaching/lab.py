@@ -1,0 +1,190 @@
+"""python -m harness lab: what `make check` does in a lab's starting folder: the checks that grade it, and before them what would keep it from running.
+
+A folder may be moved, half-filled, broken or saved with other line ends: for each, one line says what is wrong, where, and what to do.
+"""
+import ast
+import contextlib
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from harness.driving.server import DESIGNS
+from harness.teaching import starter
+from harness.verdicts import command, language
+from harness.verdicts.formats.told import clean
+from harness.verdicts.language import say
+from harness.verdicts.model import Misuse, Refused
+
+MOST = 1 << 20              # bytes of a file that is looked at, and of the compiler's messages
+PATIENCE = 60               # seconds for the compiler
+# What each process of a compiler may use: seconds of CPU, bytes of memory, bytes of a file; no core.
+LIMITS = {resource.RLIMIT_CPU: 60, resource.RLIMIT_AS: 4 << 30, resource.RLIMIT_FSIZE: 256 << 20,
+          resource.RLIMIT_CORE: 0}
+# Where a compiler looks for the system's headers, as its -v says.
+SEARCHED = re.compile(r"^#include <\.\.\.> .*?\n(.*?)^\S", re.MULTILINE | re.DOTALL)
+
+
+def inspect_python(begun, folder):
+    """Raises Refused at the first thing that keeps the server from running."""
+    for place, ours in begun.files().items():
+        path = folder / place
+        if not path.is_file():
+            raise Refused(f"{place} is missing in {folder}: take it from a new starting folder (python -m harness starter {begun.lab} NEW_FOLDER)")
+        must_be_inside(place, folder)
+        if path.stat().st_size > MOST:
+            raise Refused(f"{place} is larger than any program one writes: take it from a new starting folder")
+        try:
+            data = path.read_bytes()
+            tree = ast.parse(data)          # bytes: the file itself may name its encoding
+        except SyntaxError as error:
+            if not error.lineno or "codec can't decode" in str(error.msg):
+                raise Refused(f"{place}: {error.msg}. Save it as UTF-8 text") from None
+            shown = data.decode(errors="replace").split("\n")[(error.lineno or 1) - 1:][:1]
+            raise Refused(f"{place}, line {error.lineno or 1}: {error.msg} ({''.join(shown).strip()[:200]}). Mend that line") from None
+        except (ValueError, MemoryError, RecursionError) as error:
+            raise Refused(f"{place}: {error or 'it nests too deep'}. Save it as UTF-8 text") from None
+        for one in begun.empty:
+            if one.file == place and one.function not in names(tree):
+                raise Refused(f"{place} has no {one.function} any more, and who calls it finds nothing: write it again, with the same name")
+
+
+def names(tree):
+    """The functions and methods of a module, as NAME and CLASS.NAME."""
+    found = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return found | {f"{kind.name}.{node.name}" for kind in tree.body if isinstance(kind, ast.ClassDef)
+                    for node in kind.body if isinstance(node, ast.FunctionDef)}
+
+
+def must_be_inside(place, folder):
+    """Raises Refused if this file, or a folder above it, is a link that leads out of the folder."""
+    if not (folder / place).resolve().is_relative_to(folder.resolve()):
+        raise Refused(f"{place} is a link that leads out of {folder}: "
+                     "put a copy of the file there instead")
+
+
+def build_c(folder):
+    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises Refused, or Misuse if the fault is not the student's."""
+    if not (folder / "server.c").is_file():
+        raise Refused(f"server.c is missing in {folder}: take it from a new starting folder")
+    must_be_inside("server.c", folder)
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise Misuse("no C compiler is here: install one (Debian, Ubuntu: apt install gcc libc6-dev libcrypt-dev), or take the lab in Python")
+    with tempfile.TemporaryDirectory(prefix="grupo-compile-") as scratch:
+        program, needs = Path(scratch, "server"), Path(scratch, "needs")
+        arguments = [str(program) if word == "server" else word for word in starter.COMPILE]
+        status, told = run_compiler([compiler, *arguments, "-MD", "-MF", str(needs)], folder, scratch)
+        print(clean(told), end="", file=sys.stderr)
+        if status is None:
+            raise Refused(f"server.c: the compiler did not end within {PATIENCE} s. "
+                         "What does server.c include?")
+        if status:
+            errors = (line for line in told.splitlines() if "err" in line or "undefined" in line)
+            first = clean(next(errors, ""))[:300]
+            why = first or f"the compiler ended with status {status}"
+            raise Refused(f"server.c does not compile: {why}. "
+                         "Fix the first error, and compile again")
+        must_include_nothing_from_outside(compiler, needs, folder, scratch)
+        try:
+            new = folder / ".server.new"
+            new.unlink(missing_ok=True)     # a link, there or at `server`, is replaced, and its target stays
+            shutil.copy2(program, new)
+            new.replace(folder / "server")
+        except OSError as error:
+            raise Misuse(f"{folder / 'server'}: {error.strerror}") from None
+
+
+def run_compiler(command, folder, scratch, **env):
+    """(status, messages) of a compiler run in `folder`; status None if it had to be ended after PATIENCE.
+
+    It runs in a session of its own under LIMITS, and all of it is ended together. Its temporary files
+    go to `scratch`.
+    """
+    def limit():
+        for kind, most in LIMITS.items():
+            hard = resource.getrlimit(kind)[1]
+            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            resource.setrlimit(kind, (most, most))
+
+    with open(Path(scratch, "messages"), "w+b") as messages:
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages,
+            env={**os.environ, "TMPDIR": scratch, **env}, start_new_session=True, preexec_fn=limit)
+        try:
+            status = process.wait(PATIENCE)
+        except BaseException as why:
+            with contextlib.suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)      # driver, compiler, assembler, linker
+            process.wait()
+            if not isinstance(why, subprocess.TimeoutExpired):
+                raise
+            status = None
+        messages.seek(0)
+        return status, messages.read(MOST).decode(errors="replace")
+
+
+def must_include_nothing_from_outside(compiler, needs, folder, scratch):
+    """Raises Refused if server.c includes a file that is neither in the folder nor one of the system's.
+
+    needs: the file that the compiler's -MD wrote: what it read, as a rule of make.
+    """
+    _, told = run_compiler([compiler, "-E", "-Wp,-v", "-xc", "/dev/null", "-o", "/dev/null"], folder, scratch, LC_ALL="C")
+    found = SEARCHED.search(told)
+    if not found:
+        return                                          # a compiler that does not say where its own files are
+    allowed = [folder.resolve(), *(Path(line.split(" (")[0].strip()).resolve() for line in found[1].splitlines())]
+    rule = os.fsdecode(needs.read_bytes()).partition(":")[2].replace("\\\n", " ")
+    for word in re.split(r"(?<!\\)\s+", rule.strip()):
+        path = re.sub(r"\\([ #])", r"\1", word).replace("$$", "$")
+        if not any((folder / path).resolve().is_relative_to(place) for place in allowed):
+            raise Refused(f"server.c includes {path}, which is not in {folder}: put a copy of it there")
+
+
+def arguments(parser):
+    """Adds what `harness lab` takes."""
+    parser.add_argument("folder", metavar="DIR", help="what `starter` wrote")
+    parser.add_argument("--lab", type=int, required=True, metavar="N", choices=range(9), help="only what is asked up to lab N")
+    parser.add_argument("--design", choices=DESIGNS, help="which of the folder's servers (default: the lab's first)")
+    command.judging(parser)
+
+
+def main(options):
+    """Exit status as of `check`; 1 also if the folder's server cannot be built or started, which is a result with 0 points."""
+    language.choose(options.lang)
+    for _, path in options.outputs:
+        command.forget(path)
+    folder = Path(options.folder).resolve()
+    try:
+        begun = starter.read(options.lab, "c" if (folder / "server.c").exists() else "python")
+        begun = replace(begun, designs=[options.design or begun.designs[0]])       # LAB=3 may be asked in the folder of another lab
+        if begun.language == "c":
+            build_c(folder)
+            options.server = [str(folder / "server")]
+        else:
+            if not (folder / f"implementations/{begun.designs[0]}.py").exists() and (folder / "implementations").exists():
+                raise Refused(f"this folder has no implementations/{begun.designs[0]}.py: choose another DESIGN, or another LAB")
+            inspect_python(begun, folder)
+            options.server = [sys.executable, "-m", f"implementations.{begun.designs[0]}"]
+    except Misuse as why:
+        print(f"lab: {clean(say(str(why)))}", file=sys.stderr)
+        return refused(options, begun, str(why)) if isinstance(why, Refused) else 2
+    options.design, options.folder = begun.designs[0], folder
+    options.replay = f"make check LAB={begun.lab} SEED={{seed}} ONLY=CHECK"
+    return command.check(options)
+
+
+def refused(options, begun, why):
+    """Writes the results of a folder whose server cannot be run. Returns the exit status."""
+    options.server, options.design = [f"lab {begun.lab}"], begun.designs[0]
+    try:
+        return command.refuse(options, why)
+    except Misuse as misuse:
+        print(f"lab: {clean(say(str(misuse)))}", file=sys.stderr)
+        return 2

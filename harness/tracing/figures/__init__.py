@@ -1,0 +1,32 @@
+"""Pictures of what servers do: functions from runs (harness/tracing/runs.py) to a Figure, which a notebook shows and a page takes in.
+
+    from harness import figures, runs
+    three = runs.run_all("one-expensive-request")
+    figures.swimlanes(three)                                    # the last line of a cell shows it
+    figures.swimlanes(three, guess="pthread").save("a.png")
+
+    function            question                                                        of what
+    swimlanes           who waits, and for what                                         runs of one workload
+    journeys            where do the microseconds go                                    runs
+    deliveries          lost, twice, out of order, late: when                           runs
+    lock_board          which lock, guarding what, who waited for whom                  runs with a lock
+    loop_turns          is the loop healthy                                             runs with a loop or hub
+    fill                where bytes wait for who does not read; how full are pipes      runs of a-member-who-stops-reading; of fork
+    deadlock            who holds, who wants                                            one run that got stuck
+    scale               what does one more client cost                                  rows of runs.scale()
+    interleavings       which orders go wrong, which are impossible                     schedules that were tried
+
+Every Figure has .figure (matplotlib's), .caption, .alt (what it shows, in words), .table() (its data) and .facts (the numbers in its answer).
+`guess` marks what a learner predicted on the drawing. A function raises ValueError for what it cannot draw; what is missing in a run it says.
+"""
+from harness.tracing.figures.base import Figure, Table
+from harness.tracing.figures.buffers import fill
+from harness.tracing.figures.costs import scale
+from harness.tracing.figures.journeys import journeys
+from harness.tracing.figures.locks import deadlock, lock_board
+from harness.tracing.figures.loops import loop_turns
+from harness.tracing.figures.schedules import interleavings
+from harness.tracing.figures.swimlanes import swimlanes
+from harness.tracing.figures.verdicts import deliveries
+
+__all__ = ["Figure", "Table", "deadlock", "deliveries", "fill", "interleavings", "journeys", "lock_board", "loop_turns", "scale", "swimlanes"]
