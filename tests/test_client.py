@@ -31,8 +31,18 @@ from implementations.client.console import item_line
 from implementations.client.conversation import Conversation
 from implementations.client.errors import GroupsFileError
 from implementations.client.groups import GroupsFile, Membership
-from implementations.client.items import Event, Note
+from implementations.client.items import Event, MemberStatus, Note
 from implementations.client.lenient_lines import LenientLines
+from implementations.client.server_lines import (
+    Bye,
+    Err,
+    Hello,
+    HistoryEnd,
+    Ping,
+    Welcome,
+    WhoEnd,
+    parse,
+)
 from implementations.client.user_input import UserInput
 from implementations.common import wire
 from implementations.common.room import Client, Room, Rules
@@ -95,6 +105,33 @@ def shown(core):
 
 def msg(seq, name, text):
     return f"MSG {seq} {TIME} {name} {text}"
+
+
+@pytest.mark.parametrize(
+    "line, parsed",
+    [
+        ("HELLO grupo/1 the lab", Hello("grupo/1", "the lab")),
+        ("WELCOME 350 Ana", Welcome(350, "Ana")),
+        ("WELCOME x Ana", None),
+        ("MEMBER ana away", MemberStatus("ana", "away")),
+        ("END WHO", WhoEnd()),
+        ("END HISTORY 7", HistoryEnd(7)),
+        ("END", None),
+        ("PING k3", Ping("k3")),
+        ("PING two words", None),
+        ("PONG k3", None),
+        ("ERR not-saved disk full", Err("not-saved", "disk full")),
+        ("ERR unknown", Err("unknown", "unknown")),
+        ("BYE", Bye("without a code")),
+        (msg(7, "ana", " hi "), Event("MSG", 7, TIME, "ana", " hi ")),
+        (f"GROUP 7 {TIME} the lab", Event("GROUP", 7, TIME, "", "the lab")),
+        (f"TOPIC 7 {TIME} ana exam", Event("TOPIC", 7, TIME, "ana", "exam")),
+        ("TOPIC 7 yesterday ana exam", None),
+        (" ", None),
+    ],
+)
+def test_lines_of_a_server(line, parsed):
+    assert parse(line) == parsed
 
 
 def test_it_sends_join_only_to_a_grupo_1_server():

@@ -21,6 +21,7 @@ from harness.driving.client import WireClient
 from harness.driving.deadlines import DEADLINE
 from harness.driving.server import Server
 from implementations.client.groups import GroupsFile
+from implementations.client.items import Event, MemberStatus
 from implementations.common.wire import FORBIDDEN
 from implementations.windows import log_lines, message_log, processes
 from implementations.windows.chat_screen import ChatScreen
@@ -32,6 +33,7 @@ from implementations.windows.owner_console import OwnerConsole, Person, Status
 from implementations.windows.owner_screen import OwnerScreen
 from implementations.windows.people_list import PeopleList
 from implementations.windows.processes import Process, Snapshot, Thread
+from implementations.windows.roster import Roster
 from implementations.windows.widgets import Dialog, PlainText
 
 NOW = datetime(2026, 11, 22, 13, 21)
@@ -189,6 +191,25 @@ def test_a_snapshot_of_this_process():
     assert thread.native_id in [each.tid for each in snapshot.processes[0].threads]
     asleep.set()
     assert processes.take_snapshot(2**30).processes == ()
+
+
+def test_the_roster_follows_the_members_and_completes_their_names():
+    roster = Roster("ana")
+    for item in (
+        MemberStatus("ana", "here"),
+        MemberStatus("bea", "away"),
+        Event("IN", 1, name="ben"),
+        Event("MSG", 2, name="bea", text="hi"),
+        Event("OUT", 3, name="ben"),
+        Event("IN", 4, name="Bob"),
+        Event("RENAMED", 5, name="bea", text="beatriz"),
+        Event("IN", 6, name="eve"),
+        Event("BANNED", 7, name="eve"),
+    ):
+        roster.follow(item)
+    assert roster.sorted_names() == ["ana", "Bob", "beatriz", "ben"] and roster.here == 2
+    assert roster.completions("B") == ["beatriz", "ben", "Bob"]
+    assert roster.completions("an") == roster.completions("e") == []
 
 
 # -- The conversation on the screen ----------------------------------------------------------------

@@ -91,7 +91,7 @@ class ChatScreen(LogScreen):
             groups_file: where the client remembers the group.
         """
         super().__init__()
-        self.address, self.groups_file = address, groups_file
+        self.address = address
         self.roster = Roster(member_name)
         self.to_send: deque[str] = deque()
         self._password, self._last_seen = password, last_seen
@@ -100,14 +100,11 @@ class ChatScreen(LogScreen):
         self._news_started = False
         self._who_requested_in: ConnectionProgress | None = None  # the connection that sent WHO
         self._enabled: list[bool | None] = []  # of the actions, as the footer shows them
-        self._start_conversation(member_name, last_seen, context=CONTEXT)
-
-    def _start_conversation(self, name: str, last_seen: int | None, context: int = 0) -> None:
         self.conversation = Conversation(
-            name, self._password, last_seen, jitter=random, context=context
+            member_name, password, last_seen, jitter=random, context=CONTEXT
         )
         self.user_input = UserInput(self.conversation)
-        self._saver = MembershipSaver(self.conversation, self.address, self.groups_file)
+        self._saver = MembershipSaver(self.conversation, address, groups_file)
 
     def compose(self) -> ComposeResult:
         """Create the parts of the screen."""
@@ -365,11 +362,11 @@ class ChatScreen(LogScreen):
     def action_reconnect(self) -> None:
         """Connect again, now."""
         old = self.conversation
-        if old.state is State.OVER:
-            self._start_conversation(old.name, old.last_seen)
-            self.conversation.was_here, self.conversation.group = True, old.group
-            if self._connection:
-                self._connection.conversation = self.conversation
+        if old.state is State.OVER and self._connection:
+            new = Conversation(old.name, self._password, old.last_seen, jitter=random)
+            new.was_here, new.group = True, old.group
+            self.conversation = self._connection.conversation = self._saver.conversation = new
+            self.user_input = UserInput(new)
         else:
             old.retry_at = 0
         self.take_turn()

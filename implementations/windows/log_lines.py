@@ -24,6 +24,7 @@ class LineKind(Enum):
 
     MESSAGE = "message"
     NOTE = "note"
+    PLAIN = "plain"  # the text alone, for example a row of a tree
     DATE = "date"  # a rule above the lines of another day
     UNREAD_MARK = "unread mark"  # a rule above the lines that the user has not seen
 
@@ -133,8 +134,9 @@ class WrappedLines:
         """Return the rows of a line, without the margin."""
         if line.kind in RULES or not self._wraps:
             return [line.text]
-        prefix = f"{line.author}: " if line.kind is LineKind.MESSAGE else "- "
-        return wrap(prefix + line.text, max(1, self.width - self.margin))
+        prefixes = {LineKind.MESSAGE: f"{line.author}: ", LineKind.NOTE: "- "}
+        text = prefixes.get(line.kind, "") + line.text
+        return wrap(text, max(1, self.width - self.margin))
 
     def _measure(self) -> None:
         self._starts = [0]

@@ -98,7 +98,7 @@ class ProcessPanel(Vertical):
             used = max(0.0, snapshot.cpu_seconds - before.cpu_seconds)
             self._cpu = used / (snapshot.time - before.time)
         lines = [
-            LogLine(LineKind.MESSAGE if row.is_process else LineKind.NOTE, row.text)
+            LogLine(LineKind.PLAIN if row.is_process else LineKind.NOTE, row.text)
             for row in tree_rows(snapshot)
         ]
         tree = self.query_one("#tree", MessageLog)
