@@ -1,5 +1,6 @@
 """The cause that a verdict names rests on what was seen: on servers with one bug each, and by itself."""
 
+import json
 import signal
 from dataclasses import replace
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from test_history import START, record
 
-from harness.driving.record import Entry, Unmet
+from harness.driving.record import Entry, Record, Unmet
 from harness.teaching import exhibits
 from harness.verdicts import causes
 from harness.verdicts.causes import Sight
@@ -122,6 +123,20 @@ MUTANTS = {
         "greets",
         "waits-for-a-lock",
         "take a lock that it holds already",
+    ),
+    "a new lock at each call": (  # it guards nothing; which of its races shows first is chance
+        "pthread",
+        [
+            (
+                PTHREAD,
+                "        with self.lock:\n            while self.crowded or self.told > self.share:\n"
+                "                self.may_talk.wait()\n            self.told",
+                "        with threading.Lock():\n            self.told",
+            )
+        ],
+        "one-order",
+        ("not-greeted", "torn", "one-number-twice", "answer-of-another"),
+        "two threads",
     ),
     "the socket is closed before it is forgotten": (
         "pthread",
@@ -661,15 +676,16 @@ def test_late_is_told_in_any_check_and_the_rest_only_where_nothing_better_is_kno
 
 
 @pytest.mark.parametrize(
-    "waits, words", [("client", "takes it again"), ("write", "write waits")]
+    "waits, words", [("client", "takes it again"), ("write", "the thread `write` waits")]
 )
 def test_a_trace_tells_who_holds_the_lock(waits, words, tmp_path):
     events = [("client", "B.lock.hold"), (waits, "B.lock.wait")]
-    (tmp_path / "1.jsonl").write_text(
-        '{"schema": 1}\n'
-        + "".join(f'{{"a": "{actor}", "e": "{kind}", "o": "room"}}\n' for actor, kind in events)
-    )
+    lines = [
+        {"t": 1, "p": 7, "th": len(who), "a": who, "e": kind, "o": "room"} for who, kind in events
+    ]
+    (tmp_path / "1.jsonl").write_text('{"schema": 1}\n' + "\n".join(map(json.dumps, lines)) + "\n")
     server = Fake(Sight(greets=False, waits=["lock"]))
+    server.record = Record()
     server.command = ["server", "--trace", str(tmp_path)]
     assert words in found(START, "cross-traffic", server, sentence="stuck").text
 

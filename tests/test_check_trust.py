@@ -34,22 +34,33 @@ def check(folder, script, *only, cwd=ROOT, tree=ROOT, **popen):
     return {verdict["check"]: verdict for verdict in found["verdicts"]}, done.returncode, done.stdout + done.stderr
 
 
-def test_bytecode_that_was_planted_in_the_tree_is_not_run(tmp_path):
+@pytest.mark.parametrize("name, more", [("verdicts/model", "FAILED = PASSED"), ("checks/conftest", "from harness.verdicts import plugin; plugin.FAILED = 'passed'")])
+def test_bytecode_that_was_planted_in_the_tree_is_not_run(name, more, tmp_path):
     """With the time and the size of the source, as Python would believe it."""
     tree = tmp_path / "tree"
-    for name in "harness", "implementations", "lab_guide":
-        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-    source = tree / "harness/verdicts/model.py"
+    for folder in "harness", "implementations", "lab_guide":
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    source = tree / f"harness/{name}.py"
     was = source.stat()
-    code = compile(source.read_text() + "\nFAILED = PASSED\n", str(source), "exec")
+    code = compile(source.read_text() + f"\nprint('that code ran')\n{more}\n", str(source), "exec")
     place = Path(importlib.util.cache_from_source(str(source)))
     place.parent.mkdir()
     place.write_bytes(importlib.util.MAGIC_NUMBER + (0).to_bytes(4, "little") + int(was.st_mtime).to_bytes(4, "little")
                       + (was.st_size & 0xFFFFFFFF).to_bytes(4, "little") + marshal.dumps(code))
-    loaded = subprocess.run([sys.executable, "-c", "from harness.verdicts import model; print(model.FAILED)"], cwd=tree, capture_output=True, text=True)
-    assert loaded.stdout == "passed\n", "the bytecode is none that Python believes, so this test tries nothing"
-    found, status, _ = check(tmp_path / "one", "pass", "starts", cwd=tree, tree=tree)
-    assert (found["starts"]["verdict"], status) == ("failed", 1)
+    loaded = subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, 'harness/{name}'.rpartition('/')[0]); import {Path(name).name}"],
+                            cwd=tree, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tree)})
+    assert loaded.stdout == "that code ran\n", loaded.stderr + "the bytecode is none that Python believes, so this test tries nothing"
+    found, status, shown = check(tmp_path / "one", "pass", "starts", cwd=tree, tree=tree)
+    assert (found["starts"]["verdict"], status) == ("failed", 1) and "that code ran" not in shown
+
+
+def test_other_modules_are_imported_as_ever(tmp_path):
+    """Their bytecode saves time, and they are not the harness's."""
+    (tmp_path / "other.py").write_text("")
+    script = (f"from harness import sources; import sys; sys.path.append({str(tmp_path)!r}); from harness.verdicts import model; import json, other; "
+              "print(*(type(one.__loader__).__name__ for one in (model, json, other)))")
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "FromSource SourceFileLoader SourceFileLoader\n", done.stderr
 
 
 def test_a_verdict_that_the_server_writes_counts_for_nothing(tmp_path):
@@ -120,8 +131,10 @@ def test_the_check_s_own_process_is_closed_to_others_of_its_user():
 
 def test_results_of_an_earlier_run_are_gone_whatever_happens(tmp_path):
     """The harness is told to check what is not there, or is told nonsense: last week's grade does not stay."""
-    for words, status in (["--rubric", tmp_path / "none"], 2), (["--only", "no-such-check"], 2), (["--in", tmp_path / "nowhere"], 2):
+    nonsense = [[*words, "--", "/bin/false"] for words in (
+        ["--rubric", tmp_path / "none"], ["--only", "no-such-check"], ["--in", tmp_path / "nowhere"], ["--html", tmp_path / "nowhere" / "page.html"])]
+    for words in [], *nonsense:
         (tmp_path / "old.json").write_text('{"score": 100}')
-        done = subprocess.run([sys.executable, "-m", "harness", "check", *words, "--json", tmp_path / "old.json", "--", "/bin/false"], cwd=ROOT,
+        done = subprocess.run([sys.executable, "-m", "harness", "check", "--json", tmp_path / "old.json", *words], cwd=ROOT,
                               capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        assert done.returncode == status and not (tmp_path / "old.json").exists(), done.stdout + done.stderr
+        assert done.returncode == 2 and not list(tmp_path.iterdir()), done.stdout + done.stderr

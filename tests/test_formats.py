@@ -18,6 +18,7 @@ from harness.driving.record import Entry, difference
 from conftest import browser
 from harness.verdicts import catalogue
 from harness.verdicts.formats import FORMATS, terminal, told
+from harness.verdicts.locks import Span
 from harness.verdicts.model import Failure, Report, Verdict, verdict_from
 from harness.verdicts.plugin import STAGES
 
@@ -28,7 +29,8 @@ HOSTILE = "\x1b[2J\x1b]0;t\x07 ]]> <script>alert(1)</script> </pre> & \" ' \x00\
 def report(text="all is well", hidden=False, student="ana"):
     """One of each kind of verdict, and `text` wherever a server's or a user's text may stand."""
     failure = Failure("silent", [f"ana sends {text}"], f"expected {text}", f"came {text}", "It did not answer.", "protocol.md#5", "run 2", f"replay {text}",
-                      [Entry(0.1, "ana", "sends", text), Entry(0.2, "ben", "hears", text), Entry(0.3, "server", "warns", text), Entry(0.4, "owner", "types", text)])
+                      [Entry(0.1, "ana", "sends", text), Entry(0.2, "ben", "hears", text), Entry(0.3, "server", "warns", text), Entry(0.4, "owner", "types", text)],
+                      locks=[Span(0.25, text, "holds", text, 0.001), Span(0.26, text, "waits", text, None), Span(0.27, "", "more", "", 0.5, 3)])
     stages = list(STAGES)
     verdicts = [Verdict("greets", stages[1], "Everyone is greeted.", "passed", 2, seconds=0.25),
                 Verdict("answers-ping", stages[1], "A PING is answered.", "failed", 1.5, failure=failure, hidden=hidden),
@@ -179,7 +181,7 @@ def test_the_first_wrong_event_is_marked_in_the_drawing_in_the_table_and_in_word
     written = FORMATS["html"](found)
     drawing, table = written[written.index("<div class=diagram"):].split("<tbody>")[:2]
     assert drawing.count("<li class=wrong>") == drawing.count("the first wrong one") == table.count("<tr class=wrong>") == marked
-    rows = re.findall(r"<li[^>]*>.*?(?=<li|</ol>)", drawing)
+    rows = re.findall(r"<li[^>]*>.*?(?=<li|</ol>)", drawing, re.S)
     assert len(rows) == 3 + (wrong == 3) and ["wrong" in row for row in rows] == [place == wrong for place in range(len(rows))]
     assert "SAY a" in rows[0] and "MSG 2 T ana b" in rows[1] and ("arrow to right" in rows[0]) and ("arrow from right" in rows[1]) and "own" in rows[2]
     lines = told.events(found.of("failed")[0].failure)

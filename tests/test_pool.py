@@ -7,6 +7,7 @@ import pytest
 
 from harness.driving.client import CutOff
 from harness.driving.deadlines import wait_until
+from harness.driving.messages import unpacked
 from harness.verdicts import plugin, pool
 from harness.verdicts.pace import Pace
 from harness.verdicts.plugin import Result, Run
@@ -84,6 +85,37 @@ def test_one_that_is_alone_shares_the_machine_with_no_other(tmp_path):
 
     jobs = [Job(name, lambda name=name: work(name), alone=name == "c") for name in "abcde"]
     assert dict(run(jobs))["c"] == {"saw": []}
+
+
+HOOKS: list = []        # what is called at a fork cannot be taken back, so it calls what stands here, once
+
+
+@pytest.fixture(scope="module")
+def at_fork():
+    """at_fork(place, act): has act() called once, inside the next fork, before it or after it in the parent."""
+    def act(place):
+        if HOOKS and HOOKS[0][0] == place:
+            HOOKS.pop()[1]()
+
+    os.register_at_fork(before=lambda: act("before"), after_in_parent=lambda: act("after"))
+    return lambda place, function: HOOKS.append((place, function))
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(at_fork, place):
+    """Python drops what a handler raises inside fork(): the run would go on, as if nobody had typed it."""
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        at_fork(place, lambda: signal.raise_signal(signal.SIGINT))      # to this thread: others of this process are none of the check's
+        with pytest.raises(KeyboardInterrupt):
+            run([Job("a", dict), Job("b", dict, needs=("a",))])
+    finally:
+        signal.signal(signal.SIGINT, before)
+        pool.end_descendants()
+    assert HOOKS == []
 
 
 # -- What the run makes of it ---------------------------------------------------------------------------------------------------------
@@ -179,4 +211,4 @@ def test_an_exception_of_the_judge_s_own_is_a_fault_with_its_traceback(tmp_path)
     judge = plugin.Judge({"deadline": 10, "folder": str(tmp_path), "replay": ""}, Pace())
     judge.run = lambda item, config: 1 / 0
     found = judge.judge(type("Item", (), {"nodeid": "check_x.py::check_a_check"}), None)
-    assert found["verdict"] == "harness fault" and "ZeroDivisionError" in found["why"] and (tmp_path / "a-check.traceback").read_text()
+    assert found["verdict"] == "harness fault" and "ZeroDivisionError" in unpacked(found["why"]) and (tmp_path / "a-check.traceback").read_text()

@@ -24,10 +24,12 @@ import pytest
 
 from harness.driving import processes, deadlines
 from harness.driving.client import CutOff, WireClient
+from harness.driving.messages import both, msg
 from harness.driving.record import Unmet, same
 from harness.driving.server import LISTENING, NotStarted, Server, plain_environment
 from harness.driving.terminals import TerminalClient
 from harness.verdicts.disturb import disturbances
+from harness.verdicts.pace import Pace
 from harness.verdicts.plugin import Inconclusive, NotRun, STARVED, id_of
 
 OPEN = ("--admit", "all")       # who is new comes in without the owner
@@ -40,6 +42,8 @@ class Checked(Server):
 
     most_processes = 500        # more than any check has clients, thrice
     told_to_end = False         # a check sets it before it tells the server to end by other means than stop() and kill()
+    trace = None                # the folder into which it traces itself
+    pace = Pace()               # how fast it is when nothing else is asked of it
     dead = None                 # once it is ended: whether it was dead already
     starved = False             # likewise: whether others had the CPUs for so long that it could not be in time
 
@@ -90,7 +94,7 @@ class Checked(Server):
     def must_have_lived(self):
         """After its end: raises Unmet if it had not to be ended."""
         if self.died() or self.excessive():
-            raise Unmet("the server to serve on", "it did all that was asked, but it did not live on")
+            raise Unmet(msg("the server to serve on"), msg("it did all that was asked, but it did not live on"))
 
 
 class CheckedTerminal(TerminalClient):
@@ -98,6 +102,7 @@ class CheckedTerminal(TerminalClient):
 
     starved, stderr = False, ()
     sight = address = None      # as Server has them; the address is known when it listens
+    trace = None
 
     @property
     def closed(self):
@@ -143,18 +148,24 @@ def tmp_path(judge):
 
 @pytest.fixture
 def start(judge, tmp_path):
-    """start(*args, **options) starts a server, which is the caller's to end. Limits that it does not take make the check "not run"."""
-    def start(*args, **options):
+    """start(*args, **options) starts a server, which is the caller's to end. Limits that it does not take make the check "not run".
+
+    With --trace it traces itself, unless `traced` is False: where a check takes its files or descriptors away, it could not.
+    """
+    def start(*args, traced=True, **options):
+        trace = tempfile.mkdtemp(dir=judge.scratch) + "/trace" if judge.settings["trace"] and traced else None
         options = {"command": judge.settings["command"], "directory": tmp_path / "group", "deadline": 2 * judge.settings["deadline"], **options}
         try:
-            judge.running = Checked(options.pop("command"), args=args, cwd=judge.settings["cwd"], record=judge.record, inherits=False, **options)
+            judge.running = Checked(options.pop("command"), args=(*args, *(["--trace", trace] if trace else [])), cwd=judge.settings["cwd"],
+                                    record=judge.record, inherits=False, **options)
         except OSError as error:
-            raise Unmet("the command to start", f"{error.filename}: {error.strerror}", "no-such-command") from None
+            raise Unmet(msg("the command to start"), f"{error.filename}: {error.strerror}", "no-such-command") from None
         except NotStarted as problem:
             limits = [arg for arg in args if arg.startswith("--") and arg not in ("--host", "--port", "--group", "--dir", "--admit")]
             if limits and problem.status == 2:
-                raise NotRun(f"the server does not take {' '.join(limits)}", binds=False) from None
+                raise NotRun(msg("the server does not take {join}", join=' '.join(limits)), binds=False) from None
             raise
+        judge.running.trace, judge.running.pace = trace, judge.pace
         return judge.running
 
     return start
@@ -182,12 +193,15 @@ def terminal(judge, tmp_path):
     """terminal(*args) starts one whose owner sits at a real terminal: a TerminalClient, with `address`. Ended after the check, before its clients are."""
     with contextlib.ExitStack() as started:
         def terminal(*args):
+            trace = tempfile.mkdtemp(dir=judge.scratch) + "/trace" if judge.settings["trace"] else None
+            args = (*args, *(["--trace", trace] if trace else []))
             command = [*judge.settings["command"], "--host", "127.0.0.1", "--port", "0", "--dir", str(tmp_path / "group"), *args]
             try:
                 console = CheckedTerminal("owner", command, cwd=judge.settings["cwd"], record=judge.record, env=plain_environment())
             except pexpect.ExceptionPexpect:
-                raise Unmet("the command to start", f"{command[0]}: it cannot be run", "no-such-command") from None
+                raise Unmet(msg("the command to start"), msg("{command}: it cannot be run", command=command[0]), "no-such-command") from None
             judge.running = started.enter_context(console)
+            console.trace = trace
             [match] = console.sees(LISTENING.pattern)
             console.address = match[1], int(match[2])
             return console
@@ -202,7 +216,7 @@ def connect(judge, server):
 
     def connect(running, name="", **options):
         if judge.pace.slowness and not judge.has_time_for(judge.pace.join):
-            raise Inconclusive(f"the check's time was over: {judge.pace.slowness}", again=False)
+            raise Inconclusive(msg("the check's time was over: {slowness}", slowness=judge.pace.slowness), again=False)
         began = time.monotonic()
         try:
             client = WireClient(running.address, name=name, record=judge.record, **options)
@@ -210,8 +224,9 @@ def connect(judge, server):
             if running is judge.running and running.died():
                 raise
             where = processes.listening(processes.family(running.pid))
-            raise Unmet(f"the server to take connections at {running.address[0]}:{running.address[1]}, as it says",
-                        f"{problem.came}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
+            raise Unmet(msg("the server to take connections at {address}:{address2}, as it says", address=running.address[0], address2=running.address[1]),
+                        msg("{came}; it listens at {addresses}", came=problem.came, addresses=both(where)) if where else
+                        msg("{came}; it listens nowhere", came=problem.came), "listens-elsewhere") from None
         clients.append(client)
         if len(trips) < 3:          # the slower machine and server, the longer may all else take
             with contextlib.suppress(Unmet):        # a trip that was missed measures nothing
@@ -273,14 +288,14 @@ def hunt(judge, start, rng, tmp_path):
         wanted, clean, lacking, longest = max(1, round(part * judge.settings["repeat"])), 0, [], 0.0
         for number, disturbance in enumerate(disturbances(rng, judge.settings["command"]), 1):
             if clean and not judge.has_time_for(longest):
-                lacking.append(f"the check's time was over before all {wanted} that were wanted: a run takes up to {longest:.0f} s")
+                lacking.append(msg("the check's time was over before all {wanted} that were wanted: a run takes up to {longest:.0f} s", wanted=wanted, longest=longest))
                 break
             began = time.monotonic()
             judge.runs, judge.disturbed, judge.first = number, disturbance.words, len(judge.record.entries)
             try:
                 running = start(*args, directory=Path(tempfile.mkdtemp(dir=tmp_path), "group"), env=disturbance.env, preexec=disturbance.preexec, **options)
             except subprocess.SubprocessError:      # of preexec
-                raise Inconclusive(f"run {number} was to be {disturbance.words}, and this machine does not let us") from None
+                raise Inconclusive(msg("run {number} was to be {words}, and this machine does not let us", number=number, words=disturbance.words)) from None
             with running:
                 disturbance.look(running)
                 judge.disturbed = disturbance.words
@@ -292,7 +307,7 @@ def hunt(judge, start, rng, tmp_path):
             if clean >= wanted:
                 break
         judge.disturbed = ""
-        judge.notes.append("1 disturbed run, clean" if clean == 1 else f"{clean} disturbed runs, all clean")
+        judge.notes.append(msg("1 disturbed run, clean") if clean == 1 else msg("{clean} disturbed runs, all clean", clean=clean))
         judge.notes += lacking
 
     return hunt

@@ -9,7 +9,6 @@ record breaks and that explains this failure; what the client concerned sent and
 last line, and what the server's threads waited for then. If nothing fits, the cause says so.
 """
 
-import json
 import os
 import platform
 import re
@@ -20,13 +19,14 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
 from harness.driving import history, processes
+from harness.driving.messages import Message, msg, of_text
 from harness.driving.record import Entry, Record, Unmet
+from harness.verdicts import locks
 from harness.verdicts.sentences import CAUSES
 
 # Sentences on a step that only prepares what a check is about. All checks that need this step fail
@@ -326,12 +326,13 @@ def find(problem: Unmet, check: str, entries: Sequence[Entry], server=None) -> C
 
 def cause(sentence: str, check: str = "", text: str | None = None) -> Cause:
     """The entry of the catalogue, under its id; `text`: what is to be said instead."""
-    words, page = CAUSES.get(sentence) or CAUSES.get(check) or CAUSES["unknown-cause"]
-    return Cause(sentence, words if text is None else text, page)
+    known_words, page = CAUSES.get(sentence) or CAUSES.get(check) or CAUSES["unknown-cause"]
+    return Cause(sentence, Message(of_text(known_words), {}) if text is None else text, page)
 
 
-def words(sentence: str) -> str:
-    return CAUSES[sentence][0]
+def words(sentence: str) -> Message:
+    """The cause that the catalogue has for this sentence."""
+    return Message(of_text(CAUSES[sentence][0]), {})
 
 
 def of_the_check(problem, check) -> Cause:
@@ -346,7 +347,7 @@ def of_the_check(problem, check) -> Cause:
 
 def no_answer(why, seconds):
     """The cause of a silence of so many seconds."""
-    return f"No answer came within {seconds:.3g} s. {why}" if seconds else why
+    return msg("No answer came within {seconds:.3g} s. {why}", seconds=seconds, why=why) if seconds else why
 
 
 # -- The server ended, or raised an exception ----------------------------------------------------
@@ -448,16 +449,14 @@ def known(raised: Raised) -> str | None:
 
 def with_exception(why, last, where):
     """A cause, and under it the exception."""
-    return (
-        f"{why}\nThe exception: {last}\nRaised at: {where}"
-        if where
-        else f"{why}\nThe exception: {last}"
-    )
+    if where:
+        return msg("{why}\nThe exception: {last}\nRaised at: {where}", why=why, last=last, where=where)
+    return msg("{why}\nThe exception: {last}", why=why, last=last)
 
 
 def with_signal(why, name):
     """A cause, and the signal."""
-    return f"{why} The signal: {name}."
+    return msg("{why} The signal: {name}.", why=why, name=name)
 
 
 LIBRARY = re.compile(r"/lib/python|/site-packages/|^<")
@@ -666,38 +665,24 @@ def of_a_crowd(problem, sight, server):
 
 def of_the_trace(server, why) -> str | None:
     """The cause `why`, and who held which lock, if the server traced itself (--trace DIR)."""
-    command = getattr(server, "command", [])
-    folders = [
-        Path(to) for word, to in zip(command, command[1:], strict=False) if word == "--trace"
-    ]
-    holds, waits = {}, {}
-    for path in (path for folder in folders for path in folder.glob("*.jsonl")):
-        for line in path.read_text(errors="replace").splitlines():
-            with suppress(ValueError, KeyError, TypeError):
-                event = json.loads(line)
-                begins, _, kind = event["e"].partition(".")
-                of = {"lock.hold": holds, "lock.wait": waits}[kind]
-                if begins == "B":
-                    of[event["o"], event["a"]] = True
-                else:
-                    of.pop((event["o"], event["a"]), None)
-    for lock, actor in waits:
-        holder = next((other for name, other in holds if name == lock), None)
-        if holder:
-            return (
-                taken_again(why, actor, lock) if holder == actor else held(why, holder, lock, actor)
-            )
+    spans = locks.of_server(server)
+    holds = [span for span in spans if span.what == "holds" and span.seconds is None]
+    for wait in (span for span in spans if span.what == "waits" and span.seconds is None):
+        if holder := next((hold for hold in holds if hold.lock == wait.lock), None):
+            if holder.who == wait.who:
+                return taken_again(why, wait.who, wait.lock)
+            return held(why, holder.who, wait.lock, wait.who)
     return None
 
 
 def taken_again(why, actor, lock):
     """A cause, and in the trace a lock that its holder takes again."""
-    return f"{why}\nIn the trace, {actor} holds the lock `{lock}` and takes it again."
+    return msg("{why}\nIn the trace, {actor} holds the lock `{lock}` and takes it again.", why=why, actor=actor, lock=lock)
 
 
 def held(why, holder, lock, actor):
     """A cause, and in the trace a lock that another one holds."""
-    return f"{why}\nIn the trace, {holder} holds the lock `{lock}`, and {actor} waits for it."
+    return msg("{why}\nIn the trace, {holder} holds the lock `{lock}`, and {actor} waits for it.", why=why, holder=holder, lock=lock, actor=actor)
 
 
 def is_locked(sight: Sight) -> bool:

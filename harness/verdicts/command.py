@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from harness.arguments import positive, seconds
+from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, command_of
 from harness.verdicts import catalogue, formats, language, plugin, pool
 from harness.verdicts.formats import terminal
@@ -40,8 +41,10 @@ def must_be_known(names, what, choices):
     for name in names:
         if name not in choices:
             close = catalogue.close_to(name, choices)
-            hint = f" (close: {', '.join(close)})" if close else "; `check --list` shows them all" if what == "check" else ""
-            raise Misuse(f"there is no {what} {name}{hint}")
+            no_such = msg("there is no check {name}", name=name) if what == "check" else msg("there is no setting {name}", name=name)
+            if close:
+                raise Misuse(msg("{no_such} (close: {names})", no_such=no_such, names=", ".join(close)))
+            raise Misuse(msg("{no_such}; `check --list` shows them all", no_such=no_such) if what == "check" else no_such)
 
 
 def read_rubric(path):
@@ -53,16 +56,16 @@ def read_rubric(path):
         must_be_known(found, "setting", ("points", "hidden"))
         points, hidden = found.get("points", {}), found.get("hidden", [])
         if not isinstance(points, dict):
-            raise Misuse("points is a table: a check and its points in each line")
+            raise Misuse(msg("points is a table: a check and its points in each line"))
         if not isinstance(hidden, list) or not all(isinstance(check, str) for check in hidden):
-            raise Misuse("hidden is a list of checks")
+            raise Misuse(msg("hidden is a list of checks"))
         for names in points, hidden:
             for stage in set(names) & set(plugin.STAGES):
-                raise Misuse(f"{stage} is a stage, and points and hidden go by check")
+                raise Misuse(msg("{stage} is a stage, and points and hidden go by check", stage=stage))
             must_be_known(names, "check", known())
         for check, value in points.items():
             if type(value) not in (int, float) or not 0 <= value < math.inf:
-                raise Misuse(f"points of {check}: {value!r} is no number, 0 or more")
+                raise Misuse(msg("points of {check}: {value!r} is no number, 0 or more", check=check, value=value))
     except OSError as error:
         raise Misuse(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeError, Misuse) as error:
@@ -71,21 +74,24 @@ def read_rubric(path):
 
 
 def must_be_writable(folder, files):
-    """Makes the folder of records; what is found out is not to be lost because a file cannot be written. Raises Misuse."""
+    """Makes the folder of records, and tries where put() will write: a report is not to be lost at the end. Raises Misuse."""
+    path = folder
     try:
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=folder).close()
         for path in files:
-            with open(path, "a"):
+            place = written_first(path)
+            with open(place, "a"):
                 pass
-            forget(path)
+            if place != path:
+                os.unlink(place)
     except OSError as error:
-        raise Misuse(f"{error.filename}: {error.strerror}") from None
+        raise Misuse(f"{path}: {error.strerror}") from None
 
 
 def forget(path):
-    """Removes a result of an earlier run: whatever happens from now on, it is not taken for this one's."""
+    """Removes a file of an earlier run, if it can be removed."""
     if os.path.isfile(path) or os.path.islink(path):
         with contextlib.suppress(OSError):
             os.unlink(path)
@@ -93,12 +99,15 @@ def forget(path):
 
 def put(path, text):
     """Writes a file whole or not at all; a device or a pipe as it comes."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        Path(path).write_text(text, encoding="utf-8")
-        return
-    new = f"{path}.{os.getpid()}.part"
-    Path(new).write_text(text, encoding="utf-8")
-    os.replace(new, path)
+    place = written_first(path)
+    Path(place).write_text(text, encoding="utf-8")
+    if place != path:
+        os.replace(place, path)
+
+
+def written_first(path):
+    """Where put() writes: a device or a pipe itself, else a new file beside the file that is meant."""
+    return path if os.path.exists(path) and not os.path.isfile(path) else f"{path}.{os.getpid()}.part"
 
 
 def command_from(options):
@@ -107,7 +116,7 @@ def command_from(options):
     if len(command) == 1 and command[0] in DESIGNS:
         return command_of(command[0]), options.design or command[0]
     if options.folder and not os.path.isdir(options.folder):
-        raise Misuse(f"{options.folder}: no such folder")
+        raise Misuse(msg("{folder}: no such folder", folder=options.folder))
     if os.sep in command[0]:
         command[0] = os.path.abspath(os.path.join(options.folder or "", command[0]))
     return command, options.design
@@ -142,13 +151,13 @@ class Broken:
 
     def pytest_collectreport(self, report):
         if report.failed:
-            self.why.append(f"{report.nodeid} could not be read: {report.longreprtext}")
+            self.why.append(msg("{nodeid} could not be read: {longreprtext}", nodeid=report.nodeid, longreprtext=report.longreprtext))
 
 
 def report_of(options, design, seed, folder):
     """The Report of a run that is about to begin."""
     return Report(list(options.server), design, options.lab, seed, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
-                  f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}", str(folder or ""), options.student)
+                  msg("{cpu_count} cores, {system} {release}, Python {python_version}", cpu_count=os.cpu_count(), system=platform.system(), release=platform.release(), python_version=platform.python_version()), str(folder or ""), options.student)
 
 
 def run(options):
@@ -161,9 +170,12 @@ def run(options):
     folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
     for old in (*folder.glob("*.record"), *folder.glob("*.traceback")):
         forget(old)
+    for old in folder.glob("*.trace"):
+        shutil.rmtree(old, ignore_errors=True)
     replay = ["python", "-m", "harness", "check", *(["--in", options.folder] if options.folder else []), "--seed", seed,
               *(["--design", design] if design else []), "--repeat", str(options.repeat),
-              *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []), "--only", "CHECK", "--", *options.server]
+              *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []),
+              *(["--trace"] if options.trace else []), "--only", "CHECK", "--", *options.server]
     report = report_of(options, design, seed, folder)
     began = time.monotonic()
 
@@ -179,20 +191,20 @@ def run(options):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, ends_by_signals():
         checks = plugin.Run({"command": command, "cwd": os.path.abspath(options.folder or ""), "design": design, "lab": options.lab, "seed": seed,
                              "repeat": options.repeat, "only": options.only, "points": points, "hidden": hidden, "folder": str(folder),
-                             "scratch": scratch, "deadline": options.deadline, "workers": options.workers or WORKERS,
+                             "scratch": scratch, "deadline": options.deadline, "trace": options.trace, "workers": options.workers or WORKERS,
                              "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}, show)
         status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini")], plugins=[checks, broken])
     if status == pytest.ExitCode.NO_TESTS_COLLECTED and options.only:
-        raise Misuse(f"there is no check {' or '.join(options.only)}")
+        raise Misuse(msg("there is no check {name}", name=", ".join(options.only)))
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
-    report.notes += broken.why
+    report.notes += checks.notes + broken.why
     report.pace = {step: round(took, 4) for step, took in asdict(checks.pace).items()}
     if report.complete and checks.pace.slowness:
         report.notes.append(checks.pace.slowness)
     report.verdicts.sort(key=lambda verdict: catalogue.place(verdict.check))
     if status not in (0, 1, 2):
-        report.notes.append(f"pytest ended with status {int(status)}")
+        report.notes.append(msg("pytest ended with status {int}", int=int(status)))
     return report
 
 
@@ -247,6 +259,9 @@ def judging(parser):
                         help="only these checks, whatever they need; may be given again")
     parser.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
     parser.add_argument("--records", metavar="DIR", help="keep there what happened in all checks (default: a new temporary folder, only of those that did not pass)")
+    parser.add_argument("--trace", action="store_true",
+                        help="start the server with `--trace DIR`, if it takes that, as ours do: a failing run then shows which thread held which lock "
+                             "between its events, and the records keep the trace. Writing it slows the server, so a race may appear more or less often")
     parser.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: 5, on one core 3)")
     parser.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
     parser.add_argument("--lang", choices=LANGUAGES, help="of what is shown, and of the forms for students (default: the locale's, else en)")
@@ -276,29 +291,34 @@ def take_server(options):
     if not options.server and options.only and options.only[-1] in DESIGNS:
         options.server = [options.only.pop()]
     if not options.server or options.only == []:
-        lacks = "no check stands behind --only" if options.server else "no server is named"
-        raise Misuse(f"{lacks}: write the checks, then `--`, then the server's command line, as in: check --only starts greets -- ./my_server")
+        lacks = msg("no check stands behind --only") if options.server else msg("no server is named")
+        raise Misuse(msg("{lacks}: write the checks, then `--`, then the server's command line, as in: check --only starts greets -- ./my_server", lacks=lacks))
 
 
 def main(options):
     """Exit status as of check(); 0 for a list; 2 misuse."""
-    language.choose(options.lang)
     if options.list:
+        language.choose(options.lang)
         print("\n".join(catalogue.as_lines(options.lab, options.design)))
         return 0
+    begin(options)
     try:
         take_server(options)
     except Misuse as why:
-        print(f"check: {say(str(why))}", file=sys.stderr)
+        print(f"check: {say(why.args[0])}", file=sys.stderr)
         return 2
     return check(options)
 
 
-def check(options):
-    """Checks options.server, and shows and writes what was found. Exit status as of status_of(); 2 misuse, 3 also if the harness itself fails."""
+def begin(options):
+    """What a command that judges does before all else: from here on, whatever happens, no result of an earlier run is taken for this one's."""
     language.choose(options.lang)
     for _, path in options.outputs:
         forget(path)
+
+
+def check(options):
+    """Checks options.server after begin(options), and shows and writes what was found. Exit status as of status_of(); 2 misuse, 3 also if the harness itself fails."""
     end = terminal.begin()
     try:
         report = run(options)
@@ -311,7 +331,7 @@ def check(options):
         terminal.advise(report)
         write(report, options.outputs)
     except Misuse as why:
-        print(f"check: {say(str(why))}", file=sys.stderr)
+        print(f"check: {say(why.args[0])}", file=sys.stderr)
         return 2
     except Exception:                   # of ours: with status 1 it would be taken for the server's failure
         traceback.print_exc()

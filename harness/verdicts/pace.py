@@ -1,23 +1,27 @@
 """How fast the server under check is on this machine: measured once, at the start, so that no check assumes it."""
 import contextlib
+import signal
 import time
 from dataclasses import dataclass
 
 from harness.driving.client import WireClient
-from harness.driving.record import Unmet
+from harness.driving.messages import msg
 
 RUNS = 40                   # rounds of start, JOIN and SAY for which a check has time, beside BUDGET
 BUDGET = 60.0               # seconds of a check on a server that costs nothing
 MOST_JOINS = 15             # JOINs that may wait for each other when a check waits for one of them
+LONGEST_END = 4.0           # seconds after which the end of the server is not waited for
 SLOW_JOIN, SLOW_SAY = 0.5, 0.02     # seconds from which on a check that runs out of time has the server's pace as its reason
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds that each step took when nothing else was asked of the server: its start, a JOIN up to WELCOME, a SAY up to one's own MSG."""
+    """Seconds that each step took when nothing else was asked of the server: its start, a JOIN up to WELCOME, a SAY up to one's own MSG,
+    its end by SIGTERM."""
     start: float = 0.1
     join: float = 0.05
     say: float = 0.001
+    end: float = 0.1
 
     def after(self, seconds: float) -> float:
         """A value for a limit flag (`--ping-after`, `--join-within`, ...) that leaves room for a few JOINs beside `seconds`."""
@@ -41,8 +45,8 @@ class Pace:
     def slowness(self) -> str:
         """What makes checks long, in a few words; '' if nothing does."""
         if self.join >= SLOW_JOIN:
-            return f"each JOIN takes {self.join:.1f} s here"
-        return f"each message takes {1000 * self.say:.0f} ms here" if self.say >= SLOW_SAY else ""
+            return msg("each JOIN takes {seconds:.1f} s here", seconds=self.join)
+        return msg("each message takes {milliseconds:.0f} ms here", milliseconds=1000 * self.say) if self.say >= SLOW_SAY else ""
 
 
 def measure(start, patience: float) -> Pace:
@@ -52,7 +56,7 @@ def measure(start, patience: float) -> Pace:
     """
     took = {}
     began = time.monotonic()
-    with contextlib.suppress(Unmet, OSError), start() as server:
+    with contextlib.suppress(AssertionError, OSError), start() as server:
         took["start"] = time.monotonic() - began
         with WireClient(server.address, name="pace") as client:
             client.greeted()
@@ -65,4 +69,10 @@ def measure(start, patience: float) -> Pace:
             client.send("SAY pace")
             client.expect(r"MSG \d+ \S+ pace pace", patience)
             took["say"] = time.monotonic() - began
+            began = time.monotonic()
+            server.send_signal(signal.SIGTERM)
+            client.expect("BYE closed", LONGEST_END)
+            client.close()
+            server.wait(LONGEST_END)
+            took["end"] = time.monotonic() - began
     return Pace(**took)

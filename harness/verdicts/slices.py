@@ -79,7 +79,7 @@ def first_wrong(entries: Sequence[Entry], expected: str, came: str) -> int | Non
         if pointer is None or lines[pointer].endswith("^ nothing more came"):
             return len(entries)
         return where(entries, lines[:pointer])
-    if lines[-1] == GOES_ON or re.match(r"\S+ (waited |heard nothing more for )", lines[0]):
+    if lines[-1] == GOES_ON or re.match(r"\S+ (waited |heard nothing more for )|no client got what it waited for", lines[0]):
         return len(entries)
     who = lines[0].partition(" ")[0]
     if re.match(r"\S+ (saw the end of the connection|was cut off)|.*the connection was reset", lines[0]):
