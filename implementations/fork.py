@@ -1,9 +1,11 @@
-"""fork: each client has a process that waits for his bytes, and a pipe takes his requests to the one process that has the Room.
+"""fork: each client has a process that waits for its bytes; a pipe takes its requests to the hub.
 
-Nothing is shared, so nothing is locked: the hub reads the pipes one after the other, and that is the order that everyone hears.
-A child owns one Session and the reading side of one socket, and checks its client's password itself. The hub owns all the
-rest: the Room, the files, and the writing side of every socket that it accepted.
+Nothing is shared, so nothing is locked: the hub is the one process that has the Room. It reads the
+pipes one after the other, and that is the order in which everyone receives the events. A child has
+one Session and the reading side of one socket, and checks its client's password. The hub has all
+the rest: the Room, the files, and the writing side of every socket that it accepted.
 """
+
 import gc
 import os
 import resource
@@ -14,233 +16,267 @@ from functools import partial
 from time import monotonic
 
 from .common import trace
-from .common.door import send_away
+from .common.acceptor import refuse_connection
+from .common.base_server import TICK, BaseServer, clock, run
+from .common.client_state import State
+from .common.deliveries import ReaderDone
 from .common.readers import Readers
-from .common.shell import TICK, Shell, clock, run
+from .common.requests import Quit, Say, count, decode, encode
 from .common.trace import traced
-from .common.wire import Lines, messages
+from .common.wire import Lines
+
+# What the hub writes to a child, as lines: one of these, or what to check the password against.
+DONE, OVER = "done", "over"
 
 
-class Server(Shell):
+class Server(BaseServer):
+    """The hub, and its children."""
+
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
-        self.children = {}                      # pid: the hub's ends of its pipes
+        self.children = {}  # pid: the hub's ends of its pipes
         self.fork = traced("fork", fork, lambda life, client: client.address)
 
         listener.setblocking(False)
         self.readers = Readers()
-        self.readers.attend(listener, self.accept)
-        self.readers.attend(self.outboxes)
-        self.readers.watch(self.owner)
+        self.readers.add_source(listener, self.accept)
+        self.readers.add_source(self.outboxes)
+        self.readers.resume_reading(self.owner)
 
     def serve(self):
-        """Turn for ever: see whose pipe is ready, read it, decide, then write to everyone once."""
+        """Runs turns: wait until pipes are readable, read, decide, then write to all once."""
         while self.is_serving():
             self.readers.wait(0 if self.deliveries else TICK)
             self.read_ready()
             if self.is_tick_due():
                 self.deliver(self.tick())
-                self.readers.watch(self.owner)          # who was left alone if another job had his terminal
+                self.readers.resume_reading(self.owner)  # another job may have had the terminal
             self.flush()
-        for pid in self.children:               # none outlives the hub, not even a stopped one
+        for pid in self.children:  # none outlives the hub, not even a stopped one
             os.kill(pid, signal.SIGKILL)
         for pid, ends in self.children.items():
             reap(pid, *ends)
 
-    # -- Reading ---------------------------------------------------------------------------------------------------------------
+    # -- Reading -------------------------------------------------------------------------------
 
     def accept(self):
-        """Who came together is forked together: all that the hub writes between two forks stays behind as a copy for the first."""
-        newcomers, forked = [], []
-        for arrival in self.door.arrivals():
-            if client := self.newcomer(arrival, len(newcomers)):
-                newcomers.append(client)
-        for client in newcomers:
+        """Lets new clients in. All forks come first.
+
+        What the hub changes between two forks has to be copied for the first child.
+        """
+        new_clients, forked = [], []
+        for accepted in self.acceptor.accept_batch():
+            if client := self.new_client(accepted, len(new_clients)):
+                new_clients.append(client)
+        for client in new_clients:
             try:
                 client.source, client.down, client.pid = self.fork(self.read_from, client)
-            except OSError:                     # no more processes or descriptors: the newcomer is closed, the rest chat on
-                send_away(client.sock)
+            except OSError:  # no more processes or descriptors: it is refused, the rest continue
+                refuse_connection(client.sock)
             else:
                 forked.append(client)
         for client in forked:
             client.lines = Lines()
-            client.read_pipe = traced("pipe.read", partial(os.read, client.source), client.address)
-            client.write_pipe = traced("pipe.write", partial(os.write, client.down), client.address)
+            read, write = partial(os.read, client.source), partial(os.write, client.down)
+            client.read_pipe = traced("pipe.read", read, client.address)
+            client.write_pipe = traced("pipe.write", write, client.address)
             self.children[client.pid] = client.source, client.down
-            self.readers.watch(client)
-            self.deliver(self.room.arrive(client))
+            self.readers.resume_reading(client)
+            self.deliver(self.room.connected(client))
 
     # -- in the child
 
     def read_from(self, client, up, down):
-        """A child's whole life: wait for bytes, hand on the requests, wait for the answer if there is one."""
-        close_all_but(client.sock.fileno(), up, down)       # a pipe or socket ends only when its last copy is closed
-        trace.act_as(client.address)
-        read_pipe, write_pipe = traced("pipe.read", partial(os.read, down), "hub"), traced("pipe.write", partial(os.write, up), "hub")
+        """Runs in the child: wait for bytes, pass on requests, wait for each reply."""
+        close_all_but(client.sock.fileno(), up, down)  # a pipe ends when its last copy is closed
+        trace.set_actor(client.address)
+        read_pipe = traced("pipe.read", partial(os.read, down), "hub")
+        write_pipe = traced("pipe.write", partial(os.write, up), "hub")
         either = select.poll()
         either.register(client.sock, select.POLLIN)
-        either.register(down, 0)                            # it hangs up when the hub is gone
+        either.register(down, 0)  # hangs up when the hub is gone
         wait = traced("wait", either.poll)
-        while wait()[-1][0] != down:                        # (what was registered last stands last)
+        while wait()[-1][0] != down:  # what was registered last is last in the result
             try:
-                data = client.recv(self.gulp)
+                data = client.recv(self.read_size)
             except BlockingIOError:
                 continue
             except OSError:
-                data = b""                      # a reset: an end like any other
+                data = b""  # a reset: an end like any other
             if not data:
                 return
             if not client.over:
-                plain = client.session.are_messages(data)       # by far the most: they go up as they came
-                self.hand_up(write_pipe, data if plain else lines_of(client.session.receive(data)))
-            while client.session.waiting and not client.over:
+                # Most data is plain messages, which go up as they came.
+                plain = client.session.plain_messages(data)
+                self.hand_up(write_pipe, data if plain else encode(client.session.receive(data)))
+            while client.session.awaiting_reply and not client.over:
                 words = read_pipe(4096).decode().split("\n")
-                client.over = "over" in words or words == [""]
-                if not client.over:
-                    self.hand_up(write_pipe, lines_of(client.answer(words[0])))     # here a password is checked
+                if OVER in words or words == [""]:
+                    client.state = State.OVER
+                elif words[0] == DONE:
+                    self.hand_up(write_pipe, encode(client.session.request_done()))
+                else:
+                    self.hand_up(write_pipe, encode(client.check_password(words[0])))
 
     def hand_up(self, write_pipe, data):
-        """Between Session and Room: a pipe."""
+        """From Session to Room: a pipe."""
         while data:
-            data = data[write_pipe(data):]
+            data = data[write_pipe(data) :]
 
     # -- in the hub
 
     def read_ready(self):
-        """Reads whose pipe is ready, until the turn has enough to tell. What they all ask goes to the Room at one stroke."""
-        batch, asked = [], 0
-        for client in self.readers.take():
+        """Reads from pipes that are ready, until the turn is full, and handles the requests."""
+        batch, size = [], 0
+        for client in self.readers.next_ready():
             requests = self.read_owner(client) if client is self.owner else self.read_pipe(client)
             batch.append((client, requests))
-            asked += len(requests)
-            if asked >= self.enough:
+            size += count(requests)
+            if size >= self.batch_limit:
                 break
         self.handle(batch)
 
     def read_pipe(self, client):
-        data = client.read_pipe(self.gulp)
+        """Returns the requests that the client's child has written."""
+        data = client.read_pipe(self.read_size)
         if not data:
             self.drop(client)
-        return messages(data) if client.lines.are_messages(data) else requests_of(client.lines.feed(data))
+        if texts := client.lines.messages(data):
+            return [Say(texts)]
+        return decode(client.lines.feed(data))
 
     def read_owner(self, owner):
-        """The owner has no child: the hub reads him itself."""
-        if owner.session.waiting:
-            self.readers.leave_alone(owner)     # what he types stays in the terminal until his order is carried out
+        """Returns the owner's next orders. The owner has no child: the hub reads them itself."""
+        if owner.session.awaiting_reply:
+            self.readers.pause_reading(owner)  # its data stays in the kernel until the reply
             return []
-        if owner.session.unread:
-            return owner.session.requests()     # lines that came together with that order
+        if owner.session.unparsed:
+            return owner.session.next_requests()  # lines that came together with that order
         try:
-            data = owner.recv(self.gulp)
-        except BlockingIOError:                 # another job has his terminal
-            self.readers.leave_alone(owner)
+            data = owner.recv(self.read_size)
+        except BlockingIOError:  # another job has the terminal
+            self.readers.pause_reading(owner)
             return []
-        if not data:                            # the end of his input is no order
-            owner.at_end = True
-            self.readers.leave_alone(owner)
+        if not data:  # the end of the owner's input is no order
+            owner.eof = True
+            self.readers.pause_reading(owner)
         return owner.session.receive(data)
 
     def handle(self, batch):
+        """Handles the requests of a turn."""
         self.deliver(self.room.handle(batch, *clock()))
 
-    # -- Telling ---------------------------------------------------------------------------------------------------------------
+    # -- Writing -------------------------------------------------------------------------------
 
     def flush(self):
-        """One send to each. Whose request is thereby finished is read again."""
+        """Sends once to each client. Reads again from those whose request is finished by that."""
         deliveries, self.deliveries = self.deliveries, []
         finished = self.outboxes.flush(deliveries, monotonic())
-        self.readers.rest(self.outboxes.crowded)
-        self.room.finished(finished, monotonic())
+        self.readers.pause_all(self.outboxes.backpressure)
+        self.room.requests_finished(finished, monotonic())
         for client in finished:
             if client is self.owner:
-                client.session.waiting = False
-                self.readers.watch(client, again=bool(client.session.unread))
+                client.session.awaiting_reply = False
+                self.readers.resume_reading(client, has_lines=bool(client.session.unparsed))
             else:
-                self.check(client, "over" if client.over else "done")
+                self.reply(client, OVER if client.over else DONE)
 
-    def check(self, client, what):
-        """To his Session alone: what to check (a slow thing, which his own child does), or that his request is done."""
-        if not client.at_end:
+    def reply(self, client, word):
+        """Writes a line to the client's child."""
+        if not client.eof:
             try:
-                client.write_pipe(f"{what}\n".encode())
-            except BrokenPipeError:             # killed: its pipe up will end
+                client.write_pipe(f"{word}\n".encode())
+            except BrokenPipeError:  # the child was killed: its pipe to the hub will end
                 pass
 
-    def save(self, text):
-        """So is the member file: a child of its own writes it."""
+    def check_password(self, client, against):
+        """Has the client's own child check its password."""
+        self.reply(client, against)
+
+    def save_members(self, text):
+        """Has a child of its own write the member file."""
+
         def write(_, up, down):
             close_all_but(self.folder.lock, self.folder.transcript.fd, up)
-            trace.act_as("save")
+            trace.set_actor("save")
             os.write(up, traced("save", self.folder.save_members)(text).encode())
 
         def saved():
             why = os.read(up, 4096).decode()
-            self.readers.dismiss(up)
+            self.readers.remove_source(up)
             status = reap(pid, *self.children.pop(pid))
-            self.deliver(self.room.saved(why or ("" if status == 0 else "its writer was killed"), *clock()))
+            if status != 0:
+                why = why or "its writer was killed"
+            self.deliver(self.room.saved(why, *clock()))
+
         try:
             up, down, pid = fork(write, None)
         except OSError as error:
             self.deliver(self.room.saved(error.strerror, *clock()))
         else:
             self.children[pid] = up, down
-            self.readers.attend(up, saved)
+            self.readers.add_source(up, saved)
 
-    # -- Going -----------------------------------------------------------------------------------------------------------------
+    # -- The end of a connection ---------------------------------------------------------------
 
     def drop(self, client):
-        """His child is gone: the one end for quit, crash, reset and eviction."""
-        self.readers.leave_alone(client)
-        client.at_end = True
+        """Cleans up after a client: the one way for QUIT, crash, reset and disconnection."""
+        self.readers.pause_reading(client)
+        client.eof = True
         if reap(client.pid, *self.children.pop(client.pid)) != 0:
-            self.outboxes.evict(client.outbox)      # it did not end by itself: the client sees a bare end
-        self.handle([(client, [("quit", "")])])
-        self.deliver([("close", client, None)])
-
-
-def lines_of(requests):
-    """Requests as they go up a pipe, where plain messages also go as their client sent them."""
-    return "".join([f"{verb} {argument}\n" for verb, argument in requests]).encode()
-
-
-def requests_of(lines):
-    return [(verb.lower(), argument) for verb, _, argument in [line.partition(" ") for line in lines]]
+            self.outboxes.disconnect(client.outbox)  # its child was killed: there is no BYE
+        self.handle([(client, [Quit()])])
+        self.deliver([ReaderDone(client)])
 
 
 def fork(life, *arguments):
-    """A child that lives life(*arguments, up, down) and ends. Returns the hub's ends of both pipes, and the child's pid."""
+    """Forks a child that runs life(*arguments, up, down) and exits.
+
+    Returns the hub's end of the pipe up to the hub, that of the pipe down, and the child's pid.
+    Raises OSError.
+    """
     up, up_end = os.pipe()
     try:
         down_end, down = os.pipe()
         try:
             pid = os.fork()
         except OSError:
-            os.close(down_end), os.close(down)
+            close(down_end, down)
             raise
     except OSError:
-        os.close(up), os.close(up_end)
+        close(up, up_end)
         raise
     if pid == 0:
         status = 1
         try:
-            # Ctrl-C reaches the whole group, but the hub decides who ends.
-            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-            gc.freeze()                                     # what is there now is the hub's: to look at it is to copy it
+            # Ctrl-C reaches the whole process group, but the hub decides when a child ends.
+            blocked = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+            gc.freeze()  # a collection would copy the hub's objects
             life(*arguments, up_end, down_end)
             status = 0
-        except BrokenPipeError:                             # the hub is gone
+        except BrokenPipeError:  # the hub is gone
             pass
-        except Exception:                                   # os._exit would hide it
+        except Exception:  # os._exit would hide it
             sys.excepthook(*sys.exc_info())
         finally:
             trace.end()
-            os._exit(status)                                # not sys.exit: nothing of the hub's is to be cleaned up here
-    os.close(up_end), os.close(down_end)                    # important: else the end of the child would never be seen
+            os._exit(status)  # not sys.exit: nothing of the hub's may be cleaned up here
+    close(up_end, down_end)  # important: else the hub would never see the end of the child
     return up, down, pid
 
 
+def close(*descriptors):
+    """Closes descriptors."""
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
 def close_all_but(*kept):
-    """Closes what a child inherited: the listener, its siblings' pipes and sockets, the lock. Standard descriptors stay."""
+    """Closes what a child inherited: the listener, its siblings' pipes and sockets, the lock.
+
+    Standard descriptors stay open.
+    """
     lowest = 3
     for descriptor in sorted(kept):
         os.closerange(lowest, descriptor)
@@ -249,7 +285,10 @@ def close_all_but(*kept):
 
 
 def reap(pid, *descriptors):
-    """Its pipe has ended, so the child is about to: no zombie stays. Returns its exit status."""
+    """Closes the hub's ends of a child's pipes, waits for its end, and returns its exit status.
+
+    The child does not keep the hub waiting: its own ends of the pipes are closed already.
+    """
     for descriptor in descriptors:
         os.close(descriptor)
     return os.waitpid(pid, 0)[1]
