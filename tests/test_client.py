@@ -55,7 +55,7 @@ TIME = "2026-11-22T13:21:28.123Z"
 PASSWORD = "secret of ana"
 
 
-# -- The core, with tables -------------------------------------------------------------------------
+# -- The core, with tables ------------------------------------------------------------------------
 
 
 class Core(Conversation):
@@ -164,7 +164,7 @@ def test_a_last_seq_above_welcomes_means_that_the_group_was_created_again():
     core.connection_started(0)
     hear(core, "HELLO grupo/1 os-lab", "PENDING", "WELCOME 110 ana")
     assert said(core)[1:] == ["HISTORY 10"]
-    assert "-- the group was created again: what you saw before is gone" in shown(core)
+    assert "-- the group was created again: its earlier messages are gone" in shown(core)
 
 
 # Lines of a server before WELCOME; the state, the exit status and a part of the reason then.
@@ -306,7 +306,7 @@ def test_ping_is_answered_but_pongs_are_limited():
     assert len(core.outgoing) < conversation.MAX_OUTGOING + 70
 
 
-# What the user types, what is sent, what is displayed.
+# Lines of the user, lines that are sent, lines that are displayed.
 @pytest.mark.parametrize(
     "line, sends, displays",
     [
@@ -359,7 +359,7 @@ def test_leaving_needs_consent(consent, sends):
     assert said(core) == ["SAY yes"]
 
 
-# A line of the server, and what is displayed.
+# A line of the server, and the displayed line.
 @pytest.mark.parametrize(
     "line, shows",
     [
@@ -434,7 +434,7 @@ def test_only_a_rename_after_welcome_changes_ones_own_name():
         last=4,
     )
     assert core.name == "anna"
-    hear(core, f"RENAMED 13 {TIME} anna \x1b")  # what no server may say is not what we come back as
+    hear(core, f"RENAMED 13 {TIME} anna \x1b")  # an invalid name is not used for reconnecting
     assert core.name == "anna"
     core.connection_lost("", 0)
     reconnect(core)
@@ -455,7 +455,7 @@ def test_what_is_typed_early_waits_until_history_has_ended():
     assert said(core) == ["SAY early", "WHO", "SAY late"]
 
 
-# Unconfirmed when the connection ended; one's own messages in the next history; what is sent again.
+# Unconfirmed at the end of a connection; own messages in the next history; messages sent again.
 @pytest.mark.parametrize(
     "unconfirmed, history, again",
     [
@@ -568,7 +568,7 @@ def test_the_command_leave_joins_and_displays_nothing():
     assert (core.state, core.exit_status, core.bye_code) == (State.OVER, 0, "left")
 
 
-# -- The core, with random examples ----------------------------------------------------------------
+# -- The core, with random examples ---------------------------------------------------------------
 
 DIALOGUE = (
     "".join(
@@ -803,7 +803,7 @@ class Network:
     def notice(self):
         """Let the server notice the break, perhaps after the client has reconnected.
 
-        It still receives a part of what was on its way.
+        It still receives a part of the bytes on their way.
         """
         self.arrive(self.broken, self.chance.randint(0, len(self.broken.up)))
         if not self.broken.ended:
@@ -811,7 +811,7 @@ class Network:
         self.broken = None
 
     def crash(self):
-        """Kill the server with -9 and start it again; what it saved is still there."""
+        """Kill the server with -9 and start it again; its files are still there."""
         self.group.start()
         self.core.connection_lost("", self.now)
         self.link = self.broken = None
@@ -878,7 +878,7 @@ def test_over_any_disconnects_each_message_is_sent_and_displayed_once_in_order(c
     ] == typed
 
 
-# -- The groups file -------------------------------------------------------------------------------
+# -- The groups file ------------------------------------------------------------------------------
 
 ANA = Membership("127.0.0.1:7000", "ana", "os-lab", 41)
 
@@ -979,7 +979,7 @@ def test_a_damaged_groups_file_is_named_and_not_overwritten(tmp_path, line):
     assert path.read_bytes() == before
 
 
-# -- End to end: what a user sees ------------------------------------------------------------------
+# -- End to end -----------------------------------------------------------------------------------
 
 
 class Folder:
@@ -1340,7 +1340,7 @@ def test_after_kill_9_of_the_client_no_event_is_missed(tmp_path, folder):
         assert [line for line in before if not line.startswith("-- ")] == events[:5]
 
 
-# -- Mistakes and other servers: one clear line, no traceback --------------------------------------
+# -- Mistakes and other servers: one clear line, no traceback -------------------------------------
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Tests of the windows without a terminal: their parts, and what they display after failures."""
+"""Tests of the windows without a terminal: their parts, and their reports of failures."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ from implementations.windows.widgets import Dialog, PlainText
 NOW = datetime(2026, 11, 22, 13, 21)
 
 
-# -- Parts -----------------------------------------------------------------------------------------
+# -- Parts ----------------------------------------------------------------------------------------
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C"])), st.integers(2, 60))
@@ -212,7 +212,7 @@ def test_the_roster_follows_the_members_and_completes_their_names():
     assert roster.completions("an") == roster.completions("e") == []
 
 
-# -- The conversation on the screen ----------------------------------------------------------------
+# -- The conversation on the screen ---------------------------------------------------------------
 
 
 class Stage(App):
@@ -353,7 +353,7 @@ def test_control_characters_and_markup_are_harmless():
     on_stage(act)
 
 
-# -- The member's window ---------------------------------------------------------------------------
+# -- The member's window --------------------------------------------------------------------------
 
 
 async def until(pilot, condition, what):
@@ -642,7 +642,7 @@ def test_a_faulty_server_is_reported_in_words(tmp_path):
         thread.join()
 
 
-# -- The owner's window ----------------------------------------------------------------------------
+# -- The owner's window ---------------------------------------------------------------------------
 
 
 def as_owner(act, tmp_path, *arguments, size=(80, 24)):

@@ -1,4 +1,4 @@
-"""Checks what a user gives: an address, a name, a password."""
+"""Checks the user's input: an address, a name, a password."""
 
 import argparse
 import socket
@@ -10,7 +10,7 @@ from .groups import DEFAULT_PATH
 
 MAX_PORT = 65535
 
-# What socket.getaddrinfo returns for one address: family, type, protocol, canonical name, address
+# An entry of the result of socket.getaddrinfo: family, type, protocol, canonical name, address
 AddressInfo = tuple[
     socket.AddressFamily,
     socket.SocketKind,
@@ -77,7 +77,7 @@ def add_groups_option(parser: argparse.ArgumentParser) -> None:
 
 
 def resolve(address: str) -> Sequence[AddressInfo]:
-    """Return what getaddrinfo knows of HOST:PORT. This may take seconds.
+    """Return the socket addresses of HOST:PORT. This may take seconds.
 
     Raises InputError if there is no such host, and OSError.
     """

@@ -1,7 +1,8 @@
 """A Conversation on a non-blocking socket. The program that drives it does the waiting.
 
-A turn of that program is: connect_if_due(), wait until the socket is ready for what wants_read and
-wants_write say and then call on_ready(), flush(), display what conversation.take_items() returns.
+A turn of that program is: call connect_if_due(); wait until the socket is readable or writable, as
+wants_read and wants_write say, and then call on_ready(); call flush(); display the items that
+conversation.take_items() returns.
 """
 
 import errno
@@ -89,7 +90,7 @@ class Connection:
             self.conversation.connection_lost("", monotonic())
 
     def flush(self) -> None:
-        """Do what is due because of the time, then send what the socket takes."""
+        """Handle time-outs, then send as many bytes as the socket takes."""
         self.conversation.tick(monotonic())
         outgoing = self.conversation.outgoing
         if self.sock and not self.conversation.is_connected:

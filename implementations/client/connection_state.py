@@ -1,4 +1,4 @@
-"""The state of a member's connection: its name, and what one connection has reached. Pure."""
+"""The state of a member's connection: its name, and the progress of one connection. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONNECTED = State.CONNECTING, State.ASKING, State.HERE
 
 @dataclass
 class ConnectionProgress:
-    """What one connection has reached. The next connection starts with a new one."""
+    """The progress of one connection. The next connection starts with a new object."""
 
     heard_at: float  # when the last bytes arrived, in seconds
     pinged: bool = False  # the client has sent PING since then

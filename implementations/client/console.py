@@ -51,7 +51,7 @@ class Console:
 
         Args:
             address: the server's HOST:PORT, as the groups file has it.
-            infos: what resolve() knows of that address.
+            infos: the result of resolve() for that address.
             conversation: which is not started yet.
             groups_file: where the client remembers the group.
         """
@@ -95,7 +95,7 @@ class Console:
                 key.data()
 
     def _sources(self) -> Iterator[tuple[int, int, Callable[[], None]]]:
-        """Yield what to wait for now: descriptor, selector events, handler."""
+        """Yield the sources to wait for: descriptor, selector events, handler."""
         yield self._signal_read, selectors.EVENT_READ, self._interrupt
         connection = self.connection
         if connection.sock is not None:

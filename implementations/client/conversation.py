@@ -8,8 +8,8 @@ program that drives it (console.py, or a window) does this until `state` is OVER
     receive(data, now)              bytes arrived
     connection_lost(reason, now)    the connection ended, or could not be made
     tick(now)                       some time has passed; call it a few times a second
-    outgoing                        bytes to send; remove from the front what was sent
-    take_items()                    what to display, in order
+    outgoing                        bytes to send; remove sent bytes from the front
+    take_items()                    items to display, in order
     is_connected                    if False, close the connection
 
 `now` is a time in seconds that never decreases, as time.monotonic() returns it.
@@ -61,8 +61,8 @@ class Conversation:
         bye_code: the code of the last BYE; "" for an end without one.
         was_here: whether the server has sent WELCOME in any connection.
         outgoing: bytes to send.
-        requests: what the server has not confirmed.
-        progress: what the present connection, or the last one, has reached.
+        requests: those that the server has not confirmed.
+        progress: that of the present connection, or of the last one.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Conversation:
 
     @property
     def accepts_input(self) -> bool:
-        """Whether what the user types now is still of use."""
+        """Whether input from the user still has an effect."""
         return self._confirm_deadline is None and self.state is not State.OVER
 
     def wants_connection(self, now: float) -> bool:
@@ -148,7 +148,7 @@ class Conversation:
         self._quit_if_confirmed(now)
 
     def tick(self, now: float) -> None:
-        """Do what is due because of the time alone."""
+        """Handle time-outs."""
         if self._confirm_deadline is not None and now >= self._confirm_deadline:
             self.end(1, f"gave up after {CONFIRM_TIMEOUT} s")
         elif self.progress.expected_bye == "quit" and now >= self.progress.bye_deadline:
@@ -199,7 +199,7 @@ class Conversation:
     def _send(self, line: str) -> None:
         self.outgoing += line.encode() + b"\n"
 
-    # -- What the server says ------------------------------------------------------------------
+    # -- Lines of the server -------------------------------------------------------------------
 
     def _handle_line(self, line: str, now: float) -> None:
         parsed = None if isinstance(line, wire.Fault) else parse(line)
@@ -265,7 +265,7 @@ class Conversation:
     def _request_first_history(self) -> None:
         """Request the events after `last_seen`, with some before as context."""
         if self.last_seen is not None and self.last_seen > self.progress.welcome_seq:
-            self.note("the group was created again: what you saw before is gone")
+            self.note("the group was created again: its earlier messages are gone")
             self.last_seen = None
         if self.last_seen is None:
             self.last_seen, self._context = self.progress.welcome_seq, FIRST_HISTORY
@@ -303,7 +303,7 @@ class Conversation:
             return
         self.progress.caught_up = True
         self._backoff.reset()
-        # The history has confirmed what the server received before; it never received these
+        # The history has confirmed all messages that arrived; these never reached the server
         for request in self.requests.sent:
             self._send(request.line())
         while self.requests.unsent:
@@ -325,7 +325,7 @@ class Conversation:
             self._display(event)
 
     def _follow(self, event: Event, is_own: bool) -> None:
-        """Take over what a new event changes for this member."""
+        """Take over the changes that a new event causes for this member."""
         if event.verb == "RENAMED" and is_own:
             self._set_name(event.text)
             self.requests.confirm("NAME")
@@ -334,7 +334,7 @@ class Conversation:
         elif event.verb == "GROUP":
             self.group = event.text
 
-    # -- What the user wants -------------------------------------------------------------------
+    # -- Requests of the user ------------------------------------------------------------------
 
     def request(self, verb: str, argument: str = "") -> None:
         """Send a request, now or as soon as the history is complete."""
@@ -346,7 +346,7 @@ class Conversation:
             self.requests.unsent.append(request)
 
     def quit(self, now: float) -> None:
-        """Quit now. What was sent before is handled before."""
+        """Quit now. The server handles earlier requests first."""
         if self.state in (State.ASKING, State.HERE):
             if not self.progress.expected_bye:
                 self._send("QUIT")
@@ -356,7 +356,7 @@ class Conversation:
             self.end(0, "")
 
     def quit_after_input(self, now: float) -> None:
-        """Quit, but first send what the user has typed. For a script, wait for confirmation."""
+        """Quit after the lines that the user has typed. For a script, wait for confirmation."""
         if self.is_script or (self.requests.unsent and self.state is State.HERE):
             self.quit_when_confirmed(now)
         else:
@@ -373,7 +373,7 @@ class Conversation:
         if self._confirm_deadline is not None and is_done:
             self.quit(now)
 
-    # -- What is displayed ---------------------------------------------------------------------
+    # -- Items to display ----------------------------------------------------------------------
 
     def note(self, text: str) -> None:
         """Display words of the client itself."""

@@ -1,4 +1,4 @@
-"""How the console and the windows word what they display."""
+"""Wording that the console and the windows share."""
 
 from datetime import datetime
 

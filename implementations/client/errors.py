@@ -2,7 +2,7 @@
 
 
 class ClientError(Exception):
-    """The client cannot do what the user wants. Base class of the exceptions of this package."""
+    """The client cannot carry out a command. Base class of the exceptions of this package."""
 
 
 class InputError(ClientError):

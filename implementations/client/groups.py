@@ -1,4 +1,4 @@
-"""The groups file: what a user's client remembers of each group between two starts.
+"""The groups file: a user's groups, for the next start of the client.
 
 The file has one JSON object per line and is always replaced as a whole. Every change takes a lock,
 reads the file again and changes one entry, so clients that run at the same time lose nothing.
@@ -31,7 +31,7 @@ class Membership:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What identifies the entry."""
+        """The address and the name in lower case: they identify the entry."""
         return self.address, self.name.casefold()
 
 

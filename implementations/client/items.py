@@ -1,4 +1,4 @@
-"""What a Conversation hands out for display. All of it is pure data."""
+"""The items that a Conversation hands out for display. They are pure data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits bytes of any origin into lines, and keeps what the protocol does not permit."""
+"""Splits bytes of any origin into lines, and keeps text that the protocol does not permit."""
 
 from ..common import wire
 

@@ -17,7 +17,7 @@ class MembershipSaver:
     def __init__(self, conversation: Conversation, address: str, groups_file: GroupsFile) -> None:
         """Save `conversation` under `address`, the server's HOST:PORT."""
         self.conversation, self.address, self.groups_file = conversation, address, groups_file
-        self._saved: Membership | None = None  # what the file has
+        self._saved: Membership | None = None  # the entry in the file
         self._next_save = 0.0
         self._failed = False  # the user knows that saving does not work
 

@@ -52,7 +52,7 @@ class UnconfirmedRequests:
                 break
 
     def keep_messages(self) -> list[Request]:
-        """Drop what was sent, except messages; return what was dropped."""
+        """Drop the requests that were sent, except messages; return the dropped ones."""
         dropped = [request for request in self.sent if request.verb != "SAY"]
         self.sent = deque(request for request in self.sent if request.verb == "SAY")
         return dropped

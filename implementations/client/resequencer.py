@@ -48,5 +48,5 @@ class Resequencer:
             return events
         self.history_complete = True
         self.released = max(self.released, self.highest)
-        # Only a faulty server leaves events here: another request did not bring what lies between
+        # Only a faulty server leaves events here: another request did not bring the missing ones
         return events + [self.held.pop(seq) for seq in sorted(self.held)]

@@ -53,7 +53,7 @@ class Ping:
 
 @dataclass(frozen=True)
 class Err:
-    """ERR: the server does not do what the client requested."""
+    """ERR: the server does not carry out a request."""
 
     code: str
     reason: str  # for the user
@@ -82,7 +82,7 @@ ServerLine = (
 
 
 def parse(line: str) -> ServerLine | None:
-    """Return what a line, without its LF, says; None if a client should ignore it.
+    """Return the meaning of a line without its LF; None if a client should ignore it.
 
     A client ignores PONG, malformed lines, and verbs that it does not know. But a line with a
     number and a time is an event even if its verb is unknown: it takes its place in the order.

@@ -1,4 +1,4 @@
-"""What the user types: each line is a message or a command. Pure."""
+"""The user's input: each line is a message or a command. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class UserInput:
     """The keyboard of one Conversation."""
 
     def __init__(self, conversation: Conversation) -> None:
-        """Pass what the user types on to `conversation`."""
+        """Pass the input on to `conversation`."""
         self.conversation = conversation
         self._awaits_consent = False  # the last line was /leave: the next one confirms it
 

@@ -1,6 +1,6 @@
 """Two terminal windows, built with Textual: one for the owner of a group, one for a member.
 
-| module | what it holds |
+| module | contents |
 |---|---|
 | owner, start_screen, owner_screen | the owner's window and its two screens |
 | owner_console | the owner's side of a server's console, without input or output |
@@ -8,7 +8,7 @@
 | people_list, process_panel, processes | the list of people; the server's processes and threads |
 | member, join_screen, chat_screen | the member's window and its two screens |
 | server_connection | the client's connection in an asyncio event loop |
-| message_input, roster | where the user types; who is in the group |
+| message_input, roster | the field for messages; the members of the group |
 | message_log, log_lines | the scrolling list of messages, for both windows |
 | app, widgets | the base of both windows: application, screens, dialogs, text |
 | screenshots, __main__ | the pictures for README; both windows side by side in tmux |

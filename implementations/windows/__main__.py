@@ -52,7 +52,7 @@ def tmux_arguments(owner: str, first: str, second: str) -> list[str]:
 
 
 def main() -> int:
-    """Replace this process by tmux; without tmux, print what to do, and return 1."""
+    """Replace this process by tmux; without tmux, print instructions, and return 1."""
     options = parse_arguments()
     commands = window_commands(sys.argv[1:], f"{options.host}:{options.port}")
     if not shutil.which("tmux"):

@@ -38,7 +38,7 @@ CONTEXT = 100  # events before the first new one that are displayed again
 
 
 class ChatScreen(LogScreen):
-    """Displays a Conversation, and passes on what the user types.
+    """Displays a Conversation, and passes on the user's input.
 
     Attributes:
         conversation: the core; a new one after a reconnection by hand.
@@ -145,7 +145,7 @@ class ChatScreen(LogScreen):
             self._connection.turn()
 
     def on_unmount(self) -> None:
-        """Say QUIT to the server, and save what was seen, in whichever way the screen ends."""
+        """Send QUIT, and save the number of the last event, however the screen ends."""
         if self._connection:
             self.conversation.quit(monotonic())
             self._connection.flush()
@@ -153,10 +153,10 @@ class ChatScreen(LogScreen):
             self._saver.save_if_due()
             self._connection.close()
 
-    # -- What arrives --------------------------------------------------------------------------
+    # -- Events --------------------------------------------------------------------------------
 
     def refresh_screen(self) -> None:
-        """Display what has changed, and leave the screen if the conversation is over."""
+        """Display all changes, and leave the screen if the conversation is over."""
         if not self.is_attached:
             return
         conversation = self.conversation
@@ -207,7 +207,7 @@ class ChatScreen(LogScreen):
         self.message_log.add(news)
 
     def _line_of(self, item: Item) -> LogLine | None:
-        """Take over what an item changes; return the line to display, if any."""
+        """Take over the changes of an item; return the line to display, if any."""
         self.roster.follow(item)
         if self.conversation.name not in self.roster.own_names:
             self.roster.own_names.add(self.conversation.name)
@@ -226,7 +226,7 @@ class ChatScreen(LogScreen):
         """Add a note of the window itself to the log."""
         self.message_log.add([LogLine(LineKind.NOTE, text)])
 
-    # -- What is displayed ---------------------------------------------------------------------
+    # -- Display -------------------------------------------------------------------------------
 
     def _show_people(self) -> None:
         def label(name: str) -> Option:
@@ -276,7 +276,7 @@ class ChatScreen(LogScreen):
         """Take note whether the terminal has the focus."""
         self.message_log.set_watched(is_watched)
 
-    # -- What the user types -------------------------------------------------------------------
+    # -- Input ---------------------------------------------------------------------------------
 
     def enter(self, line: str) -> bool:
         """Take a line; return whether it was accepted. If not, a note in the log says why."""
@@ -376,7 +376,7 @@ class ChatScreen(LogScreen):
         self.leave("")
 
     def action_cancel(self) -> None:
-        """Stop to send what waits, or to wait for the owner."""
+        """Drop the messages that wait, or stop waiting for the owner."""
         if self.to_send:
             self.add_note(f"{len(self.to_send):,} lines were not sent")
             self.to_send.clear()

@@ -1,11 +1,11 @@
-"""The state of a member's conversation in words, and what the user can do in it. Pure."""
+"""The state of a member's conversation in words, and the actions that it permits. Pure."""
 
 from __future__ import annotations
 
 from ..client.connection_state import State
 from ..client.conversation import Conversation
 
-# What follows after the reason for an end; by the code of BYE
+# The advice after the reason for an end, by the code of BYE
 NEXT_STEPS = {
     "banned": "Only the owner can let you join again.",
     "replaced": "Only one connection can use a name.",
@@ -27,7 +27,7 @@ def describe(state: State, here: int) -> str:
 
 
 def advice(conversation: Conversation, state: State, address: str, now: float) -> str:
-    """Return the state, the reason for it, and what the user can do.
+    """Return the state, the reason for it, and the user's next steps.
 
     Args:
         conversation: the conversation.

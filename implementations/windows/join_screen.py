@@ -94,7 +94,7 @@ class JoinScreen(FormScreen):
         self.join()
 
     def join(self) -> None:
-        """Join in another screen, or display what is wrong in a field."""
+        """Join in another screen, or display an error of a field."""
         password = self.field("password").value
         try:
             address = check_address(self.field("address").value.strip())

@@ -145,7 +145,7 @@ class MessageLog(ScrollView, can_focus=True):
             self._update_size()
 
     def set_watched(self, is_watched: bool) -> None:
-        """Take note whether the terminal has the focus. If so, the user sees what is visible."""
+        """Take note whether the terminal has the focus. If so, the user sees the visible lines."""
         self._is_watched = is_watched
         if is_watched and self._follows:
             self._mark_was_seen = True

@@ -66,7 +66,7 @@ class OwnerApp(WindowApp):
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options in `argv`; None stands for the command line. Exits if they are wrong.
 
-    What follows -- is in `command`.
+    The arguments after -- are in `command`.
     """
     parser = argparse.ArgumentParser(
         prog="python -m implementations.windows.owner",

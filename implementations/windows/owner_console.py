@@ -27,7 +27,7 @@ CONSENT_PROMPT = "type the group's name to delete it"
 
 
 class Status(Enum):
-    """What a person is in the group. The values are the words of the console."""
+    """The status of a person in the group. The values are the words of the console."""
 
     ASKS = "asks"
     HERE = "here"
@@ -57,7 +57,7 @@ class Order:
 
 
 class OwnerConsole:
-    """What the owner's window knows from the console of one server.
+    """The knowledge of the owner's window about one server, from its console.
 
     Attributes:
         endpoint: host and port on which the server listens; None until it does.
@@ -104,7 +104,7 @@ class OwnerConsole:
         return displayed
 
     def _handle_line(self, line: str, time: datetime) -> Iterable[LogLine]:
-        """Take a line. What members write never matches a form other than MESSAGE."""
+        """Take a line. Text of members never matches a form other than MESSAGE."""
         if self.endpoint is None:
             if found := LISTENING.fullmatch(line):
                 self.endpoint = found[1].strip("[]"), int(found[2])

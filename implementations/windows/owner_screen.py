@@ -1,4 +1,4 @@
-"""The screen of a running server: who is in the group, what is said, what the processes do."""
+"""The screen of a running server: its people, its messages, its processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class OwnerScreen(LogScreen):
     """Starts a server and controls it by its console. It is left when the server ends.
 
     Attributes:
-        console: what is known from the server's console.
+        console: the server's console.
         server: the server's process.
     """
 
@@ -85,7 +85,7 @@ class OwnerScreen(LogScreen):
         self._new_lines: list[LogLine] = []  # not displayed yet
         self._errors: deque[str] = deque(maxlen=1)  # the last line of stderr
         self._rate = RateMeter()
-        self._knows_group = False  # `group` is what the server itself says
+        self._knows_group = False  # `group` comes from the server
 
     def compose(self) -> ComposeResult:
         """Create the parts of the screen."""
@@ -118,7 +118,7 @@ class OwnerScreen(LogScreen):
         except OSError as error:
             self.leave(f"{self.command[0]}: {error.strerror}")
 
-    # -- What the server says ------------------------------------------------------------------
+    # -- Output of the server ------------------------------------------------------------------
 
     def _receive(self, data: bytes) -> None:
         self._new_lines += self.console.receive(data, datetime.now())
@@ -160,10 +160,10 @@ class OwnerScreen(LogScreen):
         if group and not before:
             self.group, self._knows_group = group, True
 
-    # -- What is displayed ---------------------------------------------------------------------
+    # -- Display -------------------------------------------------------------------------------
 
     def refresh_screen(self) -> None:
-        """Display what has changed."""
+        """Display all changes."""
         if not self.is_attached:
             return
         lines, self._new_lines = self._new_lines, []

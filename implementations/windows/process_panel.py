@@ -1,4 +1,4 @@
-"""The part of the owner's window that shows the server's processes and what they use."""
+"""The part of the owner's window that shows the server's processes and their use of resources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .processes import Snapshot, take_snapshot, tree_rows
 from .widgets import PlainText
 
 SNAPSHOT_INTERVAL = 1.0  # seconds, ...
-SNAPSHOT_SHARE = 10  # ... or so many times what a snapshot takes, if that is longer
+SNAPSHOT_SHARE = 10  # ... or so many times the duration of a snapshot, if that is longer
 RATE_SAMPLES = 31  # at 10 a second: the rate of the last 3 seconds
 
 

@@ -1,4 +1,4 @@
-"""What the operating system shows of a server: processes, threads, and what each thread waits for.
+"""A server as the operating system shows it: processes, threads, and where each thread waits.
 
 A snapshot reads /proc, most of it through psutil. With a thousand threads this takes a while, so
 take snapshots outside the event loop.
@@ -33,7 +33,7 @@ class Process:
     name: str
     threads: tuple[Thread, ...]
     descriptors: int  # how many are open
-    memory: int  # bytes: PSS, its own memory and its share of what it shares with others
+    memory: int  # bytes: PSS, its own memory and its part of shared memory
     cpu_seconds: float  # CPU time that it has used so far
 
 
@@ -77,7 +77,7 @@ def take_snapshot(pid: int) -> Snapshot:
 
 
 def read_process(process: psutil.Process) -> Process:
-    """Return what is known of a process. Raises psutil.Error, OSError."""
+    """Read the data of one process. Raises psutil.Error, OSError."""
     with process.oneshot():
         cpu = process.cpu_times()
         return Process(
@@ -95,7 +95,7 @@ def read_process(process: psutil.Process) -> Process:
 
 
 def read_wait_channel(pid: int, tid: int) -> str:
-    """Return what a thread waits for, as Thread.wait_channel has it; psutil does not read this."""
+    """Return the wait channel of a thread, as in Thread; psutil does not read this."""
     try:
         with open(f"/proc/{pid}/task/{tid}/stat") as file:
             if file.read().rpartition(") ")[2].startswith("R"):
@@ -114,7 +114,7 @@ def read_memory(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
 
 
-# Kernel functions, by the beginning of their names, and what a thread waits for in them
+# Beginnings of the names of kernel functions, and the meaning of a wait in them
 WAITS = {
     "epoll_wait": "waits in epoll",
     "ep_poll": "waits in epoll",
@@ -134,7 +134,7 @@ WAITS = {
 
 
 def describe_wait(wait_channel: str) -> str:
-    """Return what a thread does, in words; the kernel function itself if it is not known."""
+    """Return the meaning of a wait channel in words; the channel itself if it is not known."""
     for function, words in WAITS.items():
         if wait_channel.startswith((function, f"do_{function}", f"__{function}")):
             return words
@@ -167,8 +167,8 @@ def process_rows(
     Args:
         process: the process.
         children: all processes by the pid of their parent.
-        branch: what precedes the first row.
-        indent: what precedes the other rows.
+        branch: the text before the first row.
+        indent: the text before the other rows.
     """
     memory = f"{process.memory / 1e6:.1f} MB"
     text = f"{branch}process {process.pid}  {process.descriptors} fd  {memory}"

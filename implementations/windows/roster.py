@@ -1,4 +1,4 @@
-"""Who is in the group, as events and lists tell it; names for Tab. Pure."""
+"""The members of a group, from events and lists; names for Tab. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Roster:
         return sum(status == "here" for status in self.status.values())
 
     def follow(self, item: Item) -> None:
-        """Take over what an item changes."""
+        """Take over the changes of an item."""
         if isinstance(item, MemberStatus):
             self.status[item.name] = item.status
         elif isinstance(item, Event):

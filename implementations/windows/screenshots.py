@@ -40,7 +40,7 @@ TIMEOUT = 30  # seconds
 
 
 async def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Wait until a condition is true. Ends the program after 30 s, and says what is missing."""
+    """Wait until a condition is true. Ends the program after 30 s."""
     for _ in range(TIMEOUT * 20):
         if condition():
             return
@@ -76,7 +76,7 @@ class ConsoleClient:
 
 
 class Meeting:
-    """What the two windows need to know of each other."""
+    """The data that the two windows share."""
 
     def __init__(self, folder: str) -> None:
         """Prepare a meeting of windows whose files are in `folder`."""

@@ -25,7 +25,7 @@ class ServerConnection(Connection):
         Args:
             infos: addresses of the server; see resolve().
             conversation: the core.
-            on_turn: called after each turn, to display what has changed.
+            on_turn: called after each turn, to display changes.
         """
         super().__init__(infos, conversation)
         self._on_turn = on_turn

@@ -83,7 +83,7 @@ class StartScreen(FormScreen):
         self.submit()
 
     def submit(self) -> None:
-        """Post Submitted, or display what is wrong in a field."""
+        """Post Submitted, or display an error of a field."""
         value = {field.id: field.value for field in (*self.query(Input), *self.query(Select))}
         group, port = str(value["group"]).strip(), str(value["port"]).strip()
         # A server would take a name that starts with - for an option

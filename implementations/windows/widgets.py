@@ -1,4 +1,4 @@
-"""What both windows are made of: plain text, forms, screens to leave, dialogs."""
+"""The parts of both windows: plain text, forms, screens to leave, dialogs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PlainText(Static):
 
 
 class FormScreen(Screen[None]):
-    """Fields in a box, a button, and below it what was wrong."""
+    """Fields in a box, a button, and below it an error."""
 
     DEFAULT_CSS = """
     FormScreen { align: center middle; }
@@ -66,7 +66,7 @@ class FormScreen(Screen[None]):
     """
 
     def show_error(self, text: str) -> None:
-        """Display what was wrong; "" for nothing."""
+        """Display an error; "" for none."""
         error = self.query_one("#error", PlainText)
         error.set_text(text)
         if text:
@@ -146,7 +146,7 @@ class Dialog(ModalScreen[str | None]):
                 yield Button(self.cancel_label, compact=True, id="cancel")
 
     def compose_field(self) -> ComposeResult:
-        """Create what is between the question and the buttons."""
+        """Create the widgets between the question and the buttons."""
         yield from ()
 
     def answer(self) -> str:
