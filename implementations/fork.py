@@ -18,7 +18,6 @@ from time import monotonic
 from .common import trace
 from .common.acceptor import refuse_connection
 from .common.base_server import TICK, BaseServer, clock, run
-from .common.client_state import State
 from .common.deliveries import ReaderDone
 from .common.readers import Readers
 from .common.requests import Quit, Say, count, decode, encode
@@ -96,6 +95,7 @@ class Server(BaseServer):
         either.register(client.sock, select.POLLIN)
         either.register(down, 0)  # hangs up when the hub is gone
         wait = traced("wait", either.poll)
+        over = False  # the hub said so: what the client sends is discarded
         while wait()[-1][0] != down:  # what was registered last is last in the result
             try:
                 data = client.recv(self.read_size)
@@ -105,14 +105,14 @@ class Server(BaseServer):
                 data = b""  # a reset: an end like any other
             if not data:
                 return
-            if not client.over:
+            if not over:
                 # Most data is plain messages, which go up as they came.
-                plain = client.session.plain_messages(data)
+                plain = client.session.lines.are_messages(data)
                 self.hand_up(write_pipe, data if plain else encode(client.session.receive(data)))
-            while client.session.awaiting_reply and not client.over:
+            while client.session.awaiting_reply and not over:
                 words = read_pipe(4096).decode().split("\n")
                 if OVER in words or words == [""]:
-                    client.state = State.OVER
+                    over = True
                 elif words[0] == DONE:
                     self.hand_up(write_pipe, encode(client.session.request_done()))
                 else:
@@ -197,11 +197,13 @@ class Server(BaseServer):
         """Has a child of its own write the member file."""
 
         def write(_, up, down):
+            """Runs in the child."""
             close_all_but(self.folder.lock, self.folder.transcript.fd, up)
             trace.set_actor("save")
             os.write(up, traced("save", self.folder.save_members)(text).encode())
 
         def saved():
+            """Uses the result, when the child has written it or has ended."""
             why = os.read(up, 4096).decode()
             self.readers.remove_source(up)
             status = reap(pid, *self.children.pop(pid))

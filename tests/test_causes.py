@@ -33,10 +33,10 @@ MUTANTS = {
         [
             (
                 FORK,
-                "            if not data:\n                return\n            if not client.over:",
+                "            if not data:\n                return\n            if not over:",
                 "            if not data:\n                return"
                 + RAISES
-                + "\n            if not client.over:",
+                + "\n            if not over:",
             )
         ],
         "who",
@@ -294,7 +294,7 @@ MUTANTS = {
             ),
             (
                 COMMON + "outboxes.py",
-                "            shut_down(outbox.sock, socket.SHUT_WR)\n",
+                "            shutdown_socket(outbox.sock, socket.SHUT_WR)\n",
                 "            pass\n",
             ),
         ],

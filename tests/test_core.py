@@ -160,7 +160,7 @@ def test_the_password_goes_no_further_than_the_session():
 
 @pytest.mark.parametrize("line, order", [
     ("accept ana", requests.Accept("ana")), ("rename a b", requests.RenameGroup("a b")), ("close", requests.Close()),
-    ("delete", requests.Delete()), ("close now", requests.BadOrder("close stands alone")),
+    ("delete", requests.Delete()), ("close now", requests.BadOrder("close takes no argument")),
     ("frob", requests.BadOrder("no such order: type help"))])
 def test_orders(line, order):
     assert OwnerSession().receive(line.encode() + b"\n") == [order]

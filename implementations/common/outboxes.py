@@ -67,7 +67,7 @@ class Outboxes:
             "send", self.send_events, lambda events, _: sequence(b"".join(events))
         )
         self.send_one = traced("send", self.send_queued, lambda outbox, _: outbox.client.address)
-        self.put: dict[type[Delivery], Callable[[Outbox, Any, int, float], None]] = {
+        self.put_by_kind: dict[type[Delivery], Callable[[Outbox, Any, int, float], None]] = {
             deliveries.Line: self.put_line,
             deliveries.Note: self.put_note,
             deliveries.Welcome: self.put_welcome,
@@ -102,7 +102,7 @@ class Outboxes:
                     outbox.put_events(b"".join(events[outbox.events_queued :]))
                     outbox.events_queued = len(events)
                 self.to_flush[outbox] = None
-                self.put[type(delivery)](outbox, delivery, len(events), now)
+                self.put_by_kind[type(delivery)](outbox, delivery, len(events), now)
         if events:
             self.send_all(events, now)
         if self.console.report_dropped():
@@ -298,7 +298,7 @@ class Outboxes:
         then sees the end of the connection, and cleans up as always.
         """
         self.fail(outbox)
-        shut_down(outbox.sock, socket.SHUT_RDWR)
+        shutdown_socket(outbox.sock, socket.SHUT_RDWR)
         self.to_flush[outbox] = None  # if nobody reads any more, the next flush closes the socket
 
     def stop_events(self, outbox: Outbox) -> None:
@@ -326,7 +326,7 @@ class Outboxes:
         elif outbox.state is ENDING:
             outbox.state = ENDED
             outbox.ended_at = now
-            shut_down(outbox.sock, socket.SHUT_WR)
+            shutdown_socket(outbox.sock, socket.SHUT_WR)
 
     def check_slow(self, now: float) -> None:
         """Disconnects clients that are too slow, or that stay connected after their BYE."""
@@ -336,7 +336,7 @@ class Outboxes:
                 self.disconnect(outbox)
         for outbox in list(self.closing):
             if now - outbox.ended_at >= LINGER:
-                shut_down(outbox.sock, socket.SHUT_RDWR)
+                shutdown_socket(outbox.sock, socket.SHUT_RDWR)
 
 
 def outbox_of(client: Client) -> Outbox:
@@ -344,7 +344,7 @@ def outbox_of(client: Client) -> Outbox:
     return cast("Connection", client).outbox
 
 
-def shut_down(sock: socket.socket, how: int) -> None:
+def shutdown_socket(sock: socket.socket, how: int) -> None:
     """Shuts down one or both directions of a connection that may have ended already."""
     try:
         sock.shutdown(how)

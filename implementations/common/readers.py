@@ -1,4 +1,4 @@
-"""What an event loop waits for, and whom it reads next: everyone in turn.
+"""What an event loop waits for, and which client it reads next: each in its turn.
 
 While there is backpressure, it reads from no client.
 """

@@ -34,15 +34,6 @@ ERROR_TEXTS = {
     "name-taken": "somebody has that name",
     "not-saved": "the server could not write it down",
 }
-# The requests that are not permitted in every state, by their verbs on the wire.
-KIND_OF: dict[str, type[Request]] = {
-    "JOIN": requests.Join,
-    "SAY": Say,
-    "NAME": requests.Rename,
-    "WHO": requests.Who,
-    "HISTORY": requests.History,
-    "LEAVE": requests.Leave,
-}
 Batch = Iterable[tuple[Client, list[Request]]]  # requests, with the client that each list is of
 
 
@@ -92,7 +83,12 @@ class Room:
         # Of the turn.
         self.now, self.time = 0.0, ""  # the same moment, for the Room and for the wire
         self.deliveries: list[Delivery] = []
-        self.at_once: dict[type[Request], Callable[[Client, Any], None]] = {
+        self.at_once = self.handlers_at_once()
+        self.perhaps_later = self.handlers_perhaps_later()
+
+    def handlers_at_once(self) -> dict[type[Request], Callable[[Client, Any], None]]:
+        """Returns the handlers of the requests that are finished when they have been handled."""
+        return {
             requests.Malformed: self.malformed,
             requests.Rename: self.rename,
             requests.Who: self.who,
@@ -110,8 +106,10 @@ class Room:
             requests.Help: self.orders.help,
             requests.BadOrder: self.orders.bad_order,
         }
-        # These return whether the request is finished: the answer of the others comes later.
-        self.perhaps_later: dict[type[Request], Callable[[Client, Any], bool]] = {
+
+    def handlers_perhaps_later(self) -> dict[type[Request], Callable[[Client, Any], bool]]:
+        """Returns the handlers that tell whether the request is finished, or answered later."""
+        return {
             requests.Join: self.joining.join_requested,
             requests.PasswordOk: self.joining.password_ok,
             requests.PasswordRefused: self.joining.password_refused,
@@ -300,7 +298,7 @@ class Room:
 
     def malformed(self, client: Client, request: requests.Malformed) -> None:
         """Answers a line that the Session refused. The client's state is the first reason."""
-        kind = KIND_OF.get(request.verb)
+        kind = requests.CODES.get(request.verb)
         code = refusal(client.state, kind) if kind else ""
         self.send_error(client, code or request.code)
 

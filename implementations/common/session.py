@@ -56,13 +56,10 @@ class Session(RequestQueue):
         super().__init__()
         self.password = ""  # of the JOIN that is under way; it is passed on to nobody
 
-    def plain_messages(self, data: bytes) -> list[str]:
-        """Returns what Lines.messages() does, if these messages can be handled now; else []."""
-        return [] if self.awaiting_reply or self.unparsed else self.lines.messages(data)
-
     def receive(self, data: bytes) -> list[Request]:
         """Returns the requests that can be handled now that these bytes have come."""
-        if texts := self.plain_messages(data):
+        can_handle = not self.awaiting_reply and not self.unparsed
+        if can_handle and (texts := self.lines.messages(data)):
             return [Say(texts)]
         # Empty lines are dropped here, so that a flood of them costs almost nothing.
         self.unparsed.extend(filter(None, self.lines.feed(data)))
@@ -149,7 +146,7 @@ class OwnerSession(RequestQueue):
         order, _, rest = line.partition(" ")
         if order in ORDERS_ALONE:
             if line != order:
-                return requests.BadOrder(f"{order} stands alone")
+                return requests.BadOrder(f"{order} takes no argument")
             self.confirming = order == "delete"
             return ORDERS_ALONE[order]()
         if order == "rename":

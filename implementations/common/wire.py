@@ -55,14 +55,16 @@ class Lines:
         self.rest = b"" if self.skipping else rest
         return lines
 
+    def are_messages(self, data: bytes) -> bool:
+        """Whether `data`, if it arrives now, is nothing but whole messages in ASCII."""
+        return not self.rest and not self.skipping and MESSAGES.fullmatch(data) is not None
+
     def messages(self, data: bytes) -> list[str]:
-        """Returns the texts in `data`, if it is nothing but whole messages in ASCII; else [].
+        """Returns the texts in `data`, if are_messages(data); else [].
 
         Most of a server's input is such data: it need not go through feed(), and is split at once.
         """
-        if self.rest or self.skipping or not MESSAGES.fullmatch(data):
-            return []
-        return data[4:-1].decode("ascii").split("\nSAY ")
+        return data[4:-1].decode("ascii").split("\nSAY ") if self.are_messages(data) else []
 
     def cut(self, whole: bytes) -> list[str]:
         """Returns the lines of `whole`, which lacks only its last LF; see feed()."""
