@@ -206,7 +206,7 @@ class Play:
         beto = self.comes("beto")
         self.owner.sees(r"beto asks to join from \S+")
         self.orders("reject beto")
-        beto.sees("-- not let in: .*")
+        beto.sees("-- rejected: .*")
         beto.ends(1)
 
     def comes_back(self):
@@ -256,7 +256,7 @@ class Play:
         self.carla.ends(1)
         before = self.owner.seen
         again = self.comes("carla")
-        again.sees("-- not let in: .*")
+        again.sees("-- rejected: .*")
         again.ends(1)
         self.orders("members", "member anita here", "member carla banned")
         if any(" asks to join " in line for line in self.owner.lines[before:]):
