@@ -41,9 +41,12 @@ def no_traceback(running):
         raise Unmet("no traceback on stderr, whatever clients do", "\n".join(running.stderr[-40:]), "traceback")
 
 
-def fill(talker, *others):
-    """Says 200 kB: more than the kernel takes for a NARROW member that reads nothing, and less than --outbox. The others read it."""
-    rounds(talker, *others, count=4, lines=125, size=400)
+def fill(talker, *others, part=1.0):
+    """Says 200 kB, or this part of it: more than the kernel takes for a NARROW member that reads nothing, and less than --outbox.
+    The others read it. Returns how many bytes were said."""
+    count = round(4 * part)
+    rounds(talker, *others, count=count, lines=125, size=400)
+    return count * 125 * 400
 
 
 PROMISED = 2.0              # seconds that the end of a server may take, by protocol.md, on an idle machine
