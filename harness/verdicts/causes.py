@@ -295,11 +295,12 @@ def served(address) -> tuple[bool, bool]:
     heard, was_read, end = b"", False, time.monotonic() + ANSWERS
     with suppress(OSError), socket.create_connection(address, ANSWERS) as newcomer:
         newcomer.sendall(b"PING probe\n")
-        while b"PONG probe\n" not in heard and time.monotonic() < end:
-            newcomer.settimeout(max(0.01, end - time.monotonic()))
-            if not (chunk := newcomer.recv(4096)):
-                break
-            heard += chunk
+        with suppress(TimeoutError):
+            while b"PONG probe\n" not in heard and time.monotonic() < end:
+                newcomer.settimeout(max(0.01, end - time.monotonic()))
+                if not (chunk := newcomer.recv(4096)):
+                    break
+                heard += chunk
         was_read = not processes.unread(address[1], newcomer.getsockname()[1])
     return heard.startswith(b"HELLO ") and b"PONG probe\n" in heard, was_read and not heard
 
