@@ -1,6 +1,6 @@
-"""Runs notebooks from top to bottom, and writes what they showed: NN_name.md becomes NN_name.ipynb.
+"""Run notebooks from top to bottom and save their outputs: NN_name.md becomes NN_name.ipynb.
 
-    python notebooks/execute.py [NN ...]        # none: all of them
+    python notebooks/execute.py [NN ...]        # without numbers: all notebooks
 """
 import os
 import sys
@@ -18,25 +18,26 @@ from harness.teaching.notebook import USUAL      # noqa: E402
 
 
 def sources():
-    """The notebooks, in order."""
+    """Return the paths of the notebooks' sources, in order."""
     return sorted(HERE.glob("[0-9][0-9]_*.md"))
 
 
 def execute(notebook, guessed=True):
-    """Runs all cells of a notebook, and returns it. Raises CellExecutionError where one failed.
+    """Run all cells of a notebook and return it. Raise CellExecutionError if a cell fails.
 
-    guessed: nobody is here to guess, so take what is often guessed; False: as a learner has it who has not guessed yet.
+    `guessed`: if true, use the common guess where the learner has made none; if false, show the
+    notebook as it is for a learner before any guess.
     """
     os.environ[USUAL] = "1" if guessed else ""
     NotebookClient(notebook, kernel_name="python3", timeout=240, resources={"metadata": {"path": str(HERE)}},
                    extra_arguments=["--log-level=ERROR"]).execute()
     for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number}"      # the same each time
+        cell.id = f"cell-{number}"      # the same in every run
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             for shown in [output, *([output.data] if "data" in output else [])]:
                 for key, text in shown.items():
-                    if isinstance(text, str):       # the paths of this machine are nobody's business
+                    if isinstance(text, str):       # show no paths of this machine
                         shown[key] = text.replace(sys.executable, "python").replace(str(HERE.parent), "grupo")
     return notebook
 

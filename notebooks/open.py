@@ -1,4 +1,4 @@
-"""Opens the notebooks in JupyterLab, for a learner: a copy in my-notebooks/, without the solutions, which he may fill in as he likes.
+"""Open the notebooks in JupyterLab for a learner: a copy without the solutions, in my-notebooks/.
 
     python notebooks/open.py            # or: make notebooks
 """
@@ -10,13 +10,13 @@ import jupytext
 
 HERE = Path(__file__).parent
 MINE = HERE.parent / "my-notebooks"
-NOT_FOR_LEARNERS = {"solution", "test"}     # tags of cells
+NOT_FOR_LEARNERS = {"solution", "test"}     # tags of cells that a learner does not get
 
 
 def for_learners(notebook):
-    """The notebook without solutions, and without what only tests need."""
+    """Return the notebook without the solutions and without the cells that only tests need."""
     notebook.cells = [cell for cell in notebook.cells if not NOT_FOR_LEARNERS & set(cell.metadata.get("tags", []))]
-    notebook.metadata.pop("jupytext", None)     # no file beside it
+    notebook.metadata.pop("jupytext", None)     # a copy has no paired .md file
     return notebook
 
 
@@ -24,9 +24,10 @@ def main():
     MINE.mkdir(exist_ok=True)
     for source in sorted(HERE.glob("[0-9][0-9]_*.md")):
         mine = MINE / f"{source.stem}.ipynb"
-        if not mine.exists():                   # what is there may be a learner's work
+        if not mine.exists():                   # an existing file may be the learner's own work
             jupytext.write(for_learners(jupytext.read(source)), mine)
-    print(f"The notebooks are in {MINE.name}/; delete a file there to have it anew. Ctrl-C twice ends JupyterLab.", flush=True)
+    print(f"The notebooks are in {MINE.name}/. To get a fresh copy of one, delete its file there. "
+          "Press Ctrl-C twice to stop JupyterLab.", flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--notebook-dir={HERE.parent}", *(["--allow-root"] if os.geteuid() == 0 else []),
                               *sys.argv[1:], str(MINE / "00_tour.ipynb")])
 

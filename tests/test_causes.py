@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from test_checkers import START, record
+from test_history import START, record
 
 from harness.driving.record import Entry, Record, Unmet
 from harness.teaching import exhibits

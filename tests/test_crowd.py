@@ -15,6 +15,7 @@ from conftest import lacks, need
 from harness.driving import deadlines
 from harness.driving.client import WireClient
 from harness.driving.crowd import Crowd, SMALL_MSS, Script
+from harness.driving.messages import msg
 from harness.driving.record import Record, Unmet
 from harness.driving.server import ROOT
 from harness.teaching import exhibits
@@ -226,7 +227,8 @@ def test_without_a_compiler_the_words_say_so(tmp_path, monkeypatch):
     finally:
         disturb.no_compiler.cache_clear()
     assert env == {} and "no C compiler found" in words
-    assert disturb.Disturbance(f"{words}, on one CPU").lacks == [words] and not disturb.Disturbance("on one CPU").lacks
+    way = disturb.made_of([(env, words, [])], [msg("on one CPU")])
+    assert way.lacks == [words] and way.words == f"{words}, on one CPU" and not disturb.one_cpu(random.Random(1), ["./server"]).lacks
 
 
 def test_the_library_and_the_file_are_seen_in_the_servers_memory_or_the_words_say_so(tmp_path):

@@ -181,7 +181,7 @@ def test_the_first_wrong_event_is_marked_in_the_drawing_in_the_table_and_in_word
     written = FORMATS["html"](found)
     drawing, table = written[written.index("<div class=diagram"):].split("<tbody>")[:2]
     assert drawing.count("<li class=wrong>") == drawing.count("the first wrong one") == table.count("<tr class=wrong>") == marked
-    rows = re.findall(r"<li[^>]*>.*?(?=<li|</ol>)", drawing)
+    rows = re.findall(r"<li[^>]*>.*?(?=<li|</ol>)", drawing, re.S)
     assert len(rows) == 3 + (wrong == 3) and ["wrong" in row for row in rows] == [place == wrong for place in range(len(rows))]
     assert "SAY a" in rows[0] and "MSG 2 T ana b" in rows[1] and ("arrow to right" in rows[0]) and ("arrow from right" in rows[1]) and "own" in rows[2]
     lines = told.events(found.of("failed")[0].failure)

@@ -5,11 +5,13 @@ terminal of that name, whose last command goes on running. `...` stands for anyt
 Blocks in Python or C bear the file that they are from as their title, and stand there word for word.
 """
 import ast
+import functools
 import doctest
 import os
 import re
 import shlex
 import socket
+import string
 import subprocess
 import sys
 import textwrap
@@ -27,7 +29,6 @@ from harness.driving.deadlines import wait_until
 from harness.teaching import starter
 from harness.verdicts import language
 from harness.verdicts.command import CHECKS
-from harness.verdicts.language import say
 from harness.verdicts.model import VERDICTS
 
 GUIDE = Path(ROOT, "lab_guide")
@@ -201,8 +202,8 @@ def test_each_lab_has_its_page_in_both_languages_with_the_same_commands():
 
 # Of what a line of output is put together, if it is.
 KIND = f"(?:{'|'.join(VERDICTS)})"
-PARTS = [rf"({KIND})  (\w+): [a-z0-9-]+  (.*)", r"(expected:|but:|seen:|when:|cause:|read:|again:) +(.*)", r"\d+\. (.*)", rf"(\d+ {KIND}.*); (.* points in .*)",
-         rf"(\d+ {KIND}), (\d+ {KIND}.*)", r"(Earlier labs|Lab \d): (.*)", r"Lab \d, (.*): .*", r"(bug) +(dealt) +(tries) +(mended)", r"(\(bug .*hidden\)).*"]
+PARTS = [rf"({KIND})  (\w+): [a-z0-9-]+  (.*)", r"(expected:|but:|seen:|when:|cause:|read:|again:) +(.*)", r"\d+\. (.*)", rf"(\d+ {KIND}.*); (.* points in .*)", r"(.* points in .* Seed \w+\.) (All that .*)",
+         rf"(\d+ {KIND}), (\d+ {KIND}.*)", r"(Earlier labs|Lab \d): (.*)", r"Lab \d, (.*): .*", r"(bug) +(dealt) +(tries) +(fixed)", r"(\(bug .*hidden\)).*"]
 
 
 def in_portuguese(line):
@@ -213,8 +214,39 @@ def in_portuguese(line):
             start, end = found.span(place)
             line = line[:start] + in_portuguese(found[place]) + line[end:]
         return line
-    more = say(f"{line}\n-").removesuffix("\n-")        # the rest of that text may stand in the next line
-    return more if more != line and line.endswith(":") or (said := say(line)) == line else said
+    return translated(line, forms()) or line
+
+
+@functools.cache
+def forms():
+    """[(a pattern of a line of output, its translation)] of all texts, each line of them by itself, the most telling first."""
+    found = []
+    for message in language.read():
+        lines = zip(message.id.split("\n"), message.string.split("\n")) if message.id else ()
+        found += [(line, told) for line, told in lines if re.search(r"[^\W\d_]", re.sub("{.*?}", "", line))]
+    telling = [form for form in found if not language.holes(form[0]) or set(re.findall(r"[^\W\d_]+", re.sub("{.*?}", "", form[0]))) - {"and", "or", "heard"}]
+    telling.sort(key=lambda form: -len(re.sub("{.*?}", "", form[0])))
+    return [(pattern_of(line), re.sub(r"{(\w+).*?}", r"{\1}", told)) for line, told in telling]
+
+
+def pattern_of(line):
+    """What an instance of this template looks like: a value that stands in it twice is the same there."""
+    pattern, seen = "", set()
+    for literal, name, *_ in string.Formatter().parse(line):
+        pattern += re.escape(literal)
+        if name:
+            pattern += f"(?P={name})" if name in seen else f"(?P<{name}>.*?)"
+            seen.add(name)
+    return re.compile(pattern)
+
+
+def translated(line, forms):
+    """A line that is an instance of one of these forms, in Portuguese, with what it holds translated likewise; None if it is none."""
+    for pattern, told in forms:
+        if found := pattern.fullmatch(line):
+            parts = {name: part if name == "who" else translated(part, forms) or part for name, part in found.groupdict().items()}
+            return told.format(**parts)
+    return None
 
 
 def is_the_same(english, portuguese):

@@ -9,6 +9,7 @@ import textwrap
 import pytest
 from test_check_hostile import MILD
 
+from harness.driving.messages import msg
 from harness.driving.record import Entry
 from harness.driving.server import ROOT
 from harness.teaching import exhibits
@@ -19,7 +20,7 @@ from harness.verdicts.locks import Span
 from harness.verdicts.model import Failure, verdict_from
 
 NAMES = {"127.0.0.1:4000": "ana"}
-ANA, BEN = "the thread of ana", "the thread `127.0.0.1:4001`"
+ANA, BEN = msg("the thread of {who}", who="ana"), msg("the thread `{name}`", name="127.0.0.1:4001")
 
 
 def trace(folder, *events, name="7"):

@@ -111,9 +111,9 @@ def test_a_learner_gets_no_solutions():
 def test_there_is_no_picture_without_a_guess(monkeypatch):
     monkeypatch.delenv(made_of.USUAL, raising=False)
     drawn = []
-    assert "First your guess" in repr(made_of.reveal(made_of.predict(..., usual=3), drawn.append)) and not drawn
+    assert "Guess first" in repr(made_of.reveal(made_of.predict(..., usual=3), drawn.append)) and not drawn
     assert made_of.reveal(made_of.predict(5, usual=3), lambda guess: guess) == 5
-    assert "'many' is no guess here: put a number" in repr(made_of.predict("many", usual=3))
+    assert "'many' does not fit here: put a number" in repr(made_of.predict("many", usual=3))
     assert made_of.predict("fork", usual="pthread").value == "fork" and made_of.predict(3, usual="pthread").value is None
     monkeypatch.setenv(made_of.USUAL, "1")
     assert made_of.reveal(made_of.predict(..., usual=3), lambda guess: guess) == 3
@@ -131,14 +131,14 @@ def test_a_check_says_what_is_amiss(monkeypatch):
 
 def test_a_program_that_does_not_end_is_ended():
     printed = made_of.program("import os\nprint(os.getpid(), flush=True)\nos.fork()\nwhile True: pass", seconds=1)
-    assert "it did not end in 1 s, and was ended" in printed
+    assert "it did not end within 1 s and was killed" in printed
     wait_until(lambda: not psutil.pid_exists(int(printed.split()[0])))
 
 
 @pytest.mark.parametrize("end", ["exit", "kill -9"])
 def test_with_the_kernel_its_servers_end(end, marked):
     """However it ends: a server that was left open by its cell does not outlive it."""
-    code = "from harness.notebook import serve\nserver = serve('fork')\nserver.enter('ana')\nprint(server.pid, flush=True)\ninput()"
+    code = "from harness.teaching.notebook import serve\nserver = serve('fork')\nserver.enter('ana')\nprint(server.pid, flush=True)\ninput()"
     kernel = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     pid = int(kernel.stdout.readline())
     if end == "exit":
@@ -174,7 +174,7 @@ def test_a_learner_who_runs_all_at_once(source, marked):
     notebook = execute(for_learners(jupytext.read(source)), guessed=False)
     for cell in tagged(notebook, "predict"):
         assert "No guess yet" in text_of(cell)
-    assert sum("First your guess" in text_of(cell) for cell in notebook.cells) == len(tagged(notebook, "predict"))
+    assert sum("Guess first" in text_of(cell) for cell in notebook.cells) == len(tagged(notebook, "predict"))
     for cell in tagged(notebook, "check"):
         assert "✘" in text_of(cell)
 

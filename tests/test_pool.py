@@ -7,6 +7,7 @@ import pytest
 
 from harness.driving.client import CutOff
 from harness.driving.deadlines import wait_until
+from harness.driving.messages import unpacked
 from harness.verdicts import plugin, pool
 from harness.verdicts.pace import Pace
 from harness.verdicts.plugin import Result, Run
@@ -210,4 +211,4 @@ def test_an_exception_of_the_judge_s_own_is_a_fault_with_its_traceback(tmp_path)
     judge = plugin.Judge({"deadline": 10, "folder": str(tmp_path), "replay": ""}, Pace())
     judge.run = lambda item, config: 1 / 0
     found = judge.judge(type("Item", (), {"nodeid": "check_x.py::check_a_check"}), None)
-    assert found["verdict"] == "harness fault" and "ZeroDivisionError" in found["why"] and (tmp_path / "a-check.traceback").read_text()
+    assert found["verdict"] == "harness fault" and "ZeroDivisionError" in unpacked(found["why"]) and (tmp_path / "a-check.traceback").read_text()

@@ -5,6 +5,7 @@ import re
 from conftest import OPEN
 from harness.checks.lines import answers, hears, hears_the_end, history, refused, same_lines, taken
 from harness.driving.history import EVENT_LINE, normalized, seqs
+from harness.driving.messages import msg
 from harness.driving.record import Unmet, same, shown as as_text
 from harness.verdicts.plugin import check
 
@@ -64,13 +65,13 @@ def check_events_are_numbered(server, enter):
     for one, s in (ana, 1), (ben, 2):
         same(next(line for line in one.lines if line.startswith("WELCOME")), f"WELCOME {s} {one.name}")
         numbers = seqs(one.lines)
-        same([f"event {number}" for number in numbers], [f"event {s + place}" for place in range(1, 1 + len(numbers))])
+        same([msg("event {number}", number=number) for number in numbers], [msg("event {number}", number=s + place) for place in range(1, 1 + len(numbers))])
         for line in filter(EVENT_LINE.fullmatch, one.lines):
             time = line.split(" ")[2]
             if not re.fullmatch(TIME, time, re.ASCII):
-                raise Unmet("a time such as 2026-11-22T13:21:28.123Z", line, "form-of-time")
+                raise Unmet(msg("a time such as 2026-11-22T13:21:28.123Z"), line, "form-of-time")
             if abs((datetime.datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%f%z") - before).total_seconds()) > 3000:
-                raise Unmet(f"the time of day in UTC, about {before:%Y-%m-%dT%H:%M}", line, "time-is-not-utc")
+                raise Unmet(msg("the time of day in UTC, about {time}", time=f"{before:%Y-%m-%dT%H:%M}"), line, "time-is-not-utc")
 
 
 @check(points=2, lab=2)
@@ -177,15 +178,14 @@ def check_who_is_of_one_moment(server, enter):
                 if EVENT_LINE.fullmatch(line):
                     possible.append(after(possible[-1], line))
                 elif not line or not line.startswith("MEMBER "):
-                    raise Unmet("lines with MEMBER, events, and END WHO",
-                                f"{ana.who} heard {line or 'the end'}")
+                    raise Unmet(msg("lines with MEMBER, events, and END WHO"),
+                                msg("{who} heard {line}", who=ana.who, line=line or msg("the end")))
                 else:
                     came.append(line)
             listing = possible[-1]
             if sorted(came) not in map(as_lines, possible):
                 first, last = (as_text(as_lines(possible[place])) for place in (0, -1))
-                raise Unmet(f"a list that was true between WHO and END WHO; the first was\n{first}\n"
-                            f"and the last was\n{last}", as_text(came))
+                raise Unmet(msg("a list that was true between WHO and END WHO; the first was\n{first}\nand the last was\n{last}", first=first, last=last), as_text(came))
         for line in filter(EVENT_LINE.fullmatch, ana.fence()):
             listing = after(listing, line)
         for other in others:

@@ -8,6 +8,7 @@ import pytest
 from conftest import OPEN
 from harness.driving import history, deadlines
 from harness.driving.crowd import Crowd, SMALL_MSS, Script
+from harness.driving.messages import msg
 from harness.driving.record import Unmet
 from harness.verdicts import causes
 from harness.verdicts.plugin import Inconclusive, check
@@ -88,7 +89,7 @@ def outs(crowd, stay, go):
     with contextlib.suppress(Unmet):            # told below
         crowd.until(lambda: not missing() or any(crowd[name].ended for name in stay))
     for name, who in missing():
-        raise Unmet(f"OUT of {who} for {name}", f"{who}'s connection is over, and {name} heard nothing of that", "ghost")
+        raise Unmet(msg("OUT of {who} for {name}", who=who, name=name), msg("{who}'s connection is over, and {name} heard nothing of that", who=who, name=name), "ghost")
 
 
 @check(points=2, lab=3)
@@ -132,10 +133,10 @@ def check_connects_at_once(hunt, gather):
             with contextlib.suppress(Unmet):                # told below
                 crowd.until(lambda: all(one.lines or one.ended or one.retransmitted() for one in crowd))
             if late := [one.who for one in crowd if one.retransmitted()]:       # nothing but SYN was sent yet
-                raise Unmet(f"room for {BACKLOG} connections that wait to be accepted",
-                            f"{len(late)} of {BACKLOG} found none and had to try again, a second later; the first was {late[0]}", "backlog")
+                raise Unmet(msg("room for {backlog} connections that wait to be accepted", backlog=BACKLOG),
+                            msg("{count} of {backlog} found none and had to try again, a second later; the first was {late}", count=len(late), backlog=BACKLOG, late=late[0]), "backlog")
             if deaf := [one.who for one in crowd if not one.lines]:
-                raise Unmet("HELLO for each who connects", f"these heard nothing: {', '.join(deaf)}")
+                raise Unmet(msg("HELLO for each who connects"), msg("these heard nothing: {join}", join=', '.join(deaf)))
             crowd.play({name: Script([f"PING of-{name}"]) for name in many})
 
 
@@ -162,8 +163,8 @@ def check_a_name_for_one(hunt, gather, rng):
                 crowd.play({one: Script([f"NAME {name}"]) for one in people})
             renamed = {line.split(" ")[4] for line in crowd[people[0]].lines if line.startswith("RENAMED ")}
             if missing := [name for name in wanted if name not in renamed]:
-                raise Unmet(f"one of {len(people)} members to be called {missing[0]}, for which all had asked",
-                            "nobody got that name", "name-for-nobody")
+                raise Unmet(msg("one of {count} members to be called {missing}, for which all had asked", count=len(people), missing=missing[0]),
+                            msg("nobody got that name"), "name-for-nobody")
 
 
 def mixed(name, people, rng):
@@ -218,7 +219,7 @@ def check_a_long_history_meanwhile(judge, server, gather, rng):
             if time.monotonic() > end:
                 raise crowd.stuck([crowd[reader]], None)
             if not judge.has_time_for(0):
-                raise Inconclusive(f"the check's time was over when {heard} lines of the history had come",
+                raise Inconclusive(msg("the check's time was over when {heard} lines of the history had come", heard=heard),
                                    again=False)
 
 

@@ -17,6 +17,7 @@ from harness.checks.lines import answers, hears, hears_the_end, history, refused
 from harness.checks.scenarios import NARROW, ends_in_time, fill, rests, rounds
 from harness.driving.client import Silence, WireClient
 from harness.driving.history import normalized, seqs
+from harness.driving.messages import msg
 from harness.driving.processes import session
 from harness.driving.record import Unmet, same
 from harness.driving.server import CLOSED, end_of
@@ -59,12 +60,12 @@ def ends_in_order(running, clients, signum, group=False):
     status = ends_in_time(running, began)
     name = signal.Signals(signum).name
     if status != 0:
-        raise Unmet(f"the server to end with status 0 after {name}", f"it {end_of(status)}", "no-handler" if status == -signum else "exit-status")
+        raise Unmet(msg("the server to end with status 0 after {name}", name=name), msg("it {end}", end=end_of(status)), "no-handler" if status == -signum else "exit-status")
     for who, last in farewells.items():
         if last != ["BYE closed"]:
-            raise Unmet("BYE closed as the last line of everybody's connection", f"the last line of {who} was {last[0]}",
+            raise Unmet(msg("BYE closed as the last line of everybody's connection"), msg("the last line of {who} was {last}", who=who, last=last[0]),
                         no_farewell(running))
-    none_left(lambda: [f"process {process.pid} lives on" for process in session(running.pid)], "all the server's processes to end with it",
+    none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in session(running.pid)], msg("all the server's processes to end with it"),
                    "leftovers")
 
 
@@ -117,7 +118,7 @@ def check_sighup_that_was_ignored(server, enter):
     running = server(*OPEN, preexec=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     program = os.path.basename(os.readlink(f"/proc/{running.pid}/exe"))
     if CANNOT_KNOW.fullmatch(program):
-        raise NotRun(f"{program} cannot know that SIGHUP was ignored when it was started", binds=False)
+        raise NotRun(msg("{program} cannot know that SIGHUP was ignored when it was started", program=program), binds=False)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     running.send_signal(signal.SIGHUP, group=True)
     end = time.monotonic() + (0 if ignores(running, signal.SIGHUP) else 1)      # one that catches it may look at that later
@@ -153,7 +154,7 @@ def check_ctrl_c_at_the_terminal(terminal, connect, enter):
         hears_the_end(client, "BYE closed", sentence=no_farewell(console))
         client.close()
     console.ends(0)
-    none_left(lambda: [f"process {process.pid} lives on" for process in console.living()], "all the server's processes to end with it", "leftovers")
+    none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in console.living()], msg("all the server's processes to end with it"), "leftovers")
 
 
 @check(points=2, lab=4)
@@ -165,7 +166,7 @@ def check_killed_leaves_no_orphans(server, connect, enter):
     eve = connect(running, "eve")
     eve.greeted()
     running.kill()
-    none_left(lambda: [f"process {process.pid} lives on" for process in session(running.pid)], "no process of the server, when its main process was killed")
+    none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in session(running.pid)], msg("no process of the server, when its main process was killed"))
     running.restart()
     rounds(enter(running, "ana"), enter(running, "ben"), count=1)
 
@@ -176,7 +177,7 @@ def check_signals_are_survived(server, connect, enter):
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
-    running.record.add("server", "signal", "SIGCHLD, SIGWINCH, SIGSTOP and SIGCONT, each twenty times, all its processes")
+    running.record.add("server", "signal", msg("SIGCHLD, SIGWINCH, SIGSTOP and SIGCONT, each twenty times, all its processes"))
     for number in range(20):
         ana.send(f"SAY {number}")
         for signum in (signal.SIGCHLD, signal.SIGWINCH, signal.SIGSTOP, signal.SIGCONT):
@@ -193,8 +194,7 @@ def check_without_a_terminal(server, enter, stdin):
     """Without an owner at its standard input the server serves, and does not ask again and again."""
     running = server(*OPEN, stdin=stdin)
     if running.input_file:
-        raise NotRun(f"standard input was closed, and the server's runtime opened "
-                     f"{running.input_file} as descriptor 0 before the server could", binds=False)
+        raise NotRun(msg("standard input was closed, and the server's runtime opened {input_file} as descriptor 0 before the server could", input_file=running.input_file), binds=False)
     rounds(enter(running, "ana"), enter(running, "ben"), count=2)
     rests(running)
 
@@ -262,7 +262,7 @@ def check_the_owner_does_not_read(server, enter):
     ana, ben = enter(running, "ana"), enter(running, "ben")
     banned = [f"b{number}".ljust(32, "x") for number in range(60)]
     running.type_bytes("".join(f"ban {name}\n" for name in banned).encode())
-    wait_until(lambda: running.stdout.count("ok") == len(banned), what="ok for each of 60 bans")
+    wait_until(lambda: running.stdout.count("ok") == len(banned), what=msg("ok for each of 60 bans"))
     running.pause_reading()
     before, asked = len(running.stdout), 40     # 112 kB: more than a pipe holds, and less than twice that
     running.type_bytes(b"members\n" * asked)
@@ -297,7 +297,7 @@ def let_in(strangers, seconds):
             if first.startswith("HELLO "):
                 greeted.append(key.data)
             elif first not in ("", "BYE full"):
-                raise Unmet("HELLO, or BYE full, or the end, for those for whom there is no descriptor", first)
+                raise Unmet(msg("HELLO, or BYE full, or the end, for those for whom there is no descriptor"), first)
     return greeted
 
 
@@ -317,7 +317,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 def check_beyond_descriptor_1024(judge, server, connect, enter):
     """Clients whose connections have descriptors of 1024 and more (they are the only ones left) are served, or turned away; nobody else is hurt."""
     if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < TAKEN + 2 * FREE:
-        raise NotRun("this machine does not let a program have so many descriptors", binds=False)
+        raise NotRun(msg("this machine does not let a program have so many descriptors"), binds=False)
     running = server(*OPEN, traced=False, command=[sys.executable, "-ISc", TAKES, *judge.settings["command"]])
     ana, ben = enter(running, "ana"), enter(running, "ben")
     newcomers = [connect(running, "newcomer") for _ in range(FREE)]
@@ -340,7 +340,7 @@ def check_out_of_descriptors(judge, server, enter):
     finally:
         for stranger in strangers:
             stranger.close()
-    let_in_again(running, f"newcomers to be let in again, when all of the {len(greeted)} who found room have gone")
+    let_in_again(running, msg("newcomers to be let in again, when all of the {count} who found room have gone", count=len(greeted)))
     rounds(ana, enter(running, "eva"), count=2)
 
 
@@ -370,10 +370,10 @@ def check_out_of_descriptors_again(server, connect, enter):
                     try:
                         newcomer.rest()
                     except Silence:
-                        raise Unmet("a plain close or BYE full for each newcomer for which there is no descriptor, as the server did before",
-                                    f"nothing, at time {time_} of 3 that there is none") from None
+                        raise Unmet(msg("a plain close or BYE full for each newcomer for which there is no descriptor, as the server did before"),
+                                    msg("nothing, at time {time_} of 3 that there is none", time_=time_)) from None
                 newcomer.close()
-        let_in_again(running, f"newcomers to be let in again, when there are descriptors again, at time {time_} of 3")
+        let_in_again(running, msg("newcomers to be let in again, when there are descriptors again, at time {time_} of 3", time_=time_))
         rounds(ana, ben, count=2)
     enter(running, "eva").fence()
 
@@ -385,7 +385,7 @@ def limited(pid, what, find):
     try:
         resource.prlimit(pid, what, (find(), hard))
     except PermissionError:
-        raise Inconclusive("this machine does not let us limit what the server may have") from None
+        raise Inconclusive(msg("this machine does not let us limit what the server may have")) from None
     try:
         yield
     finally:
@@ -411,14 +411,14 @@ def full_disk(running, room=None):
     with contextlib.ExitStack() as limits:
         for process in running.family():
             limits.enter_context(limited(process.pid, resource.RLIMIT_FSIZE, lambda: most))
-        running.record.add("server", "signal", f"a full disk: a write to a file, beyond {most} bytes, fails with EFBIG")
+        running.record.add("server", "signal", msg("a full disk: a write to a file, beyond {most} bytes, fails with EFBIG", most=most))
         try:
             yield
         except Unmet:
             if running.died() and any("SIGXFSZ" in line for line in (end_of(running.process.poll()), *running.stderr)):
-                raise NotRun("the server's runtime ends at SIGXFSZ, which we can only send together with the full disk", binds=False) from None
+                raise NotRun(msg("the server's runtime ends at SIGXFSZ, which we can only send together with the full disk"), binds=False) from None
             raise
-    running.record.add("server", "signal", "space on its disk again")
+    running.record.add("server", "signal", msg("space on its disk again"))
 
 
 def ignore_sigxfsz():
@@ -439,9 +439,9 @@ def check_a_full_disk(server, ask, accepted, connect):
             for order in f"accept {newcomer}", f"ban {newcomer}", "ban ben", "ban nobody", f"rename {group} lost":
                 answer = running.order(order)
                 if len(answer) != 1 or not answer[0].startswith("error: "):
-                    raise Unmet(f"`error: why` as the answer to `{order}`, since it cannot be saved", "\n".join(answer))
+                    raise Unmet(msg("`error: why` as the answer to `{order}`, since it cannot be saved", order=order), "\n".join(answer))
             gone.close()
-            wait_until(lambda: f"member {gone.name} away" in running.order("members"), what=f"{gone.name} to be away")
+            wait_until(lambda: f"member {gone.name} away" in running.order("members"), what=msg("{name} to be away", name=gone.name))
             back = connect(running, gone.name)
             back.greeted()
             back.send(f"JOIN {gone.name} secret-of-{gone.name}")
@@ -451,7 +451,7 @@ def check_a_full_disk(server, ask, accepted, connect):
             listed = [line for line in answers(ana, "WHO") if line.startswith(("MEMBER ana ", "MEMBER lost "))]
             same(listed, ["MEMBER ana here"], "told-and-not-saved")
             if history(ana) != before:
-                raise Unmet("the events of before in HISTORY", "there are others", "told-and-not-saved")
+                raise Unmet(msg("the events of before in HISTORY"), msg("there are others"), "told-and-not-saved")
         came = normalized(answers(ana, "SAY saved"))
         wrong = any(line.startswith("MSG ") and line != "MSG n TIME ana saved" for line in came)
         same(came, [f"OUT n TIME {gone.name}", "MSG n TIME ana saved"], "told-and-not-saved" if wrong else "not-saved-for-good")

@@ -14,6 +14,7 @@ from harness.checks.lines import answers, hears, history, same_lines
 from harness.driving import deadlines
 from harness.driving.client import Silence
 from harness.driving.history import normalized
+from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet, same
 from harness.driving.server import LISTENING, NotStarted, plain_environment, start_refused
 from harness.verdicts.plugin import check
@@ -209,7 +210,7 @@ def check_no_password_in_clear(server, connect, enter, rng):
 
     def welcomed():
         if line := command_line_with(secret):           # the password is being hashed now, perhaps by another program
-            raise Unmet("no password on a command line", line, "password-on-a-command-line")
+            raise Unmet(msg("no password on a command line"), line, "password-on-a-command-line")
         with contextlib.suppress(Silence):
             ana.line(0.001)
         return ana.ended or ana.lines[-1].startswith("WELCOME")
@@ -222,13 +223,13 @@ def check_no_password_in_clear(server, connect, enter, rng):
     ana.send("NAME eva")
     ana.fence(), eve.fence()
     running.stop()
-    forms = {"in clear": secret, "as hexadecimal digits": secret.encode().hex(), "in base64": base64.b64encode(secret.encode()).decode()[:20]}
+    forms = {msg("in clear"): secret, msg("as hexadecimal digits"): secret.encode().hex(), msg("in base64"): base64.b64encode(secret.encode()).decode()[:20]}
     for path in (path for path in sorted(running.directory.rglob("*")) if path.is_file()):
         for how, form in forms.items():
             if form.encode() in path.read_bytes():
-                raise Unmet("no password in any file of the group", f"ana's password stands {how} in {path.relative_to(running.directory)}")
+                raise Unmet(msg("no password in any file of the group"), msg("ana's password stands {how} in {relative_to}", how=how, relative_to=path.relative_to(running.directory)))
     if secret in "\n".join(running.stdout + running.stderr):
-        raise Unmet("no password in the server's output", "ana's password stands in it")
+        raise Unmet(msg("no password in the server's output"), msg("ana's password stands in it"))
 
 
 def command_line_with(secret):
@@ -260,7 +261,7 @@ def check_files_are_private(server, enter, tmp_path):
 def are_private(running):
     """Raises Unmet if other users can read a file of this server."""
     if stat.S_IMODE(running.directory.stat().st_mode) & 0o077:      # else nobody gets at what is within
-        open_to_others = [f"{path.relative_to(running.directory)}: mode {stat.S_IMODE(path.stat().st_mode):04o}"
+        open_to_others = [msg("{path}: mode {mode}", path=path.relative_to(running.directory), mode=f"{stat.S_IMODE(path.stat().st_mode):04o}")
                           for path in sorted(running.directory.rglob("*")) if path.stat().st_mode & 0o077]
         same(open_to_others, [])
 
@@ -272,7 +273,7 @@ def check_a_second_server_is_refused(server, enter, refused_start):
     ana = enter(running, "ana")
     status, out, err = refused_start(*OPEN, directory=running.directory)
     if status != 1 or LISTENING.search(out) or not err.strip():
-        raise Unmet("status 1, a line on stderr that says why, and no `listening on ...`", told_end(status, out, err))
+        raise Unmet(msg("status 1, a line on stderr that says why, and no `listening on ...`"), told_end(status, out, err))
     same(normalized(answers(ana, "SAY unharmed")), ["MSG n TIME ana unharmed"])
     killed(running)                                     # and kill -9 leaves no lock behind
     connect_again = enter(running, "ana")
@@ -280,7 +281,7 @@ def check_a_second_server_is_refused(server, enter, refused_start):
 
 
 def told_end(status, out, err):
-    return "\n".join([f"status {status}", *(f"stdout: {line}" for line in out.splitlines()), *(f"stderr: {line}" for line in err.splitlines()[-20:])])
+    return joined(msg("status {status}", status=status), [*(f"stdout: {line}" for line in out.splitlines()), *(f"stderr: {line}" for line in err.splitlines()[-20:])])
 
 
 @check(points=1, lab=1)
@@ -289,7 +290,7 @@ def check_a_port_in_use(server, connect, refused_start, tmp_path):
     running = server()
     status, out, err = refused_start(directory=tmp_path / "other", port=running.port)
     if status != 1 or LISTENING.search(out) or not err.strip():
-        raise Unmet("status 1, a line on stderr that says why, and no `listening on ...`", told_end(status, out, err))
+        raise Unmet(msg("status 1, a line on stderr that says why, and no `listening on ...`"), told_end(status, out, err))
     connect(running, "ana").fence()
 
 
@@ -313,7 +314,7 @@ def check_wrong_arguments_end_with_2(refused_start, tmp_path):
     for wrong, args, port in others + groups:
         status, out, err = refused_start(*args, directory=tmp_path / "group", port=port)
         if status != 2 or not err.strip():
-            raise Unmet(f"status 2, and a line on stderr that says why, for {wrong} on the command line", told_end(status, out, err))
+            raise Unmet(msg("status 2, and a line on stderr that says why, for {wrong} on the command line", wrong=wrong), told_end(status, out, err))
 
 
 # The flags that set a limit (section 10), and values that none of them may take.
@@ -330,5 +331,5 @@ def check_values_of_limits(refused_start, tmp_path, rng):
         wrong = f"{rng.choice(flags)}={value}"
         status, out, err = refused_start(wrong, directory=tmp_path / "group")
         if status != 2 or LISTENING.search(out) or not err.strip():
-            raise Unmet(f"status 2, and a line on stderr that says why, for {wrong} on the command line",
+            raise Unmet(msg("status 2, and a line on stderr that says why, for {wrong} on the command line", wrong=wrong),
                         told_end(status, out, err))

@@ -9,6 +9,7 @@ from harness.checks.lines import answers, each_refused, hears, hears_the_end, hi
 from harness.driving import deadlines
 from harness.driving.client import Silence
 from harness.driving.history import normalized, seqs
+from harness.driving.messages import msg
 from harness.driving.processes import queues
 from harness.driving.record import Unmet, same
 from harness.verdicts.plugin import Inconclusive, check
@@ -176,10 +177,9 @@ def check_only_a_line_feed_ends_a_line(server, connect):
             send_in_turns([(client, [piece.encode() for piece in pieces])])
             came = normalized(client.fence())
             if len(came) != 1 or came[0] not in ("ERR bad-text", "ERR bad-arguments"):
-                raise Unmet("one `ERR bad-text ...` or `ERR bad-arguments ...` as the answer to "
-                            f"{shown(''.join(pieces))}",
-                            f"{client.who} heard\n" + "\n".join(came) if came else
-                            f"{client.who} heard nothing before the next PONG")
+                raise Unmet(msg("one `ERR bad-text ...` or `ERR bad-arguments ...` as the answer to {line}", line=shown("".join(pieces))),
+                            msg("{who} heard\n{lines}", who=client.who, lines=came) if came else
+                            msg("{who} heard nothing before the next PONG", who=client.who))
     send_in_turns([(ana, [b"PING one\r", b"\n\r", b"\nPING two\r\n"])])
     hears(ana, "PONG one", "PONG two")
     same(ana.fence(), [])
@@ -236,7 +236,7 @@ def check_much_at_once(server, connect):
         if (now_left := unread_by_server(ana)) < left:
             left, at = now_left, time.monotonic()
     if came == "BYE timeout" and time.monotonic() - at < 5:
-        raise Inconclusive("the server takes longer for 200 kB than a stranger may stay", again=False)
+        raise Inconclusive(msg("the server takes longer for 200 kB than a stranger may stay"), again=False)
     same(came or "the end of the connection", "PONG end")
 
 
@@ -255,9 +255,9 @@ def check_too_long(server, connect):
         try:
             came = normalized(client.rest())
         except Silence:
-            raise Unmet("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a line of more than 512 bytes",
-                        f"{client.who} sent {len(data):,} bytes in one line, and the connection goes on; {client.who} heard\n"
-                        + ("\n".join(client.lines[1:]) or "nothing")) from None
+            raise Unmet(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a line of more than 512 bytes"),
+                        msg("{who} sent {count:,} bytes in one line, and the connection goes on; {who} heard\n{lines}", who=client.who, count=len(data),
+                            lines=client.lines[1:] or msg("nothing"))) from None
         if not client.was_reset:        # a reset may have swept away what was on its way
             same(came, ["ERR too-long", "BYE protocol"])
     same(ana.fence(), [])
@@ -303,7 +303,7 @@ def check_the_longest_line_in_pieces(server, connect):
             except Unmet as problem:
                 if "ERR too-long" in normalized(client.lines[start:]):
                     problem.sentence = "512-bytes-are-not-too-long"
-                problem.came = f"{name} sent {told_pieces(pieces)}, and heard\n{problem.came}"
+                problem.came = msg("{who} sent {pieces}, and heard\n{came}", who=name, pieces=told_pieces(pieces), came=problem.came)
                 raise
 
 
@@ -311,7 +311,7 @@ def told_pieces(pieces):
     """How many bytes were sent at a time, for people."""
     sizes = [str(len(piece)) for piece in pieces]
     some = sizes if len(sizes) < 10 else [*sizes[:3], "...", sizes[-1]]
-    return " and then ".join(some) + " bytes"
+    return msg("{sizes} bytes", sizes=" + ".join(some))
 
 
 @check(points=2, lab=0)
@@ -331,10 +331,9 @@ def check_too_long_in_pieces(server, connect):
         try:
             came = normalized(eve.rest())
         except Silence:
-            raise Unmet("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a "
-                        "line of more than 512 bytes",
-                        f"eve sent {told_pieces(pieces)}, and the connection goes on; eve heard\n"
-                        + ("\n".join(eve.lines[1:]) or "nothing")) from None
+            raise Unmet(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, of a line of more than 512 bytes"),
+                        msg("eve sent {pieces}, and the connection goes on; eve heard\n{lines}", pieces=told_pieces(pieces),
+                            lines=eve.lines[1:] or msg("nothing"))) from None
         expected = [*before, "ERR too-long", "BYE protocol"]
         same(came, expected[:len(came)] if eve.was_reset else expected)     # a reset discards lines
         eve.close()
@@ -443,9 +442,9 @@ def check_errors_repeat_nothing(server, connect, enter, rng):
             same(normalized([came])[0].split(" ")[0], "ERR")
             code, _, words = came[4:].partition(" ")
             if word in came.lower():
-                raise Unmet(f"words that repeat nothing of what was sent, as the answer to {shown(line)}", came)
+                raise Unmet(msg("words that repeat nothing of what was sent, as the answer to {line}", line=shown(line)), came)
             if not 1 <= len(words.encode()) <= 400 or any(bad in words for bad in NOT_TEXT):
-                raise Unmet(f"`ERR {code}` and 1 to 400 bytes of text, as the answer to {shown(line)}", ascii(came),
+                raise Unmet(msg("`ERR {code}` and 1 to 400 bytes of text, as the answer to {line}", code=code, line=shown(line)), ascii(came),
                             "form-of-err")
 
 
@@ -498,7 +497,7 @@ def check_quit_says_bye(server, connect):
         client.send(*lines)
         hears_the_end(client, *["PONG before"] * (client is ben), "BYE quit")
         if client.was_reset:
-            raise Unmet("an orderly end after BYE quit", "the connection was reset", "reset-after-bye")
+            raise Unmet(msg("an orderly end after BYE quit"), msg("the connection was reset"), "reset-after-bye")
 
 
 @check(points=1, lab=0)

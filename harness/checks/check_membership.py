@@ -10,6 +10,7 @@ from harness.checks.lines import answers, each_refused, hears, hears_the_end, re
 from harness.driving import processes, deadlines
 from harness.driving.client import Silence
 from harness.driving.history import normalized, seqs
+from harness.driving.messages import msg
 from harness.driving.record import Unmet, same
 from harness.driving.deadlines import wait_until
 from harness.verdicts.plugin import Inconclusive, NotRun, check
@@ -22,7 +23,7 @@ def rejected(client, password, why, sentence=None):
     try:
         hears(client, "PENDING", "REJECTED refused", sentence=sentence)
     except Unmet as problem:
-        problem.expected = f"PENDING, then REJECTED refused for {client.who}: {why}; the password was {password!r}"
+        problem.expected = msg("PENDING, then REJECTED refused for {who}: {why}; the password was {password!r}", who=client.who, why=why, password=password)
         raise
 
 
@@ -54,9 +55,9 @@ def check_a_wrong_password_is_rejected(server, connect, enter, rng):
     ana = enter(running, "ana", password)
     began = time.monotonic()
     eve = knock(connect, running, "eve", "ana", "guess")
-    rejected(eve, "guess", "it is not ana's")
+    rejected(eve, "guess", msg("it is not ana's"))
     if (after := time.monotonic() - began) < 0.9 * REJECT_AFTER:
-        raise Unmet(f"REJECTED no sooner than {REJECT_AFTER} s after its JOIN", f"it came after {after:.2f} s", "rejected-too-soon")
+        raise Unmet(msg("REJECTED no sooner than {reject_after} s after its JOIN", reject_after=REJECT_AFTER), msg("it came after {after:.2f} s", after=after), "rejected-too-soon")
     eve.send(f"JOIN ana {password}")
     eve.welcomed()
     hears_the_end(ana, "BYE replaced")
@@ -105,7 +106,7 @@ def check_near_misses_of_a_password(server, connect, enter, rng):
     tries.append(("ben", long + "2"))
     eves = [(knock(connect, running, "eve", name, near), name, near) for name, near in tries]
     for eve, name, near in eves:
-        rejected(eve, near, f"{name}'s is {(right if name == 'ana' else long + '1')!r}", "only-the-beginning-is-compared" if name == "ben" else None)
+        rejected(eve, near, msg("{name}'s is {password!r}", name=name, password=right if name == "ana" else long + "1"), "only-the-beginning-is-compared" if name == "ben" else None)
     late = connect(running, "late")         # the others may have been strangers for too long
     late.greeted()
     refused(late, "JOIN ana ", "bad-arguments")
@@ -139,7 +140,7 @@ def check_nothing_before_welcome(server, connect, enter, rng):
         refused(eve, line, "not-joined")
     same(normalized(answers(ana, f"SAY private {rng.random()}"))[1:], [], "heard-of-a-stranger")
     same(eve.fence(), [], "stranger-hears")
-    rejected(mal, "guess", "it is not ana's", "a-wrong-password-is-rejected")
+    rejected(mal, "guess", msg("it is not ana's"), "a-wrong-password-is-rejected")
     same(normalized(mal.fence()), ["ERR not-joined"] * 2)
     same(normalized(ana.fence()), [], "heard-of-a-stranger")
 
@@ -417,8 +418,8 @@ def finish(clients, talker, rng, pace):
         if time.monotonic() > end:
             late, skip = waiting[0], f" {talker.name} meanwhile "
             heard = [line for line in late.lines if skip not in line]
-            raise Unmet(f"the JOIN of {late.who} to be finished",
-                        f"{late.who} heard only\n" + "\n".join(heard))
+            raise Unmet(msg("the JOIN of {who} to be finished", who=late.who),
+                        msg("{who} heard only\n{lines}", who=late.who, lines=heard))
 
 
 def came_in_too_late(way, client, witness):
@@ -428,8 +429,8 @@ def came_in_too_late(way, client, witness):
             match = re.fullmatch(UNDONE[way].format(client.name), line)
             if match and int(match[1]) <= int(welcome.split(" ")[1]):
                 shown = (witness.who, line), (client.who, welcome)
-                raise Unmet(f"no WELCOME for {client.who}, for before it came\n{line}",
-                            f"{client.who} heard\n{welcome}",
+                raise Unmet(msg("no WELCOME for {who}, for before it came\n{line}", who=client.who, line=line),
+                            msg("{who} heard\n{welcome}", who=client.who, welcome=welcome),
                             evidence=[entry for entry in witness.record.entries
                                       if entry.what == "hears" and (entry.who, entry.text) in shown])
 
@@ -461,9 +462,8 @@ def check_a_join_holds_its_name(server, connect, enter):
         name, losses = new, losses + 1
         hears(eve, "REJECTED refused", sentence="a-new-name-at-once")
         if losses > TRIES // 2:
-            raise Unmet("`ERR name-taken ...` as the answer to NAME with a name whose JOIN is being checked",
-                        f"{losses} times of {losses + refusals} ana got the name, right after PENDING had "
-                        "answered the JOIN, which was REJECTED then")
+            raise Unmet(msg("`ERR name-taken ...` as the answer to NAME with a name whose JOIN is being checked"),
+                        msg("{losses} times of {losses2} ana got the name, right after PENDING had answered the JOIN, which was REJECTED then", losses=losses, losses2=losses + refusals))
 
 
 @check(points=2, lab=1)
@@ -564,7 +564,7 @@ def check_one_request_per_name(server, ask, connect):
     """While the owner considers a name, the next who asks with it, in whatever case, is rejected; the first stays."""
     running = server()
     ana = ask(running, "ana")
-    rejected(knock(connect, running, "eve", "ANA", "another"), "another", "the owner is considering ana")
+    rejected(knock(connect, running, "eve", "ANA", "another"), "another", msg("the owner is considering ana"))
     same(running.order("accept ana"), ["ok"])
     ana.welcomed()
     connect(running, "again").join("ana", "secret-of-ana")
@@ -590,7 +590,7 @@ def check_most_requests(server, connect, ask, accepted, pace):
     """32 names can wait for the owner; one more is rejected, and there is room again when one of
     the 32 waits no more."""
     if 40 * pace.join > 60:             # a client that is silent for so long is sent PING, or disconnected
-        raise Inconclusive(f"each JOIN takes {pace.join:.1f} s here, and this check makes 40")
+        raise Inconclusive(msg("each JOIN takes {join:.1f} s here, and this check makes 40", join=pace.join))
     running = server()
     ana = accepted(running, "ana")
     asking = [connect(running, f"a{number}") for number in range(1, 33)]
@@ -608,10 +608,10 @@ def check_most_requests(server, connect, ask, accepted, pace):
             eve.line(0.01)
         return asked() or len(eve.lines) > 2 or eve.ended
 
-    wait_until(decided, what="REJECTED for eve, since 32 names wait for the owner already")
+    wait_until(decided, what=msg("REJECTED for eve, since 32 names wait for the owner already"))
     if asked():
-        raise Unmet("REJECTED for eve, since 32 names wait for the owner already",
-                    "the owner was asked about eve, too", proven=True)
+        raise Unmet(msg("REJECTED for eve, since 32 names wait for the owner already"),
+                    msg("the owner was asked about eve, too"), proven=True)
     same(eve.lines[2:], ["REJECTED refused"])
     shown = sum(" asks from " in line for line in running.order("members"))
     same(f"member NAME asks from ADDRESS: {shown} lines", "member NAME asks from ADDRESS: 32 lines")
@@ -633,7 +633,7 @@ def waits_no_more(running, name):
     end = time.monotonic() + deadlines.DEADLINE
     while any(line.startswith(f"member {name} asks") for line in running.order("members")):
         if time.monotonic() > end:
-            raise Unmet(f"the request of {name} to end with his connection", f"`members` still says that {name} asks")
+            raise Unmet(msg("the request of {name} to end with his connection", name=name), msg("`members` still says that {name} asks", name=name))
 
 
 @check(points=3, lab=1)
@@ -652,7 +652,7 @@ def check_logins_at_once(server, connect, enter):
         one.welcomed()
     left = [one for one in many if is_still_in(one)]
     if len(left) != 1:
-        raise Unmet("one of the 12 to be left", f"{len(left)} are left: {', '.join(one.who for one in left) or 'none'}")
+        raise Unmet(msg("one of the 12 to be left"), msg("{count} are left: {names}", count=len(left), names=", ".join(one.who for one in left) or msg("none")))
     for one in many:
         if one not in left and not one.was_reset:
             same(one.lines[-1], "BYE replaced")
@@ -702,8 +702,8 @@ def check_renamed_meanwhile(server, connect, enter):
     for new in ("ANA", "Ana"):
         again, answer = join_and_rename(connect, running, ana, new)
         if not answer.startswith("WELCOME "):
-            raise Unmet(f"WELCOME for {again.who}: NAME {new} changed only the case of the name",
-                        f"{again.who} heard {answer or 'the end'}")
+            raise Unmet(msg("WELCOME for {who}: NAME {new} changed only the case of the name", who=again.who, new=new),
+                        msg("{who} heard {line}", who=again.who, line=answer or msg("the end")))
         same(ana.rest()[-1:], ["BYE replaced"])
         ana = again
     for _ in range(5):              # the check may end before the name changes: then once more
@@ -712,8 +712,8 @@ def check_renamed_meanwhile(server, connect, enter):
             ana.expect(r"RENAMED \d+ \S+ (?i:ana) eva")
             break
         if any(line.startswith("RENAMED ") for line in ana.rest()):
-            raise Unmet(f"REJECTED refused for {again.who}: its JOIN said ana, and that member is eva now",
-                        f"{again.who} heard {answer or 'the end'}")
+            raise Unmet(msg("REJECTED refused for {who}: its JOIN said ana, and that member is eva now", who=again.who),
+                        msg("{who} heard {line}", who=again.who, line=answer or msg("the end")))
         ana = again
 
 
@@ -734,7 +734,7 @@ def check_only_members_under_none(server, connect, enter):
     running.restart(args=("--admit", "none"))
     eve = knock(connect, running, "eve", "eve", "secret")
     enter(running, "ana")
-    rejected(eve, "secret", "nobody new is admitted")
+    rejected(eve, "secret", msg("nobody new is admitted"))
     same(running.order("members"), ["member ana here", "ok"])
 
 
@@ -752,9 +752,9 @@ def turned_away(connect, running, who, why):
     late = connect(running, who)
     late.rest()
     if late.lines != ["BYE full"]:
-        raise Unmet(f"BYE full and the end in place of HELLO for {who}: {why}",
-                    f"{who} heard\n" + "\n".join(late.lines) if late.lines else
-                    f"{who} heard nothing")
+        raise Unmet(msg("BYE full and the end in place of HELLO for {who}: {why}", who=who, why=why),
+                    msg("{who} heard\n{lines}", who=who, lines=late.lines) if late.lines else
+                    msg("{who} heard nothing", who=who))
 
 
 @check(points=1, lab=1)
@@ -768,19 +768,19 @@ def check_room_for_strangers(server, connect, ask, enter):
     ana, ben, eve = connect(running, "ana"), connect(running, "ben"), connect(running, "eve")
     for client in (ana, ben, eve):
         client.greeted()
-    turned_away(connect, running, "late", "three are strangers already")
+    turned_away(connect, running, "late", msg("three are strangers already"))
     ana.send("QUIT")
     hears_the_end(ana, "BYE quit")
     ana = ask(running, "ana")
-    turned_away(connect, running, "late", "of three strangers one waits for the owner")
+    turned_away(connect, running, "late", msg("of three strangers one waits for the owner"))
     same(running.order("accept ana"), ["ok"])
     ana.welcomed()
     cat = connect(running, "cat")
     cat.greeted()
-    turned_away(connect, running, "late", "three are strangers, beside a member")
+    turned_away(connect, running, "late", msg("three are strangers, beside a member"))
     eve.reset()
     wait_until(lambda: is_greeted(connect, running),
-                    what="HELLO for a newcomer, since one of the three strangers has gone")
+                    what=msg("HELLO for a newcomer, since one of the three strangers has gone"))
     ana.fence(), ben.fence(), cat.fence()
 
 
@@ -803,10 +803,9 @@ def room_by_default(server, connect, enter):
             try:
                 stranger.fence()
             except (Unmet, ConnectionError):
-                raise Inconclusive("a stranger had gone before the last of 257 was greeted: "
-                                   "--join-within may have passed for it") from None
-        raise Unmet("BYE full in place of HELLO for the 257th stranger",
-                    "it heard HELLO, and the 256 before it are still there", proven=True)
+                raise Inconclusive(msg("a stranger had gone before the last of 257 was greeted: --join-within may have passed for it")) from None
+        raise Unmet(msg("BYE full in place of HELLO for the 257th stranger"),
+                    msg("it heard HELLO, and the 256 before it are still there"), proven=True)
     ana.fence()
 
 

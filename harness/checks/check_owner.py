@@ -11,6 +11,7 @@ from harness.checks.lines import READ_WITHIN, answers, hears, hears_the_end, ord
 from harness.checks.scenarios import ends_in_time, rests
 from harness.driving import deadlines
 from harness.driving.history import normalized
+from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet, same
 from harness.driving.server import NotStarted
 from harness.driving.timing import EARLY, as_they_come
@@ -150,8 +151,8 @@ def check_names_of_groups(server, connect, enter):
     for wrong in ("g" * 65, "ñ" * 32 + "g", "g ", " g", " ", "", "g" * 64 + " ", "a\tb", "a\rb",
                   "a\x85b", "a\u202eb", "a\u2069b", "a\ufdd0b", "\U0001ffff"):
         if ordered(running, f"rename {wrong}") != ["error"]:
-            raise Unmet(f"`error: why` as the answer to the order {shown(f'rename {wrong}')}",
-                        "the order was done")
+            raise Unmet(msg("`error: why` as the answer to the order {order}", order=shown(f"rename {wrong}")),
+                        msg("the order was done"))
     for right in ("ñ" * 32, "x", "a  b", "\xa0a\u2028b\u3000",
                   "\u2065\u206a\ue000\ufffd\U0010fffd", first[1:]):
         same(running.order(f"rename {right}"), ["ok"])
@@ -188,7 +189,7 @@ def check_wrong_orders(server, enter):
     for order in ("dance", "BAN ana", "ban", "ban -x", "ban a b", "accept", "accept ana", "accept nobody", "reject nobody", "unban ana", "unban",
                   "rename", "rename " + "x" * 65, "members all", " members", "delete it", "x" * 511, "x" * 3000):
         if (came := running.order(order)) and (len(came) > 1 or not came[0].startswith("error: ")):
-            raise Unmet(f"one line `error: why` as the answer to the order {order[:60]!r}", "\n".join(came))
+            raise Unmet(msg("one line `error: why` as the answer to the order {order!r}", order=order[:60]), "\n".join(came))
     running.type_bytes(b"\n\r\n")               # and empty lines are no orders
     same(running.order("members"), ["member ana here", "ok"])
     same(normalized(ana.fence()), [], "wrong-orders-do-nothing")
@@ -229,8 +230,7 @@ def check_a_no_is_held_back(server, connect, ask, pace):
         if line == "REJECTED refused":
             no[client.name] = line
             if (after := now - asked_at[client.name]) < reject_after - EARLY:
-                raise Unmet(f"REJECTED no sooner than {reject_after:g} s after the JOIN of "
-                            f"{client.who}", f"it came after {after:.2f} s", "rejected-too-soon",
+                raise Unmet(msg("REJECTED no sooner than {reject_after:g} s after the JOIN of {who}", reject_after=reject_after, who=client.who), msg("it came after {after:.2f} s", after=after), "rejected-too-soon",
                             proven=True)
     same(sorted(no), sorted(clients))
     same(first.fence(), [])
@@ -266,7 +266,7 @@ def check_orders_with_all_arguments(server, connect, ask, accepted):
         answer = given(running, line)
         if answer != ["error"]:
             running.told_to_end = answer[-1:] == ["ok"]
-            raise Unmet(f"one line `error: why` as the answer to the order {shown(line)}", "\n".join(answer), "wrong-orders")
+            raise Unmet(msg("one line `error: why` as the answer to the order {order}", order=shown(line)), joined(answer), "wrong-orders")
     for line in (b"accept eve".ljust(512), b"accept eve" + b" " * 501 + b"\r", b"accept \xc3"):      # too long by one byte, twice; half a character
         same(given(running, line), ["error"])
     same(sorted(running.order("members")), standing, "wrong-orders-do-nothing")

@@ -12,6 +12,7 @@ from harness.checks.lines import history, refused, same_lines, taken
 from harness.checks.scenarios import NARROW, fill, no_traceback, rounds
 from harness.driving import processes, deadlines
 from harness.driving.history import normalized
+from harness.driving.messages import both, msg
 from harness.driving.processes import kernel_holds
 from harness.driving.record import Unmet, same
 from harness.driving.timing import EARLY, Pause, TICK, as_they_come
@@ -101,10 +102,10 @@ def check_a_reader_who_stops_costs_little(server, enter):
     if not gone():
         grown = processes.memory(running.family()) - before
         if grown < 4 * MB:              # it keeps little for him: he may be put out for not reading, by the clock
-            wait_until(lambda: (ana.fence(), gone())[1], max(30, deadlines.DEADLINE), "OUT of a member who reads nothing")
+            wait_until(lambda: (ana.fence(), gone())[1], max(30, deadlines.DEADLINE), msg("OUT of a member who reads nothing"))
         else:
-            raise Unmet("OUT of a member who reads nothing, when some 1 MB waits for him in the server",
-                        f"{said / MB:.0f} MB were said, he is still here, and the server's memory has grown by {grown / MB:.1f} MB")
+            raise Unmet(msg("OUT of a member who reads nothing, when some 1 MB waits for him in the server"),
+                        msg("{said:.0f} MB were said, he is still here, and the server's memory has grown by {grown:.1f} MB", said=said / MB, grown=grown / MB))
     rounds(ana, enter(running, "ben"))
     stuck.close()
 
@@ -179,7 +180,7 @@ def check_a_flooder(server, connect, enter):
         try:
             rounds(ana, ben, count=20)
         except Unmet as problem:            # which of the two it strikes first is chance
-            raise Unmet("ana and ben to be answered, and to hear every message, while a third sends without pause", problem.came,
+            raise Unmet(msg("ana and ben to be answered, and to hear every message, while a third sends without pause"), problem.came,
                         problem.sentence, problem.evidence, proven=flood.was_served(deadlines.DEADLINE)) from None
     flooder.reset()
     rounds(ana, ben, count=1)
@@ -206,8 +207,8 @@ def check_guessing_passwords(server, connect, enter, rng):
             guesser.reset()
     one, quiet, taken = map(statistics.median, (checks, before, meanwhile))
     if taken > 1.5 * one + 4 * quiet + 0.1:
-        raise Unmet("ten PINGs of a member to be answered at once, while eight strangers have given wrong passwords",
-                    f"it took {taken:.2f} s; without the strangers {quiet:.3f} s. To come in takes a member about {one:.2f} s")
+        raise Unmet(msg("ten PINGs of a member to be answered at once, while eight strangers have given wrong passwords"),
+                    msg("it took {taken:.2f} s; without the strangers {quiet:.3f} s. To come in takes a member about {one:.2f} s", taken=taken, quiet=quiet, one=one))
 
 
 def ten_answers(client):
@@ -236,7 +237,7 @@ def check_noise(server, connect, enter, rng):
         noisy.rest()
         strange = [line for line in noisy.lines[start:] if not re.match(r"(ERR|BYE|PENDING|REJECTED|WELCOME|IN|OUT|PONG|MSG|MEMBER|END|RENAMED|LEFT|PING)\b", line)]
         if strange:
-            raise Unmet("ERR, BYE and other lines of the protocol, whatever was sent", "\n".join(strange))
+            raise Unmet(msg("ERR, BYE and other lines of the protocol, whatever was sent"), "\n".join(strange))
     ana.fence(), ben.fence()
     rounds(ana, ben, count=3)
     no_traceback(running)
@@ -274,19 +275,19 @@ def check_the_silent_are_dropped(server, enter, pace):
     """A member that is silent gets one PING, and is disconnected if it does not answer; a member that answers stays."""
     running = server(*OPEN, "--ping-after", str(pace.after(0.5)), "--idle-after", str(pace.after(1.5)))
     ana, silent = enter(running, "ana"), enter(running, "silent", pong=False)
-    wait_until(lambda: any(line.startswith("OUT ") for line in ana.fence()), what="OUT of a member that does not answer PING")
+    wait_until(lambda: any(line.startswith("OUT ") for line in ana.fence()), what=msg("OUT of a member that does not answer PING"))
     came = silent.rest()
     if not any(line.startswith("PING ") for line in came):
-        raise Unmet("a PING, before the silent member is disconnected", "\n".join(came) or "nothing")
+        raise Unmet(msg("a PING, before the silent member is disconnected"), "\n".join(came) or msg("nothing"))
     if not silent.was_reset:
         same(came[-1:], ["BYE idle"])
     ana.fence()
 
 
-NO_LIFE = {"empty lines": (b"\n", b"\r\n"), "single bytes": (b"P",)}     # sent again and again, this is silence all the same
-SIGNS_OF_LIFE = {"with PONG": lambda ping: "PONG " + ping[5:],
-                 "with a wrong line": lambda ping: "no such verb",
-                 "while it asks": lambda ping: "PONG " + ping[5:]}
+NO_LIFE = {msg("empty lines"): (b"\n", b"\r\n"), msg("single bytes"): (b"P",)}     # sent again and again, this is silence all the same
+SIGNS_OF_LIFE = {msg("with PONG"): lambda ping: "PONG " + ping[5:],
+                 msg("with a wrong line"): lambda ping: "no such verb",
+                 msg("while it asks"): lambda ping: "PONG " + ping[5:]}
 
 
 @check(points=2, lab=5)
@@ -324,9 +325,9 @@ def check_what_counts_as_life(server, enter, ask, pace):
         role = roles[client]
         if line.startswith("PING "):
             pings[role] += 1
-            not_before(now - heard_at[role], ping_after, "PING", client)
+            not_before(now - heard_at[role], ping_after, msg("PING"), client)
             if role in silent and pings[role] > 1:
-                raise Unmet("one PING for one silence", f"{client.who} heard a second one, and had sent no complete line in between", "one-ping", proven=True)
+                raise Unmet(msg("one PING for one silence"), msg("{who} heard a second one, and had sent no complete line in between", who=client.who), "one-ping", proven=True)
             if role in SIGNS_OF_LIFE:
                 heard_at[role] = time.monotonic()
                 client.send(SIGNS_OF_LIFE[role](line))
@@ -335,33 +336,33 @@ def check_what_counts_as_life(server, enter, ask, pace):
                 ended[role] = line
                 after = now - heard_at[role]
                 if line == "BYE timeout":           # its JOIN was finished: it is a member, or the owner considers it
-                    raise Unmet(f"no BYE timeout to {client.who}, which is a member or asks to join", line, "asker-timed-out", proven=True)
+                    raise Unmet(msg("no BYE timeout to {who}, which is a member or asks to join", who=client.who), line, "asker-timed-out", proven=True)
                 if role not in silent:
                     answered(client, role, line, pause, (idle_after - ping_after) / 4)
                 elif line == "BYE idle":
-                    not_before(after, idle_after, "BYE idle", client)
+                    not_before(after, idle_after, msg("BYE idle"), client)
                 elif not client.was_reset:
                     same(line or "the end of the connection", "BYE idle")
     for role in silent:
         if role not in ended:
-            raise Unmet(f"BYE idle after {idle_after:g} s of silence", f"{clients[role].who}, that sends {role} and no complete line, is still connected"
-                        if role in NO_LIFE else f"{clients[role].who}, that asks to join and says nothing, is still connected", "no-life")
+            raise Unmet(msg("BYE idle after {idle_after:g} s of silence", idle_after=idle_after), msg("{who}, that sends {role} and no complete line, is still connected", who=clients[role].who, role=role)
+                        if role in NO_LIFE else msg("{who}, that asks to join and says nothing, is still connected", who=clients[role].who), "no-life")
         if not pings[role] and pause.longest < (idle_after - ping_after) / 4:
-            raise Unmet(f"a PING to {clients[role].who}, before BYE idle", "none came", "the-silent-are-dropped")
+            raise Unmet(msg("a PING to {who}, before BYE idle", who=clients[role].who), msg("none came"), "the-silent-are-dropped")
     same(sorted(line.split()[1] for line in running.order("members") if line.endswith(" here") or " asks from " in line), ["ben", "ida", "leo", "lia"])
 
 
 def not_before(after, least, what, client):
     """Raises Unmet if a timer fired early. `after`: seconds from before the client's last complete line was sent to after this was received."""
     if after < least - EARLY:
-        raise Unmet(f"{what} no sooner than {least:g} s after the last complete line of {client.who}", f"it came after {after:.2f} s", "too-early", proven=True)
+        raise Unmet(msg("{what} no sooner than {least:g} s after the last complete line of {who}", what=what, least=least, who=client.who), msg("it came after {after:.2f} s", after=after), "too-early", proven=True)
 
 
 def answered(client, role, line, pause, most):
     """A client that answers each PING was disconnected. Raises Unmet; Inconclusive if nothing moved for so long that it may have been too late."""
     if pause.longest > most:
         raise Inconclusive(STARVED)
-    raise Unmet(f"{client.who} to stay, that answers each PING {role}", line or "the end of its connection", "what-counts-as-life")
+    raise Unmet(msg("{who} to stay, that answers each PING {role}", who=client.who, role=role), line or msg("the end of its connection"), "what-counts-as-life")
 
 
 @check(points=1, lab=6)
@@ -371,7 +372,7 @@ def check_strangers_have_no_long_stay(server, connect, pace, tmp_path):
     flags = *OPEN, "--join-within", str(join_within)
     running = server(*flags)
     busy = server(*flags, directory=tmp_path / "busy")      # where nothing comes but PINGs
-    sending = {"PING": b"PING x\n", "wrong lines": b"no such verb\n", "single bytes": b"P", "nothing": b""}
+    sending = {msg("PING"): b"PING x\n", msg("wrong lines"): b"no such verb\n", msg("single bytes"): b"P", msg("nothing"): b""}
     connected_at, clients, ended, late = {}, {}, {}, {}
     for role in sending:
         connected_at[role] = time.monotonic()
@@ -399,14 +400,14 @@ def check_strangers_have_no_long_stay(server, connect, pace, tmp_path):
                 after = now - connected_at[roles[client]]
                 late[roles[client]] = after - join_within
                 if after < join_within - EARLY:
-                    raise Unmet(f"BYE timeout no sooner than {join_within:g} s after a stranger connects", f"it came after {after:.2f} s", "too-early", proven=True)
+                    raise Unmet(msg("BYE timeout no sooner than {join_within:g} s after a stranger connects", join_within=join_within), msg("it came after {after:.2f} s", after=after), "too-early", proven=True)
             elif not client.was_reset:
                 same(line or "the end of the connection", "BYE timeout")
     for role in sending:
         if role not in ended:
-            raise Unmet(f"BYE timeout, {join_within:g} s after it connected, to one that sends {role}", "it did not come")
+            raise Unmet(msg("BYE timeout, {join_within:g} s after it connected, to one that sends {role}", join_within=join_within, role=role), msg("it did not come"))
         if late.get(role, 0) - min(late.values(), default=0) > join_within:         # a busy machine would be late for all of them
-            raise Unmet(f"BYE timeout, {join_within:g} s after it connected, to one that sends {role}", f"it came {late[role]:.1f} s too late")
+            raise Unmet(msg("BYE timeout, {join_within:g} s after it connected, to one that sends {role}", join_within=join_within, role=role), msg("it came {late:.1f} s too late", late=late[role]))
 
 
 @check(points=1, lab=6)
@@ -448,7 +449,7 @@ def check_a_join_stops_the_clock(server, connect, accepted, pace):
             spent[name] = now - before[name]
         elif line == "REJECTED refused":
             if (after := now - asked_at[name]) < reject_after - EARLY:
-                raise Unmet(f"REJECTED no sooner than {reject_after:g} s after the JOIN of {client.who}", f"it came after {after:.2f} s",
+                raise Unmet(msg("REJECTED no sooner than {reject_after:g} s after the JOIN of {who}", reject_after=reject_after, who=client.who), msg("it came after {after:.2f} s", after=after),
                             "rejected-too-soon", proven=True)
             no_at[name] = max(no_at.get(name, 0), asked_at[name] + reject_after)
         elif client is not ana and name not in ended and (line.startswith("BYE ") or not line):
@@ -456,19 +457,18 @@ def check_a_join_stops_the_clock(server, connect, accepted, pace):
             if name not in spent:
                 raise Inconclusive(STARVED)         # its JOIN came too late
             if "REJECTED refused" not in client.lines:
-                raise Unmet(f"no BYE for {client.who} before the answer to its JOIN", line or "the end of the connection", "asker-timed-out",
+                raise Unmet(msg("no BYE for {who} before the answer to its JOIN", who=client.who), line or msg("the end of the connection"), "asker-timed-out",
                             proven=line == "BYE timeout")
             same(line or "the end of the connection", "BYE timeout")
             counted = spent[name] + now - no_at[name]
             if counted < join_within - EARLY:
-                raise Unmet(f"BYE timeout no sooner than {join_within:g} s, without the time of its JOIN, after {client.who} connected",
-                            f"it came after {counted:.2f} s", "too-early", proven=True)
+                raise Unmet(msg("BYE timeout no sooner than {join_within:g} s, without the time of its JOIN, after {who} connected", join_within=join_within, who=client.who),
+                            msg("it came after {counted:.2f} s", counted=counted), "too-early", proven=True)
             if counted - join_within > join_within / 4 + 2 * pause.longest:
-                raise Unmet(f"BYE timeout {join_within - spent[name]:.1f} s after REJECTED: {client.who} had used {spent[name]:.1f} of its {join_within:g} s "
-                            "before its JOIN", f"it came {now - no_at[name]:.1f} s after REJECTED")
+                raise Unmet(msg("BYE timeout {join_within:.1f} s after REJECTED: {who} had used {spent:.1f} of its {join_within2:g} s before its JOIN", join_within=join_within - spent[name], who=client.who, spent=spent[name], join_within2=join_within), msg("it came {now:.1f} s after REJECTED", now=now - no_at[name]))
     for name in clients:
         if name not in ended:
-            raise Unmet(f"BYE timeout to {clients[name].who}, after REJECTED", "it did not come")
+            raise Unmet(msg("BYE timeout to {who}, after REJECTED", who=clients[name].who), msg("it did not come"))
 
 
 GREEDY = b"PING " + 64 * b"x" + b"\n"
@@ -481,7 +481,7 @@ def still_here(judge, running, enter, pace):
     ana, idle, rest = enter(running, "ana"), [enter(running, "stuck", **NARROW)], b""
     is_slow = pace.say >= SLOW_SAY
     if is_slow:                 # its requests that were read before would be handled for long, and more would be taken for it
-        judge.notes.append(f"without a member that also sends all the time: {pace.slowness}")
+        judge.notes.append(msg("without a member that also sends all the time: {slowness}", slowness=pace.slowness))
     else:
         idle.append(enter(running, "greedy", pong=False, **NARROW))
     ana.fence()
@@ -505,7 +505,8 @@ def still_here(judge, running, enter, pace):
         elif match := re.fullmatch(r"OUT \d+ \S+ (\S+)", line):
             gone[match[1]] = now - began
             if gone[match[1]] < 1 - EARLY:
-                raise Unmet(f"no OUT of {match[1]}, for which {size // 1000} kB wait, within 1 s", f"it came after {gone[match[1]]:.2f} s", "too-early", proven=True)
+                raise Unmet(msg("no OUT of {match}, for which {size} kB wait, within 1 s", match=match[1], size=size // 1000),
+                            msg("it came after {gone:.2f} s", gone=gone[match[1]]), "too-early", proven=True)
     still = time.monotonic() - 1 - deadlines.DEADLINE / 2
     slow = [one.name for one in idle if one.name not in gone and taken_at[one.name][1] > still]
     same(sorted([*gone, *slow]), sorted(one.name for one in idle))
@@ -526,10 +527,10 @@ def check_who_takes_nothing_is_disconnected(judge, server, enter, pace, tmp_path
         rounds(ana, count=1, lines=100, size=LINE)
         said += 100 * LINE
     if said >= 8 * MB:
-        raise Unmet("OUT of a member that reads nothing, when --outbox 16384 bytes wait for it", f"{said / MB:.0f} MB were said, and it is still here")
+        raise Unmet(msg("OUT of a member that reads nothing, when --outbox 16384 bytes wait for it"), msg("{said:.0f} MB were said, and it is still here", said=said / MB))
     if slow:
-        raise Inconclusive(f"{' and '.join(slow)} may yet be disconnected: "
-                           + (pace.slowness or "the kernel went on to take bytes"), again=False)
+        raise Inconclusive(msg("{names} may yet be disconnected: {why}", names=both(slow),
+                               why=pace.slowness or msg("the kernel went on to take bytes")), again=False)
 
 
 KEEPS_READING = 128 * 1024      # bytes that a client takes in 2 s, if it keeps reading
@@ -554,9 +555,9 @@ def keeps_reading(ana, ben, bursts=5, lines=100):
             raise Inconclusive(STARVED)             # ben did not read all the time
         over_at = time.monotonic()
         if over_at > began + 2 and sum(at > over_at - 2 for at in came_at) * LINE < KEEPS_READING:
-            raise Inconclusive("less than 128 KiB came to ben in 2 s, and so it need not be kept", again=False)
-        raise Unmet(f"ben to hear all of {bursts * lines} messages, since it keeps reading",
-                    f"it heard {heard[ben]}, and then the end of the connection" if ben.ended else f"it heard {heard[ben]}", "put-out")
+            raise Inconclusive(msg("less than 128 KiB came to ben in 2 s, and so it need not be kept"), again=False)
+        raise Unmet(msg("ben to hear all of {bursts} messages, since it keeps reading", bursts=bursts * lines),
+                    msg("it heard {heard}, and then the end of the connection", heard=heard[ben]) if ben.ended else msg("it heard {heard}", heard=heard[ben]), "put-out")
 
 
 def sent_on(client, data):

@@ -12,6 +12,7 @@ from harness.checks.scenarios import ends_in_time, rests, rounds
 from harness.driving import processes
 from harness.driving.client import Silence
 from harness.driving.late import LateEnd
+from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet, same
 from harness.driving.deadlines import none_left, wait_until
 from harness.verdicts.plugin import check
@@ -70,20 +71,20 @@ def check_all_is_given_back(server, connect):
         come_and_go(running, connect)
     kind = lambda: [name for name, old, new in zip(before._fields, before, held(running)) if new > old + LEAKS]
     try:
-        none_left(lambda: processes.grown(before, held(running), LEAKS), "as many as before 80 clients came and went")
+        none_left(lambda: processes.grown(before, held(running), LEAKS), msg("as many as before 80 clients came and went"))
     except Unmet as problem:
         waiting = len(processes.sockets(running.family(), psutil.CONN_CLOSE_WAIT))
         if waiting > LEAKS:
-            problem.came += f"\n{waiting} sockets are in CLOSE_WAIT: the client has closed, and the server has not"
+            problem.came = joined(problem.came, msg("{count} sockets are in CLOSE_WAIT: the client has closed, and the server has not", count=waiting))
         raise Unmet(problem.expected, problem.came, f"{(kind() or ['descriptors'])[0]}-stay") from None
     more = processes.stacks(running.family()) - stacks
     if more > 40:
-        raise Unmet("no more stacks of threads in memory than before 80 clients came and went",
-                    f"{more} more, though the threads have ended", "stacks-stay")
+        raise Unmet(msg("no more stacks of threads in memory than before 80 clients came and went"),
+                    msg("{more} more, though the threads have ended", more=more), "stacks-stay")
 
 
 def dead(running):
-    return [f"process {process.pid} has ended, and its parent has not waited for it" for process in processes.zombies(running.family())]
+    return [msg("process {pid} has ended, and its parent has not waited for it", pid=process.pid) for process in processes.zombies(running.family())]
 
 
 @check(points=2, lab=4)
@@ -96,7 +97,7 @@ def check_no_zombies(server, connect):
         client.send("QUIT")
         client.rest()
         client.close()
-    none_left(lambda: dead(running), "no zombie")
+    none_left(lambda: dead(running), msg("no zombie"))
 
 
 @check(points=2, lab=4)
@@ -116,7 +117,7 @@ def check_no_zombies_after_a_burst(server, connect):
             wait_until(lambda: len(processes.zombies(children)) == len(children), 1)
     finally:
         running.send_signal(signal.SIGCONT)
-    none_left(lambda: dead(running), "no zombie")
+    none_left(lambda: dead(running), msg("no zombie"))
 
 
 def serving(running, client):
@@ -132,8 +133,8 @@ def child_of(running, client):
     with contextlib.suppress(Unmet):    # one forked meanwhile may not have closed what it inherited
         wait_until(lambda: len(serving(running, client)) == 1)
     if len(found := serving(running, client)) != 1:
-        raise Unmet(f"one child process that holds the connection of {client.who}",
-                    f"{len(found)} child processes hold it",
+        raise Unmet(msg("one child process that holds the connection of {who}", who=client.who),
+                    msg("{count} child processes hold it", count=len(found)),
                     "children-hold-connections" if found else "a-process-each")
     return found[0]
 
@@ -153,20 +154,19 @@ def check_a_late_end_is_waited_for(judge, server, connect, enter):
             with contextlib.suppress(Unmet):
                 wait_until(lambda: not late.is_alive())
         if not late.allowed and not judge.notes:
-            judge.notes.append("ends of children not delayed (this machine allows no tracing), "
-                               "so that fewer zombies show")
+            judge.notes.append(msg("ends of children not delayed (this machine allows no tracing), so that fewer zombies show"))
         try:
             none_left(lambda: dead(running),
-                           "no zombie, though the parent's first look came before the end")
+                           msg("no zombie, though the parent's first look came before the end"))
         except Unmet as problem:
-            problem.came += f"\nthat child had served a client that ended so: {WAYS[way]}"
+            problem.came = joined(problem.came, msg("that child had served a client that ended so: {way}", way=WAYS[way]))
             raise
 
 
-WAYS = {"quit": "it sent QUIT", "shuts": "it ended sending", "killed": "its child was killed",
-        "resets": "it broke the connection with a reset", "banned": "the owner banned it",
-        "replaced": "the same member came in by another connection",
-        "too-long": "it sent a line too long"}
+WAYS = {"quit": msg("it sent QUIT"), "shuts": msg("it ended sending"), "killed": msg("its child was killed"),
+        "resets": msg("it broke the connection with a reset"), "banned": msg("the owner banned it"),
+        "replaced": msg("the same member came in by another connection"),
+        "too-long": msg("it sent a line too long")}
 
 
 def ends_by(way, running, connect, client, child):
@@ -178,7 +178,7 @@ def ends_by(way, running, connect, client, child):
     elif way == "resets":
         return client.reset()
     elif way == "killed":
-        running.record.add("server", "signal", f"SIGKILL (the child of {client.who})")
+        running.record.add("server", "signal", msg("SIGKILL (the child of {who})", who=client.who))
         child.kill()
     elif way == "banned":
         same(running.order(f"ban {client.name}"), ["ok"])
@@ -199,18 +199,18 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
     for name in ("ben", "eve", "ben"):
         client = (connect if name == "eve" else enter)(running, name)
         child = child_of(running, client)
-        running.record.add("server", "signal", f"SIGKILL (the child of {client.who})")
+        running.record.add("server", "signal", msg("SIGKILL (the child of {who})", who=client.who))
         child.kill()
         start, served = len(client.lines), False
         with contextlib.suppress(Unmet, ConnectionError):
             client.fence()
             served = True               # another process has taken the client over: so be it
         if not served and not client.ended:
-            raise Unmet(f"the end of {client.who}'s connection, when the child that served it was killed",
-                        "the connection stays open, and nobody answers", "ghost")
+            raise Unmet(msg("the end of {who}'s connection, when the child that served it was killed", who=client.who),
+                        msg("the connection stays open, and nobody answers"), "ghost")
         if farewell := [line for line in client.lines[start:] if line.startswith("BYE ")]:
-            raise Unmet(f"no BYE for {client.who}, whose child was killed: only the end of the connection",
-                        f"{client.who} heard\n{farewell[0]}")
+            raise Unmet(msg("no BYE for {who}, whose child was killed: only the end of the connection", who=client.who),
+                        msg("{who} heard\n{farewell}", who=client.who, farewell=farewell[0]))
         if name == "ben" and not served:
             ana.expect(r"OUT \d+ \S+ ben")
         rounds(ana, leo, count=2)
@@ -221,7 +221,7 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
         client.send(f"JOIN {name} secret-of-{name}")
         hears(client, "PENDING")
         child.kill()
-        running.record.add("server", "signal", f"SIGKILL (the child of {client.who})")
+        running.record.add("server", "signal", msg("SIGKILL (the child of {who})", who=client.who))
         with contextlib.suppress(Unmet, ConnectionError):
             client.fence()
             client.send("QUIT")         # another process has taken the client over: so be it
@@ -232,7 +232,7 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
             problem.sentence = "killed-while-it-checked"
             raise
     ana.fence()
-    none_left(lambda: dead(running), "no zombie of a child that was killed")
+    none_left(lambda: dead(running), msg("no zombie of a child that was killed"))
     same(f"status {running.stop()}", "status 0", "status-of-the-end")
 
 
@@ -243,7 +243,7 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
     running = server(*OPEN)
     ana, ben, eva = (enter(running, name) for name in ("ana", "ben", "eva"))
     child = child_of(running, ben)
-    running.record.add("server", "signal", "SIGSTOP (the child of ben)")
+    running.record.add("server", "signal", msg("SIGSTOP (the child of ben)"))
     child.suspend()
     rounds(ana, eva, count=3, lines=50, size=400)
     began = time.monotonic()
@@ -252,8 +252,8 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
         hears_the_end(client, "BYE closed", sentence="no-farewell")
     try:
         same(f"status {ends_in_time(running, began)}", "status 0", "status-of-the-end")
-        none_left(lambda: [f"process {process.pid} lives on" for process in processes.session(running.pid)],
-                       "all the server's processes to end with it")
+        none_left(lambda: [msg("process {pid} lives on", pid=process.pid) for process in processes.session(running.pid)],
+                       msg("all the server's processes to end with it"))
     except Unmet as problem:
         if problem.sentence != "status-of-the-end":
             problem.sentence = "a-stopped-child-holds-up-nobody"
@@ -300,7 +300,7 @@ def check_quit_ends_the_connection(server, enter):
         try:
             same(client.rest(), [])
         except Silence:
-            raise Unmet(f"the end of {client.who}'s connection, after BYE quit", "it stays open") from None
+            raise Unmet(msg("the end of {who}'s connection, after BYE quit", who=client.who), msg("it stays open")) from None
 
 
 @check(points=1, lab=4)
@@ -315,12 +315,12 @@ def check_no_more_processes_than_clients(server, connect):
         same(client.fence(), [])
         same(len(client.lines), 2)
     many = lambda most: [f"{now} processes; {before} before" for now in [len(running.family())] if now > before + most]
-    none_left(lambda: many(2 * len(clients)), "at most two processes more for each of 12 clients", "forks-on")
+    none_left(lambda: many(2 * len(clients)), msg("at most two processes more for each of 12 clients"), "forks-on")
     for client in clients:
         client.send("QUIT")
         client.rest()
         client.close()
-    none_left(lambda: many(2), "as many processes as before, when the clients have gone", "processes-stay")
+    none_left(lambda: many(2), msg("as many processes as before, when the clients have gone"), "processes-stay")
 
 
 @check(points=1, lab=4)
@@ -338,7 +338,7 @@ def check_printed_once(server, ask):
     running.end()                       # to the end of what it writes
     twice = [line for line in set(running.stdout) if re.fullmatch(r"\* \S+ (came|went|left)", line) and running.stdout.count(line) > 1]
     if twice:
-        raise Unmet("each line once", "twice or more:\n" + "\n".join(twice))
+        raise Unmet(msg("each line once"), msg("twice or more:\n{lines}", lines=twice))
     came = [re.sub(r"(listening on|asks to join from) \S+", r"\1 ADDRESS", line) for line in running.stdout if not re.match(r"[*#] |<", line)]
     same(came, ["listening on ADDRESS", *(line for name in MEMBERS for line in (f"{name} asks to join from ADDRESS", "ok"))])
 
@@ -363,8 +363,8 @@ def check_one_thread_for_all(server, connect):
     """A non-blocking server has as many threads and processes for 22 clients as for two."""
     before, now = crowd(server(*OPEN), connect)
     if now.threads + now.processes > before.threads + before.processes + MORE // 2:
-        raise Unmet("no more threads and processes for 22 clients than for two",
-                    "\n".join(processes.grown(before[:2], now[:2])))
+        raise Unmet(msg("no more threads and processes for 22 clients than for two"),
+                    joined(processes.grown(before[:2], now[:2])))
 
 
 @check(points=2, lab=3, design="pthread")
@@ -372,9 +372,9 @@ def check_a_thread_each(server, connect):
     """A pthread server has one thread more for each client more, in one process."""
     before, now = crowd(server(*OPEN), connect)
     if now.threads - before.threads < MORE - FEWER or now.processes > before.processes + MORE // 2:
-        raise Unmet(f"for {MORE} clients more at least {MORE - FEWER} threads more, and no more processes",
-                    f"{told_growth('processes', before.processes, now.processes)}\n"
-                    f"{told_growth('threads', before.threads, now.threads)}")
+        raise Unmet(msg("for {more} clients more at least {more2} threads more, and no more processes", more=MORE, more2=MORE - FEWER),
+                    joined(told_growth(msg("processes"), before.processes, now.processes),
+                           told_growth(msg("threads"), before.threads, now.threads)))
 
 
 @check(points=2, lab=4, design="fork")
@@ -382,12 +382,12 @@ def check_a_process_each(server, connect):
     """A fork server has one process more for each client more."""
     before, now = crowd(server(*OPEN), connect)
     if now.processes - before.processes < MORE - FEWER:
-        raise Unmet(f"for {MORE} clients more at least {MORE - FEWER} processes more",
-                    told_growth("processes", before.processes, now.processes))
+        raise Unmet(msg("for {more} clients more at least {more2} processes more", more=MORE, more2=MORE - FEWER),
+                    told_growth(msg("processes"), before.processes, now.processes))
 
 
 def told_growth(kind, before, now):
-    return f"{kind}: {before} for two clients, {now} for {2 + MORE}"
+    return msg("{kind}: {before} for two clients, {now} for {count}", kind=kind, before=before, now=now, count=2 + MORE)
 
 
 @check(points=2, lab=4, design="fork")
@@ -401,15 +401,15 @@ def check_children_hold_only_their_own(server, connect):
 
     def shared():
         held = processes.sockets(running.family(), psutil.CONN_ESTABLISHED)
-        return [f"{count} processes hold the connection of {ports[other.port]}" for (_, other), count in held.items() if other.port in ports and count > 3]
+        return [msg("{count} processes hold the connection of {who}", count=count, who=ports[other.port]) for (_, other), count in held.items() if other.port in ports and count > 3]
 
-    none_left(shared, "each connection to be held by the parent and the one child that serves it", "children-hold-connections")
+    none_left(shared, msg("each connection to be held by the parent and the one child that serves it"), "children-hold-connections")
 
     def many():
         counts = {}
         for child in running.family()[1:]:
             if any(other.port in ports for _, other in processes.sockets([child], psutil.CONN_ESTABLISHED)):
                 counts[child.pid] = child.num_fds()
-        return [f"child {pid} has {count} descriptors" for pid, count in counts.items()] if counts and max(counts.values()) > min(counts.values()) + 5 else []
+        return [msg("child {pid} has {count} descriptors", pid=pid, count=count) for pid, count in counts.items()] if counts and max(counts.values()) > min(counts.values()) + 5 else []
 
-    none_left(many, "as many descriptors in the last child as in the first", "children-hold-pipes")
+    none_left(many, msg("as many descriptors in the last child as in the first"), "children-hold-pipes")

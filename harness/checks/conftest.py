@@ -24,6 +24,7 @@ import pytest
 
 from harness.driving import processes, deadlines
 from harness.driving.client import CutOff, WireClient
+from harness.driving.messages import both, msg
 from harness.driving.record import Unmet, same
 from harness.driving.server import LISTENING, NotStarted, Server, plain_environment
 from harness.driving.terminals import TerminalClient
@@ -93,7 +94,7 @@ class Checked(Server):
     def must_have_lived(self):
         """After its end: raises Unmet if it had not to be ended."""
         if self.died() or self.excessive():
-            raise Unmet("the server to serve on", "it did all that was asked, but it did not live on")
+            raise Unmet(msg("the server to serve on"), msg("it did all that was asked, but it did not live on"))
 
 
 class CheckedTerminal(TerminalClient):
@@ -158,11 +159,11 @@ def start(judge, tmp_path):
             judge.running = Checked(options.pop("command"), args=(*args, *(["--trace", trace] if trace else [])), cwd=judge.settings["cwd"],
                                     record=judge.record, inherits=False, **options)
         except OSError as error:
-            raise Unmet("the command to start", f"{error.filename}: {error.strerror}", "no-such-command") from None
+            raise Unmet(msg("the command to start"), f"{error.filename}: {error.strerror}", "no-such-command") from None
         except NotStarted as problem:
             limits = [arg for arg in args if arg.startswith("--") and arg not in ("--host", "--port", "--group", "--dir", "--admit")]
             if limits and problem.status == 2:
-                raise NotRun(f"the server does not take {' '.join(limits)}", binds=False) from None
+                raise NotRun(msg("the server does not take {join}", join=' '.join(limits)), binds=False) from None
             raise
         judge.running.trace, judge.running.pace = trace, judge.pace
         return judge.running
@@ -198,7 +199,7 @@ def terminal(judge, tmp_path):
             try:
                 console = CheckedTerminal("owner", command, cwd=judge.settings["cwd"], record=judge.record, env=plain_environment())
             except pexpect.ExceptionPexpect:
-                raise Unmet("the command to start", f"{command[0]}: it cannot be run", "no-such-command") from None
+                raise Unmet(msg("the command to start"), msg("{command}: it cannot be run", command=command[0]), "no-such-command") from None
             judge.running = started.enter_context(console)
             console.trace = trace
             [match] = console.sees(LISTENING.pattern)
@@ -215,7 +216,7 @@ def connect(judge, server):
 
     def connect(running, name="", **options):
         if judge.pace.slowness and not judge.has_time_for(judge.pace.join):
-            raise Inconclusive(f"the check's time was over: {judge.pace.slowness}", again=False)
+            raise Inconclusive(msg("the check's time was over: {slowness}", slowness=judge.pace.slowness), again=False)
         began = time.monotonic()
         try:
             client = WireClient(running.address, name=name, record=judge.record, **options)
@@ -223,8 +224,9 @@ def connect(judge, server):
             if running is judge.running and running.died():
                 raise
             where = processes.listening(processes.family(running.pid))
-            raise Unmet(f"the server to take connections at {running.address[0]}:{running.address[1]}, as it says",
-                        f"{problem.came}; it listens {'at ' + ' and '.join(where) if where else 'nowhere'}", "listens-elsewhere") from None
+            raise Unmet(msg("the server to take connections at {address}:{address2}, as it says", address=running.address[0], address2=running.address[1]),
+                        msg("{came}; it listens at {addresses}", came=problem.came, addresses=both(where)) if where else
+                        msg("{came}; it listens nowhere", came=problem.came), "listens-elsewhere") from None
         clients.append(client)
         if len(trips) < 3:          # the slower machine and server, the longer may all else take
             with contextlib.suppress(Unmet):        # a trip that was missed measures nothing
@@ -286,14 +288,14 @@ def hunt(judge, start, rng, tmp_path):
         wanted, clean, lacking, longest = max(1, round(part * judge.settings["repeat"])), 0, [], 0.0
         for number, disturbance in enumerate(disturbances(rng, judge.settings["command"]), 1):
             if clean and not judge.has_time_for(longest):
-                lacking.append(f"the check's time was over before all {wanted} that were wanted: a run takes up to {longest:.0f} s")
+                lacking.append(msg("the check's time was over before all {wanted} that were wanted: a run takes up to {longest:.0f} s", wanted=wanted, longest=longest))
                 break
             began = time.monotonic()
             judge.runs, judge.disturbed, judge.first = number, disturbance.words, len(judge.record.entries)
             try:
                 running = start(*args, directory=Path(tempfile.mkdtemp(dir=tmp_path), "group"), env=disturbance.env, preexec=disturbance.preexec, **options)
             except subprocess.SubprocessError:      # of preexec
-                raise Inconclusive(f"run {number} was to be {disturbance.words}, and this machine does not let us") from None
+                raise Inconclusive(msg("run {number} was to be {words}, and this machine does not let us", number=number, words=disturbance.words)) from None
             with running:
                 disturbance.look(running)
                 judge.disturbed = disturbance.words
@@ -305,7 +307,7 @@ def hunt(judge, start, rng, tmp_path):
             if clean >= wanted:
                 break
         judge.disturbed = ""
-        judge.notes.append("1 disturbed run, clean" if clean == 1 else f"{clean} disturbed runs, all clean")
+        judge.notes.append(msg("1 disturbed run, clean") if clean == 1 else msg("{clean} disturbed runs, all clean", clean=clean))
         judge.notes += lacking
 
     return hunt

@@ -4,6 +4,7 @@ from itertools import zip_longest
 
 from harness.driving.client import Silence
 from harness.driving.history import ERR_LINE, EVENT_LINE, normalized
+from harness.driving.messages import joined, msg
 from harness.driving.processes import unread, waiting_in_pipe
 from harness.driving.record import Unmet, difference, same, shown as as_text
 
@@ -15,7 +16,7 @@ def hears(client, *expected, sentence=None):
     came, silent = [], None
     try:
         while len(came) < len(expected) and came[-1:] != ["the end of the connection"]:
-            came.append(client.line() or "the end of the connection")
+            came.append(client.line() or msg("the end of the connection"))
     except Silence as silence:
         silent = silence.silent
     whole = came[:-1] if came[-1:] == ["the end of the connection"] else came
@@ -40,7 +41,7 @@ def hears_the_end(client, *expected, sentence=None):
     except Silence as silence:
         came = normalized(client.lines[start:])
         short = came == list(expected)[:len(came)]      # what came was right, and more was due
-        raise Unmet(as_text([*expected, "and then the end of the connection"]), "\n".join([*came, "and the connection goes on"]),
+        raise Unmet(as_text([*expected, msg("and then the end of the connection")]), joined(came, msg("and the connection goes on")),
                     "no-end-of-file" if came == list(expected) else sentence or ("silent" if short else None),
                     who=client.who, silent=silence.silent if short else None) from None
     same(came, list(expected), sentence)
@@ -51,9 +52,9 @@ def same_lines(came, expected, sentence=None):
     for place, (one, other) in enumerate(zip_longest(came, expected)):
         if one != other:
             start, end = max(0, place - 1), place + 2
-            raise Unmet(f"{len(expected)} lines, of which line {start + 1} and the next are\n" + as_text(expected[start:end]),
-                        f"of {len(came)} lines that came, line {start + 1} and the next are\n"
-                        + difference(came[start:end], expected[start:end]), sentence)
+            raise Unmet(msg("{count} lines, of which line {number} and the next are\n{lines}", count=len(expected), number=start + 1, lines=as_text(expected[start:end])),
+                        msg("of {count} lines that came, line {number} and the next are\n{lines}", count=len(came), number=start + 1,
+                            lines=difference(came[start:end], expected[start:end])), sentence)
 
 
 def answers(client, *lines):
@@ -66,28 +67,38 @@ def refused(client, line, *codes, sentence=None):
     """Sends a line that must be answered by one ERR with one of these codes, and by nothing else."""
     came = answers(client, line)
     if len(came) != 1 or not (match := ERR_LINE.fullmatch(came[0])) or match[1] not in codes:
-        raise Unmet(f"`ERR {' ...` or `ERR '.join(codes)} ...`, and nothing else, as the answer to {shown(line)}",
-                    f"{client.who} heard\n" + "\n".join(came) if came else f"{client.who} heard nothing before the next PONG", sentence)
+        raise Unmet(msg("{errors}, and nothing else, as the answer to {line}", errors=errors(codes), line=shown(line)),
+                    msg("{who} heard\n{lines}", who=client.who, lines=came) if came else msg("{who} heard nothing before the next PONG", who=client.who), sentence)
+
+
+def errors(codes):
+    """What may be the answer, for people: any of these ERRs."""
+    *others, last = (f"`ERR {code} ...`" for code in codes)
+    return msg("{others} or {last}", others=", ".join(others), last=last) if others else last
 
 
 def each_refused(client, *refusals, sentence=None):
-    """Sends the lines of these (line, code) together. Each must be answered by its one ERR_LINE.
+    """Sends the lines of these (line, code) together. Each must be answered by its one ERR.
 
     Raises Unmet, which shows the first line with another answer, or the first answer too many.
     """
     came = normalized(answers(client, *(line for line, _ in refusals)))
     for place, (line, code) in enumerate(refusals):
-        answer = came[place] if place < len(came) else "nothing"
+        answer = came[place] if place < len(came) else msg("nothing")
         if answer != f"ERR {code}":
-            raise Unmet(f"`ERR {code} ...` as the answer to {shown(line)}",
-                        f"{client.who} heard\n{answer}", sentence)
+            raise Unmet(msg("`ERR {code} ...` as the answer to {line}", code=code, line=shown(line)),
+                        msg("{who} heard\n{lines}", who=client.who, lines=answer), sentence)
     same(came[len(refusals):], [], sentence)
 
 
 def shown(line):
     """A line that was sent, for people: what cannot be seen is written as an escape, what is long is told by its length."""
     text = repr(line)[1:] if isinstance(line, bytes) else ascii(line)
-    return text if len(text) < 100 else f"{text[:40]}... ({len(line)} {'bytes' if isinstance(line, bytes) else 'characters'})"
+    if len(text) < 100:
+        return text
+    if isinstance(line, bytes):
+        return msg("{beginning}... ({count} bytes)", beginning=text[:40], count=len(line))
+    return msg("{beginning}... ({count} characters)", beginning=text[:40], count=len(line))
 
 
 def history(client, since=0):

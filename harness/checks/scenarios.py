@@ -6,6 +6,7 @@ import time
 from harness.driving import processes, deadlines
 from harness.driving.crowd import SMALL_MSS
 from harness.driving.history import normalized
+from harness.driving.messages import msg
 from harness.driving.record import Unmet, same
 
 NARROW = {"rcvbuf": 2048, "mss": SMALL_MSS}     # a connection that holds some 30 kB, and then a send to it no longer fits
@@ -33,12 +34,12 @@ def rests(running, sentence=None):
         share = processes.busy(lambda: processes.family(running.pid))
         if share < SPINS:
             return
-    raise Unmet("a server that rests while nobody says anything", f"it uses {share:.0%} of a core, again and again", sentence, proven=True)
+    raise Unmet(msg("a server that rests while nobody says anything"), msg("it uses {share:.0%} of a core, again and again", share=share), sentence, proven=True)
 
 
 def no_traceback(running):
     if any("Traceback (most recent call last)" in line for line in running.stderr):
-        raise Unmet("no traceback on stderr, whatever clients do", "\n".join(running.stderr[-40:]), "traceback")
+        raise Unmet(msg("no traceback on stderr, whatever clients do"), "\n".join(running.stderr[-40:]), "traceback")
 
 
 def fill(talker, *others, part=1.0):
@@ -63,7 +64,7 @@ def ends_in_time(running, began, sentence="waits-for-a-reader"):
     status = running.wait()
     took = time.monotonic() - began
     if took > PROMISED + ENDS * running.pace.end + waited:
-        raise Unmet("the server to end within 2 s, though a member reads nothing", f"it took {took:.1f} s", sentence)
+        raise Unmet(msg("the server to end within 2 s, though a member reads nothing"), msg("it took {took:.1f} s", took=took), sentence)
     return status
 
 

@@ -11,6 +11,7 @@ import struct
 import time
 
 from harness.driving import deadlines
+from harness.driving.messages import msg
 from harness.driving.record import Record, Unmet
 
 MOST_LINES = 1 << 19        # that a client hears; more is a flood
@@ -68,7 +69,7 @@ class WireClient:
             self.record.connected(self.who, self.socket)
         except (ConnectionError, TimeoutError) as error:
             self.socket.close()
-            raise CutOff(f"the server to take the connection of {self.who}", str(error), "unreachable") from None
+            raise CutOff(msg("the server to take the connection of {who}", who=self.who), str(error), "unreachable") from None
         except BaseException:
             self.socket.close()
             raise
@@ -95,15 +96,15 @@ class WireClient:
         try:
             self.socket.sendall(data)
         except TimeoutError:
-            raise Unmet(f"the server to read the {len(data)} bytes that {self.who} sends",
-                        f"it did not take them all in {deadlines.DEADLINE:g} s", "does-not-read", who=self.who,
+            raise Unmet(msg("the server to read the {count} bytes that {who} sends", count=len(data), who=self.who),
+                        msg("it did not take them all in {deadline:g} s", deadline=deadlines.DEADLINE), "does-not-read", who=self.who,
                         silent=deadlines.DEADLINE) from None
         except OSError as error:
             raise self.cut_off(error) from None
 
     def cut_off(self, error):
         """What there is to say when this side could no longer send."""
-        return CutOff(f"the connection of {self.who} to be open", f"{self.who} could not send: {error.strerror}",
+        return CutOff(msg("the connection of {who} to be open", who=self.who), msg("{who} could not send: {strerror}", who=self.who, strerror=error.strerror),
                       "cut-off", who=self.who)
 
     # -- hearing
@@ -120,7 +121,7 @@ class WireClient:
                 self.lines.append(text)
                 self.record.add(self.who, "hears", text)
                 if len(self.lines) > MOST_LINES:
-                    raise Unmet("an end of what the server sends", f"{self.who} heard more than {MOST_LINES} lines, the last one\n{text}", "endless")
+                    raise Unmet(msg("an end of what the server sends"), msg("{who} heard more than {most_lines} lines, the last one\n{text}", who=self.who, most_lines=MOST_LINES, text=text), "endless")
                 if self.group is None and text.startswith("HELLO grupo/1 "):
                     self.group = text[14:]
                 if self.pong and text.startswith("PING "):
@@ -135,11 +136,11 @@ class WireClient:
             if self.ended:
                 return ""
             if len(line) > MOST_BYTES:
-                raise Unmet("lines of at most 512 bytes", f"{self.who} heard {len(line)} bytes and no end of the line", "endless-line")
+                raise Unmet(msg("lines of at most 512 bytes"), msg("{who} heard {count} bytes and no end of the line", who=self.who, count=len(line)), "endless-line")
             left = end - time.monotonic()
             if left <= 0:
-                raise Silence(f"a line for {self.who}", f"{self.who} heard nothing more for {seconds:.3g} s; before that:\n"
-                              + "\n".join(self.lines[-5:] or ["nothing at all"]), "silent", who=self.who, silent=seconds)
+                raise Silence(msg("a line for {who}", who=self.who), msg("{who} heard nothing more for {seconds:.3g} s; before that:\n{lines}", who=self.who,
+                                                                             seconds=seconds, lines=self.lines[-5:] or msg("nothing at all")), "silent", who=self.who, silent=seconds)
             self._receive(left)
 
     def _receive(self, seconds):
@@ -165,18 +166,19 @@ class WireClient:
                 text = self.line(deadline)
             except Silence as silence:
                 seconds, sentence = silence.silent, "silent"
-                why = f"waited for {seconds:.3g} s, and"
+                why = msg("waited for {seconds:.3g} s, and", seconds=seconds)
             else:
                 match = re.fullmatch(regex, text)
                 if match:
                     return match
                 if text:
                     continue
-                why = "was cut off, and" if self.was_reset else "saw the end of the connection, and"
+                why = msg("was cut off, and") if self.was_reset else msg("saw the end of the connection, and")
                 seconds, sentence = None, "cut-off"
             heard = self.lines[start:]
-            raise Unmet(f"a line like `{plain(regex)}` for {self.who}",
-                        f"{self.who} {why} heard " + ("only:\n" + "\n".join(heard) if heard else "nothing"), sentence,
+            raise Unmet(msg("a line like `{plain}` for {who}", plain=plain(regex), who=self.who),
+                        msg("{who} {why} heard only:\n{lines}", who=self.who, why=why, lines=heard) if heard else
+                        msg("{who} {why} heard nothing", who=self.who, why=why), sentence,
                         who=self.who, silent=seconds)
 
     def fence(self):
@@ -209,7 +211,7 @@ class WireClient:
             if match:
                 return int(match[1])
             if text != "PENDING":
-                raise Unmet(f"PENDING, then WELCOME for {self.who}, who asked to join", f"{self.who} heard {text or 'the end'}",
+                raise Unmet(msg("PENDING, then WELCOME for {who}, who asked to join", who=self.who), msg("{who} heard {line}", who=self.who, line=text or msg("the end")),
                             self.instead_of_welcome(text), who=self.who)
 
     def instead_of_welcome(self, text):

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from harness.driving.messages import msg
 from harness.driving.server import ROOT
 
 
@@ -20,15 +21,15 @@ def compiled(source, *flags):
     folder /= f"grupo-compiled-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise NotCompiled(f"{folder} belongs to somebody else")
+        raise NotCompiled(msg("{folder} belongs to somebody else", folder=folder))
     program = folder / f"{source.stem}-{digest}"
     if not program.exists():
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if not compiler:
-            raise NotCompiled("no C compiler found. On Debian or Ubuntu: apt install gcc libc6-dev")
+            raise NotCompiled(msg("no C compiler found. On Debian or Ubuntu: apt install gcc libc6-dev"))
         making = program.with_suffix(f".{os.getpid()}")
         made = subprocess.run([compiler, "-O2", "-Wall", *flags, "-o", str(making), str(source)], capture_output=True, text=True, errors="replace")
         if made.returncode:
-            raise NotCompiled(f"{compiler} could not compile {source}:\n{made.stderr}")
+            raise NotCompiled(msg("{compiler} could not compile {source}:\n{stderr}", compiler=compiler, source=source, stderr=made.stderr))
         making.replace(program)         # at once: another process may want it now
     return program

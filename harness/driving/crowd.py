@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from harness.driving import deadlines, processes
+from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet
 
 GULP = 65536                # bytes that a client reads at once
@@ -250,10 +251,10 @@ class Crowd:
 
     def stuck(self, people, what):
         waiting = [one for one in people if not one.is_done]
-        states = [f"{one.who} waits for {one.awaited or 'the end of its connection' if one.awaited is not None else 'the server to read'}; "
-                  f"it last heard: {one.lines[-1] if one.lines else 'nothing'}" for one in waiting]
-        problem = Unmet(what or "everyone's requests to be answered", "\n".join(
-            [f"no client got what it waited for in {deadlines.DEADLINE:.0f} s", *states]), "stuck" if waiting else None)
+        problem = Unmet(what or msg("everyone's requests to be answered"), joined(
+            msg("no client got what it waited for in {seconds:.0f} s", seconds=deadlines.DEADLINE),
+            [msg("{who} waits for {awaited}; it last heard: {line}", who=one.who, awaited=awaited_by(one),
+                 line=one.lines[-1] if one.lines else msg("nothing")) for one in waiting]), "stuck" if waiting else None)
         problem.unread = {one.who: count for one in waiting if len(one.lines) < 2 and (count := one.unread())}     # nothing of it was ever read
         return problem
 
@@ -280,3 +281,10 @@ class Crowd:
                 self.unwatch(one)
                 one.socket.close()
         self.selector.close()
+
+
+def awaited_by(one):
+    """What this Person waits for."""
+    if one.awaited is None:
+        return msg("the server to read")
+    return one.awaited or msg("the end of its connection")

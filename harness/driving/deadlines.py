@@ -1,6 +1,7 @@
 """How long the harness waits: DEADLINE, which a run sets once, and waits for a condition."""
 import time
 
+from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet
 
 DEADLINE = 20.0     # seconds a correct server may take for anything, on a busy machine
@@ -16,7 +17,7 @@ def wait_until(condition, deadline=None, what="the condition"):
         if answer:
             return answer
         if time.monotonic() > end:
-            raise Unmet(what, f"it did not happen within {seconds:.3g} s")
+            raise Unmet(what, msg("it did not happen within {seconds:.3g} s", seconds=seconds))
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
 
@@ -32,4 +33,4 @@ def none_left(find, expected, sentence=None, deadline=None):
     try:
         wait_until(none, deadline)
     except Unmet:
-        raise Unmet(expected, "\n".join(map(str, found)), sentence) from None
+        raise Unmet(expected, joined(found), sentence) from None

@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
+from harness.driving.messages import Message, joined, msg
 from harness.driving.record import Entry, Unmet
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -30,7 +31,7 @@ OWN_ENDS = {"shuts", "resets", "closes"}
 
 def normalized(lines):
     """Event lines with `n` and `TIME` for their number and time, ERR lines without their words; other lines as they are."""
-    return [ERR_LINE.sub(r"ERR \1", EVENT_LINE.sub(r"\1 n TIME \4", line)) for line in lines]
+    return [line if isinstance(line, Message) else ERR_LINE.sub(r"ERR \1", EVENT_LINE.sub(r"\1 n TIME \4", line)) for line in lines]
 
 
 def seqs(lines):
@@ -223,9 +224,9 @@ def lines_are_whole(entries):
     for side in history.sides.values():
         for said in side.heard:
             if said.line and (not LINE.fullmatch(said.line) or len(said.line.encode("utf-8", "surrogateescape")) >= MOST_LINE):
-                raise Unmet("whole lines, each as the protocol has it", f"{side.who} heard\n{said.line}", "torn", history.slice(said))
+                raise Unmet(msg("whole lines, each as the protocol has it"), msg("{who} heard\n{line}", who=side.who, line=said.line), "torn", history.slice(said))
         if side.torn is not None and history.server_told is None:
-            raise Unmet("whole lines up to the end", f"{side.who}'s connection ended inside a line:\n{history.entries[side.torn].text}",
+            raise Unmet(msg("whole lines up to the end"), msg("{who}'s connection ended inside a line:\n{text}", who=side.who, text=history.entries[side.torn].text),
                         "torn" if side.asked_to_end else "put-out", history.slice(side.torn, side.over))
 
 
@@ -237,7 +238,7 @@ def each_is_greeted_once(entries):
             if said.line.startswith("HELLO ") != (number == 0) and (number, said.line) != (0, "BYE full"):
                 anothers = history.gone_before(side) or said.line in ("BYE quit", "BYE left") and not side.asked_to_end
                 sentence = "greeted-twice" if number else "descriptor-reused" if anothers else "not-greeted"
-                raise Unmet(f"HELLO once for {side.who}, as the first line", f"line {number + 1} that {side.who} heard is\n{said.line}",
+                raise Unmet(msg("HELLO once for {who}, as the first line", who=side.who), msg("line {number} that {who} heard is\n{line}", number=number + 1, who=side.who, line=said.line),
                             sentence, history.slice(side.heard[0], said))
 
 
@@ -266,11 +267,11 @@ def answers_are_ones_own(entries):
             if number >= len(of_verb) or of_verb[number].place > said.place:
                 who, ping = asked_by.get(rest, (None, None)) if verb == "PONG" else (None, None)
                 before = [old for old in side.heard if old.line == said.line and old.place < said.place and verb == "PONG"][:1]
-                whose = "\nthat was answered before" if before else "" if who is None else \
-                    "\nafter the answer to a later PING" if who == side.who else f"\nthat is the answer to {who}"
+                whose = ([msg("that was answered before")] if before else [] if who is None else
+                         [msg("after the answer to a later PING")] if who == side.who else [msg("that is the answer to {who}", who=who)])
                 before = before or [ping]
-                raise Unmet(f"for {side.who} the answers to what {side.who} asked, each once and in that order",
-                            f"{side.who} heard\n{said.line}{whose}", "answer-of-another", history.slice(*before, said))
+                raise Unmet(msg("for {who} the answers to what {who2} asked, each once and in that order", who=side.who, who2=side.who),
+                            msg("{who} heard\n{lines}", who=side.who, lines=[said.line, *whose]), "answer-of-another", history.slice(*before, said))
 
 
 # -- Events --------------------------------------------------------------------------------------------------------------------------
@@ -282,26 +283,26 @@ def only_members_hear(entries):
     replaced = any(side.bye and side.bye.line == "BYE replaced" for side in history.sides.values())
     for side in history.sides.values():
         def problem(expected, came, sentence, *slice):
-            return Unmet(expected, f"{side.who} heard\n{came.line}", sentence, history.slice(*slice, came))
+            return Unmet(expected, msg("{who} heard\n{line}", who=side.who, line=came.line), sentence, history.slice(*slice, came))
 
         for event in side.live:
             if side.welcome is None or event.place < side.welcome.place:
                 own = event.verb == "IN" and fold(event.rest) in side.names
-                raise problem(f"nothing of the group for {side.who} before WELCOME", event, "in-before-welcome" if own else "before-welcome")
+                raise problem(msg("nothing of the group for {who} before WELCOME", who=side.who), event, "in-before-welcome" if own else "before-welcome")
         if side.bye and (after := [said for said in side.heard if said.place > side.bye.place and said.line]):
-            raise problem(f"nothing for {side.who} after {side.bye.line}", after[0], "after-bye", side.bye)
+            raise problem(msg("nothing for {who} after {line}", who=side.who, line=side.bye.line), after[0], "after-bye", side.bye)
         if side.live and not replaced and (side.live[0].verb, fold(side.live[0].rest)) != ("IN", fold(side.name)):
-            raise problem(f"{side.who}'s own IN as the first event after {side.welcome.line}", side.live[0], "not-ones-own-in", side.welcome)
+            raise problem(msg("{who}'s own IN as the first event after {line}", who=side.who, line=side.welcome.line), side.live[0], "not-ones-own-in", side.welcome)
         name, gone = side.name, None
         for event in side.live:
             if gone:
-                raise problem(f"no event for {side.who} after {gone.line}", event, "after-the-end", gone)
+                raise problem(msg("no event for {who} after {line}", who=side.who, line=gone.line), event, "after-the-end", gone)
             if event.verb == "RENAMED" and fold(event.rest.split(" ")[0]) == fold(name):
                 name = event.rest.split(" ")[1]
             elif event.verb in ("LEFT", "BANNED") and fold(event.rest) == fold(name):
                 gone = event
             elif event.verb == "OUT" and fold(event.rest) == fold(name):
-                raise problem(f"no OUT of {name} for {side.who}, who is {name} and is here", event, "ones-own-out")
+                raise problem(msg("no OUT of {name} for {who}, who is {name2} and is here", name=name, who=side.who, name2=name), event, "ones-own-out")
 
 
 def one_event_has_one_number(entries):
@@ -311,8 +312,8 @@ def one_event_has_one_number(entries):
     for side, event in history.events:
         other, known = first.setdefault(event.seq, (side, event))
         if known.line != event.line:
-            raise Unmet(f"one event {event.seq}, the same line for all",
-                        f"{other.who} heard\n{known.line}\nand {side.who} heard\n{event.line}", "one-number-twice", history.slice(known, event))
+            raise Unmet(msg("one event {seq}, the same line for all", seq=event.seq),
+                        msg("{who} heard\n{line}\nand {who2} heard\n{line2}", who=other.who, line=known.line, who2=side.who, line2=event.line), "one-number-twice", history.slice(known, event))
 
 
 def a_history_ends_at_the_newest(entries):
@@ -327,7 +328,7 @@ def a_history_ends_at_the_newest(entries):
         for answer in side.answers:
             if answer.ended is not None and answer.newest > answer.since and first.get(answer.newest, answer.ended) >= answer.ended:
                 end = Said(answer.ended, history.entries[answer.ended].text)
-                raise Unmet(f"the number of the newest event in {end.line}", f"event {answer.newest} had not come to anybody then",
+                raise Unmet(msg("the number of the newest event in {line}", line=end.line), msg("event {newest} had not come to anybody then", newest=answer.newest),
                             "end-of-history", history.slice(answer.asked, end))
 
 
@@ -346,19 +347,19 @@ def events_come_in_order(entries):
             if event.seq < expected:
                 before = heard.get(event.seq)
                 twice = "history-out-of-turn" if is_of_an_answer(side, event) else "event-twice"
-                raise Unmet(f"event {expected} for {side.who}, and none a second time" if before else
-                            f"for {side.who} only the events after {side.since}, the number in WELCOME",
-                            f"{side.who} heard\n{event.line}" + (f"\nafter\n{before.line}" if before else ""),
+                raise Unmet(msg("event {expected} for {who}, and none a second time", expected=expected, who=side.who) if before else
+                            msg("for {who} only the events after {since}, the number in WELCOME", who=side.who, since=side.since),
+                            msg("{who} heard\n{lines}", who=side.who, lines=[event.line, *([msg("after"), before.line] if before else [])]),
                             twice if before else "before-welcome", history.slice(before or side.welcome, event))
             if counted := counted_by(side, expected):
                 line = next(said for said in side.heard if said.place == counted.ended)
                 once = next(one for one in counted.lent if one.seq == expected)
-                raise Unmet(f"event {expected} in the answer that {line.line} ends, and again live",
-                            f"{side.who} heard it once, and then\n{event.line}",
+                raise Unmet(msg("event {expected} in the answer that {line} ends, and again live", expected=expected, line=line.line),
+                            msg("{who} heard it once, and then\n{line}", who=side.who, line=event.line),
                             "history-differs", history.slice(once, line, event))
             late = next((other for other in side.live if other.seq == expected and other.place > event.place), None)
             if late:
-                raise Unmet(f"event {expected} before event {event.seq}, for {side.who} as for all", f"{side.who} heard\n{event.line}\n{late.line}",
+                raise Unmet(msg("event {expected} before event {seq}, for {who} as for all", expected=expected, seq=event.seq, who=side.who), msg("{who} heard\n{line}\n{line2}", who=side.who, line=event.line, line2=late.line),
                             "order-differs", history.slice(event, late, *in_order(history, side, expected, event.seq)))
             raise lost(history, side, expected, heard.get(expected - 1), event)
 
@@ -388,9 +389,12 @@ def in_order(history, side, one, other):
 def lost(history, side, seq, before, after):
     """Unmet: this event never came to `side`, though what is to come after it did."""
     whose, event = next(((another, event) for another, event in history.events if event.seq == seq), (None, None))
-    came = [f"{side.who} heard", *([before.line] if before else []), after.line]
-    came += [f"between them {whose.who} heard" if before else f"before it {whose.who} heard", event.line] if event else ["and nobody heard it"]
-    return Unmet(f"event {seq} for {side.who}, too", "\n".join(came), "event-lost",
+    came = [msg("{who} heard", who=side.who), *([before.line] if before else []), after.line]
+    if event:
+        came += [msg("between them {who} heard", who=whose.who) if before else msg("before it {who} heard", who=whose.who), event.line]
+    else:
+        came.append(msg("and nobody heard it"))
+    return Unmet(msg("event {seq} for {who}, too", seq=seq, who=side.who), joined(came), "event-lost",
                  history.slice(*([history.source(event), event] if event else [before]), after))
 
 
@@ -414,17 +418,19 @@ def what_was_said_is_heard(entries):
                 if newer < len(firsts) and firsts[newer].place < ping.place:
                     missing = next((event for _, event in history.events if event.seq == have + 1), firsts[newer])
                     late = next((event for event in side.live if event.seq == missing.seq), None)
-                    raise Unmet(f"event {missing.seq} for {side.who} before {answer.line}, since it had happened before {ping.line}",
-                                f"{side.who} heard {answer.line} " + (f"first, and then\n{late.line}" if late else f"and never\n{missing.line}"),
+                    raise Unmet(msg("event {seq} for {who} before {line}, since it had happened before {line2}", seq=missing.seq, who=side.who, line=answer.line, line2=ping.line),
+                                msg("{who} heard {line} first, and then\n{late}", who=side.who, line=answer.line, late=late.line) if late else
+                                msg("{who} heard {line} and never\n{missing}", who=side.who, line=answer.line, missing=missing.line),
                                 "late" if late else "event-lost", history.slice(missing, ping, answer, late))
             if said := unheard(side, ping or answer, answer):
                 text = said.line[4:]
                 heard = [(other, event) for other, event in history.events if event.verb == "MSG" and event.rest.partition(" ")[2] == text]
                 late = next((event for other, event in heard if other is side), None)
                 whose, other = heard[0] if heard else (None, None)
-                raise Unmet(f"`{text}` for {side.who}, who said it, before {answer.line}",
-                            f"{side.who} heard {answer.line}" + (f" first, and then\n{late.line}" if late else
-                                                                 f"; only others heard it, such as {whose.who}" if heard else "; nobody ever heard it"),
+                raise Unmet(msg("`{text}` for {who}, who said it, before {line}", text=text, who=side.who, line=answer.line),
+                            msg("{who} heard {line} first, and then\n{late}", who=side.who, line=answer.line, late=late.line) if late else
+                            msg("{who} heard {line}; only others heard it, such as {whose}", who=side.who, line=answer.line, whose=whose.who) if heard else
+                            msg("{who} heard {line}; nobody ever heard it", who=side.who, line=answer.line),
                             "late" if late else "said-lost", history.slice(said, other, ping, answer, late))
 
 
@@ -484,14 +490,14 @@ def nothing_is_invented(entries):
             near = [one for (_, other, text), found in said.items() for one in found if other == verb and text == rest][:1]
             torn = re.search(rf"[A-Z]+ {SEQ} {TIME}", event.rest) or any(
                 who == fold(name) and other == verb and text.startswith(rest) for who, other, text in said)
-            raise Unmet("only events that somebody caused", f"{side.who} heard\n{event.line}\nand nobody called {name} had asked for that",
+            raise Unmet(msg("only events that somebody caused"), msg("{who} heard\n{line}\nand nobody called {name} had asked for that", who=side.who, line=event.line, name=name),
                         "torn" if torn else "invented", history.slice(*[one for one in near if one.place < event.place], event))
         if (event.seq, key) not in first:
             first[event.seq, key] = event
             told[key] += 1
             if told[key] > len(said[key]):
                 others = sorted((one for (seq, other), one in first.items() if other == key and seq != event.seq), key=lambda one: one.place)
-                raise Unmet(f"one event for `{sources[0].line}`", f"{side.who} heard\n{event.line}\nand there had been\n{others[0].line}",
+                raise Unmet(msg("one event for `{line}`", line=sources[0].line), msg("{who} heard\n{line}\nand there had been\n{line2}", who=side.who, line=event.line, line2=others[0].line),
                             "said-twice", history.slice(sources[0], others[0], event))
 
 
@@ -509,8 +515,9 @@ def who_acts_is_here(entries):
         was, since = here.get(name, (None, None))
         if event.verb in ("MSG", "OUT", "LEFT", "RENAMED") and was is False or event.verb == "IN" and was is True:
             twins = two_at_once(history, name, since)
-            raise Unmet(f"after\n{since.line}\nnothing of {event.rest.split(' ')[0]} before " + ("the next IN" if event.verb != "IN" else "an OUT"),
-                        f"there came\n{event.line}", "two-with-one-name" if twins else "acts-while-away" if event.verb != "IN" else "came-twice",
+            raise Unmet(msg("after\n{line}\nnothing of {name} before the next IN", line=since.line, name=event.rest.split(" ")[0]) if event.verb != "IN" else
+                        msg("after\n{line}\nnothing of {name} before an OUT", line=since.line, name=event.rest.split(" ")[0]),
+                        msg("there came\n{line}", line=event.line), "two-with-one-name" if twins else "acts-while-away" if event.verb != "IN" else "came-twice",
                         history.slice(*twins, since, event))
         if event.verb in ("IN", "MSG"):
             here[name] = True, event
@@ -545,8 +552,8 @@ def a_name_has_one_holder(entries):
         before = seq
         name, _, new = event.rest.partition(" ")
         if event.verb == "RENAMED" and fold(new) != fold(name) and (taken := held.get(fold(new))):
-            raise Unmet(f"after\n{taken.line}\nnobody else called {new}",
-                        f"there came\n{event.line}", "two-with-one-name", history.slice(taken, event))
+            raise Unmet(msg("after\n{line}\nnobody else called {new}", line=taken.line, new=new),
+                        msg("there came\n{line}", line=event.line), "two-with-one-name", history.slice(taken, event))
         if event.verb in ("RENAMED", "LEFT", "BANNED"):
             held.pop(fold(name), None)
         if event.verb in ("RENAMED", "IN"):
@@ -566,15 +573,15 @@ def history_is_what_was_heard(entries):
             expected = answer.since + 1
             for event in answer.events:
                 if event.seq != expected:
-                    raise Unmet(f"event {expected} as the next of the answer to {ask.line}", f"{side.who} heard\n{event.line}", "history-differs",
+                    raise Unmet(msg("event {expected} as the next of the answer to {line}", expected=expected, line=ask.line), msg("{who} heard\n{line}", who=side.who, line=event.line), "history-differs",
                                 history.slice(ask, *live(all_events, expected), event))
                 expected += 1
             if expected != max(answer.newest, answer.since) + 1:
-                raise Unmet(f"event {expected} before {end.line}", f"the answer to {ask.line} ended without it", "history-differs",
+                raise Unmet(msg("event {expected} before {line}", expected=expected, line=end.line), msg("the answer to {line} ended without it", line=ask.line), "history-differs",
                             history.slice(ask, *live(all_events, expected), end))
             later = next((event for _, event in all_events if event.place < answer.asked and event.seq > answer.newest), None)
             if later:
-                raise Unmet(f"an answer up to event {later.seq} at least, which was heard before {ask.line} was sent", f"{side.who} heard\n{end.line}",
+                raise Unmet(msg("an answer up to event {seq} at least, which was heard before {line} was sent", seq=later.seq, line=ask.line), msg("{who} heard\n{line}", who=side.who, line=end.line),
                             "history-stale", history.slice(later, ask, end))
 
 
@@ -591,7 +598,8 @@ def nobody_is_put_out(entries):
         code = side.bye.line[4:] if side.bye else None
         if side.over is not None and not side.asked_to_end and code not in ("replaced", "refused", "banned", "protocol", "deleted", "closed"):
             last = side.heard[-1] if side.heard else None
-            raise Unmet(f"{side.who} to stay connected", f"the server ended the connection, {f'and said {side.bye.line}' if code else 'without a BYE'}",
+            raise Unmet(msg("{who} to stay connected", who=side.who), msg("the server ended the connection, and said {line}", line=side.bye.line) if code else
+                        msg("the server ended the connection, without a BYE"),
                         "descriptor-reused" if not code and len(side.heard) < 2 and history.gone_before(side) else "put-out",
                         history.slice(last, side.over))
 

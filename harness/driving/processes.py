@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import psutil
 
+from harness.driving.messages import msg
+
 PF_EXITING = 4                          # of the kernel's flags of a process
 GONE = psutil.Error, OSError            # it ended while we looked, or is not ours to see
 
@@ -95,9 +97,12 @@ def holdings(processes):
     return Holdings(len(processes), threads, descriptors)
 
 
+KINDS = {"processes": msg("processes"), "threads": msg("threads"), "descriptors": msg("descriptors")}
+
+
 def grown(before, after, slack=0):
     """What there is more of than before, as texts: empty if by no kind there are more than `slack` more."""
-    return [f"{kind}: {old} before, {new} now" for kind, old, new in zip(Holdings._fields, before, after) if new > old + slack]
+    return [msg("{kind}: {old} before, {new} now", kind=KINDS[kind], old=old, new=new) for kind, old, new in zip(Holdings._fields, before, after) if new > old + slack]
 
 
 def zombies(processes):

@@ -4,6 +4,8 @@ import threading
 import time
 from typing import NamedTuple
 
+from harness.driving.messages import joined, msg, template
+
 
 class Entry(NamedTuple):
     """`at`: seconds since the record began. `who`: a client's name, `owner` or `server`. `what`: one of WHATS. `text`: of that."""
@@ -16,8 +18,9 @@ class Entry(NamedTuple):
 # A client's: connects, sends (a piece as it went out, with its LFs), hears (a line without its LF), torn (a last line that
 # the end cut off), ended (end of file was read), reset (by the server), and his own: shuts (no more will be sent), resets, closes.
 # The owner's: types (an order). The server's: starts, shows (a line on stdout), warns (a line on stderr), signal, exits.
-DEEDS = {"connects", "sends", "shuts", "resets", "closes", "types", "starts", "signal"}
-SEEN = {"hears", "torn", "ended", "reset", "shows", "warns", "exits"}
+DEEDS = {template("connects"), template("sends"), template("shuts"), template("resets"), template("closes"), template("types"),
+         template("starts"), template("signal")}
+SEEN = {template("hears"), template("torn"), template("ended"), template("reset"), template("shows"), template("warns"), template("exits")}
 WHATS = DEEDS | SEEN
 
 
@@ -86,25 +89,26 @@ def same(came, expected, sentence=None, evidence=()):
 
 
 def shown(value):
-    return ("\n".join(value) or "(nothing)") if isinstance(value, list) else str(value)
+    """A text, or a list of lines, as one text."""
+    return (joined(value) if value else msg("(nothing)")) if isinstance(value, list) else value if isinstance(value, str) else str(value)
 
 
 def difference(came, expected):
     """What came, and under its first line that differs a mark below the first character that does."""
     here, there = (value if isinstance(value, list) else str(value).split("\n") for value in (came, expected))
-    lines = []
+    found = []
     for number in range(max(len(here), len(there))):
         one, other = (side[number] if number < len(side) else None for side in (here, there))
         if one is not None:
-            lines.append(one)
+            found.append(one)
         if one != other:
             if one is None:
-                lines.append("^ nothing more came")
+                found.append(msg("^ nothing more came"))
             elif other is None:
-                lines.append("^ no more was expected")
+                found.append(msg("^ no more was expected"))
             else:
                 place = next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
-                lines.append(" " * place + "^")
-            lines += here[number + 1:]
+                found.append(" " * place + "^")
+            found += here[number + 1:]
             break
-    return "\n".join(lines)
+    return joined(found)

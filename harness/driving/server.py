@@ -18,6 +18,7 @@ import psutil
 
 from harness.driving import processes, deadlines
 from harness.driving.client import plain
+from harness.driving.messages import Message, both, joined, msg
 from harness.driving.processes import session as session_of
 from harness.driving.record import Record, Unmet
 
@@ -59,7 +60,7 @@ def start_refused(command, *, directory, args=(), port=0, deadline=None, **popen
     except subprocess.TimeoutExpired:
         _end_session(process.pid)
         out, err = map(as_text, process.communicate())
-        raise Unmet("the server to end at once, with one line that says why", f"it went on; it wrote\n{out}{err}", "goes-on") from None
+        raise Unmet(msg("the server to end at once, with one line that says why"), msg("it went on; it wrote\n{output}", output=out + err), "goes-on") from None
     return process.returncode, *map(as_text, wrote)
 
 
@@ -71,18 +72,25 @@ def as_text(data):
 def end_of(status):
     """How a process ended, in words, of subprocess's return code."""
     if status is None:
-        return "is still running"
-    return f"ended with status {status}" if status >= 0 else f"was ended by signal {-status} ({signal.Signals(-status).name})"
+        return msg("is still running")
+    if status >= 0:
+        return msg("ended with status {status}", status=status)
+    return msg("was ended by signal {number} ({name})", number=-status, name=signal.Signals(-status).name)
 
 
 def tail(lines):
     """The last of these lines, none too long, for people."""
     most, width = TAIL
-    return [*([f"({len(lines) - most} lines more)"] if len(lines) > most else []), *(clipped(line, width) for line in lines[-most:])]
+    return [*([msg("({count} lines more)", count=len(lines) - most)] if len(lines) > most else []), *(clipped(line, width) for line in lines[-most:])]
 
 
 def clipped(text, width):
-    return text if len(text) <= width else f"{text[:width]}... ({len(text)} characters)"
+    """A text that is too long, shortened; of a Message, what it holds of others."""
+    if len(text) <= width:
+        return text
+    if isinstance(text, Message):
+        return text.map(lambda value: clipped(value, width))
+    return msg("{beginning}... ({count} characters)", beginning=text[:width], count=len(text))
 
 
 def _end_session(sid):
@@ -157,8 +165,8 @@ class Server:
         self._killed = self._stopped = None
         self._closed = False
         self._over = False              # nobody of its session is left
-        given = {CLOSED: " (stdin: closed)", subprocess.DEVNULL: " (stdin: /dev/null)"}.get(stdin, "")
-        self.record.add("server", "starts", " ".join(line) + given)
+        given = {CLOSED: msg("{command} (stdin: closed)", command=" ".join(line)), subprocess.DEVNULL: msg("{command} (stdin: /dev/null)", command=" ".join(line))}
+        self.record.add("server", "starts", given.get(stdin, " ".join(line)))
         self.process = subprocess.Popen(
             line, stdin=subprocess.DEVNULL if stdin is CLOSED else stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             cwd=cwd or ROOT, env={**(os.environ if inherits else plain_environment()), **(env or {})}, start_new_session=True,
@@ -255,27 +263,41 @@ class Server:
         first = self.stdout[0] if self.stdout else self.unfinished.decode("utf-8", "surrogateescape")
         match = LISTENING.fullmatch(self.stdout[0]) if self.stdout else None
         if not match:
-            status, wrote = self.process.poll(), f"wrote {clipped(repr(first), TAIL[1])}"
-            what, sentence = ((self.excess(), self.excessive()) if self.excessive() else
-                              (f"it {end_of(status)}" + (f"; on stdout it {wrote}" if first else ""), "ends-at-once") if status is not None else
-                              (f"it {wrote}", "first-line") if self.stdout else
-                              (f"it {wrote}, and for {deadline:g} s no end of that line", "first-line") if first else
-                              (f"it wrote nothing for {deadline:g} s, though it listens at {' and '.join(found)}", "unflushed")
-                              if (found := processes.listening(session_of(self.pid))) else
-                              (f"it wrote nothing for {deadline:g} s", "never-listens"))
-            problem = NotStarted("the server's first line on stdout to be `listening on HOST:PORT`",
-                                 "\n".join([what, *(["on stderr it wrote:", *tail(self.stderr)] if self.stderr else [])]), sentence)
-            problem.status = status
-            raise problem
+            raise self._not_listening(first, deadline)
         self.address = (match[1].strip("[]"), int(match[2]))
         self.port = self.address[1]
+
+    def _not_listening(self, first, deadline):
+        """NotStarted, with what the server did in place of its first line."""
+        status, wrote = self.process.poll(), clipped(repr(first), TAIL[1])
+        if self.excessive():
+            what, sentence = self.excess(), self.excessive()
+        elif status is not None:
+            what, sentence = msg("it {end}", end=end_of(status)), "ends-at-once"
+            if first:
+                what = msg("it {end}; on stdout it wrote {wrote}", end=end_of(status), wrote=wrote)
+        elif self.stdout:
+            what, sentence = msg("it wrote {wrote}", wrote=wrote), "first-line"
+        elif first:
+            what, sentence = msg("it wrote {wrote}, and for {seconds:g} s no end of that line", wrote=wrote, seconds=deadline), "first-line"
+        elif found := processes.listening(session_of(self.pid)):
+            what = msg("it wrote nothing for {seconds:g} s, though it listens at {addresses}", seconds=deadline, addresses=both(found))
+            sentence = "unflushed"
+        else:
+            what, sentence = msg("it wrote nothing for {seconds:g} s", seconds=deadline), "never-listens"
+        problem = NotStarted(msg("the server's first line on stdout to be `listening on HOST:PORT`"),
+                             joined(what, [msg("on stderr it wrote:"), *tail(self.stderr)] if self.stderr else []), sentence)
+        problem.status = status
+        return problem
 
     def excessive(self):
         """The id of the sentence on what it was ended for, if it was."""
         return "floods" if self.flooded else "forks-without-end" if self.forked else None
 
     def excess(self):
-        return f"it wrote more than {MOST_OUTPUT >> 20} MB" if self.flooded else f"it had more than {self.most_processes} processes"
+        if self.flooded:
+            return msg("it wrote more than {megabytes} MB", megabytes=MOST_OUTPUT >> 20)
+        return msg("it had more than {count} processes", count=self.most_processes)
 
     def pause_reading(self):
         """The owner stops reading his terminal (what is under way may still be read)."""
@@ -298,8 +320,8 @@ class Server:
         with self._heard:
             done = lambda: any(ANSWERED.fullmatch(line) for line in self._answers)
             if not self._heard.wait_for(done, deadlines.DEADLINE if deadline is None else deadline):
-                raise Unmet(f"an answer to the order `{text}`, its last line `ok` or `error: why`",
-                            "\n".join(["the console showed:", *self._answers] if self._answers else ["the console showed nothing"]),
+                raise Unmet(msg("an answer to the order `{text}`, its last line `ok` or `error: why`", text=text),
+                            joined(msg("the console showed:"), list(self._answers)) if self._answers else msg("the console showed nothing"),
                             "order-unanswered")
             answer = []
             while not answer or not ANSWERED.fullmatch(answer[-1]):
@@ -316,7 +338,7 @@ class Server:
             self.process.stdin.write(data)
             self.process.stdin.flush()
         except BrokenPipeError:
-            raise Unmet("the server to read the owner's orders", "it has closed its standard input", "order-unanswered") from None
+            raise Unmet(msg("the server to read the owner's orders"), msg("it has closed its standard input"), "order-unanswered") from None
 
     def expect(self, regex, deadline=None):
         """Wait for an unasked console line that fully matches, passing over those before it; return the match. Raises Unmet."""
@@ -330,8 +352,8 @@ class Server:
                     if match:
                         return match
                 if not self._heard.wait(max(0, end - time.monotonic())) and time.monotonic() > end:
-                    raise Unmet(f"a line like `{plain(regex)}` on the console",
-                                "\n".join(["it showed only:", *passed] if passed else ["it showed nothing"]), "console-silent")
+                    raise Unmet(msg("a line like `{plain}` on the console", plain=plain(regex)),
+                                joined(msg("it showed only:"), passed) if passed else msg("it showed nothing"), "console-silent")
 
     # -- its processes
 
@@ -383,7 +405,7 @@ class Server:
         try:
             status = self.process.wait(deadlines.DEADLINE if deadline is None else deadline)
         except subprocess.TimeoutExpired:
-            raise Unmet("the server to end", "it went on running", "does-not-end") from None
+            raise Unmet(msg("the server to end"), msg("it went on running"), "does-not-end") from None
         self.record.add("server", "exits", end_of(status))
         if self._stopped is None and self._killed is None:
             self._stopped = status
@@ -404,7 +426,7 @@ class Server:
         while found := session_of(self.pid):
             if time.monotonic() > end:
                 self.leftovers += found
-                raise Unmet(f"no process of the server {seconds:g} s after its main process was killed", f"there live {found}", "orphans")
+                raise Unmet(msg("no process of the server {seconds:g} s after its main process was killed", seconds=seconds), msg("there live {found}", found=found), "orphans")
             time.sleep(0.01)
 
     def restart(self, **changes):

@@ -13,6 +13,7 @@ import psutil
 
 from harness.driving import deadlines
 from harness.driving.client import plain
+from harness.driving.messages import joined, msg
 from harness.driving.processes import family, reached_by
 from harness.driving.record import Record, Unmet
 from harness.driving.server import ROOT, end_of, session_of
@@ -89,8 +90,9 @@ class TerminalClient:
             if position == len(self.lines) and not self.read(max(0.0, behind - time.monotonic())):
                 missing = next(pattern for pattern in patterns if pattern not in found)
                 shown = [*self.lines[first:], *filter(None, [not self.child.flag_eof and self.child.buffer])]
-                raise Unmet(f"a line like `{plain(missing)}` on {self.who}'s terminal", "\n".join(
-                    ["the program ended" if self.child.flag_eof else "it did not come in time", *(["there was shown only:", *shown] if shown else [])]),
+                raise Unmet(msg("a line like `{plain}` on {who}'s terminal", plain=plain(missing), who=self.who), joined(
+                    msg("the program ended") if self.child.flag_eof else msg("it did not come in time"),
+                    [msg("there was shown only:"), *shown] if shown else []),
                     "silent")
             for pattern in patterns:
                 if pattern not in found and (match := re.fullmatch(pattern, self.lines[position])):
@@ -105,12 +107,12 @@ class TerminalClient:
         behind = self.behind()
         while not self.has_ended():         # (not the end of what it shows: a process that it left behind may hold the terminal)
             if time.monotonic() > behind:
-                raise Unmet(f"{self.who}'s program to end", "it went on running", "does-not-end")
+                raise Unmet(msg("{who}'s program to end", who=self.who), msg("it went on running"), "does-not-end")
             self.read(0.05)
         while self.read():
             pass
         if self.reap() != status:
-            raise Unmet(f"{self.who}'s program to end with status {status}", f"it {end_of(self.reap())}",
+            raise Unmet(msg("{who}'s program to end with status {status}", who=self.who, status=status), msg("it {end}", end=end_of(self.reap())),
                         "no-handler" if self.child.signalstatus else "exit-status")
         self.done = True
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from harness.driving.messages import template
 from harness.arguments import positive
 from harness.driving.server import DESIGNS, ROOT
 from harness.verdicts import language
@@ -158,7 +159,7 @@ def page(exhibits):
     texts = [say(INTRODUCTION)]
     heads = [say("symptom"), say("server"), say("bug"), say("check that catches it")]
     for lab in sorted({labs[exhibit.check] for exhibit in exhibits}):
-        texts += [f"## {say(f'Lab {lab}')}\n\n", row(heads), row(["---"] * len(heads))]
+        texts += ["## " + say("Lab {lab}", lab=lab) + "\n\n", row(heads), row(["---"] * len(heads))]
         texts += sorted(row([re.sub(r"<\w+>", r"`\g<0>`", say(exhibit.symptom).replace("|", "\\|")), exhibit.design,
                              f"[{exhibit.name}]({up}exhibits/{exhibit.name}.toml)",
                              f"`{exhibit.check}`"])
@@ -171,7 +172,7 @@ def row(cells):
     return f"| {' | '.join(cells)} |\n"
 
 
-INTRODUCTION = """# Bugs, by symptom
+INTRODUCTION = template("""# Bugs, by symptom
 
 Each of these is one of our servers with one bug in it, a mistake that students make: in one file, an old text that stands there once becomes a new one.
 They measure the checks (each names the check that must catch it), and they are there to learn from: read the symptom, say what the cause might be and
@@ -179,7 +180,7 @@ how you would find out, and only then open the bug. To have one dealt without it
 
 A lab's bugs are those whose check that lab asks for the first time. `python -m harness exhibits --page FILE` writes this page.
 
-"""
+""")
 
 
 def arguments(parser):

@@ -14,6 +14,7 @@ from pathlib import Path
 import platformdirs
 from rich.table import Table
 
+from harness.driving.messages import msg
 from harness.driving.server import DESIGNS
 from harness.driving.record import Unmet
 from harness.teaching import exhibits, starter
@@ -49,9 +50,9 @@ def read_score():
     except FileNotFoundError:
         return {}
     except KeyError as error:
-        raise Misuse(f"{score_file()} cannot be read (it lacks {error}): move it away, and the score begins anew") from None
+        raise Misuse(msg("{score_file} cannot be read (it lacks {error}): move it away, and the score begins anew", score_file=score_file(), error=error)) from None
     except (OSError, ValueError) as error:
-        raise Misuse(f"{score_file()} cannot be read ({error}): move it away, and the score begins anew") from None
+        raise Misuse(msg("{score_file} cannot be read ({error}): move it away, and the score begins anew", score_file=score_file(), error=error)) from None
 
 
 def is_day(seconds):
@@ -103,14 +104,14 @@ def deal(options):
         if failed := next((verdict for verdict in verdicts.values() if verdict.verdict == FAILED), None):
             break
     else:
-        raise Misuse(f"{folder}: its bug did not show in {TRIES} runs: this machine is too busy, so deal another into a new folder")
+        raise Misuse(msg("{folder}: its bug did not show in {tries} runs: this machine is too busy, so deal another into a new folder", folder=folder, tries=TRIES))
     write_run(folder, failed)
     score = read_score()
     entry(score, exhibit)
     write_score(score)
     screen.print(say(exhibit.symptom), markup=False)
-    screen.print(say(f"The server is in {options.folder}, and one run of it that failed in failing-run.txt. "
-                     "Find the bug, mend it, and `make check` there."), markup=False)
+    screen.print(say("The server is in {folder}, and one run of it that failed in failing-run.txt. Find the bug, fix it, and run `make check` there.",
+                     folder=options.folder), markup=False)
     return 0
 
 
@@ -135,18 +136,18 @@ def dealt(folder):
         with open(folder / MARK, encoding="ascii") as file:
             mark = file.read(100).strip()
     except (OSError, ValueError):
-        raise Misuse(f"{folder} was not dealt by `hunt deal`: its file {MARK} is missing") from None
+        raise Misuse(msg("{folder} was not dealt by `hunt deal`: its file {mark} is missing", folder=folder, mark=MARK)) from None
     for exhibit in exhibits.all_exhibits():
         if mark_of(exhibit) == mark:
             return exhibit
-    raise Misuse(f"{folder / MARK} names no bug of this version: deal another")
+    raise Misuse(msg("{folder} names no bug of this version: deal another", folder=folder / MARK))
 
 
 def forced(exhibit, folder):
     """Why the schedule that brings the bug about can still be had in the server in `folder`, or ''. Raises Unmet."""
     found, _ = force_on(exhibit.command, folder, exhibit.schedule, exhibit.sends, deadline=PATIENCE)
     if found.stuck is None:
-        return f"under the schedule {exhibit.schedule} the bad interleaving still comes true"
+        return msg("under the schedule {schedule} the bad interleaving still happens", schedule=exhibit.schedule)
     return found.stuck if "deadlock" in found.stuck else ""
 
 
@@ -159,14 +160,14 @@ def check(options):
     one["tries"] += 1
     write_score(score)
     if why := judged(exhibit, folder):
-        screen.print(say(f"Not yet: {why}."), markup=False)
+        screen.print(say("Not yet: {why}.", why=why), markup=False)
         return 1
     score = read_score()                # anew: another hunt may have written meanwhile
     one = entry(score, exhibit)
     one["solved"] = one["solved"] or int(time.time())
     write_score(score)
     tries, name = one["tries"], exhibit.name
-    screen.print(say(f"Mended, at try {tries}. It was `{name}`: lab_guide/exhibits/{name}.toml has the bug in one piece."), markup=False)
+    screen.print(say("Fixed, at try {tries}. It was `{name}`: lab_guide/exhibits/{name}.toml has the bug in one piece.", tries=tries, name=name), markup=False)
     return 0
 
 
@@ -178,42 +179,44 @@ def judged(exhibit, folder):
     if failed := [verdict for verdict in found.values() if verdict.verdict != PASSED]:
         if failed[0].failure:
             write_run(folder, failed[0])
-        return f"the check {exhibit.check} does not pass: the last run is in failing-run.txt"
-    screen.print(say(f"The check {exhibit.check} passes."), markup=False)
+        return msg("the check {check} does not pass: the last run is in failing-run.txt", check=exhibit.check)
+    screen.print(say("The check {check} passes.", check=exhibit.check), markup=False)
     if exhibit.schedule:
         try:
             if why := forced(exhibit, folder):
                 return why
         except Unmet as problem:
-            return f"under a forced schedule {problem.came}"
+            return msg("under a forced schedule {came}", came=problem.came)
         screen.print(say("The schedule that brought it about can no longer be had."), markup=False)
     screen.print(say("All the other checks:"), markup=False)
     found = exhibits.checked(exhibit.command, folder, *options, show=True)
     wrong = [verdict.check for verdict in found.values() if verdict.is_amiss]
-    return f"the check {exhibit.check} passes now, and these no longer do: {', '.join(wrong)}" if wrong else ""
+    if not wrong:
+        return ""
+    return msg("the check {check} passes now, and these no longer do: {others}", check=exhibit.check, others=", ".join(wrong))
 
 
 def show_score(_):
     score = read_score()
     table = Table(box=None)
-    for head in (say("bug"), say("dealt"), say("tries"), say("mended")):
+    for head in (say("bug"), say("dealt"), say("tries"), say("fixed")):
         table.add_column(head)
     day = lambda seconds: time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
     for number, (name, one) in enumerate(sorted(score.items(), key=lambda item: item[1]["dealt"]), 1):
-        shown, when = (name, day(one["solved"])) if one["solved"] else (say(f"(bug {number}, still hidden)"), "-")
+        shown, when = (name, day(one["solved"])) if one["solved"] else (say("(bug {number}, still hidden)", number=number), "-")
         table.add_row(shown, day(one["dealt"]), str(one["tries"]), when)
     if score:
         screen.print(table)
     solved, most = sum(bool(one["solved"]) for one in score.values()), len(exhibits.all_exhibits())
-    screen.print(say(f"{solved} of {most} bugs mended"), markup=False)
+    screen.print(say("{solved} of {most} bugs fixed", solved=solved, most=most), markup=False)
     return 0
 
 
 def arguments(parser):
     """Adds what `harness hunt` takes."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for name, about in (("deal", "put one that you have not mended yet into a new folder, with one run that failed"),
-                        ("check", "judge a repair: what `make check` does there"), ("score", "show which you have mended")):
+    for name, about in (("deal", "put one that you have not fixed yet into a new folder, with one run that failed"),
+                        ("check", "judge a repair: what `make check` does there"), ("score", "show which you have fixed")):
         action = actions.add_parser(name, help=about, allow_abbrev=False, description=f"{about.capitalize()}.")
         if name != "score":
             action.add_argument("folder", metavar="DIR")
@@ -228,5 +231,5 @@ def main(options):
     try:
         return {"deal": deal, "check": check, "score": show_score}[options.action](options)
     except (Misuse, Broken) as why:
-        print(f"hunt: {clean(say(str(why)))}", file=sys.stderr)
+        print(f"hunt: {clean(say(why.args[0]))}", file=sys.stderr)
         return 2

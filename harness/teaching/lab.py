@@ -15,9 +15,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from harness.driving.messages import msg
 from harness.driving.server import DESIGNS
 from harness.teaching import starter
-from harness.verdicts import command, language
+from harness.verdicts import command
 from harness.verdicts.formats.told import clean
 from harness.verdicts.language import say
 from harness.verdicts.model import Misuse, Refused
@@ -36,23 +37,23 @@ def inspect_python(begun, folder):
     for place, ours in begun.files().items():
         path = folder / place
         if not path.is_file():
-            raise Refused(f"{place} is missing in {folder}: take it from a new starting folder (python -m harness starter {begun.lab} NEW_FOLDER)")
+            raise Refused(msg("{place} is missing in {folder}: take it from a new starting folder (python -m harness starter {lab} NEW_FOLDER)", place=place, folder=folder, lab=begun.lab))
         must_be_inside(place, folder)
         if path.stat().st_size > MOST:
-            raise Refused(f"{place} is larger than any program one writes: take it from a new starting folder")
+            raise Refused(msg("{place} is larger than any program one writes: take it from a new starting folder", place=place))
         try:
             data = path.read_bytes()
             tree = ast.parse(data)          # bytes: the file itself may name its encoding
         except SyntaxError as error:
             if not error.lineno or "codec can't decode" in str(error.msg):
-                raise Refused(f"{place}: {error.msg}. Save it as UTF-8 text") from None
+                raise Refused(msg("{place}: {msg}. Save it as UTF-8 text", place=place, msg=error.msg)) from None
             shown = data.decode(errors="replace").split("\n")[(error.lineno or 1) - 1:][:1]
-            raise Refused(f"{place}, line {error.lineno or 1}: {error.msg} ({''.join(shown).strip()[:200]}). Mend that line") from None
+            raise Refused(msg("{place}, line {line}: {error} ({text}). Fix that line", place=place, line=error.lineno or 1, error=error.msg, text="".join(shown).strip()[:200])) from None
         except (ValueError, MemoryError, RecursionError) as error:
-            raise Refused(f"{place}: {error or 'it nests too deep'}. Save it as UTF-8 text") from None
+            raise Refused(msg("{place}: {error}. Save it as UTF-8 text", place=place, error=str(error) or msg("it nests too deep"))) from None
         for one in begun.empty:
             if one.file == place and one.function not in names(tree):
-                raise Refused(f"{place} has no {one.function} any more, and who calls it finds nothing: write it again, with the same name")
+                raise Refused(msg("{place} has no {function} any more, and who calls it finds nothing: write it again, with the same name", place=place, function=one.function))
 
 
 def names(tree):
@@ -65,32 +66,29 @@ def names(tree):
 def must_be_inside(place, folder):
     """Raises Refused if this file, or a folder above it, is a link that leads out of the folder."""
     if not (folder / place).resolve().is_relative_to(folder.resolve()):
-        raise Refused(f"{place} is a link that leads out of {folder}: "
-                     "put a copy of the file there instead")
+        raise Refused(msg("{place} is a link that leads out of {folder}: put a copy of the file there instead", place=place, folder=folder))
 
 
 def build_c(folder):
     """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises Refused, or Misuse if the fault is not the student's."""
     if not (folder / "server.c").is_file():
-        raise Refused(f"server.c is missing in {folder}: take it from a new starting folder")
+        raise Refused(msg("server.c is missing in {folder}: take it from a new starting folder", folder=folder))
     must_be_inside("server.c", folder)
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise Misuse("no C compiler is here: install one (Debian, Ubuntu: apt install gcc libc6-dev libcrypt-dev), or take the lab in Python")
+        raise Misuse(msg("no C compiler is here: install one (Debian, Ubuntu: apt install gcc libc6-dev libcrypt-dev), or take the lab in Python"))
     with tempfile.TemporaryDirectory(prefix="grupo-compile-") as scratch:
         program, needs = Path(scratch, "server"), Path(scratch, "needs")
         arguments = [str(program) if word == "server" else word for word in starter.COMPILE]
         status, told = run_compiler([compiler, *arguments, "-MD", "-MF", str(needs)], folder, scratch)
         print(clean(told), end="", file=sys.stderr)
         if status is None:
-            raise Refused(f"server.c: the compiler did not end within {PATIENCE} s. "
-                         "What does server.c include?")
+            raise Refused(msg("server.c: the compiler did not end within {patience} s. What does server.c include?", patience=PATIENCE))
         if status:
             errors = (line for line in told.splitlines() if "err" in line or "undefined" in line)
             first = clean(next(errors, ""))[:300]
-            why = first or f"the compiler ended with status {status}"
-            raise Refused(f"server.c does not compile: {why}. "
-                         "Fix the first error, and compile again")
+            why = first or msg("the compiler ended with status {status}", status=status)
+            raise Refused(msg("server.c does not compile: {why}. Fix the first error, and compile again", why=why))
         must_include_nothing_from_outside(compiler, needs, folder, scratch)
         try:
             new = folder / ".server.new"
@@ -144,7 +142,7 @@ def must_include_nothing_from_outside(compiler, needs, folder, scratch):
     for word in re.split(r"(?<!\\)\s+", rule.strip()):
         path = re.sub(r"\\([ #])", r"\1", word).replace("$$", "$")
         if not any((folder / path).resolve().is_relative_to(place) for place in allowed):
-            raise Refused(f"server.c includes {path}, which is not in {folder}: put a copy of it there")
+            raise Refused(msg("server.c includes {path}, which is not in {folder}: put a copy of it there", path=path, folder=folder))
 
 
 def arguments(parser):
@@ -167,12 +165,12 @@ def main(options):
             options.server = [str(folder / "server")]
         else:
             if not (folder / f"implementations/{begun.designs[0]}.py").exists() and (folder / "implementations").exists():
-                raise Refused(f"this folder has no implementations/{begun.designs[0]}.py: choose another DESIGN, or another LAB")
+                raise Refused(msg("this folder has no implementations/{designs}.py: choose another DESIGN, or another LAB", designs=begun.designs[0]))
             inspect_python(begun, folder)
             options.server = [sys.executable, "-m", f"implementations.{begun.designs[0]}"]
     except Misuse as why:
-        print(f"lab: {clean(say(str(why)))}", file=sys.stderr)
-        return refused(options, begun, str(why)) if isinstance(why, Refused) else 2
+        print(f"lab: {clean(say(why.args[0]))}", file=sys.stderr)
+        return refused(options, begun, why.args[0]) if isinstance(why, Refused) else 2
     options.design, options.folder = begun.designs[0], folder
     options.replay = f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
     return command.check(options)
@@ -184,5 +182,5 @@ def refused(options, begun, why):
     try:
         return command.refuse(options, why)
     except Misuse as misuse:
-        print(f"lab: {clean(say(str(misuse)))}", file=sys.stderr)
+        print(f"lab: {clean(say(misuse.args[0]))}", file=sys.stderr)
         return 2

@@ -1,6 +1,7 @@
-"""What the notebooks are made of: servers that end with their cell, guesses that stand before the pictures, checks of exercises.
+"""Building blocks of the notebooks: servers that end with their cell, guesses, checks of exercises.
 
-Nothing is forked in the kernel: each server is a process in a session of its own, which ends with its `with`, at the latest with the kernel.
+The notebook's kernel never forks. Each server is a process in its own session. It ends with its
+`with` block, or at the latest when the kernel ends.
 """
 import atexit
 import contextlib
@@ -22,26 +23,35 @@ from harness.teaching import exhibits
 from harness.tracing import traces
 from harness.tracing.gates import Gates
 
-USUAL = "GRUPO_USUAL_GUESSES"       # in the environment: nobody is there to guess and to solve, so take what is often guessed
-folders = []                        # of all servers so far, kept until the kernel ends: traces are read after their server's end
+# In the environment: no learner is there to guess and to solve, so take the usual guesses.
+USUAL = "GRUPO_USUAL_GUESSES"
+folders = []        # of all servers so far, until the kernel ends: traces are read after their server
 
 
 def folder():
-    """A new folder for temporary files, gone when the kernel ends. Its path is short enough for a socket in it."""
+    """Create a folder for temporary files, which is removed when the kernel ends.
+
+    Its path is short enough for a Unix socket inside it.
+    """
     folders.append(tempfile.TemporaryDirectory(prefix="grupo-"))
     return Path(folders[-1].name)
 
 
 def bound(command):
-    """The command, so that the kernel's end, however it comes, is its end, too. (Linux only: elsewhere kill -9 of the kernel leaves it.)"""
+    """Return the command, changed so that its process ends whenever the kernel ends.
+
+    On systems other than Linux, the process survives a kill -9 of the kernel.
+    """
     return [*(["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []), *map(str, command)]
 
 
 class Classroom(Server):
-    """A server, with --admit all, and its clients. Use it with `with`.
+    """A server that admits every new member (--admit all), and its clients. Use it with `with`.
 
-    `what`: one of the three designs, or the name of an exhibit (lab_guide/exhibits). `trace`: whether it writes one, to `self.trace`.
-    Further arguments go to the server. Raises NotStarted, and exhibits.Broken if there is nothing of that name.
+    `what`: one of the three designs, or the name of an exhibit (lab_guide/exhibits).
+    `trace`: whether the server writes a trace, to `self.trace`.
+    Further arguments go to the server's command line.
+    Raise NotStarted, or exhibits.Broken if there is no design or exhibit of that name.
     """
 
     def __init__(self, what, *args, trace=False, into=None):
@@ -58,7 +68,10 @@ class Classroom(Server):
         running.add(self)
 
     def enter(self, *names, **options):
-        """Members who are here and have heard of each other: a WireClient, or a list of them. Options as WireClient has them."""
+        """Let members join, and wait until each has received the news that the others joined.
+
+        Return a WireClient for one name, a list of them for several. Options are WireClient's.
+        """
         entered = []
         for name in names:
             entered.append(self.connect(**options))
@@ -71,12 +84,12 @@ class Classroom(Server):
         return entered if len(names) > 1 else entered[0]
 
     def connect(self, **options):
-        """A client who has said nothing yet."""
+        """Connect a client that has sent nothing yet."""
         self.clients.append(WireClient(self.address, **options))
         return self.clients[-1]
 
     def run(self):
-        """What happened inside, as figures take it: a traces.Run of its trace."""
+        """Return what happened inside the server, for figures: a traces.Run of its trace."""
         about = {"design": self.runs_as, "title": self.name, "began": self.record.began,
                  "members": {client.name: "%s:%d" % client.socket.getsockname()[:2] for client in self.clients if client.socket.fileno() >= 0}}
         (self.trace.parent / "run.json").write_text(json.dumps(about), encoding="utf-8")
@@ -88,7 +101,7 @@ class Classroom(Server):
         if self.name in DESIGNS:
             super().close()
         else:
-            super().end()               # an exhibit need not end as it should
+            super().end()               # an exhibit may fail to end correctly
 
     def end(self):
         self.hang_up()
@@ -96,12 +109,13 @@ class Classroom(Server):
         super().end()
 
     def hang_up(self):
+        """Close the connections of all clients."""
         while self.clients:
             self.clients.pop().close()
 
 
 class Listeners:
-    """Many members of one server. Nobody looks at what they hear: it is taken from time to time, and forgotten."""
+    """Many members of one server. What they receive is read from time to time and discarded."""
 
     def __init__(self, server):
         self.server, self.sockets = server, []
@@ -117,7 +131,10 @@ class Listeners:
         return len(self.sockets)
 
     def enter(self, names):
-        """These as well, a hundred at once; the password is secret-of-NAME. All are here when this returns. Raises Unmet, or OSError."""
+        """Let these members join too, a hundred at a time, with the passwords secret-of-NAME.
+
+        All of them are connected and welcomed on return. Raise Unmet or OSError.
+        """
         for start in range(0, len(names), 100):
             asking = [self.ask(name) for name in names[start:start + 100]]
             for sock in asking:
@@ -125,49 +142,54 @@ class Listeners:
                 while b"WELCOME " not in heard:
                     data = sock.recv(4096)
                     if not data:
-                        raise Unmet("each to be welcomed", f"one heard {heard} and the end")
+                        raise Unmet("WELCOME for each member", f"{heard}, and then the end of the connection")
                     heard += data
                 sock.setblocking(False)
             self.listen()
 
     def ask(self, name):
+        """Connect and send the JOIN; return the socket."""
         sock = socket.create_connection(self.server.address, timeout=DEADLINE)
         self.sockets.append(sock)
         sock.sendall(f"JOIN {name} secret-of-{name}\n".encode())
         return sock
 
     def listen(self):
-        """Takes what there is to hear."""
+        """Read and discard what has arrived."""
         for sock in self.sockets:
             with contextlib.suppress(BlockingIOError):
                 sock.recv(1 << 20)
 
 
-running = set()                     # the servers of this kernel
+running = set()                     # the servers of this kernel that have not ended
 
 
 @atexit.register
 def end_all():
+    """End all servers when the kernel ends."""
     for server in list(running):
         server.end()
 
 
 def serve(what, *args, **options):
-    """A Classroom, for `with serve("pthread") as server:`."""
+    """Return a Classroom, for `with serve("pthread") as server:`."""
     return Classroom(what, *args, **options)
 
 
 def exhibit_named(name, tree):
-    """Builds an exhibit's servers in the new folder `tree`. Raises exhibits.Broken."""
+    """Build an exhibit's servers in the new folder `tree`. Raise exhibits.Broken."""
     found = next((one for one in exhibits.all_exhibits() if one.name == name), None)
     if found is None:
-        raise exhibits.Broken(f"{name}: there is no such design, and no such exhibit")
+        raise exhibits.Broken(f"{name}: there is no design or exhibit of that name")
     exhibits.build(found, tree)
     return found
 
 
 def run(*command, cwd=ROOT, seconds=60):
-    """What a command prints, errors included. One that does not end is ended, with all that it started."""
+    """Run a command and return what it prints, errors included.
+
+    Kill it after `seconds`, with every process in its group.
+    """
     process = subprocess.Popen(bound(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True)
     try:
@@ -177,19 +199,20 @@ def run(*command, cwd=ROOT, seconds=60):
         out, _ = process.communicate()
         if not isinstance(why, subprocess.TimeoutExpired):
             raise
-        out += f"\n(it did not end in {seconds:g} s, and was ended)"
+        out += f"\n(it did not end within {seconds:g} s and was killed)"
     return out
 
 
 def program(code, *arguments, seconds=60):
-    """What a Python program prints, run as a process of its own."""
+    """Run a Python program as a process of its own and return what it prints."""
     return run(sys.executable, "-c", code, *arguments, seconds=seconds)
 
 
 def under(schedule, *command, tell=None):
-    """(what a program prints that takes --trace, a gates.Forced), with its gates opened in the order of the schedule. Raises gates.Wrong.
+    """Run a program that takes --trace, with its gates opened in the order of the schedule.
 
-    tell: as Gates takes it.
+    Return (what the program prints, a gates.Forced). `tell`: the same as for Gates.
+    Raise gates.Wrong if the schedule cannot be read.
     """
     place, started = str(folder()), []
     with Gates(place, tell) as gates:
@@ -206,7 +229,10 @@ def under(schedule, *command, tell=None):
 
 @contextlib.contextmanager
 def meanwhile(code, *arguments):
-    """A Python program that runs, as a process of its own, from when it has printed its first line (.first) to the end of the `with`."""
+    """Run a Python program as a process of its own until the end of the `with` block.
+
+    The block starts when the program has printed its first line, which is `.first`.
+    """
     process = subprocess.Popen(bound([sys.executable, "-c", code, *arguments]), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.DEVNULL, cwd=ROOT, start_new_session=True)
     try:
@@ -218,6 +244,7 @@ def meanwhile(code, *arguments):
 
 
 def end_group(process):
+    """Kill a process and all others in its group."""
     try:
         os.killpg(process.pid, 9)
     except ProcessLookupError:
@@ -228,14 +255,14 @@ def end_group(process):
 
 
 class Guess:
-    """What the learner expects. `value` is None until he has put something in place of the three dots."""
+    """What the learner expects. `value` is None until there is a guess in place of the three dots."""
 
     def __init__(self, value, usual):
         self.usual = value is ... and bool(os.environ.get(USUAL))
         text = isinstance(usual, str)
         self.value = usual if self.usual else value if isinstance(value, str if text else (int, float)) else None
         self.why = ("No guess yet: put yours in place of the three dots" if value is ... else
-                    f"{value!r} is no guess here: put {f'a text such as {usual!r}' if text else 'a number'} in its place")
+                    f"{value!r} does not fit here: put {f'a text such as {usual!r}' if text else 'a number'} in its place")
 
     def __repr__(self):
         if self.value is None:
@@ -244,18 +271,20 @@ class Guess:
 
 
 def predict(guess, usual):
-    """A Guess, to stand before a picture. `usual`: what many guess; it is taken where nobody is there to guess."""
+    """Return a Guess, for a picture below it. `usual`: a common guess, taken if USUAL is set."""
     return Guess(guess, usual)
 
 
 def reveal(guess, draw):
-    """What draw(what was guessed) returns, if something was."""
+    """Return draw(the guessed value), or a Notice if there is no guess yet."""
     if guess.value is None:
-        return Notice("First your guess: put it in place of the three dots above. Then there is a picture here.")
+        return Notice("Guess first: put your guess in place of the three dots above. Then the picture appears here.")
     return draw(guess.value)
 
 
 class Notice:
+    """A text with a coloured edge: green if `good` is true, red if false, grey if None."""
+
     def __init__(self, text, good=None):
         self.text, self.good = text, good
 
@@ -271,7 +300,10 @@ class Notice:
 
 
 def check(holds, why):
-    """Tells whether an exercise is done. `why`: what is amiss. Where nobody is there to solve it, raises AssertionError."""
+    """Return a Notice that says whether an exercise is solved. `why`: what is wrong if it is not.
+
+    If USUAL is set, raise AssertionError instead of returning that it is not solved.
+    """
     if not holds and os.environ.get(USUAL):
         raise AssertionError(why)
     return Notice("That is right.", True) if holds else Notice(why, False)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
 
+from harness.driving.messages import msg
 from harness.driving.server import ROOT
 from harness.verdicts import language
 from harness.verdicts.language import say
@@ -56,7 +57,7 @@ def read(lab, language="python"):
     """The Starter of a lab. Raises Misuse."""
     path = MANIFESTS / f"{lab}-{language}.toml"
     if lab == 7:
-        raise Misuse("lab 7 has no starting folder: `python -m harness hunt deal DIR` deals its servers")
+        raise Misuse(msg("lab 7 has no starting folder: `python -m harness hunt deal DIR` deals its servers"))
     found = tomllib.loads(path.read_text(encoding="utf-8"))
     return Starter(lab, language, **{**found, "empty": [Emptied(**one) for one in found["empty"]]})
 
@@ -125,7 +126,7 @@ def write(starter, folder, kind=None, more={}):
     folder = Path(folder)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise Misuse(f"{folder} is there already, and not empty: name a new folder")
+            raise Misuse(msg("{folder} is there already, and not empty: name a new folder", folder=folder))
         for place, ours in starter.files().items():
             text = ours.read_text(encoding="utf-8")
             for one in starter.empty:
@@ -135,7 +136,7 @@ def write(starter, folder, kind=None, more={}):
             (folder / place).write_text(text, encoding="utf-8")
         words = {"lab": starter.lab, "title": starter.title, "design": starter.designs[0], "run": RUN[starter.language],
                  "grupo": ROOT, "place": in_make(ROOT), "python": in_make(sys.executable).replace(f"{in_make(ROOT)}/", "$(GRUPO)/"),
-                 "functions": "\n".join("- " + say(f"`{one.function}` in `{one.file}`") for one in starter.empty), "others": "", **more}
+                 "functions": "\n".join("- " + say("`{function}` in `{file}`", function=one.function, file=one.file) for one in starter.empty), "others": "", **more}
         if len(starter.designs) > 1:
             words["others"] = say("Another of the designs:") + "".join(f" `make check DESIGN={design}`" for design in starter.designs[1:])
         for name, kind in ("README.md", kind or starter.language), ("Makefile", kind or "lab"):
@@ -176,8 +177,8 @@ def main(options):
         title = say(starter.title)
         write(starter, options.folder, more={"title": title})
     except Misuse as why:
-        print(f"starter: {say(str(why))}", file=sys.stderr)
+        print(f"starter: {say(why.args[0])}", file=sys.stderr)
         return 2
-    print(say(f"Lab {starter.lab}, {title}: {options.folder}"))
-    print(say(f"Begin with its README.md and lab_guide/lab{starter.lab}.md; `make check` there says how far you are."))
+    print(say("Lab {lab}, {title}: {folder}", lab=starter.lab, title=title, folder=options.folder))
+    print(say("Begin with its README.md and lab_guide/lab{lab}.md; `make check` there says how far you are.", lab=starter.lab))
     return 0

@@ -81,6 +81,7 @@ def as_lines(lab: int, design: str | None) -> list[str]:
     for stage, checks in itertools.groupby(asked, lambda check: check.stage):
         lines += [*([""] if lines else []), say(stage)]
         for check in checks:
-            points = say(f"{check.points:g} points") if check.points != 1 else say("1 point")
-            lines.append(f"  {check.id:{width}}  {say(f'lab {check.lab}')}  {points:>9}  {say(check.title)}")
+            lab = say("lab {lab}", lab=check.lab)
+            points = say("{points:g} points", points=check.points) if check.points != 1 else say("1 point")
+            lines.append(f"  {check.id:{width}}  {lab}  {points:>9}  {say(check.title)}")
     return lines

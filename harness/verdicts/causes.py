@@ -24,6 +24,7 @@ from typing import NamedTuple
 import psutil
 
 from harness.driving import history, processes
+from harness.driving.messages import Message, msg, of_text
 from harness.driving.record import Entry, Record, Unmet
 from harness.verdicts import locks
 from harness.verdicts.sentences import CAUSES
@@ -330,12 +331,13 @@ def find(problem: Unmet, check: str, entries: Sequence[Entry], server=None) -> C
 
 def cause(sentence: str, check: str = "", text: str | None = None) -> Cause:
     """The entry of the catalogue, under its id; `text`: what is to be said instead."""
-    words, page = CAUSES.get(sentence) or CAUSES.get(check) or CAUSES["unknown-cause"]
-    return Cause(sentence, words if text is None else text, page)
+    known_words, page = CAUSES.get(sentence) or CAUSES.get(check) or CAUSES["unknown-cause"]
+    return Cause(sentence, Message(of_text(known_words), {}) if text is None else text, page)
 
 
-def words(sentence: str) -> str:
-    return CAUSES[sentence][0]
+def words(sentence: str) -> Message:
+    """The cause that the catalogue has for this sentence."""
+    return Message(of_text(CAUSES[sentence][0]), {})
 
 
 def of_the_check(problem, check) -> Cause:
@@ -350,7 +352,7 @@ def of_the_check(problem, check) -> Cause:
 
 def no_answer(why, seconds):
     """The cause of a silence of so many seconds."""
-    return f"No answer came within {seconds:.3g} s. {why}" if seconds else why
+    return msg("No answer came within {seconds:.3g} s. {why}", seconds=seconds, why=why) if seconds else why
 
 
 # -- The server ended, or raised an exception ----------------------------------------------------
@@ -452,16 +454,14 @@ def known(raised: Raised) -> str | None:
 
 def with_exception(why, last, where):
     """A cause, and under it the exception."""
-    return (
-        f"{why}\nThe exception: {last}\nRaised at: {where}"
-        if where
-        else f"{why}\nThe exception: {last}"
-    )
+    if where:
+        return msg("{why}\nThe exception: {last}\nRaised at: {where}", why=why, last=last, where=where)
+    return msg("{why}\nThe exception: {last}", why=why, last=last)
 
 
 def with_signal(why, name):
     """A cause, and the signal."""
-    return f"{why} The signal: {name}."
+    return msg("{why} The signal: {name}.", why=why, name=name)
 
 
 LIBRARY = re.compile(r"/lib/python|/site-packages/|^<")
@@ -684,12 +684,12 @@ def of_the_trace(server, why) -> str | None:
 
 def taken_again(why, actor, lock):
     """A cause, and in the trace a lock that its holder takes again."""
-    return f"{why}\nIn the trace, {actor} holds the lock `{lock}` and takes it again."
+    return msg("{why}\nIn the trace, {actor} holds the lock `{lock}` and takes it again.", why=why, actor=actor, lock=lock)
 
 
 def held(why, holder, lock, actor):
     """A cause, and in the trace a lock that another one holds."""
-    return f"{why}\nIn the trace, {holder} holds the lock `{lock}`, and {actor} waits for it."
+    return msg("{why}\nIn the trace, {holder} holds the lock `{lock}`, and {actor} waits for it.", why=why, holder=holder, lock=lock, actor=actor)
 
 
 def is_locked(sight: Sight) -> bool:

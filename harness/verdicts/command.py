@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from harness.arguments import positive, seconds
+from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, command_of
 from harness.verdicts import catalogue, formats, language, plugin, pool
 from harness.verdicts.formats import terminal
@@ -40,8 +41,10 @@ def must_be_known(names, what, choices):
     for name in names:
         if name not in choices:
             close = catalogue.close_to(name, choices)
-            hint = f" (close: {', '.join(close)})" if close else "; `check --list` shows them all" if what == "check" else ""
-            raise Misuse(f"there is no {what} {name}{hint}")
+            no_such = msg("there is no check {name}", name=name) if what == "check" else msg("there is no setting {name}", name=name)
+            if close:
+                raise Misuse(msg("{no_such} (close: {names})", no_such=no_such, names=", ".join(close)))
+            raise Misuse(msg("{no_such}; `check --list` shows them all", no_such=no_such) if what == "check" else no_such)
 
 
 def read_rubric(path):
@@ -53,16 +56,16 @@ def read_rubric(path):
         must_be_known(found, "setting", ("points", "hidden"))
         points, hidden = found.get("points", {}), found.get("hidden", [])
         if not isinstance(points, dict):
-            raise Misuse("points is a table: a check and its points in each line")
+            raise Misuse(msg("points is a table: a check and its points in each line"))
         if not isinstance(hidden, list) or not all(isinstance(check, str) for check in hidden):
-            raise Misuse("hidden is a list of checks")
+            raise Misuse(msg("hidden is a list of checks"))
         for names in points, hidden:
             for stage in set(names) & set(plugin.STAGES):
-                raise Misuse(f"{stage} is a stage, and points and hidden go by check")
+                raise Misuse(msg("{stage} is a stage, and points and hidden go by check", stage=stage))
             must_be_known(names, "check", known())
         for check, value in points.items():
             if type(value) not in (int, float) or not 0 <= value < math.inf:
-                raise Misuse(f"points of {check}: {value!r} is no number, 0 or more")
+                raise Misuse(msg("points of {check}: {value!r} is no number, 0 or more", check=check, value=value))
     except OSError as error:
         raise Misuse(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeError, Misuse) as error:
@@ -113,7 +116,7 @@ def command_from(options):
     if len(command) == 1 and command[0] in DESIGNS:
         return command_of(command[0]), options.design or command[0]
     if options.folder and not os.path.isdir(options.folder):
-        raise Misuse(f"{options.folder}: no such folder")
+        raise Misuse(msg("{folder}: no such folder", folder=options.folder))
     if os.sep in command[0]:
         command[0] = os.path.abspath(os.path.join(options.folder or "", command[0]))
     return command, options.design
@@ -148,13 +151,13 @@ class Broken:
 
     def pytest_collectreport(self, report):
         if report.failed:
-            self.why.append(f"{report.nodeid} could not be read: {report.longreprtext}")
+            self.why.append(msg("{nodeid} could not be read: {longreprtext}", nodeid=report.nodeid, longreprtext=report.longreprtext))
 
 
 def report_of(options, design, seed, folder):
     """The Report of a run that is about to begin."""
     return Report(list(options.server), design, options.lab, seed, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
-                  f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}", str(folder or ""), options.student)
+                  msg("{cpu_count} cores, {system} {release}, Python {python_version}", cpu_count=os.cpu_count(), system=platform.system(), release=platform.release(), python_version=platform.python_version()), str(folder or ""), options.student)
 
 
 def run(options):
@@ -192,7 +195,7 @@ def run(options):
                              "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}, show)
         status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini")], plugins=[checks, broken])
     if status == pytest.ExitCode.NO_TESTS_COLLECTED and options.only:
-        raise Misuse(f"there is no check {' or '.join(options.only)}")
+        raise Misuse(msg("there is no check {name}", name=", ".join(options.only)))
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
     report.notes += checks.notes + broken.why
@@ -201,7 +204,7 @@ def run(options):
         report.notes.append(checks.pace.slowness)
     report.verdicts.sort(key=lambda verdict: catalogue.place(verdict.check))
     if status not in (0, 1, 2):
-        report.notes.append(f"pytest ended with status {int(status)}")
+        report.notes.append(msg("pytest ended with status {int}", int=int(status)))
     return report
 
 
@@ -288,8 +291,8 @@ def take_server(options):
     if not options.server and options.only and options.only[-1] in DESIGNS:
         options.server = [options.only.pop()]
     if not options.server or options.only == []:
-        lacks = "no check stands behind --only" if options.server else "no server is named"
-        raise Misuse(f"{lacks}: write the checks, then `--`, then the server's command line, as in: check --only starts greets -- ./my_server")
+        lacks = msg("no check stands behind --only") if options.server else msg("no server is named")
+        raise Misuse(msg("{lacks}: write the checks, then `--`, then the server's command line, as in: check --only starts greets -- ./my_server", lacks=lacks))
 
 
 def main(options):
@@ -302,7 +305,7 @@ def main(options):
     try:
         take_server(options)
     except Misuse as why:
-        print(f"check: {say(str(why))}", file=sys.stderr)
+        print(f"check: {say(why.args[0])}", file=sys.stderr)
         return 2
     return check(options)
 
@@ -328,7 +331,7 @@ def check(options):
         terminal.advise(report)
         write(report, options.outputs)
     except Misuse as why:
-        print(f"check: {say(str(why))}", file=sys.stderr)
+        print(f"check: {say(why.args[0])}", file=sys.stderr)
         return 2
     except Exception:                   # of ours: with status 1 it would be taken for the server's failure
         traceback.print_exc()

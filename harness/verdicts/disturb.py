@@ -23,13 +23,13 @@ import psutil
 
 from harness.driving import processes
 from harness.driving.compiled import NotCompiled, compiled
+from harness.driving.messages import Message, listed, msg
 
 HERE = Path(__file__).parent
 SWITCH_INTERVAL = "1e-6"            # seconds; Python's own is 5e-3
 STOPPED = 0.0005, 0.004             # seconds that a process is stopped, and goes on: between these
-FEWER = ", so that fewer races show"
-DELAYED = "sends and locks delayed at random"
-OFTEN = "Python's threads made to take turns often"
+DELAYED = msg("sends and locks delayed at random")
+OFTEN = msg("Python's threads made to take turns often")
 # Programs that may well start Python; to others the variables mean nothing.
 STARTERS = re.compile(r"(ba|da|z|fi)?sh|env|make|uv|poetry|pipenv|nice|timeout|stdbuf|setsid|coverage")
 PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
@@ -37,17 +37,18 @@ PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
 
 @dataclass
 class Disturbance:
-    """`words` tell it, `env` and `preexec` start the server under it, during(server) goes on while it runs."""
-    words: str
+    """`parts` name its parts, `env` and `preexec` start the server under it, during(server) goes on while it runs."""
+    parts: list[str]
+    lacks: list[str] = field(default_factory=list)      # of these, what could not be done
     env: dict = field(default_factory=dict)
     preexec: Callable = None
     stops: float = 0                # seed of the bursts of SIGSTOP; 0: none
     loads: list = field(default_factory=list)   # files that the server's process has in its memory if it is so disturbed
 
     @property
-    def lacks(self) -> list[str]:
-        """What of it could not be done: texts."""
-        return [part.strip() for part in re.findall(rf"[^,]*\(.*?\){FEWER}", self.words)]
+    def words(self) -> Message:
+        """The whole of it in a line."""
+        return listed(self.parts)
 
     @property
     def disturbs(self) -> bool:
@@ -55,11 +56,12 @@ class Disturbance:
         return bool(self.preexec or self.stops or self.loads)
 
     def look(self, server) -> None:
-        """Call it once the server listens. What its process did not load is no disturbance, and `words` says so."""
+        """Call it once the server listens. What its process did not load is no disturbance, and `parts` says so."""
         maps = maps_of(server)
         for path in [path for path in self.loads if path not in maps]:
             self.loads.remove(path)
-            self.words = self.words.replace(OFTEN if path == hurry() else DELAYED, not_seen(path))
+            self.lacks.append(not_seen(path))
+            self.parts[self.parts.index(OFTEN if path == hurry() else DELAYED)] = self.lacks[-1]
 
     @contextlib.contextmanager
     def during(self, server):
@@ -82,7 +84,7 @@ def disturbances(rng: random.Random, command: list[str]) -> Iterator[Disturbance
     Between two of them the caller may call look() on the first: a way that turns out not to disturb this server does not
     come again.
     """
-    yield Disturbance("undisturbed")
+    yield Disturbance([msg("undisturbed")])
     useful = kinds(command)
     others: list[Callable] = []
     for number in range(1 << 30):
@@ -102,33 +104,33 @@ def kinds(command: list[str]) -> list[Callable]:
 
 
 def jittered(rng, command):
-    env, words, loads = shim(rng, command)
-    return Disturbance(words, env, loads=loads)
+    return made_of([shim(rng, command)])
 
 
 def jittered_on_one_cpu(rng, command):
-    env, words, loads = shim(rng, command)
-    return Disturbance(f"{words}, on one CPU", env, on_one_cpu(rng), loads=loads)
+    return made_of([shim(rng, command)], [msg("on one CPU")], preexec=on_one_cpu(rng))
 
 
 def one_cpu(rng, command):
-    return Disturbance("on one CPU", {}, on_one_cpu(rng))
+    return made_of([], [msg("on one CPU")], preexec=on_one_cpu(rng))
 
 
 def hurried(rng, command):
-    env, words, loads = short_turns(rng, command)
-    more, others, library = shim(rng, command)
-    return Disturbance(f"{words}, {others}", {**env, **more}, loads=loads + library)
+    return made_of([short_turns(rng, command), shim(rng, command)])
 
 
 def hurried_on_one_cpu(rng, command):
-    env, words, loads = short_turns(rng, command)
-    return Disturbance(f"{words}, on one CPU", env, on_one_cpu(rng), loads=loads)
+    return made_of([short_turns(rng, command)], [msg("on one CPU")], preexec=on_one_cpu(rng))
 
 
 def stopped(rng, command):
-    env, words, loads = short_turns(rng, command) if is_python(command) else ({}, "", [])
-    return Disturbance("stopped and continued in bursts" + (words and f", {words}"), env, stops=rng.getrandbits(32) + 1, loads=loads)
+    return made_of([short_turns(rng, command)] if is_python(command) else [], [msg("stopped and continued in bursts")], stops=rng.getrandbits(32) + 1)
+
+
+def made_of(ways, others=(), **how):
+    """The Disturbance of these ways, each (environment, words, files that are loaded): without files it could not be done."""
+    return Disturbance([*(words for _, words, _ in ways), *others], [words for _, words, loads in ways if not loads],
+                       {name: value for env, _, _ in ways for name, value in env.items()}, loads=[path for *_, loads in ways for path in loads], **how)
 
 
 # -- How -----------------------------------------------------------------------------------------------------------------------------
@@ -144,7 +146,7 @@ def shim(rng, command):
     compiler, or where the program could not load it: nothing, and words that say so."""
     seed = rng.getrandbits(32)
     if why := why_no_shim(command):
-        return {}, f"sends and locks not delayed ({why}){FEWER}", []
+        return {}, msg("sends and locks not delayed ({why}), so that fewer races show", why=why), []
     library = compiled_shim()
     found = {"LD_PRELOAD": joined(library, os.environ.get("LD_PRELOAD")), "GRUPO_JITTER": str(seed),
              # else a program built with -fsanitize=address refuses to start because something was loaded before its library
@@ -157,8 +159,8 @@ def shim(rng, command):
 def not_seen(path):
     """What there is to say of a file that the server's process did not load."""
     if path == hurry():
-        return f"Python's switch interval as it is (the server's process did not read the file that changes it){FEWER}"
-    return f"sends and locks not delayed (the server's process did not load the library that delays them){FEWER}"
+        return msg("Python's switch interval as it is (the server's process did not read the file that changes it), so that fewer races show")
+    return msg("sends and locks not delayed (the server's process did not load the library that delays them), so that fewer races show")
 
 
 def hurry():
@@ -197,9 +199,9 @@ def why_no_shim(command):
     """One line, or ''. A library can be loaded into what has the same loader as we: not into static programs, nor other C libraries'."""
     loader = loader_of(program_of(command))
     if loader == "":
-        return "the program is static"
+        return msg("the program is static")
     if loader is not None and loader != loader_of(sys.executable):
-        return f"the program has a loader of its own, {loader}"
+        return msg("the program has a loader of its own, {loader}", loader=loader)
     return no_compiler()
 
 
@@ -209,7 +211,7 @@ def short_turns(rng, command):
     seed = rng.getrandbits(32)
     flags = "".join(arg for arg in options_of_python(command) if not arg.startswith("--"))
     if ignored := sorted(set("IES") & set(flags)):
-        return {}, f"Python's switch interval as it is (python -{ignored[0]} takes none from outside){FEWER}", []
+        return {}, msg("Python's switch interval as it is (python -{flag} takes none from outside), so that fewer races show", flag=ignored[0]), []
     return ({"PYTHONPATH": joined(str(HERE / "hurry"), os.environ.get("PYTHONPATH")), "GRUPO_SWITCH_INTERVAL": SWITCH_INTERVAL,
              "GRUPO_LOCK_DELAYS": str(seed)}, OFTEN, [hurry()])
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from harness.driving.messages import msg
 from harness.driving.record import Entry
 
 MOST_BYTES = 64 << 20  # that are read of a file
@@ -112,8 +113,8 @@ def acting(event: dict, names: Mapping[str, str]) -> str:
     """Who acts: a client's thread or process by the client's name, another one by its own."""
     name = event["a"]
     if (who := names.get(name)) is None:
-        return f"the thread `{name}`"
-    return f"the process of {who}" if event["p"] == event["th"] else f"the thread of {who}"
+        return msg("the thread `{name}`", name=name)
+    return msg("the process of {who}", who=who) if event["p"] == event["th"] else msg("the thread of {who}", who=who)
 
 
 def between(

@@ -1,11 +1,13 @@
 """What a run of the checks found. Everything that is shown, printed or handed to a grading system is made of a Report."""
 from dataclasses import asdict, dataclass, field
 
+from harness.driving.messages import described, restored, template
 from harness.driving.record import Entry
 from harness.verdicts.locks import Span
 
 DEADLINE = 10               # seconds that a server may take for anything, on a machine that has nothing else to do
-PASSED, FAILED, INCONCLUSIVE, NOT_RUN, FAULT = VERDICTS = ("passed", "failed", "inconclusive", "not run", "harness fault")
+PASSED, FAILED, INCONCLUSIVE, NOT_RUN, FAULT = VERDICTS = (
+    template("passed"), template("failed"), template("inconclusive"), template("not run"), template("harness fault"))
 
 
 class Misuse(Exception):
@@ -105,14 +107,18 @@ class Report:
         return [verdict for verdict in self.verdicts if verdict.verdict == word]
 
     def as_dict(self):
-        return {"schema": "grupo/check/1", "score": self.score, "most": self.most, "graded": self.is_graded, **asdict(self)}
+        return {"schema": "grupo/check/1", "score": self.score, "most": self.most, "graded": self.is_graded, **described(asdict(self))}
 
 
 def failure_from(found):
     """The Failure of which asdict() made `found`, though JSON lay between; None of None."""
-    return found and Failure(**{**found, "slice": [Entry(*entry) for entry in found["slice"]], "locks": [Span(*span) for span in found["locks"]]})
+    if found is None:
+        return None
+    found = restored(found)
+    return Failure(**{**found, "slice": [Entry(*entry) for entry in found["slice"]], "locks": [Span(*span) for span in found["locks"]]})
 
 
 def verdict_from(found):
     """The Verdict of which asdict() made `found`, though JSON lay between."""
+    found = restored(found)
     return Verdict(**{**found, "failure": failure_from(found["failure"])})

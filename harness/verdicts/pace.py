@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 from harness.driving.client import WireClient
+from harness.driving.messages import msg
 
 RUNS = 40                   # rounds of start, JOIN and SAY for which a check has time, beside BUDGET
 BUDGET = 60.0               # seconds of a check on a server that costs nothing
@@ -44,8 +45,8 @@ class Pace:
     def slowness(self) -> str:
         """What makes checks long, in a few words; '' if nothing does."""
         if self.join >= SLOW_JOIN:
-            return f"each JOIN takes {self.join:.1f} s here"
-        return f"each message takes {1000 * self.say:.0f} ms here" if self.say >= SLOW_SAY else ""
+            return msg("each JOIN takes {seconds:.1f} s here", seconds=self.join)
+        return msg("each message takes {milliseconds:.0f} ms here", milliseconds=1000 * self.say) if self.say >= SLOW_SAY else ""
 
 
 def measure(start, patience: float) -> Pace:

@@ -21,6 +21,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness.driving import deadlines
+from harness.driving.messages import Message, joined, listed, msg, of_text, packed, template, unpacked
 from harness.driving.record import Record, Unmet
 from harness.driving.server import NotStarted, Server, clipped, end_of, tail
 from harness.verdicts import causes, locks, sentences, slices
@@ -29,17 +30,26 @@ from harness.verdicts.pace import Pace, measure
 from harness.verdicts.pool import Job, Pool, end_descendants
 
 # The stages in order, and the checks without which a stage cannot be judged (nor those of them that come later in the list).
-STAGES = {"start": (), "framing": ("starts", "greets", "takes-requests", "answers-ping"), "membership": ("greets", "takes-requests", "answers-ping"), "conversation": ("a-new-member-comes-in",),
-          "owner": ("a-new-member-comes-in",), "files": ("a-new-member-comes-in",), "crowd": ("everyone-hears-everything",),
-          "peers": ("everyone-hears-everything",), "processes": ("a-new-member-comes-in",), "faults": ("everyone-hears-everything",)}
+STAGES = {
+    template("start"): (),
+    template("framing"): ("starts", "greets", "takes-requests", "answers-ping"),
+    template("membership"): ("greets", "takes-requests", "answers-ping"),
+    template("conversation"): ("a-new-member-comes-in",),
+    template("owner"): ("a-new-member-comes-in",),
+    template("files"): ("a-new-member-comes-in",),
+    template("crowd"): ("everyone-hears-everything",),
+    template("peers"): ("everyone-hears-everything",),
+    template("processes"): ("a-new-member-comes-in",),
+    template("faults"): ("everyone-hears-everything",),
+}
 MEASURE = "(pace)"          # the job that times the server, which is no check
 TRACE = "(trace)"           # likewise: the one that tries whether it takes --trace, if that is asked for
 AT_ONCE = {"starts", "greets", "takes-requests", "answers-ping"}      # these need no pace: so the first verdicts come soon
 GRACE = 20                  # seconds more than its limit before a check that does not end is killed
 MOST_ENTRY = 2000           # characters of an entry that are shown; the record has them all
 MOST_TEXT = 100_000         # characters of a failure's text, likewise
-STARVED = "other programs had this machine's CPUs while the server wanted one: run it again when less is going on"
-TRACED = "This run was traced. Writing a trace slows the server, so a race may appear more or less often than without it."
+STARVED = msg("other programs had this machine's CPUs while the server wanted one: run it again when less is going on")
+TRACED = msg("This run was traced. Writing a trace slows the server, so a race may appear more or less often than without it.")
 TICK = 0.1                  # seconds between two beats of the pulse
 
 
@@ -91,7 +101,7 @@ def stage_of(item):
 
 
 def title_of(item):
-    return " ".join((item.function.__doc__ or id_of(item.nodeid)).split())
+    return Message(of_text(" ".join((item.function.__doc__ or id_of(item.nodeid)).split())), {})
 
 
 def spread(items):
@@ -168,7 +178,7 @@ class Run:
         if self.settings["trace"]:
             for job in jobs:
                 job.needs += (TRACE,)
-            jobs.insert(0, Job(TRACE, lambda: {"why": self.why_not_traced()}))
+            jobs.insert(0, Job(TRACE, lambda: packed({"why": self.why_not_traced()})))
         Pool(self.settings["workers"], lambda: self.pace.limit + GRACE, self.skip, self.finished).run(jobs)
 
     def measured(self):
@@ -184,15 +194,15 @@ class Run:
             with self.measured() as server:
                 server.end()
         except NotStarted:
-            return "This run was not traced: the server does not start with --trace DIR."
+            return msg("This run was not traced: the server does not start with --trace DIR.")
         trace = Path(server.start["directory"]).with_name("trace")
-        return "" if any(trace.glob("*.jsonl")) else "This run was not traced: the server takes --trace DIR, but writes no file *.jsonl there."
+        return "" if any(trace.glob("*.jsonl")) else msg("This run was not traced: the server takes --trace DIR, but writes no file *.jsonl there.")
 
     def skip(self, job):
         """A stage waits for the checks that it needs, and is not run if they did not pass."""
         for needed in job.needs:
             if self.verdicts.get(needed, PASSED) != PASSED:
-                return asdict(Result(NOT_RUN, f"it needs `{needed}`, which did not pass"))
+                return packed(asdict(Result(NOT_RUN, msg("it needs `{needed}`, which did not pass", needed=needed))))
         return None
 
     def finished(self, job, found):
@@ -201,11 +211,11 @@ class Run:
             self.pace = Pace(**found) if found else self.pace
             return None
         if job.name == TRACE:
-            why = found["why"] if found else "This run was not traced: the process that tried --trace DIR was killed."
+            why = unpacked(found["why"]) if found else msg("This run was not traced: the process that tried --trace DIR was killed.")
             self.settings["trace"] = not why
             self.notes.append(why or TRACED)
             return None
-        result = Result(**found) if found else Result(FAULT, "the process that ran this check was killed, perhaps by the server; run it again")
+        result = Result(**unpacked(found)) if found else Result(FAULT, msg("the process that ran this check was killed, perhaps by the server; run it again"))
         if result.verdict == INCONCLUSIVE and result.again and not job.alone:
             return Job(job.name, job.run, job.needs, alone=True)
         verdict = self.verdict(job.name, result)
@@ -259,7 +269,7 @@ class Judge:
         except Exception as problem:        # of the Judge's own, or of pytest's
             result = self.fault(check, problem)
         result.runs, result.seconds = self.runs, round(time.monotonic() - began, 3)
-        return asdict(result)
+        return packed(asdict(result))
 
     def run(self, item, config):
         self.began, self.pulse = time.monotonic(), Pulse()
@@ -273,7 +283,7 @@ class Judge:
             strays = end_descendants()
             self.keep_trace(Path(self.settings["folder"], f"{id_of(item.nodeid)}.trace"))
         if strays and self.problem is None:
-            self.problem = Unmet("all the server's processes to end with it", "these lived on:\n" + "\n".join(strays), "leftovers")
+            self.problem = Unmet(msg("all the server's processes to end with it"), msg("these lived on:\n{lines}", lines=strays), "leftovers")
 
     def keep_trace(self, place):
         """Moves what the last server wrote of itself to the records."""
@@ -302,13 +312,13 @@ class Judge:
         """Only what the server did makes a failure; what went wrong with the check itself is a fault of the harness."""
         problem = self.problem
         if problem is None:
-            return Result(PASSED, "; ".join(self.notes))
+            return Result(PASSED, listed(self.notes, "; ") if self.notes else "")
         if isinstance(problem, NotRun):
-            return Result(NOT_RUN, str(problem), binds=problem.binds)
+            return Result(NOT_RUN, problem.args[0], binds=problem.binds)
         if isinstance(problem, Inconclusive):
-            return Result(INCONCLUSIVE, str(problem), again=problem.again)
+            return Result(INCONCLUSIVE, problem.args[0], again=problem.again)
         if isinstance(problem, OutOfTime) and self.pace.slowness:
-            return Result(INCONCLUSIVE, f"the check's time was over: {self.pace.slowness}")
+            return Result(INCONCLUSIVE, msg("the check's time was over: {slowness}", slowness=self.pace.slowness))
         if isinstance(problem, Unmet):
             if why := self.not_its_fault(problem):
                 return Result(INCONCLUSIVE, why, again=True)
@@ -319,8 +329,8 @@ class Judge:
         """What went wrong with the harness, and where its traceback is."""
         path = Path(self.settings["folder"], f"{check}.traceback")
         path.write_text("".join(traceback.format_exception(problem)), encoding="utf-8", errors="backslashreplace")
-        what = f"it took more than {self.pace.limit:.0f} s" if isinstance(problem, OutOfTime) else f"{type(problem).__name__}: {problem}"
-        return Result(FAULT, f"{what} ({path})")
+        what = msg("it took more than {seconds:.0f} s", seconds=self.pace.limit) if isinstance(problem, OutOfTime) else f"{type(problem).__name__}: {problem}"
+        return Result(FAULT, msg("{what} ({path})", what=what, path=path))
 
     def not_its_fault(self, problem):
         """Why what did not come, or came late, may be the machine's fault, in a line; '' if it cannot."""
@@ -328,7 +338,7 @@ class Judge:
         if getattr(problem, "proven", False) or server is not None and (server.died() or server.excessive()):
             return ""
         if self.pulse.longest > deadlines.DEADLINE / 4:
-            return f"the check itself stood still for {self.pulse.longest:.0f} s, and what came meanwhile was not seen in time: run it again"
+            return msg("the check itself stood still for {seconds:.0f} s, and what came meanwhile was not seen in time: run it again", seconds=self.pulse.longest)
         return STARVED if server is not None and server.starved else ""
 
     def failure(self, check, problem):
@@ -336,11 +346,11 @@ class Judge:
         server, came = self.running, problem.came
         sentence, cause, page = causes.find(problem, check, self.record.entries[self.first:], server)
         if server is not None and server.excessive():
-            came = f"{server.excess()}, and was ended for it"
+            came = msg("{excess}, and was ended for it", excess=server.excess())
         elif server is not None and server.died():
-            came = "\n".join([came, f"The server {end_of(server.process.poll())}. Its last lines on stderr:", *(tail(server.stderr) or ["(none)"])])
+            came = joined(came, msg("The server {end}. Its last lines on stderr:", end=end_of(server.process.poll())), tail(server.stderr) or [msg("(none)")])
         shown, wrong = slices.shown(self.record.entries[self.first:], problem.expected, came, problem.evidence)
         shown = [entry._replace(text=clipped(entry.text, MOST_ENTRY)) for entry in shown]
         return Failure(sentence, sentences.steps(self.record.entries[self.first:]), clipped(problem.expected, MOST_TEXT), clipped(came, MOST_TEXT), cause, page,
-                       self.disturbed and f"run {self.runs}, {self.disturbed}", "", shown, wrong,
+                       self.disturbed and msg("run {runs}, {disturbed}", runs=self.runs, disturbed=self.disturbed), "", shown, wrong,
                        locks.between(locks.of_server(server), shown, wrong))

@@ -6,6 +6,8 @@ names no sentence is explained by the one that bears its own id.
 import itertools
 import re
 
+from harness.driving.messages import Message, joined, msg, template
+
 CAUSES = {
     # -- The server itself
     "no-such-command": (
@@ -1216,9 +1218,11 @@ CAUSES = {
         "protocol.md#11-the-owners-console"),
 }
 
-DEEDS = {"connects": "{who} connects.", "sends": "{who} sends {text}", "sends-in-pieces": "{who} sends, in {pieces} pieces, {text}", "shuts": "{who} ends sending (half-close), and still reads.",
-         "resets": "{who} breaks the connection with a reset.", "closes": "{who} closes the connection.",
-         "types": "The owner types {text}", "starts": "The server is started: {text}", "signal": "The server gets {text}."}
+DEEDS = {"connects": template("{who} connects."), "sends": template("{who} sends {text}"),
+         "sends-in-pieces": template("{who} sends, in {pieces} pieces, {text}"),
+         "shuts": template("{who} ends sending (half-close), and still reads."), "resets": template("{who} breaks the connection with a reset."),
+         "closes": template("{who} closes the connection."), "types": template("The owner types {text}"),
+         "starts": template("The server is started: {text}"), "signal": template("The server gets {text}.")}
 
 
 LONG_STEP, LONG_LINE = 12, 600      # lines of a step, characters of a line
@@ -1239,16 +1243,21 @@ def steps(entries):
         elif what in DEEDS and what != "closes":
             done.append([who, what, [text], 1])
     for deed in done:
-        deed[2] = whole("".join(deed[2]))
+        deed[2] = deed[2][0] if len(deed[2]) == 1 else whole("".join(deed[2]))
     told = []                           # (its shape, text)
     for what, group in itertools.groupby(done, lambda deed: deed[1]):
         group = list(group)
         if what in AT_ONCE and len(group) >= MANY:
             told.append((what, AT_ONCE[what](group)))
         else:
-            told += [(shape(who, what, text), DEEDS["sends-in-pieces" if pieces > 1 else what].format(who=who, text=short(text.rstrip("\n")), pieces=pieces))
-                     for who, what, text, pieces in group]
-    return [text.replace("\n", "\n    ") for text in middle_left_out(folded(told))]
+            told += [(shape(who, what, text), done_by(who, what, text, pieces)) for who, what, text, pieces in group]
+    return middle_left_out(folded(told))
+
+
+def done_by(who, what, text, pieces):
+    """One deed as a step."""
+    kind = DEEDS["sends-in-pieces" if pieces > 1 else what]
+    return Message(kind, {"who": who, "text": short(text), "pieces": pieces})
 
 
 def whole(text):
@@ -1276,7 +1285,8 @@ def folded(told):
         last = place + length * (times - 1)
         count = times - 2
         texts += [text for _, text in told[place:place + length]]
-        texts.append(f"... {count} more like this" if length == 1 else f"... {count} more rounds of these {length} steps")
+        texts.append(msg("... {count} more like this", count=count) if length == 1 else
+                     msg("... {count} more rounds of these {length} steps", count=count, length=length))
         texts += [text for _, text in told[last:last + length]]
         place = last + length
     return texts
@@ -1301,7 +1311,7 @@ def middle_left_out(texts):
         return texts
     first = MOST_STEPS // 4
     count = len(texts) - MOST_STEPS + 1
-    return [*texts[:first], f"... {count} steps more", *texts[first + count:]]
+    return [*texts[:first], msg("... {count} steps more", count=count), *texts[first + count:]]
 
 
 FOLDED = 4                              # times that a step, or a round of steps, comes before it is folded
@@ -1311,7 +1321,9 @@ MOST_STEPS = 30
 
 def all_connect(group):
     names = [who for who, *_ in group]
-    return f"{', '.join(names[:-1])} and {names[-1]} connect." if len(names) <= LONG_STEP else f"{names[0]} to {names[-1]}, {len(names)} clients, connect."
+    if len(names) <= LONG_STEP:
+        return msg("{names} and {last} connect.", names=", ".join(names[:-1]), last=names[-1])
+    return msg("{first} to {last}, {count} clients, connect.", first=names[0], last=names[-1], count=len(names))
 
 
 def all_send(group):
@@ -1322,9 +1334,10 @@ def all_send(group):
     told = []
     for who, text in list(sent.items())[:LONG_STEP]:
         lines = [short(line) for line in text.rstrip("\n").split("\n")]
-        told.append(f"{who}: {' / '.join(lines)}" if len(lines) < 4 else f"{who}: {len(lines)} lines, {lines[0]} / {lines[1]} / ... / {lines[-1]}")
-    more = [f"... ({len(sent) - LONG_STEP} clients more)"] if len(sent) > LONG_STEP else []
-    return "\n".join(["These send, all at the same time, some lines at once and more as they are answered:", *told, *more])
+        told.append(msg("{who}: {lines}", who=who, lines=" / ".join(lines)) if len(lines) < 4 else
+                    msg("{who}: {count} lines, {first} / {second} / ... / {last}", who=who, count=len(lines), first=lines[0], second=lines[1], last=lines[-1]))
+    more = [msg("... ({count} clients more)", count=len(sent) - LONG_STEP)] if len(sent) > LONG_STEP else []
+    return joined(msg("These send, all at the same time, some lines at once and more as they are answered:"), told, more)
 
 
 MANY = 5                                # deeds of one kind in a row that are told as one
@@ -1333,7 +1346,10 @@ AT_ONCE = {"connects": all_connect, "sends": all_send}
 
 def short(text):
     """A step that is too long to be read tells its beginning and its end; the record holds all of it."""
-    lines = [line if len(line) <= LONG_LINE else f"{line[:LONG_LINE // 2]} ... ({len(line)} characters in all)" for line in text.split("\n")]
+    lines = text.rstrip("\n").split("\n")
+    if len(lines) <= LONG_STEP and max(map(len, lines)) <= LONG_LINE:
+        return text if isinstance(text, Message) else "\n".join(lines)
+    lines = [line if len(line) <= LONG_LINE else msg("{beginning} ... ({count} characters in all)", beginning=line[:LONG_LINE // 2], count=len(line)) for line in lines]
     if len(lines) > LONG_STEP:
-        lines[LONG_STEP - 3:-1] = [f"... ({len(lines) - LONG_STEP + 2} lines more)"]
-    return "\n".join(lines)
+        lines[LONG_STEP - 3:-1] = [msg("... ({count} lines more)", count=len(lines) - LONG_STEP + 2)]
+    return joined(lines)

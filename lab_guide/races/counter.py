@@ -1,8 +1,11 @@
-"""The smallest race: each of some workers reads a number, and writes back one more.
+"""The smallest race: each worker reads a number, and writes it back plus one.
 
-The workers are threads that share a variable, or processes that share a file; between reading and writing, another may do the same. So
-with two of them the number ends at 2, or at 1: the lost update. A lock makes one of the two ends impossible. Run it as often as you
-like: the right end comes nearly every time. Then force the schedule `ana:read beto:read ana:write beto:write` (harness/tracing/gates.py).
+The workers are threads that share a variable, or processes that share a file. Between the read and
+the write of one worker, another worker may read and write, too. So with two workers the number ends
+at 2, or at 1: a lost update. A lock makes the second result impossible.
+
+Run the program as often as you like: the right result comes nearly every time. To see the wrong
+result, force the schedule `ana:read beto:read ana:write beto:write` (harness/tracing/gates.py).
 
     python -m lab_guide.races.counter threads|processes [--lock] [--trace DIR] [NAME...]
 """
@@ -16,20 +19,19 @@ from contextlib import nullcontext
 from implementations.common import trace
 from implementations.common.trace import traced
 
-
-GUARDS = "the number, from its reading to its writing"
+GUARDS = "the number, from the read to the write"
 
 
 class Variable:
     """A number that threads share."""
 
     def __init__(self):
-        self.value = 0
+        self.value = 0              # guarded by the lock "number" if there is one
 
-    def read(self):
+    def read(self) -> int:
         return self.value
 
-    def write(self, value):
+    def write(self, value: int):
         self.value = value
 
 
@@ -40,17 +42,21 @@ class File:
         self.file = tempfile.TemporaryFile(buffering=0)
         self.write(0)
 
-    def read(self):
+    def read(self) -> int:
         return int(os.pread(self.file.fileno(), 20, 0))
 
-    def write(self, value):
+    def write(self, value: int):
         os.pwrite(self.file.fileno(), b"%20d" % value, 0)
 
 
 class FileLock:
-    """A lock that processes share: that of a file. Each opens it anew, since a lock belongs to an opening."""
+    """A lock that processes share: an flock on the file `path`.
 
-    def __init__(self, path):
+    Each process opens the file itself, because an flock belongs to one open file description
+    (flock(2)), and a child inherits its parent's.
+    """
+
+    def __init__(self, path: str):
         self.path = path
 
     def acquire(self, *_):
@@ -67,14 +73,19 @@ class FileLock:
         self.release()
 
 
-def work(name, number, lock):
+def work(name: str, number, lock):
+    """Adds one to `number` (a Variable or a File), with `lock` held.
+
+    `name` is the worker's name in the trace.
+    """
     trace.act_as(name)
     with lock:
         value = traced("read", number.read)()
         traced("write", number.write)(value + 1)
 
 
-def with_threads(names, locked):
+def with_threads(names: list[str], locked: bool) -> int:
+    """Runs one thread per name, with a lock if `locked`. Returns the number at the end."""
     number = Variable()
     lock = trace.lock("number", GUARDS) if locked else nullcontext()
     threads = [threading.Thread(target=work, args=(name, number, lock)) for name in names]
@@ -85,7 +96,8 @@ def with_threads(names, locked):
     return number.read()
 
 
-def with_processes(names, locked):
+def with_processes(names: list[str], locked: bool) -> int:
+    """Runs one process per name, with a lock if `locked`. Returns the number at the end."""
     number, children = File(), []
     with tempfile.NamedTemporaryFile() as file:
         lock = trace.lock("number", GUARDS, FileLock(file.name)) if locked else nullcontext()
@@ -102,11 +114,16 @@ def with_processes(names, locked):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m lab_guide.races.counter", description="Workers count; updates may be lost.")
+    parser = argparse.ArgumentParser(prog="python -m lab_guide.races.counter",
+                                     description="Workers count; updates may be lost.")
     parser.add_argument("kind", choices=("threads", "processes"))
-    parser.add_argument("names", nargs="*", default=["ana", "beto"], metavar="NAME", help="the workers (default: ana beto)")
-    parser.add_argument("--lock", action="store_true", help="the repair: a lock from reading to writing")
-    parser.add_argument("--trace", metavar="DIR", help="write what happens to DIR; if a socket DIR/gates is there, wait for its leave")
+    parser.add_argument("names", nargs="*", default=["ana", "beto"], metavar="NAME",
+                        help="the workers (default: ana beto)")
+    parser.add_argument("--lock", action="store_true",
+                        help="the fix: hold a lock from the read to the write")
+    parser.add_argument("--trace", metavar="DIR",
+                        help="record each event in DIR; if DIR/gates is a socket, wait at each "
+                             "event until it allows the next step")
     options = parser.parse_args()
     if options.trace:
         trace.start(options.kind, options.trace)

@@ -1,13 +1,14 @@
-"""You are the scheduler: forces an order of steps on a program, and says what came of it.
+"""You are the scheduler: this command forces an order of steps on a program, and prints the result.
 
-On the counter (counter.py), with or without its lock; or on the pthread server of a folder, while ana and beto, who are in it, both ask
-for the name zoe, and carla listens.
+The program is the counter (counter.py), with or without its lock. Or it is the pthread server of a
+folder: the members ana and beto both ask for the name zoe, and carla listens.
 
     python -m lab_guide.races.force threads|processes [SCHEDULE] [--lock]
     python -m lab_guide.races.force FOLDER [SCHEDULE]
 
-The exit status is 0 if the schedule is impossible in that program, which is what a lock is there for; 1 if it came true,
-or if the program is deadlocked. What it waits for meanwhile is written to stderr.
+The exit status is 0 if the schedule is impossible in that program, which is the purpose of a lock.
+It is 1 if all steps were taken in this order, or if the program is deadlocked. While the command
+waits for a step, it writes the reason to stderr.
 """
 import argparse
 import os
@@ -19,21 +20,26 @@ from pathlib import Path
 
 from harness.driving.record import Unmet
 from harness.teaching.notebook import under
-from harness.tracing.gates import Wrong, force_on
+from harness.tracing.gates import Forced, Wrong, force_on
 
 LOST = "ana:read beto:read ana:write beto:write"
-TRIES = 3                   # a server without a lock may fall over before the schedule begins
-TICK = 0.2                  # seconds between two looks at whether the parent still lives
+TRIES = 3                   # a server without a lock may crash before the schedule begins
+TICK = 0.2                  # seconds between two checks that the parent still exists
 
 
-def tell(text):
+def tell(text: str):
+    """Prints one line of progress on stderr."""
     print(f"force: {text}", file=sys.stderr, flush=True)
 
 
-def ends_in_order():
-    """SIGTERM, SIGINT, SIGHUP and the end of the parent end this program, and that ends the server that it started."""
+def stop_with_parent():
+    """Ends this program on SIGTERM, SIGINT, SIGHUP, and when its parent ends.
+
+    The program then leaves its `with` blocks, and that ends the server that it started. A signal
+    that was ignored at the start stays ignored.
+    """
     def stop(number, _):
-        for other in told:
+        for other in handled:       # a second signal must not interrupt the cleanup
             signal.signal(other, signal.SIG_IGN)
         sys.exit(128 + number)
 
@@ -42,58 +48,76 @@ def ends_in_order():
             time.sleep(TICK)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    told = [number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
-    for number in told:
+    handled = [number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+               if signal.getsignal(number) != signal.SIG_IGN]
+    for number in handled:
         signal.signal(number, stop)
     threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
 
 
-def count(kind, schedule, *options):
-    """(what the counter prints, Forced)."""
-    out, forced = under(schedule, sys.executable, "-m", "lab_guide.races.counter", kind, *options, tell=tell)
+def count(kind: str, schedule: str, *options: str) -> tuple[str, Forced]:
+    """Forces `schedule` on the counter. `kind`: threads or processes; `options`: further arguments.
+
+    Returns what the counter printed, and the outcome of the schedule. Raises Wrong if the schedule
+    cannot be parsed.
+    """
+    out, forced = under(schedule, sys.executable, "-m", "lab_guide.races.counter", kind, *options,
+                        tell=tell)
     return out.strip(), forced
 
 
-def both_want_zoe(folder, schedule):
-    """(what carla heard of it, Forced). Raises Unmet, OSError."""
-    forced, lines = force_on([sys.executable, "-m", "implementations.pthread"], folder, schedule, {"ana": "NAME zoe", "beto": "NAME zoe"}, "carla",
-                             tell=tell)
-    heard = [" ".join(word for at, word in enumerate(line.split(" ")) if at != 2) for line in lines if line.startswith("RENAMED")]
-    return "carla hears " + ", ".join(heard or ["nothing"]), forced
+def both_want_zoe(folder: str, schedule: str) -> tuple[str, Forced]:
+    """Forces `schedule` on the pthread server of `folder`, while ana and beto both send NAME zoe.
+
+    Returns the RENAMED events that carla received, and the outcome of the schedule. Raises Wrong if
+    the schedule cannot be parsed; Unmet or OSError if the server fails before the schedule.
+    """
+    forced, lines = force_on([sys.executable, "-m", "implementations.pthread"], folder, schedule,
+                             {"ana": "NAME zoe", "beto": "NAME zoe"}, "carla", tell=tell)
+    events = [line.split(" ") for line in lines if line.startswith("RENAMED")]
+    received = [" ".join(words[:2] + words[3:]) for words in events]        # without the time
+    return "carla hears " + ", ".join(received or ["nothing"]), forced
 
 
-def main():
-    parser = argparse.ArgumentParser(prog="python -m lab_guide.races.force", description="Forces an order of steps on a program, and says what came of it.")
-    parser.add_argument("what", metavar="threads|processes|FOLDER", help="the counter, or the folder of a lab, whose pthread server is run")
-    parser.add_argument("schedule", nargs="?", default=LOST, metavar="SCHEDULE", help="default: %(default)s")
-    parser.add_argument("--lock", action="store_true", help="the counter with its lock")
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m lab_guide.races.force",
+                                     description="Forces an order of steps on a program, "
+                                                 "and prints the result.")
+    parser.add_argument("what", metavar="threads|processes|FOLDER",
+                        help="the counter, or the folder of a lab: its pthread server is run")
+    parser.add_argument("schedule", nargs="?", default=LOST, metavar="SCHEDULE",
+                        help="default: %(default)s")
+    parser.add_argument("--lock", action="store_true", help="run the counter with its lock")
     options = parser.parse_intermixed_args()
-    ends_in_order()
+    stop_with_parent()
     for number in range(1, TRIES + 1):
         try:
             if options.what in ("threads", "processes"):
-                told, forced = count(options.what, options.schedule, *["--lock"] * options.lock)
+                result, forced = count(options.what, options.schedule, *["--lock"] * options.lock)
             elif Path(options.what, "implementations", "pthread.py").is_file():
-                told, forced = both_want_zoe(options.what, options.schedule)
+                result, forced = both_want_zoe(options.what, options.schedule)
             else:
-                sys.exit(f"force: {options.what} has no implementations/pthread.py: name a lab's folder, or `threads`, or `processes`")
+                sys.exit(f"force: {options.what} has no implementations/pthread.py: "
+                         "name a lab's folder, or `threads`, or `processes`")
             break
-        except Wrong as why:
-            sys.exit(f"force: {why}")
-        except (Unmet, OSError) as why:
-            told = "\n".join([f"the server did not get that far: {why}", *getattr(why, "__notes__", [])])
-            if getattr(why, "proven", False) or number == TRIES:
-                sys.exit(f"force: {told}")
-            tell(f"try {number} of {TRIES}: {told}")
-    return show(told, forced)
+        except Wrong as error:
+            sys.exit(f"force: {error}")
+        except (Unmet, OSError) as error:
+            notes = getattr(error, "__notes__", [])
+            result = "\n".join([f"the server did not get that far: {error}", *notes])
+            if getattr(error, "proven", False) or number == TRIES:
+                sys.exit(f"force: {result}")
+            tell(f"try {number} of {TRIES}: {result}")
+    return show(result, forced)
 
 
-def show(told, forced):
-    """Prints what came of it; returns the exit status."""
-    print(told)
+def show(result: str, forced: Forced) -> int:
+    """Prints the program's result and the outcome of the schedule. Returns the exit status."""
+    print(result)
     print(forced)
     if forced.deadlock:
-        print("The program stands still for ever: that is a bug of its own, and no lock that says no.")
+        print("The program is deadlocked. That is a bug of its own: "
+              "it does not show that the lock works.")
     elif not forced.possible:
         print("The lock says no.")
     if forced.after:

@@ -1,25 +1,31 @@
-"""Four processes write lines into one pipe: do the lines stay whole?
+"""Four processes write lines into one pipe: does each line stay whole?
 
-A write of at most PIPE_BUF bytes goes into a pipe in one piece, whoever else writes (512 is the least that POSIX allows; Linux has 4096). What is
-longer may be cut, and something of another's may stand in the gap: it usually does not, which is worse.
+A write of at most PIPE_BUF bytes goes into a pipe in one piece, even if other processes write at
+the same time (POSIX write(); POSIX requires a PIPE_BUF of at least 512, and Linux has 4096). The
+kernel may split a longer write, and bytes of another process may then appear in the middle. Usually
+this does not happen, so tests seldom find the bug.
 
     python -m lab_guide.races.torn SIZE...
 """
 import os
 import sys
 
-LINES = 100                 # of each writer
+LINES = 100                 # per writer
 
 
-def write_lines(pipe, line):
+def write_lines(pipe: int, line: bytes):
+    """Writes `line` to the descriptor `pipe`, LINES times. A short write is continued."""
     for _ in range(LINES):
         rest = line
         while rest:
             rest = rest[os.write(pipe, rest):]
 
 
-def torn(size):
-    """(how many lines of `size` bytes came, how many of them were not as their writer wrote them)."""
+def torn(size: int) -> tuple[int, int]:
+    """Lets four processes write lines of `size` bytes into one pipe.
+
+    Returns (number of lines that came, number of them that differ from what their writer wrote).
+    """
     reading, writing = os.pipe()
     children = []
     for letter in b"abcd":
@@ -29,7 +35,7 @@ def torn(size):
             write_lines(writing, bytes([letter]) * (size - 1) + b"\n")
             os._exit(0)
         children.append(pid)
-    os.close(writing)       # important: else the end of the pipe would never come
+    os.close(writing)       # must stay: if this end is open, the reads below never reach the end
     pieces = list(iter(lambda: os.read(reading, 1 << 20), b""))
     os.close(reading)
     for pid in children:

@@ -2,15 +2,15 @@
 
 The page of this lab is `lab_guide/lab${lab}.md` in Grupo's folder (`${grupo}`). Read it first.
 
-Here is a server in C that runs, and does not do all that it should; what the lab is not about (the command line, the files, the owner's console) is done. Yours to write:
+This folder contains a server in C. It runs, but some of its functions are not finished. The parts that this lab is not about are done: the command line, the files, the owner's console. You write:
 
 ${functions}
 
 ```sh
-make run        # compile it, and try it by hand: nc 127.0.0.1 7000
-make check      # what it does right, and what it does not, with reasons: the same checks that grade it
-make check ONLY=a-line-in-pieces        # one check alone
-make report     # the same, and report.html with pictures
+make run        # compile and start the server; then try it by hand: nc 127.0.0.1 7000
+make check      # run the checks that grade the lab, and explain each failure
+make check ONLY=a-line-in-pieces        # run one check alone
+make report     # the same as make check, and report.html with pictures
 ```
 
-It needs a C compiler, make and libcrypt (Debian, Ubuntu: `apt install gcc make libcrypt-dev`). If Grupo's folder has moved: `make check GRUPO=/where/it/is`.
+You need a C compiler, make and libcrypt (Debian, Ubuntu: `apt install gcc make libcrypt-dev`). If Grupo's folder has moved, say where it is now: `make check GRUPO=/where/it/is`.

@@ -1,20 +1,22 @@
--- grupo/1 for Wireshark: each line that went over the wire, whole again wherever TCP cut it, with its verb and its fields.
+-- A Wireshark dissector for grupo/1. It shows each line on the wire, with its verb and its fields.
+-- A line that TCP cut into segments is shown whole.
 --
--- Shows what stands in lab_guide/protocol.md, and nothing that is not on the wire. In Wireshark: put this file into the folder that
--- Help > About > Folders calls "Personal Lua Plugins". In a terminal:
+-- It shows the lines of lab_guide/protocol.md, and only bytes that are on the wire.
+-- In Wireshark: put this file into the folder that Help > About > Folders calls "Personal Lua Plugins".
+-- In a terminal:
 --
 --     tshark -X lua_script:lab_guide/wireshark/grupo.lua -i lo -f "tcp port 7000"
 --     tshark -X lua_script:lab_guide/wireshark/grupo.lua -r talk.pcapng -Y 'grupo.verb == "MSG" && grupo.name == "ana"'
 --
--- Port 7000 is taken for grupo/1; on other ports, a connection whose server says HELLO grupo/1. For all else: "Decode As", or
--- -d tcp.port==7001,grupo.
+-- It dissects port 7000, and on other ports each connection that begins with the server's HELLO grupo/1.
+-- For every other connection, use "Decode As", or -d tcp.port==7001,grupo.
 
 local grupo = Proto("grupo", "Grupo, a group chat")
 
 local MAX_LINE = 512
 local HELLO = "HELLO grupo/1 "
 
--- What stands after each verb: fields, parted by one space; the last one takes the rest of the line.
+-- The fields after each verb. One space separates them; the last one is the rest of the line.
 local FORMS = {
     JOIN = {"name", "password"}, SAY = {"text"}, NAME = {"new"}, WHO = {}, HISTORY = {"since"}, LEAVE = {}, QUIT = {},
     PING = {"token"}, PONG = {"token"},
@@ -27,20 +29,20 @@ local FORMS = {
 local NUMBERS = {seq = true, since = true}
 
 local fields = {
-    line = ProtoField.string("grupo.line", "Line", base.UNICODE, "Without its line end"),
-    verb = ProtoField.string("grupo.verb", "Verb", base.ASCII, "What the line is: JOIN, SAY, MSG, END HISTORY, ..."),
-    name = ProtoField.string("grupo.name", "Name", base.UNICODE, "Whose event this is, or who asks to enter"),
+    line = ProtoField.string("grupo.line", "Line", base.UNICODE, "Without its line ending"),
+    verb = ProtoField.string("grupo.verb", "Verb", base.ASCII, "The kind of line: JOIN, SAY, MSG, END HISTORY, ..."),
+    name = ProtoField.string("grupo.name", "Name", base.UNICODE, "The member of this event, or the name that asks to join"),
     new = ProtoField.string("grupo.new", "New name", base.UNICODE),
     password = ProtoField.string("grupo.password", "Password (in clear)", base.UNICODE),
-    text = ProtoField.string("grupo.text", "Text", base.UNICODE, "What was said"),
+    text = ProtoField.string("grupo.text", "Text", base.UNICODE, "The text of a message"),
     seq = ProtoField.uint64("grupo.seq", "Number of the event", base.DEC),
-    since = ProtoField.uint64("grupo.since", "Every event after", base.DEC),
+    since = ProtoField.uint64("grupo.since", "Every event after this number", base.DEC),
     time = ProtoField.string("grupo.time", "Time", base.ASCII),
     group = ProtoField.string("grupo.group", "Group", base.UNICODE),
     version = ProtoField.string("grupo.version", "Version", base.ASCII),
     standing = ProtoField.string("grupo.standing", "Standing", base.ASCII, "here or away"),
     token = ProtoField.string("grupo.token", "Token", base.ASCII),
-    code = ProtoField.string("grupo.code", "Code", base.ASCII, "Of ERR, BYE or REJECTED"),
+    code = ProtoField.string("grupo.code", "Code", base.ASCII, "The code of ERR, BYE or REJECTED"),
     words = ProtoField.string("grupo.words", "Words", base.UNICODE),
 }
 for _, field in pairs(fields) do
@@ -52,7 +54,8 @@ local unknown = ProtoExpert.new("grupo.unknown", "Not a line of grupo/1", expert
 local refused = ProtoExpert.new("grupo.refused", "A request was not done", expert.group.RESPONSE_CODE, expert.severity.NOTE)
 grupo.experts = {too_long, unknown, refused}
 
--- Adds the fields of `line`, which `range` holds, to `tree`. Returns whether the line has the form that its verb asks for.
+-- Adds the fields of `line` to `tree`; `range` holds the bytes of the line.
+-- Returns whether the line has the form that its verb requires.
 local function add_fields(tree, range, line)
     local verb = line:match("^END [^ ]+") or line:match("^[^ ]+") or ""
     local form, at = FORMS[verb], #verb
@@ -79,10 +82,11 @@ local function add_fields(tree, range, line)
     return at == #line
 end
 
--- Characters as UTF-8 that may be shown, and of them those that a terminal might obey, or that turn the direction of writing.
+-- SHOWN: the characters that may be shown, in UTF-8.
+-- HIDDEN: the exceptions. A terminal might obey them, or they change the direction of writing, or they are not UTF-8.
 local SHOWN = {"^[ -~]$", "^[\xC2-\xDF][\x80-\xBF]$", "^[\xE0-\xEF][\x80-\xBF][\x80-\xBF]$", "^[\xF0-\xF4][\x80-\xBF][\x80-\xBF][\x80-\xBF]$"}
 local HIDDEN = {"^\xC2[\x80-\x9F]", "^\xE2\x80[\xAA-\xAE]", "^\xE2\x81[\xA6-\xA9]",
-                "^\xE0[\x80-\x9F]", "^\xED[\xA0-\xBF]", "^\xF0[\x80-\x8F]", "^\xF4[\x90-\xBF]"}       -- and what is no UTF-8
+                "^\xE0[\x80-\x9F]", "^\xED[\xA0-\xBF]", "^\xF0[\x80-\x8F]", "^\xF4[\x90-\xBF]"}       -- this row: not UTF-8
 
 local function is_any(patterns, character)
     for _, pattern in ipairs(patterns) do
@@ -93,7 +97,8 @@ local function is_any(patterns, character)
     return false
 end
 
--- What the packet list shows of a line: all but the password, and the rest in numbers. (What clients send, nobody has looked at yet.)
+-- Returns the line as the packet list shows it: without the password, and with unsafe bytes as numbers.
+-- The numbers are necessary, because no server has checked yet what a client sends.
 local function shown(line)
     local text = line:gsub("[^\x80-\xBF]?[\x80-\xBF]*", function(character)
         if character ~= "" and (not is_any(SHOWN, character) or is_any(HIDDEN, character)) then
@@ -106,7 +111,7 @@ end
 local function add_line(tree, range, line, text)
     local item = tree:add(grupo, range, "Grupo: " .. text)
     if line == "" then
-        return                              -- it is ignored
+        return                              -- the protocol ignores empty lines
     end
     item:add_packet_field(fields.line, range(0, #line), ENC_UTF_8)
     if range:len() > MAX_LINE then
@@ -123,7 +128,7 @@ function grupo.dissector(buffer, packet, tree)
     local bytes, start, lines = buffer:raw(), 0, {}
     while start < #bytes do
         local newline = bytes:find("\n", start + 1, true)
-        if not newline then                 -- the rest of a line is in a segment to come
+        if not newline then                 -- a later segment holds the rest of the line
             packet.desegment_offset, packet.desegment_len = start, DESEGMENT_ONE_MORE_SEGMENT
             break
         end
@@ -134,7 +139,7 @@ function grupo.dissector(buffer, packet, tree)
     end
     if #lines > 0 then
         packet.cols.protocol = "GRUPO"
-        packet.cols.info:clear()            -- down to the fence: a segment may end one line and hold the next
+        packet.cols.info:clear()            -- only up to the fence: one segment may end a line and hold the next
         packet.cols.info:append(table.concat(lines, " | ") .. " ")
         packet.cols.info:fence()
     end

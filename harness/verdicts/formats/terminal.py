@@ -5,12 +5,16 @@ import secrets
 from rich.console import Console
 from rich.text import Text
 
+from harness.driving.messages import template
 from harness.verdicts.formats.told import advice, cleaned, headline, labelled, numbered
 from harness.verdicts.language import say
 from harness.verdicts.model import PASSED, VERDICTS
 
 screen = Console(highlight=False, markup=False, soft_wrap=True)
 STYLES = {"passed": "bold green", "failed": "bold red", "inconclusive": "bold yellow", "not run": "dim", "harness fault": "bold magenta"}
+# Of the summary: how many verdicts of each kind.
+COUNTS = {"passed": template("{count} passed"), "failed": template("{count} failed"), "inconclusive": template("{count} inconclusive"),
+          "not run": template("{count} not run"), "harness fault": template("{count} harness fault")}
 LABEL = 10                  # columns of `expected:`
 
 
@@ -55,10 +59,14 @@ def summary(report):
     if report.refused:
         screen.print(Text.assemble((headline(report), "bold red"), " ", report.refused))
         return
-    counts = ", ".join(say(f"{len(found)} {word}") for word in VERDICTS if (found := report.of(word)))
-    screen.print(Text.assemble((counts or say("no check was run"), "bold"), "; ", say(
-        f"{report.score:g} of {report.most:g} points in {report.seconds:.0f} s{'' if report.complete else ' (stopped)'}. "
-        f"Seed {report.seed}.{f' All that happened: {report.folder}' if report.folder else ''}")))
+    counts = ", ".join(say(COUNTS[word], count=len(found)) for word in VERDICTS if (found := report.of(word)))
+    if report.complete:
+        whole = say("{score:g} of {most:g} points in {seconds:.0f} s. Seed {seed}.", score=report.score, most=report.most, seconds=report.seconds, seed=report.seed)
+    else:
+        whole = say("{score:g} of {most:g} points in {seconds:.0f} s (stopped). Seed {seed}.", score=report.score, most=report.most,
+                    seconds=report.seconds, seed=report.seed)
+    where = [" ", say("All that happened: {folder}", folder=report.folder)] if report.folder else []
+    screen.print(Text.assemble((counts or say("no check was run"), "bold"), "; ", whole, *where))
     if report.verdicts and not report.is_graded:
         screen.print(say("This is no grade: not everything could be judged."))
     for note in report.notes:
@@ -66,12 +74,12 @@ def summary(report):
 
 
 def progress(report):
-    """How far a learner is in his lab."""
-    for what, chosen in (say("Earlier labs"), lambda lab: lab < report.lab), (say(f"Lab {report.lab}"), lambda lab: lab == report.lab):
+    """How far a learner is in the lab."""
+    for what, chosen in (say("Earlier labs"), lambda lab: lab < report.lab), (say("Lab {lab}", lab=report.lab), lambda lab: lab == report.lab):
         found = [verdict for verdict in report.verdicts if chosen(verdict.lab)]
         if found:
             passed = sum(verdict.verdict == PASSED for verdict in found)
-            screen.print(f"{what}: " + say(f"{passed} of {len(found)} checks passed"))
+            screen.print(f"{what}: " + say("{passed} of {count} checks passed", passed=passed, count=len(found)))
 
 
 def advise(report):

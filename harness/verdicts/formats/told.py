@@ -6,6 +6,7 @@ import shlex
 import unicodedata
 from dataclasses import fields, is_dataclass, replace
 
+from harness.driving.messages import Message, msg
 from harness.driving.record import Entry
 from harness.verdicts.catalogue import place
 from harness.verdicts.causes import SETUP
@@ -50,34 +51,29 @@ def clean(text: str) -> str:
     return "\n".join(lines)
 
 
-SAID = {"refused", "title", "expected", "came", "cause", "run", "why", "steps", "notes", "machine"}        # fields whose texts are ours
-
-
 def cleaned(thing, tell_hidden=False):
     """A copy of a Report, or of any part of it, in which every text is clean and, without `tell_hidden`, no hidden check is told
     and what is ours is in the student's language."""
+    if isinstance(thing, Message):
+        thing = thing.map(clean)
+        return thing if tell_hidden else say(thing)
     if isinstance(thing, str):
         return clean(thing)
     if isinstance(thing, list):
         return [cleaned(part, tell_hidden) for part in thing]
     if isinstance(thing, (Entry, Span)):
-        return type(thing)(*(cleaned(part) for part in thing))
+        return type(thing)(*(cleaned(part, tell_hidden) for part in thing))
     if is_dataclass(thing):
         if getattr(thing, "hidden", False) and not tell_hidden:
-            thing = replace(thing, check="hidden", title=say("a hidden check"), why="", failure=None, record="")
-        return replace(thing, **{name: said(value) if name in SAID and not tell_hidden else value for name, value in (
-            (field.name, cleaned(getattr(thing, field.name), tell_hidden)) for field in fields(thing))})
+            thing = replace(thing, check="hidden", title=msg("a hidden check"), why="", failure=None, record="")
+        return replace(thing, **{field.name: cleaned(getattr(thing, field.name), tell_hidden) for field in fields(thing)})
     return thing
-
-
-def said(thing):
-    return list(map(say, thing)) if isinstance(thing, list) else say(thing)
 
 
 def numbered(steps):
     """[(number, step)]; a line that stands for steps between two others has none ('')."""
     count = itertools.count(1)
-    return [("" if step.startswith("... ") else f"{next(count)}.", step) for step in steps]
+    return [("" if step.startswith("... ") else f"{next(count)}.", step.replace("\n", "\n    ")) for step in steps]
 
 
 def in_words(verdict):
@@ -110,14 +106,14 @@ def events(failure):
     last = len(failure.slice) - 1 if wrong is None else wrong + AFTER
     first = max(0, (last if wrong is None else wrong) - BEFORE)
     lines = []
-    for place, one in timeline(failure):
+    for where, one in timeline(failure):
         if isinstance(one, Span):
-            lines += [f"{one.at:.3f}   {lock_line(one)}"] if first < place <= last + 1 or place == first == 0 else []
+            lines += [f"{one.at:.3f}   {lock_line(one)}"] if first < where <= last + 1 or where == first == 0 else []
             continue
-        if not first <= place <= last:
+        if not first <= where <= last:
             continue
         line = f"{one.at:.3f} {named(one.who)} {say(one.what)} {brief(in_a_line(one.text, ' / '), LONG_EVENT)}".rstrip() if one else say("nothing more came")
-        lines.append(f"{line}   {say('<-- the first wrong one')}" if place == wrong else line)
+        lines.append(line + "   " + say("<-- the first wrong one") if where == wrong else line)
     return lines
 
 
@@ -136,10 +132,10 @@ def lock_line(span):
     actor, lock = span.who, span.lock
     took = "" if span.seconds is None else f"{1000 * span.seconds:.3g}"
     if span.more:
-        return say(f"... {span.more} more like this, {took} ms together") if span.seconds else say(f"... {span.more} more like this")
+        return say("... {count} more like this, {milliseconds} ms together", count=span.more, milliseconds=took) if span.seconds else say("... {count} more like this", count=span.more)
     if span.what == "holds":
-        return say(f"{actor} holds the lock `{lock}` for {took} ms") if took else say(f"{actor} holds the lock `{lock}` until the trace ends")
-    return say(f"{actor} waits {took} ms for the lock `{lock}`") if took else say(f"{actor} waits for the lock `{lock}` until the trace ends")
+        return say("{actor} holds the lock `{lock}` for {milliseconds} ms", actor=actor, lock=lock, milliseconds=took) if took else say("{actor} holds the lock `{lock}` until the trace ends", actor=actor, lock=lock)
+    return say("{actor} waits {milliseconds} ms for the lock `{lock}`", actor=actor, lock=lock, milliseconds=took) if took else say("{actor} waits for the lock `{lock}` until the trace ends", actor=actor, lock=lock)
 
 
 def in_a_line(text, between):
@@ -175,7 +171,7 @@ def advice(report):
     if verdict is None or len(report.verdicts) == 1:
         return ""
     count, check, again = len(report.of(FAILED)), verdict.check, to_try(verdict)
-    return say(f"{count} failed; begin with `{check}`: {again}")
+    return say("{count} failed; begin with `{check}`: {again}", count=count, check=check, again=again)
 
 
 def verdict_in_words(verdict):
@@ -186,13 +182,13 @@ def verdict_in_words(verdict):
 def headline(report):
     """The whole run in a line."""
     if report.refused:
-        return say(f"0 of {report.most:g} points: no check could be run.")
+        return say("0 of {most:g} points: no check could be run.", most=report.most)
+    counts = {"passed": len(report.of(PASSED)), "failed": len(report.of(FAILED)), "seed": report.seed}
     if not report.is_graded:
-        whole = say(f"No grade: not everything could be judged. {len(report.of(PASSED))} checks passed, {len(report.of(FAILED))} failed. Seed {report.seed}.")
+        whole = say("No grade: not everything could be judged. {passed} checks passed, {failed} failed. Seed {seed}.", **counts)
     else:
-        whole = say(f"{report.score:g} of {report.most:g} points; {len(report.of(PASSED))} checks passed, {len(report.of(FAILED))} failed. "
-                    f"Seed {report.seed}.")
-    return whole if report.complete else f"{whole} {say('The run was stopped.')}"
+        whole = say("{score:g} of {most:g} points; {passed} checks passed, {failed} failed. Seed {seed}.", score=report.score, most=report.most, **counts)
+    return whole if report.complete else whole + " " + say("The run was stopped.")
 
 
 def as_json(value):

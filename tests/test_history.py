@@ -1,5 +1,6 @@
-"""The checkers by themselves: good records pass, each way to be bad is found and named, and any conversation of a correct server passes."""
+"""What must hold of any conversation: good records pass, each way to be bad is found and named, and any conversation of a correct server passes."""
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -256,10 +257,17 @@ def double(entries, rng):
     entries.insert(place, entries[place])
 
 
+def number(entry):
+    return int(entry.text.split(" ")[1])
+
+
 def swap(entries, rng):
-    """Two MSGs that one client heard one after the other."""
-    pairs = [(one, other) for one in heard_of(entries, "MSG") for other in heard_of(entries, "MSG") if one < other and
-             entries[one].who == entries[other].who and entries[one].text != entries[other].text]
+    """Two live MSGs that one client heard one after the other. (One of an answer to HISTORY may well change places with a live one.)"""
+    since = {entry.who: number(entry) for entry in entries if entry.text.startswith("WELCOME ")}
+    heard = [place for place in heard_of(entries, "MSG") if number(entries[place]) > since[entries[place].who]]
+    counts = Counter((entries[place].who, entries[place].text) for place in heard)
+    live = [place for place in heard if counts[entries[place].who, entries[place].text] == 1]
+    pairs = [(one, other) for one in live for other in live if one < other and entries[one].who == entries[other].who]
     one, other = rng.choice(pairs)
     entries[one], entries[other] = entries[other]._replace(at=entries[one].at), entries[one]._replace(at=entries[other].at)
 
@@ -270,7 +278,9 @@ def tear(entries, rng):
 
 
 def change(entries, rng):
-    place = rng.choice(heard_of(entries, "MSG"))
+    """Another text, of a message of this record. (What was said before the first WELCOME may come from a time before it.)"""
+    began = min((number(entry) for entry in entries if entry.text.startswith("WELCOME ")), default=0)
+    place = rng.choice([place for place in heard_of(entries, "MSG") if number(entries[place]) > began])
     entries[place] = entries[place]._replace(text=entries[place].text + "x")
 
 
