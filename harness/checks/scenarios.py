@@ -56,9 +56,10 @@ ENDS = 5                    # times what an end takes that nobody holds up: gran
 
 
 def ends_in_time(running, began, sentence="waits-for-a-reader"):
-    """Waits for the end of the server, which was told at `began` (time.monotonic()); returns the status. Raises Unmet.
+    """Waits for the end of the server, which was told at `began` (time.monotonic()).
 
-    Beside what protocol.md promises, it is granted what an end costs here, and the time that it wanted a CPU and got none.
+    Beside what protocol.md promises, it is granted what an end costs here, and the time that it
+    wanted a CPU and got none. Returns the status. Raises Unmet.
     """
     waited = without_cpu(running)
     status = running.wait()
