@@ -1,9 +1,11 @@
-"""Once this is imported, the harness's modules are compiled from their sources, and no bytecode of theirs is read or written.
+"""Once this is imported, the harness's modules are compiled from their sources.
 
-Python takes a file in `__pycache__` for a module's bytecode if the time and size in it fit the source. A program under check
-that can write there could decide the next verdict. (One that can write the sources can do so anyway: see lab_guide/instructor.md.)
-All other modules are imported as ever.
+No bytecode of theirs is read or written: Python takes a file in `__pycache__` for a module's bytecode
+if the time and size in it fit the source, so a program under check that can write there could decide
+the next verdict. (One that can write the sources can do so anyway: see lab_guide/instructor.md.) All
+other modules are imported as before.
 """
+
 import sys
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from pathlib import Path
@@ -21,7 +23,10 @@ class FromSource(SourceFileLoader):
 
 
 def finder(folder):
-    """For sys.path_hooks: what finds the modules in a folder of the harness. Raises ImportError for another folder."""
+    """For sys.path_hooks: what finds the modules in a folder of the harness.
+
+    Raises ImportError for another folder.
+    """
     if not f"{folder}/".startswith(ROOT):
         raise ImportError
     return FileFinder(folder, (FromSource, SOURCE_SUFFIXES))

@@ -342,6 +342,27 @@ ONE = """
 """
 SILENT = {  # the record, who waits, what was seen of the server, in which check: the sentence
     "no HELLO": (ONE, "ana", Sight(), "greets", "no-hello"),
+    "no HELLO, and lines are read": (
+        ONE,
+        "ana",
+        Sight(greets=False, mute=True, waits=["accept", "ready", "read", "lock"]),
+        "greets",
+        "nothing-is-sent",
+    ),
+    "no HELLO, lines are read, and one thread does it all": (
+        ONE,
+        "ana",
+        Sight(greets=False, mute=True, waits=["ready"]),
+        "greets",
+        "no-hello",
+    ),
+    "no HELLO, lines are read, and a thread computes": (
+        ONE,
+        "ana",
+        Sight(greets=False, mute=True, waits=["accept", "runs"]),
+        "greets",
+        "no-hello",
+    ),
     "no HELLO for the second": (
         START + "eve! connects",
         "eve",
