@@ -15,7 +15,7 @@ from time import monotonic
 from .common.base_server import TICK, BaseServer, clock, run
 from .common.deliveries import ReaderDone
 from .common.readers import Readers
-from .common.requests import Quit, count
+from .common.requests import Quit
 from .common.trace import traced
 from .common.wire import MAX_LINE
 
@@ -47,7 +47,7 @@ class Server(BaseServer):
         """Runs turns: wait until clients are readable, read, decide, then write to all once."""
         while self.is_serving():
             self.readers.wait(0 if self.deliveries else TICK)
-            self.read_ready()
+            self.hand_over(self.readers.read_ready(self.read_from, self.batch_limit))
             if self.is_tick_due():
                 self.deliver(self.tick())
                 self.readers.resume_reading(self.owner)  # another job may have had the terminal
@@ -57,49 +57,26 @@ class Server(BaseServer):
 
     def accept(self):
         """Lets new clients in."""
-        for client in filter(None, map(self.new_client, self.acceptor.accept_batch())):
-            self.readers.resume_reading(client)
-            self.deliver(self.room.connected(client))
-
-    def read_ready(self):
-        """Reads from clients that are ready, until the turn is full, and handles their requests."""
-        batch, size = [], 0
-        for client in self.readers.next_ready():
-            requests = self.read_from(client)
-            batch.append((client, requests))
-            size += count(requests)
-            if size >= self.batch_limit:
-                break
-        self.handle(batch)
+        for accepted in self.acceptor.accept_batch():
+            if client := self.new_client(accepted):
+                self.readers.resume_reading(client)
+                self.deliver(self.room.connected(client))
 
     def read_from(self, client):
-        """Returns the client's next requests. One recv, which does not wait: it is readable."""
-        session = client.session
-        if session.awaiting_reply and not client.over:
-            self.readers.pause_reading(client)  # its data stays in the kernel until the reply
-            return []
-        if session.unparsed and not client.over:
-            return session.next_requests()  # lines that came together with that request
-        try:
-            data = client.recv(self.read_size if client.name else MAX_LINE)
-        except BlockingIOError:  # nothing after all; or another job has the owner's terminal
-            if client is self.owner:
-                self.readers.pause_reading(client)
-            return []
-        except OSError:
-            data = b""  # a reset: an end like any other
-        if not data:
+        """Returns the client's next requests. It is readable, so nothing waits here."""
+        requests = self.readers.receive(client, self.read_size if client.name else MAX_LINE)
+        if client.eof:
             self.drop(client)
-        return [] if client.over else session.receive(data)
+        return requests
 
-    def handle(self, batch):
-        """From Session to Room: nothing but a call."""
+    def hand_over(self, batch):
+        """From Session to Room: a call."""
         self.deliver(self.room.handle(batch, *clock()))
 
     # -- Writing -------------------------------------------------------------------------------
 
     def flush(self):
-        """Sends once to each client. Reads again from those whose request is finished by that."""
+        """Sends once to each client. Goes on with those whose request is finished by that."""
         deliveries, self.deliveries = self.deliveries, []
         finished = self.outboxes.flush(deliveries, monotonic())
         self.readers.pause_all(self.outboxes.backpressure)
@@ -110,14 +87,29 @@ class Server(BaseServer):
 
     def check_password(self, client, against):
         """Has a worker check a password. Meanwhile only that worker uses the client's Session."""
-        self.tasks.put(
-            (client.check_password, against, lambda requests: self.handle([(client, requests)]))
-        )
+
+        def then(requests):
+            self.hand_over([(client, requests)])
+
+        self.tasks.put((client.check_password, against, then))
 
     def save_members(self, text):
         """Has a worker write the member file."""
-        save = traced("save", self.folder.save_members)
-        self.tasks.put((save, text, lambda why: self.deliver(self.room.saved(why, *clock()))))
+
+        def then(why):
+            self.deliver(self.room.saved(why, *clock()))
+
+        self.tasks.put((traced("save", self.folder.save_members), text, then))
+
+    # -- The end of a connection ---------------------------------------------------------------
+
+    def drop(self, client):
+        """Cleans up after a client: the one way for QUIT, crash, reset and disconnection."""
+        if client is not self.owner:  # the end of the owner's input is no order
+            self.hand_over([(client, [Quit()])])
+            self.deliver([ReaderDone(client)])
+
+    # -- The workers ---------------------------------------------------------------------------
 
     def work(self):
         """Runs in each worker thread: does tasks, one after the other."""
@@ -131,16 +123,6 @@ class Server(BaseServer):
         for _ in os.read(self.wakeup_read, 4096):
             then, outcome = self.outcomes.get()
             then(outcome)
-
-    # -- The end of a connection ---------------------------------------------------------------
-
-    def drop(self, client):
-        """Cleans up after a client: the one way for QUIT, crash, reset and disconnection."""
-        self.readers.pause_reading(client)
-        client.eof = True
-        if client is not self.owner:  # the end of the owner's input is no order
-            self.handle([(client, [Quit()])])
-            self.deliver([ReaderDone(client)])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 
 from .common import trace
 from .common.acceptor import refuse_connection
-from .common.base_server import TICK, BaseServer, clock, run
+from .common.base_server import DONE, TICK, BaseServer, clock, run
 from .common.deliveries import ReaderDone
 from .common.requests import Quit, event_bytes
 from .common.trace import traced
@@ -24,7 +24,6 @@ from .common.wire import MAX_LINE
 STACK = 256 * 1024  # bytes of a thread's stack; the usual 8 MiB are not needed
 FOREVER = 1e6  # seconds; a timeout lets recv wait while the descriptor is non-blocking for sends
 SWITCH = 0.1  # seconds that a thread may run while others want to; with 5 ms, 1,000 threads thrash
-DONE = None  # a reply to a client's thread: its request is finished. Others: check your password
 
 
 class Server(BaseServer):
@@ -65,14 +64,10 @@ class Server(BaseServer):
                 with self.lock:
                     self.deliver(self.tick())
 
-    def start(self, name, task, *arguments):
-        """Starts a thread. Raises RuntimeError if the system permits no more."""
-        threading.Thread(target=task, args=arguments, name=name, daemon=True).start()
-
     # -- Reading -------------------------------------------------------------------------------
 
     def accept(self):
-        """Lets a new client in."""
+        """Lets new clients in."""
         accepted = self.acceptor.accept()
         with self.lock:
             client = accepted and self.new_client(accepted)
@@ -86,7 +81,7 @@ class Server(BaseServer):
                 self.deliver(self.room.connected(client))
 
     def read_from(self, client):
-        """Runs in the client's thread: wait for bytes, pass on requests, wait for each reply."""
+        """Runs in the client's thread: waits for bytes, hands over requests, waits for replies."""
         while True:
             try:
                 data = client.recv(self.read_size if client.name else MAX_LINE)
@@ -98,18 +93,14 @@ class Server(BaseServer):
             if not data:
                 return self.drop(client)
             if not client.over:
-                self.handle([(client, client.session.receive(data))])
+                self.hand_over([(client, client.session.receive(data))])
             while client.session.awaiting_reply and not client.over:
-                against = client.replies.get()
-                if against is DONE:
-                    requests = client.session.request_done()
-                else:
-                    requests = client.check_password(against)  # slow: so it is outside the lock
-                self.handle([(client, requests)])
+                reply = client.replies.get()
+                self.hand_over([(client, self.resume(client, reply))])
 
-    def handle(self, batch):
-        """From Session to Room: a lock. During backpressure, or when the turn is full, it waits."""
-        with self.lock:
+    def hand_over(self, batch):
+        """From Session to Room: a lock."""
+        with self.lock:  # during backpressure, and when the turn is full, the client's thread waits
             while self.backpressure or self.turn_bytes > self.turn_budget:
                 self.not_full.wait()
             self.turn_bytes += sum([event_bytes(requests) for _, requests in batch])
@@ -118,31 +109,8 @@ class Server(BaseServer):
 
     # -- Writing -------------------------------------------------------------------------------
 
-    def deliver(self, deliveries):
-        """Takes what the Room decided, and wakes the writer. Caller holds self.lock.
-
-        A writer that is awake needs no wake-up: it looks again before it sleeps.
-        """
-        super().deliver(deliveries)
-        if not self.writer_awake and self.has_output():
-            self.writer_awake = True
-            os.write(self.wakeup_write, b"!")
-
-    def has_output(self):
-        """Whether there is anything for flush() to send. Caller holds self.lock."""
-        return bool(self.deliveries or self.room.unsaid)
-
-    def write(self):
-        """Runs in the writer's thread: sleeps until there is output, and flushes it."""
-        while True:
-            if not self.writer_awake:
-                for key, _ in self.select(TICK):
-                    if key.fileobj == self.wakeup_read:
-                        os.read(self.wakeup_read, 4096)
-            self.flush()
-
     def flush(self):
-        """Sends once to each client. Replies to those whose request is finished by that."""
+        """Sends once to each client. Goes on with those whose request is finished by that."""
         with self.lock:
             self.room.commit_messages()  # of many readers, by one write
             self.deliver(self.room.take_deliveries())
@@ -165,6 +133,44 @@ class Server(BaseServer):
         """Has the thread of the member file write it."""
         self.texts.put(text)
 
+    # -- The end of a connection ---------------------------------------------------------------
+
+    def drop(self, client):
+        """Cleans up after a client: the one way for QUIT, crash, reset and disconnection."""
+        if client is not self.owner:  # the end of the owner's input is no order
+            with self.lock:  # not hand_over(): a client that leaves waits for nothing
+                self.deliver(self.room.handle([(client, [Quit()])], *clock()))
+                self.deliver([ReaderDone(client)])
+
+    # -- The other threads ---------------------------------------------------------------------
+
+    def start(self, name, task, *arguments):
+        """Starts a thread. Raises RuntimeError if the system permits no more."""
+        threading.Thread(target=task, args=arguments, name=name, daemon=True).start()
+
+    def write(self):
+        """Runs in the writer's thread: sleeps until there is output, and flushes it."""
+        while True:
+            if not self.writer_awake:
+                for key, _ in self.select(TICK):
+                    if key.fileobj == self.wakeup_read:
+                        os.read(self.wakeup_read, 4096)
+            self.flush()
+
+    def deliver(self, deliveries):
+        """Takes what the Room decided, and wakes the writer. Caller holds self.lock.
+
+        A writer that is awake needs no wake-up: it looks again before it sleeps.
+        """
+        super().deliver(deliveries)
+        if not self.writer_awake and self.has_output():
+            self.writer_awake = True
+            os.write(self.wakeup_write, b"!")
+
+    def has_output(self):
+        """Whether there is anything for flush() to send. Caller holds self.lock."""
+        return bool(self.deliveries or self.room.unsaid)
+
     def write_member_file(self):
         """Runs in the thread of the member file."""
         save = traced("save", self.folder.save_members)
@@ -172,15 +178,6 @@ class Server(BaseServer):
             why = save(self.texts.get())
             with self.lock:
                 self.deliver(self.room.saved(why, *clock()))
-
-    # -- The end of a connection ---------------------------------------------------------------
-
-    def drop(self, client):
-        """Cleans up after a client: the one way for QUIT, crash, reset and disconnection."""
-        if client is not self.owner:  # the end of the owner's input is no order
-            with self.lock:  # not handle(): a client that leaves does not wait for the others
-                self.deliver(self.room.handle([(client, [Quit()])], *clock()))
-                self.deliver([ReaderDone(client)])
 
 
 if __name__ == "__main__":

@@ -24,19 +24,21 @@ from .errors import DamagedError, GrupoError, StartupError
 from .files import Folder
 from .outboxes import Outboxes
 from .passwords import release_hash_memory
+from .requests import Request
 from .room import Room, Rules
 from .storage import members_text
 from .trace import traced
 from .wire import MAX_LINE
 
 TICK = 0.1  # seconds between two looks at the clock
+DONE = "done"  # a reply: the client's request is finished. Others: see BaseServer.resume()
 CLOSING = 1.2  # seconds that the clients have, after `close`, to read what is queued for them
 
 
 class BaseServer:
     """The part of a server that is the same in all three designs.
 
-    A design adds serve(), check_password(), save_members(), and how it reads.
+    A design adds how it reads, and what stands between Session and Room.
     """
 
     def __init__(
@@ -75,6 +77,9 @@ class BaseServer:
         """Has the member file replaced, without making anyone wait; Room.saved() follows."""
         raise NotImplementedError
 
+    def close(self) -> None:
+        """Ends what would outlive the server, when it has served."""
+
     # -- What they share -----------------------------------------------------------------------
 
     def new_client(
@@ -89,6 +94,13 @@ class BaseServer:
             refuse_connection(sock)
             return None
         return ClientConnection(sock, address, monotonic())
+
+    def resume(self, client: ClientConnection, reply: str) -> list[Request]:
+        """Returns the client's next requests, now that there is a reply to the one before.
+
+        reply: DONE, or what Session.check_password() takes: that is slow.
+        """
+        return client.session.request_done() if reply == DONE else client.check_password(reply)
 
     def deliver(self, deliveries: Iterable[Delivery]) -> None:
         """Takes what the Room decided. Most of it waits for flush(); slow work starts at once."""
@@ -162,6 +174,7 @@ def run(design: str, make_server: MakeServer, argv: Sequence[str] | None = None)
     gc.collect()
     gc.freeze()  # no later collection looks at what exists now, and no forked child copies it
     server.serve()
+    server.close()
     sys.exit(0)
 
 

@@ -22,6 +22,7 @@ class Connection(Client):
     source: socket.socket | Stdin | int  # is readable when there is something to read
     is_watched = False  # the server waits for `source`
     eof = False  # nothing more will come from it
+    is_owner = False
 
 
 class ClientConnection(Connection):
@@ -45,6 +46,7 @@ class OwnerConnection(Connection):
     """The owner at the console."""
 
     session: OwnerSession
+    is_owner = True
 
     def __init__(self, now: float) -> None:
         super().__init__("console", now)

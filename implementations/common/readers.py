@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import selectors
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .requests import count
 from .trace import traced
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
     from .connection import Connection
+    from .requests import Request
 
 
 class Readers:
@@ -80,9 +82,42 @@ class Readers:
             self.ready.extend(dict.fromkeys(self.resumed + readable))
             self.resumed.clear()
 
-    def next_ready(self) -> Iterator[Connection]:
-        """Yields the clients that are ready, each once; those not used stay first in line."""
-        while self.ready and not self.paused:
+    def read_ready(
+        self, read_from: Callable[[Connection], list[Request]], limit: int
+    ) -> list[tuple[Connection, list[Request]]]:
+        """Reads from the clients that are ready, until there are `limit` requests.
+
+        Returns (client, its requests) of each. Those not read stay first in line.
+        """
+        batch, size = [], 0
+        while self.ready and not self.paused and size < limit:
             client = self.ready.popleft()
             if client.is_watched:
-                yield client
+                requests = read_from(client)
+                batch.append((client, requests))
+                size += count(requests)
+        return batch
+
+    def receive(self, client: Connection, size: int) -> list[Request]:
+        """Returns the client's next requests, by one recv, which does not wait: it is readable.
+
+        At its end, client.eof becomes true.
+        """
+        session = client.session
+        if session.awaiting_reply and not client.over:
+            self.pause_reading(client)  # its data stays in the kernel until the reply
+            return []
+        if session.unparsed and not client.over:
+            return session.next_requests()  # lines that came together with that request
+        try:
+            data = client.recv(size)
+        except BlockingIOError:  # nothing after all; or another job has the owner's terminal
+            if client.is_owner:
+                self.pause_reading(client)
+            return []
+        except OSError:
+            data = b""  # a reset: an end like any other
+        if not data:
+            client.eof = True
+            self.pause_reading(client)
+        return [] if client.over else session.receive(data)

@@ -1,13 +1,13 @@
 """Requests: what a Session passes on to the Room. Pure.
 
 A request is what remains of a line when its syntax has been checked. Where a pipe separates
-Session and Room, encode() and decode() translate requests to bytes and back.
+Session and Room, encode() and a Decoder translate requests to bytes and back.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-from .wire import MAX_LINE, MAX_TEXT, size
+from .wire import MAX_LINE, MAX_TEXT, Lines, size
 
 
 @dataclass(slots=True)
@@ -220,9 +220,17 @@ def encode(requests: Iterable[Request]) -> bytes:
     return "".join(lines).encode()
 
 
-def decode(lines: Iterable[str]) -> list[Request]:
-    """Returns the requests that encode() has made these lines of; the lines have no LF."""
-    return [decode_line(line) for line in lines]
+class Decoder:
+    """Turns the bytes that encode() has made back into requests, wherever the pipe cut them."""
+
+    def __init__(self) -> None:
+        self.lines = Lines()
+
+    def receive(self, data: bytes) -> list[Request]:
+        """Returns the requests that `data` completes."""
+        if texts := self.lines.messages(data):
+            return [Say(texts)]
+        return [decode_line(line) for line in self.lines.feed(data)]
 
 
 def decode_line(line: str) -> Request:

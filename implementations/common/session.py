@@ -65,6 +65,13 @@ class Session(RequestQueue):
         self.unparsed.extend(filter(None, self.lines.feed(data)))
         return self.next_requests()
 
+    def receive_encoded(self, data: bytes) -> bytes:
+        """Does what receive() does, and returns the requests as requests.encode() writes them."""
+        # Most data is plain messages, whose encoding is the data itself.
+        if not self.awaiting_reply and not self.unparsed and self.lines.are_messages(data):
+            return data
+        return requests.encode(self.receive(data))
+
     def parse(self, line: str) -> Request:
         """Returns one line as a request; Malformed if its text alone is reason to refuse it."""
         verb, _, rest = line.partition(" ")
