@@ -14,7 +14,7 @@ from harness.driving import deadlines
 from harness.driving.server import ROOT
 
 HANDLE = """
-        with self.lock:
+        with self.lock:  # during backpressure, and when the turn is full, the client's thread waits
             while self.backpressure or self.turn_bytes > self.turn_budget:
                 self.not_full.wait()
 """
@@ -28,7 +28,7 @@ def design():
 
 
 def mutant(folder, handle):
-    """A folder with servers in which pthread.py's handle() begins otherwise."""
+    """A folder with servers in which pthread.py's hand_over() begins otherwise."""
     shutil.copytree(ROOT / "implementations", folder / "implementations", ignore=shutil.ignore_patterns("__pycache__"))
     place = folder / "implementations" / "pthread.py"
     text = place.read_text(encoding="utf-8")
