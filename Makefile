@@ -1,4 +1,7 @@
-# make demo: watch the three servers at one conversation.   make windows: try one.   make test: check them.   All set themselves up first.
+# make demo     play one conversation on each of the three servers
+# make windows  try a server in a graphical view
+# make test     run the tests
+# Each target first creates the virtual environment if that is missing.
 PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
@@ -29,7 +32,8 @@ lint: $(VENV)/ready
 test: $(VENV)/ready
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "not long"
 
-# What takes long: first what mostly waits (each exhibit against its check, hostile programs), then what computes (windows, figures, notebooks, the guide, the strangers' servers, labs).
+# The long tests. First those that mostly wait: each exhibit against its check, hostile programs.
+# Then those that compute: windows, figures, notebooks, the guide, the strangers' servers, labs.
 WAITS := tests/test_exhibits.py tests/test_check_hostile.py
 test-long: $(VENV)/ready
 	@$(RUN) -m pytest -n 5 -m long $(WAITS)

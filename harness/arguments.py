@@ -1,9 +1,13 @@
-"""Converters for the arguments of several commands. What they raise becomes argparse's one line and exit status 2."""
+"""Converters for the arguments of several commands.
+
+argparse reports their ArgumentTypeError in one line, and ends with exit status 2.
+"""
+
 import argparse
 
 
-def seconds(text):
-    """A number of seconds, above 0 and up to 600."""
+def seconds(text: str) -> float:
+    """Return a number of seconds, above 0 and up to 600. Raises argparse.ArgumentTypeError."""
     try:
         if 0 < float(text) <= 600:
             return float(text)
@@ -12,8 +16,8 @@ def seconds(text):
     raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0 and up to 600")
 
 
-def positive(text):
-    """A whole number, at least 1."""
+def positive(text: str) -> int:
+    """Return a whole number, at least 1. Raises argparse.ArgumentTypeError."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)

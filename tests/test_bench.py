@@ -105,7 +105,7 @@ def test_an_open_loop_says_as_many_as_it_was_told():
     ("lose", 0, "heard"), ("lose", N - 1, "heard"), ("lose", None, "out of its order|where .* was the next"),
     ("double", 0, "heard"), ("double", N - 1, "heard"), ("double", None, "where .* was the next"),
     ("swap", 0, "heard"), ("swap", N - 1, "heard"), ("swap", None, "where .* was the next"),
-    ("garble", N - 1, "not all heard the same"), ("close", 1, "was put out"), ("lose-unsent", None, "lost"),
+    ("garble", N - 1, "not all heard the same"), ("close", 1, "was disconnected"), ("lose-unsent", None, "lost"),
 ])
 def test_what_a_server_does_wrong_is_caught(fault, whom, complaint):
     with Broken(fault, whom) as server, Load(server.port, "grupo") as load:

@@ -141,7 +141,7 @@ def test_a_fence_is_not_what_was_done():
 
 def test_the_servers_death_is_the_first_wrong_thing():
     entries = [Entry(0, "ana", "sends", "PING a\n"), Entry(1, "ana", "reset", ""), Entry(2, "server", "exits", "139")]
-    came = "ana was cut off, and heard nothing\nThe server was ended by signal 11 (SIGSEGV). Its last lines on stderr:\n(none)"
+    came = "ana was disconnected, and heard nothing\nThe server was ended by signal 11 (SIGSEGV). Its last lines on stderr:\n(none)"
     found, wrong = shown(entries, "a line like `PONG a` for ana", came)
     assert found[wrong].what == "exits"
     found, wrong = shown(entries[:2], "a line like `PONG a` for ana", came)

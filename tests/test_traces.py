@@ -175,7 +175,7 @@ def killed(stage):
 @pytest.mark.parametrize("design", DESIGNS)
 def test_a_server_that_is_killed_in_the_middle(design, tmp_path):
     run = runs.run(design, killed, tmp_path)
-    assert "the server ended the connection" in run.about["verdict"]
+    assert "the server closed the connection" in run.about["verdict"]
     assert len(run.deliveries) == 5 and run.open(), "what there is, is there"
 
 

@@ -1,17 +1,19 @@
-/* The load generator: many members of one group in one process. It counts only what it has compared.
+/* The load generator: many members of one group in one process. It counts only lines that it has compared.
 
-   The law: whoever is the first to hear a line adds it to the record, where it is parsed, once; for everyone else
-   it is a memcmp with the record. So each line is counted on each member, and all heard the same in the same order.
+   The first member that hears a line adds it to the record, where it is parsed once. For each other member, the
+   line is compared with the record by one memcmp. So the generator counts each line on each member, and knows
+   that all members heard the same lines in the same order.
 
-   load PORT grupo|irc     orders come on stdin, each is answered by one JSON line; the end of stdin is the end
+   load PORT grupo|irc     reads orders from stdin, and answers each by one JSON line; ends at the end of stdin
 
-   join N                    N more members come in
-   talk S W SECONDS 0        closed loop: S members talk, each has W messages on their way; the next goes when one comes back
-   talk S 1 SECONDS RATE     open loop: S members say RATE messages a second between them, whatever comes back
-   visit K SECONDS           K at once connect, join, say one line, hear it, quit; again and again
-   history FILE SECONDS      the first member reads the whole transcript again and again, and compares it with FILE
+   join N                    N more members join
+   talk S W SECONDS 0        closed loop: S members talk, each has W messages under way, and sends the next one
+                             when one comes back
+   talk S 1 SECONDS RATE     open loop: S members send RATE messages a second in all, whatever comes back
+   visit K SECONDS           K clients at a time connect, join, send one message, hear it, and quit; then the next K
+   history FILE SECONDS      the first member reads the whole transcript repeatedly, and compares it with FILE
 
-   Between orders it answers PINGs, so members may also just be there. */
+   Between orders it answers PINGs, so that members may be idle. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,11 +32,11 @@
 #include <unistd.h>
 
 #define MOST 20000                      /* members */
-#define ON_THE_WAY 1024                 /* messages of one member that are not back yet */
-#define AT_ONCE (irc ? 8 : 64)          /* newcomers who are not in yet; ngircd listens with a backlog of 10 */
+#define ON_THE_WAY 1024                 /* messages of one member that have not come back */
+#define AT_ONCE (irc ? 8 : 64)          /* clients without a WELCOME; ngircd listens with a backlog of 10 */
 #define LINE 512
 #define GULP (1 << 18)
-#define RECORD (1ul << 31)              /* bytes; only what is used costs memory */
+#define RECORD (1ul << 31)              /* bytes; only the part in use costs memory */
 #define STALL 10.0                      /* seconds without a byte from a server that owes some */
 #define TEXT 60                         /* bytes of a message: its number, then x */
 #define SECONDS_MOST 60
@@ -46,15 +48,15 @@ typedef struct {
     bool welcome, leaving;
     int pongs;
     Count seq;                          /* of the newest event heard, in grupo/1 */
-    size_t at;                          /* how much of the record he has heard */
-    int rest;                           /* bytes of a line whose end has not come */
+    size_t at;                          /* how much of the record this member has heard */
+    int rest;                           /* bytes in `tail`: a line without its end */
     char tail[LINE];
     struct Talk *talk;
 } Member;
 
-typedef struct Talk {                   /* a member's messages of one `talk`: said >= told >= back */
-    Count said, told, back;             /* sent; in the record; heard by himself */
-    double when[ON_THE_WAY];            /* when it was said, or, in the open loop, was due */
+typedef struct Talk {                   /* a member's messages of one `talk`: said >= parsed >= back */
+    Count said, parsed, back;             /* sent; in the record; heard by the member itself */
+    double when[ON_THE_WAY];            /* when it was sent; in the open loop, when it was due */
     size_t end[ON_THE_WAY];             /* where it ends in the record */
 } Talk;
 
@@ -95,7 +97,7 @@ static __attribute__((noreturn, format(printf, 1, 2))) void fail(const char *for
     exit(1);
 }
 
-/* -- The histogram of latencies: 32 steps for each doubling, so that each is right to 3 percent ---------------------------- */
+/* -- The histogram of latencies: 32 steps for each doubling, so each value is exact to 3 per cent --------------------------- */
 
 static Count histogram[64 * 32], samples;
 static double longest;
@@ -119,11 +121,11 @@ static double percentile(double percent) {
     return 0;
 }
 
-/* -- Saying ---------------------------------------------------------------------------------------------------------------- */
+/* -- Sending --------------------------------------------------------------------------------------------------------------- */
 
 static void put(Member *m, const char *data, size_t size) {
     ssize_t sent = send(m->fd, data, size, MSG_NOSIGNAL);
-    if (sent != (ssize_t)size)          /* so little is on its way that it fits, if the server reads at all */
+    if (sent != (ssize_t)size)          /* so few bytes are under way that they fit, unless the server does not read */
         fail("member %d cannot send: %s", m->number, sent < 0 ? strerror(errno) : "the server does not read");
 }
 
@@ -136,7 +138,7 @@ static __attribute__((format(printf, 2, 3))) void putf(Member *m, const char *fo
     put(m, line, size);
 }
 
-/* One line of his with message `number`. IRC has no echo: there he says it to the channel and to himself. */
+/* One line with the member's message `number`. IRC has no echo: there the member sends it to the channel and to itself. */
 static size_t message(Member *m, char *line, unsigned number) {
     char *end = line + (irc ? sprintf(line, "PRIVMSG #bench,m%05d :", m->number) : sprintf(line, "SAY "));
     memset(end, 'x', TEXT);
@@ -155,14 +157,14 @@ static void say(Member *m, int count, double when) {
     Talk *t = m->talk;
     for (; count; count--, t->said++, said++) {
         if (t->said - t->back == ON_THE_WAY)
-            fail("the server cannot keep up: %d messages of member %d are on their way", ON_THE_WAY, m->number);
+            fail("the server cannot keep up: %d messages of member %d are under way", ON_THE_WAY, m->number);
         t->when[t->said % ON_THE_WAY] = when;
         size += message(m, lines + size, t->said);
     }
     put(m, lines, size);
 }
 
-/* -- Hearing --------------------------------------------------------------------------------------------------------------- */
+/* -- Receiving ------------------------------------------------------------------------------------------------------------- */
 
 static bool begins(const char *line, const char *with) {
     return !strncmp(line, with, strlen(with));
@@ -195,7 +197,7 @@ static void read_history(Member *m) {
     said++;
 }
 
-/* A line that is in nobody's record but his own. False: it is an event of grupo/1. */
+/* Handles a line for this member alone, and returns true; false if the line is an event of grupo/1. */
 static bool is_private(Member *m, const char *line) {
     if (begins(line, "MSG ") || begins(line, "IN ") || begins(line, "OUT ") || begins(line, "GROUP "))
         return false;
@@ -211,19 +213,19 @@ static bool is_private(Member *m, const char *line) {
         m->at = 0;
         if (last_heard < until) read_history(m);
     } else if (!(begins(line, "HELLO ") || begins(line, "PENDING") || (begins(line, "BYE quit") && m->leaving)))
-        fail("member %d was told: %s", m->number, line);
+        fail("member %d got: %s", m->number, line);
     return true;
 }
 
-/* The same for IRC, where `what` becomes "m00001 0000001 xxx" if the line is a message. */
+/* The same for IRC. If the line is a message, `what` becomes "m00001 0000001 xxx". */
 static bool is_private_irc(Member *m, char *line, char **what) {
     char *verb = line;
     if (*line == ':')
         verb = (verb = strchr(line, ' ')) ? verb + 1 : line;
     if (begins(verb, "PRIVMSG ")) {
         char *text = strstr(verb, " :"), *nick_end = strchr(line, '!');
-        if (!text || !nick_end || nick_end != line + 7) fail("member %d was told: %s", m->number, line);
-        *what = text - 5;               /* over the target: the room of ":m00001" before the text */
+        if (!text || !nick_end || nick_end != line + 7) fail("member %d got: %s", m->number, line);
+        *what = text - 5;               /* it overwrites the target, the ":m00001" before the text */
         memmove(*what, line + 1, 6);
         (*what)[6] = ' ';
         return false;
@@ -233,11 +235,11 @@ static bool is_private_irc(Member *m, char *line, char **what) {
     else if (begins(verb, "376 ") || begins(verb, "422 ")) putf(m, "JOIN #bench\r\n");
     else if (begins(verb, "366 ") && !m->welcome) enter(m);
     else if (begins(verb, "ERROR ") ? !m->leaving : *verb == '4' || *verb == '5')
-        fail("member %d was told: %s", m->number, line);
+        fail("member %d got: %s", m->number, line);
     return true;
 }
 
-/* What stands there as so many digits; -1 if something else does. */
+/* The value of the next `count` digits; -1 if one of them is no digit. */
 static int digits(const char *text, int count) {
     int value = 0;
     for (; count; count--, text++) {
@@ -247,7 +249,7 @@ static int digits(const char *text, int count) {
     return value;
 }
 
-/* Who says `what`, which is "m00001 0000001 xxx". */
+/* The sender of `what`, which is "m00001 0000001 xxx". */
 static int sender_of(Member *m, const char *what) {
     int sender = *what == 'm' ? digits(what + 1, 5) : -1;
     if (sender < 0 || sender >= members) fail("member %d heard what nobody said: %s", m->number, what);
@@ -259,7 +261,7 @@ static const char *skip(const char *line, int words) {
     return line;
 }
 
-/* An event in the record is new: it must be the next one of the server, and the next one of its sender. */
+/* A new event of the record: it must be the next one of the server, and the next one of its sender. */
 static void parse(Member *m, const char *event) {
     if (!irc) {
         Count seq = strtoull(skip(event, 1), NULL, 10);
@@ -269,13 +271,13 @@ static void parse(Member *m, const char *event) {
     }
     const char *what = irc ? event : skip(event, 3);
     Talk *t = member[sender_of(m, what)]->talk;
-    if (!t || t->told == t->said || digits(what + 7, 7) != (int)(t->told % 10000000))
+    if (!t || t->parsed == t->said || digits(what + 7, 7) != (int)(t->parsed % 10000000))
         fail("member %d heard a message doubled, lost or out of its order: %s", m->number, event);
-    t->end[t->told++ % ON_THE_WAY] = record_size;
+    t->end[t->parsed++ % ON_THE_WAY] = record_size;
     record_lines++;
 }
 
-/* One event; the 0 at line[size - 1] stands where the LF was, and is to be again. */
+/* One event. The 0 at line[size - 1] is in the place of the LF; put the LF back before the line is copied or compared. */
 static void hear_event(Member *m, char *line, size_t size) {
     if (doing == JOINING || doing == VISITING) {
         if (!irc) {
@@ -316,7 +318,7 @@ static void hear_line(Member *m, char *line, size_t size) {
     if (!private) hear_event(m, what, irc ? strlen(what) + 1 : size);
 }
 
-/* Whole lines. What the record holds already is one comparison; the rest goes line by line. */
+/* Whole lines. Those that the record already holds take one comparison; the others go one by one. */
 static void hear_lines(Member *m, char *data, size_t size) {
     while (size) {
         size_t known = record_size - m->at < size ? record_size - m->at : size;
@@ -332,11 +334,11 @@ static void hear_lines(Member *m, char *data, size_t size) {
     }
 }
 
-/* His own messages that came back: the latency is measured here. */
+/* The member's own messages that came back: this measures the latency. */
 static void take_back(Member *m) {
     Talk *t = m->talk;
     int count = 0;
-    for (; t->back < t->told && t->end[t->back % ON_THE_WAY] <= m->at; t->back++, back++, count++)
+    for (; t->back < t->parsed && t->end[t->back % ON_THE_WAY] <= m->at; t->back++, back++, count++)
         note_latency(last_heard - t->when[t->back % ON_THE_WAY]);
     if (count && !open_loop && last_heard < until)
         say(m, count, now());
@@ -348,7 +350,7 @@ static void hear(Member *m) {
     if (got < 0 && errno == EAGAIN) return;
     last_heard = now();
     if (got <= 0) {
-        if (!m->leaving) fail("member %d was put out: %s", m->number, got ? strerror(errno) : "the server closed");
+        if (!m->leaving) fail("member %d was disconnected: %s", m->number, got ? strerror(errno) : "the server closed");
         close(m->fd);
         visits++;
         if (last_heard < until) open_member(m, m->number);
@@ -379,7 +381,7 @@ static void read_orders(void) {
     }
 }
 
-/* Reads from all who have something, or waits for so many seconds. */
+/* Reads once from each member that has something to read; waits at most so many seconds for one. */
 static void turn(double seconds) {
     struct epoll_event events[512];
     struct timespec wait = {seconds, (seconds - (long)seconds) * 1e9};
@@ -389,13 +391,13 @@ static void turn(double seconds) {
         else read_orders();
 }
 
-/* A turn while the server owes something. */
+/* A turn while the server owes a line; `what` names it. */
 static void turn_owed(const char *what) {
     turn(0.1);
-    if (now() - last_heard > STALL) fail("%s: for %g s not a byte came", what, STALL);
+    if (now() - last_heard > STALL) fail("%s: no byte came for %g s", what, STALL);
 }
 
-/* PONG comes after every event handled before its PING: then each has heard all that there was. */
+/* A PONG comes after every event handled before its PING. So after this, each member has heard all events so far. */
 static void fence(void) {
     for (int i = 0; i < members; i++) {
         member[i]->pongs = 0;
@@ -417,7 +419,7 @@ static void clear(int what, double seconds) {
     until = last_heard + seconds;
     for (int i = 0; i < members; i++) {
         member[i]->at = 0;
-        if (member[i]->talk) member[i]->talk->said = member[i]->talk->told = member[i]->talk->back = 0;
+        if (member[i]->talk) member[i]->talk->said = member[i]->talk->parsed = member[i]->talk->back = 0;
     }
 }
 
@@ -466,7 +468,7 @@ static void talk(int talkers, int on_the_way, double seconds, double rate) {
             for (size_t at = member[i]->at; at < record_size; at++) lacks += record[at] == '\n';
             fail("member %d lacks %llu of %llu lines", i, lacks, record_lines);
         }
-    if (record_lines != said) fail("%llu messages were said, %llu were heard", said, record_lines);
+    if (record_lines != said) fail("%llu messages were sent, %llu were heard", said, record_lines);
     for (int i = 0; i < members; i++) member[i]->seq = record_seq;
     double took = last_event - start;
     printf("{\"said\": %llu, \"deliveries\": %llu, \"bytes\": %zu, \"seconds\": %.4f, \"rate\": %.1f, \"cpu\": %.4f, "
@@ -476,7 +478,7 @@ static void talk(int talkers, int on_the_way, double seconds, double rate) {
 }
 
 static void visit(int at_once, double seconds) {
-    if (members || at_once < 1 || at_once > AT_ONCE) fail("visit: K of 1 to %d, and nobody may be here", AT_ONCE);
+    if (members || at_once < 1 || at_once > AT_ONCE) fail("visit: K of 1 to %d, before any join", AT_ONCE);
     clear(VISITING, seconds);
     double start = last_heard, used = cpu();
     visits = opened = 0;
@@ -491,7 +493,7 @@ static void visit(int at_once, double seconds) {
 static void history(const char *path, double seconds) {
     struct stat about;
     int file = open(path, O_RDONLY);
-    if (!members || irc || file < 0 || fstat(file, &about) || !about.st_size) fail("history: a member, and a transcript");
+    if (!members || irc || file < 0 || fstat(file, &about) || !about.st_size) fail("history: needs a member and a transcript");
     char *own = record;
     record = mmap(NULL, about.st_size, PROT_READ, MAP_SHARED | MAP_POPULATE, file, 0);
     if (record == MAP_FAILED) fail("%s: %s", path, strerror(errno));
@@ -499,7 +501,7 @@ static void history(const char *path, double seconds) {
     record_size = about.st_size;
     double start = last_heard, used = cpu();
     read_history(member[0]);
-    while (back < said) turn_owed("HISTORY does not go on");
+    while (back < said) turn_owed("HISTORY is incomplete");
     Count bytes = back * record_size;
     printf("{\"readings\": %llu, \"bytes\": %llu, \"seconds\": %.4f, \"rate\": %.1f, \"cpu\": %.4f}\n",
            back, bytes, last_event - start, bytes / (last_event - start), cpu() - used);
@@ -510,7 +512,7 @@ static void history(const char *path, double seconds) {
 }
 
 static double bounded(double seconds) {
-    if (!(seconds > 0 && seconds <= SECONDS_MOST)) fail("more than 0 seconds, and at most %d", SECONDS_MOST);
+    if (!(seconds > 0 && seconds <= SECONDS_MOST)) fail("SECONDS must be above 0 and at most %d", SECONDS_MOST);
     return seconds;
 }
 

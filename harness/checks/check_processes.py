@@ -11,7 +11,7 @@ from harness.checks.lines import hears, hears_the_end
 from harness.checks.scenarios import ends_in_time, rests, rounds
 from harness.driving import processes
 from harness.driving.client import Silence
-from harness.driving.late import LateEnd
+from harness.driving.delayed_exit import DelayedExit
 from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet, same
 from harness.driving.deadlines import none_left, wait_until
@@ -149,7 +149,7 @@ def check_a_late_end_is_waited_for(judge, server, connect, enter):
         is_member = way in ("resets", "killed", "banned", "replaced")
         client = (enter if is_member else connect)(running, way)
         child = child_of(running, client)
-        with LateEnd(child.pid, running.pid) as late:
+        with DelayedExit(child.pid, running.pid) as late:
             ends_by(way, running, connect, client, child)
             with contextlib.suppress(Unmet):
                 wait_until(lambda: not late.is_alive())

@@ -1,1 +1,1 @@
-"""Starts any server by its command line, plays its clients and its owner, and records what happened."""
+"""Starts any server by its command line, plays its clients and owner, and records what happens."""

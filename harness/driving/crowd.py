@@ -1,65 +1,83 @@
-"""A crowd: hundreds of clients in one thread, on one selector. They begin at one stroke, and one clock tells who heard what, when.
+"""A crowd: hundreds of clients in one thread, on one selector, in one record with one clock.
 
-What a client does is data: a Script. He says it in turns: some lines and a PING in one piece; the PONG begins the next turn, so that
-no more than a turn is ever on the way. Nothing here waits for a time to pass, only for what the server owes: deadlines.DEADLINE for each.
+A Script says what a client does. The client sends it in turns: some lines and a PING in one piece.
+The PONG starts the next turn, so no more than one turn is on its way. Nothing here waits for a time
+to pass, only for what the server owes: at most deadlines.DEADLINE for each step.
 """
+
+import contextlib
 import itertools
 import selectors
 import socket
 import struct
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from harness.driving import deadlines, processes
-from harness.driving.messages import joined, msg
-from harness.driving.record import Unmet
+from harness.driving.messages import Message, joined, msg
+from harness.driving.record import Entry, Record, Unmet
 
-GULP = 65536                # bytes that a client reads at once
-SMALL_MSS = 536             # a client who asks for such segments keeps the server's send buffer for him small, too
-TCP_INFO_RETRANSMITTED = 100    # where struct tcp_info has tcpi_total_retrans
+GULP = 65536  # bytes that a client reads at once
+SMALL_MSS = 536  # bytes: small segments keep the server's send buffer for the client small, too
+TCP_INFO_RETRANSMITTED = 100  # where struct tcp_info has tcpi_total_retrans
 
 _tokens = itertools.count(1)
 
 
 @dataclass
 class Script:
-    """What one client sends: `lines`, without LF, `turn` of them at once, and what he does `then`:
+    """What one client sends: `lines` without LF, `turn` of them at once; then what `then` says.
 
-    stays    a last fence, and goes on listening       quits   QUIT, and reads to the end
-    shuts    ends sending at once, reads to the end    resets, closes    at once, without reading what is due to him
+    stays    send a last fence, and go on listening
+    quits    send QUIT, and read up to the end of the connection
+    shuts    close the sending side at once, and read up to the end of the connection
+    resets, closes    at once, without reading the rest
     """
-    lines: list
+
+    lines: list[str]
     turn: int = 4
     then: str = "stays"
 
 
 class Person:
-    """One of the crowd. `who` is his name in the record, `lines` all that he heard, PINGs included."""
+    """One client of a crowd. `who` is its name in the record, `lines` all that it heard.
 
-    def __init__(self, crowd, name, sock, gulp):
+    `awaited` is the line that starts its next turn, "" for the end of the connection, or None.
+    """
+
+    def __init__(self, crowd: "Crowd", name: str, sock: socket.socket, gulp: int):
         self.crowd, self.name, self.socket, self.gulp = crowd, name, sock, gulp
         self.who = crowd.record.name(name)
-        self.lines, self.rest = [], b""
-        self.out, self.turns, self.then = b"", [], "stays"
-        self.awaited = None                 # the line that begins his next turn; "" stands for the end
+        self.lines: list[str] = []
+        self.rest = b""  # received, without the end of its line
+        self.out = b""  # to send
+        self.turns: list[list[str]] = []
+        self.then = "stays"
+        self.awaited: str | None = None
         self.ended = self.was_reset = False
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<{self.who} waits for {self.awaited!r}, last heard {self.lines[-3:]}>"
 
-    # -- speaking
+    # -- Sending
 
-    def prepare(self, script):
-        """Cuts a script into turns: all but the sending is done before the barrier."""
+    def prepare(self, script: Script) -> None:
+        """Cut a script into turns, so that only the sending is left to do."""
         lines, self.then = list(script.lines), script.then
-        self.turns = [lines[start:start + script.turn] for start in range(0, len(lines), script.turn)]
+        self.turns = [
+            lines[start : start + script.turn] for start in range(0, len(lines), script.turn)
+        ]
         if self.then == "stays" and not self.turns:
             self.turns = [[]]
         if self.then == "quits":
-            self.turns = (self.turns or [[]])[:-1] + [[*(self.turns or [[]])[-1], "QUIT"]]
+            self.turns = self.turns or [[]]
+            self.turns[-1] = [*self.turns[-1], "QUIT"]
         self.next_turn()
 
-    def next_turn(self):
+    def next_turn(self) -> None:
+        """Queue the lines of the next turn, with its fence if the client can read its PONG."""
         lines, self.awaited = (self.turns.pop(0) if self.turns else []), None
         if self.turns or self.then == "stays":
             token = f"fence-{next(_tokens)}"
@@ -68,15 +86,17 @@ class Person:
             self.awaited = ""
         self.out += "".join(line + "\n" for line in lines).encode()
 
-    def send(self):
-        """As much as the socket takes now."""
+    def send(self) -> None:
+        """Send as much as the socket takes now."""
         if self.out and not self.ended:
-            at = self.crowd.record.clock()      # before: who is kept from running after it would seem to have sent later than he was heard
+            # The clock is read before the send. If the kernel runs another process in between, the
+            # record must not show the line later than the moment at which the server answered it.
+            at = self.crowd.record.clock()
             try:
                 sent = self.socket.send(self.out)
             except BlockingIOError:
                 sent = 0
-            except OSError:                 # what is left to read is still worth reading
+            except OSError:  # the lines that came before are still due
                 self.out = b""
                 return self.crowd.watch(self)
             if sent:
@@ -87,25 +107,27 @@ class Person:
             deed, self.then = self.then, "stays"
             getattr(self, deed)()
 
-    def shuts(self):
+    def shuts(self) -> None:
+        """Close the sending side."""
         self.crowd.record.add(self.who, "shuts")
-        try:
+        with contextlib.suppress(OSError):  # the server may have closed the connection first
             self.socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass                            # the server was faster
 
-    def resets(self):
+    def resets(self) -> None:
+        """Close the connection with a TCP reset."""
         self.crowd.record.add(self.who, "resets")
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.is_gone()
 
-    def closes(self):
+    def closes(self) -> None:
+        """Close the connection."""
         self.crowd.record.add(self.who, "closes")
         self.is_gone()
 
-    # -- hearing
+    # -- Receiving
 
-    def receive(self):
+    def receive(self) -> None:
+        """Read once, and handle each line that is complete."""
         try:
             chunk = self.socket.recv(self.gulp)
         except BlockingIOError:
@@ -121,7 +143,8 @@ class Person:
         for line in lines:
             self.hear(line.decode("utf-8", "surrogateescape"))
 
-    def hear(self, line):
+    def hear(self, line: str) -> None:
+        """Keep a line, answer it if it is a PING, and start the next turn if it was awaited."""
         self.lines.append(line)
         self.crowd.record.add(self.who, "hears", line)
         if line.startswith("PING "):
@@ -135,63 +158,80 @@ class Person:
                 self.next_turn()
                 self.send()
 
-    def is_gone(self):
+    def is_gone(self) -> None:
+        """Close the socket: the connection has ended."""
         self.crowd.progress = time.monotonic()
         self.ended, self.awaited, self.out, self.turns = True, None, b"", []
         self.crowd.unwatch(self)
         self.socket.close()
 
-    def retransmitted(self):
-        """How often this side of the connection had to send something again. (On one machine: because the server's side was full.)"""
+    def retransmitted(self) -> int:
+        """Return how often this end sent something again; on one machine, the server was full."""
         if self.ended:
             return 0
-        return struct.unpack_from("I", self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), TCP_INFO_RETRANSMITTED)[0]
+        info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        return struct.unpack_from("I", info, TCP_INFO_RETRANSMITTED)[0]
 
-    def unread(self):
-        """Bytes that the server has not taken of what this client sent, as far as the kernel shows it."""
+    def unread(self) -> int:
+        """Return how many bytes of this client the server has not read; 0 if that is unknown."""
         if self.ended:
             return 0
         (_, mine, *_), (_, theirs, *_) = self.socket.getsockname(), self.socket.getpeername()
         return processes.unread(theirs, mine)
 
     @property
-    def is_done(self):
-        """Everything is sent, and nothing of it awaits its answer."""
-        return self.ended or self.awaited is None and not self.out and not self.turns
+    def is_done(self) -> bool:
+        """Whether everything is sent and answered, or the connection has ended."""
+        return self.ended or (self.awaited is None and not self.out and not self.turns)
 
 
 class Crowd:
-    """The clients of one server. crowd["ana"] is the Person. Use it with `with`."""
+    """The clients of one server: crowd["ana"] is a Person. Use it with `with`, or close() it.
 
-    def __init__(self, address, record):
+    `progress` is the time.monotonic() at which a client last got the line that it waited for.
+    """
+
+    def __init__(self, address: tuple[str, int], record: Record):
         self.address, self.record = address, record
-        self.first = len(record.entries)        # where its own entries begin
-        self.people = {}
+        self.first = len(record.entries)  # where its own entries begin
+        self.people: dict[str, Person] = {}
         self.selector = selectors.DefaultSelector()
-        self.progress = time.monotonic()        # when one of them last got what he waited for
+        self.progress = time.monotonic()
 
-    def __enter__(self):
+    def __enter__(self) -> "Crowd":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Person:
         return self.people[name]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Person]:
         return iter(self.people.values())
 
     @property
-    def entries(self):
-        """What the record holds since this crowd came together."""
-        return self.record.entries[self.first:]
+    def entries(self) -> list[Entry]:
+        """The entries of the record since this crowd was made."""
+        return self.record.entries[self.first :]
 
-    # -- coming
+    # -- Connecting
 
-    def connect(self, names, *, rcvbuf=None, mss=None, gulp=GULP):
-        """Connects all of them at once, and waits for nothing. `rcvbuf`, `mss`: small ones make the server's own buffer for him fill
-        soon; `gulp`: he reads so many bytes at once. Raises OSError if the server refuses."""
+    def connect(
+        self,
+        names: Iterable[str],
+        *,
+        rcvbuf: int | None = None,
+        mss: int | None = None,
+        gulp: int = GULP,
+    ) -> None:
+        """Connect a client for each name, all at once, and wait for nothing.
+
+        `rcvbuf` is the size of each receive buffer and `mss` that of the segments, in bytes. Small
+        ones make the server's own buffer for a client fill soon. `gulp`: bytes that a client reads
+        at once. Raises OSError if the server refuses.
+        """
+        names = list(names)
         for name in names:
             sock = socket.socket(socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET)
             if rcvbuf:
@@ -201,90 +241,134 @@ class Crowd:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setblocking(False)
             self.people[name] = Person(self, name, sock, gulp)
-        for name in names:                      # nothing between one and the next
-            one = self.people[name]
-            self.record.add(one.who, "connects")
-            one.socket.connect_ex(self.address)
-            self.record.connected(one.who, one.socket)
-            self.watch(one)
+        for name in names:  # a loop of its own, so that the connects follow each other closely
+            person = self.people[name]
+            self.record.add(person.who, "connects")
+            person.socket.connect_ex(self.address)
+            self.record.connected(person.who, person.socket)
+            self.watch(person)
 
-    def enter(self, names, **options):
-        """Connects them, and all are members, who have heard what there was to hear."""
+    def enter(self, names: Iterable[str], **options: Any) -> None:
+        """Connect and join a client for each name; each has then heard all events so far.
+
+        `options` are those of connect(). Raises Unmet or OSError.
+        """
+        names = list(names)
         self.connect(names, **options)
         self.play({name: Script([f"JOIN {name} secret-of-{name}"]) for name in names})
 
-    # -- doing
+    # -- Playing
 
-    def play(self, scripts):
-        """All begin at one stroke: their first pieces go out one after the other, and nothing is read before the last is out.
-        Ends when all are done. Raises Unmet if nobody gets anywhere for deadlines.DEADLINE."""
+    def play(self, scripts: Mapping[str, Script]) -> None:
+        """Run the script of each name, all at once, until all are done.
+
+        The first pieces go out one after the other, and nothing is read before the last is out.
+        Raises Unmet if no client makes progress for deadlines.DEADLINE.
+        """
         people = [self.people[name] for name in scripts]
         self.start(scripts)
-        self.until(lambda: all(one.is_done for one in people), people)
+        self.until(lambda: all(person.is_done for person in people), people)
 
-    def start(self, scripts):
-        """The beginning of play() alone: until() is to follow."""
+    def start(self, scripts: Mapping[str, Script]) -> None:
+        """Send the first piece of each script, as play() does; until() must follow."""
         for name, script in scripts.items():
             self.people[name].prepare(script)
         for name in scripts:
             self.people[name].send()
 
-    def fence(self):
-        """Each who is left has heard whatever had happened before."""
-        self.play({name: Script([]) for name, one in self.people.items() if not one.ended})
+    def fence(self) -> None:
+        """Wait until each client that is still connected has heard all events so far."""
+        self.play({name: Script([]) for name, person in self.people.items() if not person.ended})
 
-    def until(self, condition, people=None, what=None):
-        """Serves all sockets until the condition is true. Raises Unmet, and `people` are those of whom it tells."""
+    def until(
+        self,
+        condition: Callable[[], Any],
+        people: Iterable[Person] | None = None,
+        what: str | None = None,
+    ) -> None:
+        """Serve all sockets until the condition is true.
+
+        Raises Unmet if no client makes progress for deadlines.DEADLINE. It is about `people` (by
+        default all), and `what` is what it says was expected.
+        """
         self.progress = time.monotonic()
         while not condition():
             self.serve(0.05)
             if time.monotonic() > self.progress + deadlines.DEADLINE:
                 raise self.stuck(people or self.people.values(), what)
 
-    def serve(self, seconds):
-        """Sends and reads what can be, once; waits for that, though no longer."""
+    def serve(self, seconds: float) -> None:
+        """Send and read once where that is possible; wait at most so many seconds for it."""
         for key, events in self.selector.select(seconds):
             if events & selectors.EVENT_WRITE:
                 key.data.send()
             if events & selectors.EVENT_READ:
                 key.data.receive()
 
-    def stuck(self, people, what):
-        waiting = [one for one in people if not one.is_done]
-        problem = Unmet(what or msg("everyone's requests to be answered"), joined(
-            msg("no client got what it waited for in {seconds:.0f} s", seconds=deadlines.DEADLINE),
-            [msg("{who} waits for {awaited}; it last heard: {line}", who=one.who, awaited=awaited_by(one),
-                 line=one.lines[-1] if one.lines else msg("nothing")) for one in waiting]), "stuck" if waiting else None)
-        problem.unread = {one.who: count for one in waiting if len(one.lines) < 2 and (count := one.unread())}     # nothing of it was ever read
+    def stuck(self, people: Iterable[Person], what: str | None) -> Unmet:
+        """Return the Unmet of a crowd without progress.
+
+        Its `unread` maps a client that heard nothing after HELLO to the bytes that the server has
+        not read of it.
+        """
+        waiting = [person for person in people if not person.is_done]
+        lines = [
+            msg(
+                "{who} waits for {awaited}; it last heard: {line}",
+                who=person.who,
+                awaited=awaited_by(person),
+                line=person.lines[-1] if person.lines else msg("nothing"),
+            )
+            for person in waiting
+        ]
+        problem = Unmet(
+            what or msg("everyone's requests to be answered"),
+            joined(
+                msg(
+                    "no client got what it waited for in {seconds:.0f} s",
+                    seconds=deadlines.DEADLINE,
+                ),
+                lines,
+            ),
+            "stuck" if waiting else None,
+        )
+        problem.unread = {
+            person.who: count
+            for person in waiting
+            if len(person.lines) < 2 and (count := person.unread())
+        }
         return problem
 
-    # -- the selector
+    # -- The selector
 
-    def watch(self, one):
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if one.out else 0)
-        key = self.selector.get_map().get(one.socket) if not one.ended else None
-        if one.ended:
+    def watch(self, person: Person) -> None:
+        """Watch for what this client can do: read, and write if it has bytes to send."""
+        if person.ended:
             return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if person.out else 0)
+        key = self.selector.get_map().get(person.socket)
         if key is None:
-            self.selector.register(one.socket, events, one)
+            self.selector.register(person.socket, events, person)
         elif key.events != events:
-            self.selector.modify(one.socket, events, one)
+            self.selector.modify(person.socket, events, person)
 
-    def unwatch(self, one):
-        if one.socket.fileno() >= 0 and self.selector.get_map().get(one.socket):
-            self.selector.unregister(one.socket)
+    def unwatch(self, person: Person) -> None:
+        """Stop watching this client's socket."""
+        if person.socket.fileno() >= 0 and self.selector.get_map().get(person.socket):
+            self.selector.unregister(person.socket)
 
-    def close(self):
-        for one in self.people.values():
-            if not one.ended:
-                self.record.add(one.who, "closes")
-                self.unwatch(one)
-                one.socket.close()
+    def close(self) -> None:
+        """Close each connection that is still open."""
+        for person in self.people.values():
+            if not person.ended:
+                self.record.add(person.who, "closes")
+                self.unwatch(person)
+                person.socket.close()
         self.selector.close()
 
 
-def awaited_by(one):
-    """What this Person waits for."""
-    if one.awaited is None:
+def awaited_by(person: Person) -> Message | str:
+    """Return what this client waits for, in words."""
+    if person.awaited is None:
         return msg("the server to read")
-    return one.awaited or msg("the end of its connection")
+    return person.awaited or msg("the end of its connection")

@@ -1,14 +1,24 @@
-"""How long the harness waits: DEADLINE, which a run sets once, and waits for a condition."""
+"""How long the harness waits: DEADLINE, which each run sets once, and waits for a condition."""
+
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from harness.driving.messages import joined, msg
 from harness.driving.record import Unmet
 
-DEADLINE = 20.0     # seconds a correct server may take for anything, on a busy machine
+DEADLINE = 20.0  # seconds: a correct server needs less for anything, even on a busy machine
+
+Answer = TypeVar("Answer")
 
 
-def wait_until(condition, deadline=None, what="the condition"):
-    """Call `condition` until it returns something true, and return that. Raises Unmet after `deadline` seconds."""
+def wait_until(
+    condition: Callable[[], Answer], deadline: float | None = None, what: str = "the condition"
+) -> Answer:
+    """Call `condition` until it returns a true value, and return that value.
+
+    `deadline` is in seconds, by default DEADLINE. Raises Unmet after it, with `what` as expected.
+    """
     seconds = DEADLINE if deadline is None else deadline
     end = time.monotonic() + seconds
     pause = 0.001
@@ -22,15 +32,24 @@ def wait_until(condition, deadline=None, what="the condition"):
         pause = min(pause * 2, 0.05)
 
 
-def none_left(find, expected, sentence=None, deadline=None):
-    """Call find() until it finds nothing more. Raises Unmet with what it still finds, a list, after `deadline` seconds."""
-    def none():
-        nonlocal found
-        found = find()
-        return not found
+def none_left(
+    find: Callable[[], list[Any]],
+    expected: str,
+    sentence: str | None = None,
+    deadline: float | None = None,
+) -> None:
+    """Call find() until it returns an empty list.
 
-    found = []
+    Raises Unmet after `deadline` seconds (by default DEADLINE), with what find() still returns.
+    """
+
+    def none() -> bool:
+        nonlocal left
+        left = find()
+        return not left
+
+    left: list[Any] = []
     try:
         wait_until(none, deadline)
     except Unmet:
-        raise Unmet(expected, joined(found), sentence) from None
+        raise Unmet(expected, joined(left), sentence) from None

@@ -1,7 +1,9 @@
-"""What the operating system shows of a program that knows nothing of us: its processes, threads, descriptors, sockets, CPU, memory.
+"""What the operating system shows of a program: its processes, threads, descriptors, memory, CPU.
 
-Every figure is of a family: a process and all its descendants. Who ends while we look is not counted; who belongs to others cannot be seen.
+Most figures are of a family: a process and all its descendants. A process that ends during a look
+is not counted. A process of another user cannot be seen.
 """
+
 import contextlib
 import fcntl
 import os
@@ -10,25 +12,30 @@ import stat
 import sys
 import termios
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
-from harness.driving.messages import msg
+from harness.driving.messages import Message, msg
 
-PF_EXITING = 4                          # of the kernel's flags of a process
-GONE = psutil.Error, OSError            # it ended while we looked, or is not ours to see
+if TYPE_CHECKING:
+    from harness.driving.client import WireClient
+
+PF_EXITING = 4  # one of the kernel's flags of a process
+GONE = psutil.Error, OSError  # the process has ended, or belongs to another user
 
 
 class Holdings(NamedTuple):
-    """What must be back to the base line when clients have gone."""
-    processes: int                      # zombies, too
+    """What a family holds, and must give back once its clients have gone."""
+
+    processes: int  # zombies included
     threads: int
     descriptors: int
 
 
-def family(pid):
-    """The process and all its descendants, as psutil processes."""
+def family(pid: int) -> list[psutil.Process]:
+    """Return the process and all its descendants; [] if it is gone."""
     try:
         main = psutil.Process(pid)
         return [main, *main.children(recursive=True)]
@@ -36,18 +43,21 @@ def family(pid):
         return []
 
 
-def session(sid):
-    """The living (not zombie) processes of a session, whoever their parents are."""
-    found = []
+def session(sid: int) -> list[psutil.Process]:
+    """Return the processes of a session that are no zombies, whatever their parents are."""
+    living = []
     for pid in pids(sid):
         with contextlib.suppress(*GONE):
             if (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-    return found
+                living.append(process)
+    return living
 
 
-def pids(sid):
-    """Those of a session, zombies too. As cheap as can be: it is asked again and again."""
+def pids(sid: int) -> list[int]:
+    """Return the ids of the processes of a session, zombies included.
+
+    The harness calls this many times a second, so it makes no psutil.Process.
+    """
     found = []
     for pid in psutil.pids():
         with contextlib.suppress(OSError):
@@ -56,18 +66,25 @@ def pids(sid):
     return found
 
 
-def ending(pid):
-    """Whether it has begun to end, or has ended: its descriptors are closed before anybody can wait for it."""
+def ending(pid: int) -> bool:
+    """Return whether a process has begun to end, or has ended.
+
+    The kernel closes its descriptors before a parent can wait for it.
+    """
     try:
-        with open(f"/proc/{pid}/stat", errors="replace") as file:       # (a program's name may be any bytes)
+        # The name of the program is in this file, and may be any bytes.
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
             state, *fields = file.read().rpartition(") ")[2].split()
             return state in "ZX" or bool(int(fields[5]) & PF_EXITING)
     except OSError:
         return True
 
 
-def file_at_0(process):
-    """The path of the regular file that this process has open as descriptor 0 and only reads, or None."""
+def file_at_0(process: psutil.Process) -> str | None:
+    """Return the path of the regular file that a process has at descriptor 0 for reading only.
+
+    None if there is no such file.
+    """
     with contextlib.suppress(*GONE):
         path = f"/proc/{process.pid}/fd/0"
         with open(f"/proc/{process.pid}/fdinfo/0", encoding="ascii") as file:
@@ -77,18 +94,19 @@ def file_at_0(process):
     return None
 
 
-def reached_by(processes, signum):
-    """Those of these processes that a signal reaches: they neither ignore nor block it."""
-    found = []
+def reached_by(processes: Iterable[psutil.Process], signum: int) -> list[psutil.Process]:
+    """Return those of the processes that neither ignore nor block this signal."""
+    reached = []
     for process in processes:
         with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/status") as file:
-            masks = dict(re.findall(r"^(SigBlk|SigIgn):\s+(\w+)$", file.read(), re.M))
+            masks = dict(re.findall(r"^(SigBlk|SigIgn):\s+(\w+)$", file.read(), re.MULTILINE))
             if not any(int(mask, 16) >> (signum - 1) & 1 for mask in masks.values()):
-                found.append(process)
-    return found
+                reached.append(process)
+    return reached
 
 
-def holdings(processes):
+def holdings(processes: Sequence[psutil.Process]) -> Holdings:
+    """Return what these processes hold together."""
     threads = descriptors = 0
     for process in processes:
         with contextlib.suppress(*GONE):
@@ -97,16 +115,27 @@ def holdings(processes):
     return Holdings(len(processes), threads, descriptors)
 
 
-KINDS = {"processes": msg("processes"), "threads": msg("threads"), "descriptors": msg("descriptors")}
+KINDS = {
+    "processes": msg("processes"),
+    "threads": msg("threads"),
+    "descriptors": msg("descriptors"),
+}
 
 
-def grown(before, after, slack=0):
-    """What there is more of than before, as texts: empty if by no kind there are more than `slack` more."""
-    return [msg("{kind}: {old} before, {new} now", kind=KINDS[kind], old=old, new=new) for kind, old, new in zip(Holdings._fields, before, after) if new > old + slack]
+def grown(before: Sequence[int], after: Sequence[int], slack: int = 0) -> list[Message]:
+    """Return a text for each kind of which there are more than `slack` more than before.
+
+    `before` and `after` are two Holdings, or as many of their first fields.
+    """
+    return [
+        msg("{kind}: {old} before, {new} now", kind=KINDS[kind], old=old, new=new)
+        for kind, old, new in zip(Holdings._fields, before, after, strict=False)
+        if new > old + slack
+    ]
 
 
-def zombies(processes):
-    """Those that ended, and that their parent did not wait for."""
+def zombies(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Return those of the processes that have ended without a parent's wait for them."""
     found = []
     for process in processes:
         with contextlib.suppress(*GONE):
@@ -115,135 +144,195 @@ def zombies(processes):
     return found
 
 
-def sockets(processes, status):
-    """{(own address, other address): how many of these processes hold it}, of the TCP sockets in this state (psutil.CONN_...)."""
-    holders = {}
+Address = tuple[str, int]
+
+
+def sockets(processes: Iterable[psutil.Process], status: str) -> dict[tuple[Address, Address], int]:
+    """Return the TCP sockets in this state (psutil.CONN_...), and how many processes hold each.
+
+    A socket is a pair: its own address and the other end's.
+    """
+    holders: dict[tuple[Address, Address], int] = {}
     for process in processes:
         with contextlib.suppress(*GONE):
-            for end in {(one.laddr, one.raddr) for one in process.net_connections("tcp") if one.status == status}:
+            ends = {
+                (connection.laddr, connection.raddr)
+                for connection in process.net_connections("tcp")
+                if connection.status == status
+            }
+            for end in ends:
                 holders[end] = holders.get(end, 0) + 1
     return holders
 
 
-def listening(processes):
-    """The addresses at which they listen, as `listening on` writes them."""
-    return sorted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for (host, port), _ in sockets(processes, psutil.CONN_LISTEN))
+def listening(processes: Iterable[psutil.Process]) -> list[str]:
+    """Return the addresses at which the processes listen, in the form of `listening on`."""
+    return sorted(
+        f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        for (host, port), _ in sockets(processes, psutil.CONN_LISTEN)
+    )
 
 
-def cpu(processes):
-    """CPU seconds so far; of the first, those of its ended and reaped children too."""
+def cpu(processes: Iterable[psutil.Process]) -> float:
+    """Return the CPU seconds that the processes have used so far.
+
+    For the first process, those of its children that ended and were waited for count, too.
+    """
     total = 0.0
     for place, process in enumerate(processes):
         with contextlib.suppress(*GONE):
             times = process.cpu_times()
-            total += times.user + times.system + (0 if place else times.children_user + times.children_system)
+            total += times.user + times.system
+            if place == 0:
+                total += times.children_user + times.children_system
     return total
 
 
-def memory(processes):
-    """Bytes: what each has for itself and its part of what they share; what is in memory, where the kernel does not tell that."""
+def memory(processes: Iterable[psutil.Process]) -> int:
+    """Return the bytes of memory of the processes, each shared page divided among them (PSS).
+
+    Where the kernel does not say that, the resident set (RSS) counts.
+    """
     total = 0
     for process in processes:
         with contextlib.suppress(*GONE):
             try:
                 with open(f"/proc/{process.pid}/smaps_rollup") as file:
-                    total += 1024 * int(re.search(r"^Pss: +(\d+) kB", file.read(), re.M)[1])
+                    match = re.search(r"^Pss: +(\d+) kB", file.read(), re.MULTILINE)
+                total += 1024 * int(match[1])
             except (OSError, TypeError):
                 total += process.memory_info().rss
     return total
 
 
-def stacks(processes):
-    """Stacks of threads, ended ones that nobody joined or detached included: mappings of 64 kB or more right behind a guard page."""
-    found = 0
+def stacks(processes: Iterable[psutil.Process]) -> int:
+    """Return how many stacks of threads the processes have mapped.
+
+    Threads that ended count, if none joined or detached them. A stack is a mapping of 64 kB or
+    more directly after a guard page.
+    """
+    count = 0
     for process in processes:
-        with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/maps", errors="replace") as file:
-            guard = None
-            for start, end, mode, name in re.findall(r"^(\w+)-(\w+) (\S+) \S+ \S+ \d+ *(.*)$", file.read(), re.M):
-                found += mode.startswith("rw") and guard == start and not name and int(end, 16) - int(start, 16) >= 1 << 16
-                guard = end if mode.startswith("---") and not name and int(end, 16) - int(start, 16) <= 1 << 16 else None
-    return found
+        with (
+            contextlib.suppress(*GONE),
+            open(f"/proc/{process.pid}/maps", errors="replace") as file,
+        ):
+            guard_end = None
+            for start, end, mode, name in re.findall(
+                r"^(\w+)-(\w+) (\S+) \S+ \S+ \d+ *(.*)$", file.read(), re.MULTILINE
+            ):
+                size = int(end, 16) - int(start, 16)
+                after_guard = guard_end == start and not name
+                count += mode.startswith("rw") and after_guard and size >= 1 << 16
+                is_guard = mode.startswith("---") and not name and size <= 1 << 16
+                guard_end = end if is_guard else None
+    return count
 
 
-def turns(processes):
-    """{thread: (seconds on a CPU, seconds of waiting for a CPU, whether it is doing one of the two now)} so far."""
-    found = {}
+Turns = dict[str, tuple[float, float, bool]]
+
+
+def turns(processes: Iterable[psutil.Process]) -> Turns:
+    """Return what each thread has got of the CPUs so far, by the thread's id.
+
+    The values are the seconds on a CPU, the seconds of waiting for one, and whether the thread
+    does one of the two now.
+    """
+    found: Turns = {}
     for process in processes:
         with contextlib.suppress(*GONE):
             for thread in os.listdir(f"/proc/{process.pid}/task"):
-                with contextlib.suppress(*GONE), open(f"/proc/{process.pid}/task/{thread}/schedstat") as times, \
-                        open(f"/proc/{process.pid}/task/{thread}/stat", errors="replace") as state:
-                    found[thread] = *(int(field) / 1e9 for field in times.read().split()[:2]), ") R " in state.read()
+                with (
+                    contextlib.suppress(*GONE),
+                    open(f"/proc/{process.pid}/task/{thread}/schedstat") as times,
+                    open(f"/proc/{process.pid}/task/{thread}/stat", errors="replace") as state,
+                ):
+                    ran, waited = (int(field) / 1e9 for field in times.read().split()[:2])
+                    found[thread] = ran, waited, ") R " in state.read()
     return found
 
 
-def starved(turns, seconds, cores):
-    """Whether, of such turns(), one waited for a CPU for longer than so many seconds while others than this family had most of all cores.
+def starved(turns: Turns, seconds: float, cores: int) -> bool:
+    """Return whether programs outside this family kept one of its threads from a CPU.
 
-    A family that keeps its own threads waiting has most of the cores itself.
+    That is so if the thread waited for more than so many seconds while the family used little of
+    the cores. A family that keeps its own threads waiting has most of the cores itself.
     """
     waited = max((waited for _, waited, _ in turns.values()), default=0)
     return waited > seconds and sum(ran for ran, _, _ in turns.values()) < waited * cores / 4
 
 
-def shares(looks, seconds):
-    """Of several turns(), the first and the last so many seconds apart: {thread: the share of his own time in which it ran, not slept}.
+def shares(looks: Sequence[Turns], seconds: float) -> dict[str, float]:
+    """Return the share of its own time in which each thread ran and did not sleep.
 
-    Time in which a thread wants a CPU and another has it is not its own: so a busy machine neither hides one that spins, nor
-    accuses one that sleeps. A wait is counted when it is over; who wants a CPU whenever one looks has not slept at all.
+    `looks` are several results of turns(), the first and the last so many seconds apart.
+
+    Time in which a thread waits for a CPU is not its own. So a busy machine neither hides a thread
+    that spins nor accuses one that sleeps. The kernel counts a wait only when it is over. So a
+    thread that runs or waits at every look counts as one that did not sleep at all.
     """
     found, nothing = {}, (0, 0, False)
     for thread, (ran, waited, _) in looks[-1].items():
-        ran, waited = ran - looks[0].get(thread, nothing)[0], waited - looks[0].get(thread, nothing)[1]
+        ran_before, waited_before, _ = looks[0].get(thread, nothing)
+        ran, waited = ran - ran_before, waited - waited_before
         never_slept = all(look.get(thread, nothing)[2] for look in looks)
-        found[thread] = 1.0 if never_slept and ran > 0.01 else ran / max(seconds - waited, ran, 0.1)
+        if never_slept and ran > 0.01:
+            found[thread] = 1.0
+        else:
+            found[thread] = ran / max(seconds - waited, ran, 0.1)
     return found
 
 
-def busy(find, seconds=0.4):
-    """How many cores the family that find() finds would use now, had it as many as it wants."""
+def busy(find: Callable[[], list[psutil.Process]], seconds: float = 0.4) -> float:
+    """Return how many cores the processes that find() returns would use, if they had them.
+
+    It measures for `seconds`, and up to four times as long while a thread wants to run.
+    """
     looks, start = [turns(find())], time.monotonic()
-    for _ in range(4):                  # longer, while somebody is at it
-        time.sleep(seconds)             # no wait for anything: it is what is measured
+    for _ in range(4):
+        time.sleep(seconds)  # not a wait for something: the time in which it measures
         looks.append(turns(find()))
         if not any(wants for _, _, wants in looks[-1].values()):
             break
     return sum(shares(looks, time.monotonic() - start).values())
 
 
-# -- What the kernel still holds: bytes that were sent and not yet read
+# -- Bytes in the kernel: sent and not yet read --------------------------------------------------
 
 
-def waiting_in_pipe(pipe):
-    """Bytes in this pipe that nobody has read yet; 0 if the kernel does not say."""
+def waiting_in_pipe(pipe: int) -> int:
+    """Return the bytes in this pipe that no process has read; 0 if the kernel does not say."""
     try:
         return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
     except OSError:
         return 0
 
 
-def unread(local, remote):
-    """Bytes that lie in the kernel, on this machine, for the connection between these two ports; 0 if it cannot be seen."""
+def unread(local: int, remote: int) -> int:
+    """Return the bytes that the socket at port `local` has received and not read.
+
+    Its peer is at port `remote`, on this machine. 0 if the kernel does not show it.
+    """
     return queues(local, remote)[1]
 
 
-def queues(local, remote):
-    """(sent and not acknowledged, received and not read): bytes in the kernel, on this machine, of the
-    socket at port `local` whose peer is at port `remote`; zeros if it cannot be seen."""
-    try:
-        with open("/proc/net/tcp") as table:
-            for line in table:
-                fields = line.split()
-                if fields[1].endswith(f":{local:04X}") and fields[2].endswith(f":{remote:04X}"):
-                    sent, _, received = fields[4].partition(":")
-                    return int(sent, 16), int(received, 16)
-    except OSError:
-        pass
+def queues(local: int, remote: int) -> tuple[int, int]:
+    """Return (bytes sent and not acknowledged, bytes received and not read) of a socket.
+
+    It is at port `local` of this machine, and its peer at port `remote`. Zeros if the kernel does
+    not show it.
+    """
+    with contextlib.suppress(OSError), open("/proc/net/tcp") as table:
+        for line in table:
+            fields = line.split()
+            if fields[1].endswith(f":{local:04X}") and fields[2].endswith(f":{remote:04X}"):
+                sent, _, received = fields[4].partition(":")
+                return int(sent, 16), int(received, 16)
     return 0, 0
 
 
-def kernel_holds(client):
-    """Bytes that the kernel has taken from the server for this client, and that the client has not read."""
+def kernel_holds(client: "WireClient") -> int:
+    """Return the bytes that the kernel took from the server and this client has not read."""
     try:
         (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
     except OSError:

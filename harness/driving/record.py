@@ -1,114 +1,182 @@
-"""What happened in one run, on one clock: who sent, heard, typed and wrote what. Checks judge it, reports tell it."""
+"""A record of one run, on one clock: each line sent, heard, typed and written, and by which client.
+
+Checks judge a record, and reports show it.
+"""
+
 import json
+import socket
 import threading
 import time
-from typing import NamedTuple
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from harness.driving.messages import joined, msg, template
 
 
 class Entry(NamedTuple):
-    """`at`: seconds since the record began. `who`: a client's name, `owner` or `server`. `what`: one of WHATS. `text`: of that."""
+    """One thing that happened.
+
+    `at`: seconds since the record began. `who`: a client's name, `owner` or `server`. `what`: one
+    of WHATS. `text`: the bytes or the line that it is about, or "".
+    """
+
     at: float
     who: str
     what: str
     text: str
 
 
-# A client's: connects, sends (a piece as it went out, with its LFs), hears (a line without its LF), torn (a last line that
-# the end cut off), ended (end of file was read), reset (by the server), and his own: shuts (no more will be sent), resets, closes.
-# The owner's: types (an order). The server's: starts, shows (a line on stdout), warns (a line on stderr), signal, exits.
-DEEDS = {template("connects"), template("sends"), template("shuts"), template("resets"), template("closes"), template("types"),
-         template("starts"), template("signal")}
-SEEN = {template("hears"), template("torn"), template("ended"), template("reset"), template("shows"), template("warns"), template("exits")}
+# A client: connects, sends (a piece of bytes, with its LFs), hears (a line without its LF), torn
+# (the end of the connection cut a line), ended (end of file was read), reset (by the server),
+# shuts (closes its sending side), resets, closes. The owner: types (an order). The server: starts,
+# shows (a line on stdout), warns (a line on stderr), signal, exits.
+DEEDS = {
+    template("connects"),
+    template("sends"),
+    template("shuts"),
+    template("resets"),
+    template("closes"),
+    template("types"),
+    template("starts"),
+    template("signal"),
+}
+SEEN = {
+    template("hears"),
+    template("torn"),
+    template("ended"),
+    template("reset"),
+    template("shows"),
+    template("warns"),
+    template("exits"),
+}
 WHATS = DEEDS | SEEN
 
 
 class Record:
-    """Entries in the order in which they were seen. Any thread may add."""
+    """Entries in the order in which the harness saw them. Any thread may add some.
 
-    def __init__(self):
+    `clients` is each WireClient of this run. `addresses` maps a client's own address, HOST:PORT,
+    to its name in this record.
+    """
+
+    def __init__(self) -> None:
         self.began = time.monotonic()
-        self.entries = []
-        self.names = {}                     # how often a name was given out
-        self.clients = []                   # each wire.WireClient that was connected in this run
-        self.addresses = {}                 # {a client's own address, as HOST:PORT: its name in this record}
-        self.lock = threading.Lock()        # guards the two above
+        self.entries: list[Entry] = []
+        self.names: dict[str, int] = {}  # how many connections asked for each name
+        self.clients: list[Any] = []
+        self.addresses: dict[str, str] = {}
+        self.lock = threading.Lock()  # guards `entries` and `names`
 
-    def clock(self):
-        """Seconds since it began: the `at` of an entry that would be added now."""
+    def clock(self) -> float:
+        """Return the seconds since the record began."""
         return time.monotonic() - self.began
 
-    def name(self, wanted):
-        """A name that no other connection of this record has: ana, then ana#2."""
+    def name(self, wanted: str) -> str:
+        """Return a name that no other connection of this record has: ana, then ana#2."""
         wanted = wanted or "client"
         with self.lock:
             self.names[wanted] = count = self.names.get(wanted, 0) + 1
         return wanted if count == 1 else f"{wanted}#{count}"
 
-    def connected(self, who, sock):
-        """Notes the address of this client's own end, by which a server knows it. `sock`: its socket."""
+    def connected(self, who: str, sock: socket.socket) -> None:
+        """Note the address of this client's end of the connection, by which a server names it."""
         host, port, *_ = sock.getsockname()
         self.addresses[f"[{host}]:{port}" if ":" in host else f"{host}:{port}"] = who
 
-    def add(self, who, what, text="", at=None):
-        """Bytes that are not UTF-8 become surrogates, which save() writes and load() reads back. `at`: when it was, if not now."""
+    def add(self, who: str, what: str, text: str | bytes = "", at: float | None = None) -> None:
+        """Add an entry. `at`: seconds since the record began, by default now.
+
+        Bytes that are not UTF-8 become surrogates, which save() writes and load() reads back.
+        """
         if isinstance(text, bytes):
             text = text.decode("utf-8", "surrogateescape")
         with self.lock:
             self.entries.append(Entry(self.clock() if at is None else at, who, what, text))
 
-    def save(self, path):
-        """Writes all entries, a JSON array in each line: [at, who, what, text]."""
+    def save(self, path: str | Path) -> None:
+        """Write all entries, each as one line: a JSON array of its four values. Raises OSError."""
         with self.lock, open(path, "w", encoding="ascii") as file:
-            file.writelines(json.dumps([round(entry.at, 6), *entry[1:]]) + "\n" for entry in self.entries)
+            file.writelines(
+                json.dumps([round(entry.at, 6), *entry[1:]]) + "\n" for entry in self.entries
+            )
 
 
-def load(path):
-    """The entries that save() wrote."""
+def load(path: str | Path) -> list[Entry]:
+    """Return the entries that save() wrote. Raises OSError or ValueError."""
     with open(path, encoding="ascii") as file:
         return [Entry(*json.loads(line)) for line in file]
 
 
 class Unmet(AssertionError):
-    """Something that must hold does not. `expected` and `came`: for people, in full; `sentence`: the id of the sentence in the
-    catalogue that explains it, if that is known; `evidence`: the entries of the record that show it. `proven`: it is certain
-    however busy the machine is, which evidence always is. `who`: the client that it is about, by its name in the record;
-    `silent`: the seconds for which nothing came, if that is the whole problem."""
+    """A condition that must hold does not.
 
-    def __init__(self, expected, came, sentence=None, evidence=(), proven=False, who=None, silent=None):
+    `expected` and `came` say so in full, for people. `sentence` is the id of the sentence in the
+    catalogue that explains it, or None. `evidence` holds the entries of the record that show it.
+    `proven` means that no busy machine could have caused it; evidence always proves. `who` is the
+    name of the client that it is about. `silent` are the seconds without a byte, if silence is the
+    whole problem.
+    """
+
+    def __init__(
+        self,
+        expected: str,
+        came: str,
+        sentence: str | None = None,
+        evidence: Iterable[Entry] = (),
+        proven: bool = False,
+        who: str | None = None,
+        silent: float | None = None,
+    ):
         super().__init__(f"expected {expected}; {came}")
+        self.expected, self.came, self.sentence = expected, came, sentence
+        self.evidence = list(evidence)
+        self.proven = proven or bool(self.evidence)
         self.who, self.silent = who, silent
-        self.expected, self.came, self.sentence, self.evidence, self.proven = expected, came, sentence, list(evidence), proven or bool(evidence)
 
 
-def same(came, expected, sentence=None, evidence=()):
-    """Raises Unmet, with the first difference marked, if two values are not equal: texts, or lists of lines."""
+def same(
+    came: Any, expected: Any, sentence: str | None = None, evidence: Iterable[Entry] = ()
+) -> None:
+    """Raise Unmet, with a mark below the first difference, if the two values are not equal.
+
+    Each value is a text or a list of lines.
+    """
     if came != expected:
         raise Unmet(shown(expected), difference(came, expected), sentence, evidence)
 
 
-def shown(value):
-    """A text, or a list of lines, as one text."""
-    return (joined(value) if value else msg("(nothing)")) if isinstance(value, list) else value if isinstance(value, str) else str(value)
+def shown(value: Any) -> str:
+    """Return a text, or a list of lines, as one text."""
+    if isinstance(value, list):
+        return joined(value) if value else msg("(nothing)")
+    return value if isinstance(value, str) else str(value)
 
 
-def difference(came, expected):
-    """What came, and under its first line that differs a mark below the first character that does."""
-    here, there = (value if isinstance(value, list) else str(value).split("\n") for value in (came, expected))
-    found = []
-    for number in range(max(len(here), len(there))):
-        one, other = (side[number] if number < len(side) else None for side in (here, there))
-        if one is not None:
-            found.append(one)
-        if one != other:
-            if one is None:
-                found.append(msg("^ nothing more came"))
-            elif other is None:
-                found.append(msg("^ no more was expected"))
-            else:
-                place = next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
-                found.append(" " * place + "^")
-            found += here[number + 1:]
-            break
-    return joined(found)
+def difference(came: Any, expected: Any) -> str:
+    """Return what came, with a mark below the first character that differs from `expected`.
+
+    Each value is a text or a list of lines.
+    """
+    actual, wanted = (
+        value if isinstance(value, list) else str(value).split("\n") for value in (came, expected)
+    )
+    lines = []
+    for number in range(max(len(actual), len(wanted))):
+        here = actual[number] if number < len(actual) else None
+        there = wanted[number] if number < len(wanted) else None
+        if here is not None:
+            lines.append(here)
+        if here == there:
+            continue
+        if here is None:
+            lines.append(msg("^ nothing more came"))
+        elif there is None:
+            lines.append(msg("^ no more was expected"))
+        else:
+            pairs = enumerate(zip(here, there, strict=False))
+            place = next((i for i, (a, b) in pairs if a != b), min(len(here), len(there)))
+            lines.append(" " * place + "^")
+        lines += actual[number + 1 :]
+        break
+    return joined(lines)

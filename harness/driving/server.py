@@ -1,9 +1,12 @@
-"""A server under test: a real process in a session of its own, known only by its command line, console and processes.
+"""A server under test: a real process in a session of its own.
 
-Whatever the test does, `close` ends every process of that session, and complains of those that should have ended before.
+The harness knows it only by its command line, its console, its sockets and its processes. Whatever
+a test does, `close` ends every process of that session, and reports those that should have ended
+before.
 """
 
 import collections
+import contextlib
 import os
 import re
 import select
@@ -12,80 +15,120 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from harness.driving import processes, deadlines
+from harness.driving import deadlines, processes
 from harness.driving.client import plain
 from harness.driving.messages import Message, both, joined, msg
 from harness.driving.processes import session as session_of
 from harness.driving.record import Record, Unmet
 
 DESIGNS = ("nonblocking", "pthread", "fork")
-ROOT = Path(os.environ.get("GRUPO_TREE") or Path(__file__).resolve().parents[2])    # GRUPO_TREE: try another tree's servers
-MOST_OUTPUT = 1 << 25       # bytes that a server may write to one of its two outputs; more is a flood, and ends it
-LINE_COSTS = 100            # bytes that a line costs us, beside its own
-LOOKS = 0.1                 # seconds between two looks at how many there are
-TAIL = 20, 500              # of what it wrote to stderr a failure shows so many lines, and of each so many characters
+# GRUPO_TREE: run the servers of another tree.
+ROOT = Path(os.environ.get("GRUPO_TREE") or Path(__file__).resolve().parents[2])
+MOST_OUTPUT = 1 << 25  # bytes on stdout or stderr; a server that writes more is killed
+LINE_COSTS = 100  # bytes that the harness needs for each line, beside its own
+LOOKS = 0.1  # seconds between two counts of the server's processes
+TAIL = 20, 500  # of stderr, a failure shows so many lines, and so many characters of each
 
 LISTENING = re.compile(r"listening on (\[[^]]+\]|[^\s:]+):(\d+)")
-UNASKED = re.compile(r"\S+ asks to join from \S+|\* \S+ (came|went|left)|<\S+> .*|# \d+ lines not shown")
+UNASKED = re.compile(
+    r"\S+ asks to join from \S+|\* \S+ (came|went|left)|<\S+> .*|# \d+ lines not shown"
+)
 ANSWERED = re.compile(r"ok|error: .+|type the group's name to delete it")
-CLOSED = object()   # stdin=CLOSED: descriptor 0 is not open at all
-# All that a server under check sees of our environment: what programs need to run, and nothing that tells of the check or of a token.
-INHERITED = re.compile("PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|LANG|LANGUAGE|LC_[A-Z]+|TMPDIR|LD_LIBRARY_PATH|PYTHONPATH|VIRTUAL_ENV|JAVA_HOME|CLASSPATH|GOPATH|NODE_PATH")
+CLOSED = object()  # stdin=CLOSED: descriptor 0 is not open at all
+# The variables that a server under check gets. Programs need these to run; the others could show
+# that a check is under way, or hold a secret.
+INHERITED = re.compile(
+    "PATH|HOME|USER|LOGNAME|SHELL|TERM|TZ|LANG|LANGUAGE|LC_[A-Z]+|TMPDIR|LD_LIBRARY_PATH"
+    "|PYTHONPATH|VIRTUAL_ENV|JAVA_HOME|CLASSPATH|GOPATH|NODE_PATH"
+)
 
 
 def plain_environment() -> dict[str, str]:
-    """What a program that is not ours is given of our environment."""
+    """Return the part of our environment that a server under check gets."""
     return {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
 
 
-def command_of(design_or_command):
-    """The command line of one of our designs by name, or a list taken as it is."""
+def command_of(design_or_command: str | Sequence[Any]) -> list[str]:
+    """Return the command line of one of our designs by its name; a list is taken as it is."""
     if isinstance(design_or_command, str):
         return [sys.executable, "-m", "implementations." + design_or_command]
     return [str(part) for part in design_or_command]
 
 
-def start_refused(command, *, directory, args=(), port=0, deadline=None, **popen):
-    """Run a server that must refuse to start: (status, stdout, stderr) of its end, where bytes that are not UTF-8
-    are surrogates. Raises Unmet if it goes on."""
-    line = [*command_of(command), "--host", "127.0.0.1", "--port", str(port), "--dir", str(directory), *map(str, args)]
+def command_line(
+    command: str | Sequence[Any], host: str, port: int, directory: str | Path, *args: Any
+) -> list[str]:
+    """Return the command line that starts a server: `command`, --host, --port, --dir, `args`."""
+    options = ["--host", host, "--port", str(port), "--dir", str(directory)]
+    return [*command_of(command), *options, *map(str, args)]
+
+
+def start_refused(
+    command: str | Sequence[Any],
+    *,
+    directory: str | Path,
+    args: Iterable[Any] = (),
+    port: int = 0,
+    deadline: float | None = None,
+    **popen: Any,
+) -> tuple[int, str, str]:
+    """Run a server that must refuse to start; return (exit status, stdout, stderr).
+
+    Bytes that are not UTF-8 become surrogates. `popen` are further arguments of subprocess.Popen.
+    Raises Unmet if the server still runs after `deadline` seconds (by default DEADLINE).
+    """
+    line = command_line(command, "127.0.0.1", port, directory, *args)
     popen = {"stdin": subprocess.DEVNULL, "cwd": ROOT, **popen}
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **popen)
+    process = subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **popen
+    )
     try:
         wrote = process.communicate(timeout=deadlines.DEADLINE if deadline is None else deadline)
     except subprocess.TimeoutExpired:
         _end_session(process.pid)
         out, err = map(as_text, process.communicate())
-        raise Unmet(msg("the server to end at once, with one line that says why"), msg("it went on; it wrote\n{output}", output=out + err), "goes-on") from None
+        raise Unmet(
+            msg("the server to end at once, with one line that says why"),
+            msg("it kept running; it wrote\n{output}", output=out + err),
+            "goes-on",
+        ) from None
     return process.returncode, *map(as_text, wrote)
 
 
-def as_text(data):
-    """What a program wrote, as text: bytes that are not UTF-8 become surrogates."""
+def as_text(data: bytes) -> str:
+    """Return a program's output as text; bytes that are not UTF-8 become surrogates."""
     return data.decode("utf-8", "surrogateescape")
 
 
-def end_of(status):
-    """How a process ended, in words, of subprocess's return code."""
+def end_of(status: int | None) -> Message:
+    """Return in words how a process ended; `status` is subprocess's return code."""
     if status is None:
         return msg("is still running")
     if status >= 0:
         return msg("ended with status {status}", status=status)
-    return msg("was ended by signal {number} ({name})", number=-status, name=signal.Signals(-status).name)
+    return msg(
+        "was ended by signal {number} ({name})", number=-status, name=signal.Signals(-status).name
+    )
 
 
-def tail(lines):
-    """The last of these lines, none too long, for people."""
+def tail(lines: Sequence[str]) -> list[str]:
+    """Return the last of these lines, each shortened to a readable length."""
     most, width = TAIL
-    return [*([msg("({count} lines more)", count=len(lines) - most)] if len(lines) > most else []), *(clipped(line, width) for line in lines[-most:])]
+    omitted = len(lines) - most
+    return [
+        *([msg("({count} lines more)", count=omitted)] if omitted > 0 else []),
+        *(clipped(line, width) for line in lines[-most:]),
+    ]
 
 
-def clipped(text, width):
-    """A text that is too long, shortened; of a Message, what it holds of others."""
+def clipped(text: str, width: int) -> str:
+    """Return a text shortened to `width` characters; of a Message, shorten the values in it."""
     if len(text) <= width:
         return text
     if isinstance(text, Message):
@@ -93,156 +136,232 @@ def clipped(text, width):
     return msg("{beginning}... ({count} characters)", beginning=text[:width], count=len(text))
 
 
-def _end_session(sid):
-    end = time.monotonic() + 5          # killing races with forking: look again until nobody is left
-    while (found := session_of(sid)) and time.monotonic() < end:
+def _end_session(sid: int) -> None:
+    """Kill every process of a session, within 5 s."""
+    end = time.monotonic() + 5
+    # A process may fork while it is killed, so look again until none is left.
+    while (left := session_of(sid)) and time.monotonic() < end:
         _end_group(sid)
-        for process in found:           # who made himself another group
-            try:
+        for process in left:  # those that left the group
+            with contextlib.suppress(psutil.Error):
                 process.kill()
-            except psutil.Error:
-                pass
         time.sleep(0.01)
 
 
-def _end_group(pid):
-    """Kills the whole group at one stroke: who forks without end cannot outrun it."""
-    try:
+def _end_group(pid: int) -> None:
+    """Kill a process group in one call: a program that forks without end cannot outrun it."""
+    with contextlib.suppress(OSError):  # no process of it is left
         os.killpg(pid, signal.SIGKILL)
-    except OSError:
-        pass                            # nobody is left
 
 
 class NotStarted(Unmet):
-    """The server does not listen; `status` is its exit status, None if it runs."""
+    """The server does not listen. `status` is its exit status; None while it runs."""
+
+    status: int | None = None
+
+
+class _Output:
+    """One of the server's two outputs, split into lines; `take` is called for each line."""
+
+    def __init__(self, take: Callable[[str], None]):
+        self.take = take
+        self.parts: list[bytes] = []  # of a line without an end
+        self.size = 0  # bytes that it cost the harness so far
+
+    def add(self, chunk: bytes) -> list[str]:
+        """Add the bytes of one read, b"" for the end; return the lines that are now complete."""
+        *lines, rest = chunk.split(b"\n")
+        self.size += len(chunk) + LINE_COSTS * len(lines)
+        if lines:
+            lines[0] = b"".join(self.parts) + lines[0]
+            self.parts.clear()
+        self.parts.append(rest)
+        if not chunk:
+            lines = [b"".join(self.parts)] if any(self.parts) else []
+        return list(map(as_text, lines))
 
 
 class Server:
-    """Start a server and wait for its first line, `listening on HOST:PORT`. Use it with `with`.
+    """Starts a server, and waits for its first line, `listening on HOST:PORT`.
 
-    `command` is a design's name or a list; `args` are added after --host, --port and --dir. `stdin` is what subprocess
-    takes, or CLOSED; only with the default, a pipe, can orders be typed. `preexec` runs in the new process before the server.
-    `inherits`: it has our environment, else only what plain_environment() leaves of it; `env` is added to that.
-    All that it writes and is told is added to `record`. Raises NotStarted, or OSError if there is no such command.
+    Use it with `with`, or close() it. `address` and `port` are where it listens. `stdout` and
+    `stderr` hold every line that it wrote. `leftovers` are processes that outlived an end that
+    should have been complete. `reached` are its children that the last signal to the whole group
+    reached. `flooded` and `forked` say that it was killed for too much output or too many
+    processes.
     """
 
-    most_processes = 2000       # that it may have; more is a fork without end, and ends it
+    most_processes = 2000  # a server that has more forks without end, and is killed
 
-    def __init__(self, command, *, directory, args=(), group=None, host="127.0.0.1", port=0, stdin=subprocess.PIPE,
-                 preexec=None, env=None, cwd=None, deadline=None, record=None, inherits=True):
+    def __init__(
+        self,
+        command: str | Sequence[Any],
+        *,
+        directory: str | Path,
+        args: Iterable[Any] = (),
+        group: str | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        stdin: Any = subprocess.PIPE,
+        preexec: Callable[[], None] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | Path | None = None,
+        deadline: float | None = None,
+        record: Record | None = None,
+        inherits: bool = True,
+    ):
+        """Start `command`, the name of a design or a list, and wait until it listens.
+
+        `args` come after --host, --port, --dir and --group. `stdin` is a value for subprocess, or
+        CLOSED; only the default, a pipe, takes orders. `preexec` runs in the new process before
+        the server. `deadline`: seconds until it must listen, by default DEADLINE. `record` gets
+        all its lines and orders. With `inherits` it has our environment, else only that of
+        plain_environment(); `env` is added. Raises NotStarted, or OSError if there is no such
+        command.
+        """
+        args = tuple(args)
+        self.start = dict(
+            command=command,
+            directory=directory,
+            args=args,
+            group=group,
+            host=host,
+            port=port,
+            stdin=stdin,
+            preexec=preexec,
+            env=env,
+            cwd=cwd,
+            deadline=deadline,
+            record=record,
+            inherits=inherits,
+        )
         self.design = command if isinstance(command, str) else None
         self.directory = Path(directory)
-        self.start = dict(command=command, directory=directory, args=tuple(args), group=group, host=host, port=port, stdin=stdin,
-                          preexec=preexec, env=env, cwd=cwd, deadline=deadline, record=record, inherits=inherits)
         self.record = record or Record()
-        line = [*command_of(command), "--host", host, "--port", str(port), "--dir", str(directory)]
-        if group is not None:
-            line += ["--group", group]
-        line += [str(arg) for arg in args]
-        self.command = line
-
-        def before():
-            if stdin is CLOSED:
-                os.close(0)
-            if preexec:
-                preexec()
-
-        self.input_file = None          # stdin=CLOSED: see file_at_0()
-        self.flooded = False            # it wrote more than MOST_OUTPUT, and was ended for it
-        self.forked = False             # it had more than most_processes, likewise
-        self.reached = []               # its children that the last signal to its whole group reached
-        self.sight = None               # harness/verdicts/causes.py: what was seen of it when a check failed
-        self.unfinished = b""           # of stdout: what was written, and no end of a line yet
-        self.stdout = []                # every line written so far
-        self.stderr = []
-        self.leftovers = []             # what outlived an end that should have been complete
-        self._unasked = collections.deque()
-        self._answers = collections.deque()
-        self._helping = False           # the order under way is `help`: `# ` lines are its answer, else they are unasked
-        self._heard = threading.Condition()     # guards the five above
-        self._may_read = threading.Event()
-        self._may_read.set()
-        self._killed = self._stopped = None
-        self._closed = False
-        self._over = False              # nobody of its session is left
-        given = {CLOSED: msg("{command} (stdin: closed)", command=" ".join(line)), subprocess.DEVNULL: msg("{command} (stdin: /dev/null)", command=" ".join(line))}
-        self.record.add("server", "starts", given.get(stdin, " ".join(line)))
-        self.process = subprocess.Popen(
-            line, stdin=subprocess.DEVNULL if stdin is CLOSED else stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            cwd=cwd or ROOT, env={**(os.environ if inherits else plain_environment()), **(env or {})}, start_new_session=True,
-            preexec_fn=before if preexec or stdin is CLOSED else None)
-        self.pid = self.process.pid
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
-        self._watcher.start()
+        grouped = args if group is None else ("--group", group, *args)
+        self.command = command_line(command, host, port, directory, *grouped)
+        self._reset()
+        self._launch()
         try:
             self._wait_listening(deadlines.DEADLINE if deadline is None else deadline)
         except BaseException:
             self.end()
             raise
 
-    def __enter__(self):
+    def _reset(self) -> None:
+        """Set the attributes that say what this run of the server has done so far."""
+        self.input_file: str | None = None  # with stdin=CLOSED: see file_at_0()
+        self.flooded = False
+        self.forked = False
+        self.reached: list[psutil.Process] = []
+        self.sight: Any = None  # harness/verdicts/causes.py: what it saw when a check failed
+        self.unfinished = b""  # of stdout: the beginning of a line without an end
+        self.stdout: list[str] = []
+        self.stderr: list[str] = []
+        self.leftovers: list[psutil.Process] = []
+        self._unasked: collections.deque[str] = collections.deque()
+        self._answers: collections.deque[str] = collections.deque()
+        # The order under way is `help`: lines that begin with `# ` are its answer.
+        self._helping = False
+        # Guards `unfinished`, `stdout`, `stderr`, and the three above.
+        self._heard = threading.Condition()
+        self._may_read = threading.Event()
+        self._may_read.set()
+        self._killed: float | None = None  # when
+        self._stopped: int | None = None  # its exit status
+        self._closed = False
+        self._over = False  # no process of its session is left
+
+    def _launch(self) -> None:
+        """Start the process, and the thread that reads its output."""
+        stdin, preexec, env = self.start["stdin"], self.start["preexec"], self.start["env"]
+
+        def before() -> None:
+            if stdin is CLOSED:
+                os.close(0)
+            if preexec:
+                preexec()
+
+        line = " ".join(self.command)
+        unusual = {
+            CLOSED: msg("{command} (stdin: closed)", command=line),
+            subprocess.DEVNULL: msg("{command} (stdin: /dev/null)", command=line),
+        }
+        self.record.add("server", "starts", unusual.get(stdin, line))
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL if stdin is CLOSED else stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.start["cwd"] or ROOT,
+            env={**(os.environ if self.start["inherits"] else plain_environment()), **(env or {})},
+            start_new_session=True,
+            preexec_fn=before if preexec or stdin is CLOSED else None,
+        )
+        self.pid = self.process.pid
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        self._watcher.start()
+
+    def __enter__(self) -> "Server":
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
         else:
-            self.end()                  # the test's own failure is the story
+            self.end()  # the test's own failure is the one to report
 
-    def __repr__(self):
-        return f"<Server {' '.join(self.command)} pid {self.pid} status {self.process.poll()} stderr {self.stderr[-3:]}>"
+    def __repr__(self) -> str:
+        status, stderr = self.process.poll(), self.stderr[-3:]
+        return f"<Server {' '.join(self.command)} pid {self.pid} status {status} stderr {stderr}>"
 
-    # -- what it writes
+    # -- Its output
 
-    def _watch(self):
-        """The body of the thread that reads what the server writes, and sees to it that neither that nor its processes grow without end."""
+    def _watch(self) -> None:
+        """Read what the server writes, in a thread of its own, up to the end of both outputs.
+
+        Kill the server if its output or the number of its processes grows without end.
+        """
         out, err = self.process.stdout.fileno(), self.process.stderr.fileno()
-        pipes = {out: (self._out, []), err: (self._err, [])}        # how to take a line, and the parts of one that has no end yet
-        size, looks, poll = {out: 0, err: 0}, 0.0, select.poll()
-        while pipes and not (self.flooded or self.forked):
-            for pipe in out, err:
-                if pipe in pipes and (pipe == err or self._may_read.is_set()):
+        outputs = {out: _Output(self._out), err: _Output(self._err)}
+        open_pipes, next_count, poll = {out, err}, 0.0, select.poll()
+        while open_pipes and not (self.flooded or self.forked):
+            for pipe in open_pipes:
+                if pipe == err or self._may_read.is_set():
                     poll.register(pipe, select.POLLIN)
             ready = poll.poll(1000 * LOOKS)
             if self._over and not ready:
-                break                   # somebody who outlives it holds the pipe
+                break  # a process outside the session holds the pipe
             for pipe, _ in ready:
                 poll.unregister(pipe)
-                take, parts = pipes[pipe]
-                chunk = os.read(pipe, 65536)
-                *lines, rest = chunk.split(b"\n")
-                size[pipe] += len(chunk) + LINE_COSTS * len(lines)
-                if lines:
-                    lines[0] = b"".join(parts) + lines[0]
-                    parts.clear()
-                parts.append(rest)
+                chunk, output = os.read(pipe, 65536), outputs[pipe]
                 if not chunk:
-                    lines = [b"".join(parts)] if any(parts) else []
-                    del pipes[pipe]
+                    open_pipes.remove(pipe)
                 with self._heard:
+                    for line in output.add(chunk):
+                        output.take(line)
                     if pipe == out:
-                        self.unfinished = parts[0][:1000] if chunk else b""
-                    for line in lines:
-                        take(line.decode("utf-8", "surrogateescape"))
+                        self.unfinished = output.parts[0][:1000] if chunk else b""
                     self._heard.notify_all()
-            if time.monotonic() > looks:
-                looks = time.monotonic() + LOOKS
+            if time.monotonic() > next_count:
+                next_count = time.monotonic() + LOOKS
                 self.forked = len(processes.pids(self.pid)) > self.most_processes
-            self.flooded = max(size.values()) > MOST_OUTPUT
+            self.flooded = max(output.size for output in outputs.values()) > MOST_OUTPUT
         if self.flooded or self.forked:
             _end_group(self.pid)
         with self._heard:
             self._heard.notify_all()
 
-    def _err(self, line):
+    def _err(self, line: str) -> None:
         self.stderr.append(line)
         self.record.add("server", "warns", line)
 
-    def _out(self, line):
+    def _out(self, line: str) -> None:
         self.stdout.append(line)
         self.record.add("server", "shows", line)
         if len(self.stdout) == 1 and LISTENING.fullmatch(line):
-            if self.start["stdin"] is CLOSED:       # (now: while we read its first line it cannot have ended for writing too many)
+            if self.start["stdin"] is CLOSED:
+                # Now, in this thread: it cannot be killed for its output in the meantime.
                 self.input_file = self.file_at_0()
             return
         if UNASKED.fullmatch(line) or (line.startswith("# ") and not self._helping):
@@ -252,98 +371,140 @@ class Server:
             if ANSWERED.fullmatch(line):
                 self._helping = False
 
-    def _wait_listening(self, deadline):
-        going = lambda: self.process.poll() is None and not (self.flooded or self.forked)
+    def _runs(self) -> bool:
+        return self.process.poll() is None and not (self.flooded or self.forked)
+
+    def _wait_listening(self, deadline: float) -> None:
+        """Wait for the first line, at most `deadline` seconds. Raises NotStarted."""
         with self._heard:
             end = time.monotonic() + deadline
-            while not self.stdout and going() and time.monotonic() < end:
+            while not self.stdout and self._runs() and time.monotonic() < end:
                 self._heard.wait(0.05)
-        if not going():
-            self._watcher.join(1)       # it reads what there is to read
-        first = self.stdout[0] if self.stdout else self.unfinished.decode("utf-8", "surrogateescape")
+        if not self._runs():
+            self._watcher.join(1)  # for the rest of its output
+        first = self.stdout[0] if self.stdout else as_text(self.unfinished)
         match = LISTENING.fullmatch(self.stdout[0]) if self.stdout else None
         if not match:
             raise self._not_listening(first, deadline)
         self.address = (match[1].strip("[]"), int(match[2]))
         self.port = self.address[1]
 
-    def _not_listening(self, first, deadline):
-        """NotStarted, with what the server did in place of its first line."""
-        status, wrote = self.process.poll(), clipped(repr(first), TAIL[1])
-        if self.excessive():
-            what, sentence = self.excess(), self.excessive()
-        elif status is not None:
-            what, sentence = msg("it {end}", end=end_of(status)), "ends-at-once"
-            if first:
-                what = msg("it {end}; on stdout it wrote {wrote}", end=end_of(status), wrote=wrote)
-        elif self.stdout:
-            what, sentence = msg("it wrote {wrote}", wrote=wrote), "first-line"
-        elif first:
-            what, sentence = msg("it wrote {wrote}, and for {seconds:g} s no end of that line", wrote=wrote, seconds=deadline), "first-line"
-        elif found := processes.listening(session_of(self.pid)):
-            what = msg("it wrote nothing for {seconds:g} s, though it listens at {addresses}", seconds=deadline, addresses=both(found))
-            sentence = "unflushed"
-        else:
-            what, sentence = msg("it wrote nothing for {seconds:g} s", seconds=deadline), "never-listens"
-        problem = NotStarted(msg("the server's first line on stdout to be `listening on HOST:PORT`"),
-                             joined(what, [msg("on stderr it wrote:"), *tail(self.stderr)] if self.stderr else []), sentence)
-        problem.status = status
+    def _not_listening(self, first: str, deadline: float) -> NotStarted:
+        """Return the NotStarted of a server that wrote `first` in place of its first line."""
+        did, sentence = self._did_instead(first, deadline)
+        problem = NotStarted(
+            msg("the server's first line on stdout to be `listening on HOST:PORT`"),
+            joined(did, [msg("on stderr it wrote:"), *tail(self.stderr)] if self.stderr else []),
+            sentence,
+        )
+        problem.status = self.process.poll()
         return problem
 
-    def excessive(self):
-        """The id of the sentence on what it was ended for, if it was."""
+    def _did_instead(self, first: str, deadline: float) -> tuple[Message, str]:
+        """Return what the server did in place of listening, and the id of the sentence on it."""
+        status, wrote = self.process.poll(), clipped(repr(first), TAIL[1])
+        if self.excessive():
+            return self.excess(), self.excessive()
+        if status is not None:
+            end = end_of(status)
+            if first:
+                did = msg("it {end}; on stdout it wrote {wrote}", end=end, wrote=wrote)
+                return did, "ends-at-once"
+            return msg("it {end}", end=end), "ends-at-once"
+        if self.stdout:
+            return msg("it wrote {wrote}", wrote=wrote), "first-line"
+        if first:
+            did = msg(
+                "it wrote {wrote}, and no end of that line for {seconds:g} s",
+                wrote=wrote,
+                seconds=deadline,
+            )
+            return did, "first-line"
+        if addresses := processes.listening(session_of(self.pid)):
+            did = msg(
+                "it wrote nothing for {seconds:g} s, though it listens at {addresses}",
+                seconds=deadline,
+                addresses=both(addresses),
+            )
+            return did, "unflushed"
+        return msg("it wrote nothing for {seconds:g} s", seconds=deadline), "never-listens"
+
+    def excessive(self) -> str | None:
+        """Return the id of the sentence on the excess for which it was killed, or None."""
         return "floods" if self.flooded else "forks-without-end" if self.forked else None
 
-    def excess(self):
+    def excess(self) -> Message:
+        """Return in words the excess for which it was killed."""
         if self.flooded:
             return msg("it wrote more than {megabytes} MB", megabytes=MOST_OUTPUT >> 20)
         return msg("it had more than {count} processes", count=self.most_processes)
 
-    def pause_reading(self):
-        """The owner stops reading his terminal (what is under way may still be read)."""
+    def pause_reading(self) -> None:
+        """Stop reading the server's stdout. One read that has begun may still end."""
         self._may_read.clear()
 
-    def go_on_reading(self):
+    def go_on_reading(self) -> None:
+        """Read the server's stdout again."""
         self._may_read.set()
 
-    # -- the console
+    # -- Its console
 
-    def order(self, text, deadline=None):
-        """Type an order (str, or bytes that may be no text); return the lines of its answer, the last being `ok`, `error: why` or
-        delete's question. Raises Unmet."""
+    def order(self, text: str | bytes, deadline: float | None = None) -> list[str]:
+        """Type an order, and return the lines of its answer.
+
+        The last line is `ok`, `error: why` or delete's question. `deadline` is in seconds, by
+        default DEADLINE. Raises Unmet.
+        """
         with self._heard:
             self._answers.clear()
             self._helping = text == "help"
         data = text if isinstance(text, bytes) else text.encode()
         self.type_bytes(data + b"\n")
-        text = data.decode("utf-8", "backslashreplace")
         with self._heard:
-            done = lambda: any(ANSWERED.fullmatch(line) for line in self._answers)
-            if not self._heard.wait_for(done, deadlines.DEADLINE if deadline is None else deadline):
-                raise Unmet(msg("an answer to the order `{text}`, its last line `ok` or `error: why`", text=text),
-                            joined(msg("the console showed:"), list(self._answers)) if self._answers else msg("the console showed nothing"),
-                            "order-unanswered")
-            answer = []
+            if not self._heard.wait_for(
+                lambda: any(ANSWERED.fullmatch(line) for line in self._answers),
+                deadlines.DEADLINE if deadline is None else deadline,
+            ):
+                raise Unmet(
+                    msg(
+                        "an answer to the order `{text}`, its last line `ok` or `error: why`",
+                        text=data.decode("utf-8", "backslashreplace"),
+                    ),
+                    joined(msg("the console showed:"), list(self._answers))
+                    if self._answers
+                    else msg("the console showed nothing"),
+                    "order-unanswered",
+                )
+            answer: list[str] = []
             while not answer or not ANSWERED.fullmatch(answer[-1]):
                 answer.append(self._answers.popleft())
             return answer
 
-    def type(self, text):
-        """Type a line and wait for nothing."""
+    def type(self, text: str) -> None:
+        """Type a line, and wait for nothing. Raises Unmet if the server has closed its stdin."""
         self.type_bytes(text.encode() + b"\n")
 
-    def type_bytes(self, data):
+    def type_bytes(self, data: bytes) -> None:
+        """Type these bytes, and wait for nothing. Raises Unmet if the server closed its stdin."""
         self.record.add("owner", "types", data)
         try:
             self.process.stdin.write(data)
             self.process.stdin.flush()
         except BrokenPipeError:
-            raise Unmet(msg("the server to read the owner's orders"), msg("it has closed its standard input"), "order-unanswered") from None
+            raise Unmet(
+                msg("the server to read the owner's orders"),
+                msg("it has closed its standard input"),
+                "order-unanswered",
+            ) from None
 
-    def expect(self, regex, deadline=None):
-        """Wait for an unasked console line that fully matches, passing over those before it; return the match. Raises Unmet."""
+    def expect(self, regex: str, deadline: float | None = None) -> re.Match[str]:
+        """Wait for a console line that answers no order and matches as a whole; return the match.
+
+        The lines before it are passed over. `deadline` is in seconds, by default DEADLINE. Raises
+        Unmet.
+        """
         end = time.monotonic() + (deadlines.DEADLINE if deadline is None else deadline)
-        passed = []
+        passed: list[str] = []
         with self._heard:
             while True:
                 while self._unasked:
@@ -352,41 +513,50 @@ class Server:
                     if match:
                         return match
                 if not self._heard.wait(max(0, end - time.monotonic())) and time.monotonic() > end:
-                    raise Unmet(msg("a line like `{plain}` on the console", plain=plain(regex)),
-                                joined(msg("it showed only:"), passed) if passed else msg("it showed nothing"), "console-silent")
+                    raise Unmet(
+                        msg("a line like `{plain}` on the console", plain=plain(regex)),
+                        joined(msg("it showed only:"), passed)
+                        if passed
+                        else msg("it showed nothing"),
+                        "console-silent",
+                    )
 
-    # -- its processes
+    # -- Its processes
 
-    def family(self):
-        """The server's process and all its descendants, as psutil processes."""
+    def family(self) -> list[psutil.Process]:
+        """Return the server's process and all its descendants."""
         return processes.family(self.pid)
 
-    def holdings(self):
-        """(processes, threads, descriptors) of the whole family: what must be back to the base line when clients have gone."""
+    def holdings(self) -> processes.Holdings:
+        """Return what the family holds, and must give back once its clients have gone."""
         return processes.holdings(self.family())
 
-    def cpu(self):
-        """CPU seconds of the family so far, ended and reaped children included."""
+    def cpu(self) -> float:
+        """Return the CPU seconds of the family so far, ended children included."""
         return processes.cpu(self.family())
 
-    def file_at_0(self):
-        """With stdin=CLOSED: the file that the server's runtime has opened as descriptor 0, a path, or None.
+    def file_at_0(self) -> str | None:
+        """With stdin=CLOSED: return the path of the file that the runtime opened as descriptor 0.
 
-        The JVM does so before the program begins (its lib/modules), and the program cannot know. A file of the
-        group's own folder does not count: the server itself opened that one.
+        None if there is none. The JVM opens its lib/modules there before the program begins, and
+        the program cannot know. A file in the group's own folder does not count: the server itself
+        opened that one.
         """
-        found = filter(None, map(processes.file_at_0, self.family()))
-        return next((path for path in found if not Path(path).is_relative_to(self.directory.resolve())), None)
+        own = self.directory.resolve()
+        for path in map(processes.file_at_0, self.family()):
+            if path and not Path(path).is_relative_to(own):
+                return path
+        return None
 
-    # -- its end
+    # -- Its end
 
     @property
-    def closed(self):
-        """Whether it was ended by end() or close()."""
+    def closed(self) -> bool:
+        """Whether end() or close() ended it."""
         return self._closed
 
-    def send_signal(self, signum, group=False):
-        """Send it a signal; `group`: to its whole process group, as a terminal does."""
+    def send_signal(self, signum: int, group: bool = False) -> None:
+        """Send the server a signal. `group`: send it to the process group, as a terminal does."""
         self.record.add("server", "signal", signal.Signals(signum).name)
         if group:
             self.reached = processes.reached_by(self.family()[1:], signum)
@@ -394,67 +564,84 @@ class Server:
         else:
             self.process.send_signal(signum)
 
-    def stop(self, signum=signal.SIGTERM):
-        """Ask it to end by a signal and return its exit status; what then still lives is a leftover."""
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """Send the signal, and return the exit status as wait() does. Raises Unmet."""
         self.send_signal(signum)
         return self.wait()
 
-    def wait(self, deadline=None):
-        """Wait for an orderly end that something else caused (`close`, a terminal's Ctrl-C); return the exit status."""
+    def wait(self, deadline: float | None = None) -> int:
+        """Wait for an orderly end, for any reason, and return the exit status.
+
+        Processes that still live then go to `leftovers`. `deadline` is in seconds, by default
+        DEADLINE. Raises Unmet.
+        """
         self._may_read.set()
         try:
             status = self.process.wait(deadlines.DEADLINE if deadline is None else deadline)
         except subprocess.TimeoutExpired:
-            raise Unmet(msg("the server to end"), msg("it went on running"), "does-not-end") from None
+            raise Unmet(msg("the server to end"), msg("it kept running"), "does-not-end") from None
         self.record.add("server", "exits", end_of(status))
         if self._stopped is None and self._killed is None:
             self._stopped = status
             self.leftovers += session_of(self.pid)
         return status
 
-    def kill(self):
-        """SIGKILL the main process, and it alone."""
+    def kill(self) -> None:
+        """Send SIGKILL to the main process alone, and wait for its end."""
         self._killed = time.monotonic()
         self.record.add("server", "signal", "SIGKILL")
         self.process.kill()
         self.process.wait()
 
-    def orphans_gone(self):
-        """After `kill`: wait until no process of the session lives; AssertionError if one outlives it. (The 2 s that are promised are an idle machine's.)"""
+    def orphans_gone(self) -> None:
+        """After kill(): wait until no process of the session lives. Raises Unmet if one does.
+
+        A server promises this for 2 s on an idle machine; here it has half of DEADLINE.
+        """
         seconds = deadlines.DEADLINE / 2
         end = (self._killed or time.monotonic()) + seconds
-        while found := session_of(self.pid):
+        while left := session_of(self.pid):
             if time.monotonic() > end:
-                self.leftovers += found
-                raise Unmet(msg("no process of the server {seconds:g} s after its main process was killed", seconds=seconds), msg("there live {found}", found=found), "orphans")
+                self.leftovers += left
+                raise Unmet(
+                    msg(
+                        "no process of the server {seconds:g} s after its main process was killed",
+                        seconds=seconds,
+                    ),
+                    msg("still running: {processes}", processes=left),
+                    "orphans",
+                )
             time.sleep(0.01)
 
-    def restart(self, **changes):
-        """End it if it still runs, with all of close's complaints; start it again, this object, same arguments but for `changes`."""
+    def restart(self, **changes: Any) -> "Server":
+        """Close the server, and start it again in this object; return the object.
+
+        The arguments are the same except for `changes`. Raises what close() and the constructor
+        raise.
+        """
         self.close()
         self.__init__(**{**self.start, **changes})
         return self
 
-    def end(self):
-        """End whatever is left, and complain of nothing."""
+    def end(self) -> None:
+        """Kill what is left of the server, and report nothing."""
         self._closed = True
         self._may_read.set()
         _end_session(self.pid)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(deadlines.DEADLINE)
-        except subprocess.TimeoutExpired:
-            pass
         self._over = True
         self._watcher.join(10)
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream:
-                try:
+                with contextlib.suppress(OSError):  # an order that the server did not read
                     stream.close()
-                except OSError:
-                    pass                # an unread order
 
-    def close(self):
-        """End it in order if it still runs, end what is left of it, and raise AssertionError if anything was amiss."""
+    def close(self) -> None:
+        """Stop the server if it still runs, and kill what is left of it.
+
+        Raises AssertionError for a bad exit status, processes left over, or a traceback.
+        """
         if self._closed:
             return
         complaints = []

@@ -1,12 +1,15 @@
-"""A program on a terminal of its own, through pexpect: a member and his client, or the owner and his server.
+"""Plays a person at a terminal through pexpect: a member with a client, or the owner of a server.
 
-The kernel's echo is off, so that what is shown is what the program shows. pexpect's own waits are off: they cost 50 ms for each line typed,
-100 ms for each end.
+The terminal's echo is off, so that it shows only what the program writes. pexpect's own waits are
+off, too: they cost 50 ms for each line typed, and 100 ms for each end.
 """
+
 import contextlib
 import re
 import signal
 import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import pexpect
 import psutil
@@ -18,121 +21,180 @@ from harness.driving.processes import family, reached_by
 from harness.driving.record import Record, Unmet
 from harness.driving.server import ROOT, end_of, session_of
 
-WIDE = 24, 4096         # lines and columns of a terminal: programs that fold lines to its width would fold no line of ours
+WIDE = 24, 4096  # lines and columns: programs that fold lines to the width fold none of ours
 
 
 class TerminalClient:
-    """Starts `command`, whose terminal shows and takes lines. Use it with `with`, or close() it.
+    """A program on a terminal of its own. Use it with `with`, or close() it.
 
-    `program` is who shows in the record, `person` who types; `env` is all of its environment (None: ours); told(mark, line), if given, is called for each line typed (">") and shown ("|").
-    Raises OSError or pexpect.ExceptionPexpect if there is no such command.
+    `lines` is every line that the program has written. `reached` are its children that the last
+    Ctrl-C reached. `done` says that ends() saw the end that it expected.
     """
 
-    def __init__(self, person, command, *, program="server", cwd=ROOT, record=None, told=None, deadline=None, dimensions=WIDE, env=None):
-        self.who, self.program, self.told, self.deadline = person, program, told or (lambda mark, line: None), deadline
+    def __init__(
+        self,
+        person: str,
+        command: Sequence[str],
+        *,
+        program: str = "server",
+        cwd: str | Path = ROOT,
+        record: Record | None = None,
+        on_line: Callable[[str, str], None] | None = None,
+        deadline: float | None = None,
+        dimensions: tuple[int, int] = WIDE,
+        env: Mapping[str, str] | None = None,
+    ):
+        """Start `command` on a new terminal with `dimensions` (lines, columns).
+
+        `person` types, and `program` writes, in `record`. `on_line(mark, line)` is called for each
+        line typed (">") and shown ("|"). `deadline` is in seconds, by default deadlines.DEADLINE.
+        `env` is the whole environment, by default ours. Raises OSError or
+        pexpect.ExceptionPexpect if there is no such command.
+        """
+        self.who, self.program, self.deadline = person, program, deadline
+        self.on_line = on_line or (lambda mark, line: None)
         self.record = record or Record()
-        self.lines = []             # all that was shown so far
-        self.seen = 0               # so many of them have been looked at by sees()
-        self.done = False           # it ended as it should
-        self.reached = []           # the program's children that the last Ctrl-C reached
+        self.lines: list[str] = []
+        self.seen = 0  # sees() has looked at so many of them
+        self.done = False
+        self.reached: list[psutil.Process] = []
         self.record.add(program, "starts", " ".join(command))
-        self.child = pexpect.spawn(command[0], command[1:], cwd=cwd, dimensions=dimensions, echo=False, encoding="utf-8", codec_errors="backslashreplace",
-                                   env=env)
+        self.child = pexpect.spawn(
+            command[0],
+            command[1:],
+            cwd=cwd,
+            dimensions=dimensions,
+            echo=False,
+            encoding="utf-8",
+            codec_errors="backslashreplace",
+            env=env,
+        )
         self.child.delaybeforesend = self.child.delayafterread = None
         self.child.ptyproc.delayafterclose = 0
 
-    def __enter__(self):
+    def __enter__(self) -> "TerminalClient":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
-    def pid(self):
+    def pid(self) -> int:
+        """The process id of the program, which is also the id of its session."""
         return self.child.pid
 
-    def behind(self):
-        """When it is too late for what is waited for now."""
+    def wait_ends(self) -> float:
+        """Return the time.monotonic() at which a wait that begins now is too long."""
         return time.monotonic() + (deadlines.DEADLINE if self.deadline is None else self.deadline)
 
-    def types(self, *lines):
-        """Types lines, and waits for nothing."""
+    def types(self, *lines: str) -> None:
+        """Type these lines, and wait for nothing."""
         for line in lines:
-            self.told(">", line)
+            self.on_line(">", line)
             self.record.add(self.who, "types", line + "\n")
-            with contextlib.suppress(OSError):      # the program has ended: whoever waits for its answer will say so
+            # If the program has ended, the wait for its answer reports that.
+            with contextlib.suppress(OSError):
                 self.child.sendline(line)
 
-    def presses(self, key):
-        """Ctrl and this letter: "c", "d"."""
+    def presses(self, key: str) -> None:
+        """Press Ctrl and this letter: "c" or "d"."""
         if key == "c":
             self.reached = reached_by(family(self.pid)[1:], signal.SIGINT)
         self.record.add(self.who, "types", f"Ctrl-{key.upper()}")
         self.child.sendcontrol(key)
 
-    def read(self, seconds=0.0):
-        """Waits at most so long for the next line, and keeps it. False: there is none (yet)."""
-        if self.child.closed or self.child.flag_eof and not self.child.buffer:      # (the end may be known while there are lines to take)
+    def read(self, seconds: float = 0.0) -> bool:
+        """Wait at most so many seconds for the next line, and keep it. False: there is none yet."""
+        # pexpect may know the end while there are still lines in its buffer.
+        if self.child.closed or (self.child.flag_eof and not self.child.buffer):
             return False
         end = self.child.expect(["\r\n", pexpect.EOF, pexpect.TIMEOUT], timeout=seconds)
-        if end == 2 or end == 1 and not self.child.before:
+        if end == 2 or (end == 1 and not self.child.before):
             return False
         self.lines.append(self.child.before)
         self.record.add(self.program, "shows", self.lines[-1])
-        self.told("|", self.lines[-1])
+        self.on_line("|", self.lines[-1])
         return True
 
-    def sees(self, *patterns):
-        """Waits until each pattern matched a line, in whatever order; returns the matches. The next call looks behind them. Raises Unmet."""
-        found, behind = {}, self.behind()
+    def sees(self, *patterns: str) -> list[re.Match[str]]:
+        """Wait until each pattern has matched a whole line, in any order; return the matches.
+
+        The next call looks only at the lines after the last match. Raises Unmet.
+        """
+        matches: dict[str, re.Match[str]] = {}
+        end = self.wait_ends()
         position = first = self.seen
-        while len(found) < len(patterns):
-            if position == len(self.lines) and not self.read(max(0.0, behind - time.monotonic())):
-                missing = next(pattern for pattern in patterns if pattern not in found)
-                shown = [*self.lines[first:], *filter(None, [not self.child.flag_eof and self.child.buffer])]
-                raise Unmet(msg("a line like `{plain}` on {who}'s terminal", plain=plain(missing), who=self.who), joined(
-                    msg("the program ended") if self.child.flag_eof else msg("it did not come in time"),
-                    [msg("there was shown only:"), *shown] if shown else []),
-                    "silent")
+        while len(matches) < len(patterns):
+            if position == len(self.lines) and not self.read(max(0.0, end - time.monotonic())):
+                missing = next(pattern for pattern in patterns if pattern not in matches)
+                raise self.not_seen(missing, self.lines[first:])
             for pattern in patterns:
-                if pattern not in found and (match := re.fullmatch(pattern, self.lines[position])):
-                    found[pattern] = match
+                if pattern not in matches and (
+                    match := re.fullmatch(pattern, self.lines[position])
+                ):
+                    matches[pattern] = match
                     self.seen = position + 1
                     break
             position += 1
-        return [found[pattern] for pattern in patterns]
+        return [matches[pattern] for pattern in patterns]
 
-    def ends(self, status):
-        """Waits for the end of the program, which must have this exit status. Raises Unmet."""
-        behind = self.behind()
-        while not self.has_ended():         # (not the end of what it shows: a process that it left behind may hold the terminal)
-            if time.monotonic() > behind:
-                raise Unmet(msg("{who}'s program to end", who=self.who), msg("it went on running"), "does-not-end")
+    def not_seen(self, pattern: str, shown: list[str]) -> Unmet:
+        """Return the Unmet of a pattern that matched none of these lines."""
+        if not self.child.flag_eof and self.child.buffer:
+            shown = [*shown, self.child.buffer]
+        return Unmet(
+            msg("a line like `{plain}` on {who}'s terminal", plain=plain(pattern), who=self.who),
+            joined(
+                msg("the program ended") if self.child.flag_eof else msg("it did not come in time"),
+                [msg("the terminal showed only:"), *shown] if shown else [],
+            ),
+            "silent",
+        )
+
+    def ends(self, status: int) -> None:
+        """Wait for the end of the program, which must have this exit status. Raises Unmet."""
+        end = self.wait_ends()
+        # The end of its output is no sign: a process that it left behind may hold the terminal.
+        while not self.has_ended():
+            if time.monotonic() > end:
+                raise Unmet(
+                    msg("{who}'s program to end", who=self.who),
+                    msg("it kept running"),
+                    "does-not-end",
+                )
             self.read(0.05)
         while self.read():
             pass
         if self.reap() != status:
-            raise Unmet(msg("{who}'s program to end with status {status}", who=self.who, status=status), msg("it {end}", end=end_of(self.reap())),
-                        "no-handler" if self.child.signalstatus else "exit-status")
+            raise Unmet(
+                msg("{who}'s program to end with status {status}", who=self.who, status=status),
+                msg("it {end}", end=end_of(self.reap())),
+                "no-handler" if self.child.signalstatus else "exit-status",
+            )
         self.done = True
 
-    def has_ended(self):
-        return self.child.terminated or psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
+    def has_ended(self) -> bool:
+        """Return whether the program has ended."""
+        if self.child.terminated:
+            return True
+        return psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
 
-    def reap(self):
-        """How it ended, as subprocess's return code."""
+    def reap(self) -> int:
+        """Wait for the program, and return its exit status as subprocess does."""
         if not self.child.terminated:
             self.child.wait()
-        return self.child.exitstatus if self.child.exitstatus is not None else -self.child.signalstatus
+        status = self.child.exitstatus
+        return status if status is not None else -self.child.signalstatus
 
-    def living(self):
-        """The processes that this terminal still has."""
+    def living(self) -> list[psutil.Process]:
+        """Return the processes that still run on this terminal."""
         return session_of(self.pid)
 
-    def close(self):
-        """Ends whatever is left."""
-        while found := self.living():           # killing races with forking: look again until nobody is left
-            for process in found:
+    def close(self) -> None:
+        """Kill each process that is left, and close the terminal."""
+        # A process may fork while it is killed, so look again until none is left.
+        while left := self.living():
+            for process in left:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
         self.reap()

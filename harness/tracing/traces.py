@@ -118,7 +118,7 @@ class Run:
 
     def says(self):
         """[(at, who, text)] of every SAY, in order."""
-        return sorted((self.history.entries[said.place].at, side.who, said.line[4:]) for side in self.history.sides.values()
+        return sorted((self.history.entries[said.place].at, side.who, said.line[4:]) for side in self.history.connections.values()
                       for said in side.sends("SAY"))
 
     def wakes(self):
@@ -292,10 +292,10 @@ def deliveries_of(run):
     times = {}
     for seq in sorted(messages):
         name, text = messages[seq]
-        who = next((side.who for side in run.history.sides.values() if history.fold(name) in side.names and said.get((side.who, text))), None)
+        who = next((side.who for side in run.history.connections.values() if history.fold(name) in side.names and said.get((side.who, text))), None)
         times[seq] = (said[who, text].pop(), who) if who else (None, name)
     found = []
-    for side in run.history.sides.values():
+    for side in run.history.connections.values():
         if side.welcome is None:
             continue
         heard, newest = Counter(), side.since

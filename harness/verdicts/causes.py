@@ -576,7 +576,7 @@ def of_what_was_heard(problem, check, entries, server):
     sight = getattr(server, "sight", None) or Sight()
     if problem.sentence == "stuck":
         return of_a_crowd(problem, sight, server)
-    side = history.History(since_start(entries)).sides.get(problem.who)
+    side = history.History(since_start(entries)).connections.get(problem.who)
     if side is None:
         return None
     if problem.sentence == "join-refused":
@@ -616,7 +616,7 @@ def of_a_silence(side, entries, sight, check):
     if not heard:
         others = [
             other
-            for other in history.History(since_start(entries)).sides.values()
+            for other in history.History(since_start(entries)).connections.values()
             if other is not side
             and other.heard
             and other.connected < side.connected
@@ -721,6 +721,6 @@ def is_first_join(side, entries) -> bool:
         return history.fold([*said.line.split(" "), ""][1])
 
     joins = side.sends("JOIN")
-    sides = history.History(entries).sides.values()
+    sides = history.History(entries).connections.values()
     asked = [name(said) for other in sides for said in other.sends("JOIN") + other.sends("NAME")]
     return bool(joins) and asked.count(name(joins[-1])) == 1

@@ -82,7 +82,7 @@ def first_wrong(entries: Sequence[Entry], expected: str, came: str) -> int | Non
     if lines[-1] == GOES_ON or re.match(r"\S+ (waited |heard nothing more for )|no client got what it waited for", lines[0]):
         return len(entries)
     who = lines[0].partition(" ")[0]
-    if re.match(r"\S+ (saw the end of the connection|was cut off)|.*the connection was reset", lines[0]):
+    if re.match(r"\S+ (saw the end of the connection|was disconnected)|.*the connection was reset", lines[0]):
         return last_of(entries, lambda entry: entry.what in ENDS and (entry.who == who or who == "the"))
     if re.fullmatch(r"\S+ heard nothing before the next PONG", lines[0]):
         return last_of(entries, lambda entry: entry.who == who and entry.what == "hears" and entry.text.startswith("PONG "))

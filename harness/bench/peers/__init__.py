@@ -1,1 +1,4 @@
-"""Other ways to write the same server, for the bench: each speaks just enough of grupo/1 to be measured, and keeps nothing."""
+"""The same server written in other ways, for the bench.
+
+Each speaks just enough of grupo/1 to be measured, and keeps no files.
+"""

@@ -1,7 +1,7 @@
-/* The limit, and what it hangs on: a server in C on epoll, which speaks just enough of grupo/1.
+/* The upper limit for the other servers: a server in C on epoll, with just enough of grupo/1 to be measured.
 
-   epoll gather: what a turn decided is joined into one chunk, and each member gets it in one send.
-   epoll each: each member gets each event in a send of its own. Nothing else differs. */
+   epoll gather: the events of a turn are joined into one chunk, and each member gets it in one send.
+   epoll each: each member gets each event in a send of its own. There is no other difference. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,8 +31,8 @@ typedef struct {
     char name[65];
     int rest;
     char tail[LINE];
-    size_t mark;                /* so much of this turn's events he was given already, or need not be given */
-    Bytes out;                  /* what the socket did not take yet */
+    size_t mark;                /* bytes of this turn's events that were sent to it, or came before its JOIN */
+    Bytes out;                  /* bytes that the socket did not take yet */
 } Client;
 
 static Client *client[MOST];    /* by descriptor */
@@ -53,7 +53,7 @@ static void watch(Client *c, unsigned events) {
     epoll_ctl(epoll, EPOLL_CTL_MOD, c->fd, &(struct epoll_event){.events = events, .data.fd = c->fd});
 }
 
-/* One send; what the socket does not take waits. */
+/* One send; bytes that the socket does not take are buffered. */
 static void send_now(Client *c, const char *data, size_t size) {
     if (c->gone) return;
     ssize_t sent = c->out.size ? 0 : send(c->fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -73,7 +73,7 @@ static void send_rest(Client *c) {
     if (!c->out.size) watch(c, EPOLLIN);
 }
 
-/* His own line, after the events before it. */
+/* A line for this client alone, after the events before it. */
 static void tell_one(Client *c, const char *line, size_t size) {
     if (c->here && c->mark < turn_events.size)
         send_now(c, turn_events.data + c->mark, turn_events.size - c->mark);
@@ -194,7 +194,7 @@ int main(int argc, char **argv) {
             }
         }
         end_turn();
-        for (int i = 0; i < count; i++)         /* only now: no descriptor is given away within a turn */
+        for (int i = 0; i < count; i++)         /* only now: a descriptor must not be reused within a turn */
             if (events[i].data.fd != listener && client[events[i].data.fd]->gone) drop(client[events[i].data.fd]);
         end_turn();
     }

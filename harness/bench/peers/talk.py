@@ -1,27 +1,35 @@
-"""What the Python peers share: a group without members, files or limits. How the bytes get to the members is theirs."""
+"""The part that the Python peers share: a group without files or limits.
+
+Each peer has its own way to send the bytes to the members.
+"""
+
 import itertools
 import time
 
 SEQ = itertools.count(1)
 
 
-def stamp():
+def stamp() -> bytes:
+    """Return the time now, as events carry it."""
     now = time.time()
-    return b"%s.%03dZ" % (time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)).encode(), now % 1 * 1000)
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)).encode()
+    return b"%s.%03dZ" % (seconds, now % 1 * 1000)
 
 
 class Talk:
-    """One client. `tell_one(bytes)`, `tell_all(bytes)`, `come()` and `go()` are the peer's own."""
+    """One client. Each peer adds `tell_one(bytes)`, `tell_all(bytes)`, `come()` and `go()`."""
 
-    name = None
+    name: bytes | None = None
     tail = b""
 
-    def receive(self, data):
+    def receive(self, data: bytes) -> None:
+        """Handle a piece of the client's bytes; keep a line without its end."""
         *lines, self.tail = (self.tail + data).split(b"\n")
         for line in lines:
             self.obey(line)
 
-    def obey(self, line):
+    def obey(self, line: bytes) -> None:
+        """Handle one request."""
         verb, _, rest = line.partition(b" ")
         if verb == b"SAY":
             self.tell_all(b"MSG %d %s %s %s\n" % (next(SEQ), stamp(), self.name, rest))
@@ -37,8 +45,8 @@ class Talk:
             self.tell_one(b"BYE quit\n")
             self.leave()
 
-    def leave(self):
-        """The one end, for QUIT and for end of file."""
+    def leave(self) -> None:
+        """End the client's stay, once, after QUIT or end of file."""
         if self.name:
             name, self.name = self.name, None
             self.go()

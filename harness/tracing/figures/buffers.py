@@ -38,8 +38,8 @@ def backlog(run):
     if not run.samples:
         return []
     who = run.samples[0][1]
-    other = max((side for side in run.history.sides.values() if side.welcome and side.who != who), key=lambda side: len(side.live), default=None)
-    mine = run.history.sides.get(who)
+    other = max((side for side in run.history.connections.values() if side.welcome and side.who != who), key=lambda side: len(side.live), default=None)
+    mine = run.history.connections.get(who)
     if other is None or mine is None or mine.welcome is None:
         return []
     start = run.samples[0][0]
@@ -75,7 +75,7 @@ def fill(runs, question=None, guess=None):
     for run, kind, found in panels:
         if kind == "backlog":
             peak, who = max(sum(sample[1:]) for sample in found), run.samples[0][1]
-            memory, gone = max(sample[3] for sample in found), run.history.sides[who].over
+            memory, gone = max(sample[3] for sample in found), run.history.connections[who].over
             held = crowded(run)
             words.append(f"{run.title}: up to {base.size(peak)} waited for {who}, {base.size(memory)} of it in the server's memory; "
                          + (f"the others were held up for {base.ms(sum(end - begin for begin, end in held))}" if held else "nobody else was held up")
@@ -113,7 +113,7 @@ def fill(runs, question=None, guess=None):
                     panel.text(0.998, value / 1024, f"{text} ({base.size(value)})", fontsize=8, color=RED, ha="right", va="bottom",
                                transform=panel.get_yaxis_transform(),
                                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8})
-            over = run.history.sides[run.samples[0][1]].over
+            over = run.history.connections[run.samples[0][1]].over
             last = found[-1][0]
             if over is not None:
                 panel.axvline((last - run.span[0]) * 1e3, color=BLACK, linewidth=1.5)
