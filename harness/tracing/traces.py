@@ -3,6 +3,7 @@
 A run is a folder: run.json (the design, the workload, who had which address, what it cost), record.jsonl (what the clients sent and heard),
 trace/PID.jsonl (what happened inside). Any of them may be missing, cut off or damaged: what can be read is read, and `missing` says what not.
 """
+
 import json
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -12,13 +13,26 @@ from typing import NamedTuple
 from harness.driving import history
 from harness.driving.record import Entry
 
-IDLE = {"wait", "recv", "accept", "pipe.read", "lock.wait"}         # who is in one of these uses no processor
-HELPERS = {"console", "worker", "save", "save_members", "accept"}   # lanes that say little if nothing but waiting is in them
+IDLE = {
+    "wait",
+    "recv",
+    "accept",
+    "pipe.read",
+    "lock.wait",
+}  # who is in one of these uses no processor
+HELPERS = {
+    "console",
+    "worker",
+    "save",
+    "save_members",
+    "accept",
+}  # lanes that say little if nothing but waiting is in them
 MAIN = {"loop", "hub", "accept"}
 
 
 class Event(NamedTuple):
     """One line of a trace. `at`: seconds since the record began. `phase`: B, E or I. `about`, `amount`: as trace.KINDS says, "" and None if nothing."""
+
     at: float
     process: int
     thread: int
@@ -31,6 +45,7 @@ class Event(NamedTuple):
 
 class Interval(NamedTuple):
     """From a B to its E. `end` is None if there was none: it was still in there when the trace ends, or killed in there."""
+
     begin: float
     end: float | None
     lane: tuple
@@ -42,6 +57,7 @@ class Interval(NamedTuple):
 class Lane(NamedTuple):
     """A thread or a process while it was one actor, or several short-lived ones that did the same. `keys`: their (process, thread, actor);
     `name`: for people, as `thread of ana`."""
+
     keys: tuple
     name: str
     member: str | None
@@ -50,6 +66,7 @@ class Lane(NamedTuple):
 class Delivery(NamedTuple):
     """One message as one member heard it. `latency`: seconds from its SAY; None if that is not known. `heard`: None if it was lost.
     `verdict`: in order, late (beyond LATE), out of order, twice, lost."""
+
     seq: int
     sender: str
     text: str
@@ -60,26 +77,46 @@ class Delivery(NamedTuple):
     verdict: str
 
 
-LATE = 0.010                # seconds; a person notices ten times that, a figure shows this well
+LATE = 0.010  # seconds; a person notices ten times that, a figure shows this well
 
 
 class Run:
     """What load() read. `events` in the order of time; `missing`: sentences on what could not be read; `about`: run.json."""
 
     def __init__(self, folder, about, entries, headers, events, missing):
-        self.folder, self.about, self.entries, self.headers, self.events, self.missing = folder, about, entries, headers, events, missing
-        self.design = about.get("design") or (headers[0].get("design", "a server") if headers else "a server")
+        self.folder, self.about, self.entries, self.headers, self.events, self.missing = (
+            folder,
+            about,
+            entries,
+            headers,
+            events,
+            missing,
+        )
+        self.design = about.get("design") or (
+            headers[0].get("design", "a server") if headers else "a server"
+        )
         self.title = about.get("title") or self.design
         self.workload = about.get("workload", "")
-        self.members = about.get("members", {})             # name: address
-        self.groups = about.get("groups", {})               # name: what he is in this workload, such as `stranger`
-        self.card = about.get("card", {})                   # processes, threads, descriptors, memory (bytes)
-        self.samples = about.get("samples", [])             # [at, whose, bytes in his receive buffer, bytes in the server's send buffer]
+        self.members = about.get("members", {})  # name: address
+        self.groups = about.get(
+            "groups", {}
+        )  # name: what he is in this workload, such as `stranger`
+        self.card = about.get("card", {})  # processes, threads, descriptors, memory (bytes)
+        self.samples = about.get(
+            "samples", []
+        )  # [at, whose, bytes in his receive buffer, bytes in the server's send buffer]
         self.sink = headers[0].get("sink", "unknown") if headers else None
         self.names = {address: name for name, address in self.members.items()}
-        self.locks = dict(event.about.split(": ", 1) for event in events if event.kind == "lock" and ": " in event.about)   # name: what it guards
+        self.locks = dict(
+            event.about.split(": ", 1)
+            for event in events
+            if event.kind == "lock" and ": " in event.about
+        )  # name: what it guards
         self.intervals = intervals_of(events)
-        self.events_of, self.intervals_of = defaultdict(list), defaultdict(list)        # by (process, thread, actor)
+        self.events_of, self.intervals_of = (
+            defaultdict(list),
+            defaultdict(list),
+        )  # by (process, thread, actor)
         for event in events:
             self.events_of[event.process, event.thread, event.actor].append(event)
         for interval in self.intervals:
@@ -89,12 +126,16 @@ class Run:
         self.deliveries = deliveries_of(self)
         first, last = about.get("span", (None, None))
         times = [event.at for event in events] + [entry.at for entry in entries]
-        self.span = (first if first is not None else min(times, default=0.0), last if last is not None else max(times,
-            default=0.0))    # seconds: the workload itself
+        self.span = (
+            first if first is not None else min(times, default=0.0),
+            last if last is not None else max(times, default=0.0),
+        )  # seconds: the workload itself
 
     def __repr__(self):
-        return (f"<Run of {self.title}: {self.workload or 'no workload named'}, {len(self.events)} events, {len(self.entries)} entries of the record"
-                f"{'; ' + '; '.join(self.missing) if self.missing else ''}>")
+        return (
+            f"<Run of {self.title}: {self.workload or 'no workload named'}, {len(self.events)} events, {len(self.entries)} entries of the record"
+            f"{'; ' + '; '.join(self.missing) if self.missing else ''}>"
+        )
 
     @property
     def source(self):
@@ -110,7 +151,9 @@ class Run:
         return [interval for interval in self.intervals if interval.end is None]
 
     def lane(self, key):
-        return next((lane for lane in self.lanes if key in lane.keys), None) or Lane((key,), name_of(self, key[2]), self.names.get(key[2]))
+        return next((lane for lane in self.lanes if key in lane.keys), None) or Lane(
+            (key,), name_of(self, key[2]), self.names.get(key[2])
+        )
 
     def end_of(self, interval):
         """When it ended; for one that never did, the end of all."""
@@ -118,8 +161,11 @@ class Run:
 
     def says(self):
         """[(at, who, text)] of every SAY, in order."""
-        return sorted((self.history.entries[said.place].at, side.who, said.line[4:]) for side in self.history.sides.values()
-                      for said in side.sends("SAY"))
+        return sorted(
+            (self.history.entries[said.place].at, side.who, said.line[4:])
+            for side in self.history.sides.values()
+            for said in side.sends("SAY")
+        )
 
     def wakes(self):
         """[(lane key, sent at, read at, who)]: for each piece that a client sent, until when the server had not read it."""
@@ -205,36 +251,67 @@ def read_trace(files, about, missing):
         if header is None or not isinstance(header.get("pid"), int):
             missing.append(f"trace/{file.name} has no header, and is left out")
         elif header["schema"] != 1:
-            missing.append(f"trace/{file.name} is of schema {header['schema']}, which is not known here")
+            missing.append(
+                f"trace/{file.name} is of schema {header['schema']}, which is not known here"
+            )
         else:
             found[header["pid"]] = header, [line for line in lines[1:] if is_event(line)]
             cut += len(lines) - 1 - len(found[header["pid"]][1])
     roots = [pid for pid, (header, _) in found.items() if header.get("ppid") not in found]
     if len(roots) > 1:
-        mine = about.get("pid") if about.get("pid") in roots else max(roots, key=lambda pid: found[pid][0].get("mono", 0))
+        mine = (
+            about.get("pid")
+            if about.get("pid") in roots
+            else max(roots, key=lambda pid: found[pid][0].get("mono", 0))
+        )
         family = {mine}
-        while more := {pid for pid, (header, _) in found.items() if header.get("ppid") in family} - family:
+        while (
+            more := {pid for pid, (header, _) in found.items() if header.get("ppid") in family}
+            - family
+        ):
             family |= more
-        missing.append(f"trace/ holds {len(roots)} servers; shown is {found[mine][0].get('design')}, process {mine}, alone")
+        missing.append(
+            f"trace/ holds {len(roots)} servers; shown is {found[mine][0].get('design')}, process {mine}, alone"
+        )
         found = {pid: found[pid] for pid in family}
     if cut:
-        missing.append(f"{cut} line{'s' * (cut != 1)} of the trace {'are' if cut != 1 else 'is'} cut off or damaged")
+        missing.append(
+            f"{cut} line{'s' * (cut != 1)} of the trace {'are' if cut != 1 else 'is'} cut off or damaged"
+        )
     began = about.get("began")
-    lines = sorted((line for _, lines in found.values() for line in lines), key=lambda line: line["t"])
+    lines = sorted(
+        (line for _, lines in found.values() for line in lines), key=lambda line: line["t"]
+    )
     if began is None and lines:
         began = lines[0]["t"] / 1e9
-    events = [Event(line["t"] / 1e9 - began, line["p"], line["th"], line["a"], *line["e"].split(".", 1), line.get("o", ""), line.get("n"))
-              for line in lines]
+    events = [
+        Event(
+            line["t"] / 1e9 - began,
+            line["p"],
+            line["th"],
+            line["a"],
+            *line["e"].split(".", 1),
+            line.get("o", ""),
+            line.get("n"),
+        )
+        for line in lines
+    ]
     if any(event.kind == "full" for event in events):
         missing.append("the trace is full: its end is not there")
-    headers = sorted((header for header, _ in found.values()), key=lambda header: header.get("mono", 0))
+    headers = sorted(
+        (header for header, _ in found.values()), key=lambda header: header.get("mono", 0)
+    )
     return headers, events
 
 
 def is_event(line):
-    return (isinstance(line, dict) and all(isinstance(line.get(key), int) for key in ("t", "p", "th"))
-            and all(isinstance(line.get(key), str) for key in ("a", "e")) and line["e"][:2] in ("B.", "E.", "I.") and isinstance(line.get("o", ""),
-                                                                                                                                 str))
+    return (
+        isinstance(line, dict)
+        and all(isinstance(line.get(key), int) for key in ("t", "p", "th"))
+        and all(isinstance(line.get(key), str) for key in ("a", "e"))
+        and line["e"][:2] in ("B.", "E.", "I.")
+        and isinstance(line.get("o", ""), str)
+    )
 
 
 # -- What follows from it -----------------------------------------------------------------------------------------------------------
@@ -249,16 +326,41 @@ def intervals_of(events):
             started[key].append(event)
         elif event.phase == "E" and started[key]:
             begin = started[key].pop()
-            found.append(Interval(begin.at, event.at, (event.process, event.thread, begin.actor), event.kind, event.about, event.amount))
+            found.append(
+                Interval(
+                    begin.at,
+                    event.at,
+                    (event.process, event.thread, begin.actor),
+                    event.kind,
+                    event.about,
+                    event.amount,
+                )
+            )
     for left in started.values():
-        found += [Interval(event.at, None, (event.process, event.thread, event.actor), event.kind, event.about, None) for event in left]
+        found += [
+            Interval(
+                event.at,
+                None,
+                (event.process, event.thread, event.actor),
+                event.kind,
+                event.about,
+                None,
+            )
+            for event in left
+        ]
     return sorted(found, key=lambda interval: interval.begin)
 
 
 def name_of(run, actor):
     member = run.names.get(actor)
     if member is None:
-        return {"loop": "the loop", "hub": "the hub", "write": "writer", "save_members": "saver", "save": "saver"}.get(actor, actor)
+        return {
+            "loop": "the loop",
+            "hub": "the hub",
+            "write": "writer",
+            "save_members": "saver",
+            "save": "saver",
+        }.get(actor, actor)
     return f"{'child' if run.design == 'fork' else 'thread'} of {member}"
 
 
@@ -271,20 +373,37 @@ def lanes_of(run):
         first.setdefault(key, event.at)
         does[key] += event.kind not in IDLE and event.phase != "I"
     keys = [key for key in first if does[key] or key[2] not in HELPERS or key[2] in MAIN]
-    keys = [key for key in keys if not (key[2] in MAIN and not does[key] and any(other[:2] == key[:2] and other != key for other in keys)
-                                        and key[2] != "accept")]
-    keys.sort(key=lambda key: (2 if key[2] in order else 0 if key[2] in MAIN else 1, order.get(key[2], 0), first[key]))
+    keys = [
+        key
+        for key in keys
+        if not (
+            key[2] in MAIN
+            and not does[key]
+            and any(other[:2] == key[:2] and other != key for other in keys)
+            and key[2] != "accept"
+        )
+    ]
+    keys.sort(
+        key=lambda key: (
+            2 if key[2] in order else 0 if key[2] in MAIN else 1,
+            order.get(key[2], 0),
+            first[key],
+        )
+    )
     lanes = {}
     for key in keys:
         lanes.setdefault("save" if key[2] == "save" else key, []).append(key)
-    return [Lane(tuple(same), name_of(run, same[0][2]), run.names.get(same[0][2])) for same in lanes.values()]
+    return [
+        Lane(tuple(same), name_of(run, same[0][2]), run.names.get(same[0][2]))
+        for same in lanes.values()
+    ]
 
 
 def deliveries_of(run):
     """Every message that was heard, or should have been, by every member who was here."""
     said, messages = {}, {}
     for at, who, text in reversed(run.says()):
-        said.setdefault((who, text), []).append(at)         # the last first
+        said.setdefault((who, text), []).append(at)  # the last first
     for side, event in run.history.events:
         if event.verb == "MSG" and event.seq not in messages:
             name, _, text = event.rest.partition(" ")
@@ -292,7 +411,14 @@ def deliveries_of(run):
     times = {}
     for seq in sorted(messages):
         name, text = messages[seq]
-        who = next((side.who for side in run.history.sides.values() if history.fold(name) in side.names and said.get((side.who, text))), None)
+        who = next(
+            (
+                side.who
+                for side in run.history.sides.values()
+                if history.fold(name) in side.names and said.get((side.who, text))
+            ),
+            None,
+        )
         times[seq] = (said[who, text].pop(), who) if who else (None, name)
     found = []
     for side in run.history.sides.values():
@@ -306,13 +432,42 @@ def deliveries_of(run):
                 began, sender = times[event.seq]
                 latency = at - began if began is not None else None
                 heard[event.seq] += 1
-                verdict = "twice" if heard[event.seq] > 1 else "out of order" if event.seq < newest else "late" if (latency
-                                                                                                                    or 0) > LATE else "in order"
-                found.append(Delivery(event.seq, sender, messages[event.seq][1], began, side.who, at, latency, verdict))
+                verdict = (
+                    "twice"
+                    if heard[event.seq] > 1
+                    else "out of order"
+                    if event.seq < newest
+                    else "late"
+                    if (latency or 0) > LATE
+                    else "in order"
+                )
+                found.append(
+                    Delivery(
+                        event.seq,
+                        sender,
+                        messages[event.seq][1],
+                        began,
+                        side.who,
+                        at,
+                        latency,
+                        verdict,
+                    )
+                )
             newest = max(newest, event.seq)
         for seq in messages:
             if side.since < seq < newest and not heard[seq] and seq not in by_history:
-                found.append(Delivery(seq, times[seq][1], messages[seq][1], times[seq][0], side.who, None, None, "lost"))
+                found.append(
+                    Delivery(
+                        seq,
+                        times[seq][1],
+                        messages[seq][1],
+                        times[seq][0],
+                        side.who,
+                        None,
+                        None,
+                        "lost",
+                    )
+                )
     return sorted(found, key=lambda one: (one.seq, one.listener))
 
 
@@ -328,7 +483,11 @@ def awake(run, lane):
             step = event.phase, event.kind
             if event.phase == "I":
                 continue
-            if lane.member and before == ("E", "lock.hold") and step in (("B", "hash"), ("B", "lock.wait")):
+            if (
+                lane.member
+                and before == ("E", "lock.hold")
+                and step in (("B", "hash"), ("B", "lock.wait"))
+            ):
                 since = event.at
             if event.kind in IDLE and event.phase == "B":
                 if depth == 0 and since is not None and event.at > since:

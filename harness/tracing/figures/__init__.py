@@ -19,6 +19,7 @@
 Every Figure has .figure (matplotlib's), .caption, .alt (what it shows, in words), .table() (its data) and .facts (the numbers in its answer).
 `guess` marks what a learner predicted on the drawing. A function raises ValueError for what it cannot draw; what is missing in a run it says.
 """
+
 from harness.tracing.figures.base import Figure, Table
 from harness.tracing.figures.buffers import fill
 from harness.tracing.figures.costs import scale
@@ -29,4 +30,16 @@ from harness.tracing.figures.schedules import interleavings
 from harness.tracing.figures.swimlanes import swimlanes
 from harness.tracing.figures.verdicts import deliveries
 
-__all__ = ["Figure", "Table", "deadlock", "deliveries", "fill", "interleavings", "journeys", "lock_board", "loop_turns", "scale", "swimlanes"]
+__all__ = [
+    "Figure",
+    "Table",
+    "deadlock",
+    "deliveries",
+    "fill",
+    "interleavings",
+    "journeys",
+    "lock_board",
+    "loop_turns",
+    "scale",
+    "swimlanes",
+]

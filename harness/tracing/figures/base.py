@@ -1,4 +1,5 @@
 """What all figures share: a question as title, the answer in words on each panel, one palette, one order; and the same data, the same picture."""
+
 import base64
 import functools
 import html
@@ -12,25 +13,58 @@ from matplotlib.figure import Figure as Drawing
 
 # Okabe and Ito's colours, told apart by every kind of sight, but never needed alone: each also has a height, a hatch, a marker or a word of its own.
 BLACK, ORANGE, SKY, GREEN, BLUE, RED, PINK, GREY, PALE = (
-    "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#5a5a5a", "#d4d4d4")
-DESIGNS = {"nonblocking": ("1", "one loop", BLUE, "o"), "pthread": ("2", "a thread each, one lock", RED, "s"),
-           "fork": ("3", "a process each, pipes", GREEN, "^")}     # number, words, colour, marker
-LOOK = {"font.family": "DejaVu Sans", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "hatch.linewidth": 0.8,
-        "svg.hashsalt": "grupo", "svg.fonttype": "none", "figure.facecolor": "white", "savefig.facecolor": "white", "axes.titlelocation": "left"}
-WIDTH = 13.0                # inches
-LEAST = 0.0016              # of a panel's width: no bar is drawn narrower, or a send would not be seen
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+    "#5a5a5a",
+    "#d4d4d4",
+)
+DESIGNS = {
+    "nonblocking": ("1", "one loop", BLUE, "o"),
+    "pthread": ("2", "a thread each, one lock", RED, "s"),
+    "fork": ("3", "a process each, pipes", GREEN, "^"),
+}  # number, words, colour, marker
+LOOK = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "hatch.linewidth": 0.8,
+    "svg.hashsalt": "grupo",
+    "svg.fonttype": "none",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "axes.titlelocation": "left",
+}
+WIDTH = 13.0  # inches
+LEAST = 0.0016  # of a panel's width: no bar is drawn narrower, or a send would not be seen
 DPI = 110
 
 
 class Table(NamedTuple):
     """The data of a figure. `head`: texts; `rows`: lists of as many texts or numbers."""
+
     head: list
     rows: list
 
     def _repr_html_(self):
-        cell = lambda value: html.escape(f"{value:,.3g}" if isinstance(value, float) else str(value))
-        return ("<table><thead><tr>" + "".join(f"<th scope=col>{cell(value)}</th>" for value in self.head) + "</tr></thead><tbody>"
-                + "".join("<tr>" + "".join(f"<td>{cell(value)}</td>" for value in row) + "</tr>" for row in self.rows) + "</tbody></table>")
+        cell = lambda value: html.escape(
+            f"{value:,.3g}" if isinstance(value, float) else str(value)
+        )
+        return (
+            "<table><thead><tr>"
+            + "".join(f"<th scope=col>{cell(value)}</th>" for value in self.head)
+            + "</tr></thead><tbody>"
+            + "".join(
+                "<tr>" + "".join(f"<td>{cell(value)}</td>" for value in row) + "</tr>"
+                for row in self.rows
+            )
+            + "</tbody></table>"
+        )
 
 
 class Figure:
@@ -64,16 +98,22 @@ class Figure:
 
     def _repr_html_(self):
         image = base64.b64encode(self.png()).decode()
-        return (f'<figure><img alt="{html.escape(self.alt, quote=True)}" style="max-width: 100%" src="data:image/png;base64,{image}">'
-                f"<figcaption>{html.escape(self.caption)}</figcaption></figure>")
+        return (
+            f'<figure><img alt="{html.escape(self.alt, quote=True)}" style="max-width: 100%" src="data:image/png;base64,{image}">'
+            f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
+        )
 
 
 def drawn(function):
     """A figure's function, with this look and no other: it leaves the program's own settings alone."""
+
     @functools.wraps(function)
     def draw(*arguments, **options):
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **LOOK, "backend": matplotlib.rcParams["backend"]}):
+        with matplotlib.rc_context(
+            {**matplotlib.rcParamsDefault, **LOOK, "backend": matplotlib.rcParams["backend"]}
+        ):
             return function(*arguments, **options)
+
     return draw
 
 
@@ -119,11 +159,25 @@ def ms(seconds):
     """A duration for people."""
     if seconds is None:
         return "-"
-    return f"{seconds * 1e6:.0f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.1f} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+    return (
+        f"{seconds * 1e6:.0f} µs"
+        if seconds < 1e-3
+        else f"{seconds * 1e3:.1f} ms"
+        if seconds < 0.1
+        else f"{seconds * 1e3:.0f} ms"
+        if seconds < 1
+        else f"{seconds:.2f} s"
+    )
 
 
 def size(count):
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1024:.0f} KiB" if count >= 1024 else f"{count:.0f} bytes"
+    return (
+        f"{count / 1e6:.1f} MB"
+        if count >= 1e6
+        else f"{count / 1024:.0f} KiB"
+        if count >= 1024
+        else f"{count:.0f} bytes"
+    )
 
 
 def plural(count, word):
@@ -132,7 +186,13 @@ def plural(count, word):
 
 def listed(words):
     words = [str(word) for word in words]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else "none"
+    return (
+        words[0]
+        if len(words) == 1
+        else f"{', '.join(words[:-1])} and {words[-1]}"
+        if words
+        else "none"
+    )
 
 
 def traced(runs):
@@ -151,6 +211,10 @@ def card(run):
     """What it cost, in words."""
     parts = []
     if "processes" in run.card:
-        parts = [plural(run.card["processes"], "process"), plural(run.card["threads"], "thread"), f"{run.card['memory'] / 1e6:.0f} MB",
-                 plural(run.card["descriptors"], "descriptor")]
+        parts = [
+            plural(run.card["processes"], "process"),
+            plural(run.card["threads"], "thread"),
+            f"{run.card['memory'] / 1e6:.0f} MB",
+            plural(run.card["descriptors"], "descriptor"),
+        ]
     return " · ".join(parts)
