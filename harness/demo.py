@@ -202,12 +202,12 @@ class Play:
             raise Failed(f"ana saw {shown}")
 
     def rejected(self):
-        """beto asks, and the owner rejects"""
-        beto = self.comes("beto")
-        self.owner.sees(r"beto asks to join from \S+")
-        self.orders("reject beto")
-        beto.sees("-- not let in: .*")
-        beto.ends(1)
+        """ben asks, and the owner rejects"""
+        ben = self.comes("ben")
+        self.owner.sees(r"ben asks to join from \S+")
+        self.orders("reject ben")
+        ben.sees("-- not let in: .*")
+        ben.ends(1)
 
     def comes_back(self):
         """carla comes back, nobody is asked, and she looks who is here"""

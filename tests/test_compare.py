@@ -54,7 +54,7 @@ def test_one_workload_on_one_page(tmp_path):
     page = Page((tmp_path / "page.html").read_text())
     assert len(page.alts) == 1 and page.alts[0].startswith("Swimlanes of nonblocking, pthread and fork on the workload half-a-line")
     assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads), "it needs no network"
-    assert "beto" in " ".join(page.words).lower() and "What is missing:" not in page.words
+    assert "ben" in " ".join(page.words).lower() and "What is missing:" not in page.words
     assert {path.parent.name for path in (tmp_path / "runs").glob("half-a-line/*/run.json")} == set(DESIGNS)
     opens(json.loads((tmp_path / "perfetto.json").read_text()))
 
