@@ -105,7 +105,7 @@ def test_one_message_three_journeys(three):
     assert hops == {"nonblocking": ["socket"], "pthread": ["socket", "memory"], "fork": ["socket", "pipe"]}
     for run in three:
         heard = {row[1] for row in figure.table().rows if row[0] == run.title and row[2] == "hears"}
-        assert heard == set(runs.MEMBERS) and figure.facts[run.title]["total"] >= figure.facts[run.title]["told"] > 0
+        assert heard == set(runs.MEMBERS) and figure.facts[run.title]["total"] >= figure.facts[run.title]["sent"] > 0
     for name in runs.MEMBERS:
         assert words(figure).split().count(name) >= 3, "each who hears it, in each of the three"
     with pytest.raises(ValueError, match="nobody heard"):
@@ -167,7 +167,7 @@ def test_where_bytes_wait(unread):
     figure = figures.fill(unread, guess=20)
     fact = figure.facts["fork"]
     assert 8192 < fact["memory"] <= 32768 + 16384 and fact["memory"] < fact["peak"] and fact["held"] > 0
-    is_whole(figure, "eva was put out", "your guess: 20 KiB", "a pipe is full: 65,536 bytes", "nobody is read")
+    is_whole(figure, "eva was disconnected", "your guess: 20 KiB", "a pipe is full: 65,536 bytes", "nobody is read")
     assert 0 < figure.facts["fork", "pipes"] <= buffers.PIPE
 
 
