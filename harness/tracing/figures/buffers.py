@@ -127,7 +127,7 @@ def fill(runs: Run | Sequence[Run], question: str | None = None, guess: Any = No
     answer = f"{'; '.join(words)}."
     title = "How full are the pipes?"
     if backlogs:
-        title = "One member does not read: when does it reach the others?"
+        title = "One member does not read: when do the others notice?"
     count = len(backlogs) + len(levels)
     figure, top = base.sheet(1.2 + 2.5 * count + 0.9, question or title, answer)
     height, rows = figure.get_size_inches()[1], []
@@ -279,8 +279,8 @@ def legend(figure: base.Drawing):
     """Draws the legend of the backlogs."""
     memory = "in the server's memory: the outbox (the limits are about this)"
     handles = [
-        Patch(color=SKY, label="in the receive buffer of the member's socket"),
-        Patch(color=BLUE, label="in the send buffer of the server's socket"),
+        Patch(color=SKY, label="in the member's receive buffer"),
+        Patch(color=BLUE, label="in the server's send buffer"),
         Patch(facecolor=ORANGE, edgecolor="white", hatch="....", label=memory),
         Patch(color=RED, label="backpressure: nobody is read"),
     ]
