@@ -7,8 +7,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /grupo
-# First what seldom changes: make's virtual environment, with what requirements.txt names.
-COPY Makefile requirements.txt ./
+# What seldom changes comes first: the virtual environment.
+COPY Makefile requirements.txt requirements.lock ./
 RUN make .venv/ready
 ENV PATH="/grupo/.venv/bin:$PATH"
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo guide notebooks windows screenshots test test-long soak bench bench-quick clean
+.PHONY: demo guide notebooks windows screenshots test test-long soak bench bench-quick lock clean
 demo: $(VENV)/ready
 	@$(RUN) -m harness demo
 
@@ -43,12 +43,19 @@ bench: $(VENV)/ready
 bench-quick: $(VENV)/ready
 	@$(RUN) -m harness bench-quick
 
-# The virtual environment, anew whenever requirements.txt is newer.
-$(VENV)/ready: requirements.txt
+# Resolve what the packages in requirements.txt need in turn, for every platform and Python that we support. Versions
+# already in requirements.lock stay, unless you say: make lock UPGRADE=--upgrade
+lock: $(VENV)/ready
+	@$(RUN) -m pip install --quiet --disable-pip-version-check uv
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
+	    --no-annotate $(UPGRADE) requirements.txt --output-file requirements.lock
+
+# The virtual environment. It is made again when one of the two lists changes.
+$(VENV)/ready: requirements.txt requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Grupo needs Python 3.11 or newer; this is %s. Name another: make PYTHON=python3.12 demo" % sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing what requirements.txt names into $(VENV) (once)..."
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -c requirements.lock
 	@touch $@
 
 clean:

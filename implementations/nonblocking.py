@@ -1,132 +1,128 @@
-"""Non-blocking: one thread serves everyone, and never waits for any one of them.
+"""Non-blocking: one thread serves everyone, and never waits for any client.
 
-It asks the kernel who is ready, reads only from those, and hands their requests to the Room by a plain call. Nothing is shared,
-so nothing is locked; but whatever takes long here takes long for all. Only passwords and the member file do: worker
-threads take those, and hand the outcome back through a descriptor that the loop watches like any other.
+It asks the kernel which clients are readable, reads only from those, and passes their requests to
+the Room by a plain call. Nothing is shared, so nothing is locked; but a slow step delays all
+clients. There are two: checking a password and writing the member file. Worker threads do them, and
+return the outcome through a descriptor that the loop watches like any other.
 """
+
 import os
 import sys
 import threading
 from queue import SimpleQueue
 from time import monotonic
 
+from .common.base_server import TICK, BaseServer, clock, run
+from .common.deliveries import ReaderDone
 from .common.readers import Readers
-from .common.shell import TICK, Shell, clock, run
+from .common.requests import Quit
 from .common.trace import traced
 from .common.wire import MAX_LINE
 
-SWITCH = 0.0005             # seconds that a worker waits for Python while the loop tells thousands: else 5 ms at every step
+# Seconds that a worker waits for Python's lock while the loop sends to thousands; the default, 5 ms
+# at each step, is too long for a check of a password.
+SWITCH = 0.0005
 
 
-class Server(Shell):
+class Server(BaseServer):
+    """The event loop."""
+
     def __init__(self, options, listener, room, folder):
         super().__init__(options, listener, room, folder)
-        self.tasks, self.outcomes = SimpleQueue(), SimpleQueue()    # to and from the workers: all that they share with the loop
-        self.wake, self.waker = os.pipe()
-        for _ in range(options.hashes + 1):     # threads: a hash each, and the member file
+        # To and from the workers: all that they share with the loop.
+        self.tasks, self.outcomes = SimpleQueue(), SimpleQueue()
+        self.wakeup_read, self.wakeup_write = os.pipe()
+        for _ in range(options.hashes + 1):  # a thread for each hash, and one for the member file
             threading.Thread(target=self.work, name="worker", daemon=True).start()
         sys.setswitchinterval(SWITCH)
 
         listener.setblocking(False)
         self.readers = Readers()
-        self.readers.attend(listener, self.accept)
-        self.readers.attend(self.wake, self.collect)
-        self.readers.attend(self.outboxes)
-        self.readers.watch(self.owner)
+        self.readers.add_source(listener, self.accept)
+        self.readers.add_source(self.wakeup_read, self.collect)
+        self.readers.add_source(self.outboxes)
+        self.readers.resume_reading(self.owner)
 
     def serve(self):
-        """Turn for ever: see who is ready, read from them, decide, then write to everyone once."""
+        """Runs turns: wait until clients are readable, read, decide, then write to all once."""
         while self.is_serving():
             self.readers.wait(0 if self.deliveries else TICK)
-            self.read_ready()
+            self.hand_over(self.readers.read_ready(self.read_from, self.batch_limit))
             if self.is_tick_due():
                 self.deliver(self.tick())
-                self.readers.watch(self.owner)          # who was left alone if another job had his terminal
+                self.readers.resume_reading(self.owner)  # another job may have had the terminal
             self.flush()
 
-    # -- Reading ---------------------------------------------------------------------------------------------------------------
+    # -- Reading -------------------------------------------------------------------------------
 
     def accept(self):
-        for client in filter(None, map(self.newcomer, self.door.arrivals())):
-            self.readers.watch(client)
-            self.deliver(self.room.arrive(client))
-
-    def read_ready(self):
-        """Reads whoever is ready, until the turn has enough to tell. What they all ask goes to the Room at one stroke."""
-        batch, asked = [], 0
-        for client in self.readers.take():
-            requests = self.read_from(client)
-            batch.append((client, requests))
-            asked += len(requests)
-            if asked >= self.enough:
-                break
-        self.handle(batch)
+        """Lets new clients in."""
+        for accepted in self.acceptor.accept_batch():
+            if client := self.new_client(accepted):
+                self.readers.resume_reading(client)
+                self.deliver(self.room.connected(client))
 
     def read_from(self, client):
-        """His next requests, by one recv, which does not wait: the kernel said that there is something."""
-        if client.session.waiting and not client.over:
-            self.readers.leave_alone(client)    # what he sends stays in the kernel until his request is finished
-            return []
-        if client.session.unread and not client.over:
-            return client.session.requests()    # lines that came together with that request
-        try:
-            data = client.recv(self.gulp if client.name else MAX_LINE)
-        except BlockingIOError:                 # nothing, after all; or another job has the owner's terminal
-            if client is self.owner:
-                self.readers.leave_alone(client)
-            return []
-        except OSError:
-            data = b""                          # a reset: an end like any other
-        if not data:
+        """Returns the client's next requests. It is readable, so nothing waits here."""
+        requests = self.readers.receive(client, self.read_size if client.name else MAX_LINE)
+        if client.eof:
             self.drop(client)
-        return [] if client.over else client.session.receive(data)
+        return requests
 
-    def handle(self, batch):
-        """Between Session and Room: nothing but a call."""
+    def hand_over(self, batch):
+        """From Session to Room: a call."""
         self.deliver(self.room.handle(batch, *clock()))
 
-    # -- Telling ---------------------------------------------------------------------------------------------------------------
+    # -- Writing -------------------------------------------------------------------------------
 
     def flush(self):
-        """One send to each. Whose request is thereby finished is read again."""
+        """Sends once to each client. Goes on with those whose request is finished by that."""
         deliveries, self.deliveries = self.deliveries, []
         finished = self.outboxes.flush(deliveries, monotonic())
-        self.readers.rest(self.outboxes.crowded)
-        self.room.finished(finished, monotonic())
+        self.readers.pause_all(self.outboxes.backpressure)
+        self.room.requests_finished(finished, monotonic())
         for client in finished:
-            client.session.waiting = False
-            self.readers.watch(client, again=bool(client.session.unread))
+            client.session.awaiting_reply = False
+            self.readers.resume_reading(client, has_lines=bool(client.session.unparsed))
 
-    def check(self, client, what):
-        """Passwords are slow: a worker checks them. A Session that waits is the worker's until its outcome is collected."""
-        self.tasks.put((client.answer, what, lambda requests: self.handle([(client, requests)])))
+    def check_password(self, client, against):
+        """Has a worker check a password. Meanwhile only that worker uses the client's Session."""
 
-    def save(self, text):
-        """So is the member file."""
-        self.tasks.put((traced("save", self.folder.save_members), text, lambda why: self.deliver(self.room.saved(why, *clock()))))
+        def then(requests):
+            self.hand_over([(client, requests)])
+
+        self.tasks.put((client.check_password, against, then))
+
+    def save_members(self, text):
+        """Has a worker write the member file."""
+
+        def then(why):
+            self.deliver(self.room.saved(why, *clock()))
+
+        self.tasks.put((traced("save", self.folder.save_members), text, then))
+
+    # -- The end of a connection ---------------------------------------------------------------
+
+    def drop(self, client):
+        """Cleans up after a client: the one way for QUIT, crash, reset and disconnection."""
+        if client is not self.owner:  # the end of the owner's input is no order
+            self.hand_over([(client, [Quit()])])
+            self.deliver([ReaderDone(client)])
+
+    # -- The workers ---------------------------------------------------------------------------
 
     def work(self):
-        """The life of a worker's thread."""
+        """Runs in each worker thread: does tasks, one after the other."""
         while True:
             task, argument, then = self.tasks.get()
             self.outcomes.put((then, task(argument)))
-            os.write(self.waker, b"!")
+            os.write(self.wakeup_write, b"!")
 
     def collect(self):
-        """One outcome for each byte: what is to happen then happens in the loop."""
-        for _ in os.read(self.wake, 4096):
+        """Uses the outcomes in the loop's thread: there is one for each byte in the pipe."""
+        for _ in os.read(self.wakeup_read, 4096):
             then, outcome = self.outcomes.get()
             then(outcome)
-
-    # -- Going -----------------------------------------------------------------------------------------------------------------
-
-    def drop(self, client):
-        """He is gone, or wants to be: the one end for quit, crash, reset and eviction."""
-        self.readers.leave_alone(client)
-        client.at_end = True
-        if client is not self.owner:            # the end of the owner's input is no order
-            self.handle([(client, [("quit", "")])])
-            self.deliver([("close", client, None)])
 
 
 if __name__ == "__main__":

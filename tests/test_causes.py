@@ -33,10 +33,10 @@ MUTANTS = {
         [
             (
                 FORK,
-                "            if not data:\n                return\n            if not client.over:",
+                "            if not data:\n                return\n            if not over:",
                 "            if not data:\n                return"
                 + RAISES
-                + "\n            if not client.over:",
+                + "\n            if not over:",
             )
         ],
         "who",
@@ -102,8 +102,8 @@ MUTANTS = {
         "nonblocking",
         [
             (
-                COMMON + "room.py",
-                "        client.reject_at = client.joined_at + self.rules.reject_after\n",
+                COMMON + "joining.py",
+                "        join.reject_at = join.since + self.room.rules.reject_after\n",
                 "",
             )
         ],
@@ -116,8 +116,8 @@ MUTANTS = {
         [
             (
                 PTHREAD,
-                "        arrival = self.door.accept()\n        with self.lock:\n",
-                "        arrival = self.door.accept()\n        with self.lock, self.lock:\n",
+                "        accepted = self.acceptor.accept()\n        with self.lock:\n",
+                "        accepted = self.acceptor.accept()\n        with self.lock, self.lock:\n",
             )
         ],
         "greets",
@@ -129,9 +129,9 @@ MUTANTS = {
         [
             (
                 PTHREAD,
-                "        with self.lock:\n            while self.crowded or self.told > self.share:\n"
-                "                self.may_talk.wait()\n            self.told",
-                "        with threading.Lock():\n            self.told",
+                "        with self.lock:\n            while self.backpressure or self.turn_bytes > self.turn_budget:\n"
+                "                self.not_full.wait()\n            self.turn_bytes",
+                "        with threading.Lock():\n            self.turn_bytes",
             )
         ],
         "one-order",
@@ -143,8 +143,8 @@ MUTANTS = {
         [
             (
                 PTHREAD,
-                "        if client is not self.owner:            # the end",
-                "        client is self.owner or client.sock.close()\n        if client is not self.owner:            # the end",
+                "        if client is not self.owner:  # the end",
+                "        client is self.owner or client.sock.close()\n        if client is not self.owner:  # the end",
             )
         ],
         "coming-and-going",
@@ -156,8 +156,8 @@ MUTANTS = {
         [
             (
                 COMMON + "outboxes.py",
-                "            box.sock.close()\n",
-                "            os.close(box.sock.fileno())\n            self.closed = [*getattr(self, 'closed', []), box.sock]\n"
+                "            outbox.sock.close()\n",
+                "            os.close(outbox.sock.fileno())\n            self.closed = [*getattr(self, 'closed', []), outbox.sock]\n"
                 "            if len(self.closed) > 3:\n                self.closed.pop(0).close()\n",
             )
         ],
@@ -170,10 +170,11 @@ MUTANTS = {
         [
             (
                 COMMON + "room.py",
-                '            self.tell("welcome", welcoming, f"WELCOME {self.seq} {welcoming.name}")\n',
-                '            self.tell("line", welcoming, data.decode().rstrip())\n'
-                '            self.seq += 1\n            self.tell("event", None, data)\n'
-                '            self.tell("welcome", welcoming, f"WELCOME {self.seq - 1} {welcoming.name}")\n            return True\n',
+                '            self.emit(Welcome(welcoming, f"WELCOME {self.group.seq} {welcoming.name}"))\n',
+                "            self.send(welcoming, data.decode().rstrip())\n"
+                "            self.group.seq += 1\n            self.emit(Events(data))\n"
+                '            welcome = f"WELCOME {self.group.seq - 1} {welcoming.name}"\n'
+                "            self.emit(Welcome(welcoming, welcome))\n            return True\n",
             )
         ],
         "long-lines",
@@ -185,8 +186,8 @@ MUTANTS = {
         [
             (
                 COMMON + "room.py",
-                "                    self.settle()\n                    if HANDLERS",
-                "                    verb == 'ping' or self.settle()\n                    if HANDLERS",
+                "                    self.commit_messages()\n                    self.dispatch",
+                "                    type(request) is requests.Ping or self.commit_messages()\n                    self.dispatch",
             )
         ],
         "long-lines",
@@ -195,7 +196,7 @@ MUTANTS = {
     ),
     "a too high number in END HISTORY": (
         "nonblocking",
-        [(COMMON + "room.py", 'f"END HISTORY {self.seq}"', 'f"END HISTORY {self.seq + 1}"')],
+        [(COMMON + "room.py", 'f"END HISTORY {newest}"', 'f"END HISTORY {newest + 1}"')],
         "history-meanwhile",
         ("end-of-history", "history-differs"),  # by what comes while the answer is on its way
         "END HISTORY",
@@ -205,7 +206,7 @@ MUTANTS = {
         [
             (
                 COMMON + "room.py",
-                "        if new != old and (new in self.members or new in self.requests):",
+                "        if new != old and taken:",
                 "        if False:",
             ),
             (
@@ -214,9 +215,9 @@ MUTANTS = {
                 "        self.here.pop(old, None)\n",
             ),
             (
-                COMMON + "room.py",
-                '                raise Damaged(f"members: lacks {old}, who took',
-                '                return\n                raise Damaged(f"members: lacks {old}, who took',
+                COMMON + "group.py",
+                "            if member is None:\n                raise",
+                "            if member is None:\n                return\n                raise",
             ),
         ],
         "cross-traffic",
@@ -225,7 +226,7 @@ MUTANTS = {
     ),
     "a missing notify": (
         "pthread",
-        [(PTHREAD, "            self.may_talk.notify_all()\n", "")],
+        [(PTHREAD, "            self.not_full.notify_all()\n", "")],
         "a-burst",
         "stuck",
         "notify that is missing",
@@ -235,8 +236,8 @@ MUTANTS = {
         [
             (
                 PTHREAD,
-                "                    self.start(self.read_from, client)\n",
-                "                    self.deliver(self.room.arrive(client))\n                    self.lock.release()\n"
+                "                    self.start(client.address, self.read_from, client)\n",
+                "                    self.deliver(self.room.connected(client))\n                    self.lock.release()\n"
                 "                    self.read_from(client)\n                    self.lock.acquire()\n                    return\n",
             )
         ],
@@ -262,7 +263,7 @@ MUTANTS = {
         [
             (
                 FORK,
-                "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))",
+                "signal.pthread_sigmask(signal.SIG_BLOCK, blocked)",
                 "signal.signal(signal.SIGINT, signal.SIG_DFL)",
             )
         ],
@@ -275,7 +276,7 @@ MUTANTS = {
         [
             (
                 FORK,
-                "signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))",
+                "signal.pthread_sigmask(signal.SIG_BLOCK, blocked)",
                 "signal.signal(signal.SIGINT, signal.default_int_handler)",
             )
         ],
@@ -288,12 +289,12 @@ MUTANTS = {
         [
             (
                 COMMON + "outboxes.py",
-                "            self.ending.pop(box, None)\n            box.sock.close()\n",
-                "            self.ending.pop(box, None)\n",
+                "            self.closing.pop(outbox, None)\n            outbox.sock.close()\n",
+                "            self.closing.pop(outbox, None)\n",
             ),
             (
                 COMMON + "outboxes.py",
-                "            shut(box.sock, socket.SHUT_WR)\n",
+                "            shutdown_socket(outbox.sock, socket.SHUT_WR)\n",
                 "            pass\n",
             ),
         ],

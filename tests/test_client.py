@@ -26,8 +26,11 @@ from implementations.client import conversation, order
 from implementations.client.console import FORMS
 from implementations.client.conversation import Conversation, Lines
 from implementations.client.groups import Group, Groups, Trouble
-from implementations.common.room import Client, Room, Rules
-from implementations.common.session import Session
+from implementations.common import deliveries as sent
+from implementations.common.client_state import Client
+from implementations.common.requests import PasswordOk, Quit
+from implementations.common.room import Room, Rules
+from implementations.common.session import NEW_MEMBER, Session
 
 TIME = "2026-11-22T13:21:28.123Z"
 PASSWORD = "secret of ana"
@@ -474,16 +477,16 @@ class RealRoom:
         self.links = {}
         self.room = Room(Rules(admit="all"), lambda data: self.events.extend(data.decode().splitlines()))
         if self.events:
-            self.room.restore(self.members, self.events)
+            self.room.group.restore(self.members, self.events)
         else:
-            self.room.found("os-lab", 0, TIME)
+            self.room.create_group("os-lab", 0, TIME)
         self.ben = self.connect()
         self.receive(self.ben, b"JOIN ben secret of ben\n")
 
     def connect(self):
         link = Link()
         self.links[link.client] = link
-        self.deliver(self.room.arrive(link.client))
+        self.deliver(self.room.connected(link.client))
         return link
 
     def receive(self, link, data):
@@ -494,30 +497,31 @@ class RealRoom:
 
     def deliver(self, deliveries):
         then = []
-        for kind, client, value in deliveries:
-            link = self.links.get(client)
-            if kind == "event":
-                for each in self.links.values():
-                    each.down.extend(("event", line) for line in value.splitlines(keepends=True) if each.hears)
-            elif kind in ("line", "welcome"):
-                link.hears = link.hears or kind == "welcome"
-                link.down.append(("answer", value.encode() + b"\n"))
-            elif kind == "range":
-                link.down.extend(("history", line.encode() + b"\n") for line in self.events[value[0]:value[1]])
-            elif kind == "end":
-                link.hears, link.ended = False, True
-            elif kind == "check":           # the password is right; hashing it would take too long here
-                then.append((client, [("enter", link.session.name + " $argon2id$of-" + link.session.name * (value == "new"))]))
-            elif kind == "done":
-                then.append((client, None))
-            elif kind == "save":
-                self.members = value
-                then.append((None, None))
+        for delivery in deliveries:
+            match delivery:
+                case sent.Events(data):
+                    for each in self.links.values():
+                        each.down.extend(("event", line) for line in data.splitlines(keepends=True) if each.hears)
+                case sent.Line(client, text) | sent.Welcome(client, text):
+                    link = self.links[client]
+                    link.hears = link.hears or isinstance(delivery, sent.Welcome)
+                    link.down.append(("answer", text.encode() + b"\n"))
+                case sent.HistoryRange(client, since, until):
+                    self.links[client].down.extend(("history", line.encode() + b"\n") for line in self.events[since:until])
+                case sent.End(client):
+                    self.links[client].hears, self.links[client].ended = False, True
+                case sent.CheckPassword(client, against):       # the password is right; hashing it would take too long here
+                    then.append((client, [PasswordOk(f"$argon2id$of-{client.join.name}" * (against == NEW_MEMBER))]))
+                case sent.Done(client):
+                    then.append((client, None))
+                case sent.SaveMembers(text):
+                    self.members = text
+                    then.append((None, None))
         for client, requests in then:
             if client is None:
                 self.deliver(self.room.saved("", 0, TIME))
             else:
-                self.handle(client, self.links[client].session.answer("done") if requests is None else requests)
+                self.handle(client, self.links[client].session.request_done() if requests is None else requests)
 
 
 class Network:
@@ -566,7 +570,7 @@ class Network:
         """Now the server knows too, perhaps after the member has come back; it still got a part of what was on its way."""
         self.arrive(self.broken, self.chance.randint(0, len(self.broken.up)))
         if not self.broken.ended:
-            self.group.handle(self.broken.client, [("quit", "")])
+            self.group.handle(self.broken.client, [Quit()])
         self.broken = None
 
     def crash(self):

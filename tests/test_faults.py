@@ -1101,12 +1101,12 @@ def test_a_background_job_is_not_stopped_for_its_terminal(design, tmp_path):
 
 GIVEN_BACK = """
 import os, signal
-from implementations.common.console import Keyboard
+from implementations.common.console import Stdin
 shell = os.fork()
 if shell == 0:
     signal.pause()
 os.setpgid(shell, shell)
-keyboard, read = Keyboard(), os.read
+keyboard, read = Stdin(), os.read
 os.tcsetpgrp(0, shell)
 def read_and_be_given_the_terminal(*arguments):
     try:

@@ -15,10 +15,10 @@ from harness.driving.server import ROOT
 
 HANDLE = """
         with self.lock:
-            while self.crowded or self.told > self.share:
-                self.may_talk.wait()
+            while self.backpressure or self.turn_bytes > self.turn_budget:
+                self.not_full.wait()
 """
-IF_NAME = "if any(verb == 'name' for _, requests in batch for verb, _ in requests)"
+IF_NAME = "if any(type(one).__name__ == 'Rename' for _, requests in batch for one in requests)"
 SOON = 40                   # seconds: less than half of what it took when a deadlock was not seen, on a busy machine too
 
 

@@ -100,8 +100,8 @@ def test_bad_input(hunting, tmp_path):
     told(hunting("check", tmp_path), "names no bug of this version")
     told(hunting("deal", tmp_path), "is there already")
     assert hunting("deal", tmp_path / "mine", "--seed", "1").returncode == 0
-    (tmp_path / "mine/implementations/common/door.py").write_text("def (")
-    told(hunting("check", tmp_path / "mine"), "door.py, line 1")
+    (tmp_path / "mine/implementations/common/acceptor.py").write_text("def (")
+    told(hunting("check", tmp_path / "mine"), "acceptor.py, line 1")
     (tmp_path / "data/grupo/hunt.json").write_text("{")
     told(hunting("score"), "hunt.json", "move it away")
 

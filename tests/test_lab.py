@@ -133,12 +133,12 @@ def test_no_link_out_of_the_folder_is_followed(begun, tmp_path, place):
 def test_a_file_may_name_its_encoding(begun):
     lab_0, folder = begun
     lab_0 = replace(lab_0, empty=[])
-    place = folder / "implementations/common/door.py"
+    place = folder / "implementations/common/acceptor.py"
     good = place.read_bytes()
     place.write_bytes("# -*- coding: iso-8859-1 -*-\n# João\n".encode("iso-8859-1") + good)
     lab.inspect_python(lab_0, folder)
-    for bad, words in ((b"# -*- coding: iso-8859-1 -*-\n\xe3 = = 1\n", r"door\.py, line 2: "), (b"# \xe3\nx = '\xe3'\n", r"door\.py: .*Save it as UTF-8"),
-                       (b"# coding: nonsense\n", r"door\.py: unknown encoding: nonsense"), (b"x\0", r"door\.py: ")):
+    for bad, words in ((b"# -*- coding: iso-8859-1 -*-\n\xe3 = = 1\n", r"acceptor\.py, line 2: "), (b"# \xe3\nx = '\xe3'\n", r"acceptor\.py: .*Save it as UTF-8"),
+                       (b"# coding: nonsense\n", r"acceptor\.py: unknown encoding: nonsense"), (b"x\0", r"acceptor\.py: ")):
         place.write_bytes(bad)
         with pytest.raises(Misuse, match=words):
             lab.inspect_python(lab_0, folder)

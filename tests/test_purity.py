@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import lacks, need
 
+from lab_guide.site import side_by_side
+
 ROOT = Path(__file__).resolve().parents[1]
 IMPURE = {"socket", "os", "threading", "select", "selectors", "time", "subprocess"}
 
@@ -60,6 +62,19 @@ def test_the_forking_server_has_no_threading():
     """Its mere presence would copy half a megabyte in each child: it works at every fork."""
     script = "import implementations.fork, sys; sys.exit('threading' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
+
+
+def test_the_servers_stand_side_by_side():
+    """What all three do has one name, one place and, unless the designs differ in it, one docstring."""
+    servers = {design: side_by_side.methods(design) for design in side_by_side.DESIGNS}
+    shared = [name for name in servers["nonblocking"] if all(name in found for found in servers.values())]
+    assert shared == ["__init__", "serve", "accept", "read_from", "hand_over", "flush", "check_password", "save_members", "drop"]
+    for design, found in servers.items():
+        assert [name for name in found if name in shared] == shared == list(found)[:len(shared)], design
+    for name in "accept", "flush", "drop":
+        assert len({found[name][0] for found in servers.values()}) == 1, name
+    page = side_by_side.table()
+    assert all(f'<h2 id="{name}">' in page for found in servers.values() for name in found) and "<mark>" in page
 
 
 def tracked(*suffixes):

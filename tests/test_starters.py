@@ -171,13 +171,13 @@ def test_a_function_that_is_gone(folder):
 
 
 def test_a_file_that_is_gone(folder):
-    (begin(folder) / "implementations/common/door.py").unlink()
-    broken(folder, make(folder, "check"), "implementations/common/door.py is missing", "starter 0")
+    (begin(folder) / "implementations/common/acceptor.py").unlink()
+    broken(folder, make(folder, "check"), "implementations/common/acceptor.py is missing", "starter 0")
 
 
 def test_what_is_no_text(folder):
-    (begin(folder) / "implementations/common/door.py").write_bytes(b"\xff\xfe\x00x")
-    broken(folder, make(folder, "check"), "implementations/common/door.py")
+    (begin(folder) / "implementations/common/acceptor.py").write_bytes(b"\xff\xfe\x00x")
+    broken(folder, make(folder, "check"), "implementations/common/acceptor.py")
 
 
 def test_no_starting_folder_at_all(tmp_path):
@@ -260,8 +260,8 @@ def test_the_line_that_is_shown_is_the_learners_own(folder):
 
 @pytest.mark.parametrize("text", ["-" * 200_000 + "1", "x=1" + "+1" * 100_000, "x=1\0", "y" * 3_000_000])
 def test_a_file_that_no_parser_likes(folder, text):
-    (begin(folder) / "implementations/common/door.py").write_text(text)
-    broken(folder, make(folder, "check"), "door.py")
+    (begin(folder) / "implementations/common/acceptor.py").write_text(text)
+    broken(folder, make(folder, "check"), "acceptor.py")
 
 
 # -- A folder whose server cannot be run has a result all the same ----------------------------------------------------------------------

@@ -85,10 +85,10 @@ def test_a_child_does_not_write_what_its_parent_has_in_memory(tmp_path):
 import os
 from implementations.common import trace
 trace.start("test", {str(tmp_path)!r}, "mem")
-trace.emit("I.parent")
+trace.record("I.parent")
 pid = os.fork()
 if pid == 0:
-    trace.emit("I.child")
+    trace.record("I.child")
     trace.end()
     os._exit(0)
 os.waitpid(pid, 0)
@@ -101,10 +101,10 @@ os.waitpid(pid, 0)
 def test_a_trace_has_an_end(sink, tmp_path):
     code = f"""
 from implementations.common import trace
-trace.MOST_BYTES, trace.MOST_EVENTS = 5000, 50
+trace.MAX_BYTES, trace.MAX_EVENTS = 5000, 50
 trace.start("test", {str(tmp_path)!r}, {sink!r})
 for _ in range(1000):
-    trace.emit("I.again")
+    trace.record("I.again")
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     (_, events), = read(tmp_path).values()

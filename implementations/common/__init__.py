@@ -1,1 +1,1 @@
-"""What the three servers share: everything but how they read, and what stands between Session and Room."""
+"""What the three servers share: the wire, the pure core (Session and Room), outboxes, files."""

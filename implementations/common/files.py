@@ -1,65 +1,81 @@
-"""A group's folder: `transcript` (what happened, in order, for ever), `members` (who may come in), `lock` (one server).
+"""A group's folder: `transcript` (all events, in order), `members`, `lock` (one server at a time).
 
-The transcript is the event lines exactly as sent, so a HISTORY is a range of this file, and a line that ends in LF is an
-event that happened. The member file is replaced whole, never touched where it stands.
+The transcript holds the event lines exactly as they are sent: so a HISTORY is a range of this file,
+and a line that ends in LF is an event that happened. The member file is replaced as a whole, never
+changed in place.
 """
+
+from __future__ import annotations
+
 import fcntl
 import os
 import time
+from collections.abc import Iterator
 
 from . import wire
+from .errors import StartupError
 
-TAKEN_WITHIN = 1.0      # seconds: how long the last writing of a server that was killed may still hold the lock
-
-
-class Trouble(Exception):
-    """The folder cannot be used; the text is one line for the owner: what, where, what to do."""
+LOCK_WITHIN = 1.0  # seconds; the last writing of a server that was killed may hold the lock so long
 
 
 class Folder:
-    def __init__(self, path):
-        """Makes the folder if need be, takes its lock, finishes a delete that was cut. Raises Trouble, OSError."""
+    """The folder of one group, locked for this server."""
+
+    def __init__(self, path: str) -> None:
+        """Makes the folder if necessary, locks it, and completes a delete that was interrupted.
+
+        Raises StartupError, OSError.
+        """
         self.path = path
         os.makedirs(path, mode=0o700, exist_ok=True)
         self.lock = self.take_lock()
         if os.path.exists(self.file("deleted")):
             self.erase()
-        remove(self.file("members.new"))                # a writing that was cut
+        remove(self.file("members.new"))  # of a writing that was interrupted
         self.transcript = Transcript(self.file("transcript"))
 
-    def file(self, name):
+    def file(self, name: str) -> str:
+        """Returns the path of a file in the folder."""
         return os.path.join(self.path, name)
 
-    def take_lock(self):
+    def take_lock(self) -> int:
+        """Returns the descriptor that holds the lock. Raises StartupError if a server has it."""
         lock = os.open(self.file("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + TAKEN_WITHIN
+        deadline = time.monotonic() + LOCK_WITHIN
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return lock
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise Trouble(f"{self.path}: another server holds this folder; end it, or choose another --dir") from None
+                    raise StartupError(
+                        f"{self.path}: another server holds this folder; end it, or choose"
+                        " another --dir"
+                    ) from None
                 time.sleep(0.02)
 
-    def members(self):
-        """The text of the member file, '' if there is none yet."""
+    def members(self) -> str:
+        """Returns the text of the member file, "" if there is none yet. Raises StartupError."""
         try:
             with open(self.file("members"), encoding="utf-8", newline="\n") as file:
                 return file.read()
         except FileNotFoundError:
             return ""
         except UnicodeDecodeError:
-            raise Trouble(f"{self.file('members')}: not UTF-8 text; put back a copy, or move it away") from None
+            raise StartupError(
+                f"{self.file('members')}: not UTF-8 text; put back a copy, or move it away"
+            ) from None
 
-    def save_members(self, text):
-        """Replaces the member file; '' or why it could not be. Slow (fsync): never called where the Room waits.
+    def save_members(self, text: str) -> str:
+        """Replaces the member file. Returns "", or why it could not be replaced.
 
-        The transcript goes to the disk first: the member file never knows of an event that the transcript lacks.
+        Slow (fsync), so no client may wait for it. The transcript goes to the disk first: so the
+        member file never holds an event that the transcript lacks.
         """
         try:
             os.fsync(self.transcript.fd)
-            with open(self.file("members.new"), "w", encoding="utf-8", newline="\n", opener=private) as file:
+            new = self.file("members.new")
+            with open(new, "w", encoding="utf-8", newline="\n", opener=open_private) as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -70,63 +86,79 @@ class Folder:
             finally:
                 os.close(folder)
         except OSError as error:
-            return error.strerror
+            return error.strerror or str(error)
         return ""
 
-    def erase(self):
-        """Removes all that was said and all members. The first step decides; a start does the rest if a kill cut it."""
+    def erase(self) -> None:
+        """Removes the transcript and the member file. Raises OSError if nothing was removed.
+
+        The first step decides: if a kill interrupts the others, the next start completes them.
+        """
         if os.path.exists(self.file("transcript")):
             os.replace(self.file("transcript"), self.file("deleted"))
         try:
             remove(self.file("members"))
             remove(self.file("deleted"))
         except OSError:
-            pass                        # it is decided: the next start does the rest
+            pass
 
 
 class Transcript:
-    """Event lines, written (not fsynced) before anyone hears them: that survives kill -9, not a power cut."""
+    """The event lines. They are written, but not fsynced, before anyone receives them.
 
-    def __init__(self, path):
+    So they survive kill -9, but perhaps not a power failure.
+    """
+
+    def __init__(self, path: str) -> None:
         self.path = path
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.size = os.fstat(self.fd).st_size           # what counts: a torn write may lie behind it
+        self.size = os.fstat(self.fd).st_size  # what counts: a torn write can be behind it
 
-    def lines(self):
-        """Every kept line, a str without its LF. Cuts a torn last line off the file. Raises Trouble."""
+    def lines(self) -> Iterator[str]:
+        """Yields every stored line without LF. Cuts off a torn last one. Raises StartupError."""
         number, lines = 0, wire.Lines()
         with open(self.fd, "rb", closefd=False) as file:
             while block := file.read(1 << 20):
-                for number, line in enumerate(lines.feed(block), number + 1):
+                for line in lines.feed(block):
+                    number += 1
                     if isinstance(line, wire.Fault):
-                        raise Trouble(f"{self.path}: line {number} is not an event ({line}); put back a copy, or move it away")
+                        raise self.not_an_event(number, f" ({line})")
                     yield line
         if lines.rest:
             self.cut_tail(lines.rest, number + 1)
 
-    def cut_tail(self, tail, seq):
-        """A line without its LF was never told to anyone, if it is the beginning of event `seq`; else it is damage."""
+    def cut_tail(self, tail: bytes, seq: int) -> None:
+        """Removes a last line without LF that begins like event `seq`: nobody has received it.
+
+        Raises StartupError if it is anything else: then the file is damaged.
+        """
         verbs = wire.EVENTS if seq > 1 else ("GROUP",)
         heads = [f"{verb} {seq} ".encode() for verb in verbs]
         if not any(head.startswith(tail) or tail.startswith(head) for head in heads):
-            raise Trouble(f"{self.path}: line {seq} is not an event; put back a copy, or move it away")
+            raise self.not_an_event(seq)
         self.size -= len(tail)
         os.ftruncate(self.fd, self.size)
 
-    def append(self, data):
+    def not_an_event(self, number: int, why: str = "") -> StartupError:
+        """Returns the error about a damaged line."""
+        return StartupError(
+            f"{self.path}: line {number} is not an event{why}; put back a copy, or move it away"
+        )
+
+    def append(self, data: bytes) -> None:
         """Writes whole lines, all or nothing. Raises OSError (disk full, file too large, ...)."""
         written = os.pwrite(self.fd, data, self.size)
-        while written < len(data):                      # short: the disk is nearly full
+        while written < len(data):  # the disk is nearly full
             try:
                 written += os.pwrite(self.fd, data[written:], self.size + written)
             except OSError:
-                os.ftruncate(self.fd, self.size)        # at once, so that no torn line is ever followed by a whole one
+                os.ftruncate(self.fd, self.size)  # now: a whole line must never follow a torn one
                 raise
         self.size += written
 
-    def after(self, seq):
-        """The offset behind event `seq`: found by halving, since lines are in order and need no index."""
-        low, high = 0, self.size                        # both stand at the beginning of a line
+    def offset_after(self, seq: int) -> int:
+        """Returns the offset behind event `seq`, by a binary search: lines are in order."""
+        low, high = 0, self.size  # both at the beginning of a line
         while low < high:
             start = self.line_start((low + high) // 2)
             line = os.pread(self.fd, wire.MAX_LINE, start)
@@ -136,17 +168,19 @@ class Transcript:
                 low = start + line.index(b"\n") + 1
         return low
 
-    def line_start(self, offset):
-        """Where the line that holds the byte at `offset` begins."""
+    def line_start(self, offset: int) -> int:
+        """Returns where the line begins that holds the byte at `offset`."""
         before = max(0, offset - wire.MAX_LINE)
         return before + os.pread(self.fd, offset - before, before).rfind(b"\n") + 1
 
 
-def private(path, flags):
+def open_private(path: str, flags: int) -> int:
+    """Opens a file that nobody else can read, as an `opener` of open()."""
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
-def remove(path):
+def remove(path: str) -> None:
+    """Removes a file, if there is one."""
     try:
         os.unlink(path)
     except FileNotFoundError:

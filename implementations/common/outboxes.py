@@ -1,336 +1,352 @@
-"""One way to write, for all three servers: what a turn decided is joined into one chunk, the same bytes object goes to every
-member's outbox, and one flush sends each outbox with one non-blocking send. Only laggards are watched for writing.
+"""One way to write, for all three servers: what a turn decided is joined, and sent once.
 
-An outbox is bounded in bytes. Who does not read is dropped at that bound; who does read is never dropped: while over half of
-it waits for him, `crowded` says that the others are not to be read. All this belongs to whoever flushes: one loop, one thread.
+The events of a turn become one bytes object, which every member's outbox shares, and a flush sends
+each outbox with one non-blocking send. Only slow clients are watched for being writable.
+
+A client that does not read is disconnected when its outbox is full, or after --slow-after seconds.
+One that keeps reading is not: while more than half of its outbox is full, `backpressure` tells the
+server to read from nobody. Outboxes belong to the one thread that flushes them.
 """
+
+from __future__ import annotations
+
 import os
 import selectors
 import socket
-from collections import deque
-from functools import partial
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, cast
 
+from . import deliveries
+from .deliveries import Delivery
+from .outbox import ENDED, ENDING, FAILED, OPEN, HistoryTransfer, Outbox
 from .trace import sequence, traced
 
-PIECE = 256 * 1024          # bytes of history, or of waiting chunks, that go out in one send at most
-SENDS = 4                   # of history in one turn, as long as the kernel takes it: a piece seldom ends where its buffer does
-WIDER = 8                   # times: the kernel's send buffer while a long history goes out, so that we seldom come back to fill it
-STEADY = 64 * 1024          # who took so much, or all there was, in the last WITHIN seconds keeps reading
-WITHIN = 2.0                # (half of what is promised: the kernel makes room in lumps)
-TICK = 0.1                  # seconds between two looks for who is too slow
-LINGER = 1.0                # seconds after BYE in which a client's input is discarded, so that a reset does not eat the BYE
+if TYPE_CHECKING:
+    from .client_state import Client
+    from .connection import Connection
+    from .console import OwnerOutbox
+    from .files import Transcript
 
-
-class Outbox:
-    """What one client is still to be sent."""
-
-    def __init__(self, client, sock, now):
-        self.client, self.sock = client, sock
-        self.descriptor = sock.fileno()
-        self.send = partial(os.write, self.descriptor)      # never waits: the descriptor is non-blocking
-        self.chunks = deque()
-        self.waiting = 0            # bytes in chunks and behind
-        self.hears = False          # gets the events, too
-        self.mark = 0               # how many of this turn's events are in chunks already
-        self.history = None         # [offset, end of the piece under way, end], in the transcript
-        self.behind = []            # his own lines that come after the history
-        self.unfinished = None      # bytes to be sent before his request is finished; None: none is open
-        self.ended_at = None        # when BYE was put here: nothing comes after it
-        self.quiet_at = None        # when BYE was sent
-        self.reader_gone = False    # his reader is at its end: who sends the last byte closes the socket
-        self.dead = False           # the socket takes no more
-        self.lags = False           # the kernel did not take all: we wait until it takes more
-        self.empty_at = self.took_at = now      # when a laggard last had all there was; last took anything
-        self.took = deque()         # (when, bytes) of the last two seconds, for a laggard
-
-    def put(self, data):
-        """His own lines; behind a history that is under way, since requests are answered in order."""
-        if not self.dead and self.ended_at is None:
-            (self.behind if self.history else self.chunks).append(data)
-            self.waiting += len(data)
-
-    def hear(self, data):
-        """Events; they do not wait for a history."""
-        if data and not self.dead:
-            self.chunks.append(data)
-            self.waiting += len(data)
-
-    def is_within_piece(self):
-        return self.history is not None and self.history[0] < self.history[1]
-
-    def keeps_reading(self, now):
-        while self.took and self.took[0][0] < now - WITHIN:
-            self.took.popleft()
-        return now - self.empty_at <= WITHIN or sum(size for _, size in self.took) >= STEADY
-
-    def crowds(self, limit, now):
-        """Whether the others are to wait for him."""
-        return self.waiting - (self.unfinished or 0) > limit // 2 and self.keeps_reading(now)
-
-    def is_lost(self, limit, slow_after, now):
-        """Whether he is too slow to stay."""
-        quiet_since = self.took_at if self.ended_at is None else min(self.took_at, self.ended_at)
-        return self.waiting > limit and not self.keeps_reading(now) or self.lags and now - quiet_since >= slow_after
-
-    def open_request(self):
-        """His request is finished when all that waits now is sent."""
-        self.unfinished = self.waiting
+CHUNK = 256 * 1024  # bytes of history, or of queued chunks, in one send at most
+HISTORY_SENDS = 4  # in one flush, as long as the kernel takes all: a chunk seldom fits its buffer
+# While a long history is sent, the kernel's send buffer is so many times as large: so the client
+# has enough to read until we come back.
+HISTORY_SNDBUF_FACTOR = 8
+CHECK_EVERY = 0.1  # seconds between two searches for clients that are too slow
+LINGER = 1.0  # seconds after BYE in which input is discarded: a reset would destroy the BYE
 
 
 class Outboxes:
-    def __init__(self, transcript, console, limit, slow_after, sndbuf):
-        self.transcript, self.console, self.limit, self.slow_after, self.sndbuf = transcript, console, limit, slow_after, sndbuf
-        self.laggards = {}          # those of whom the kernel did not take all: itself
-        self.selector = selectors.DefaultSelector()     # its own descriptor is readable when one of them can be sent to
-        self.hearing = {}           # descriptor: outbox, of everyone who gets the events
-        self.touched = {}           # those to be looked at in this flush
-        self.ending = {}            # those whose BYE is on its way
-        self.finished = []          # clients whose request is finished
-        self.next_tick = 0
-        self.send_all = traced("send", self.send_events, lambda events, _: sequence(b"".join(events)))
-        self.send_one = traced("send", self.push, lambda box, _: box.client.address)
-        self.crowded = False        # somebody who keeps reading has over half of his outbox waiting
+    """The outboxes of all clients."""
 
-    def fileno(self):
+    def __init__(
+        self,
+        transcript: Transcript,
+        console: OwnerOutbox,
+        limit: int,
+        slow_after: float,
+        sndbuf: int,
+    ) -> None:
+        """limit, sndbuf: bytes that may wait in an outbox, and in the kernel's buffer behind it.
+
+        slow_after: seconds without reading before a client is disconnected.
+        """
+        self.transcript, self.console = transcript, console
+        self.limit, self.slow_after, self.sndbuf = limit, slow_after, sndbuf
+        self.receivers: dict[int, Outbox] = {}  # descriptor: outbox of a client that is HERE
+        self.slow_outboxes: dict[Outbox, None] = {}  # the kernel did not take all of these
+        self.selector = selectors.DefaultSelector()  # of these; it can be waited for itself
+        self.to_flush: dict[Outbox, None] = {}  # in this or the next flush
+        self.closing: dict[Outbox, None] = {}  # their BYE is queued
+        self.finished: list[Connection] = []  # their request is finished
+        self.next_check = 0.0
+        self.backpressure = (
+            False  # a client that keeps reading has more than half of its outbox full
+        )
+        self.send_all = traced(
+            "send", self.send_events, lambda events, _: sequence(b"".join(events))
+        )
+        self.send_one = traced("send", self.send_queued, lambda outbox, _: outbox.client.address)
+        self.put_by_kind: dict[type[Delivery], Callable[[Outbox, Any, int, float], None]] = {
+            deliveries.Line: self.put_line,
+            deliveries.Note: self.put_note,
+            deliveries.Welcome: self.put_welcome,
+            deliveries.HistoryRange: self.put_history,
+            deliveries.Done: self.put_done,
+            deliveries.End: self.put_end,
+            deliveries.ReaderDone: self.put_reader_done,
+        }
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when a slow client can be sent to."""
         return self.selector.fileno()
 
-    def is_busy(self):
-        """Whether a BYE is still on its way, or anything to the owner."""
-        return bool(self.ending) or bool(self.console.chunks)
+    def is_busy(self) -> bool:
+        """Whether a BYE, or anything for the owner, is still to be sent."""
+        return bool(self.closing) or bool(self.console.chunks)
 
-    # -- Deliveries in, sends out --------------------------------------------------------------------------------------------
+    # -- Deliveries in, sends out --------------------------------------------------------------
 
-    def flush(self, deliveries, now):
-        """Puts a turn's deliveries into the outboxes and sends each once. Returns the clients whose request is finished."""
-        events = []
-        for kind, client, value in deliveries:
-            if kind == "event":
-                events.append(value)
-                continue
-            box = client.outbox
-            if box.hears:
-                box.hear(b"".join(events[box.mark:]))
-                box.mark = len(events)
-            self.touched[box] = box
-            PUT[kind](self, box, value, len(events), now)
+    def flush(self, turn: Iterable[Delivery], now: float) -> list[Connection]:
+        """Queues the deliveries of a turn and sends once to each client that gets any.
+
+        Returns the clients whose request is finished.
+        """
+        events: list[bytes] = []
+        for delivery in turn:
+            if isinstance(delivery, deliveries.Events):
+                events.append(delivery.data)
+            elif isinstance(delivery, deliveries.ToClient):
+                outbox = outbox_of(delivery.client)
+                if outbox.receives_events:
+                    outbox.put_events(b"".join(events[outbox.events_queued :]))
+                    outbox.events_queued = len(events)
+                self.to_flush[outbox] = None
+                self.put_by_kind[type(delivery)](outbox, delivery, len(events), now)
         if events:
             self.send_all(events, now)
-        if self.console.own_up():
-            self.touched[self.console] = self.console
-        if now >= self.next_tick:
-            self.tick(now)
-        ready = {key.data for key, _ in self.selector.select(0)} if self.laggards else set()
-        touched, self.touched = self.touched, {}
-        for box in touched | dict.fromkeys(ready):
-            box.mark = 0
-            if not box.lags or box in ready:
-                self.send_one(box, now)
-            self.look_at(box, now)
-        self.crowded = any(box.crowds(self.limit, now) for box in self.laggards)
+        if self.console.report_dropped():
+            self.to_flush[self.console] = None
+        if now >= self.next_check:
+            self.check_slow(now)
+        self.flush_queued(now)
+        self.backpressure = any(
+            outbox.needs_backpressure(self.limit, now) for outbox in self.slow_outboxes
+        )
         finished, self.finished = self.finished, []
         return finished
 
-    def send_events(self, events, now):
+    def send_events(self, events: list[bytes], now: float) -> None:
+        """Sends a turn's events to every client that receives them."""
         chunk = b"".join(events)
-        self.console.hear(b"".join(events[self.console.mark:]))
-        self.touched[self.console] = self.console
-        others = {box.descriptor for box in self.touched} | {box.descriptor for box in self.laggards}
-        for descriptor in list(self.hearing):
-            if descriptor in others:                    # something waits for him, or did until now
-                box = self.hearing[descriptor]
-                box.hear(b"".join(events[box.mark:]) if box.mark else chunk)
-                self.touched[box] = box
+        self.console.put_events(b"".join(events[self.console.events_queued :]))
+        self.to_flush[self.console] = None
+        others = {outbox.descriptor for outbox in (*self.to_flush, *self.slow_outboxes)}
+        for descriptor in list(self.receivers):
+            if descriptor in others:  # something else is queued for it, or was a moment ago
+                outbox = self.receivers[descriptor]
+                queued = outbox.events_queued
+                outbox.put_events(b"".join(events[queued:]) if queued else chunk)
+                self.to_flush[outbox] = None
                 continue
-            # The common case, kept short: a full room spends its time here. (What is touched here, forked children have copies of.)
+            # The common case, kept short: with many members the server spends its time here.
+            # (What is changed here, forked children have to copy.)
             try:
                 sent = os.write(descriptor, chunk)
             except BlockingIOError:
                 sent = 0
             except OSError:
-                self.die(self.hearing[descriptor])
+                self.fail(self.receivers[descriptor])
                 continue
             if sent < len(chunk):
-                box = self.hearing[descriptor]
-                box.hear(chunk[sent:])
-                self.watch(box, now)
+                outbox = self.receivers[descriptor]
+                outbox.put_events(chunk[sent:])
+                self.mark_slow(outbox, now)
 
-    def put_line(self, box, text, *_):
-        box.put(f"{text}\n".encode())
+    def flush_queued(self, now: float) -> None:
+        """Sends what is queued: to all that the turn has changed, and to slow clients that read."""
+        ready: set[Outbox] = set()
+        if self.slow_outboxes:
+            ready = {key.data for key, _ in self.selector.select(0)}
+        to_flush, self.to_flush = self.to_flush, {}
+        for outbox in to_flush | dict.fromkeys(ready):
+            outbox.events_queued = 0
+            if not outbox.is_slow or outbox in ready:
+                self.send_one(outbox, now)
+            self.after_send(outbox, now)
 
-    def put_note(self, box, text, *_):
-        box.note(f"{text}\n".encode())
+    # -- Each kind of delivery -----------------------------------------------------------------
 
-    def put_welcome(self, box, text, mark, _now):
-        box.put(f"{text}\n".encode())
-        if not box.dead:
-            box.hears, box.mark = True, mark
-            self.hearing[box.descriptor] = box
+    def put_line(self, outbox: Outbox, line: deliveries.Line, *_: object) -> None:
+        """Queues lines of the client's own."""
+        outbox.put(f"{line.text}\n".encode())
 
-    def put_range(self, box, since_until, *_):
-        start, end = map(self.transcript.after, since_until)
-        if not box.dead:
-            box.history = [start, start, end]
+    def put_note(self, outbox: Outbox, note: deliveries.Note, *_: object) -> None:
+        """Queues a note for the owner."""
+        self.console.put_note(f"{note.text}\n".encode())
 
-    def put_done(self, box, *_):
-        box.open_request()
+    def put_welcome(
+        self, outbox: Outbox, welcome: deliveries.Welcome, events_queued: int, _: float
+    ) -> None:
+        """Queues WELCOME; from here on the client receives the events."""
+        outbox.put(f"{welcome.text}\n".encode())
+        if outbox.state is not FAILED:
+            outbox.receives_events, outbox.events_queued = True, events_queued
+            self.receivers[outbox.descriptor] = outbox
 
-    def put_end(self, box, _value, _mark, now):
-        if box.history:             # the piece under way stays whole; all the rest would only delay the BYE
-            box.history[2] = box.history[1]
-            box.behind = box.behind[-1:]
-            box.waiting = sum(map(len, box.chunks)) + sum(map(len, box.behind))
-        self.forget(box)
-        box.ended_at = now
-        box.unfinished = 0          # whoever waits for an answer is to wait no longer
-        self.ending[box] = box
+    def put_history(self, outbox: Outbox, history: deliveries.HistoryRange, *_: object) -> None:
+        """Starts to send a range of the transcript."""
+        start = self.transcript.offset_after(history.since)
+        end = self.transcript.offset_after(history.until)
+        if outbox.state is not FAILED:
+            outbox.history = HistoryTransfer(start, end)
 
-    def put_close(self, box, *_):
-        box.reader_gone = True
+    def put_done(self, outbox: Outbox, *_: object) -> None:
+        """The client's request is finished when all that is queued has been sent."""
+        outbox.finish_when_sent()
 
-    # -- One outbox -----------------------------------------------------------------------------------------------------------
+    def put_end(self, outbox: Outbox, _: deliveries.End, _events: int, now: float) -> None:
+        """BYE is queued; the connection ends when it has been sent."""
+        outbox.end_early()
+        self.stop_events(outbox)
+        outbox.state = ENDING
+        outbox.bye_at = now
+        outbox.reply_bytes = 0  # a Session that waits for an answer need not wait any longer
+        self.closing[outbox] = None
 
-    def push(self, box, now):
-        """One send of what waits: chunks first, unless that would cut a line of the history in two."""
+    def put_reader_done(self, outbox: Outbox, *_: object) -> None:
+        """Nobody reads from the client any more."""
+        outbox.reader_done = True
+
+    # -- One outbox ----------------------------------------------------------------------------
+
+    def send_queued(self, outbox: Outbox, now: float) -> None:
+        """Sends what is queued: chunks first, unless they would tear a line of the history."""
         try:
-            for _ in range(SENDS):
-                if box.is_within_piece() or not box.chunks and box.history:
-                    self.send_history(box, now)
-            if box.chunks and not box.is_within_piece():
-                self.send_chunks(box, now)
+            for _ in range(HISTORY_SENDS):
+                if outbox.is_inside_history() or (not outbox.chunks and outbox.history):
+                    self.send_history(outbox, now)
+            if outbox.chunks and not outbox.is_inside_history():
+                self.send_chunks(outbox, now)
         except BlockingIOError:
             pass
         except OSError:
-            self.die(box)
+            self.fail(outbox)
 
-    def look_at(self, box, now):
-        """What follows from what is sent, and from what is not."""
-        if box.unfinished is not None and box.unfinished <= 0 and not box.history:
-            box.unfinished = None
-            self.finished.append(box.client)
-        if box.chunks or box.history:
-            self.watch(box, now)
-            if box.is_lost(self.limit, self.slow_after, now):
-                self.evict(box)
+    def after_send(self, outbox: Outbox, now: float) -> None:
+        """Does what follows from what has been sent, and from what has not."""
+        if outbox.reply_bytes is not None and outbox.reply_bytes <= 0 and not outbox.history:
+            outbox.reply_bytes = None
+            self.finished.append(outbox.client)
+        if outbox.chunks or outbox.history:
+            self.mark_slow(outbox, now)
+            if outbox.is_too_slow(self.limit, self.slow_after, now):
+                self.disconnect(outbox)
         else:
-            self.unwatch(box)
-            if box.ended_at is not None:
-                self.part(box, now)
+            self.unmark_slow(outbox)
+            if outbox.state in (ENDING, ENDED):
+                self.close_sending(outbox, now)
 
-    def send_chunks(self, box, now):
-        data = box.chunks.popleft()
-        if box.chunks:
-            more = [data]
-            size = len(data)
-            while box.chunks and size < PIECE:
-                more.append(box.chunks.popleft())
-                size += len(more[-1])
-            data = b"".join(more)
+    def send_chunks(self, outbox: Outbox, now: float) -> None:
+        """Sends queued chunks, joined, by one send."""
+        data = outbox.chunks.popleft()
+        if outbox.chunks:
+            parts, size = [data], len(data)
+            while outbox.chunks and size < CHUNK:
+                parts.append(outbox.chunks.popleft())
+                size += len(parts[-1])
+            data = b"".join(parts)
         try:
-            sent = box.send(data)
+            sent = outbox.send(data)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
-            box.chunks.appendleft(data[sent:])
-        box.waiting -= sent
-        if box.unfinished is not None:
-            box.unfinished -= sent
-        self.note_taken(box, sent, now)
+            outbox.chunks.appendleft(data[sent:])
+        outbox.queued_bytes -= sent
+        if outbox.reply_bytes is not None:
+            outbox.reply_bytes -= sent
+        outbox.note_sent(sent, now)
 
-    def send_history(self, box, now):
-        offset, piece, end = box.history
-        if offset == piece:         # the next piece ends where a line ends: events may be sent after it
-            piece = end
-            if end - offset > PIECE:
-                piece = self.transcript.line_start(offset + PIECE)
-                box.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, WIDER * self.sndbuf)
-        box.history = [offset, piece, end]
-        if offset < piece:
-            sent = os.sendfile(box.sock.fileno(), self.transcript.fd, offset, piece - offset)
-            box.history[0] += sent
-            self.note_taken(box, sent, now)
-        if box.history[0] == end:
-            box.history = None
-            box.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.sndbuf)
-            box.chunks.extend(box.behind)
-            box.behind = []
-            if box.unfinished is not None:
-                box.unfinished = box.waiting
+    def send_history(self, outbox: Outbox, now: float) -> None:
+        """Sends a part of the history from the file, which needs no memory of ours."""
+        history = outbox.history
+        assert history is not None
+        if not history.is_inside_chunk():
+            # The next chunk ends where a line ends, so that events can be sent after it.
+            history.chunk_end = history.end
+            if history.end - history.position > CHUNK:
+                history.chunk_end = self.transcript.line_start(history.position + CHUNK)
+                self.set_sndbuf(outbox, HISTORY_SNDBUF_FACTOR * self.sndbuf)
+        sent = 0
+        if history.is_inside_chunk():
+            size = history.chunk_end - history.position
+            sent = os.sendfile(outbox.descriptor, self.transcript.fd, history.position, size)
+            history.position += sent
+        outbox.note_sent(sent, now)
+        if history.position == history.end:
+            outbox.history = None
+            self.set_sndbuf(outbox, self.sndbuf)
+            outbox.chunks.extend(history.lines_after)
+            if outbox.reply_bytes is not None:
+                outbox.reply_bytes = outbox.queued_bytes
 
-    def note_taken(self, box, sent, now):
-        if sent and box.lags:
-            box.took_at = now
-            if box.took and now - box.took[-1][0] < TICK:
-                box.took[-1] = box.took[-1][0], box.took[-1][1] + sent
-            else:
-                box.took.append((now, sent))
-            if not box.chunks and not box.history:
-                box.empty_at = now
+    def set_sndbuf(self, outbox: Outbox, size: int) -> None:
+        """Sets the size of the kernel's send buffer, in bytes."""
+        outbox.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, size)
 
-    def watch(self, box, now):
-        if not box.lags:
-            box.lags = True
-            box.took_at = box.empty_at = now
-            self.laggards[box] = box
-            self.selector.register(box.sock, selectors.EVENT_WRITE, box)
+    def mark_slow(self, outbox: Outbox, now: float) -> None:
+        """The kernel did not take everything: from now on wait until it can take more."""
+        if not outbox.is_slow:
+            outbox.is_slow = True
+            outbox.pace.start(now)
+            self.slow_outboxes[outbox] = None
+            self.selector.register(outbox.sock, selectors.EVENT_WRITE, outbox)
 
-    def unwatch(self, box):
-        if box.lags:
-            box.lags = False
-            box.took.clear()
-            del self.laggards[box]
-            self.selector.unregister(box.sock)
+    def unmark_slow(self, outbox: Outbox) -> None:
+        """Nothing is queued for the client any more."""
+        if outbox.is_slow:
+            outbox.is_slow = False
+            del self.slow_outboxes[outbox]
+            self.selector.unregister(outbox.sock)
 
-    def evict(self, box):
-        """Evicts a client: shutdown, not close, wakes whoever reads from him, and end of file does all the clean-up."""
-        self.die(box)
-        shut(box.sock, socket.SHUT_RDWR)
-        self.touched[box] = box     # if his reader is at its end already, the next flush closes the socket
+    # -- The end of a connection ---------------------------------------------------------------
 
-    def forget(self, box):
-        """He gets no more events. (Once only: his descriptor may be another's by then.)"""
-        if box.hears:
-            box.hears = False
-            self.hearing.pop(box.descriptor, None)
+    def disconnect(self, outbox: Outbox) -> None:
+        """Disconnects a client.
 
-    def die(self, box):
-        """The socket takes no more: nothing waits for him, and he waits for nothing."""
-        self.unwatch(box)
-        self.forget(box)
-        box.dead, box.history = True, None
-        box.chunks.clear()
-        box.behind, box.waiting = [], 0
-        if box.unfinished is not None:
-            box.unfinished = None
-            self.finished.append(box.client)
+        shutdown(), and not close(), wakes the thread or process that reads from the client; it
+        then sees the end of the connection, and cleans up as always.
+        """
+        self.fail(outbox)
+        shutdown_socket(outbox.sock, socket.SHUT_RDWR)
+        self.to_flush[outbox] = None  # if nobody reads any more, the next flush closes the socket
 
-    def part(self, box, now):
-        """BYE is sent. The last of reader and writer closes the socket."""
-        if box.reader_gone:
-            self.ending.pop(box, None)
-            box.sock.close()
-        elif box.quiet_at is None:
-            box.quiet_at = now
-            shut(box.sock, socket.SHUT_WR)
+    def stop_events(self, outbox: Outbox) -> None:
+        """The client receives no more events."""
+        if outbox.receives_events:  # once only: its descriptor can be another client's later
+            outbox.receives_events = False
+            self.receivers.pop(outbox.descriptor, None)
 
-    # -- Time passes ----------------------------------------------------------------------------------------------------------
+    def fail(self, outbox: Outbox) -> None:
+        """The socket takes nothing any more: drops what is queued."""
+        self.unmark_slow(outbox)
+        self.stop_events(outbox)
+        if outbox.state is OPEN:
+            outbox.state = FAILED
+        outbox.drop_all()
+        if outbox.reply_bytes is not None:
+            outbox.reply_bytes = None
+            self.finished.append(outbox.client)
 
-    def tick(self, now):
-        """Knocks over who is too slow, and who lingers after BYE."""
-        self.next_tick = now + TICK
-        for box in list(self.laggards):
-            if box.is_lost(self.limit, self.slow_after, now):
-                self.evict(box)
-        for box in list(self.ending):
-            if box.quiet_at is not None and now - box.quiet_at >= LINGER:
-                shut(box.sock, socket.SHUT_RDWR)
+    def close_sending(self, outbox: Outbox, now: float) -> None:
+        """BYE is sent. Reader and sender both end; the later one of them closes the socket."""
+        if outbox.reader_done:
+            self.closing.pop(outbox, None)
+            outbox.sock.close()
+        elif outbox.state is ENDING:
+            outbox.state = ENDED
+            outbox.ended_at = now
+            shutdown_socket(outbox.sock, socket.SHUT_WR)
+
+    def check_slow(self, now: float) -> None:
+        """Disconnects clients that are too slow, or that stay connected after their BYE."""
+        self.next_check = now + CHECK_EVERY
+        for outbox in list(self.slow_outboxes):
+            if outbox.is_too_slow(self.limit, self.slow_after, now):
+                self.disconnect(outbox)
+        for outbox in list(self.closing):
+            if now - outbox.ended_at >= LINGER:
+                shutdown_socket(outbox.sock, socket.SHUT_RDWR)
 
 
-def shut(sock, how):
+def outbox_of(client: Client) -> Outbox:
+    """Returns the outbox of a client of this server."""
+    return cast("Connection", client).outbox
+
+
+def shutdown_socket(sock: socket.socket, how: int) -> None:
+    """Shuts down one or both directions of a connection that may have ended already."""
     try:
         sock.shutdown(how)
-    except OSError:         # he was faster
+    except OSError:
         pass
-
-
-PUT = {"line": Outboxes.put_line, "welcome": Outboxes.put_welcome, "range": Outboxes.put_range,
-       "note": Outboxes.put_note, "done": Outboxes.put_done, "end": Outboxes.put_end, "close": Outboxes.put_close}

@@ -1,35 +1,48 @@
-"""Passwords are kept as argon2id hashes (PHC strings), and checking one is the one slow thing about a request.
+"""Passwords are kept as argon2id hashes, in the form of PHC strings. Checking one is slow.
 
-The cost is OWASP's least: 19 MiB, 2 passes, 1 lane (OWASP Password Storage Cheat Sheet, 2026).
+The cost is the least that OWASP recommends: 19 MiB, 2 passes, 1 lane (OWASP Password Storage
+Cheat Sheet, 2026).
 """
+
 import ctypes
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-# The hash of a random password that nobody kept: checked against where no member is, so that the time tells nothing.
-DUMMY = "$argon2id$v=19$m=19456,t=2,p=1$lY01YcIG+sLGl1Jgapn76g$hav5+VzCDNJEd4Y2/JZGcLyfACeOaFR0C5SzOuP8Ciw"
+# The hash of a random password that nobody kept. It is checked where there is no member, so that
+# the time does not tell whether a name is a member's.
+DUMMY_HASH = (
+    "$argon2id$v=19$m=19456,t=2,p=1$lY01YcIG+sLGl1Jgapn76g"
+    "$hav5+VzCDNJEd4Y2/JZGcLyfACeOaFR0C5SzOuP8Ciw"
+)
+M_MMAP_THRESHOLD = -3  # of mallopt(3)
 
 
-def return_hash_memory():
-    """Has glibc give a hash's 19 MiB back to the system each time: else every thread that hashed once keeps them (mallopt(3))."""
+def release_hash_memory() -> None:
+    """Makes glibc return the 19 MiB of each hash to the system.
+
+    Without it every thread that has hashed once keeps them (mallopt(3)).
+    """
     try:
-        ctypes.CDLL(None).mallopt(-3, 1 << 20)      # M_MMAP_THRESHOLD, and so no longer adjusted by the allocator itself
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)  # bytes; no longer adjusted by glibc
     except (OSError, AttributeError):
-        pass                                        # another C library
+        pass  # another C library
 
 
-def hash_password(password):
-    """The PHC string to keep for `password`; None if the machine has no memory left. Slow on purpose: tens of milliseconds, 19 MiB."""
+def hash_password(password: str) -> str | None:
+    """Returns the PHC string to keep for `password`; None if there is no memory left.
+
+    Slow on purpose: tens of milliseconds and 19 MiB.
+    """
     try:
         return HASHER.hash(password)
     except (Argon2Error, MemoryError):
         return None
 
 
-def is_password(password, phc):
-    """Whether `phc` was made of `password`. As slow as hash_password."""
+def verify_password(password: str, phc: str) -> bool:
+    """Whether the PHC string `phc` was made of `password`. As slow as hash_password()."""
     try:
         return HASHER.verify(phc, password)
     except (Argon2Error, InvalidHashError, MemoryError):

@@ -1,68 +1,46 @@
-"""The Room decides what a request causes, has that kept, applies it, and says what is to be delivered to whom.
+"""The Room decides what a request causes, has it stored, applies it, and returns deliveries.
 
-Shared by all clients, and pure: bytes come in as requests, times as arguments; `keep` and `erase`, its way to the files, are
-lent to it. A start is nothing but apply() over the kept events. A delivery is (kind, client, value):
-
-    line     value: text for this client alone          event    value: bytes for everyone who is here (client: None)
-    note     value: text for the owner, who did not ask for it
-    welcome  value: text; from here on he hears events   range    value: (s, H): the events after s up to H, off the file
-    end      nothing after this; the conversation is over
-    done     his request is finished: the next may be read
-    close    (the servers add it) his reader is at its end: once all is sent, the socket may be closed
-    check    value: what his password is to be checked against (see session.py)
-    save     value: the new text of the member file; what became of it is told by saved()
+All clients share it, and it is pure: requests and the time come in as arguments; `append` and
+`erase`, its access to the files, are passed to it. It consists of the Group (what a restart
+restores), Joining (JOIN to WELCOME), the MemberFile (when it is written) and the OwnerOrders.
 """
-from collections import deque
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from . import wire
-from .kept import Damaged, Member, members_text, parse_event, read_members
+from . import requests, wire
+from .client_state import ASKING, HERE, OVER, STRANGER, Client, refusal
+from .deliveries import Delivery, Done, End, Events, HistoryRange, Line, Note, Welcome
+from .group import Group
+from .joining import Joining
+from .member_file import MemberFile
+from .orders import OwnerOrders
+from .requests import Request, Say
+from .storage import format_events
 
-MOST_WAIT, MOST_REJECTED, MOST_ERRORS = 32, 3, 10
-LATER = object()        # what a request's handler returns when the request is not finished yet
-
-WORDS = {"too-long": f"a line has at most {wire.MAX_LINE} bytes", "bad-utf8": "a line is UTF-8",
-         "bad-text": "control characters may not stand in a line", "unknown": "no such verb",
-         "not-joined": "JOIN first, or wait to be let in", "already-joined": "you have asked already",
-         "bad-arguments": "not what this verb takes", "bad-name": "a name is 1 to 32 letters, digits, or . _ -",
-         "name-taken": "somebody has that name", "not-saved": "the server could not write it down"}
-# Requests that only a member who is here may make, as verbs of the wire and of the Room alike.
-MEMBERS_ONLY = {"SAY", "NAME", "WHO", "HISTORY", "LEAVE"}
-
-
-class Client:
-    """What the Room knows of one connection. Equal only to itself."""
-
-    def __init__(self, address, now):
-        self.address = address
-        self.name = None            # of the member who speaks here, once welcomed
-        self.joining = None         # the name of a JOIN that is neither welcomed nor rejected
-        self.joined_at = now        # when that JOIN came; before any, when he was accepted
-        self.checking = None        # what his password is being checked against
-        self.phc = None             # the hash he asks to join with
-        self.asks = False           # the owner considers his request
-        self.reject_at = None
-        self.errors = self.rejections = 0
-        self.left_to_join = None    # seconds until BYE timeout, while that clock stands still
-        self.heard_at = now
-        self.is_answered = True     # no request is open
-        self.pinged_at = now - 1
-        self.over = False           # BYE was said: nothing more of him is handled
-
-
-@dataclass
-class Change:
-    """Something that takes effect when the member file holds it."""
-    verb: str                       # admit or unban
-    key: str
-    client: Client = None
-    orderer: Client = None          # the owner, if he waits for it
-    member: Member = None
+MAX_ERRORS = 10  # of one connection, before WELCOME
+ERROR_TEXTS = {
+    "too-long": f"a line has at most {wire.MAX_LINE} bytes",
+    "bad-utf8": "a line is UTF-8",
+    "bad-text": "control characters are not allowed in a line",
+    "unknown": "no such verb",
+    "not-joined": "JOIN first, or wait to be let in",
+    "already-joined": "you have asked already",
+    "bad-arguments": "not what this verb takes",
+    "bad-name": "a name is 1 to 32 letters, digits, or . _ -",
+    "name-taken": "somebody has that name",
+    "not-saved": "the server could not write it down",
+}
+Batch = Iterable[tuple[Client, list[Request]]]  # requests, with the client that each list is of
 
 
 @dataclass
 class Rules:
-    """How this group is run: times in seconds."""
+    """How this group is run. Times are in seconds; the command line explains each."""
+
     admit: str = "ask"
     join_within: float = 20
     ping_after: float = 60
@@ -74,585 +52,355 @@ class Rules:
 
 
 class Room:
-    def __init__(self, rules, keep, erase=lambda: None):
-        """`keep(bytes)` writes to the transcript, whole or not at all (OSError); `erase()` removes the group's files."""
-        self.rules, self.keep_bytes, self.erase = rules, keep, erase
-        # What the kept events make: the same after a restart.
-        self.seq, self.group = 0, ""
-        self.members = {}           # key: Member
-        # What ends with the process: nobody is here when a server starts.
+    """The group while the server runs: its stored state, and the clients that are connected."""
+
+    def __init__(
+        self,
+        rules: Rules,
+        append: Callable[[bytes], None],
+        erase: Callable[[], None] = lambda: None,
+    ) -> None:
+        """append: writes to the transcript, whole or not at all (OSError).
+
+        erase: removes the group's files (OSError).
+        """
+        self.rules, self.append, self.erase = rules, append, erase
+        self.group = Group()
+        self.joining = Joining(self)
+        self.member_file = MemberFile(self)
+        self.orders = OwnerOrders(self)
+        # Ends with the process: nobody is here when a server starts.
         self.open = True
-        self.owner = None
-        self.clients = {}           # every connection that has not ended: itself
-        self.strangers = {}         # those of them who are not here yet
-        self.here = {}              # key: Client
-        self.requests = {}          # key: Client, whose request to be a member holds that name
-        self.turns = deque()        # clients that wait for their turn to have a password checked
-        self.checks = 0             # checks under way
-        self.changes, self.saving = [], None
-        self.stale = False          # the member file lags behind the transcript, which a start would make good
-        self.save_at = 0            # when that is worth a writing
-        self.ticked_at = 0
-        self.look_at = 0            # when members who are here are next looked at
-        self.erasing = None         # the owner, once he has ordered and confirmed `delete`: the member file is written no more
-        self.said = []              # messages decided and not yet kept
-        self.gone = []              # names whose OUT could not be written yet
-        self.trouble = None         # the last error in writing, so that the owner is told once
-        self.now, self.time = 0, ""
-        self.deliveries = []
+        self.owner: Client | None = None
+        self.clients: dict[Client, None] = {}  # every connection that is not over, in order
+        self.strangers: dict[Client, None] = {}  # those that are not HERE
+        self.here: dict[str, Client] = {}  # key: the member's client
+        self.unsaid: list[tuple[Client, list[str]]] = []  # messages that are not written yet
+        self.pending_outs: list[str] = []  # names whose OUT could not be written yet
+        self.last_write_error: tuple[str, str] | None = None  # so that the owner reads it once
+        self.ticked_at = 0.0
+        self.next_timeout_check = 0.0  # of the clients that are HERE
+        # Of the turn.
+        self.now, self.time = 0.0, ""  # the same moment, for the Room and for the wire
+        self.deliveries: list[Delivery] = []
+        self.at_once = self.handlers_at_once()
+        self.perhaps_later = self.handlers_perhaps_later()
 
-    # -- A start: the member file as of some event, and then the events after it ---------------------------------------
+    def handlers_at_once(self) -> dict[type[Request], Callable[[Client, Any], None]]:
+        """Returns the handlers of the requests that are finished when they have been handled."""
+        return {
+            requests.Malformed: self.malformed,
+            requests.Rename: self.rename,
+            requests.Who: self.who,
+            requests.History: self.history,
+            requests.Leave: self.leave,
+            requests.Quit: self.quit,
+            requests.Ping: self.ping,
+            requests.Pong: self.pong,
+            requests.Reject: self.orders.reject,
+            requests.Ban: self.orders.ban,
+            requests.RenameGroup: self.orders.rename_group,
+            requests.ListMembers: self.orders.list_members,
+            requests.Close: self.orders.close,
+            requests.Delete: self.orders.delete,
+            requests.Help: self.orders.help,
+            requests.BadOrder: self.orders.bad_order,
+        }
 
-    def restore(self, members, events):
-        """`members`: the text of the member file ('' if there is none); `events`: all kept lines, in order.
+    def handlers_perhaps_later(self) -> dict[type[Request], Callable[[Client, Any], bool]]:
+        """Returns the handlers that tell whether the request is finished, or answered later."""
+        return {
+            requests.Join: self.joining.join_requested,
+            requests.PasswordOk: self.joining.password_ok,
+            requests.PasswordRefused: self.joining.password_refused,
+            requests.Accept: self.orders.accept,
+            requests.Unban: self.orders.unban,
+            requests.ConfirmDelete: self.orders.confirm_delete,
+        }
 
-        Raises Damaged. The state is that of the moment when the last of these events was applied.
-        """
-        saved, self.members = read_members(members) if members else (0, {})
-        for line in events:
-            verb, seq, _, rest = parse_event(line)
-            if seq != self.seq + 1:
-                raise Damaged(f"transcript: event {self.seq + 1} is missing before {line[:60]!r}")
-            if (verb == "GROUP") < (seq == 1):
-                raise Damaged("transcript: event 1 is not a GROUP")
-            if seq > saved or verb == "GROUP":
-                self.apply(verb, rest)
-            self.seq = seq
-        if saved > self.seq:
-            raise Damaged(f"members: written at event {saved}, but the transcript ends at {self.seq}")
-
-    def found(self, group, now, time):
-        """The first event of a new group. Raises OSError if it cannot be written."""
+    def create_group(self, name: str, now: float, time: str) -> None:
+        """Writes the first event of a new group. Raises OSError if it cannot be written."""
         self.now, self.time = now, time
-        line = self.lines([("GROUP", group)])
-        self.keep_bytes(line.encode())
-        self.seq, self.group = 1, group
+        self.append(format_events("GROUP", 1, time, [name]).encode())
+        self.group.seq, self.group.name = 1, name
 
-    def apply(self, verb, rest):
-        """What an event changes for ever. IN, OUT and MSG change nothing: who is here ends with the process."""
-        if verb == "GROUP":
-            self.group = rest
-        elif verb == "BANNED":
-            self.members[wire.fold(rest)] = Member(rest, "banned", "")
-        elif verb == "LEFT":
-            self.members.pop(wire.fold(rest), None)
-        elif verb == "RENAMED":
-            old, new = rest.split(" ")
-            member = self.members.pop(wire.fold(old), None)
-            if member is None:
-                raise Damaged(f"members: lacks {old}, who took the name {new} in the transcript")
-            self.members[wire.fold(new)] = Member(new, "member", member.phc)
-        elif verb == "IN" and wire.fold(rest) not in self.members:
-            raise Damaged(f"members: lacks {rest}, who came in according to the transcript")
+    # -- A turn: requests in, deliveries out ---------------------------------------------------
 
-    # -- A turn: requests in, deliveries out -----------------------------------------------------------------------------
+    def handle(self, batch: Batch, now: float, time: str) -> list[Delivery]:
+        """Handles each client's requests in order. Returns the deliveries that they cause.
 
-    def handle(self, batch, now, time):
-        """Handles a batch of (client, his requests) in order, and returns the deliveries they cause, in order.
-
-        now: seconds on a clock that never jumps; time: the same moment as the wire writes it. Never raises.
+        now: seconds on a clock that never jumps. time: the same moment as the wire writes it.
+        Never raises.
         """
-        self.hear(batch, now, time)
-        self.settle()
-        return self.take()
+        self.process(batch, now, time)
+        self.commit_messages()
+        return self.take_deliveries()
 
-    def hear(self, batch, now, time):
-        """The same, but the last messages wait for settle(), and all deliveries for take()."""
+    def process(self, batch: Batch, now: float, time: str) -> None:
+        """Like handle(), but the last messages wait for commit_messages()."""
         self.now, self.time = now, time
-        for client, requests in batch:
-            for verb, argument in requests:
-                if client.over:
+        for client, its_requests in batch:
+            for request in its_requests:
+                if client.state is OVER:
                     break
-                client.heard_at = now
-                if verb != "say":
-                    client.is_answered = False
-                    self.settle()
-                    if HANDLERS[verb](self, client, argument) is not LATER:
-                        self.tell("done", client)
-                elif client.name:
-                    self.said.append((client, argument))
+                client.last_heard_at = now
+                if type(request) is not Say:
+                    client.request_open = True
+                    self.commit_messages()
+                    self.dispatch(client, request)
+                elif client.state is HERE:
+                    self.unsaid.append((client, request.texts))
                 else:
-                    self.error(client, "not-joined")
+                    self.refuse_messages(client, request)
 
-    def finished(self, clients, now):
-        """These have taken the answer to their last request: from now on silence counts again."""
+    def dispatch(self, client: Client, request: Request) -> None:
+        """Handles one request that is no message, and tells when it is finished."""
+        kind = type(request)
+        if code := refusal(client.state, kind):
+            self.send_error(client, code)
+        elif kind in self.at_once:
+            self.at_once[kind](client, request)
+        elif not self.perhaps_later[kind](client, request):
+            return
+        self.emit(Done(client))
+
+    def requests_finished(self, clients: Iterable[Client], now: float) -> None:
+        """The answers to these clients' last requests are sent: silence counts again."""
         for client in clients:
-            client.is_answered, client.heard_at = True, now
+            client.request_open, client.last_heard_at = False, now
 
-    def settle(self):
-        """A run of messages, whoever said them, is kept by one write and told by one delivery."""
-        if self.said:
-            said, self.said = self.said, []
-            if not self.keep([("MSG", f"{client.name} {text}") for client, text in said]):
-                for client, _ in said:
-                    self.error(client, "not-saved")
+    def commit_messages(self) -> None:
+        """Writes all messages that wait, from whichever client, by one write and one delivery."""
+        if self.unsaid:
+            unsaid, self.unsaid = self.unsaid, []
+            messages = [f"{client.name} {text}" for client, texts in unsaid for text in texts]
+            if not self.commit("MSG", messages):
+                for client, texts in unsaid:
+                    for _ in texts:
+                        self.send_error(client, "not-saved")
 
-    def keep(self, events, welcoming=None):
-        """Decided events are written, then applied, then told; if they cannot be written, nothing happens and it is False.
-
-        Those whose OUT could not be written before come first.
-        """
-        return self.keep_gone() and self.write(events, welcoming)
-
-    def keep_gone(self):
-        if self.gone and not self.write([("OUT", name) for name in self.gone]):
-            return False
-        self.gone = []
-        return True
-
-    def write(self, events, welcoming=None):
-        data = self.lines(events).encode()
-        try:
-            self.keep_bytes(data)
-        except OSError as error:
-            self.note_trouble("transcript", error.strerror)
-            return False
-        self.trouble = None
-        if welcoming:
-            self.tell("welcome", welcoming, f"WELCOME {self.seq} {welcoming.name}")
-        self.seq += len(events)
-        for verb, rest in events:
-            if verb != "MSG":
-                self.apply(verb, rest)
-        self.tell("event", None, data)
-        return True
-
-    def lines(self, events):
-        return "".join([f"{verb} {seq} {self.time} {rest}\n" for seq, (verb, rest) in enumerate(events, self.seq + 1)])
-
-    def tell(self, kind, client, value=None):
-        self.deliveries.append((kind, client, value))
-
-    def take(self):
+    def take_deliveries(self) -> list[Delivery]:
+        """Returns what was decided since the last call."""
         deliveries, self.deliveries = self.deliveries, []
         return deliveries
 
-    def error(self, client, code):
-        self.tell("line", client, f"ERR {code} {WORDS[code]}")
-        if client.name is None:
-            client.errors += 1
-        if code == "too-long" or client.errors == MOST_ERRORS:
-            self.end(client, "protocol")
+    # -- Events --------------------------------------------------------------------------------
 
-    def end(self, client, code, left=False):
-        """BYE. Unless he left for good, those who remain hear that he is gone."""
-        self.tell("line", client, f"BYE {code}")
-        self.tell("end", client)
-        client.over = True
+    def commit(self, verb: str, rests: list[str], welcoming: Client | None = None) -> bool:
+        """Writes events of one kind, applies them, and delivers them, in this order.
+
+        rests: what follows the time in each event. welcoming: the client that is to receive them,
+        too. Returns False, and nothing happens, if they cannot be written. An OUT that could not be
+        written before comes first.
+        """
+        return self.commit_pending_outs() and self.write_events(verb, rests, welcoming)
+
+    def commit_pending_outs(self) -> bool:
+        """Writes the OUT events that could not be written before; returns whether none is left."""
+        if self.pending_outs and not self.write_events("OUT", self.pending_outs):
+            return False
+        self.pending_outs = []
+        return True
+
+    def write_events(self, verb: str, rests: list[str], welcoming: Client | None = None) -> bool:
+        """See commit()."""
+        data = format_events(verb, self.group.seq + 1, self.time, rests).encode()
+        try:
+            self.append(data)
+        except OSError as error:
+            self.report_write_error("transcript", error.strerror or str(error))
+            return False
+        self.last_write_error = None
+        if welcoming:
+            self.emit(Welcome(welcoming, f"WELCOME {self.group.seq} {welcoming.name}"))
+        self.group.seq += len(rests)
+        if verb != "MSG":
+            for rest in rests:
+                self.group.apply(verb, rest)
+        self.emit(Events(data))
+        return True
+
+    # -- What is sent --------------------------------------------------------------------------
+
+    def emit(self, delivery: Delivery) -> None:
+        """Adds a delivery to those of this turn."""
+        self.deliveries.append(delivery)
+
+    def send(self, client: Client, text: str) -> None:
+        """Sends a line to one client."""
+        self.emit(Line(client, text))
+
+    def send_error(self, client: Client, code: str) -> None:
+        """Sends ERR. Before WELCOME the tenth ends the connection; too-long always does."""
+        self.send(client, f"ERR {code} {ERROR_TEXTS[code]}")
+        if not client.name:
+            client.errors += 1
+        if code == "too-long" or client.errors == MAX_ERRORS:
+            self.end_connection(client, "protocol")
+
+    def refuse_messages(self, client: Client, request: Say) -> None:
+        """Answers each message of a client that is not HERE."""
+        for _ in request.texts:
+            if client.state is not OVER:
+                self.send_error(client, "not-joined")
+
+    def notify_owner(self, text: str) -> None:
+        """Sends the owner a line that answers no order."""
+        if self.owner:
+            self.emit(Note(self.owner, text))
+
+    def report_write_error(self, what: str, why: str) -> None:
+        """Tells the owner of an error in writing, once for each time that it appears."""
+        if (what, why) != self.last_write_error:
+            self.last_write_error = what, why
+            self.notify_owner(f"# {what} not saved: {why}")
+
+    # -- Connections ---------------------------------------------------------------------------
+
+    def is_full(self, pending: int = 0) -> bool:
+        """Whether there is no place for another stranger, `pending` more being on their way in."""
+        return not self.open or len(self.strangers) + pending >= self.rules.max_strangers
+
+    def connected(self, client: Client) -> list[Delivery]:
+        """A connection was accepted. Returns deliveries."""
+        self.clients[client] = self.strangers[client] = None
+        self.send(client, f"HELLO {wire.VERSION} {self.group.name}")
+        return self.take_deliveries()
+
+    def end_connection(self, client: Client, code: str, announce: bool = True) -> None:
+        """Sends BYE. If a member was here, the others receive OUT; not without `announce`."""
+        self.send(client, f"BYE {code}")
+        self.emit(End(client))
+        client.state = OVER
         self.clients.pop(client, None)
         self.strangers.pop(client, None)
-        key = wire.fold(client.joining) if client.joining else None
-        if self.requests.get(key) is client:
-            del self.requests[key]
-        if client.checking:
-            self.checks -= 1
-            self.grant()
+        self.joining.connection_ended(client)
         if client.name and self.here.get(wire.fold(client.name)) is client:
             del self.here[wire.fold(client.name)]
-            if not left and self.open and not self.keep([("OUT", client.name)]):
-                self.gone.append(client.name)
+            if announce and self.open and not self.commit("OUT", [client.name]):
+                self.pending_outs.append(client.name)
 
-    # -- Coming: accepted, JOIN, the password, the owner, WELCOME ---------------------------------------------------------
-
-    def is_full(self, coming=0):
-        return not self.open or len(self.strangers) + coming >= self.rules.max_strangers
-
-    def arrive(self, client):
-        """A connection was accepted."""
-        self.clients[client] = self.strangers[client] = client
-        self.tell("line", client, f"HELLO {wire.VERSION} {self.group}")
-        return self.take()
-
-    def knock(self, client, name):
-        if client.name or client.joining:
-            return self.error(client, "already-joined")
-        self.tell("line", client, "PENDING")
-        client.left_to_join = self.join_deadline(client) - self.now     # what the server takes is not held against him
-        client.joining, client.joined_at = name, self.now
-        self.turns.append(client)
-        self.grant()
-        return LATER
-
-    def grant(self):
-        """Turns to have a password checked, first come first served, so that a storm of guesses fills only its share."""
-        while self.open and self.turns and self.checks < self.rules.hashes:
-            client = self.turns.popleft()
-            if client.over:
-                continue
-            self.checks += 1
-            client.checking = self.what_to_check(client, wire.fold(client.joining))
-            self.tell("check", client, client.checking)
-
-    def what_to_check(self, client, key):
-        member = self.members.get(key)
-        if member and member.standing == "member":
-            return member.phc
-        full = self.rules.admit == "ask" and len(self.requests) >= MOST_WAIT
-        if member or key in self.requests or full or self.rules.admit == "none":
-            return "dummy"          # takes as long, and lets nobody in
-        self.requests[key] = client
-        return "new"
-
-    def enter(self, client, argument):
-        """The password is right, or (a new member) here is its hash."""
-        what = self.checked(client)
-        name, _, client.phc = argument.partition(" ")
-        key = wire.fold(client.joining)
-        member = self.members.get(key)
-        if what != "new":           # between check and enter he may have been banned, or have changed his name or password
-            if not member or member.phc != what:
-                return self.reject_later(client)
-            return None if self.welcome(client, member) else self.not_joined(client)
-        if member:
-            return self.reject_later(client)
-        if self.rules.admit == "all":
-            return self.change(Change("admit", key, client, None, Member(client.joining, "member", client.phc)))
-        client.asks = True
-        self.tell_owner(f"{client.joining} asks to join from {client.address}")
-
-    def refuse(self, client, _):
-        self.checked(client)
-        return self.reject_later(client)
-
-    def checked(self, client):
-        what, client.checking = client.checking, None
-        self.checks -= 1
-        self.grant()
-        return what
-
-    def reject_later(self, client):
-        client.reject_at = client.joined_at + self.rules.reject_after
-        return LATER
-
-    def reject_now(self, client):
-        self.tell("line", client, "REJECTED refused")
-        client.rejections += 1
-        waited = not client.asks        # to whom the owner considered, his JOIN was finished already
-        self.forget_join(client)
-        if client.rejections == MOST_REJECTED:
-            self.end(client, "refused")
-        elif waited:
-            self.tell("done", client)
-
-    def forget_join(self, client):
-        """He is a stranger again, and the clock of --join-within runs on."""
-        key = wire.fold(client.joining)
-        if self.requests.get(key) is client:
-            del self.requests[key]
-        client.joined_at = self.now + client.left_to_join - self.rules.join_within
-        client.joining = client.phc = client.reject_at = None
-        client.asks = False
-
-    def welcome(self, client, member):
-        """Lets him in, unless it is full; whether that could be written down."""
-        key = wire.fold(member.name)
-        before = self.here.get(key)
-        if before is None and len(self.here) >= self.rules.max_here:
-            self.end(client, "full")
-            return True
-        client.name = member.name
-        if before:                  # takeover makes no event
-            del self.here[key]
-            self.end(before, "replaced", left=True)
-            self.tell("welcome", client, f"WELCOME {self.seq} {member.name}")
-        elif not self.keep([("IN", member.name)], welcoming=client):
-            client.name = None
-            return False
-        self.here[key] = client
-        self.strangers.pop(client, None)
-        self.requests.pop(key, None)
-        client.joining = client.phc = None
-        client.asks = False
-        return True
-
-    def not_joined(self, client):
-        """His JOIN failed whole, since something could not be written down."""
-        self.forget_join(client)
-        self.error(client, "not-saved")
-
-    # -- The member file: what waits until it is written -------------------------------------------------------------------
-
-    def change(self, change):
-        self.changes.append(change)
-        self.save()
-        return LATER
-
-    def save(self):
-        """Has the member file written, one writing at a time; what comes meanwhile goes into the next."""
-        if self.saving is None and self.erasing is None and (self.changes or self.stale):
-            self.saving, self.changes, self.stale = self.changes, [], False
-            members = dict(self.members)
-            for change in self.saving:
-                if change.verb == "admit":
-                    members.setdefault(change.key, change.member)
-                elif change.verb == "unban":
-                    members.pop(change.key, None)
-            self.tell("save", None, members_text(self.seq, members))
-
-    def saved(self, why, now, time):
-        """The member file was written (why is ''), or could not be. Returns deliveries, like handle()."""
-        self.now, self.time = now, time
-        self.settle()
-        changes, self.saving = self.saving, None
-        if why:
-            self.note_trouble("members", why)
-            self.stale = True
-        else:
-            self.trouble = None
-        for change in changes:
-            done = not why and SAVED[change.verb](self, change)
-            if not done:
-                self.unsaved(change)
-            if change.orderer and not change.orderer.over:
-                self.tell("line", change.orderer, "ok" if done else "error: not saved")
-                self.tell("done", change.orderer)
-        if self.erasing:
-            self.erase_now()
-        elif self.changes:
-            self.save()
-        return self.take()
-
-    def unsaved(self, change):
-        client = change.client
-        if client and not client.over and not client.asks:      # whom the owner accepted asks on
-            self.not_joined(client)
-            if not client.over:
-                self.tell("done", client)
-
-    def admit_saved(self, change):
-        """Whether it took effect whole: if his IN cannot be written, he is no member."""
-        client, key = change.client, change.key
-        if key in self.members:     # banned while the file was written
-            if not client.over:
-                self.reject_later(client)
-            return True
-        self.members[key] = change.member
-        if not client.over:
-            asked = client.asks
-            if not self.welcome(client, change.member):
-                del self.members[key]
-                self.stale = True
-                return False
-            if not asked and not client.over:
-                self.tell("done", client)
-        return True
-
-    def unban_saved(self, change):
-        self.members.pop(change.key, None)
-        return True
-
-    # -- A member's requests ---------------------------------------------------------------------------------------------
-
-    def err(self, client, argument):
-        """The Session refused the line itself; who he is goes before what he wrote."""
-        code, _, verb = argument.partition(" ")
-        if verb in MEMBERS_ONLY and not client.name:
-            code = "not-joined"
-        elif verb == "JOIN" and (client.name or client.joining):
-            code = "already-joined"
-        self.error(client, code)
-
-    def rename_member(self, client, name):
-        if not client.name:
-            return self.error(client, "not-joined")
-        old, new = wire.fold(client.name), wire.fold(name)
-        if new != old and (new in self.members or new in self.requests):
-            return self.error(client, "name-taken")
-        if not self.keep([("RENAMED", f"{client.name} {name}")]):
-            return self.error(client, "not-saved")
-        del self.here[old]
-        self.here[new], client.name = client, name
-        self.stale = True
-
-    def who(self, client, _):
-        if not client.name:
-            return self.error(client, "not-joined")
-        lines = [f"MEMBER {member.name} {'here' if key in self.here else 'away'}"
-                 for key, member in self.members.items() if member.standing == "member"]
-        self.tell("line", client, "\n".join(lines + ["END WHO"]))
-
-    def history(self, client, since):
-        if not client.name:
-            return self.error(client, "not-joined")
-        if int(since) < self.seq:
-            self.tell("range", client, (int(since), self.seq))
-        self.tell("line", client, f"END HISTORY {self.seq}")
-
-    def leave(self, client, _):
-        if not client.name:
-            return self.error(client, "not-joined")
-        if not self.keep([("LEFT", client.name)]):
-            return self.error(client, "not-saved")
-        self.end(client, "left", left=True)
-        self.stale = True
-
-    def quit(self, client, _):
-        self.end(client, "quit")
-
-    def ping(self, client, token):
-        self.tell("line", client, f"PONG {token}")
-
-    def pong(self, client, token):
-        pass
-
-    # -- The owner's orders: each answered by its lines and then by `ok` or `error: why` -----------------------------------
-
-    def answer(self, client, error=None):
-        self.tell("line", client, f"error: {error}" if error else "ok")
-
-    def tell_owner(self, text):
-        if self.owner:
-            self.tell("note", self.owner, text)
-
-    def note_trouble(self, what, why):
-        if (what, why) != self.trouble:
-            self.trouble = what, why
-            self.tell_owner(f"# {what} not saved: {why}")
-
-    def accept(self, owner, name):
-        client = self.asking(name)
-        if not client:
-            return self.answer(owner, f"{name} does not ask to join")
-        return self.change(Change("admit", wire.fold(name), client, owner, Member(client.joining, "member", client.phc)))
-
-    def asking(self, name):
-        client = self.requests.get(wire.fold(name))
-        return client if client and client.asks and client.reject_at is None else None
-
-    def reject(self, owner, name):
-        client = self.asking(name)
-        if not client:
-            return self.answer(owner, f"{name} does not ask to join")
-        self.reject_later(client)
-        self.answer(owner)
-
-    def ban(self, owner, name):
-        key = wire.fold(name)
-        member = self.members.get(key)
-        if member and member.standing == "banned":
-            return self.answer(owner, f"{member.name} is banned already")
-        if not self.keep([("BANNED", member.name if member else name)]):
-            return self.answer(owner, "not saved")
-        if key in self.here:
-            self.end(self.here[key], "banned", left=True)
-        client = self.asking(name)
-        if client:
-            self.reject_later(client)
-        self.stale = True
-        self.answer(owner)
-
-    def unban(self, owner, name):
-        member = self.members.get(wire.fold(name))
-        if not member or member.standing != "banned":
-            return self.answer(owner, f"{name} is not banned")
-        return self.change(Change("unban", wire.fold(name), orderer=owner))
-
-    def rename_group(self, owner, group):
-        self.answer(owner, None if self.keep([("GROUP", group)]) else "not saved")
-
-    def list_members(self, owner, _):
-        for key, member in self.members.items():
-            standing = "banned" if member.standing == "banned" else "here" if key in self.here else "away"
-            self.tell("line", owner, f"member {member.name} {standing}")
-        for client in self.requests.values():
-            if self.asking(client.joining):
-                self.tell("line", owner, f"member {client.joining} asks from {client.address}")
-        self.answer(owner)
-
-    def close(self, owner, _):
-        self.answer(owner)
-        self.shut("closed")
-
-    def delete(self, owner, _):
-        self.tell("line", owner, "type the group's name to delete it")
-
-    def consent(self, owner, line):
-        if line != self.group or isinstance(line, wire.Fault):
-            return self.answer(owner, "not deleted")
-        self.erasing = owner
-        if self.saving is None:     # else when that is done: nothing may be written after the files are gone
-            self.erase_now()
-        return LATER
-
-    def erase_now(self):
-        owner = self.erasing
-        try:
-            self.erase()
-        except OSError as error:
-            self.erasing = None
-            self.answer(owner, f"not deleted: {error.strerror}")
-        else:
-            self.answer(owner)
-            self.shut("deleted")
-        self.tell("done", owner)
-
-    def help(self, owner, _):
-        for line in ("accept NAME, reject NAME: who asks to join", "ban NAME: put out and kept out; unban NAME: may ask again", "rename GROUP: the group's name",
-                     "members: who is here, away, banned, or asks to join", "close: end the server; the group stays",
-                     "delete: end it and remove all that was said"):
-            self.tell("line", owner, f"# {line}")
-        self.answer(owner)
-
-    def wrong(self, owner, why):
-        self.answer(owner, why)
-
-    def shut(self, code):
-        """The conversation ends for everyone. A close makes no event."""
+    def shut_down(self, code: str) -> None:
+        """Ends every connection. This makes no event."""
         self.open = False
         for client in list(self.clients):
-            self.end(client, code)
+            self.end_connection(client, code)
 
-    def stop(self, now):
-        """SIGTERM and its like: as if the owner had typed `close`."""
+    def stop(self, now: float) -> list[Delivery]:
+        """Does what the order `close` does, on SIGTERM or a similar signal. Returns deliveries."""
         if self.open:
             self.now = now
-            self.settle()
-            self.shut("closed")
-        return self.take()
+            self.commit_messages()
+            self.shut_down("closed")
+        return self.take_deliveries()
 
-    # -- Time passes -------------------------------------------------------------------------------------------------------
+    # -- A client's requests -------------------------------------------------------------------
 
-    def join_deadline(self, client):
-        return client.joined_at + self.rules.join_within
+    def malformed(self, client: Client, request: requests.Malformed) -> None:
+        """Answers a line that the Session refused. The client's state is the first reason."""
+        kind = requests.CODES.get(request.verb)
+        code = refusal(client.state, kind) if kind else ""
+        self.send_error(client, code or request.code)
 
-    def tick(self, now, time, listening=True):
-        """To be called a few times a second: answers that were held back, and the silent. Not `listening`: nobody is being read."""
-        if not listening:                       # what was not read is not silence
+    def rename(self, client: Client, request: requests.Rename) -> None:
+        """NAME: the member has another name from now on."""
+        old, new = wire.fold(client.name), wire.fold(request.name)
+        taken = new in self.group.members or new in self.joining.join_requests
+        if new != old and taken:
+            return self.send_error(client, "name-taken")
+        if not self.commit("RENAMED", [f"{client.name} {request.name}"]):
+            return self.send_error(client, "not-saved")
+        del self.here[old]
+        self.here[new], client.name = client, request.name
+        self.member_file.dirty = True
+
+    def who(self, client: Client, _: requests.Who) -> None:
+        """WHO: all members, here or away."""
+        lines = [
+            f"MEMBER {member.name} {'here' if key in self.here else 'away'}"
+            for key, member in self.group.members.items()
+            if member.standing == "member"
+        ]
+        self.send(client, "\n".join([*lines, "END WHO"]))
+
+    def history(self, client: Client, request: requests.History) -> None:
+        """HISTORY: the events after a number, up to the newest."""
+        newest = self.group.seq
+        if request.since < newest:
+            self.emit(HistoryRange(client, request.since, newest))
+        self.send(client, f"END HISTORY {newest}")
+
+    def leave(self, client: Client, _: requests.Leave) -> None:
+        """LEAVE: the client is no member any more."""
+        if not self.commit("LEFT", [client.name]):
+            return self.send_error(client, "not-saved")
+        self.end_connection(client, "left", announce=False)
+        self.member_file.dirty = True
+
+    def quit(self, client: Client, _: requests.Quit) -> None:
+        """QUIT, or the end of the connection."""
+        self.end_connection(client, "quit")
+
+    def ping(self, client: Client, request: requests.Ping) -> None:
+        """PING: the client knows from the answer that all before it has been handled."""
+        self.send(client, f"PONG {request.token}")
+
+    def pong(self, client: Client, _: requests.Pong) -> None:
+        """PONG: that it came is enough."""
+
+    # -- The member file -----------------------------------------------------------------------
+
+    def saved(self, why: str, now: float, time: str) -> list[Delivery]:
+        """The member file is written: `why` is "", or why it is not. Returns deliveries."""
+        self.now, self.time = now, time
+        self.commit_messages()
+        self.member_file.saved(why)
+        return self.take_deliveries()
+
+    # -- Time ----------------------------------------------------------------------------------
+
+    def join_deadline(self, client: Client) -> float:
+        """Returns when a stranger has had its --join-within seconds."""
+        return client.stranger_since + self.rules.join_within
+
+    def tick(self, now: float, time: str, is_reading: bool = True) -> list[Delivery]:
+        """Does what time alone causes. To be called a few times a second. Returns deliveries.
+
+        is_reading: False while the server reads from no client, which is no silence of theirs.
+        """
+        if not is_reading:
             for client in self.clients:
-                client.heard_at = min(now, client.heard_at + now - self.ticked_at)
+                client.last_heard_at = min(now, client.last_heard_at + now - self.ticked_at)
         self.now = self.ticked_at = now
         self.time = time
-        self.settle()
-        rules = self.rules
-        if now >= self.look_at:                 # a second more or less is nothing to the silent
-            self.look_at = now + min(1, rules.ping_after / 10)
-            self.look_at_clients(self.clients, now, rules)
+        self.commit_messages()
+        if now >= self.next_timeout_check:
+            # A second more or less does not matter to a silent member: look at them less often.
+            self.next_timeout_check = now + min(1, self.rules.ping_after / 10)
+            self.check_timeouts(self.clients)
         else:
-            self.look_at_clients(self.strangers, now, rules)
-        self.keep_gone()
-        if self.stale and now >= self.save_at:
-            self.save_at = now + 1
-            self.save()
-        return self.take()
+            self.check_timeouts(self.strangers)
+        self.commit_pending_outs()
+        self.member_file.save_if_due(now)
+        return self.take_deliveries()
 
-    def look_at_clients(self, clients, now, rules):
+    def check_timeouts(self, clients: Iterable[Client]) -> None:
+        """Sends the rejections that are due, PING to the silent, and BYE when the time is over."""
+        now = self.now
         for client in list(clients):
-            if client.reject_at is not None and now >= client.reject_at:
-                self.reject_now(client)
-            elif client.name or client.asks:
-                if client.is_answered and now - client.heard_at >= rules.ping_after:
-                    if now - client.heard_at >= rules.idle_after:
-                        self.end(client, "idle")
-                    elif client.pinged_at < client.heard_at:
-                        client.pinged_at = now
-                        self.tell("line", client, "PING x")
-            elif not client.joining and now >= self.join_deadline(client):
-                self.end(client, "timeout")
+            if client.join and client.join.reject_at is not None and now >= client.join.reject_at:
+                self.joining.reject_now(client)
+            elif client.state is HERE or client.state is ASKING:
+                self.check_silence(client, now - client.last_heard_at)
+            elif client.state is STRANGER and now >= self.join_deadline(client):
+                self.end_connection(client, "timeout")
 
-
-HANDLERS = {"knock": Room.knock, "enter": Room.enter, "refuse": Room.refuse, "name": Room.rename_member, "who": Room.who,
-            "history": Room.history, "leave": Room.leave, "quit": Room.quit, "ping": Room.ping, "pong": Room.pong,
-            "err": Room.err, "accept": Room.accept, "reject": Room.reject, "ban": Room.ban,
-            "unban": Room.unban, "rename": Room.rename_group, "members": Room.list_members, "close": Room.close,
-            "delete": Room.delete, "consent": Room.consent, "help": Room.help, "wrong": Room.wrong}
-SAVED = {"admit": Room.admit_saved, "unban": Room.unban_saved}
+    def check_silence(self, client: Client, silence: float) -> None:
+        """Sends PING after --ping-after seconds of silence, BYE after --idle-after."""
+        if client.request_open or silence < self.rules.ping_after:
+            return
+        if silence >= self.rules.idle_after:
+            self.end_connection(client, "idle")
+        elif client.pinged_at < client.last_heard_at:
+            client.pinged_at = self.now
+            self.send(client, "PING x")

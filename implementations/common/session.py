@@ -1,142 +1,184 @@
-"""A Session turns one client's bytes into requests that the Room may trust. It is private to that client, and pure.
+"""A Session turns one client's bytes into requests that the Room can trust. Private to it, pure.
 
-A request is (verb, argument). Those that have an answer of their own are finished before the next is read: the Session
-waits until answer("done"). What the Room alone can know (who is a member, which names are taken) is not asked here.
+A request that has an answer of its own is finished before the next one is handled: the Session
+waits until request_done(). It does not know who is a member, or which names are taken: only the
+Room knows that.
 """
+
 from collections import deque
 
-from . import wire
-from .passwords import DUMMY, hash_password, is_password
+from . import requests, wire
+from .passwords import DUMMY_HASH, hash_password, verify_password
+from .requests import Request, Say
 
-# What a client may send, and the request that the Room gets of it. JOIN becomes `knock`: see answer().
-REQUESTS = {"SAY": "say", "NAME": "name", "WHO": "who", "HISTORY": "history", "LEAVE": "leave", "QUIT": "quit",
-            "PING": "ping", "PONG": "pong", "JOIN": "knock"}
+# What Session.check_password() checks a password against, apart from a member's hash.
+NEW_MEMBER = "new"  # nothing: a hash is to be made of it
+NOBODY = "dummy"  # a hash that nobody has: takes as long, and is always refused
 
 
-class Lineup:
-    """Lines wait here until the request before them is finished."""
+class RequestQueue:
+    """The lines of one client, which wait here until the request before them is finished."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.lines = wire.Lines()
-        self.unread = deque()
-        self.waiting = False        # the last request is not finished
+        self.unparsed: deque[str] = deque()  # lines
+        self.awaiting_reply = False  # the last request is not finished
 
-    def receive(self, data):
-        """The requests that may be handled now, in order, after these bytes came. Never raises."""
-        self.unread.extend(self.lines.feed(data))
-        return self.requests()
+    def parse(self, line: str) -> Request | None:
+        """Returns one line, a str or a Fault, as a request; None if it is none. Never raises."""
+        raise NotImplementedError
 
-    def requests(self):
-        """Those that may be handled now, of the lines that are here."""
-        requests = []
-        while self.unread and not self.waiting:
-            if request := self.parse(self.unread.popleft()):
-                requests.append(request)
-                self.waiting = request[0] != "say"          # a message has no answer: everyone hears it, its sender too
-        return requests
+    def receive(self, data: bytes) -> list[Request]:
+        """Returns the requests that can be handled now that these bytes have come."""
+        self.unparsed.extend(self.lines.feed(data))
+        return self.next_requests()
 
-    def answer(self, word):
-        """What the Room had to say to this Session alone: `done`. Then come the next requests."""
-        self.waiting = False
-        return self.requests()
+    def next_requests(self) -> list[Request]:
+        """Returns the requests that can be handled now, of the lines that have come."""
+        ready: list[Request] = []
+        while self.unparsed and not self.awaiting_reply:
+            if request := self.parse(self.unparsed.popleft()):
+                ready.append(request)
+                # A message has no answer: everyone receives it, its sender, too.
+                self.awaiting_reply = type(request) is not Say
+        return ready
+
+    def request_done(self) -> list[Request]:
+        """The last request is finished. Returns the requests that can be handled now."""
+        self.awaiting_reply = False
+        return self.next_requests()
 
 
-class Session(Lineup):
+class Session(RequestQueue):
     """The Session of a client on the wire."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.name = self.password = None        # of the JOIN under way; the password goes no further than this
+        self.password = ""  # of the JOIN that is under way; it is passed on to nobody
 
-    def are_messages(self, data):
-        """Whether these bytes are nothing but whole messages, which may be handled now: see wire.messages()."""
-        return not self.waiting and not self.unread and self.lines.are_messages(data)
+    def receive(self, data: bytes) -> list[Request]:
+        """Returns the requests that can be handled now that these bytes have come."""
+        can_handle = not self.awaiting_reply and not self.unparsed
+        if can_handle and (texts := self.lines.messages(data)):
+            return [Say(texts)]
+        # Empty lines are dropped here, so that a flood of them costs almost nothing.
+        self.unparsed.extend(filter(None, self.lines.feed(data)))
+        return self.next_requests()
 
-    def receive(self, data):
-        if self.are_messages(data):
-            return wire.messages(data)
-        self.unread.extend(filter(None, self.lines.feed(data)))     # a flood of empty lines is to cost next to nothing
-        return self.requests()
+    def receive_encoded(self, data: bytes) -> bytes:
+        """Does what receive() does, and returns the requests as requests.encode() writes them."""
+        # Most data is plain messages, whose encoding is the data itself.
+        if not self.awaiting_reply and not self.unparsed and self.lines.are_messages(data):
+            return data
+        return requests.encode(self.receive(data))
 
-    def parse(self, line):
-        """One line as a request; ("err", "CODE VERB") if its own text is reason enough to refuse it."""
+    def parse(self, line: str) -> Request:
+        """Returns one line as a request; Malformed if its text alone is reason to refuse it."""
         verb, _, rest = line.partition(" ")
         if verb == "SAY":
-            if 0 < len(rest) <= wire.MAX_TEXT and (rest.isascii() or wire.size(rest) <= wire.MAX_TEXT):
-                return "say", rest
+            short = len(rest) <= wire.MAX_TEXT
+            if rest and short and (rest.isascii() or wire.size(rest) <= wire.MAX_TEXT):
+                return Say([rest])
         elif isinstance(line, wire.Fault):
-            return "err", line
-        elif verb not in REQUESTS:
-            return "err", "unknown"
+            return requests.Malformed(line)
+        elif verb not in VERBS:
+            return requests.Malformed("unknown")
         elif verb == "JOIN":
-            name, _, password = rest.partition(" ")
-            if name and 0 < wire.size(password) <= wire.MAX_PASSWORD:
-                return self.named(verb, name, password)
+            return self.parse_join(rest)
         elif verb == "NAME":
             if rest and " " not in rest:
-                return self.named(verb, rest)
+                name = wire.clean_name(rest)
+                return requests.Rename(name) if name else requests.Malformed("bad-name", verb)
         elif verb == "HISTORY":
             if wire.SEQ.fullmatch(rest):
-                return "history", rest
+                return requests.History(int(rest))
         elif verb in ("PING", "PONG"):
             if wire.TOKEN.fullmatch(rest):
-                return REQUESTS[verb], rest
-        elif line == verb:                      # WHO, LEAVE, QUIT stand alone
-            return REQUESTS[verb], ""
-        return "err", f"bad-arguments {verb}"
+                return requests.Ping(rest) if verb == "PING" else requests.Pong(rest)
+        elif line == verb:
+            return WITHOUT_ARGUMENT[verb]()
+        return requests.Malformed("bad-arguments", verb)
 
-    def named(self, verb, text, password=None):
+    def parse_join(self, rest: str) -> Request:
+        """Returns what follows JOIN as a request, and keeps the password for check_password()."""
+        text, _, password = rest.partition(" ")
+        if not text or not 0 < wire.size(password) <= wire.MAX_PASSWORD:
+            return requests.Malformed("bad-arguments", "JOIN")
         name = wire.clean_name(text)
         if name is None:
-            return "err", f"bad-name {verb}"
-        self.name, self.password = name, password
-        return REQUESTS[verb], name
+            return requests.Malformed("bad-name", "JOIN")
+        self.password = password
+        return requests.Join(name)
 
-    def answer(self, word):
-        """The Room's answer: `done`; or, to a knock, what the password is to be checked against, when it is its turn.
+    def check_password(self, against: str) -> list[Request]:
+        """Checks the password of the JOIN against a hash, NEW_MEMBER or NOBODY; returns the result.
 
-        That takes tens of milliseconds, and is the one slow call of a Session: whoever makes it sees to it that nobody waits.
+        Takes tens of milliseconds. It is the one slow call of a Session: each server makes it
+        where no other client has to wait.
         """
-        if word == "done":
-            return super().answer(word)
-        password, self.password = self.password, None
-        if word == "new":
+        password, self.password = self.password, ""
+        if against == NEW_MEMBER:
             phc = hash_password(password)
-            return [("enter", f"{self.name} {phc}")] if phc else [("refuse", "")]
-        known = is_password(password, DUMMY if word == "dummy" else word)
-        return [("enter", self.name)] if known and word != "dummy" else [("refuse", "")]
+            return [requests.PasswordOk(phc) if phc else requests.PasswordRefused()]
+        is_right = verify_password(password, DUMMY_HASH if against == NOBODY else against)
+        is_member = is_right and against != NOBODY
+        return [requests.PasswordOk() if is_member else requests.PasswordRefused()]
 
 
-# The owner's orders, and whether they take a name, a group's name, or nothing.
-ORDERS = {"accept": "NAME", "reject": "NAME", "ban": "NAME", "unban": "NAME", "rename": "GROUP",
-          "members": "", "close": "", "delete": "", "help": ""}
+WITHOUT_ARGUMENT: dict[str, type[Request]] = {
+    "WHO": requests.Who,
+    "LEAVE": requests.Leave,
+    "QUIT": requests.Quit,
+}
+VERBS = {"SAY", "JOIN", "NAME", "HISTORY", "PING", "PONG", *WITHOUT_ARGUMENT}
 
 
-class OwnerSession(Lineup):
-    """The Session of the owner, whose lines are orders. Trusted, but just as likely to mistype."""
+class OwnerSession(RequestQueue):
+    """The Session of the owner, whose lines are orders. Trusted, but as likely to mistype."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.consenting = False     # the last order was `delete`: the next line is the consent
+        self.confirming = False  # the last order was `delete`: the next line confirms it
 
-    def parse(self, line):
-        """One line as an order; ("wrong", why) if it is none; None if empty."""
-        if self.consenting:
-            self.consenting = False
-            return "consent", line
+    def parse(self, line: str) -> Request | None:
+        """Returns one line as an order; BadOrder if it is none; None if it is empty."""
+        if self.confirming:
+            self.confirming = False
+            return requests.ConfirmDelete(line)
         if isinstance(line, wire.Fault):
-            return "wrong", "the line is too long" if line == "too-long" else "the line is not plain text"
+            is_long = line == "too-long"
+            return requests.BadOrder(f"the line is {'too long' if is_long else 'not plain text'}")
         if not line:
             return None
         order, _, rest = line.partition(" ")
-        if order not in ORDERS:
-            return "wrong", "no such order: type help"
-        if ORDERS[order] == "":
+        if order in ORDERS_ALONE:
             if line != order:
-                return "wrong", f"{order} stands alone"
-            self.consenting = order == "delete"
-            return order, ""
-        if ORDERS[order] == "GROUP":
-            return (order, rest) if wire.is_group(rest) else ("wrong", f"the group's name has 1 to {wire.MAX_GROUP} bytes and no space at either end")
+                return requests.BadOrder(f"{order} takes no argument")
+            self.confirming = order == "delete"
+            return ORDERS_ALONE[order]()
+        if order == "rename":
+            if wire.is_group(rest):
+                return requests.RenameGroup(rest)
+            limit = f"1 to {wire.MAX_GROUP} bytes and no space at either end"
+            return requests.BadOrder(f"the group's name has {limit}")
+        if order not in ORDERS_WITH_NAME:
+            return requests.BadOrder("no such order: type help")
         name = wire.clean_name(rest)
-        return (order, name) if name else ("wrong", f"{order} NAME: a name has no spaces and begins with a letter or digit")
+        if name is None:
+            rule = "a name has no spaces and begins with a letter or digit"
+            return requests.BadOrder(f"{order} NAME: {rule}")
+        return ORDERS_WITH_NAME[order](name)
+
+
+ORDERS_ALONE: dict[str, type[Request]] = {
+    "members": requests.ListMembers,
+    "close": requests.Close,
+    "delete": requests.Delete,
+    "help": requests.Help,
+}
+ORDERS_WITH_NAME: dict[str, type[requests.OrderAboutName]] = {
+    "accept": requests.Accept,
+    "reject": requests.Reject,
+    "ban": requests.Ban,
+    "unban": requests.Unban,
+}

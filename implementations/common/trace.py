@@ -1,169 +1,245 @@
-"""What happens inside a server, and when: a begin and an end around everything that may wait or take long.
+"""Traces what happens inside a server: a begin and an end around all that can wait or take long.
 
-Each event is a line of JSON; each process has a file of its own, DIR/PID.jsonl, with a header. Off, nothing of this is there: traced() and
-lock() hand back what they were given. Where DIR holds a socket named `gates`, whoever listens there is shown each event
-first, and the thread goes on when it is told to: so a schedule is forced from outside. Written of nobody: what he said, or his password.
+Each event is a line of JSON, in a file for each process, DIR/PID.jsonl, which begins with a header:
 
-    {"t": ns on CLOCK_MONOTONIC, "p": process, "th": thread, "a": actor, "e": "B.recv", "o": what about, "n": how much}
+    {"t": ns on CLOCK_MONOTONIC, "p": process, "th": thread, "a": actor, "e": "B.recv",
+     "o": what it is about, "n": how much}
 
-An actor is the name of a thread: `loop`, `hub`, `accept`, `write`, ..., or the address of the client that it, or its process, is there for.
+An actor is the name of a thread (`loop`, `hub`, `accept`, `write`, ...), or the address of the
+client that a thread or process serves. No event holds a message or a password.
+
+When tracing is off, it costs nothing: traced() and lock() return what they were given. If DIR holds
+a socket named `gates`, its owner is shown each event first, and the thread waits until it may go
+on: so a schedule can be forced from outside.
 """
+
+from __future__ import annotations
+
 import atexit
 import json
 import os
 import platform
 import socket
 import time
+from collections.abc import Callable
 from time import monotonic_ns
+from typing import Any, ParamSpec, TypeVar
 
-# What events are about: o is a client's address, a lock's name, or the events kept and sent, as first-last; n is bytes, or clients.
-KINDS = {"wait": "for something to be ready", "recv": "from a client", "send": "to clients", "lock.wait": "for a lock", "lock.hold": "of a lock",
-         "pipe.write": "to the hub, or to a child", "pipe.read": "from the other side", "accept": "a connection", "fork": "a child",
-         "hash": "a password is hashed", "keep": "events are written to the transcript", "save": "the member file is written"}
-SINKS = "write", "mem"      # at once, which survives kill -9; or kept in memory until the end, which disturbs least
-MOST_BYTES, MOST_EVENTS = 64 << 20, 500_000     # of one process; what comes after is not traced
+P = ParamSpec("P")
+R = TypeVar("R")
+Event = tuple[int, tuple[int, int, str], str, str, int | None]
 
-MAIN = {"nonblocking": "loop", "pthread": "accept", "fork": "hub"}       # what the first thread of each is there for
+# What events are about: o is a client's address, a lock's name, or the events that are stored or
+# sent, as first-last; n is bytes, or clients.
+KINDS = {
+    "wait": "for something to be ready",
+    "recv": "from a client",
+    "send": "to clients",
+    "lock.wait": "for a lock",
+    "lock.hold": "of a lock",
+    "pipe.write": "to the hub, or to a child",
+    "pipe.read": "from the other side",
+    "accept": "a connection",
+    "fork": "a child",
+    "hash": "a password is hashed",
+    "keep": "events are written to the transcript",
+    "save": "the member file is written",
+}
+# Written at once, which survives kill -9, or kept in memory until the end, which disturbs least.
+SINKS = "write", "mem"
+MAX_BYTES, MAX_EVENTS = 64 << 20, 500_000  # of one process; later events are not traced
 
-design = folder = sink = None       # folder: None while tracing is off
+# The actor of each design's first thread.
+MAIN = {"nonblocking": "loop", "pthread": "accept", "fork": "hub"}
+
+design = sink = ""
+folder = ""  # empty while tracing is off
 gated = False
-threading = None                    # imported at the start only: that it is there would cost each forked child 0.5 MB
-local = None                        # .me: this thread's ids and actor; .gate: its connection to who holds the gates
-descriptor, events, size = None, [], 0      # this process's file; what is not written yet; bytes written
+# Imported only when tracing starts: with it each forked child would cost 0.5 MB more.
+threading: Any = None
+local: Any = None  # .me: the ids and the actor of this thread; .gate: its connection to the gates
+descriptor: int | None = None  # of this process's file
+events: list[Event] = []  # not written yet
+size = 0  # bytes written
 
 
-def start(of_design, to, by="write"):
-    """From here on events go to the folder `to`, which is made if need be. Raises OSError."""
+def start(of_design: str, to: str, by: str = "write") -> None:
+    """Starts tracing into the folder `to`, which is made if necessary, by one of SINKS.
+
+    Raises OSError.
+    """
     global design, folder, sink, gated, threading, local
     import threading
+
     local = threading.local()
     os.makedirs(to, mode=0o700, exist_ok=True)
-    design, folder, sink, gated = of_design, os.path.abspath(to), by, os.path.exists(os.path.join(to, "gates"))
+    design, folder, sink = of_design, os.path.abspath(to), by
+    gated = os.path.exists(os.path.join(to, "gates"))
     os.register_at_fork(after_in_child=begin_child)
     atexit.register(end)
-    act_as(MAIN.get(design, design))
+    set_actor(MAIN.get(design, design))
     file()
 
 
-def act_as(actor):
+def set_actor(actor: str) -> None:
     """Names the thread that calls this."""
-    if folder is None:
-        return
-    threading.current_thread().name = actor
-    local.__dict__.clear()
+    if folder:
+        threading.current_thread().name = actor
+        local.__dict__.clear()
 
 
-def begin_child():
-    """What the parent has not written is not the child's to write, too."""
+def begin_child() -> None:
+    """Forgets, in a forked child, what its parent is still to write."""
     global descriptor, size
     descriptor, size = None, 0
     events.clear()
     local.__dict__.clear()
 
 
-def traced(kind, function, about=""):
-    """`function` with an event before and after it. `about`: what o says, or a function that makes it of the arguments."""
-    if folder is None:
+def traced(
+    kind: str, function: Callable[P, R], about: str | Callable[..., str] = ""
+) -> Callable[P, R]:
+    """Returns `function` with an event before and after it.
+
+    about: the "o" of the events, or a function that makes it of the arguments.
+    """
+    if not folder:
         return function
 
-    begins, ends, asks = f"B.{kind}", f"E.{kind}", callable(about)
+    begins, ends = f"B.{kind}", f"E.{kind}"
 
-    def between(*arguments):
-        what = about(*arguments) if asks else about
-        emit(begins, what)
+    def between(*arguments: P.args, **more: P.kwargs) -> R:
+        what = about(*arguments, **more) if callable(about) else about
+        record(begins, what)
         result = None
         try:
-            result = function(*arguments)
+            result = function(*arguments, **more)
             return result
         finally:
-            emit(ends, what, len(result) if isinstance(result, (bytes, list)) else result if type(result) is int else None)
+            record(ends, what, amount_of(result))
+
     return between
 
 
-def lock(name, guards, of=None):
-    """A lock (or `of`, one of another kind), which must be named, and so must be what it guards: a picture of who waits is to say for what."""
+def amount_of(result: object) -> int | None:
+    """Returns the "n" of what a function returned: a length or a number."""
+    if isinstance(result, (bytes, list)):
+        return len(result)
+    return result if type(result) is int else None
+
+
+def lock(name: str, guards: str, of: Any = None) -> Any:
+    """Returns a new lock, or the lock `of`, whose events are traced.
+
+    guards: what the lock guards, so that a figure of who waits can tell for what.
+    """
     from threading import Lock
-    of = of or Lock()
-    if folder is None:
-        return of
-    emit("I.lock", f"{name}: {guards}")
-    return TracedLock(name, of)
+
+    the_lock = of or Lock()
+    if not folder:
+        return the_lock
+    record("I.lock", f"{name}: {guards}")
+    return TracedLock(name, the_lock)
 
 
 class TracedLock:
-    def __init__(self, name, of):
+    """A lock with events around waiting for it and holding it."""
+
+    def __init__(self, name: str, of: Any) -> None:
         self.name, self.lock = name, of
 
-    def acquire(self, blocking=True, timeout=-1):
-        if not blocking:                # threading.Condition asks so whether it is held
-            return self.lock.acquire(False)
-        emit("B.lock.wait", self.name)
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """As of threading.Lock."""
+        if not blocking:  # threading.Condition asks in this way whether it is held
+            return bool(self.lock.acquire(False))
+        record("B.lock.wait", self.name)
         self.lock.acquire(True, timeout)
-        emit("E.lock.wait", self.name)
-        emit("B.lock.hold", self.name)
+        record("E.lock.wait", self.name)
+        record("B.lock.hold", self.name)
         return True
 
-    def release(self):
+    def release(self) -> None:
+        """As of threading.Lock."""
         now = monotonic_ns()
-        self.lock.release()                 # first, so that to write this down makes nobody wait
-        emit("E.lock.hold", self.name, now=now)
+        self.lock.release()  # first: nobody has to wait until this event is written
+        record("E.lock.hold", self.name, now=now)
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self.acquire()
 
-    def __exit__(self, *_):
+    def __exit__(self, *error: object) -> None:
         self.release()
 
 
-def emit(event, about="", amount=None, now=None):
+def record(event: str, about: str = "", amount: int | None = None, now: int | None = None) -> None:
+    """Traces an event of this thread. `now`: when it was, if not now."""
     global size
     now = now or monotonic_ns()
     try:
         me = local.me
     except AttributeError:
-        me = local.me = os.getpid(), threading.get_native_id(), threading.current_thread().name
+        actor = threading.current_thread().name
+        me = local.me = os.getpid(), threading.get_native_id(), actor
     if sink == "mem" and not gated:
-        if len(events) < MOST_EVENTS:
+        if len(events) < MAX_EVENTS:
             events.append((now, me, event, about, amount))
         return
     line = line_of(now, me, event, about, amount)
-    if size < MOST_BYTES:
+    if size < MAX_BYTES:
         size += os.write(file(), line)
-        if size >= MOST_BYTES:
+        if size >= MAX_BYTES:
             os.write(file(), line_of(now, me, "I.full", "", None))
     if gated:
         pass_gate(line)
 
 
-def line_of(now, me, event, about, amount):
+def line_of(
+    now: int, me: tuple[int, int, str], event: str, about: str, amount: int | None
+) -> bytes:
+    """Returns an event as a line of JSON."""
     more = "" if amount is None else f', "n": {amount}'
-    return f'{{"t": {now}, "p": {me[0]}, "th": {me[1]}, "a": "{me[2]}", "e": "{event}", "o": "{about}"{more}}}\n'.encode()
+    thread = f'"p": {me[0]}, "th": {me[1]}, "a": "{me[2]}"'
+    return f'{{"t": {now}, {thread}, "e": "{event}", "o": "{about}"{more}}}\n'.encode()
 
 
-def file():
-    """The descriptor of this process's file, with its header. (Opened late: a child first closes all that it inherited.)"""
+def file() -> int:
+    """Returns the descriptor of this process's file, which has its header by then.
+
+    It is opened late, since a child first closes all that it inherited.
+    """
     global descriptor
     if descriptor is None:
-        descriptor = os.open(os.path.join(folder, f"{os.getpid()}.jsonl"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        header = {"schema": 1, "design": design, "pid": os.getpid(), "ppid": os.getppid(), "clock": "CLOCK_MONOTONIC",
-                  "mono": monotonic_ns(), "real": time.time_ns(), "py": platform.python_version(), "sink": sink}
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        descriptor = os.open(os.path.join(folder, f"{os.getpid()}.jsonl"), flags, 0o600)
+        header = {
+            "schema": 1,
+            "design": design,
+            "pid": os.getpid(),
+            "ppid": os.getppid(),
+            "clock": "CLOCK_MONOTONIC",
+            "mono": monotonic_ns(),
+            "real": time.time_ns(),
+            "py": platform.python_version(),
+            "sink": sink,
+        }
         os.write(descriptor, (json.dumps(header) + "\n").encode())
     return descriptor
 
 
-def end():
+def end() -> None:
     """Writes what is in memory. Called at the end of every process; not after kill -9."""
     if events:
         kept = b"".join([line_of(*event) for event in events])
-        if len(events) == MOST_EVENTS:
-            kept += line_of(monotonic_ns(), events[-1][1], "I.full", "", None)     # (who ends may have traced nothing himself)
+        if len(events) == MAX_EVENTS:
+            me = events[-1][1]  # the thread that ends need not have traced anything itself
+            kept += line_of(monotonic_ns(), me, "I.full", "", None)
         events.clear()
         while kept:
-            kept = kept[os.write(file(), kept):]
+            kept = kept[os.write(file(), kept) :]
 
 
-def pass_gate(line):
-    """Shows the event to who holds the gates, and waits until it may go on. If he is gone, all gates are open."""
+def pass_gate(line: bytes) -> None:
+    """Shows the event to the owner of the gates, and waits. If it is gone, all gates are open."""
     try:
         if not hasattr(local, "gate"):
             local.gate = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -174,7 +250,7 @@ def pass_gate(line):
         pass
 
 
-def sequence(data):
-    """first-last of the sequence numbers of whole event lines: what keep and send are about."""
+def sequence(data: bytes) -> str:
+    """Returns first-last of the sequence numbers of event lines: the "o" of keep and send."""
     last = data.rfind(b"\n", 0, len(data) - 1) + 1
     return f"{data.split(b' ', 2)[1].decode()}-{data[last:].split(b' ', 2)[1].decode()}"

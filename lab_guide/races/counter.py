@@ -78,7 +78,7 @@ def work(name: str, number, lock):
 
     `name` is the worker's name in the trace.
     """
-    trace.act_as(name)
+    trace.set_actor(name)
     with lock:
         value = traced("read", number.read)()
         traced("write", number.write)(value + 1)

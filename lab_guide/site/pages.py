@@ -9,6 +9,7 @@ import posixpath
 import re
 from pathlib import Path
 
+import side_by_side     # beside this file: mkdocs puts its folder into sys.path
 from markdown_it import MarkdownIt
 from mkdocs.structure.files import File
 from nbformat import read
@@ -17,7 +18,16 @@ from pygments.util import ClassNotFound
 
 ROOT = Path(__file__).parents[2]
 LABS = [f"lab{number}.md" for number in range(9)]
-KNOWN = {"index.md", *LABS, "protocol.md", "exhibits.md", "instructor.md", "exam.md"}
+PAGES = [
+    "installing.md",
+    "using-the-servers.md",
+    "checking-a-server.md",
+    "pictures-and-traces.md",
+    "benchmarks.md",
+    "architecture.md",
+    "side-by-side.md",
+]
+KNOWN = {"index.md", *LABS, *PAGES, "protocol.md", "exhibits.md", "instructor.md", "exam.md"}
 LINK = re.compile(r"""(?:\]\(<?|\b(?:src|href)="|^\[[^]\n]+\]: *)([^)\s"#>:]+)""", re.M)
 ITEM = re.compile(r" *(?:[-*+]|\d+[.)])(?: {1,4}(?! )| +|$)")
 PORTUGUESE = "lab_guide/pt-BR/"
@@ -81,9 +91,10 @@ def navigation(there):
         *those("index.md"),
         {"Labs": those(*LABS)},
         *those("protocol.md", "exhibits.md"),
+        {"Using Grupo": those(*PAGES)},
         {"Notebooks": sorted(uri for uri in there if uri.endswith(".ipynb"))},
         {"For teachers": those("instructor.md", "exam.md")},
-        {"Em português": those("index.md", *LABS, "exhibits.md", under=PORTUGUESE) + others(PORTUGUESE)},
+        {"Em português": those("index.md", *LABS, "exhibits.md", *PAGES, under=PORTUGUESE) + others(PORTUGUESE)},
         *others(),
     ]
     return [part for part in made if isinstance(part, str) or any(part.values())]
@@ -162,7 +173,7 @@ def on_page_markdown(markdown, page, config, files):
         name, other = "Português", "pt-BR/" + uri.removeprefix("lab_guide/")
     if uri.startswith("lab_guide/") and files.get_file_from_path(posixpath.normpath(posixpath.join(posixpath.dirname(uri), other))):
         markdown = re.sub(r"^(# .*)$", lambda title: f"{title[1]}\n\n[{name}]({other}){{.language}}\n", markdown, count=1, flags=re.M)
-    return as_python_markdown(markdown)
+    return as_python_markdown(markdown).replace(side_by_side.PLACE, side_by_side.table())
 
 
 def as_python_markdown(text):

@@ -295,7 +295,7 @@ def answer_for(waits: Sequence[Wait], ring: list[str]) -> str:
             for waiter, what, holder in waits
             if waiter in ring
         )
-        return f"Deadlock: {wants}. None of them can continue."
+        return f"Deadlock: {wants}. None of them will ever go on."
     wants = "; ".join(
         f"{waiter} waits for {what}, "
         + (f"which {holder} holds" if holder else "and its holder is not known")
