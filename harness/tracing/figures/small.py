@@ -1,7 +1,7 @@
 """The notebooks' small pictures: one question each, the answer in words, and the guess on it."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -105,7 +105,7 @@ def strip(axis: Axes, y: float, parts: Sequence[bytes], colours: tuple[str, str]
 
 @base.drawn
 def latencies(
-    runs: Mapping[str, Sequence[tuple[float, float]]],
+    runs: dict[str, Sequence[tuple[float, float]]],
     guess: float,
     question: str,
     caption: str,
@@ -148,7 +148,7 @@ def latencies(
 
 @base.drawn
 def heard(
-    runs: Mapping[str, tuple[Sequence[float], float | None]],
+    runs: dict[str, tuple[Sequence[float], float | None]],
     guess: float,
     question: str,
     caption: str,
@@ -190,7 +190,7 @@ def heard(
 
 
 @base.drawn
-def board(verdicts: Mapping[str, Any], guess: int, question: str, caption: str) -> Figure:
+def board(verdicts: dict[str, Any], guess: int, question: str, caption: str) -> Figure:
     """Draws a row for each check: whether it failed.
 
     verdicts    {check: Verdict}
@@ -219,7 +219,7 @@ def board(verdicts: Mapping[str, Any], guess: int, question: str, caption: str) 
 
 
 @base.drawn
-def torn(found: Mapping[int, tuple[int, int]], guess: float, of: int, limit: int) -> Figure:
+def torn(found: dict[int, tuple[int, int]], guess: float, of: int, limit: int) -> Figure:
     """Draws how many lines were torn in one pipe.
 
     found   {bytes of a line: (lines, torn lines)}
@@ -268,7 +268,7 @@ def torn(found: Mapping[int, tuple[int, int]], guess: float, of: int, limit: int
 
 
 @base.drawn
-def bars(held: Mapping[str, Mapping[str, int]], guess: float, question: str) -> Figure:
+def bars(held: dict[str, dict[str, int]], guess: float, question: str) -> Figure:
     """Draws a panel for each quantity, with a bar for each design.
 
     held    {design: {quantity: number}}
