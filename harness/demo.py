@@ -250,12 +250,12 @@ class Play:
             raise Failed(f"ana saw {shown}")
 
     def rejected(self) -> None:
-        """beto asks to join, and the owner rejects"""
-        beto = self.comes("beto")
-        self.owner.sees(r"beto asks to join from \S+")
-        self.orders("reject beto")
-        beto.sees("-- rejected: .*")
-        beto.ends(1)
+        """ben asks to join, and the owner rejects"""
+        ben = self.comes("ben")
+        self.owner.sees(r"ben asks to join from \S+")
+        self.orders("reject ben")
+        ben.sees("-- rejected: .*")
+        ben.ends(1)
 
     def comes_back(self) -> None:
         """carla comes back without a new request, and lists the members"""

@@ -47,7 +47,7 @@ def force(*words, seconds=90):
 def test_the_holder_that_takes_the_lock_again_is_named(tmp_path):
     folder = mutant(tmp_path / "tree", f"\n        {IF_NAME}:\n            self.lock.acquire()" + HANDLE)
     status, out, err, seconds = force(folder, "ana:read ana:write")
-    assert re.search(r"(ana|beto) waits for the lock 'room', which it holds itself: the holder takes the lock again; a deadlock", out), out + err
+    assert re.search(r"(ana|ben) waits for the lock 'room', which it holds itself: the holder takes the lock again; a deadlock", out), out + err
     assert "The program is deadlocked" in out and "The lock says no" not in out and status == 1
     assert seconds < SOON
 
@@ -61,8 +61,8 @@ def test_a_deadlock_before_the_schedule_is_named_at_once(tmp_path):
 
 def test_a_thread_that_ended_with_the_lock_is_named(tmp_path):
     handle = f"\n        {IF_NAME}:\n            self.lock.acquire()\n            raise RuntimeError('a bug of my own')" + HANDLE
-    status, out, err, seconds = force(mutant(tmp_path / "tree", handle), "ana:E.lock.wait beto:read")
-    assert "beto waits for the lock 'room', which ana held when it ended; a deadlock" in out, out + err
+    status, out, err, seconds = force(mutant(tmp_path / "tree", handle), "ana:E.lock.wait ben:read")
+    assert "ben waits for the lock 'room', which ana held when it ended; a deadlock" in out, out + err
     assert "RuntimeError: a bug of my own" in err and status == 1
 
 
