@@ -14,7 +14,7 @@ from harness.driving import deadlines
 from harness.driving.server import ROOT
 
 HANDLE = """
-        with self.lock:
+        with self.lock:  # during backpressure, and when the turn is full, the client's thread waits
             while self.backpressure or self.turn_bytes > self.turn_budget:
                 self.not_full.wait()
 """
