@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
 
-.PHONY: demo guide notebooks windows screenshots test test-long soak bench bench-quick lock clean
+.PHONY: demo guide notebooks windows screenshots lint test test-long soak bench bench-quick lock clean
 demo: $(VENV)/ready
 	@$(RUN) -m harness demo
 
@@ -22,6 +22,12 @@ windows: $(VENV)/ready
 
 screenshots: $(VENV)/ready
 	@$(RUN) -m implementations.windows.screenshots
+
+# Style, likely bugs and types (pyproject.toml says what is asked). `ruff format .` brings the style about.
+lint: $(VENV)/ready
+	@$(RUN) -m ruff check --quiet .
+	@$(RUN) -m ruff format --check --quiet .
+	@$(RUN) -m mypy --no-error-summary
 
 test: $(VENV)/ready
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "not long"

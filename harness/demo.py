@@ -250,12 +250,12 @@ class Play:
             raise Failed(f"ana saw {shown}")
 
     def rejected(self) -> None:
-        """beto asks to join, and the owner rejects"""
-        beto = self.comes("beto")
-        self.owner.sees(r"beto asks to join from \S+")
-        self.orders("reject beto")
-        beto.sees("-- not let in: .*")
-        beto.ends(1)
+        """ben asks to join, and the owner rejects"""
+        ben = self.comes("ben")
+        self.owner.sees(r"ben asks to join from \S+")
+        self.orders("reject ben")
+        ben.sees("-- rejected: .*")
+        ben.ends(1)
 
     def comes_back(self) -> None:
         """carla comes back without a new request, and lists the members"""
@@ -307,7 +307,7 @@ class Play:
         self.carla.ends(1)
         before = self.owner.seen
         again = self.comes("carla")
-        again.sees("-- not let in: .*")
+        again.sees("-- rejected: .*")
         again.ends(1)
         self.orders("members", "member anita here", "member carla banned")
         if any(" asks to join " in line for line in self.owner.lines[before:]):

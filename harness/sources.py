@@ -1,13 +1,12 @@
-"""Importing this has Python compile the harness's modules from their sources, every time.
+"""Once this is imported, the harness's modules are compiled from their sources.
 
-No bytecode of theirs is read or written. Otherwise Python takes a file in `__pycache__` for a
-module's bytecode if the time and size in it fit the source. A program under check that can write
-there could decide the next verdict. (One that can write the sources can do so anyway: see
-lab_guide/instructor.md.) All other modules are imported as usual.
+No bytecode of theirs is read or written: Python takes a file in `__pycache__` for a module's bytecode
+if the time and size in it fit the source, so a program under check that can write there could decide
+the next verdict. (One that can write the sources can do so anyway: see lab_guide/instructor.md.) All
+other modules are imported as before.
 """
 
 import sys
-import types
 from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from pathlib import Path
 
@@ -15,18 +14,18 @@ ROOT = f"{Path(__file__).resolve().parent}/"
 
 
 class FromSource(SourceFileLoader):
-    """Loads a module from its source, never from bytecode."""
+    """Loads a module from its source, always."""
 
-    def get_code(self, name: str) -> types.CodeType:
-        """Return the module's code, compiled now. Raises OSError or SyntaxError."""
+    def get_code(self, name):
+        """The module's code, compiled now."""
         path = self.get_filename(name)
         return self.source_to_code(self.get_data(path), path)
 
 
-def finder(folder: str) -> FileFinder:
-    """Return the finder of the modules in a folder of the harness; a hook for sys.path_hooks.
+def finder(folder):
+    """For sys.path_hooks: what finds the modules in a folder of the harness.
 
-    Raises ImportError for any other folder.
+    Raises ImportError for another folder.
     """
     if not f"{folder}/".startswith(ROOT):
         raise ImportError

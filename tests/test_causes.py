@@ -60,9 +60,9 @@ MUTANTS = {
         "nonblocking",
         [
             (
-                LOOP,
-                "        if not data:\n            self.drop(client)\n",
-                "        if not data:\n            self.drop(client)"
+                COMMON + "readers.py",
+                "            client.eof = True\n            self.pause_reading(client)\n",
+                "            client.eof = True\n            self.pause_reading(client)"
                 + RAISES.replace("\n    ", "\n")
                 + "\n",
             )
@@ -129,7 +129,8 @@ MUTANTS = {
         [
             (
                 PTHREAD,
-                "        with self.lock:\n            while self.backpressure or self.turn_bytes > self.turn_budget:\n"
+                "        with self.lock:  # during backpressure, and when the turn is full, the client's thread waits\n"
+                "            while self.backpressure or self.turn_bytes > self.turn_budget:\n"
                 "                self.not_full.wait()\n            self.turn_bytes",
                 "        with threading.Lock():\n            self.turn_bytes",
             )
@@ -262,7 +263,7 @@ MUTANTS = {
         "fork",
         [
             (
-                FORK,
+                COMMON + "children.py",
                 "signal.pthread_sigmask(signal.SIG_BLOCK, blocked)",
                 "signal.signal(signal.SIGINT, signal.SIG_DFL)",
             )
@@ -275,7 +276,7 @@ MUTANTS = {
         "fork",
         [
             (
-                FORK,
+                COMMON + "children.py",
                 "signal.pthread_sigmask(signal.SIG_BLOCK, blocked)",
                 "signal.signal(signal.SIGINT, signal.default_int_handler)",
             )
@@ -342,6 +343,27 @@ ONE = """
 """
 SILENT = {  # the record, who waits, what was seen of the server, in which check: the sentence
     "no HELLO": (ONE, "ana", Sight(), "greets", "no-hello"),
+    "no HELLO, and lines are read": (
+        ONE,
+        "ana",
+        Sight(greets=False, mute=True, waits=["accept", "ready", "read", "lock"]),
+        "greets",
+        "nothing-is-sent",
+    ),
+    "no HELLO, lines are read, and one thread does it all": (
+        ONE,
+        "ana",
+        Sight(greets=False, mute=True, waits=["ready"]),
+        "greets",
+        "no-hello",
+    ),
+    "no HELLO, lines are read, and a thread computes": (
+        ONE,
+        "ana",
+        Sight(greets=False, mute=True, waits=["accept", "runs"]),
+        "greets",
+        "no-hello",
+    ),
     "no HELLO for the second": (
         START + "eve! connects",
         "eve",

@@ -1,7 +1,9 @@
-"""The member's client: its core by tables and by chance against the real Room; its file; and all of it against the three servers.
+"""Tests of the member's client: its core, its file, and the whole client with the three servers.
 
-The core needs no network: where it meets the Room, the test is the network, and a bad one.
+The core is tested with tables, and with random examples against the real Room. It needs no network:
+between core and Room, the test plays the network, an unreliable one.
 """
+
 import json
 import os
 import re
@@ -12,6 +14,7 @@ import sys
 import threading
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, replace
 
 import pexpect
 import psutil
@@ -20,13 +23,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.driving.client import WireClient
-from harness.driving.server import DESIGNS, ROOT, Server
 from harness.driving.deadlines import wait_until
-from implementations.client import conversation, order
-from implementations.client.console import FORMS
-from implementations.client.conversation import Conversation, Lines
-from implementations.client.groups import Group, Groups, Trouble
+from harness.driving.server import DESIGNS, ROOT, Server
+from implementations.client import conversation, resequencer, user_input
+from implementations.client.connection_state import State
+from implementations.client.console import item_line
+from implementations.client.conversation import Conversation
+from implementations.client.errors import GroupsFileError
+from implementations.client.groups import GroupsFile, Membership
+from implementations.client.items import Event, MemberStatus, Note
+from implementations.client.lenient_lines import LenientLines
+from implementations.client.server_lines import (
+    Bye,
+    Err,
+    Hello,
+    HistoryEnd,
+    Ping,
+    Welcome,
+    WhoEnd,
+    parse,
+)
+from implementations.client.user_input import UserInput
 from implementations.common import deliveries as sent
+from implementations.common import wire
 from implementations.common.client_state import Client
 from implementations.common.requests import PasswordOk, Quit
 from implementations.common.room import Room, Rules
@@ -36,22 +55,34 @@ TIME = "2026-11-22T13:21:28.123Z"
 PASSWORD = "secret of ana"
 
 
-# -- The core, by tables -------------------------------------------------------------------------------------------------------
+# -- The core, with tables ------------------------------------------------------------------------
+
+
+class Core(Conversation):
+    """A Conversation with a keyboard."""
+
+    def __init__(self, name="ana", password=PASSWORD, last_seen=None, jitter=lambda: 0, **options):
+        super().__init__(name, password, last_seen, jitter=jitter, **options)
+        self.user_input = UserInput(self)
+
+    def types(self, line, now=0):
+        self.user_input.enter(line, now)
+
 
 def member(*lines, last=None, **options):
-    """A Conversation that was told these lines after it was let in by `WELCOME 10 ana`."""
-    core = Conversation("ana", PASSWORD, last, chance=lambda: 0.5, **options)
-    core.connecting(0)
+    """Return a Core that received `WELCOME 10 ana`, and then these lines."""
+    core = Core(last_seen=last, jitter=lambda: 0.5, **options)
+    core.connection_started(0)
     hear(core, "HELLO grupo/1 os-lab", "PENDING", "WELCOME 10 ana")
-    core.take(), said(core)
+    core.take_items(), said(core)
     hear(core, *lines)
     return core
 
 
 def settled(*lines, **options):
-    """The same, when it has caught up: it has seen all up to its own coming, 11."""
+    """Return a Core with a complete history up to event 11, its own IN, and then these lines."""
     core = member(f"IN 11 {TIME} ana", "END HISTORY 11", last=10, **options)
-    core.take(), said(core)
+    core.take_items(), said(core)
     hear(core, *lines)
     return core
 
@@ -61,206 +92,302 @@ def hear(core, *lines, now=0):
 
 
 def reconnect(core, *lines):
-    core.connecting(core.retry_at)
+    core.connection_started(core.retry_at)
     hear(core, "HELLO grupo/1 os-lab", "PENDING", *lines, now=core.retry_at)
 
 
 def said(core):
-    """The lines that the core sent since this was asked last."""
+    """Return the lines that the core sent since the last call."""
     lines, core.outgoing[:] = bytes(core.outgoing).decode().splitlines(), b""
     return lines
 
 
 def shown(core):
-    return [FORMS[each.kind].format(who=each.who, text=each.text, time="").strip() for each in core.take()]
+    return [item_line(item).strip() for item in core.take_items()]
 
 
 def msg(seq, name, text):
     return f"MSG {seq} {TIME} {name} {text}"
 
 
-def test_it_asks_to_join_only_who_speaks_grupo_1():
-    core = Conversation("ana", PASSWORD, chance=lambda: 0)
+@pytest.mark.parametrize(
+    "line, parsed",
+    [
+        ("HELLO grupo/1 the lab", Hello("grupo/1", "the lab")),
+        ("WELCOME 350 Ana", Welcome(350, "Ana")),
+        ("WELCOME x Ana", None),
+        ("MEMBER ana away", MemberStatus("ana", "away")),
+        ("END WHO", WhoEnd()),
+        ("END HISTORY 7", HistoryEnd(7)),
+        ("END", None),
+        ("PING k3", Ping("k3")),
+        ("PING two words", None),
+        ("PONG k3", None),
+        ("ERR not-saved disk full", Err("not-saved", "disk full")),
+        ("ERR unknown", Err("unknown", "unknown")),
+        ("BYE", Bye("without a code")),
+        (msg(7, "ana", " hi "), Event("MSG", 7, TIME, "ana", " hi ")),
+        (f"GROUP 7 {TIME} the lab", Event("GROUP", 7, TIME, "", "the lab")),
+        (f"TOPIC 7 {TIME} ana exam", Event("TOPIC", 7, TIME, "ana", "exam")),
+        ("TOPIC 7 yesterday ana exam", None),
+        (" ", None),
+    ],
+)
+def test_lines_of_a_server(line, parsed):
+    assert parse(line) == parsed
+
+
+def test_it_sends_join_only_to_a_grupo_1_server():
+    core = Core()
     assert core.wants_connection(0)
-    core.connecting(0)
-    assert (core.state, said(core)) == ("connecting", [])
+    core.connection_started(0)
+    assert (core.state, said(core)) == (State.CONNECTING, [])
     hear(core, "HELLO grupo/1 os-lab")
     assert said(core) == [f"JOIN ana {PASSWORD}"]
     hear(core, "PENDING")
-    assert core.state == "waiting"
+    assert core.state is State.ASKING
     hear(core, "WELCOME 350 Ana")
-    assert (core.state, core.name, core.group) == ("in", "Ana", "os-lab")
+    assert (core.state, core.name, core.group) == (State.HERE, "Ana", "os-lab")
     assert said(core) == ["HISTORY 250"]
 
 
 @pytest.mark.parametrize("last, asks", [(None, 0), (3, 3), (10, 10), (0, 0)])
-def test_it_begins_with_the_last_100_or_catches_up_from_what_it_has_seen(last, asks):
-    core = Conversation("ana", PASSWORD, last, chance=lambda: 0)
-    core.connecting(0)
+def test_it_requests_the_last_100_events_or_what_it_has_not_seen(last, asks):
+    core = Core(last_seen=last)
+    core.connection_started(0)
     hear(core, "HELLO grupo/1 os-lab", "PENDING", "WELCOME 10 ana")
     assert said(core)[1:] == [f"HISTORY {asks}"]
 
 
-def test_a_last_seq_above_welcomes_means_that_the_group_began_anew():
-    core = Conversation("ana", PASSWORD, 500, chance=lambda: 0)
-    core.connecting(0)
+def test_a_last_seq_above_welcomes_means_that_the_group_was_created_again():
+    core = Core(last_seen=500)
+    core.connection_started(0)
     hear(core, "HELLO grupo/1 os-lab", "PENDING", "WELCOME 110 ana")
     assert said(core)[1:] == ["HISTORY 10"]
-    assert "-- the group began anew: what you saw before is gone" in shown(core)
+    assert "-- the group was created again: its earlier messages are gone" in shown(core)
 
 
-# What a server may answer before WELCOME: the state then, the exit status, a word of why.
-@pytest.mark.parametrize("lines, state, status, why", [
-    (["REJECTED refused"], "over", 1, "password is wrong"),
-    (["ERR bad-name a name is 1 to 32 letters"], "over", 1, "a name is 1 to 32 letters"),
-    (["ERR not-saved no room"], "disconnected", 0, "could not write"),
-    (["BYE refused"], "over", 1, "refused"),
-    (["PING x", "BYE timeout"], "disconnected", 0, "took too long"),
-    (["END HISTORY 7", "MEMBER eve here", "PONG x", msg(1, "eve", "boo"), "NEWVERB 7", ""], "waiting", 0, "")])
+# Lines of a server before WELCOME; the state, the exit status and a part of the reason then.
+@pytest.mark.parametrize(
+    "lines, state, status, why",
+    [
+        (["REJECTED refused"], State.OVER, 1, "password is wrong"),
+        (["ERR bad-name a name is 1 to 32 letters"], State.OVER, 1, "a name is 1 to 32 letters"),
+        (["ERR not-saved no room"], State.DISCONNECTED, 0, "could not save"),
+        (["BYE refused"], State.OVER, 1, "refused"),
+        (["PING x", "BYE timeout"], State.DISCONNECTED, 0, "took too long"),
+        (
+            ["END HISTORY 7", "MEMBER eve here", "PONG x", msg(1, "eve", "boo"), "NEWVERB 7", ""],
+            State.ASKING,
+            0,
+            "",
+        ),
+    ],
+)
 def test_before_welcome(lines, state, status, why):
-    core = Conversation("ana", PASSWORD, chance=lambda: 0)
-    core.connecting(0)
+    core = Core()
+    core.connection_started(0)
     hear(core, "HELLO grupo/1 os-lab", "PENDING", *lines)
-    assert (core.state, core.status) == (state, status)
-    assert why in core.why
-    assert "boo" not in str(core.take())
+    assert (core.state, core.exit_status) == (state, status)
+    assert why in core.reason
+    assert "boo" not in str(core.take_items())
 
 
-@pytest.mark.parametrize("first", ["SSH-2.0-OpenSSH_9.2", "HTTP/1.1 400 Bad Request", "HELLO grupo/2 x", "HELLO", "WELCOME 1 ana",
-                                   msg(1, "eve", "boo"), "x" * 600, "\x00\x01\udcff", "PING x"])
-def test_who_is_no_grupo_server_gets_no_password(first):
-    core = Conversation("ana", PASSWORD, chance=lambda: 0)
-    core.connecting(0)
+@pytest.mark.parametrize(
+    "first",
+    [
+        "SSH-2.0-OpenSSH_9.2",
+        "HTTP/1.1 400 Bad Request",
+        "HELLO grupo/2 x",
+        "HELLO",
+        "WELCOME 1 ana",
+        msg(1, "eve", "boo"),
+        "x" * 600,
+        "\x00\x01\udcff",
+        "PING x",
+    ],
+)
+def test_a_server_of_another_protocol_gets_no_password(first):
+    core = Core()
+    core.connection_started(0)
     hear(core, first)
-    assert (core.state, core.status, said(core)) == ("over", 1, [])
-    assert core.why.isprintable()
+    assert (core.state, core.exit_status, said(core)) == (State.OVER, 1, [])
+    assert core.reason.isprintable()
 
 
 def test_a_server_that_is_full_is_tried_again():
-    core = Conversation("ana", PASSWORD, chance=lambda: 0.5)
-    core.connecting(0)
+    core = Core(jitter=lambda: 0.5)
+    core.connection_started(0)
     hear(core, "BYE full")
-    assert (core.state, core.retry_at, shown(core)) == ("disconnected", 1, ["-- the server is full; trying to come back"])
+    assert (core.state, core.retry_at, shown(core)) == (
+        State.DISCONNECTED,
+        1,
+        ["-- the server is full; reconnecting"],
+    )
 
 
-@pytest.mark.parametrize("code, comes_back, status", [
-    ("slow", True, 0), ("idle", True, 0), ("timeout", True, 0), ("full", True, 0), ("closed", True, 0), ("", True, 0),
-    ("quit", False, 0), ("left", False, 0), ("banned", False, 1), ("deleted", False, 1), ("replaced", False, 1),
-    ("refused", False, 1), ("protocol", False, 1), ("what-is-this", False, 1), ("slow indeed", False, 1)])
-def test_after_which_bye_it_comes_back(code, comes_back, status):
+@pytest.mark.parametrize(
+    "code, comes_back, status",
+    [
+        ("slow", True, 0),
+        ("idle", True, 0),
+        ("timeout", True, 0),
+        ("full", True, 0),
+        ("closed", True, 0),
+        ("", True, 0),
+        ("quit", False, 0),
+        ("left", False, 0),
+        ("banned", False, 1),
+        ("deleted", False, 1),
+        ("replaced", False, 1),
+        ("refused", False, 1),
+        ("protocol", False, 1),
+        ("what-is-this", False, 1),
+        ("slow indeed", False, 1),
+    ],
+)
+def test_after_which_bye_it_reconnects(code, comes_back, status):
     core = settled()
     if code:
         hear(core, f"BYE {code}", msg(12, "ben", "nothing counts after BYE"))
-    core.lost("", 0)
-    assert core.state == ("disconnected" if comes_back else "over")
-    assert core.status == status
+    core.connection_lost("", 0)
+    assert core.state == (State.DISCONNECTED if comes_back else State.OVER)
+    assert core.exit_status == status
     assert not any("nothing counts" in line for line in shown(core))
     assert not core.is_connected
 
 
 @pytest.mark.parametrize("event, code", [("LEFT", "left"), ("BANNED", "banned")])
-def test_a_bare_end_after_ones_own_leaving_is_no_reason_to_come_back(event, code):
+def test_it_does_not_reconnect_after_its_own_leaving_without_a_bye(event, code):
     core = settled(f"{event} 12 {TIME} ana")
-    core.lost("", 0)
-    assert (core.state, core.code) == ("over", code)
+    core.connection_lost("", 0)
+    assert (core.state, core.bye_code) == (State.OVER, code)
 
 
-def test_it_waits_longer_after_each_failure_and_says_so_once():
+def test_it_waits_longer_after_each_failure_and_displays_that_once():
     core, pauses, now = settled(), [], 0
-    core.lost("", now)
+    core.connection_lost("", now)
     for _ in range(7):
         pauses.append(core.retry_at - now)
         assert not core.wants_connection(core.retry_at - 0.001)
         now = core.retry_at
         assert core.wants_connection(now)
-        core.connecting(now)
-        core.lost("Connection refused", now)
+        core.connection_started(now)
+        core.connection_lost("Connection refused", now)
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
-    assert shown(core) == ["-- the connection ended; trying to come back", "-- Connection refused; trying to come back"]
+    assert shown(core) == [
+        "-- the connection ended; reconnecting",
+        "-- Connection refused; reconnecting",
+    ]
     reconnect(core, "WELCOME 20 ana", "END HISTORY 20")
-    core.lost("", now)
+    core.connection_lost("", now)
     assert core.retry_at - now == 1
 
 
-def test_silence_is_answered_by_ping_and_ended():
+def test_silence_leads_to_ping_and_then_to_an_end():
     core = settled()
     core.tick(59)
     assert said(core) == []
     core.tick(60), core.tick(61)
     assert said(core) == ["PING alive"]
     core.tick(90)
-    assert core.state == "disconnected"
-    core = Conversation("ana", PASSWORD, chance=lambda: 0)
-    core.connecting(0)
+    assert core.state is State.DISCONNECTED
+    core = Core()
+    core.connection_started(0)
     core.tick(20)
-    assert (core.state, core.status) == ("over", 1)
+    assert (core.state, core.exit_status) == (State.OVER, 1)
 
 
-def test_ping_is_answered_but_not_without_end():
+def test_ping_is_answered_but_pongs_are_limited():
     core = settled("PING k3", "PING two words", "PING \x1b", "PING " + "t" * 65)
     assert said(core) == ["PONG k3"]
     for _ in range(2000):
         hear(core, "PING " + "t" * 64)
-    assert len(core.outgoing) < conversation.MOST_OUTGOING + 70
+    assert len(core.outgoing) < conversation.MAX_OUTGOING + 70
 
 
-# What the user types: what is sent, what he is told.
-@pytest.mark.parametrize("line, sends, tells", [
-    ("hi there", ["SAY hi there"], []),
-    (" two  spaces ", ["SAY  two  spaces "], []),
-    ("a\tb", ["SAY a b"], []),
-    ("//x", ["SAY /x"], []), ("//", ["SAY /"], []),
-    ("", [], []),
-    ("ã" * 200, ["SAY " + "ã" * 200], []),
-    ("ã" * 200 + "x", [], ["-- not sent: 401 bytes, and 400 are the most"]),
-    ("a\x1b[2Jb", [], ["-- not sent: there is a character in it that may not stand in a message"]),
-    ("a\u202eb", [], ["-- not sent: there is a character in it that may not stand in a message"]),
-    ("a\udcffb", [], ["-- not sent: there is a character in it that may not stand in a message"]),
-    ("/name anna", ["NAME anna"], []), ("/name  João ", ["NAME João"], []),
-    ("/name", [], ["-- /name NEW: a name is 1 to 32 letters, digits, or . _ -"]),
-    ("/name two words", [], ["-- /name NEW: a name is 1 to 32 letters, digits, or . _ -"]),
-    ("/name \udcff", [], ["-- /name NEW: a name is 1 to 32 letters, digits, or . _ -"]),
-    ("/who", ["WHO"], []),
-    ("/quit", ["QUIT"], []),
-    ("/help", [], ["-- " + line for line in conversation.HELP]),
-    ("/dance\x1b", [], ["-- no such command: /dance\\x1b; try /help"]),
-    ("/ who", [], ["-- no such command: /; try /help"])])
-def test_what_is_typed(line, sends, tells):
+# Lines of the user, lines that are sent, lines that are displayed.
+@pytest.mark.parametrize(
+    "line, sends, displays",
+    [
+        ("hi there", ["SAY hi there"], []),
+        (" two  spaces ", ["SAY  two  spaces "], []),
+        ("a\tb", ["SAY a b"], []),
+        ("//x", ["SAY /x"], []),
+        ("//", ["SAY /"], []),
+        ("", [], []),
+        ("ã" * 200, ["SAY " + "ã" * 200], []),
+        ("ã" * 200 + "x", [], ["-- not sent: 401 bytes; the limit is 400"]),
+        ("a\x1b[2Jb", [], ["-- not sent: it contains a character that messages must not contain"]),
+        ("a\u202eb", [], ["-- not sent: it contains a character that messages must not contain"]),
+        ("a\udcffb", [], ["-- not sent: it contains a character that messages must not contain"]),
+        ("/name anna", ["NAME anna"], []),
+        ("/name  João ", ["NAME João"], []),
+        ("/name", [], ["-- /name NEW: a name is 1 to 32 letters, digits, or . _ -"]),
+        ("/name two words", [], ["-- /name NEW: a name is 1 to 32 letters, digits, or . _ -"]),
+        ("/name \udcff", [], ["-- /name NEW: a name is 1 to 32 letters, digits, or . _ -"]),
+        ("/who", ["WHO"], []),
+        ("/quit", ["QUIT"], []),
+        ("/help", [], ["-- " + line for line in user_input.HELP]),
+        ("/dance\x1b", [], ["-- unknown command: /dance\\x1b; /help lists the commands"]),
+        ("/ who", [], ["-- unknown command: /; /help lists the commands"]),
+    ],
+)
+def test_what_is_typed(line, sends, displays):
     core = settled()
-    core.typed(line, 0)
-    assert (said(core), shown(core)) == (sends, tells)
+    core.types(line, 0)
+    assert (said(core), shown(core)) == (sends, displays)
 
 
-def test_a_line_too_long_to_be_cut_is_said_to_be_so():
+def test_a_line_that_is_too_long_is_reported():
     core = settled()
-    for line in Lines().feed(b"x" * 5000 + b"\nhi\n"):
-        core.typed(line, 0)
-    assert (said(core), shown(core)) == (["SAY hi"], ["-- not sent: over 400 bytes"])
+    for line in LenientLines().feed(b"x" * 5000 + b"\nhi\n"):
+        core.types(line, 0)
+    assert (said(core), shown(core)) == (["SAY hi"], ["-- not sent: longer than 400 bytes"])
 
 
-@pytest.mark.parametrize("consent, sends", [("yes", ["LEAVE"]), (" yes ", ["LEAVE"]), ("no", []), ("", []), ("/leave", [])])
+@pytest.mark.parametrize(
+    "consent, sends",
+    [("yes", ["LEAVE"]), (" yes ", ["LEAVE"]), ("no", []), ("", []), ("/leave", [])],
+)
 def test_leaving_needs_consent(consent, sends):
     core = settled()
-    core.typed("/leave", 0)
-    core.typed(consent, 0)
+    core.types("/leave", 0)
+    core.types(consent, 0)
     assert said(core) == sends
-    core.typed("yes", 0)
+    core.types("yes", 0)
     assert said(core) == ["SAY yes"]
 
 
-# What the server says of the group, and what is shown.
-@pytest.mark.parametrize("line, shows", [
-    (msg(12, "ben", "hi  there "), "<ben> hi  there"),
-    (f"IN 12 {TIME} ben", "* ben came"), (f"OUT 12 {TIME} ben", "* ben went"),
-    (f"LEFT 12 {TIME} ben", "* ben left for good"), (f"BANNED 12 {TIME} ben", "* ben was banned"),
-    (f"RENAMED 12 {TIME} ben benjamin", "* ben is now benjamin"), (f"GROUP 12 {TIME} the lab", "* the group is the lab"),
-    ("MEMBER ben away", "-- ben away"),
-    (msg(12, "eve", "\x1b[2J\x07\x9b1m\u202ex"), "<eve> \\x1b[2J\\x07\\x9b1m\\u202ex"),
-    (msg(12, "e\x1bve", "x"), "<e\\x1bve> x"), (msg(12, "eve", "\udcff"), "<eve> \\udcff"),
-    (f"GROUP 12 {TIME} \x1b]0;pwn\x07", "* the group is \\x1b]0;pwn\\x07"),
-    ("MEMBER \x1b[2J here", "-- \\x1b[2J here"),
-    ("ERR not-saved \x1b[2J", None), ("NOISE", None), ("NOISE 12", None), ("MSG x y z", None), ("MSG 12 yesterday ben hi", None),
-    (f"MSG 99999999999999999 {TIME} ben hi", None), ("END", None), ("END HISTORY", None), ("WELCOME 99 eve", None), (" ", None)])
+# A line of the server, and the displayed line.
+@pytest.mark.parametrize(
+    "line, shows",
+    [
+        (msg(12, "ben", "hi  there "), "<ben> hi  there"),
+        (f"IN 12 {TIME} ben", "* ben came"),
+        (f"OUT 12 {TIME} ben", "* ben went"),
+        (f"LEFT 12 {TIME} ben", "* ben left the group"),
+        (f"BANNED 12 {TIME} ben", "* ben was banned"),
+        (f"RENAMED 12 {TIME} ben benjamin", "* ben is now benjamin"),
+        (f"GROUP 12 {TIME} the lab", "* the group is the lab"),
+        ("MEMBER ben away", "-- ben away"),
+        (msg(12, "eve", "\x1b[2J\x07\x9b1m\u202ex"), "<eve> \\x1b[2J\\x07\\x9b1m\\u202ex"),
+        (msg(12, "e\x1bve", "x"), "<e\\x1bve> x"),
+        (msg(12, "eve", "\udcff"), "<eve> \\udcff"),
+        (f"GROUP 12 {TIME} \x1b]0;pwn\x07", "* the group is \\x1b]0;pwn\\x07"),
+        ("MEMBER \x1b[2J here", "-- \\x1b[2J here"),
+        ("ERR not-saved \x1b[2J", None),
+        ("NOISE", None),
+        ("NOISE 12", None),
+        ("MSG x y z", None),
+        ("MSG 12 yesterday ben hi", None),
+        (f"MSG 99999999999999999 {TIME} ben hi", None),
+        ("END", None),
+        ("END HISTORY", None),
+        ("WELCOME 99 eve", None),
+        (" ", None),
+    ],
+)
 def test_what_is_shown(line, shows):
     assert shown(settled(line)) == ([shows] if shows else [])
 
@@ -268,111 +395,152 @@ def test_what_is_shown(line, shows):
 def test_an_event_of_an_unknown_verb_fills_its_place():
     core = settled(f"TOPIC 12 {TIME} ana the exam", msg(13, "ben", "hi"))
     assert shown(core) == ["<ben> hi"]
-    assert core.last == 13
+    assert core.last_seen == 13
 
 
-def test_what_a_server_leaves_out_is_said():
-    core = settled(msg(14, "ben", "hi"), msg(13, "ben", "late"), msg(14, "ben", "again"), msg(15, "ben", "ho"))
-    assert shown(core) == ["-- the server left out the events 12 to 13", "<ben> hi", "<ben> ho"]
+def test_events_that_a_server_skips_are_reported():
+    core = settled(
+        msg(14, "ben", "hi"), msg(13, "ben", "late"), msg(14, "ben", "again"), msg(15, "ben", "ho")
+    )
+    assert shown(core) == ["-- the server skipped the events 12 to 13", "<ben> hi", "<ben> ho"]
 
 
-def test_an_err_answers_the_first_request_that_has_no_answer():
+def test_an_err_answers_the_first_unanswered_request():
     core = settled()
     for line in ("one", "two", "/name ben", "three"):
-        core.typed(line, 0)
-    hear(core, msg(12, "ana", "one"), "ERR not-saved disk full", "ERR name-taken somebody has it", msg(13, "ana", "three"))
-    assert shown(core) == ["<ana> one", "-- not done (disk full): SAY two", "-- not done (somebody has it): NAME ben",
-                           "<ana> three"]
-    assert not core.requests
+        core.types(line, 0)
+    hear(
+        core,
+        msg(12, "ana", "one"),
+        "ERR not-saved disk full",
+        "ERR name-taken somebody has it",
+        msg(13, "ana", "three"),
+    )
+    assert shown(core) == [
+        "<ana> one",
+        "-- failed (disk full): SAY two",
+        "-- failed (somebody has it): NAME ben",
+        "<ana> three",
+    ]
+    assert not len(core.requests)
 
 
-def test_ones_own_name_changes_by_what_happens_now_and_not_by_what_happened_to_another():
-    core = member(f"RENAMED 5 {TIME} ana eve", f"IN 11 {TIME} ana", "END HISTORY 11", f"RENAMED 12 {TIME} ana anna", last=4)
+def test_only_a_rename_after_welcome_changes_ones_own_name():
+    core = member(
+        f"RENAMED 5 {TIME} ana eve",
+        f"IN 11 {TIME} ana",
+        "END HISTORY 11",
+        f"RENAMED 12 {TIME} ana anna",
+        last=4,
+    )
     assert core.name == "anna"
-    hear(core, f"RENAMED 13 {TIME} anna \x1b")          # what no server may say is not what we come back as
+    hear(core, f"RENAMED 13 {TIME} anna \x1b")  # an invalid name is not used for reconnecting
     assert core.name == "anna"
-    core.lost("", 0)
+    core.connection_lost("", 0)
     reconnect(core)
     assert said(core) == [f"JOIN anna {PASSWORD}"]
 
 
 def test_what_is_typed_early_waits_until_history_has_ended():
-    core = Conversation("ana", PASSWORD, chance=lambda: 0)
-    core.typed("early", 0)
-    core.connecting(0)
-    core.typed("/who", 0)
+    core = Core()
+    core.types("early", 0)
+    core.connection_started(0)
+    core.types("/who", 0)
     hear(core, "HELLO grupo/1 os-lab", "PENDING", "WELCOME 2 ana")
-    core.typed("late", 0)
-    # Somebody of this name said `early` before: not this one.
+    core.types("late", 0)
+    # Another member with this name said `early` before
     hear(core, f"GROUP 1 {TIME} os-lab", msg(2, "ana", "early"), f"IN 3 {TIME} ana")
     assert said(core) == [f"JOIN ana {PASSWORD}", "HISTORY 0"]
     hear(core, "END HISTORY 3")
     assert said(core) == ["SAY early", "WHO", "SAY late"]
 
 
-# Sent and not confirmed when the connection ended; one's own messages in the history then; what is sent again.
-@pytest.mark.parametrize("unconfirmed, history, again", [
-    ("a b c", "", "a b c"), ("a b c", "a", "b c"), ("a b c", "a b c", ""), ("a b c", "b", "a c"),
-    ("a b a", "a", "b a"), ("a a a", "a a", "a"), ("a", "x a a", ""), ("", "a", "")])
-def test_it_says_again_exactly_what_the_history_lacks(unconfirmed, history, again):
+# Unconfirmed at the end of a connection; own messages in the next history; messages sent again.
+@pytest.mark.parametrize(
+    "unconfirmed, history, again",
+    [
+        ("a b c", "", "a b c"),
+        ("a b c", "a", "b c"),
+        ("a b c", "a b c", ""),
+        ("a b c", "b", "a c"),
+        ("a b a", "a", "b a"),
+        ("a a a", "a a", "a"),
+        ("a", "x a a", ""),
+        ("", "a", ""),
+    ],
+)
+def test_it_sends_again_exactly_what_the_history_lacks(unconfirmed, history, again):
     core = settled()
     for text in unconfirmed.split():
-        core.typed(text, 0)
-    core.lost("", 0)
-    core.typed("z", 0)
-    lines = [msg(seq, "ana", text) for seq, text in enumerate(history.split(), 12)] + [msg(50, "ben", "c")]
+        core.types(text, 0)
+    core.connection_lost("", 0)
+    core.types("z", 0)
+    lines = [msg(seq, "ana", text) for seq, text in enumerate(history.split(), 12)] + [
+        msg(50, "ben", "c")
+    ]
     reconnect(core, "WELCOME 50 ana", *lines)
     said(core)
     hear(core, f"END HISTORY {51}")
-    assert said(core) == [f"SAY {text}" for text in again.split() + ["z"]]
+    assert said(core) == [f"SAY {text}" for text in [*again.split(), "z"]]
 
 
-def test_what_else_was_asked_when_the_connection_ended_is_not_asked_again():
+def test_after_a_disconnect_requests_other_than_messages_are_not_repeated():
     core = settled()
-    core.typed("/name anna", 0)
-    core.lost("", 0)
+    core.types("/name anna", 0)
+    core.connection_lost("", 0)
     assert "-- the connection ended; it is not known whether your name is now anna" in shown(core)
     reconnect(core, "WELCOME 12 ana", "END HISTORY 12")
     assert said(core) == [f"JOIN ana {PASSWORD}", "HISTORY 11"]
 
 
-def test_who_was_leaving_when_the_connection_ended_does_not_come_back():
+def test_it_does_not_reconnect_if_it_was_leaving():
     core = settled()
-    core.typed("/leave", 0)
-    core.typed("yes", 0)
-    core.lost("", 0)
-    assert (core.state, core.status, core.why) == ("over", 1, "the connection ended; it is not known whether you left")
+    core.types("/leave", 0)
+    core.types("yes", 0)
+    core.connection_lost("", 0)
+    assert (core.state, core.exit_status, core.reason) == (
+        State.OVER,
+        1,
+        "the connection ended; it is not known whether you left",
+    )
 
 
 def test_a_script_ends_when_all_is_confirmed():
-    core = Conversation("ana", PASSWORD, chance=lambda: 0, patient=True)
-    core.typed("hi", 0)
-    core.typed("/quit", 0)
-    core.typed("too late", 0)
-    core.connecting(0)
-    hear(core, "HELLO grupo/1 os-lab", "PENDING", "WELCOME 0 ana", f"IN 1 {TIME} ana", "END HISTORY 1")
+    core = Core(is_script=True)
+    core.types("hi", 0)
+    core.types("/quit", 0)
+    core.types("too late", 0)
+    core.connection_started(0)
+    hear(
+        core,
+        "HELLO grupo/1 os-lab",
+        "PENDING",
+        "WELCOME 0 ana",
+        f"IN 1 {TIME} ana",
+        "END HISTORY 1",
+    )
     assert said(core)[2:] == ["SAY hi"]
     hear(core, msg(2, "ana", "hi"))
     assert said(core) == ["QUIT"]
     hear(core, "BYE quit")
-    assert (core.state, core.status) == ("over", 0)
+    assert (core.state, core.exit_status) == (State.OVER, 0)
 
 
-def test_a_script_does_not_wait_for_ever():
-    core = Conversation("ana", PASSWORD, chance=lambda: 0, patient=True)
-    core.typed("hi", 0)
-    core.finish(0)
-    core.connecting(0)
+def test_a_script_gives_up_after_30_seconds():
+    core = Core(is_script=True)
+    core.types("hi", 0)
+    core.quit_when_confirmed(0)
+    core.connection_started(0)
     hear(core, "HELLO grupo/1 os-lab", "PENDING", now=29)
     core.tick(29)
-    assert core.state == "waiting"
+    assert core.state is State.ASKING
     core.tick(30)
-    assert (core.state, core.status, core.why) == ("over", 1, "gave up after 30 s")
+    assert (core.state, core.exit_status, core.reason) == (State.OVER, 1, "gave up after 30 s")
     assert "-- not confirmed: 1 of your messages" in shown(core)
 
 
 @pytest.mark.parametrize("last_words", ["BYE quit", "BYE closed", None])
-def test_quit_is_the_end_whatever_the_server_says(last_words):
+def test_quit_is_the_end_in_every_case(last_words):
     core = settled()
     core.quit(0)
     assert said(core) == ["QUIT"]
@@ -380,84 +548,128 @@ def test_quit_is_the_end_whatever_the_server_says(last_words):
         hear(core, last_words)
     else:
         core.tick(2)
-    assert (core.state, core.status) == ("over", 0)
+    assert (core.state, core.exit_status) == (State.OVER, 0)
 
 
-def test_to_leave_it_comes_in_and_shows_nothing():
-    core = Conversation("ana", PASSWORD, chance=lambda: 0, leaving=True)
-    core.connecting(0)
-    hear(core, "HELLO grupo/1 os-lab", "PENDING", "WELCOME 10 ana", f"IN 11 {TIME} ana", msg(12, "ben", "hi"))
+def test_the_command_leave_joins_and_displays_nothing():
+    core = Core(leave_only=True)
+    core.connection_started(0)
+    hear(
+        core,
+        "HELLO grupo/1 os-lab",
+        "PENDING",
+        "WELCOME 10 ana",
+        f"IN 11 {TIME} ana",
+        msg(12, "ben", "hi"),
+    )
     assert said(core) == [f"JOIN ana {PASSWORD}", "LEAVE"]
-    assert [each.kind for each in core.take()] == ["note"]
+    assert [type(item) for item in core.take_items()] == [Note]
     hear(core, f"LEFT 13 {TIME} ana", "BYE left")
-    assert (core.state, core.status, core.code) == ("over", 0, "left")
+    assert (core.state, core.exit_status, core.bye_code) == (State.OVER, 0, "left")
 
 
-# -- The core, by chance -------------------------------------------------------------------------------------------------------
+# -- The core, with random examples ---------------------------------------------------------------
 
-DIALOGUE = "".join(line + "\n" for line in [
-    "HELLO grupo/1 João's lab", "PENDING", "WELCOME 3 ana", f"GROUP 1 {TIME} João's lab", msg(5, "ben", "live, früh"), "PING x",
-    f"IN 2 {TIME} ben\r", "", msg(3, "ben", "\x1b[2J"), f"IN 4 {TIME} ana", "END HISTORY 4", "MEMBER ben here", "END WHO",
-    msg(6, "b", "x" * 400),
-    "ERR unknown no such verb", "x" * 511, "UNKNOWN", "BYE closed", msg(7, "ben", "no more")]).encode() + b"\xff\xfe torn"
+DIALOGUE = (
+    "".join(
+        line + "\n"
+        for line in [
+            "HELLO grupo/1 João's lab",
+            "PENDING",
+            "WELCOME 3 ana",
+            f"GROUP 1 {TIME} João's lab",
+            msg(5, "ben", "live, früh"),
+            "PING x",
+            f"IN 2 {TIME} ben\r",
+            "",
+            msg(3, "ben", "\x1b[2J"),
+            f"IN 4 {TIME} ana",
+            "END HISTORY 4",
+            "MEMBER ben here",
+            "END WHO",
+            msg(6, "b", "x" * 400),
+            "ERR unknown no such verb",
+            "x" * 511,
+            "UNKNOWN",
+            "BYE closed",
+            msg(7, "ben", "no more"),
+        ]
+    ).encode()
+    + b"\xff\xfe torn"
+)
 
 
 @given(st.lists(st.integers(0, len(DIALOGUE)), max_size=30))
-def test_wherever_the_network_cuts_the_same_is_shown_and_sent(cuts):
+def test_the_cuts_of_the_network_do_not_matter(cuts):
     def play(cuts):
-        core = Conversation("ana", PASSWORD, chance=lambda: 0)
-        core.connecting(0)
-        for start, end in zip([0, *cuts], [*cuts, len(DIALOGUE)]):
+        core = Core()
+        core.connection_started(0)
+        for start, end in zip([0, *cuts], [*cuts, len(DIALOGUE)], strict=False):
             core.receive(DIALOGUE[start:end], 0)
-        return core.take(), said(core), core.state, core.why, core.last
+        return core.take_items(), said(core), core.state, core.reason, core.last_seen
+
     assert play(sorted(cuts)) == play([])
-    assert play([])[2:] == ("disconnected", "the server was closed", 6)
+    assert play([])[2:] == (State.DISCONNECTED, "the server was closed", 6)
 
 
-@given(st.lists(st.binary(max_size=700) | st.sampled_from(DIALOGUE.splitlines(keepends=True)), max_size=40))
-def test_noise_of_any_kind_raises_nothing_and_reaches_no_terminal(chunks):
-    core = Conversation("ana", PASSWORD, chance=lambda: 0)
-    core.connecting(0)
+@given(
+    st.lists(
+        st.binary(max_size=700) | st.sampled_from(DIALOGUE.splitlines(keepends=True)), max_size=40
+    )
+)
+def test_noise_of_any_kind_raises_nothing_and_is_made_harmless(chunks):
+    core = Core()
+    core.connection_started(0)
     for chunk in chunks:
         core.receive(chunk, 0)
-    for each in core.take():
-        assert not conversation.wire.FORBIDDEN.search(each.who + each.text)
-    assert not conversation.wire.FORBIDDEN.search(core.why)
+    for item in core.take_items():
+        assert not wire.FORBIDDEN.search(item_line(item))
+    assert not wire.FORBIDDEN.search(core.reason)
 
 
-@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30), st.integers(1, 40), st.randoms(use_true_random=False))
+@given(
+    st.integers(0, 30),
+    st.integers(0, 30),
+    st.integers(0, 30),
+    st.integers(1, 40),
+    st.randoms(use_true_random=False),
+)
 def test_live_events_between_those_of_history_come_out_in_order(last, missed, live, room, chance):
     welcomed = last + missed
-    newest = welcomed + chance.randint(0, live)         # H: some of the live ones are part of the answer as well
-    answer = [conversation.Shown("MSG", "", seq=seq) for seq in range(last + 1, newest + 1)]
-    alive = [conversation.Shown("MSG", "", seq=seq) for seq in range(welcomed + 1, welcomed + live + 1)]
-    ordered, out = order.Order(last), []
+    newest = welcomed + chance.randint(
+        0, live
+    )  # H: some of the live ones are part of the answer as well
+    answer = [Event("MSG", seq) for seq in range(last + 1, newest + 1)]
+    alive = [Event("MSG", seq) for seq in range(welcomed + 1, welcomed + live + 1)]
+    ordered, out = resequencer.Resequencer(last), []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(order, "MOST_EARLY", room)
-        while not ordered.is_complete:
-            while answer or alive and chance.random() < 0.5:
+        patch.setattr(resequencer, "MAX_HELD", room)
+        while not ordered.history_complete:
+            while answer or (alive and chance.random() < 0.5):
                 source = chance.choice([each for each in (answer, alive) if each])
-                out += ordered.take(source.pop(0))
+                out += ordered.add(source.pop(0))
             heard = max(newest, welcomed + live - len(alive))
             out += ordered.end_of_history(newest)
-            if not ordered.is_complete:                 # asked again
-                answer = [conversation.Shown("MSG", "", seq=seq) for seq in range(ordered.asked + 1, heard + 1)]
+            if not ordered.history_complete:  # asked again
+                answer = [
+                    Event("MSG", seq) for seq in range(ordered.requested_after + 1, heard + 1)
+                ]
                 newest = heard
         for event in alive:
-            out += ordered.take(event)
+            out += ordered.add(event)
     assert [event.seq for event in out] == list(range(last + 1, max(newest, welcomed + live) + 1))
 
 
-class Link:
-    """One connection to a Group: what is on its way, up and down."""
+class Path:
+    """One connection to the RealRoom: the bytes and lines that are on their way, up and down."""
 
     def __init__(self):
         self.client, self.session = Client("somewhere", 0), Session()
-        self.up, self.down = bytearray(), deque()       # down: (kind, line)
+        self.up, self.down = bytearray(), deque()  # down: (kind, line)
         self.hears = self.ended = False
 
     def next_line(self, chance):
-        """A history on its way may be overtaken by what is live, line by line."""
+        """Return a line for the client. A live line may overtake a history that is on its way."""
         live = next((number for number, (kind, _) in enumerate(self.down) if kind == "event"), None)
         if live is not None and self.down[0][0] == "history" and chance.random() < 0.3:
             line = self.down[live][1]
@@ -467,7 +679,7 @@ class Link:
 
 
 class RealRoom:
-    """The servers' own Room and Sessions, with this test for a network and a disk."""
+    """The servers' own Room and Sessions. This test is their network and their disk."""
 
     def __init__(self):
         self.events, self.members = [], ""
@@ -475,7 +687,9 @@ class RealRoom:
 
     def start(self):
         self.links = {}
-        self.room = Room(Rules(admit="all"), lambda data: self.events.extend(data.decode().splitlines()))
+        self.room = Room(
+            Rules(admit="all"), lambda data: self.events.extend(data.decode().splitlines())
+        )
         if self.events:
             self.room.group.restore(self.members, self.events)
         else:
@@ -484,7 +698,7 @@ class RealRoom:
         self.receive(self.ben, b"JOIN ben secret of ben\n")
 
     def connect(self):
-        link = Link()
+        link = Path()
         self.links[link.client] = link
         self.deliver(self.room.connected(link.client))
         return link
@@ -501,17 +715,31 @@ class RealRoom:
             match delivery:
                 case sent.Events(data):
                     for each in self.links.values():
-                        each.down.extend(("event", line) for line in data.splitlines(keepends=True) if each.hears)
+                        each.down.extend(
+                            ("event", line) for line in data.splitlines(keepends=True) if each.hears
+                        )
                 case sent.Line(client, text) | sent.Welcome(client, text):
                     link = self.links[client]
                     link.hears = link.hears or isinstance(delivery, sent.Welcome)
                     link.down.append(("answer", text.encode() + b"\n"))
                 case sent.HistoryRange(client, since, until):
-                    self.links[client].down.extend(("history", line.encode() + b"\n") for line in self.events[since:until])
+                    self.links[client].down.extend(
+                        ("history", line.encode() + b"\n") for line in self.events[since:until]
+                    )
                 case sent.End(client):
                     self.links[client].hears, self.links[client].ended = False, True
-                case sent.CheckPassword(client, against):       # the password is right; hashing it would take too long here
-                    then.append((client, [PasswordOk(f"$argon2id$of-{client.join.name}" * (against == NEW_MEMBER))]))
+                case sent.CheckPassword(client, against):
+                    # The password is right; to hash it would take too long here
+                    then.append(
+                        (
+                            client,
+                            [
+                                PasswordOk(
+                                    f"$argon2id$of-{client.join.name}" * (against == NEW_MEMBER)
+                                )
+                            ],
+                        )
+                    )
                 case sent.Done(client):
                     then.append((client, None))
                 case sent.SaveMembers(text):
@@ -521,24 +749,30 @@ class RealRoom:
             if client is None:
                 self.deliver(self.room.saved("", 0, TIME))
             else:
-                self.handle(client, self.links[client].session.request_done() if requests is None else requests)
+                self.handle(
+                    client,
+                    self.links[client].session.request_done() if requests is None else requests,
+                )
 
 
 class Network:
-    """Between one member's core and the RealRoom: carries bytes at its whim, breaks, and tells the server of it late."""
+    """The network between a core and the RealRoom. It delays bytes and breaks connections.
+
+    The server notices a break later than the client.
+    """
 
     def __init__(self, chance):
         self.chance, self.group, self.now = chance, RealRoom(), 0
-        self.core = Conversation("ana", PASSWORD, chance=chance.random)
+        self.core = Core(jitter=chance.random)
         self.link = self.broken = None
         self.seen = []
         self.wait()
-        self.down(len(self.link.down))      # HELLO: there is a server, so that it is worth coming back
+        self.down(len(self.link.down))  # HELLO: there is a server, so the client will reconnect
 
     def wait(self):
         self.now += 60
         if self.core.wants_connection(self.now):
-            self.core.connecting(self.now)
+            self.core.connection_started(self.now)
             self.link = self.group.connect()
 
     def up(self, most):
@@ -556,48 +790,67 @@ class Network:
         self.look()
 
     def look(self):
-        self.seen += [each for each in self.core.take() if each.seq]
+        self.seen += [item for item in self.core.take_items() if isinstance(item, Event)]
 
     def snap(self):
-        """The connection breaks: the member knows at once."""
-        if self.link.down:                  # within a line
+        """Break the connection; the client notices at once."""
+        if self.link.down:  # the break is within a line
             line = self.link.next_line(self.chance)
-            self.core.receive(line[:self.chance.randint(0, len(line) - 1)], self.now)
-        self.core.lost("", self.now)
+            self.core.receive(line[: self.chance.randint(0, len(line) - 1)], self.now)
+        self.core.connection_lost("", self.now)
         self.link, self.broken = None, self.link
 
     def notice(self):
-        """Now the server knows too, perhaps after the member has come back; it still got a part of what was on its way."""
+        """Let the server notice the break, perhaps after the client has reconnected.
+
+        It still receives a part of the bytes on their way.
+        """
         self.arrive(self.broken, self.chance.randint(0, len(self.broken.up)))
         if not self.broken.ended:
             self.group.handle(self.broken.client, [Quit()])
         self.broken = None
 
     def crash(self):
-        """kill -9 and a new start: what was kept is there."""
+        """Kill the server with -9 and start it again; its files are still there."""
         self.group.start()
-        self.core.lost("", self.now)
+        self.core.connection_lost("", self.now)
         self.link = self.broken = None
 
     def heal(self):
-        for _ in range(3):                  # at most: the end of a broken connection, and one to come back by
+        for _ in range(3):  # enough for the end of a broken connection and a new one
             self.wait()
             while self.core.is_connected and (self.core.outgoing or self.link.up or self.link.down):
                 self.up(1 << 20)
                 self.down(len(self.link.down))
 
 
-STEPS = ["say", "say", "ben", "ben", "up", "up", "up", "down", "down", "down", "snap", "notice", "crash", "wait", "wait"]
+STEPS = [
+    "say",
+    "say",
+    "ben",
+    "ben",
+    "up",
+    "up",
+    "up",
+    "down",
+    "down",
+    "down",
+    "snap",
+    "notice",
+    "crash",
+    "wait",
+    "wait",
+]
 
 
 @given(st.randoms(use_true_random=False), st.lists(st.sampled_from(STEPS), max_size=60))
 @settings(max_examples=300)
-def test_over_any_disconnects_all_is_said_once_and_shown_once_in_order(chance, steps):
+def test_over_any_disconnects_each_message_is_sent_and_displayed_once_in_order(chance, steps):
     network, typed = Network(chance), []
     for step in steps:
         if step == "say":
             typed.append(chance.choice("ab"))
-            network.core.typed(typed[-1], network.now)
+            network.core.types(typed[-1], network.now)
         elif step == "ben":
             network.group.receive(network.group.ben, b"SAY a\n")
         elif step == "wait":
@@ -615,50 +868,61 @@ def test_over_any_disconnects_all_is_said_once_and_shown_once_in_order(chance, s
     network.heal()
 
     core, kept = network.core, network.group.events
-    assert core.ready and not core.requests and not core.unsent
-    assert [line.split(" ", 4)[4] for line in kept if line.startswith("MSG ") and " ana " in line] == typed
-    assert [each.seq for each in network.seen] == list(range(1, len(kept) + 1))
-    assert [each.text for each in network.seen if (each.kind, each.who) == ("MSG", "ana")] == typed
+    assert core.progress.caught_up and not len(core.requests)
+    assert [
+        line.split(" ", 4)[4] for line in kept if line.startswith("MSG ") and " ana " in line
+    ] == typed
+    assert [event.seq for event in network.seen] == list(range(1, len(kept) + 1))
+    assert [
+        event.text for event in network.seen if (event.verb, event.name) == ("MSG", "ana")
+    ] == typed
 
 
-# -- The groups file -----------------------------------------------------------------------------------------------------------
+# -- The groups file ------------------------------------------------------------------------------
 
-ANA = Group("127.0.0.1:7000", "ana", "os-lab", 41)
+ANA = Membership("127.0.0.1:7000", "ana", "os-lab", 41)
 
 
-def test_groups_are_kept_replaced_and_forgotten(tmp_path):
-    groups = Groups(tmp_path / "new" / "groups")
+def test_memberships_are_saved_replaced_and_removed(tmp_path):
+    groups = GroupsFile(tmp_path / "new" / "groups")
     assert groups.read() == []
-    groups.keep(ANA)
-    ben = ANA._replace(name="ben", group="João \x1b\udcff")
-    groups.keep(ben)
-    groups.keep(ANA._replace(last=50))
-    assert sorted(groups.read()) == [ANA._replace(last=50), ben]
-    groups.keep(ANA._replace(name="Anna"), formerly=ANA)
-    assert sorted(groups.read()) == [ANA._replace(name="Anna"), ben]
-    groups.keep(ANA._replace(name="ANNA"))
-    groups.forget(ben)
-    groups.forget(ben)
-    assert groups.read() == [ANA._replace(name="ANNA")]
+    groups.save(ANA)
+    ben = replace(ANA, name="ben", group="João \x1b\udcff")
+    groups.save(ben)
+    groups.save(replace(ANA, last=50))
+    assert sorted(groups.read()) == [replace(ANA, last=50), ben]
+    groups.save(replace(ANA, name="Anna"), formerly=ANA)
+    assert sorted(groups.read()) == [replace(ANA, name="Anna"), ben]
+    groups.save(replace(ANA, name="ANNA"))
+    groups.remove(ben)
+    groups.remove(ben)
+    assert groups.read() == [replace(ANA, name="ANNA")]
     assert os.stat(groups.path).st_mode & 0o777 == 0o600
     assert sorted(os.listdir(tmp_path / "new")) == ["groups", "groups.lock"]
 
 
 KEEPER = """
 import sys
-from implementations.client.groups import Group, Groups
-groups = Groups(sys.argv[1])
+from implementations.client.groups import GroupsFile, Membership
+groups = GroupsFile(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(40):
-    groups.keep(Group(f"{sys.argv[2]}:{number % 20 + 1}", "ana", "grupo", number))
+    groups.save(Membership(f"{sys.argv[2]}:{number % 20 + 1}", "ana", "grupo", number))
 """
 
 
-def test_clients_at_work_at_the_same_time_lose_nothing(tmp_path):
+def test_clients_that_save_at_the_same_time_lose_nothing(tmp_path):
     path = tmp_path / "groups"
-    keepers = [subprocess.Popen([sys.executable, "-c", KEEPER, path, host], cwd=ROOT,
-                                stdin=subprocess.PIPE, stdout=subprocess.PIPE) for host in ("one", "two", "three")]
+    keepers = [
+        subprocess.Popen(
+            [sys.executable, "-c", KEEPER, path, host],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for host in ("one", "two", "three")
+    ]
     for keeper in keepers:
         assert keeper.stdout.readline() == b"ready\n"
     for keeper in keepers:
@@ -667,52 +931,105 @@ def test_clients_at_work_at_the_same_time_lose_nothing(tmp_path):
     for keeper in keepers:
         keeper.communicate(timeout=60)
         assert keeper.returncode == 0
-    assert sorted(Groups(path).read()) == sorted(Group(f"{host}:{port + 1}", "ana", "grupo", port + 20)
-                                                 for host in ("one", "two", "three") for port in range(20))
+    assert sorted(GroupsFile(path).read()) == sorted(
+        Membership(f"{host}:{port + 1}", "ana", "grupo", port + 20)
+        for host in ("one", "two", "three")
+        for port in range(20)
+    )
 
 
-GOOD = json.dumps(ANA._asdict())
+GOOD = json.dumps(asdict(ANA))
 
 
-@pytest.mark.parametrize("line", [
-    "", "{", "7", "null", "[]", "{}", '"x"', GOOD[:-1], GOOD + GOOD, "[" * 100_000, GOOD.replace("41", "-1"),
-    GOOD.replace("41", "true"),
-    GOOD.replace("41", '"41"'), GOOD.replace('"ana"', "null"), GOOD.replace('"last"', '"lost"'), "\udcff\udcfe", "\0"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "{",
+        "7",
+        "null",
+        "[]",
+        "{}",
+        '"x"',
+        GOOD[:-1],
+        GOOD + GOOD,
+        "[" * 100_000,
+        GOOD.replace("41", "-1"),
+        GOOD.replace("41", "true"),
+        GOOD.replace("41", '"41"'),
+        GOOD.replace('"ana"', "null"),
+        GOOD.replace('"last"', '"lost"'),
+        "\udcff\udcfe",
+        "\0",
+    ],
+)
 def test_a_damaged_groups_file_is_named_and_not_overwritten(tmp_path, line):
     path = tmp_path / "groups"
     path.write_text(f"{GOOD}\n{line}\n", encoding="utf-8", errors="surrogateescape")
     before = path.read_bytes()
-    for act in (Groups(path).read, lambda: Groups(path).keep(ANA), lambda: Groups(path).forget(ANA)):
-        with pytest.raises(Trouble, match=re.escape(f"{path}: line 2 is no group")):
+    for act in (
+        GroupsFile(path).read,
+        lambda: GroupsFile(path).save(ANA),
+        lambda: GroupsFile(path).remove(ANA),
+    ):
+        with pytest.raises(
+            GroupsFileError, match=re.escape(f"{path}: line 2 is not a valid entry")
+        ):
             act()
     assert path.read_bytes() == before
 
 
-# -- From end to end: as a user sees it ----------------------------------------------------------------------------------------
+# -- End to end -----------------------------------------------------------------------------------
+
 
 class Folder:
-    """Where the client of a test keeps its groups and its password, and how it is started."""
+    """The files of one user: the groups file and a password file. Starts the client with them."""
 
     def __init__(self, path):
         self.groups, self.password_file = path / "groups", path / "password"
         self.password_file.write_text(PASSWORD + "\n")
 
     def command(self, *words, asks=False):
-        command = [sys.executable, "-m", "implementations.client", *words, "--groups", str(self.groups)]
-        return command if asks or words[0] == "groups" else [*command, "--password-file", str(self.password_file)]
+        command = [
+            sys.executable,
+            "-m",
+            "implementations.client",
+            *words,
+            "--groups",
+            str(self.groups),
+        ]
+        return (
+            command
+            if asks or words[0] == "groups"
+            else [*command, "--password-file", str(self.password_file)]
+        )
 
     def run(self, *words, typed="", **options):
-        """In a script: (status, lines of stdout, stderr)."""
-        done = subprocess.run(self.command(*words, **options), cwd=ROOT, input=typed.encode(), capture_output=True, timeout=60)
+        """Run the client as a script does; return exit status, lines of stdout, stderr."""
+        done = subprocess.run(
+            self.command(*words, **options),
+            cwd=ROOT,
+            input=typed.encode(),
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
         assert b"Traceback" not in done.stderr
         return done.returncode, done.stdout.decode().splitlines(), done.stderr.decode()
 
     @contextmanager
     def terminal(self, *words, echo=False, **options):
-        """On a terminal; without echo, so that what is expected is what the client printed."""
+        """Run the client on a terminal; without echo, only the client prints."""
         command = self.command(*words, **options)
-        with pexpect.spawn(command[0], command[1:], cwd=str(ROOT), encoding="utf-8", timeout=20, echo=echo,
-                           dimensions=(50, 500)) as child:
+        with pexpect.spawn(
+            command[0],
+            command[1:],
+            cwd=str(ROOT),
+            encoding="utf-8",
+            timeout=20,
+            echo=echo,
+            dimensions=(50, 500),
+        ) as child:
             child.delaybeforesend = None
             child.printed = []
             child.logfile_read = Log(child.printed)
@@ -720,18 +1037,18 @@ class Folder:
             child.close(force=True)
 
     def kept(self):
-        return [(group.name, group.group, group.last) for group in Groups(self.groups).read()]
+        return [(group.name, group.group, group.last) for group in GroupsFile(self.groups).read()]
 
 
 class Log(list):
-    """What pexpect writes its log to."""
+    """A file for the log of pexpect."""
 
     def __init__(self, printed):
         self.write, self.flush = printed.append, lambda: None
 
 
 def place(server):
-    return "%s:%d" % server.address
+    return "{}:{}".format(*server.address)
 
 
 def ends(child, status, last_words):
@@ -742,8 +1059,12 @@ def ends(child, status, last_words):
 
 
 def clock(lines):
-    """Lines without their times."""
-    return [re.sub(r"^\d\d:\d\d ", "", line) for line in lines if not re.fullmatch(r"-- \d{4}-\d\d-\d\d", line)]
+    """Return lines without their times."""
+    return [
+        re.sub(r"^\d\d:\d\d ", "", line)
+        for line in lines
+        if not re.fullmatch(r"-- \d{4}-\d\d-\d\d", line)
+    ]
 
 
 @pytest.fixture
@@ -756,7 +1077,13 @@ def start(request, tmp_path):
     """start(*flags): a server of each design in turn."""
     with ExitStack() as stack:
         yield lambda *flags, **changes: stack.enter_context(
-            Server(request.param, directory=tmp_path / "group", args=["--reject-after", "0.1", *flags], **changes))
+            Server(
+                request.param,
+                directory=tmp_path / "group",
+                args=["--reject-after", "0.1", *flags],
+                **changes,
+            )
+        )
 
 
 def test_a_member_is_accepted_talks_and_leaves(start, folder):
@@ -764,7 +1091,7 @@ def test_a_member_is_accepted_talks_and_leaves(start, folder):
     with folder.terminal("join", place(server), "ana", asks=True, echo=True) as ana:
         ana.expect_exact("password: ")
         ana.sendline(PASSWORD)
-        ana.expect_exact("-- asked to join grupo as ana; waiting to be let in")
+        ana.expect_exact("-- asked to join grupo as ana; waiting for the answer")
         server.expect("ana asks to join from .*")
         assert PASSWORD not in " ".join(psutil.Process(ana.pid).cmdline())
         server.order("accept ana")
@@ -779,14 +1106,16 @@ def test_a_member_is_accepted_talks_and_leaves(start, folder):
             server.order("accept ben")
             ben.welcomed()
             ana.expect_exact("* ben came")
-            ben.send("SAY \x1b[2J\x1b]0;pwn\x07", "SAY \x9b31m", "SAY \u202eslive", "SAY quite harmless")
+            ben.send(
+                "SAY \x1b[2J\x1b]0;pwn\x07", "SAY \x9b31m", "SAY \u202eslive", "SAY quite harmless"
+            )
             ana.expect_exact("<ben> quite harmless")
             ana.sendline("//me\tsays")
             ben.expect("MSG .* ana /me says")
             ana.sendline("/name anna")
             ana.expect_exact("* ana is now anna")
             ana.sendline("/name ben")
-            ana.expect(r"-- not done \(.*\): NAME ben\r\n")
+            ana.expect(r"-- failed \(.*\): NAME ben\r\n")
             server.order("rename os-lab")
             ana.expect_exact("* the group is os-lab")
             ana.sendline("/who")
@@ -794,26 +1123,28 @@ def test_a_member_is_accepted_talks_and_leaves(start, folder):
         ana.expect_exact("* ben went")
         assert folder.kept()[0][:1] in [("ana",), ("anna",)]
         ana.sendline("/leave")
-        ana.expect_exact("-- you will not be a member any more; type yes to leave")
+        ana.expect_exact("-- you will no longer be a member; type yes to leave")
         ana.sendline("yes")
-        ana.expect_exact("* anna left for good")
+        ana.expect_exact("* anna left the group")
         ends(ana, 0, "-- you are no longer a member")
         printed = "".join(ana.printed)
         assert PASSWORD not in printed
-        assert all(character.isprintable() or character in "\r\n\t" for character in printed)      # his own TAB, echoed
+        assert all(
+            character.isprintable() or character in "\r\n\t" for character in printed
+        )  # the TAB that was typed is echoed
     assert folder.kept() == []
     assert server.order("members") == ["member ben away", "ok"]
 
 
-def test_who_is_not_let_in_is_told_so(start, folder):
+def test_a_rejected_client_ends_with_a_reason(start, folder):
     server = start("--admit", "ask")
     with folder.terminal("join", place(server), "ana") as ana:
         server.expect("ana asks to join from .*")
         server.order("reject ana")
-        ends(ana, 1, "-- not let in: the password is wrong, or the owner said no")
-    with folder.terminal("join", place(server), "ana") as ana:      # who is waiting may go
+        ends(ana, 1, "-- rejected: the password is wrong, or the owner declined")
+    with folder.terminal("join", place(server), "ana") as ana:  # a client that waits may quit
         server.expect("ana asks to join from .*")
-        ana.expect_exact("waiting to be let in")
+        ana.expect_exact("waiting for the answer")
         ana.sendcontrol("c")
         ana.expect(pexpect.EOF)
         ana.wait()
@@ -827,15 +1158,17 @@ def test_banned_replaced_and_deleted_are_the_end(start, folder):
         ana.expect_exact("* ana came")
         with WireClient(server.address) as other:
             other.join("ana", PASSWORD)
-            ends(ana, 1, "-- you came in from another client")
+            ends(ana, 1, "-- you connected from another client")
     with folder.terminal("join", place(server), "ben") as ben:
         ben.expect_exact("* ben came")
         server.order("ban ben")
         ben.expect_exact("* ben was banned")
         ends(ben, 1, "-- the owner banned you")
     assert folder.run("join", place(server), "ben") == (
-        1, ["-- asked to join grupo as ben; waiting to be let in"],
-        "-- not let in: the password is wrong, or the owner said no\n")
+        1,
+        ["-- asked to join grupo as ben; waiting for the answer"],
+        "-- rejected: the password is wrong, or the owner declined\n",
+    )
     assert [name for name, _, _ in folder.kept()] == ["ana", "ben"]
     with folder.terminal("join", place(server), "ana") as ana:
         ana.expect_exact("* ben was banned")
@@ -861,26 +1194,41 @@ def test_control_c_and_control_d_quit(start, folder, key):
     assert folder.kept() == [("ana", "grupo", 3)]
 
 
-def test_a_script_begins_with_the_last_100_and_goes_on_where_it_was(start, folder):
+def test_a_script_starts_with_the_last_100_events_and_continues_there(start, folder):
     server = start("--admit", "all")
     with WireClient(server.address) as ben:
         ben.join("ben", "secret")
         ben.send(*(f"SAY number {number}" for number in range(150)))
         ben.expect(".* number 149")
-        status, lines, _ = folder.run("join", place(server), "ana", typed="/who\nhi\n//slash\nthe last lacks its end")
+        status, lines, _ = folder.run(
+            "join", place(server), "ana", typed="/who\nhi\n//slash\nthe last lacks its end"
+        )
         assert status == 0
         lines = clock(line for line in lines if not line.startswith("-- ") or "here" in line)
-        assert lines == [*(f"<ben> number {number}" for number in range(50, 150)), "* ana came",
-                         *sorted(["-- ben here", "-- ana here"], key=lines.index),
-                         "<ana> hi", "<ana> /slash", "<ana> the last lacks its end"]
+        assert lines == [
+            *(f"<ben> number {number}" for number in range(50, 150)),
+            "* ana came",
+            *sorted(["-- ben here", "-- ana here"], key=lines.index),
+            "<ana> hi",
+            "<ana> /slash",
+            "<ana> the last lacks its end",
+        ]
         ben.expect("OUT .* ana")
         ben.send("SAY meanwhile")
         ben.fence()
-        status, lines, _ = folder.run("join", place(server), "ana", typed="x" * 401 + "\n/leave\nno\n/quit\nnot said")
+        status, lines, _ = folder.run(
+            "join", place(server), "ana", typed="x" * 401 + "\n/leave\nno\n/quit\nnot said"
+        )
         assert status == 0
         assert clock(lines)[-3:] == ["* ana went", "<ben> meanwhile", "* ana came"]
-        assert "-- not sent: 401 bytes, and 400 are the most" in lines and "-- not left" in lines
-    assert folder.run("groups") == (0, [f"ana in grupo at {place(server)}, seen up to 159"], "")
+        assert (
+            "-- not sent: 401 bytes; the limit is 400" in lines and "-- you did not leave" in lines
+        )
+    assert folder.run("groups") == (
+        0,
+        [f"ana in grupo at {place(server)}, read up to event 159"],
+        "",
+    )
     assert folder.run("leave", place(server))[0] == 0
     assert folder.run("groups") == (0, [], "")
     assert server.order("members")[-2:] == ["member ben away", "ok"]
@@ -888,7 +1236,7 @@ def test_a_script_begins_with_the_last_100_and_goes_on_where_it_was(start, folde
     assert (status, error.count("\n")) == (1, 1)
 
 
-def test_it_comes_back_after_a_restart_and_catches_up(start, folder):
+def test_it_reconnects_after_a_restart_and_catches_up(start, folder):
     server = start("--admit", "all")
     with folder.terminal("join", place(server), "ana") as ana:
         ana.expect_exact("* ana came")
@@ -898,33 +1246,43 @@ def test_it_comes_back_after_a_restart_and_catches_up(start, folder):
             ana.expect_exact("<ben> before")
             port = server.port
             assert server.stop() == 0
-        ana.expect_exact("-- the server was closed; trying to come back")
+        ana.expect_exact("-- the server was closed; reconnecting")
         ana.sendline("typed while away")
-        ana.expect_exact("-- this will be said when you are in")
+        ana.expect_exact("-- this message will be sent when you are in the group")
         server.close()
         server = start("--admit", "all", port=port)
         with WireClient(server.address) as ben:
             ben.join("ben", "secret")
             ben.send("SAY after")
-            ana.expect_exact("-- back in grupo")
-            ana.expect_exact("<ana> typed while away")          # as the server told it: perhaps before ben was in
+            ana.expect_exact("-- reconnected to grupo")
+            ana.expect_exact("<ana> typed while away")  # perhaps before ben reconnected
             ben.send("SAY done")
             ana.expect_exact("<ben> done")
         ana.sendline("/quit")
         ana.expect(pexpect.EOF)
         ana.wait()
         assert ana.exitstatus == 0
-        events = [line for line in clock("".join(ana.printed).split("\r\n")) if line and not line.startswith("--")]
-        assert len(events) == len(set(events)) + 2          # ana and ben came twice, and nobody went: a close is no event
-        assert events.index("<ben> before") < events.index("<ben> after") < events.index("<ben> done")
+        events = [
+            line
+            for line in clock("".join(ana.printed).split("\r\n"))
+            if line and not line.startswith("--")
+        ]
+        assert len(events) == len(set(events)) + 2  # both came twice; a close causes no OUT
+        assert (
+            events.index("<ben> before") < events.index("<ben> after") < events.index("<ben> done")
+        )
 
 
-def test_kill_9_in_the_middle_of_talk_loses_and_doubles_nothing(start, folder):
+def test_kill_9_of_the_server_loses_and_doubles_nothing(start, folder):
     server = start("--admit", "all")
     texts = [f"line {number}" for number in range(600)]
     script = "".join(text + "\n" for text in texts).encode()
-    with subprocess.Popen(folder.command("join", place(server), "ana"), cwd=ROOT,
-                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as ana:
+    with subprocess.Popen(
+        folder.command("join", place(server), "ana"),
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as ana:
         typing = threading.Thread(target=lambda: (ana.stdin.write(script), ana.stdin.close()))
         with WireClient(server.address) as ben:
             ben.join("ben", "secret")
@@ -938,7 +1296,9 @@ def test_kill_9_in_the_middle_of_talk_loses_and_doubles_nothing(start, folder):
         printed = ana.stdout.read().decode().splitlines()
         typing.join()
         assert ana.wait() == 0
-    assert [line.removeprefix("<ana> ") for line in clock(printed) if line.startswith("<ana> ")] == texts
+    assert [
+        line.removeprefix("<ana> ") for line in clock(printed) if line.startswith("<ana> ")
+    ] == texts
     with WireClient(server.address) as ben:
         ben.join("ben", "secret")
         ben.send("HISTORY 0")
@@ -948,7 +1308,9 @@ def test_kill_9_in_the_middle_of_talk_loses_and_doubles_nothing(start, folder):
 
 def test_after_kill_9_of_the_client_no_event_is_missed(tmp_path, folder):
     with ExitStack() as stack:
-        server = stack.enter_context(Server("nonblocking", directory=tmp_path / "group", args=["--admit", "all"]))
+        server = stack.enter_context(
+            Server("nonblocking", directory=tmp_path / "group", args=["--admit", "all"])
+        )
         ben = stack.enter_context(WireClient(server.address))
         ben.join("ben", "secret")
         with folder.terminal("join", place(server), "ana") as ana:
@@ -962,20 +1324,30 @@ def test_after_kill_9_of_the_client_no_event_is_missed(tmp_path, folder):
         ben.fence()
         status, lines, _ = folder.run("join", place(server), "ana")
         before = clock("".join(ana.printed).splitlines())
-        events = ["* the group is grupo", "* ben came", "* ana came", "<ben> one", "<ben> two",
-                  "* ana went", "<ben> three", "* ana came"]
+        events = [
+            "* the group is grupo",
+            "* ben came",
+            "* ana came",
+            "<ben> one",
+            "<ben> two",
+            "* ana went",
+            "<ben> three",
+            "* ana came",
+        ]
         again = [line for line in clock(lines) if not line.startswith("-- ")]
         assert status == 0
-        assert again == events[-len(again):] and len(again) >= 3
+        assert again == events[-len(again) :] and len(again) >= 3
         assert [line for line in before if not line.startswith("-- ")] == events[:5]
 
 
-# -- Mistakes and strangers: one clear line, no traceback ----------------------------------------------------------------------
+# -- Mistakes and other servers: one clear line, no traceback -------------------------------------
+
 
 @contextmanager
 def stranger(*answers):
-    """What listens there is no server of ours: it says each answer to one connection, and ends it."""
+    """Listen on a free port; send each answer to one connection and end it. Yields HOST:PORT."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+
         def serve():
             for answer in answers:
                 sock, _ = listener.accept()
@@ -984,51 +1356,85 @@ def stranger(*answers):
                     sock.shutdown(socket.SHUT_WR)
                     while sock.recv(65536):
                         pass
+
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield "127.0.0.1:%d" % listener.getsockname()[1]
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
         thread.join(20)
         assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("answer, error", [
-    (b"", "-- no grupo server answers: the connection ended\n"),
-    (b"SSH-2.0-OpenSSH_9.2\r\n", "-- what answers there is no grupo/1 server\n"),
-    (b"A" * 3_000_000, "-- what answers there is no grupo/1 server\n"),
-    (b"HELLO grupo/\x1b[2J x\n", "-- the server speaks grupo/\\x1b[2J, this client grupo/1\n"),
-    (b"HELLO grupo/1 x\nBYE \x1b]0;pwn\x07\n", "-- the server said BYE \\x1b]0;pwn\\x07\n")])
-def test_strangers(folder, answer, error):
+@pytest.mark.parametrize(
+    "answer, error",
+    [
+        (b"", "-- no Grupo server answers: the connection ended\n"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "-- the server at this address does not speak grupo/1\n"),
+        (b"A" * 3_000_000, "-- the server at this address does not speak grupo/1\n"),
+        (
+            b"HELLO grupo/\x1b[2J x\n",
+            "-- the server speaks grupo/\\x1b[2J; this client speaks grupo/1\n",
+        ),
+        (b"HELLO grupo/1 x\nBYE \x1b]0;pwn\x07\n", "-- the server said BYE \\x1b]0;pwn\\x07\n"),
+    ],
+)
+def test_servers_of_another_protocol(folder, answer, error):
     with stranger(answer) as address:
         status, lines, stderr = folder.run("join", address, "ana")
         assert (status, lines, stderr) == (1, [], error)
 
 
-def test_a_hostile_server_shows_nothing_that_a_terminal_obeys(folder):
-    answer = "".join(line + "\n" for line in [
-        "HELLO grupo/1 \x1b[2J", "PENDING", "WELCOME 1 an\x1b[2Ja", "MSG 1 0000-99-99T99:99:99.999Z \x9b31m \x1b]0;pwn\x07",
-        "MEMBER \x1b[2J \x1b[2J", "IN 2 9999-12-31T23:59:59.999Z \u202eeve", "END HISTORY 9999999999999999",
-        "BYE banned"]).encode()
+def test_the_output_of_a_hostile_server_is_made_harmless(folder):
+    answer = "".join(
+        line + "\n"
+        for line in [
+            "HELLO grupo/1 \x1b[2J",
+            "PENDING",
+            "WELCOME 1 an\x1b[2Ja",
+            "MSG 1 0000-99-99T99:99:99.999Z \x9b31m \x1b]0;pwn\x07",
+            "MEMBER \x1b[2J \x1b[2J",
+            "IN 2 9999-12-31T23:59:59.999Z \u202eeve",
+            "END HISTORY 9999999999999999",
+            "BYE banned",
+        ]
+    ).encode()
     with stranger(answer) as address, folder.terminal("join", address, "ana") as ana:
         ends(ana, 1, "-- the owner banned you")
         assert "\\x1b]0;pwn\\x07" in "".join(ana.printed)
-        assert all(character.isprintable() or character in "\r\n" for character in "".join(ana.printed))
+        assert all(
+            character.isprintable() or character in "\r\n" for character in "".join(ana.printed)
+        )
 
 
-@pytest.mark.parametrize("words, status", [
-    ([], 2), (["dance"], 2), (["join", "nowhere", "ana"], 2), (["join", "::1:7000", "ana"], 2),
-    (["join", "127.0.0.1:0", "ana"], 2),
-    (["join", "127.0.0.1:1", "two words"], 2), (["join", "127.0.0.1:1", "ana"], 1), (["join", "no such host:1", "ana"], 1),
-    (["leave", "127.0.0.1:1"], 1)])
+@pytest.mark.parametrize(
+    "words, status",
+    [
+        ([], 2),
+        (["dance"], 2),
+        (["join", "nowhere", "ana"], 2),
+        (["join", "::1:7000", "ana"], 2),
+        (["join", "127.0.0.1:0", "ana"], 2),
+        (["join", "127.0.0.1:1", "two words"], 2),
+        (["join", "127.0.0.1:1", "ana"], 1),
+        (["join", "no such host:1", "ana"], 1),
+        (["leave", "127.0.0.1:1"], 1),
+    ],
+)
 def test_mistakes_in_the_arguments(folder, words, status):
     found, lines, error = folder.run(*(words or ["groups", "x"]))
     assert (found, lines) == (status, [])
-    assert len(error.splitlines()) == 1 or status == 2 and error.startswith("usage: ")
+    assert len(error.splitlines()) == 1 or (status == 2 and error.startswith("usage: "))
 
 
-@pytest.mark.parametrize("content, says", [
-    (None, "No such file"), (b"", "a password has 1 to 128 bytes"), (b"\xff\n", "a password has"),
-    (b"x" * 129, "a password has")])
-def test_a_password_file_that_holds_none(folder, content, says):
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (None, "No such file"),
+        (b"", "a password has 1 to 128 bytes"),
+        (b"\xff\n", "a password has"),
+        (b"x" * 129, "a password has"),
+    ],
+)
+def test_a_password_file_without_a_valid_password(folder, content, says):
     folder.password_file.unlink()
     if content is not None:
         folder.password_file.write_bytes(content)
@@ -1038,19 +1444,32 @@ def test_a_password_file_that_holds_none(folder, content, says):
 
 
 def test_without_a_terminal_the_password_must_come_from_a_file(folder):
-    done = subprocess.run(folder.command("join", "127.0.0.1:1", "ana", asks=True), cwd=ROOT, input=b"secret\n",
-                          capture_output=True, start_new_session=True)
-    assert (done.returncode, done.stderr) == (1, b"-- no terminal to ask for the password: use --password-file FILE\n")
+    done = subprocess.run(
+        folder.command("join", "127.0.0.1:1", "ana", asks=True),
+        cwd=ROOT,
+        input=b"secret\n",
+        capture_output=True,
+        check=False,
+        start_new_session=True,
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        b"-- no terminal to ask for the password: use --password-file FILE\n",
+    )
 
 
-def test_a_damaged_groups_file_stops_everything_before_the_network_is_touched(folder):
+def test_a_damaged_groups_file_ends_the_client_before_it_connects(folder):
     folder.groups.write_text("damaged\n")
     for words in (["join", "127.0.0.1:1", "ana"], ["groups"], ["leave", "127.0.0.1:1"]):
-        assert folder.run(*words) == (1, [], f"-- {folder.groups}: line 1 is no group; repair it, or move the file away\n")
+        assert folder.run(*words) == (
+            1,
+            [],
+            f"-- {folder.groups}: line 1 is not a valid entry; repair it, or move the file away\n",
+        )
     assert folder.groups.read_text() == "damaged\n"
 
 
-def test_a_groups_file_that_cannot_be_written_does_not_end_the_talk(tmp_path, folder):
+def test_a_groups_file_that_cannot_be_written_does_not_end_the_chat(tmp_path, folder):
     (tmp_path / "groups.lock").mkdir()
     with Server("nonblocking", directory=tmp_path / "group", args=["--admit", "all"]) as server:
         status, lines, error = folder.run("join", place(server), "ana", typed="hi\n")
@@ -1058,25 +1477,35 @@ def test_a_groups_file_that_cannot_be_written_does_not_end_the_talk(tmp_path, fo
     assert error.count("\n") == 1 and "groups.lock: Is a directory" in error
 
 
-def test_a_reader_who_goes_away_ends_it_quietly(tmp_path, folder):
+def test_it_ends_quietly_when_nobody_reads_its_output(tmp_path, folder):
     with Server("nonblocking", directory=tmp_path / "group", args=["--admit", "all"]) as server:
-        ana = subprocess.Popen(folder.command("join", place(server), "ana"), cwd=ROOT, stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        ana = subprocess.Popen(
+            folder.command("join", place(server), "ana"),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         ana.stdout.readline()
         ana.stdout.close()
         with WireClient(server.address) as ben:
             ben.join("ben", "secret")
             ben.send("SAY are you there?")
-            wait_until(lambda: ana.poll() is not None, what="the end of a client whose output nobody reads")
+            wait_until(
+                lambda: ana.poll() is not None, what="the end of a client whose output nobody reads"
+            )
         assert (ana.returncode, ana.stderr.read()) == (1, b"")
         ana.stdin.close()
         ana.stderr.close()
 
 
 def test_the_core_is_pure():
-    """No socket, os, time, select, print: a window uses it too."""
-    for module in ("conversation", "order"):
+    """It has no socket, os, time, select or print, because the windows use it too."""
+    standard = {"__future__", "collections.abc", "collections", "dataclasses", "enum", "..common"}
+    core = "connection_state conversation items lenient_lines reconnect requests resequencer"
+    core += " server_lines user_input"
+    for module in core.split():
         source = (ROOT / "implementations" / "client" / f"{module}.py").read_text()
         imports = set(re.findall(r"^(?:from|import) (\S+)", source, re.MULTILINE))
-        assert imports <= {"collections", "typing", "..common", ".order"}
+        assert imports <= standard | {f".{name}" for name in core.split()}
         assert "print(" not in source

@@ -45,7 +45,7 @@ def test_one_workload_on_one_page(tmp_path):
     done = harness("compare", "--workload", "half-a-line", "--html", tmp_path / "page.html", "--json", tmp_path / "found.json", "--perfetto",
                    tmp_path / "perfetto.json", "--runs", tmp_path / "runs")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "all that must hold, held" in done.stdout and done.stdout.splitlines()[1].split() == list(DESIGNS)
+    assert "all rules held" in done.stdout and done.stdout.splitlines()[1].split() == list(DESIGNS)
     found = json.loads((tmp_path / "found.json").read_text())
     assert [one["design"] for one in found["workloads"]["half-a-line"]] == list(DESIGNS)
     for one in found["workloads"]["half-a-line"]:
@@ -54,7 +54,7 @@ def test_one_workload_on_one_page(tmp_path):
     page = Page((tmp_path / "page.html").read_text())
     assert len(page.alts) == 1 and page.alts[0].startswith("Swimlanes of nonblocking, pthread and fork on the workload half-a-line")
     assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads), "it needs no network"
-    assert "beto" in " ".join(page.words).lower() and "What is missing:" not in page.words
+    assert "ben" in " ".join(page.words).lower() and "What is missing:" not in page.words
     assert {path.parent.name for path in (tmp_path / "runs").glob("half-a-line/*/run.json")} == set(DESIGNS)
     opens(json.loads((tmp_path / "perfetto.json").read_text()))
 

@@ -316,13 +316,13 @@ def lasting(room):
 
 def test_join_talk_leave():
     world = World(admit="all")
-    ana, beto = world.member("ana"), world.member("beto")
+    ana, ben = world.member("ana"), world.member("ben")
     world.send(ana, "SAY hi")
-    world.send(beto, "NAME Bob")
-    world.send(beto, "LEAVE")
-    events = [f"IN 3 {NOON} beto", f"MSG 4 {NOON} ana hi", f"RENAMED 5 {NOON} beto Bob", f"LEFT 6 {NOON} Bob"]
+    world.send(ben, "NAME Bob")
+    world.send(ben, "LEAVE")
+    events = [f"IN 3 {NOON} ben", f"MSG 4 {NOON} ana hi", f"RENAMED 5 {NOON} ben Bob", f"LEFT 6 {NOON} Bob"]
     assert world.heard[ana] == ["HELLO grupo/1 grupo", "PENDING", "WELCOME 1 ana", f"IN 2 {NOON} ana", *events]
-    assert world.heard[beto] == ["HELLO grupo/1 grupo", "PENDING", "WELCOME 2 beto", *events, "BYE left"]
+    assert world.heard[ben] == ["HELLO grupo/1 grupo", "PENDING", "WELCOME 2 ben", *events, "BYE left"]
     assert lasting(world.restarted()) == lasting(world.room)
 
 
@@ -337,20 +337,20 @@ def test_takeover_makes_no_event():
 
 def test_when_nothing_can_be_written_nothing_happens():
     world = World(admit="all")
-    ana, beto = world.member("ana"), world.member("beto")
+    ana, ben = world.member("ana"), world.member("ben")
     before = lasting(world.room)
     world.full = True
     for line in "SAY lost", "NAME other", "LEAVE":
         world.send(ana, line)
         assert world.heard[ana][-1] == "ERR not-saved the server could not write it down"
-    assert world.order("rename other") [-1] == world.order("ban beto")[-1] == "error: not saved"
+    assert world.order("rename other") [-1] == world.order("ban ben")[-1] == "error: not saved"
     carla = world.member("carla")
     assert world.heard[carla][-1].startswith("ERR not-saved")
-    world.send(beto, "QUIT")
-    assert lasting(world.room) == before and world.room.pending_outs == ["beto"]
+    world.send(ben, "QUIT")
+    assert lasting(world.room) == before and world.room.pending_outs == ["ben"]
     world.full = False
     world.tick(2)
-    assert world.heard[ana][-1] == f"OUT 4 {NOON} beto"
+    assert world.heard[ana][-1] == f"OUT 4 {NOON} ben"
     world.send(carla, "JOIN carla pw")
     assert world.heard[carla][-1] == f"IN 5 {NOON} carla"
 
@@ -358,14 +358,14 @@ def test_when_nothing_can_be_written_nothing_happens():
 def test_a_name_banned_while_its_member_file_was_written_stays_out():
     world = World(admit="all", reject_after=5)
     world.hold_saves = True
-    beto = world.member("beto")
-    world.order("ban beto")
+    ben = world.member("ben")
+    world.order("ban ben")
     world.hold_saves = False
     world.finish_saves()
     world.tick(4.9)
-    assert "REJECTED refused" not in world.heard[beto]      # not sooner than --reject-after
+    assert "REJECTED refused" not in world.heard[ben]      # not sooner than --reject-after
     world.tick(5)
-    assert "REJECTED refused" in world.heard[beto] and world.room.group.members["beto"].standing == "banned"
+    assert "REJECTED refused" in world.heard[ben] and world.room.group.members["ben"].standing == "banned"
     assert lasting(world.restarted()) == lasting(world.room)
 
 
@@ -448,7 +448,7 @@ def test_damage_is_named(members, events, why):
         Room(Rules(), None).group.restore(members, events)
 
 
-NAMES = st.sampled_from(["ana", "Ana", "beto", "carla", "João"])
+NAMES = st.sampled_from(["ana", "Ana", "ben", "carla", "João"])
 DEEDS = st.one_of(
     st.tuples(st.just("connect")),
     st.tuples(st.just("send"), st.integers(0, 6), st.one_of(

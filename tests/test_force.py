@@ -14,7 +14,7 @@ from harness.driving import deadlines
 from harness.driving.server import ROOT
 
 HANDLE = """
-        with self.lock:
+        with self.lock:  # during backpressure, and when the turn is full, the client's thread waits
             while self.backpressure or self.turn_bytes > self.turn_budget:
                 self.not_full.wait()
 """
@@ -28,7 +28,7 @@ def design():
 
 
 def mutant(folder, handle):
-    """A folder with servers in which pthread.py's handle() begins otherwise."""
+    """A folder with servers in which pthread.py's hand_over() begins otherwise."""
     shutil.copytree(ROOT / "implementations", folder / "implementations", ignore=shutil.ignore_patterns("__pycache__"))
     place = folder / "implementations" / "pthread.py"
     text = place.read_text(encoding="utf-8")
@@ -47,7 +47,7 @@ def force(*words, seconds=90):
 def test_the_holder_that_takes_the_lock_again_is_named(tmp_path):
     folder = mutant(tmp_path / "tree", f"\n        {IF_NAME}:\n            self.lock.acquire()" + HANDLE)
     status, out, err, seconds = force(folder, "ana:read ana:write")
-    assert re.search(r"(ana|beto) waits for the lock 'room', which it holds itself: the holder takes the lock again; a deadlock", out), out + err
+    assert re.search(r"(ana|ben) waits for the lock 'room', which it holds itself: the holder takes the lock again; a deadlock", out), out + err
     assert "The program is deadlocked" in out and "The lock says no" not in out and status == 1
     assert seconds < SOON
 
@@ -61,8 +61,8 @@ def test_a_deadlock_before_the_schedule_is_named_at_once(tmp_path):
 
 def test_a_thread_that_ended_with_the_lock_is_named(tmp_path):
     handle = f"\n        {IF_NAME}:\n            self.lock.acquire()\n            raise RuntimeError('a bug of my own')" + HANDLE
-    status, out, err, seconds = force(mutant(tmp_path / "tree", handle), "ana:E.lock.wait beto:read")
-    assert "beto waits for the lock 'room', which ana held when it ended; a deadlock" in out, out + err
+    status, out, err, seconds = force(mutant(tmp_path / "tree", handle), "ana:E.lock.wait ben:read")
+    assert "ben waits for the lock 'room', which ana held when it ended; a deadlock" in out, out + err
     assert "RuntimeError: a bug of my own" in err and status == 1
 
 

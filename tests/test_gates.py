@@ -14,8 +14,8 @@ from harness.tracing.gates import Gates, Wrong
 from tests.conftest import OPEN
 
 TIMES = int(os.environ.get("GRUPO_SOAK", 10))        # of each schedule
-LOST = "ana:read beto:read ana:write beto:write"
-RIGHT = "ana:read ana:write beto:read beto:write"
+LOST = "ana:read ben:read ana:write ben:write"
+RIGHT = "ana:read ana:write ben:read ben:write"
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def count(kind, schedule, folder, *more, deadline=None):
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-@pytest.mark.parametrize("schedule, outcome", [(LOST, 1), (RIGHT, 2), ("beto:read ana:read ana:write beto:write", 1)])
+@pytest.mark.parametrize("schedule, outcome", [(LOST, 1), (RIGHT, 2), ("ben:read ana:read ana:write ben:write", 1)])
 def test_a_schedule_has_one_outcome(kind, schedule, outcome, folder):
     for _ in range(TIMES):
         counted, forced = count(kind, schedule, folder)
@@ -57,8 +57,8 @@ def test_with_a_lock_the_lost_update_is_impossible_and_the_gate_says_so(kind, fo
     for _ in range(TIMES):
         counted, forced = count(kind, LOST, folder, "--lock")
         assert counted == 2 and not forced.possible
-        assert forced.stuck == ("stuck at step 2, beto:read: beto waits for the lock 'number', which ana holds; "
-                                "ana is held before B.write until beto has taken it. In this program that step is impossible here")
+        assert forced.stuck == ("stuck at step 2, ben:read: ben waits for the lock 'number', which ana holds; "
+                                "ana is held before B.write until ben has taken it. In this program that step is impossible here")
 
 
 def test_with_a_lock_what_it_allows_stays_possible(folder):
@@ -74,12 +74,12 @@ def names(*clients):
 
 
 def ask_for_one_name(start, enter, folder, schedule=LOST):
-    """ana and beto are here, and both ask for the name zoe, under a schedule. Returns (what carla heard of it, Forced)."""
+    """ana and ben are here, and both ask for the name zoe, under a schedule. Returns (what carla heard of it, Forced)."""
     with Gates(folder) as held:
         running = start(*OPEN, "--trace", folder)
-        ana, beto, carla = (enter(running, name) for name in ("ana", "beto", "carla"))
-        forced = held.force(schedule, lambda: (ana.send("NAME zoe"), beto.send("NAME zoe")), {**names(ana, beto)})
-        ana.fence(), beto.fence(), carla.fence()
+        ana, ben, carla = (enter(running, name) for name in ("ana", "ben", "carla"))
+        forced = held.force(schedule, lambda: (ana.send("NAME zoe"), ben.send("NAME zoe")), {**names(ana, ben)})
+        ana.fence(), ben.fence(), carla.fence()
         heard = [line.split(" ") for line in carla.lines if line.startswith("RENAMED")]
     return [(int(seq), old, new) for _, seq, _, old, new in heard], forced
 
@@ -88,38 +88,38 @@ def test_without_the_lock_two_members_take_one_name(server, enter, folder, tmp_p
     command = exhibit_named("no-lock", tmp_path / "tree").command
     heard, forced = ask_for_one_name(lambda *args: server(*args, command=command, cwd=tmp_path / "tree"), enter, folder)
     assert forced.stuck is None, forced
-    assert sorted(old for _, old, _ in heard) == ["ana", "beto"], "both have the name zoe"
+    assert sorted(old for _, old, _ in heard) == ["ana", "ben"], "both have the name zoe"
     assert len({seq for seq, _, _ in heard}) == 1, "and both events one number: the second was decided before the first was applied"
 
 
 def test_with_the_lock_that_is_impossible(server, enter, folder):
     heard, forced = ask_for_one_name(lambda *args: server(*args, command="pthread"), enter, folder)
-    assert not forced.possible and forced.stuck == ("stuck at step 2, beto:read: beto waits for the lock 'room', which ana holds; "
-                                                    "ana is held before E.keep until beto has taken it. In this program that step is impossible here")
+    assert not forced.possible and forced.stuck == ("stuck at step 2, ben:read: ben waits for the lock 'room', which ana holds; "
+                                                    "ana is held before E.keep until ben has taken it. In this program that step is impossible here")
     assert [old for _, old, _ in heard] == ["ana"]
 
 
-@pytest.mark.parametrize("first, second", [("ana", "beto"), ("beto", "ana")])
+@pytest.mark.parametrize("first, second", [("ana", "ben"), ("ben", "ana")])
 def test_processes_speak_in_the_order_of_the_schedule(server, enter, folder, first, second):
     with Gates(folder) as held:
         running = server(*OPEN, "--trace", folder, command="fork")
-        ana, beto = enter(running, "ana"), enter(running, "beto")
-        held_back = held.force(f"{first}:pipe.write {second}:pipe.write", lambda: (ana.send("SAY one"), beto.send("SAY two")), names(ana, beto))
+        ana, ben = enter(running, "ana"), enter(running, "ben")
+        held_back = held.force(f"{first}:pipe.write {second}:pipe.write", lambda: (ana.send("SAY one"), ben.send("SAY two")), names(ana, ben))
         assert held_back.stuck is None, held_back
-        beto.fence(), ana.fence()
+        ben.fence(), ana.fence()
         said = [line.split(" ")[3] for line in ana.lines if line.startswith("MSG")]
     assert said == [first, second]
 
 
 def test_two_locks_in_two_orders_are_a_deadlock_that_the_gate_names(server, enter, folder, tmp_path):
     one = exhibit_named("deadlock-two-locks", tmp_path / "tree")
-    schedule = "ana:E.lock.wait beto:E.lock.wait ana:lock.wait beto:lock.wait beto:E.lock.wait"
+    schedule = "ana:E.lock.wait ben:E.lock.wait ana:lock.wait ben:lock.wait ben:E.lock.wait"
     with Gates(folder) as held:
         running = server(*OPEN, "--trace", folder, command=one.command, cwd=tmp_path / "tree")
-        ana, beto = enter(running, "ana"), enter(running, "beto")
-        forced = held.force(schedule, lambda: (ana.send("SAY one"), beto.send("PING two")), names(ana, beto))
+        ana, ben = enter(running, "ana"), enter(running, "ben")
+        forced = held.force(schedule, lambda: (ana.send("SAY one"), ben.send("PING two")), names(ana, ben))
         assert not forced.possible and forced.stuck.count("deadlock") == 1, forced
-        for client in ana, beto:
+        for client in ana, ben:
             assert f"{client.name} waits for the lock" in forced.stuck
     running.kill()
 
@@ -127,7 +127,7 @@ def test_two_locks_in_two_orders_are_a_deadlock_that_the_gate_names(server, ente
 # -- What may go wrong -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("schedule", ["", "ana", "ana:", ":read", "ana:read beto"])
+@pytest.mark.parametrize("schedule", ["", "ana", "ana:", ":read", "ana:read ben"])
 def test_a_schedule_that_cannot_be_read(schedule, folder):
     with Gates(folder) as held, pytest.raises(Wrong):
         held.force(schedule)

@@ -112,7 +112,11 @@ def failure(spans, wrong=1):
     return Failure("silent", [], "x", "y", "z", "p", "", "r", entries(0, 0.5), wrong, spans)
 
 
-SPANS = [held(0.1, 0.0042), held(0.2, None, BEN, "waits", "room"), Span(0.3, "", "more", "", 0.5, 9)]
+SPANS = [
+    held(0.1, 0.0042),
+    held(0.2, None, BEN, "waits", "room"),
+    Span(0.3, "", "more", "", 0.5, 9),
+]
 
 
 def test_the_terminal_and_the_page_show_them_between_the_events():

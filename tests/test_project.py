@@ -56,6 +56,6 @@ def test_the_workflow_calls_what_there_is():
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())["jobs"]
     lines = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
     targets = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.M)[1].split()
-    assert {line.split()[-1] for line in lines if line.startswith("make")} <= {*targets, "lint"}
+    assert {line.split()[-1] for line in lines if line.startswith("make")} <= set(targets)
     assert all((ROOT / line).is_file() for line in lines if not line.startswith("make"))
     assert jobs["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]

@@ -1,5 +1,6 @@
 """What the checks of several stages do, tried on small servers that are wrong in one way."""
 
+import shutil
 import sys
 import time
 
@@ -7,7 +8,8 @@ import pytest
 
 from harness.checks import scenarios
 from harness.driving.record import Unmet
-from harness.driving.server import Server
+from harness.driving.server import ROOT, Server
+from harness.teaching import exhibits
 from harness.verdicts import pace
 from harness.verdicts.pace import Pace
 
@@ -75,3 +77,26 @@ def test_what_an_end_costs_is_measured_whatever_else_is_wrong_with_it(end, tmp_p
     found = pace.measure(lambda: Server(command, directory=tmp_path / "group"), 10)
     assert 0 < found.end < pace.LONGEST_END and found.end != Pace.end
     assert found.say != Pace.say
+
+
+# 50 ms under the lock, at each turn: slow, and correct.
+SLOW = dict(
+    file="implementations/pthread.py",
+    old="            self.room.hear(batch, *clock())\n",
+    new="            sleep(0.05)\n            self.room.hear(batch, *clock())\n",
+)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("bug", ["", "slow-after-not-applied"])
+def test_a_slow_server_is_judged_by_what_it_does_with_a_member_that_reads_nothing(bug, tmp_path):
+    shutil.copytree(ROOT / "implementations", tmp_path / "tree" / "implementations")
+    check = "who-takes-nothing-is-disconnected"
+    slow = exhibits.Exhibit("slow", 0, "pthread", symptom="", check=check, sentence="", **SLOW)
+    exhibits.plant(slow, tmp_path / "tree")
+    for one in exhibits.all_exhibits():
+        if one.name == bug:
+            exhibits.plant(one, tmp_path / "tree")
+    verdict = exhibits.judge(slow, tmp_path / "tree", [check])[check]
+    assert verdict.verdict == ("failed" if bug else "passed"), verdict
+    assert bug or "each message takes" in verdict.why

@@ -20,12 +20,12 @@ def read(folder):
 
 
 def talk(running, enter):
-    ana, beto = enter(running, "ana"), enter(running, "beto")
+    ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.send("SAY a word that nobody writes down")
-    beto.expect(r"MSG .*")
-    beto.send("NAME zoe")
-    ana.expect(r"RENAMED .*"), ana.fence(), beto.fence()
-    return ["%s:%d" % client.socket.getsockname()[:2] for client in (ana, beto)]
+    ben.expect(r"MSG .*")
+    ben.send("NAME zoe")
+    ana.expect(r"RENAMED .*"), ana.fence(), ben.fence()
+    return ["%s:%d" % client.socket.getsockname()[:2] for client in (ana, ben)]
 
 
 @pytest.mark.parametrize("sink", trace.SINKS)

@@ -13,7 +13,7 @@ STAMP = "2026-01-01T00:00:00.000Z"
 class Written:
     """A run's folder, written by hand. Times are milliseconds since the record began, which was at 1000 s."""
 
-    def __init__(self, folder, design="pthread", members=("ana", "beto"), pid=10, **about):
+    def __init__(self, folder, design="pthread", members=("ana", "ben"), pid=10, **about):
         self.folder, self.addresses = folder, {name: f"127.0.0.1:{5000 + number}" for number, name in enumerate(members)}
         (folder / "trace").mkdir(parents=True, exist_ok=True)
         self.about = {"schema": 1, "design": design, "title": design, "workload": "calm", "pid": pid, "began": 1000.0, "members": self.addresses,
@@ -34,14 +34,14 @@ class Written:
         return self
 
     def talk(self):
-        """Both come in; ana says one thing, and both hear it: beto 20 ms later."""
-        for name, s in ("ana", 1), ("beto", 2):
+        """Both come in; ana says one thing, and both hear it: ben 20 ms later."""
+        for name, s in ("ana", 1), ("ben", 2):
             self.client(1, name, "connects").client(2, name, "sends", f"JOIN {name} secret\n")
             for line in "HELLO grupo/1 g", "PENDING", f"WELCOME {s} {name}":
                 self.client(3, name, "hears", line)
-        self.client(3, "ana", "hears", f"IN 2 {STAMP} ana").client(4, "ana", "hears", f"IN 3 {STAMP} beto").client(4, "beto", "hears",
-                                                                                                                   f"IN 3 {STAMP} beto")
-        self.client(10, "ana", "sends", "SAY one\n").client(11, "ana", "hears", f"MSG 4 {STAMP} ana one").client(30, "beto", "hears",
+        self.client(3, "ana", "hears", f"IN 2 {STAMP} ana").client(4, "ana", "hears", f"IN 3 {STAMP} ben").client(4, "ben", "hears",
+                                                                                                                   f"IN 3 {STAMP} ben")
+        self.client(10, "ana", "sends", "SAY one\n").client(11, "ana", "hears", f"MSG 4 {STAMP} ana one").client(30, "ben", "hears",
                                                                                                                  f"MSG 4 {STAMP} ana one")
         return self
 
@@ -62,7 +62,7 @@ READS = (5, 1, "ana", "B.recv", "ana"), (10.5, 1, "ana", "E.recv", "ana", 8)
 
 def test_deliveries_have_a_latency_and_a_verdict(written):
     run = written().talk().process(10, *READS).load()
-    assert [(one.listener, one.verdict, round(one.latency * 1e3)) for one in run.deliveries] == [("ana", "in order", 1), ("beto", "late", 20)]
+    assert [(one.listener, one.verdict, round(one.latency * 1e3)) for one in run.deliveries] == [("ana", "in order", 1), ("ben", "late", 20)]
     assert run.missing == []
 
 
@@ -72,8 +72,8 @@ def test_lost_twice_and_out_of_order_are_told_apart(written):
     for seq, text in (5, "two"), (6, "three"), (7, "four"):
         run.client(41, "ana", "hears", f"MSG {seq} {STAMP} ana {text}")
     for at, seq, text in (42, 6, "three"), (43, 5, "two"), (44, 6, "three"), (45, 8, "five"):
-        run.client(at, "beto", "hears", f"MSG {seq} {STAMP} ana {text}")
-    verdicts = {(one.seq, one.verdict) for one in run.load().deliveries if one.listener == "beto"}
+        run.client(at, "ben", "hears", f"MSG {seq} {STAMP} ana {text}")
+    verdicts = {(one.seq, one.verdict) for one in run.load().deliveries if one.listener == "ben"}
     assert verdicts >= {(5, "out of order"), (6, "in order"), (6, "twice"), (7, "lost")}
 
 
@@ -95,7 +95,7 @@ def test_lines_that_are_no_events(written, line):
 
 
 def test_two_servers_in_one_folder(written):
-    run = written(pid=10).talk().process(10, *READS).process(11, (20, 11, "beto", "B.wait", ""), ppid=10).process(70, (1, 70, "loop", "B.wait", ""),
+    run = written(pid=10).talk().process(10, *READS).process(11, (20, 11, "ben", "B.wait", ""), ppid=10).process(70, (1, 70, "loop", "B.wait", ""),
                                                                                                                   design="nonblocking").load()
     assert {event.process for event in run.events} == {10, 11}, "the server of this run, and its child"
     assert any("2 servers" in what and "process 10" in what for what in run.missing)

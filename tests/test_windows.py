@@ -1,6 +1,8 @@
-"""The windows without a terminal: their parts by tables and by chance, and what they say of whatever goes wrong."""
+"""Tests of the windows without a terminal: their parts, and their reports of failures."""
+
 import asyncio
 import os
+import signal
 import socket
 import sys
 import threading
@@ -16,136 +18,209 @@ from textual.events import Paste
 from textual.widgets import Input, OptionList
 
 from harness.driving.client import WireClient
-from harness.driving.server import Server
 from harness.driving.deadlines import DEADLINE
-from implementations.client.groups import Groups
+from harness.driving.server import Server
+from implementations.client.groups import GroupsFile
+from implementations.client.items import Event, MemberStatus
 from implementations.common.wire import FORBIDDEN
-from implementations.windows import system, talk
-from implementations.windows.desk import Desk, Person
-from implementations.windows.member import Chat, Member
-from implementations.windows.owner import Lead, Owner, parse
-from implementations.windows.parts import Question, Words
-from implementations.windows.system import Look, Process, Thread
-from implementations.windows.talk import Line, Talk
+from implementations.windows import log_lines, message_log, processes
+from implementations.windows.chat_screen import ChatScreen
+from implementations.windows.log_lines import LineKind, LogLine
+from implementations.windows.member import MemberApp
+from implementations.windows.message_log import MessageLog
+from implementations.windows.owner import OwnerApp, parse_arguments
+from implementations.windows.owner_console import OwnerConsole, Person, Status
+from implementations.windows.owner_screen import OwnerScreen
+from implementations.windows.people_list import PeopleList
+from implementations.windows.processes import Process, Snapshot, Thread
+from implementations.windows.roster import Roster
+from implementations.windows.widgets import Dialog, PlainText
 
 NOW = datetime(2026, 11, 22, 13, 21)
 
 
-# -- Parts -------------------------------------------------------------------------------------------------------------------
+# -- Parts ----------------------------------------------------------------------------------------
+
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C"])), st.integers(2, 60))
 def test_rows_fit_and_nothing_is_lost(text, width):
-    rows = talk.cut(text, width)
+    rows = log_lines.wrap(text, width)
     assert all(cell_len(row) <= width for row in rows)
     assert "".join(rows).replace(" ", "") == text.replace(" ", "")
 
 
-@pytest.mark.parametrize("text, width, rows", [
-    ("", 10, [""]),
-    ("good morning", 12, ["good morning"]),
-    ("good morning", 11, ["good", "morning"]),
-    ("goodmorning", 4, ["good", "morn", "ing"]),
-    ("早上好早上好", 5, ["早上", "好早", "上好"])])
-def test_rows_are_cut_at_spaces(text, width, rows):
-    assert talk.cut(text, width) == rows
+@pytest.mark.parametrize(
+    "text, width, rows",
+    [
+        ("", 10, [""]),
+        ("good morning", 12, ["good morning"]),
+        ("good morning", 11, ["good", "morning"]),
+        ("goodmorning", 4, ["good", "morn", "ing"]),
+        ("早上好早上好", 5, ["早上", "好早", "上好"]),
+    ],
+)
+def test_rows_are_wrapped_at_spaces(text, width, rows):
+    assert log_lines.wrap(text, width) == rows
 
 
-def heard(desk, *lines):
-    return [(line.kind, line.who, line.text) for line in desk.hear("".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape"), NOW)]
+def heard(console, *lines):
+    data = "".join(line + "\n" for line in lines).encode("utf-8", "surrogateescape")
+    return [(line.kind, line.author, line.text) for line in console.receive(data, NOW)]
 
 
-def told(desk):
-    lines, desk.outgoing[:] = bytes(desk.outgoing).decode().splitlines(), b""
+def orders(console):
+    lines, console.outgoing[:] = bytes(console.outgoing).decode().splitlines(), b""
     return lines
 
 
 @pytest.fixture
-def desk():
-    desk = Desk()
-    heard(desk, "listening on 127.0.0.1:7000", "ok")
-    told(desk)
-    return desk
+def console():
+    console = OwnerConsole()
+    heard(console, "listening on 127.0.0.1:7000", "ok")
+    orders(console)
+    return console
 
 
-def test_the_desk_learns_where_the_server_listens_and_who_is_a_member():
-    desk = Desk()
-    assert heard(desk, "# a note before", "listening on [::1]:7000")[-1] == ("note", "", "listening on [::1]:7000")
-    assert desk.address == ("::1", 7000) and told(desk) == ["members"]
-    heard(desk, "member ana here", "<ana> member eve banned", "member ben asks from [::1]:9", "member eve banned", "ok")
-    assert list(desk.people.values()) == [Person("ana", "here"), Person("ben", "asks", "[::1]:9"), Person("eve", "banned")]
-    assert desk.said == 1
+def test_the_console_learns_the_address_and_the_members():
+    console = OwnerConsole()
+    assert heard(console, "# a note before", "listening on [::1]:7000")[-1] == (
+        LineKind.NOTE,
+        "",
+        "listening on [::1]:7000",
+    )
+    assert console.endpoint == ("::1", 7000) and orders(console) == ["members"]
+    heard(
+        console,
+        "member ana here",
+        "<ana> member eve banned",
+        "member ben asks from [::1]:9",
+        "member eve banned",
+        "ok",
+    )
+    assert list(console.people.values()) == [
+        Person("ana", Status.HERE),
+        Person("ben", Status.ASKS, "[::1]:9"),
+        Person("eve", Status.BANNED),
+    ]
+    assert console.message_count == 1
 
 
-@pytest.mark.parametrize("line, people", [
-    ("ben asks to join from 127.0.0.1:9", [Person("ben", "asks", "127.0.0.1:9")]),
-    ("* ben came", [Person("ben", "here")]), ("* ben went", [Person("ben", "away")]), ("* ben left", []),
-    ("<x> ben asks to join from 127.0.0.1:9", []), ("# * ben came", [])])
-def test_what_the_server_says_unasked(desk, line, people):
-    heard(desk, line)
-    assert list(desk.people.values()) == people
+@pytest.mark.parametrize(
+    "line, people",
+    [
+        ("ben asks to join from 127.0.0.1:9", [Person("ben", Status.ASKS, "127.0.0.1:9")]),
+        ("* ben came", [Person("ben", Status.HERE)]),
+        ("* ben went", [Person("ben", Status.AWAY)]),
+        ("* ben left", []),
+        ("<x> ben asks to join from 127.0.0.1:9", []),
+        ("# * ben came", []),
+    ],
+)
+def test_what_the_server_reports_by_itself(console, line, people):
+    heard(console, line)
+    assert list(console.people.values()) == people
 
 
-def test_who_asks_while_the_members_are_told_is_not_forgotten(desk):
-    desk.ask_members()
-    heard(desk, "member ana here", "ben asks to join from 127.0.0.1:9", "ok")
-    assert [person.name for person in desk.people.values()] == ["ana", "ben"]
+def test_a_request_during_the_list_of_members_is_not_lost(console):
+    console.refresh_members()
+    heard(console, "member ana here", "ben asks to join from 127.0.0.1:9", "ok")
+    assert [person.name for person in console.people.values()] == ["ana", "ben"]
 
 
-def test_answers_belong_to_the_orders_in_turn(desk):
-    desk.order("accept ana")
-    desk.order("ban ben")
-    assert told(desk) == ["accept ana", "ban ben"]
-    assert heard(desk, "error: nobody asks") == [("note", "", "not done (nobody asks): accept ana")]
-    assert heard(desk, "ok") == [("note", "", "done: ban ben")]
-    assert told(desk) == ["members"], "the list is asked for anew"
+def test_answers_belong_to_the_orders_in_sequence(console):
+    console.order("accept ana")
+    console.order("ban ben")
+    assert orders(console) == ["accept ana", "ban ben"]
+    assert heard(console, "error: nobody asks") == [
+        (LineKind.NOTE, "", "failed (nobody asks): accept ana")
+    ]
+    assert heard(console, "ok") == [(LineKind.NOTE, "", "done: ban ben")]
+    assert orders(console) == ["members"], "the list is requested again"
 
 
-def test_consent_is_given_only_when_it_is_asked_for(desk):
-    desk.order("delete", consent="os-lab")
-    assert told(desk) == ["delete"]
-    heard(desk, "<eve> type the group's name to delete it")
-    assert told(desk) == []
-    heard(desk, "type the group's name to delete it")
-    assert told(desk) == ["os-lab"]
-    heard(desk, "ok")
-    assert desk.over == "delete"
+def test_consent_is_sent_only_after_its_prompt(console):
+    console.order("delete", consent="os-lab")
+    assert orders(console) == ["delete"]
+    heard(console, "<eve> type the group's name to delete it")
+    assert orders(console) == []
+    heard(console, "type the group's name to delete it")
+    assert orders(console) == ["os-lab"]
+    heard(console, "ok")
+    assert console.final_order == "delete"
 
 
-def test_dropped_lines_count_as_messages(desk):
-    heard(desk, "<ana> one", "# 41 lines not shown")
-    assert desk.said == 42
+def test_dropped_lines_count_as_messages(console):
+    heard(console, "<ana> one", "# 41 lines not shown")
+    assert console.message_count == 42
 
 
 def test_a_tree_of_processes_and_threads():
-    look = Look((Process(10, 1, "server", (Thread(10, "do_epoll_wait"), Thread(11, "futex_wait_queue")), 9, 5_000_000, 1.5),
-                 Process(12, 10, "child", (Thread(12, "runs"),), 3, 2_000_000, 0.5),
-                 Process(13, 12, "grandchild", (Thread(13, "odd_function"),), 1, 1_000_000, 0.0)), 0.0)
-    assert [row for row, _ in system.tree(look)] == [
-        "process 10  9 fd  5.0 MB", "├ thread 10  waits in epoll", "├ thread 11  waits for a lock",
-        "└ process 12  3 fd  2.0 MB  runs", "  └ process 13  1 fd  1.0 MB  odd_function"]
-    assert (look.threads, look.descriptors, look.memory) == (4, 13, 8_000_000)
+    snapshot = Snapshot(
+        (
+            Process(
+                10,
+                1,
+                "server",
+                (Thread(10, "do_epoll_wait"), Thread(11, "futex_wait_queue")),
+                9,
+                5_000_000,
+                1.5,
+            ),
+            Process(12, 10, "child", (Thread(12, "runs"),), 3, 2_000_000, 0.5),
+            Process(13, 12, "grandchild", (Thread(13, "odd_function"),), 1, 1_000_000, 0.0),
+        ),
+        0.0,
+    )
+    assert [row.text for row in processes.tree_rows(snapshot)] == [
+        "process 10  9 fd  5.0 MB",
+        "├ thread 10  waits in epoll",
+        "├ thread 11  waits for a lock",
+        "└ process 12  3 fd  2.0 MB  runs",
+        "  └ process 13  1 fd  1.0 MB  odd_function",
+    ]
+    assert (snapshot.threads, snapshot.descriptors, snapshot.memory) == (4, 13, 8_000_000)
 
 
-def test_a_look_sees_what_is_there():
+def test_a_snapshot_of_this_process():
     asleep = threading.Event()
     thread = threading.Thread(target=asleep.wait, daemon=True)
     thread.start()
-    look = system.look(os.getpid())
-    assert look.processes[0].pid == os.getpid() and look.descriptors > 2 and look.memory > 1_000_000
-    assert thread.native_id in [each.number for each in look.processes[0].threads]
+    snapshot = processes.take_snapshot(os.getpid())
+    assert snapshot.processes[0].pid == os.getpid()
+    assert snapshot.descriptors > 2 and snapshot.memory > 1_000_000
+    assert thread.native_id in [each.tid for each in snapshot.processes[0].threads]
     asleep.set()
-    assert system.look(2 ** 30).processes == ()
+    assert processes.take_snapshot(2**30).processes == ()
 
 
-# -- The conversation on the screen --------------------------------------------------------------------------------------------
+def test_the_roster_follows_the_members_and_completes_their_names():
+    roster = Roster("ana")
+    for item in (
+        MemberStatus("ana", "here"),
+        MemberStatus("bea", "away"),
+        Event("IN", 1, name="ben"),
+        Event("MSG", 2, name="bea", text="hi"),
+        Event("OUT", 3, name="ben"),
+        Event("IN", 4, name="Bob"),
+        Event("RENAMED", 5, name="bea", text="beatriz"),
+        Event("IN", 6, name="eve"),
+        Event("BANNED", 7, name="eve"),
+    ):
+        roster.follow(item)
+    assert roster.sorted_names() == ["ana", "Bob", "beatriz", "ben"] and roster.here == 2
+    assert roster.completions("B") == ["beatriz", "ben", "Bob"]
+    assert roster.completions("an") == roster.completions("e") == []
+
+
+# -- The conversation on the screen ---------------------------------------------------------------
+
 
 class Stage(App):
     def __init__(self):
         super().__init__()
-        self.cuts = 0
 
     def compose(self):
-        yield Talk()
+        yield MessageLog()
 
 
 def on_stage(act, size=(80, 24)):
@@ -153,46 +228,59 @@ def on_stage(act, size=(80, 24)):
         app = Stage()
         async with app.run_test(size=size) as pilot:
             await pilot.pause()
-            await act(app, app.query_one(Talk), pilot)
+            await act(app, app.query_one(MessageLog), pilot)
+
     asyncio.run(play())
 
 
 def rows_shown(widget):
-    return ["".join(segment.text for segment in widget.render_line(y)).rstrip() for y in range(widget.size.height)]
+    return [
+        "".join(segment.text for segment in widget.render_line(y)).rstrip()
+        for y in range(widget.size.height)
+    ]
 
 
 def lines(count, start=0, text="number"):
-    return [Line("said", f"{text} {number}", "ana", NOW) for number in range(start, start + count)]
+    return [
+        LogLine(LineKind.MESSAGE, f"{text} {number}", "ana", NOW)
+        for number in range(start, start + count)
+    ]
 
 
-def test_of_100_000_messages_only_those_in_sight_cost_anything(monkeypatch):
+def test_of_100_000_messages_only_the_visible_ones_are_wrapped(monkeypatch):
     async def act(app, widget, pilot):
         widget.add(lines(100_000))
         await pilot.pause()
         assert "number 99999" in rows_shown(widget)[-1]
-        cuts = []
-        monkeypatch.setattr(talk, "cut", lambda text, width, cut=talk.cut: cuts.append(text) or cut(text, width))
-        for _ in range(10):             # a page each, and a message in between
+        wraps = []
+        monkeypatch.setattr(
+            log_lines,
+            "wrap",
+            lambda text, width, wrap=log_lines.wrap: wraps.append(text) or wrap(text, width),
+        )
+        for _ in range(10):  # a page each, and a message in between
             widget.scroll_relative(y=-1000, animate=False, force=True, immediate=True)
             widget.add(lines(1, 100_000))
             await pilot.pause()
-        assert 0 < len(cuts) < 10 * 5 * 24 and len(widget.children) == 0
+        assert 0 < len(wraps) < 10 * 5 * 24 and len(widget.children) == 0
         assert "number 8" in rows_shown(widget)[0]
+
     on_stage(act)
 
 
-def test_the_oldest_lines_are_let_go(monkeypatch):
-    monkeypatch.setattr(talk, "MOST_LINES", 1000)
+def test_the_oldest_lines_are_dropped(monkeypatch):
+    monkeypatch.setattr(message_log, "MAX_LINES", 1000)
 
     async def act(app, widget, pilot):
         for start in range(0, 5000, 100):
             widget.add(lines(100, start))
         await pilot.pause()
         assert len(widget.lines) <= 1000 and "number 4999" in rows_shown(widget)[-1]
+
     on_stage(act)
 
 
-def test_who_reads_what_was_before_is_not_moved_and_a_mark_stands_above_what_is_new():
+def test_new_lines_do_not_move_older_ones_and_get_an_unread_mark():
     async def act(app, widget, pilot):
         widget.add(lines(100))
         await pilot.pause()
@@ -201,66 +289,88 @@ def test_who_reads_what_was_before_is_not_moved_and_a_mark_stands_above_what_is_
         before = rows_shown(widget)
         widget.add(lines(5, 100))
         await pilot.pause()
-        assert rows_shown(widget) == before and widget.below > 5
-        assert widget.lines[widget.mark + 1].text == "number 100"
-        widget.to_end()
+        assert rows_shown(widget) == before and widget.lines_below > 5
+        assert widget.lines[widget.mark_index + 1].text == "number 100"
+        widget.jump_to_end()
         await pilot.pause()
         assert any("─ new ─" in row for row in rows_shown(widget))
-        widget.unmark()
-        assert widget.mark is None and not any(line.kind == "new" for line in widget.lines)
-        widget.look(False)              # the user turned to another window
+        widget.clear_mark()
+        assert widget.mark_index is None and not any(
+            line.kind is LineKind.UNREAD_MARK for line in widget.lines
+        )
+        widget.set_watched(False)  # another terminal has the focus
         widget.add(lines(1, 105))
-        assert widget.lines[widget.mark + 1].text == "number 105"
+        assert widget.lines[widget.mark_index + 1].text == "number 105"
+
     on_stage(act)
 
 
-def test_a_new_width_keeps_what_one_reads_in_sight():
+def test_a_new_width_keeps_the_same_line_at_the_top():
     async def act(app, widget, pilot):
-        widget.add(lines(300, text="a text of several words, longer than a narrow terminal is wide,"))
+        widget.add(
+            lines(300, text="a text of several words, longer than a narrow terminal is wide,")
+        )
         await pilot.pause()
-        widget.scroll_to(y=widget.first_row(150), animate=False, force=True, immediate=True)
+        widget.scroll_to(y=widget.wrapped.first_row(150), animate=False, force=True, immediate=True)
         await pilot.pause()
         for width, height in ((20, 5), (120, 40)):
             await pilot.resize_terminal(width, height)
             await pilot.pause()
-            top = widget.line_at(widget.scroll_offset.y)
-            assert top == 150 and widget.rows == sum(len(widget.rows_of(line)) for line in widget.lines)
-        widget.to_end()
+            top = widget.wrapped.line_at(widget.scroll_offset.y)
+            assert top == 150 and widget.wrapped.row_count == sum(
+                len(widget.wrapped.rows_of(line)) for line in widget.lines
+            )
+        widget.jump_to_end()
         await pilot.resize_terminal(20, 5)
         await pilot.pause()
         assert widget.scroll_offset.y == widget.max_scroll_y
+
     on_stage(act)
 
 
 HOSTILE = "A\x1b]0;pwn\x07B\x1b[2J\x9b31m\u202eE\x08[/b] [@click=app.quit]x[/] [red]"
 
 
-def test_nothing_that_a_terminal_obeys_or_markup_is_shown():
+def test_control_characters_and_markup_are_harmless():
     async def act(app, widget, pilot):
-        widget.add([Line("said", HOSTILE, HOSTILE, NOW), Line("note", HOSTILE, time=NOW)])
+        widget.add(
+            [
+                LogLine(LineKind.MESSAGE, HOSTILE, HOSTILE, NOW),
+                LogLine(LineKind.NOTE, HOSTILE, time=NOW),
+            ]
+        )
         await pilot.pause()
         shown = "\n".join(rows_shown(widget))
-        assert not FORBIDDEN.search(shown.replace("\n", "")) and "[/b] [@click=app.quit]x[/] [red]" in shown.replace("\n      ", " ")
-        box = Words(HOSTILE, (HOSTILE, "bold"))
+        assert not FORBIDDEN.search(
+            shown.replace("\n", "")
+        ) and "[/b] [@click=app.quit]x[/] [red]" in shown.replace("\n      ", " ")
+        box = PlainText(HOSTILE, (HOSTILE, "bold"))
         await app.mount(box)
-        box.say(HOSTILE)
+        box.set_text(HOSTILE)
         await pilot.pause()
         assert not FORBIDDEN.search(str(box.content)) and "[/b]" in str(box.content)
+
     on_stage(act)
 
 
-# -- The member's window ---------------------------------------------------------------------------------------------------------
+# -- The member's window --------------------------------------------------------------------------
+
 
 async def until(pilot, condition, what):
     end = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < end, f"this did not come: {what}; there stands\n{seen(pilot.app)}"
+        assert time.monotonic() < end, (
+            f"this did not happen: {what}; the screen is\n{seen(pilot.app)}"
+        )
         await asyncio.sleep(0.02)
 
 
 def seen(app):
-    """What stands on the screen, as text."""
-    return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
+    """Return the text on the screen."""
+    return "\n".join(
+        "".join(segment.text for segment in strip)
+        for strip in app.screen._compositor.render_strips()
+    )
 
 
 async def shows(pilot, *texts):
@@ -269,26 +379,39 @@ async def shows(pilot, *texts):
 
 def as_member(act, place, tmp_path, name="ana", size=(80, 24)):
     async def play():
-        app = Member(place, name, tmp_path / "groups")
+        app = MemberApp(place, name, tmp_path / "groups")
         async with app.run_test(size=size) as pilot:
             await pilot.pause()
             await act(pilot, app)
+
     asyncio.run(play())
 
 
 @pytest.fixture
 def open_server(tmp_path):
-    with Server("nonblocking", directory=tmp_path / "grupo", args=("--admit", "all", "--reject-after", "0.05"), group="os-lab") as server:
+    with Server(
+        "nonblocking",
+        directory=tmp_path / "grupo",
+        args=("--admit", "all", "--reject-after", "0.05"),
+        group="os-lab",
+    ) as server:
         yield server
 
 
 def place_of(server):
-    return "%s:%d" % server.address
+    return "{}:{}".format(*server.address)
 
 
 async def comes_in(pilot, password="secret"):
     await pilot.press(*password, "enter")
-    await until(pilot, lambda: isinstance(pilot.app.screen, Chat) and pilot.app.screen.conversation.ready, "in")
+    await until(
+        pilot,
+        lambda: (
+            isinstance(pilot.app.screen, ChatScreen)
+            and pilot.app.screen.conversation.progress.caught_up
+        ),
+        "in",
+    )
 
 
 def free_port():
@@ -299,27 +422,41 @@ def free_port():
 def test_the_password_is_not_shown(open_server, tmp_path):
     async def act(pilot, app):
         await pilot.press(*"hunter2")
-        assert app.screen.query_one("#password", Input).value == "hunter2" and "hunter2" not in seen(app)
+        assert app.screen.query_one(
+            "#password", Input
+        ).value == "hunter2" and "hunter2" not in seen(app)
+
     as_member(act, place_of(open_server), tmp_path)
 
 
-@pytest.mark.parametrize("place, name, said", [
-    ("nowhere", "ana", "nowhere is not like 127.0.0.1:7000"), ("127.0.0.1:7000", "a b", "a name is 1 to 32 letters"),
-    ("127.0.0.1:0", "ana", "is not like"), ("no.such.host.invalid:7000", "ana", "no.such.host.invalid:7000: ")])
-def test_what_cannot_be_joined_is_said(place, name, said, tmp_path):
+@pytest.mark.parametrize(
+    "place, name, said",
+    [
+        ("nowhere", "ana", "nowhere is not an address like 127.0.0.1:7000"),
+        ("127.0.0.1:7000", "a b", "a name is 1 to 32 letters"),
+        ("127.0.0.1:0", "ana", "is not an address like"),
+        ("no.such.host.invalid:7000", "ana", "no.such.host.invalid:7000: "),
+    ],
+)
+def test_why_a_group_cannot_be_joined_is_displayed(place, name, said, tmp_path):
     async def act(pilot, app):
-        app.screen.query_one("#place", Input).value, app.screen.query_one("#name", Input).value = place, name
+        (
+            app.screen.query_one("#address", Input).value,
+            app.screen.query_one("#name", Input).value,
+        ) = place, name
         app.screen.query_one("#password", Input).focus()
         await pilot.press(*"secret", "enter")
         await shows(pilot, said)
-        assert app.screen.query_one("#place", Input).value == place
+        assert app.screen.query_one("#address", Input).value == place
+
     as_member(act, "", tmp_path)
 
 
-def test_no_server_and_a_wrong_password_are_said(open_server, tmp_path):
+def test_no_server_and_a_wrong_password_are_reported(open_server, tmp_path):
     async def nobody(pilot, app):
         await pilot.press(*"secret", "enter")
-        await shows(pilot, "no grupo server answers: Connection refused")
+        await shows(pilot, "no Grupo server answers: Connection refused")
+
     as_member(nobody, f"127.0.0.1:{free_port()}", tmp_path)
 
     with WireClient(open_server.address) as ana:
@@ -327,18 +464,20 @@ def test_no_server_and_a_wrong_password_are_said(open_server, tmp_path):
 
     async def wrong(pilot, app):
         await pilot.press(*"wrong", "enter")
-        await shows(pilot, "not let in: the password is wrong")
+        await shows(pilot, "rejected: the password is wrong")
         assert app.screen.query_one("#password", Input).value == ""
+
     as_member(wrong, place_of(open_server), tmp_path)
 
 
-def test_a_saved_group_is_one_key_away_and_what_was_missed_stands_below_a_mark(open_server, tmp_path):
+def test_a_saved_group_fills_the_form_and_missed_messages_are_below_the_mark(open_server, tmp_path):
     async def first(pilot, app):
         await comes_in(pilot)
         await pilot.press(*"here I was", "enter")
         await shows(pilot, "ana: here I was")
+
     as_member(first, place_of(open_server), tmp_path)
-    [group] = Groups(tmp_path / "groups").read()
+    [group] = GroupsFile(tmp_path / "groups").read()
     assert (group.address, group.name, group.group) == (place_of(open_server), "ana", "os-lab")
     with WireClient(open_server.address) as ben:
         ben.join("ben", "secret")
@@ -355,17 +494,21 @@ def test_a_saved_group_is_one_key_away_and_what_was_missed_stands_below_a_mark(o
         said = seen(app)
         assert said.index("here I was") < said.index("─ new ─") < said.index("you missed this")
         await pilot.press(*"thanks", "enter")
-        await until(pilot, lambda: "─ new ─" not in seen(app), "no mark, for he has read it")
+        await until(
+            pilot, lambda: "─ new ─" not in seen(app), "the mark gone, because everything is read"
+        )
+
     as_member(again, place_of(open_server), tmp_path, name="")
 
 
-def test_a_damaged_groups_file_is_said_and_left_alone(open_server, tmp_path):
+def test_a_damaged_groups_file_is_reported_and_not_changed(open_server, tmp_path):
     (tmp_path / "groups").write_text('{"address": "damaged by hand\n')
 
     async def act(pilot, app):
-        await shows(pilot, "line 1 is no group")
+        await shows(pilot, "line 1 is not a valid entry")
         await comes_in(pilot)
-        await shows(pilot, "not kept: ")
+        await shows(pilot, "not saved: ")
+
     as_member(act, place_of(open_server), tmp_path)
     assert (tmp_path / "groups").read_text() == '{"address": "damaged by hand\n'
 
@@ -378,22 +521,31 @@ def test_tab_completes_names_the_latest_speaker_first(open_server, tmp_path):
                 client.join(name, "secret")
             ben.send("SAY hello, Ana and anatole")
             await shows(pilot, "ben: hello, Ana", "● bea", "● ben")
-            field = app.screen.query_one("#say", Input)
-            for keys, value in (("b", "tab"), "ben: "), (("tab",), "bea: "), (("tab",), "ben: "), (("h", "i", "space", "B", "E", "A", "tab"), "ben: hi bea "), \
-                    (("x", "tab"), "ben: hi bea x"):
+            field = app.screen.query_one("#input", Input)
+            for keys, value in (
+                (("b", "tab"), "ben: "),
+                (("tab",), "bea: "),
+                (("tab",), "ben: "),
+                (("h", "i", "space", "B", "E", "A", "tab"), "ben: hi bea "),
+                (("x", "tab"), "ben: hi bea x"),
+            ):
                 await pilot.press(*keys)
                 assert field.value == value
-            widget = app.screen.query_one(Talk)
-            [line] = [line for line in widget.lines if line.who == "ben"]
-            assert [found[0] for found in widget.me.finditer(line.text)] == ["Ana"]
+            widget = app.screen.query_one(MessageLog)
+            [line] = [line for line in widget.lines if line.author == "ben"]
+            assert [found[0] for found in widget.own_names.finditer(line.text)] == ["Ana"]
+
     as_member(act, place_of(open_server), tmp_path)
 
 
-def test_what_is_not_sent_stays_where_it_was_typed(open_server, tmp_path):
+def test_a_line_that_is_not_sent_stays_in_the_field(open_server, tmp_path):
     async def act(pilot, app):
         await comes_in(pilot)
-        field = app.screen.query_one("#say", Input)
-        for text, why in ("ä" * 201, "not sent: 402 bytes, and 400 are the most"), ("a\u202eb", "not sent: there is a character in it"):
+        field = app.screen.query_one("#input", Input)
+        for text, why in (
+            ("ä" * 201, "not sent: 402 bytes; the limit is 400"),
+            ("a\u202eb", "not sent: it contains a character"),
+        ):
             field.value = text
             await pilot.press("enter")
             await shows(pilot, why)
@@ -402,39 +554,49 @@ def test_what_is_not_sent_stays_where_it_was_typed(open_server, tmp_path):
         await pilot.press("enter")
         await shows(pilot, "ana: /x is a command")
         open_server.kill()
-        await shows(pilot, "Disconnected: ", "Trying again")
+        await shows(pilot, "Disconnected: ", "Retrying in")
         await pilot.press(*"said meanwhile", "enter")
-        await shows(pilot, "this will be said when you are in")
+        await shows(pilot, "this message will be sent when you are in the group")
         open_server.restart(port=open_server.address[1])
         await pilot.press("ctrl+r")
         await shows(pilot, "ana: said meanwhile")
         await pilot.press("ctrl+d")
-        await shows(pilot, "Disconnected: you went")
-        field.value = "nobody hears me"
+        await shows(pilot, "Disconnected: you quit")
+        field.value = "nobody reads this"
         await pilot.press("enter")
-        assert field.value == "nobody hears me"
+        assert field.value == "nobody reads this"
+
     as_member(act, place_of(open_server), tmp_path)
 
 
-def test_a_paste_of_10_000_lines_is_asked_about_and_then_said_whole(open_server, tmp_path):
+def test_a_paste_of_10_000_lines_is_sent_whole_after_a_confirmation(open_server, tmp_path):
     async def act(pilot, app):
         await comes_in(pilot)
-        pasted = "\n".join(["/quit is a text here", "x" * 401, "", *(f"line {number}" for number in range(9_998))])
-        app.screen.query_one("#say").post_message(Paste(pasted))
-        await shows(pilot, "You pasted 10,000 lines. Each will be a message. 1 of", "cannot be said")
+        pasted = "\n".join(
+            ["/quit is a text here", "x" * 401, "", *(f"line {number}" for number in range(9_998))]
+        )
+        app.screen.query_one("#input").post_message(Paste(pasted))
+        await shows(
+            pilot, "You pasted 10,000 lines. Each will be a message. 1 of", "cannot be sent"
+        )
         await pilot.press("n")
-        await until(pilot, lambda: isinstance(app.screen, Chat), "the question gone")
-        assert not app.screen.to_say
-        app.screen.query_one("#say").post_message(Paste("\n".join(pasted.split("\n")[:2000])))
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen), "the question gone")
+        assert not app.screen.to_send
+        app.screen.query_one("#input").post_message(Paste("\n".join(pasted.split("\n")[:2000])))
         await shows(pilot, "You pasted 1,999 lines")
         await pilot.press("y")
         await shows(pilot, "line 1996")
-        said = [line.text for line in app.screen.query_one(Talk).lines if line.kind == "said"]
+        said = [
+            line.text
+            for line in app.screen.query_one(MessageLog).lines
+            if line.kind is LineKind.MESSAGE
+        ]
         assert said == ["/quit is a text here", *(f"line {number}" for number in range(1997))]
+
     as_member(act, place_of(open_server), tmp_path)
 
 
-def test_all_of_it_can_be_used_in_20_columns_and_5_rows(open_server, tmp_path):
+def test_the_chat_works_in_20_columns_and_5_rows(open_server, tmp_path):
     async def act(pilot, app):
         await shows(pilot, "Password")
         await comes_in(pilot)
@@ -445,82 +607,114 @@ def test_all_of_it_can_be_used_in_20_columns_and_5_rows(open_server, tmp_path):
         await pilot.press("n")
         await pilot.resize_terminal(80, 24)
         await shows(pilot, "● ana", "^d Disconnect")
+
     as_member(act, place_of(open_server), tmp_path, size=(20, 5))
 
 
-def test_a_wrong_server_is_told_in_words(tmp_path):
+def test_a_faulty_server_is_reported_in_words(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
+
         def serve():
             sock, _ = listener.accept()
             with sock:
                 sock.sendall(b"HELLO grupo/1 \x1b]0;pwn\x07[/b]\n")
                 sock.recv(100)
-                sock.sendall(b"PENDING\nWELCOME 1 ana\nEND HISTORY 1\nMEMBER \x1b[31m[/b] here\nMSG 2 2026-11-22T13:21:28.123Z e\x1bve [/b]\x1b[2J\x9b1m\nBYE \x1b[2J\n")
+                sock.sendall(
+                    b"PENDING\nWELCOME 1 ana\nEND HISTORY 1\nMEMBER \x1b[31m[/b] here\n"
+                    b"MSG 2 2026-11-22T13:21:28.123Z e\x1bve [/b]\x1b[2J\x9b1m\nBYE \x1b[2J\n"
+                )
                 sock.recv(100)
+
         thread = threading.Thread(target=serve)
         thread.start()
 
         async def act(pilot, app):
             await pilot.press(*"secret", "enter")
-            await shows(pilot, r"\x1b]0;pwn\x07[/b]", r"e\x1bve: [/b]\x1b[2J\udc9b1m", r"the server said BYE \x1b[2J")
+            await shows(
+                pilot,
+                r"\x1b]0;pwn\x07[/b]",
+                r"e\x1bve: [/b]\x1b[2J\udc9b1m",
+                r"the server said BYE \x1b[2J",
+            )
             assert not FORBIDDEN.search(seen(app).replace("\n", ""))
-        as_member(act, "127.0.0.1:%d" % listener.getsockname()[1], tmp_path)
+
+        as_member(act, f"127.0.0.1:{listener.getsockname()[1]}", tmp_path)
         thread.join()
 
 
-# -- The owner's window ------------------------------------------------------------------------------------------------------------
+# -- The owner's window ---------------------------------------------------------------------------
+
 
 def as_owner(act, tmp_path, *arguments, size=(80, 24)):
     async def play():
-        app = Owner(parse(["--port", "0", "--dir", str(tmp_path / "grupo"), "--group", "os-lab", *arguments]))
+        app = OwnerApp(
+            parse_arguments(
+                ["--port", "0", "--dir", str(tmp_path / "grupo"), "--group", "os-lab", *arguments]
+            )
+        )
         async with app.run_test(size=size) as pilot:
             await pilot.pause()
             await act(pilot, app)
-        if app.child and app.child.process:
-            assert app.child.process.returncode is not None, "the server outlived its window"
+        if app.server:
+            assert app.server.pid is None, "the server outlived its window"
+
     asyncio.run(play())
 
 
 async def listens(pilot):
     await pilot.press("enter")
-    await until(pilot, lambda: isinstance(pilot.app.screen, Lead) and pilot.app.screen.desk.address, "a server that listens")
+    await until(
+        pilot,
+        lambda: isinstance(pilot.app.screen, OwnerScreen) and pilot.app.screen.console.endpoint,
+        "a server that listens",
+    )
     return pilot.app.screen
 
 
-@pytest.mark.parametrize("field, value, said", [
-    ("port", "70000", "a port is a number from 0 to 65535"), ("group", " ", "a group's name has 1 to 64 bytes"),
-    ("host", "192.0.2.1", "192.0.2.1 port 0: Cannot assign requested address"), ("dir", "/dev/null/x", "status 1. grupo: /dev/null/x")])
-def test_a_server_that_does_not_start_is_told_in_words(field, value, said, tmp_path):
+@pytest.mark.parametrize(
+    "field, value, said",
+    [
+        ("port", "70000", "a port is a number from 0 to 65535"),
+        ("group", " ", "a group's name has 1 to 64 bytes"),
+        ("host", "192.0.2.1", "192.0.2.1 port 0: Cannot assign requested address"),
+        ("dir", "/dev/null/x", "status 1. grupo: /dev/null/x"),
+    ],
+)
+def test_why_a_server_does_not_start_is_displayed(field, value, said, tmp_path):
     async def act(pilot, app):
         app.screen.query_one(f"#{field}", Input).value = value
         await pilot.press("enter")
         await shows(pilot, said)
         assert app.screen.query_one(f"#{field}", Input).value == value
+
     as_owner(act, tmp_path)
 
 
-def test_a_port_in_use_is_told_and_another_one_is_a_key_away(tmp_path):
+def test_after_a_port_in_use_another_port_works(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
+
         async def act(pilot, app):
             await pilot.press("enter")
             await shows(pilot, "status 1.", "Address already in use")
             app.screen.query_one("#port", Input).value = "0"
             await listens(pilot)
+
         as_owner(act, tmp_path, "--port", str(listener.getsockname()[1]))
 
 
-def test_a_command_that_is_none_is_told(tmp_path):
+def test_a_command_that_does_not_exist_is_reported(tmp_path):
     async def act(pilot, app):
         await pilot.press("enter")
         await shows(pilot, "no-such-server: No such file or directory")
+
     as_owner(act, tmp_path, "--", str(tmp_path / "no-such-server"))
 
 
-def test_a_click_accepts_and_the_marked_one_is_meant(tmp_path):
+def test_a_click_accepts_the_chosen_person(tmp_path):
     async def act(pilot, app):
-        lead = await listens(pilot)
-        clients = [WireClient(lead.desk.address) for _ in range(3)]
-        for client, name in zip(clients, ("ana", "ben", "eve")):
+        screen = await listens(pilot)
+        clients = [WireClient(screen.console.endpoint) for _ in range(3)]
+        for client, name in zip(clients, ("ana", "ben", "eve"), strict=False):
             client.send(f"JOIN {name} secret")
         await shows(pilot, "? ana", "? ben", "? eve", "(and 2 more)")
         await pilot.press("home", "down")
@@ -529,42 +723,62 @@ def test_a_click_accepts_and_the_marked_one_is_meant(tmp_path):
         await shows(pilot, "● ben", "? ana", "? eve")
         await pilot.press("home")
         await pilot.click("#reject")
-        await until(pilot, lambda: [person.name for person in lead.people] == ["eve", "ben"], "ana gone")
+        await until(
+            pilot,
+            lambda: (
+                [person.name for person in screen.query_one(PeopleList).people] == ["eve", "ben"]
+            ),
+            "ana gone",
+        )
         await pilot.press("b")
-        await until(pilot, lambda: isinstance(app.screen, Question), "a question")
-        assert app.screen.query_one(Input).value == "eve", "who is marked"
+        await until(pilot, lambda: isinstance(app.screen, Dialog), "a question")
+        assert app.screen.query_one(Input).value == "eve", "the chosen person"
         await pilot.press("enter")
-        await shows(pilot, "× eve banned")
+        await shows(pilot, "\N{MULTIPLICATION SIGN} eve banned")
         await pilot.press("end", "u", "enter")
-        await until(pilot, lambda: "eve" not in [person.name for person in lead.desk.people.values()], "eve unbanned")
+        await until(
+            pilot,
+            lambda: "eve" not in [person.name for person in screen.console.people.values()],
+            "eve unbanned",
+        )
         for client in clients:
             client.close()
+
     as_owner(act, tmp_path)
 
 
-def test_without_colour_the_marked_one_is_still_to_be_seen(tmp_path, monkeypatch):
+def test_without_color_the_chosen_person_is_underlined(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
 
     async def act(pilot, app):
-        lead = await listens(pilot)
-        with WireClient(lead.desk.address) as ana, WireClient(lead.desk.address) as ben:
+        screen = await listens(pilot)
+        with WireClient(screen.console.endpoint) as ana, WireClient(screen.console.endpoint) as ben:
             ana.send("JOIN ana secret")
             ben.send("JOIN ben secret")
             await shows(pilot, "? ana", "? ben")
             await pilot.press("home", "down")
             await shows(pilot, "ben asks to join")
-            marked = [segment.text for strip in app.screen._compositor.render_strips() for segment in strip if segment.style and segment.style.underline]
-            assert any("ben" in text for text in marked) and not any("ana" in text for text in marked)
+            marked = [
+                segment.text
+                for strip in app.screen._compositor.render_strips()
+                for segment in strip
+                if segment.style and segment.style.underline
+            ]
+            assert any("ben" in text for text in marked) and not any(
+                "ana" in text for text in marked
+            )
+
     as_owner(act, tmp_path)
 
 
-def test_the_name_of_a_group_that_was_there_is_known(tmp_path):
+def test_an_old_group_keeps_its_name(tmp_path):
     with Server("fork", directory=tmp_path / "grupo", group="an older name"):
         pass
 
     async def act(pilot, app):
         await listens(pilot)
         await shows(pilot, "an older name  pthread  127.0.0.1:")
+
     as_owner(act, tmp_path)
 
 
@@ -585,43 +799,52 @@ for order in sys.stdin:
 """
 
 
-def test_output_is_read_at_full_load_and_the_window_lives(tmp_path):
+def test_the_window_works_while_the_server_floods_it_with_output(tmp_path):
     async def act(pilot, app):
-        lead = await listens(pilot)
-        await until(pilot, lambda: lead.desk.said == 100_000, "all that was printed")
+        screen = await listens(pilot)
+        await until(pilot, lambda: screen.console.message_count == 100_000, "all that was printed")
         await shows(pilot, "ana came", "● ana here")
-        assert len(lead.query_one("#talk", Talk).lines) <= talk.MOST_LINES
+        assert len(screen.query_one("#messages", MessageLog).lines) <= message_log.MAX_LINES
+
     (tmp_path / "flood.py").write_text(FLOOD)
     as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "flood.py"))
 
 
-def test_a_server_that_does_not_close_is_ended(tmp_path, monkeypatch):
-    monkeypatch.setattr("implementations.windows.child.CLOSE_WITHIN", 0.2)
-    (tmp_path / "deaf.py").write_text("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-                                      "print('listening on 127.0.0.1:9', flush=True)\nwhile True: time.sleep(1)\n")
+def test_a_server_that_does_not_close_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr("implementations.windows.server_process.END_TIMEOUT", 0.2)
+    (tmp_path / "deaf.py").write_text(
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('listening on 127.0.0.1:9', flush=True)\nwhile True: time.sleep(1)\n"
+    )
 
     async def act(pilot, app):
         await listens(pilot)
+
     as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "deaf.py"))
 
 
-def test_a_server_that_is_killed_is_told(tmp_path):
+def test_a_killed_server_is_reported(tmp_path):
     async def act(pilot, app):
-        lead = await listens(pilot)
-        lead.child.process.kill()
+        screen = await listens(pilot)
+        screen.server.signal_group(signal.SIGKILL)
         await shows(pilot, "The server ended by signal 9", "Start")
+
     as_owner(act, tmp_path)
 
 
 def test_hostile_output_of_a_server_is_harmless(tmp_path):
-    (tmp_path / "hostile.py").write_text("import sys\nprint('listening on 127.0.0.1:9', flush=True)\n"
-                                         f"print({HOSTILE!r} + ' asks to join from [/b]', flush=True)\nprint('x\\x1b[2J[/b] asks to join from [/b]', flush=True)\n"
-                                         "print('[/b]\\x1b[31m', file=sys.stderr, flush=True)\nsys.stdin.read()\n")
+    (tmp_path / "hostile.py").write_text(
+        "import sys\nprint('listening on 127.0.0.1:9', flush=True)\n"
+        f"print({HOSTILE!r} + ' asks to join from [/b]', flush=True)\n"
+        "print('x\\x1b[2J[/b] asks to join from [/b]', flush=True)\n"
+        "print('[/b]\\x1b[31m', file=sys.stderr, flush=True)\nsys.stdin.read()\n"
+    )
 
     async def act(pilot, app):
         await listens(pilot)
         await shows(pilot, r"x\x1b[2J[/b] asks to join from [/b]", r"[/b]\x1b[31m")
         assert not FORBIDDEN.search(seen(app).replace("\n", ""))
-        app.child.process.kill()
+        app.server.signal_group(signal.SIGKILL)
         await shows(pilot, r"by signal 9. [/b]\x1b[31m")
+
     as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "hostile.py"))

@@ -1,4 +1,5 @@
-"""The windows from end to end: real terminals, whose screens are read, an owner and two members on each of the three servers."""
+"""End-to-end tests of the windows in real terminals, with each of the three servers."""
+
 import contextlib
 import os
 import re
@@ -13,8 +14,8 @@ import pyte
 import pytest
 from conftest import need, rest_in_soak
 
-from harness.driving.server import DESIGNS, ROOT
 from harness.driving.deadlines import DEADLINE
+from harness.driving.server import DESIGNS, ROOT
 from harness.teaching import soak
 
 pytestmark = pytest.mark.long
@@ -26,16 +27,27 @@ def ctrl(letter):
 
 
 class Terminal:
-    """A window in a terminal of its own; what stands on its screen is what a person would see."""
+    """A window in a terminal of its own. The text on its screen is what a person would see."""
 
     def __init__(self, *arguments, size=(24, 80), env=None):
         self.raw = b""
         self.screen = pyte.Screen(size[1], size[0])
         self.stream = pyte.ByteStream(self.screen)
-        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", **(env or {})}
-        for name in "TMUX", "COLUMNS", "LINES":         # they would speak of another terminal
+        environment = {
+            **os.environ,
+            "TERM": "xterm-256color",
+            "COLORTERM": "truecolor",
+            **(env or {}),
+        }
+        for name in "TMUX", "COLUMNS", "LINES":  # they describe another terminal
             environment.pop(name, None)
-        self.child = pexpect.spawn(sys.executable, ["-m", *map(str, arguments)], cwd=str(ROOT), dimensions=size, env=environment)
+        self.child = pexpect.spawn(
+            sys.executable,
+            ["-m", *map(str, arguments)],
+            cwd=str(ROOT),
+            dimensions=size,
+            env=environment,
+        )
         self.child.delaybeforesend = None
 
     def __enter__(self):
@@ -52,8 +64,10 @@ class Terminal:
         except pexpect.EOF:
             return False
         self.raw += data
-        # pyte does not know CSI with a private mark and `u`, `$p`: what it would print of them, no terminal prints
-        self.stream.feed(re.sub(rb"\x1b\[[<>=?][0-9;]*(?:u|\$p)|\x1bP.*?\x1b\\", b"", data, flags=re.S))
+        # pyte would print a part of CSI sequences with a private mark, which no terminal prints
+        self.stream.feed(
+            re.sub(rb"\x1b\[[<>=?][0-9;]*(?:u|\$p)|\x1bP.*?\x1b\\", b"", data, flags=re.DOTALL)
+        )
         return True
 
     @property
@@ -61,10 +75,16 @@ class Terminal:
         return "\n".join(self.screen.display)
 
     def shows(self, *texts, absent=()):
-        """Waits until all these stand on the screen, and nothing of `absent`."""
+        """Wait until the screen has all these texts, and none of `absent`."""
         end, going = time.monotonic() + DEADLINE, True
-        while not ((screen := self.text) and all(text in screen for text in texts) and not any(text in screen for text in absent)):
-            assert going and time.monotonic() < end, f"not on the screen: {texts} (absent: {absent}); there stands\n{screen}"
+        while not (
+            (screen := self.text)
+            and all(text in screen for text in texts)
+            and not any(text in screen for text in absent)
+        ):
+            assert going and time.monotonic() < end, (
+                f"not on the screen: {texts} (absent: {absent}); it is\n{screen}"
+            )
             before = len(self.raw)
             while going and len(self.raw) == before and time.monotonic() < end:
                 going = self.read(0.2)
@@ -75,7 +95,7 @@ class Terminal:
 
     def resize(self, rows, columns):
         while (before := len(self.raw)) is not None and self.read(0.2) and len(self.raw) > before:
-            pass                        # what is on its way was meant for the old size
+            pass  # this output is for the old size
         self.child.setwinsize(rows, columns)
         self.screen.resize(rows, columns)
 
@@ -89,11 +109,28 @@ class Terminal:
 
 
 def owner(tmp_path, *arguments, **options):
-    return Terminal("implementations.windows.owner", "--port", 0, "--dir", tmp_path / "grupo", "--group", "os-lab", *arguments, **options)
+    return Terminal(
+        "implementations.windows.owner",
+        "--port",
+        0,
+        "--dir",
+        tmp_path / "grupo",
+        "--group",
+        "os-lab",
+        *arguments,
+        **options,
+    )
 
 
 def member(tmp_path, place, name, **options):
-    return Terminal("implementations.windows.member", place, name, "--groups", tmp_path / f"groups-of-{name}", **options)
+    return Terminal(
+        "implementations.windows.member",
+        place,
+        name,
+        "--groups",
+        tmp_path / f"groups-of-{name}",
+        **options,
+    )
 
 
 def started(window):
@@ -121,8 +158,8 @@ def gone(processes):
     return not psutil.wait_procs(processes, DEADLINE)[1]
 
 
-def life_of_a_group(tmp_path, *arguments, tells_messages=True):
-    """Asks, accepts, rejects, talks, renames, bans, unbans, leaves, deletes: by keys alone, and told by the screens."""
+def life_of_a_group(tmp_path, *arguments, reports_messages=True):
+    """Use every function of both windows with keys alone, and read the results on the screens."""
     with owner(tmp_path, *arguments) as head, contextlib.ExitStack() as stack:
         place = started(head)
         ana = stack.enter_context(member(tmp_path, place, "ana"))
@@ -136,66 +173,66 @@ def life_of_a_group(tmp_path, *arguments, tells_messages=True):
         enters(ben)
         head.shows("ben asks to join")
         head.press("r")
-        ben.shows("not let in: the password is wrong, or the owner said no")
+        ben.shows("rejected: the password is wrong, or the owner declined")
         head.shows("done: reject ben", absent=["Accept (a)"])
         enters(ben)
         head.shows("Accept (a)")
         head.press("a")
         ben.shows("ben  in, 2 here", "● ana", "● ben")
         ana.press("good morning", F["enter"])
-        for window in (ana, ben, head) if tells_messages else (ana, ben):
+        for window in (ana, ben, head) if reports_messages else (ana, ben):
             window.shows("ana: good morning")
         ben.press("hello an", F["tab"])
         ben.shows("hello ana")
         ben.press("and good day", F["enter"])
         ana.shows("ben: hello ana and good day")
         ana.press(ctrl("n"))
-        ana.shows("Another name for yourself")
+        ana.shows("Your new name")
         ana.press("BEN", F["enter"])
-        ana.shows("not done (")             # the name is taken
+        ana.shows("failed (")  # the name is taken
         ana.press(ctrl("n"))
-        ana.shows("Another name for yourself")
+        ana.shows("Your new name")
         ana.press("anna", F["enter"])
         ben.shows("ana is now anna", "● anna")
         head.press("n")
-        head.shows("Another name for the group")
+        head.shows("New name for the group")
         head.press("Tuesday", F["enter"])
         for window in ana, ben, head:
             window.shows("Tuesday  ")
         ana.press(ctrl("d"))
-        ana.shows("Disconnected: you went. Ctrl+R comes in again")
+        ana.shows("Disconnected: you quit. Ctrl+R reconnects")
         ben.shows("○ anna (away)")
         ana.press(ctrl("r"))
-        ana.shows("back in Tuesday", "in, 2 here")
+        ana.shows("reconnected to Tuesday", "in, 2 here")
         head.press("b")
-        head.shows("Ban whom?")
+        head.shows("Ban a person")
         head.press("ben", F["enter"])
-        ben.shows("Disconnected: the owner banned you. Only the owner can let you ask again")
-        head.shows("× ben banned")
+        ben.shows("Disconnected: the owner banned you. Only the owner can let you join again")
+        head.shows("\N{MULTIPLICATION SIGN} ben banned")
         ben.press(ctrl("r"))
-        ben.shows("not let in")
+        ben.shows("rejected: ")
         head.press("u")
-        head.shows("Whom may ask again?")
+        head.shows("Unban a person")
         head.press("ben", F["enter"])
-        head.shows("done: unban ben", absent=["× ben"])
+        head.shows("done: unban ben", absent=["\N{MULTIPLICATION SIGN} ben"])
         ana.press(ctrl("l"))
-        ana.shows("Leave Tuesday for good?")
+        ana.shows("Leave Tuesday? You will no longer")
         ana.press("n")
-        ana.shows("say something", absent=["for good?"])
+        ana.shows("Type a message", absent=["Leave Tuesday?"])
         ana.press(ctrl("l"))
-        ana.shows("for good?")
+        ana.shows("Leave Tuesday?")
         ana.press("y")
         ana.shows("You left Tuesday.", "Password")
         processes = servers_of(head)
         assert processes
         head.press("d")
-        head.shows("Type the group's name to consent")
+        head.shows("Type the group's name to confirm")
         head.press("wrong", F["enter"])
-        head.shows("not done (not deleted): delete")
+        head.shows("failed (not deleted): delete")
         head.press("d")
-        head.shows("Type the group's name to consent")
+        head.shows("Type the group's name to confirm")
         head.press("Tuesday", F["enter"])
-        head.shows("Tuesday is deleted.", "Start")
+        head.shows("Tuesday was deleted.", "Start")
         assert gone(processes)
         for window in head, ana, ben:
             window.press(ctrl("q"))
@@ -211,12 +248,12 @@ def test_the_life_of_a_group(tmp_path, design):
 
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ["threads"])
-def test_a_server_that_others_wrote(tmp_path, name):
+def test_a_server_by_others(tmp_path, name):
     try:
         command = soak.stranger(name, tmp_path)
     except soak.Missing as missing:
         need(str(missing))
-    life_of_a_group(tmp_path, "--", *command, tells_messages=False)
+    life_of_a_group(tmp_path, "--", *command, reports_messages=False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
@@ -231,7 +268,7 @@ def test_the_server_ends_with_the_window(tmp_path, number):
         assert len(processes) == 2
         os.kill(head.child.pid, number)
         assert gone(processes)
-        ana.shows("the server was closed; trying to come back")
+        ana.shows("the server was closed; reconnecting")
         if number != signal.SIGKILL:
             head.ends()
 
@@ -263,7 +300,7 @@ def test_quitting_asks_first_and_ends_the_server(tmp_path):
         head.press("c")
         head.shows("Close os-lab?")
         head.press("y")
-        head.shows("os-lab is closed, and kept. Start opens it again.")
+        head.shows("os-lab was closed. Its files are kept")
         assert gone(processes)
         started(head)
         head.press(ctrl("q"))
@@ -283,7 +320,7 @@ def test_the_window_as_small_as_20_by_5_and_large_again(tmp_path):
                 window.resize(5, 20)
             head.press("a")
             head.shows("ana came")
-            ana.shows("say something")
+            ana.shows("Type a message")
             ana.press("still here", F["enter"])
             ana.shows("ana: still here")
             for window in head, ana:
@@ -295,21 +332,23 @@ def test_the_window_as_small_as_20_by_5_and_large_again(tmp_path):
 COLOURS = re.compile(rb"\x1b\[[0-9;]*?(?:3[0-7]|4[0-7]|9[0-7]|10[0-7]|[34]8;[25])[;m]")
 
 
-def test_no_color_means_none(tmp_path):
+def test_no_color_removes_all_colors(tmp_path):
     for wanted in ({"NO_COLOR": "1"}, {}):
         folder = tmp_path / f"with-{len(wanted)}"
-        with owner(folder, env=wanted) as head:
-            with member(folder, started(head), "ana", env=wanted) as ana:
-                enters(ana)
-                head.shows("Accept (a)")
-                head.press("a")
-                ana.shows("in, 1 here")
-                head.shows("● ana here")
-                for window in head, ana:
-                    assert bool(COLOURS.search(window.raw)) != bool(wanted)
+        with (
+            owner(folder, env=wanted) as head,
+            member(folder, started(head), "ana", env=wanted) as ana,
+        ):
+            enters(ana)
+            head.shows("Accept (a)")
+            head.press("a")
+            ana.shows("in, 1 here")
+            head.shows("● ana here")
+            for window in head, ana:
+                assert bool(COLOURS.search(window.raw)) != bool(wanted)
 
 
-def test_what_others_write_reaches_no_terminal_raw(tmp_path):
+def test_hostile_text_reaches_no_terminal(tmp_path):
     with owner(tmp_path, "--admit", "all") as head:
         place = started(head)
         with member(tmp_path, place, "ana") as ana:
@@ -318,7 +357,11 @@ def test_what_others_write_reaches_no_terminal_raw(tmp_path):
             ana.press("[/b] [@click=app.quit]x[/] [red]", F["enter"])
             for window in ana, head:
                 window.shows("[/b] [@click=app.quit]x[/] [red]")
-    with owner(tmp_path, "--", sys.executable, "-c", r"print('listening on 127.0.0.1:9\n\x1b]0;pwn\x07 \x9b31m [/b]', flush=True); import sys; sys.stdin.read()") as head:
+    hostile = (
+        r"print('listening on 127.0.0.1:9\n\x1b]0;pwn\x07 \x9b31m [/b]', flush=True); "
+        "import sys; sys.stdin.read()"
+    )
+    with owner(tmp_path, "--", sys.executable, "-c", hostile) as head:
         head.shows("Start")
         head.press(F["enter"])
         head.shows(r"\x1b]0;pwn\x07", "[/b]")
@@ -327,9 +370,18 @@ def test_what_others_write_reaches_no_terminal_raw(tmp_path):
 
 def test_a_lesson_in_one_terminal(tmp_path):
     need("tmux")
-    with Terminal("implementations.windows", "--port", free_port(), "--dir", tmp_path / "grupo", "--group", "os-lab", size=(40, 160),
-                  env={"TMPDIR": str(tmp_path)}) as lesson:
-        lesson.shows("Grupo: open a group", "Your name   ana", "Your name   ben")
+    with Terminal(
+        "implementations.windows",
+        "--port",
+        free_port(),
+        "--dir",
+        tmp_path / "grupo",
+        "--group",
+        "os-lab",
+        size=(40, 160),
+        env={"TMPDIR": str(tmp_path)},
+    ) as lesson:
+        lesson.shows("Grupo: start a group", "Your name     ana", "Your name     ben")
         lesson.press(F["enter"])
         lesson.shows("listening on 127.0.0.1:")
         lesson.press("q")
@@ -338,9 +390,17 @@ def test_a_lesson_in_one_terminal(tmp_path):
         assert lesson.ends() == 0
 
 
-def test_the_pictures_in_readme_can_be_made_anew(tmp_path):
-    made = pexpect.run(f"{sys.executable} -m implementations.windows.screenshots {tmp_path}", cwd=str(ROOT), timeout=90, encoding="utf-8")
-    for which, word in ("owner", "Reject"), ("member", "Leave"):          # (who is disconnected cannot leave)
+def test_the_pictures_in_readme_can_be_made_again(tmp_path):
+    made = pexpect.run(
+        f"{sys.executable} -m implementations.windows.screenshots {tmp_path}",
+        cwd=str(ROOT),
+        timeout=90,
+        encoding="utf-8",
+    )
+    for which, word in (
+        ("owner", "Reject"),
+        ("member", "Leave"),
+    ):  # a member that is disconnected cannot leave
         svg = (tmp_path / f"{which}.svg").read_text()
         assert svg.startswith("<svg") and word in svg and f"{which}.svg" in made
         assert (ROOT / "implementations" / "windows" / f"{which}.svg").is_file()

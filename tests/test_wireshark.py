@@ -132,19 +132,19 @@ def test_traffic_of_our_servers(server, enter, connect, design, tmp_path):
         capture = Capture(running.port, tmp_path / "talk.pcapng")
     except CannotCapture as why:
         lacks(str(why))
-    ana, beto = enter(running, "ana"), enter(running, "beto")
+    ana, ben = enter(running, "ana"), enter(running, "ben")
     for byte in "SAY a byte at a time, olá\n".encode():
         ana.send_bytes(bytes([byte]))
-    beto.expect("MSG .* a byte at a time, olá")
-    beto.send("SAY three", "SAY at", "SAY once", "HISTORY 0", "NAME zoe", "WHO", "nonsense")
-    beto.fence(), ana.fence()
+    ben.expect("MSG .* a byte at a time, olá")
+    ben.send("SAY three", "SAY at", "SAY once", "HISTORY 0", "NAME zoe", "WHO", "nonsense")
+    ben.fence(), ana.fence()
     ana.send("LEAVE")
     ana.rest()
-    beto.expect("LEFT .*")
-    beto.send("PING the-last")
-    beto.expect("PONG the-last")
+    ben.expect("LEFT .*")
+    ben.send("PING the-last")
+    ben.expect("PONG the-last")
     capture.until(b"PONG the-last")
-    for client in ana, beto:
+    for client in ana, ben:
         pieces = [entry.text for entry in client.record.entries if entry.what == "sends"]
         sent = "".join(pieces).encode("utf-8", "surrogateescape").decode().split("\n")[:-1]
         only = f"grupo && tcp.port == {client.socket.getsockname()[1]}"

@@ -42,9 +42,12 @@ def no_traceback(running):
         raise Unmet(msg("no traceback on stderr, whatever clients do"), "\n".join(running.stderr[-40:]), "traceback")
 
 
-def fill(talker, *others):
-    """Sends 200 kB: more than the kernel buffers for a NARROW member that reads nothing, and less than --outbox. The others read it."""
-    rounds(talker, *others, count=4, lines=125, size=400)
+def fill(talker, *others, part=1.0):
+    """Says 200 kB, or this part of it: more than the kernel takes for a NARROW member that reads nothing, and less than --outbox.
+    The others read it. Returns how many bytes were said."""
+    count = round(4 * part)
+    rounds(talker, *others, count=count, lines=125, size=400)
+    return count * 125 * 400
 
 
 PROMISED = 2.0              # seconds that the end of a server may take, by protocol.md, on an idle machine
@@ -53,9 +56,10 @@ ENDS = 5                    # times the duration of an undisturbed end, granted 
 
 
 def ends_in_time(running, began, sentence="waits-for-a-reader"):
-    """Waits for the end of the server, which was asked to end at `began` (time.monotonic()). Returns the status. Raises Unmet.
+    """Waits for the end of the server, which was told at `began` (time.monotonic()).
 
-    Beside the time in protocol.md, the server gets the time that an end costs here, and the time that it waited for a CPU.
+    Beside what protocol.md promises, it is granted what an end costs here, and the time that it
+    wanted a CPU and got none. Returns the status. Raises Unmet.
     """
     waited = without_cpu(running)
     status = running.wait()

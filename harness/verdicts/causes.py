@@ -34,7 +34,7 @@ from harness.verdicts.sentences import CAUSES
 SETUP = set(
     """
     no-such-command ends-at-once never-listens unflushed forks-without-end first-line
-    listens-elsewhere floods takes-no-requests no-hello one-after-the-other join-unanswered no-welcome welcome-slow
+    listens-elsewhere floods takes-no-requests no-hello nothing-is-sent one-after-the-other join-unanswered no-welcome welcome-slow
     join-refused in-before-welcome before-welcome no-own-in accept-refused accepted-not-welcomed
     late waits-for-a-lock descriptor-reused nobody-reads exception exception-in-a-thread
     exception-in-a-child a-child-died
@@ -143,6 +143,7 @@ class Sight:
     at: float = float("inf")  # when that was, on the clock of the record
     ended: bool = False  # it had ended, though nobody had asked it to
     greets: bool | None = None  # whether a newcomer was served; None: not asked
+    mute: bool = False  # its line was read, and it heard nothing
 
 
 CALLS = {
@@ -226,7 +227,7 @@ def look(problem: Unmet, record: Record, server) -> Sight | None:
     )
     sight.ended = server.died() if hasattr(server, "died") else server.process.poll() is not None
     if problem.sentence in UNANSWERED and not sight.ended and server.address:
-        sight.greets = greets(server.address)
+        sight.greets, sight.mute = served(server.address)
     server.sight = sight
     return sight
 
@@ -288,17 +289,21 @@ def listen(clients: Sequence) -> None:
                 pass
 
 
-def greets(address) -> bool:
-    """Whether a newcomer hears HELLO, and PONG as the answer to its PING."""
-    heard, end = b"", time.monotonic() + ANSWERS
+def served(address) -> tuple[bool, bool]:
+    """Whether a newcomer hears HELLO, and PONG as the answer to its PING; and whether the server read
+    that PING, and it heard nothing at all.
+    """
+    heard, was_read, end = b"", False, time.monotonic() + ANSWERS
     with suppress(OSError), socket.create_connection(address, ANSWERS) as newcomer:
         newcomer.sendall(b"PING probe\n")
-        while b"PONG probe\n" not in heard and time.monotonic() < end:
-            newcomer.settimeout(max(0.01, end - time.monotonic()))
-            if not (chunk := newcomer.recv(4096)):
-                break
-            heard += chunk
-    return heard.startswith(b"HELLO ") and b"PONG probe\n" in heard
+        with suppress(TimeoutError):
+            while b"PONG probe\n" not in heard and time.monotonic() < end:
+                newcomer.settimeout(max(0.01, end - time.monotonic()))
+                if not (chunk := newcomer.recv(4096)):
+                    break
+                heard += chunk
+        was_read = not processes.unread(address[1], newcomer.getsockname()[1])
+    return heard.startswith(b"HELLO ") and b"PONG probe\n" in heard, was_read and not heard
 
 
 # -- Afterwards ----------------------------------------------------------------------------------
@@ -609,7 +614,7 @@ def of_a_silence(side, entries, sight, check):
     if is_locked(sight) and (not heard or check not in ABOUT_SILENCE):
         return "waits-for-a-lock"
     if not heard:
-        served = [
+        others = [
             other
             for other in history.History(since_start(entries)).connections.values()
             if other is not side
@@ -617,7 +622,9 @@ def of_a_silence(side, entries, sight, check):
             and other.connected < side.connected
             and other.ended is None
         ]
-        return "one-after-the-other" if served and not sight.greets else "no-hello"
+        if rests_in_parts(sight):
+            return "nothing-is-sent"
+        return "one-after-the-other" if others and not sight.greets else "no-hello"
     if is_joining(side) and is_first_join(side, entries):
         last = next(said.line for said in reversed(heard) if not said.line.startswith("PING "))
         if last == "PENDING":
@@ -694,6 +701,12 @@ def is_locked(sight: Sight) -> bool:
         and not {"accept", "ready", "runs", "send"} & set(sight.waits)
         and sight.waits[0] != "read"  # the first thread: a worker that rests waits for a lock, too
     )
+
+
+def rests_in_parts(sight: Sight) -> bool:
+    """Whether lines are read and nothing is sent, while several threads or processes all wait."""
+    works = {"runs", "send", "write"} & set(sight.waits)
+    return sight.mute and len(sight.waits) > 1 and not works
 
 
 def is_joining(side) -> bool:

@@ -1,11 +1,13 @@
 """Which thread or process held which lock, and for how long: read from what a server under check wrote with `--trace DIR`.
 
-Only the begin and the end of waiting for a lock and of holding it are read, one JSON object in each line:
+Of each line, a JSON object, only the begin and the end of waiting for a lock and of holding it are
+read, as in
 
-    {"t": ns on CLOCK_MONOTONIC, "p": process, "th": thread, "a": actor, "e": "B.lock.hold", "o": lock}
+    {"t": ns of CLOCK_MONOTONIC, "p": 7, "th": 9, "a": actor, "e": "B.lock.hold", "o": lock}
 
-A program under check may write anything there, so no verdict depends on it: it is shown, no more. A line
-that cannot be read is passed over, no link is followed, and of a long file the end is read.
+where p is the process and th the thread. A program under check may write anything there, so no
+verdict depends on it: it is shown, no more. A line that cannot be read is passed over, no link is
+followed, and of a long file the end is read.
 """
 
 import json
@@ -54,7 +56,9 @@ def read(folder: str | os.PathLike, began: float, names: Mapping[str, str]) -> l
 
 
 def of_server(server) -> list[Span]:
-    """The spans of a server.Server that was started with --trace, by us or by its own command line; [] of another."""
+    """The spans of a server.Server that was started with --trace, by us or by its own command line;
+    [] of another.
+    """
     command = getattr(server, "command", [])
     named = (to for word, to in zip(command, command[1:], strict=False) if word == "--trace")
     folder = getattr(server, "trace", None) or next(named, None)
@@ -114,12 +118,12 @@ def acting(event: dict, names: Mapping[str, str]) -> str:
     name = event["a"]
     if (who := names.get(name)) is None:
         return msg("the thread `{name}`", name=name)
-    return msg("the process of {who}", who=who) if event["p"] == event["th"] else msg("the thread of {who}", who=who)
+    if event["p"] == event["th"]:
+        return msg("the process of {who}", who=who)
+    return msg("the thread of {who}", who=who)
 
 
-def between(
-    found: Sequence[Span], entries: Sequence[Entry], wrong: int | None
-) -> list[Span]:
+def between(found: Sequence[Span], entries: Sequence[Entry], wrong: int | None) -> list[Span]:
     """What is to be shown between these events, by time: of each pause the spans that tell most.
 
     Before the first event, only what went on when it happened. After the last, all that began, if

@@ -174,6 +174,11 @@ CAUSES = {
         "The kernel accepted the connection, but HELLO did not come. The server must accept and "
         "greet each client before it waits for anything from it.",
         "protocol.md#4-the-life-of-a-connection"),
+    "nothing-is-sent": (
+        "The server accepts connections and reads what comes. It sends nothing, and all its threads "
+        "or processes wait. Is HELLO put where the part that sends finds it, and is that part woken? A "
+        "wake-up that comes before the wait is lost: look at the queue before each wait.",
+        "protocol.md#4-the-life-of-a-connection"),
     "one-after-the-other": (
         "A client that connected earlier received HELLO and is still connected; this one "
         "received no HELLO. The server serves one client after the other: it returns to accept "

@@ -1,46 +1,74 @@
-"""The command line: python -m implementations.client join HOST:PORT NAME | groups | leave HOST:PORT."""
+"""The member's client: python -m implementations.client join | groups | leave."""
+
 import argparse
 import getpass
+import io
 import os
 import sys
 import warnings
+from collections.abc import Sequence
+from random import random
+from typing import TextIO
 
 from ..common import wire
 from ..common.console import open_standard_descriptors
-from .connection import check_name, check_password, check_place, explain, resolve
-from .console import Console
-from .groups import GROUPS, Groups, Trouble
+from .arguments import (
+    add_groups_option,
+    argument_type,
+    check_address,
+    check_name,
+    check_password,
+    resolve,
+)
+from .console import STDIN, Console
+from .conversation import Conversation
+from .display import explain
+from .errors import ClientError, InputError
+from .groups import GroupsFile, Membership
 
 
-def parse(argv):
-    parser = argparse.ArgumentParser(prog="python -m implementations.client", allow_abbrev=False,
-                                     description="A member's client: one event a line, in a terminal or in a script.")
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--groups", metavar="FILE", default=GROUPS,
-                        help="where the groups you belong to are kept (default: %(default)s)")
-    talks = argparse.ArgumentParser(add_help=False)
-    talks.add_argument("place", type=argument(check_place), metavar="HOST:PORT", help="127.0.0.1:7000 or [::1]:7000")
-    talks.add_argument("--password-file", metavar="FILE", help="its first line is the password (default: you are asked for it)")
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options in `argv`; None stands for the command line. Exits if they are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m implementations.client",
+        allow_abbrev=False,
+        description="A client for group members, in a terminal or in a script. "
+        "It prints one line per event.",
+    )
+    groups = argparse.ArgumentParser(add_help=False)
+    add_groups_option(groups)
+    server = argparse.ArgumentParser(add_help=False)
+    server.add_argument(
+        "address",
+        type=argument_type(check_address),
+        metavar="HOST:PORT",
+        help="address of the server, for example 127.0.0.1:7000 or [::1]:7000",
+    )
+    server.add_argument(
+        "--password-file",
+        metavar="FILE",
+        help="file with the password in its first line (default: ask for the password)",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    join = commands.add_parser("join", parents=[talks, shared], allow_abbrev=False, help="come in, and talk")
-    join.add_argument("name", type=argument(check_name), metavar="NAME")
-    commands.add_parser("groups", parents=[shared], allow_abbrev=False, help="list the groups you belong to")
-    commands.add_parser("leave", parents=[talks, shared], allow_abbrev=False, help="leave a group for good")
+    for name, parents, text in (
+        ("join", [server, groups], "join a group, or reconnect to it, and chat"),
+        ("groups", [groups], "list the groups that you belong to"),
+        ("leave", [server, groups], "leave a group; you will no longer be a member"),
+    ):
+        command = commands.add_parser(name, parents=parents, allow_abbrev=False, help=text)
+        if name == "join":
+            help_of_name = "your name in the group"
+            command.add_argument(
+                "name", type=argument_type(check_name), metavar="NAME", help=help_of_name
+            )
     return parser.parse_args(argv)
 
 
-def argument(check):
-    """What argparse takes for a type."""
-    def convert(text):
-        try:
-            return check(text)
-        except Trouble as trouble:
-            raise argparse.ArgumentTypeError(str(trouble)) from None
-    return convert
+def read_password(path: str | None) -> str:
+    """Return the first line of a file, or ask on the terminal, without echo, if `path` is None.
 
-
-def read_password(path):
-    """From the file's first line, or from a terminal, which does not show it. Raises Trouble, OSError."""
+    Raises InputError if it is not valid or there is no terminal, and OSError.
+    """
     if path is not None:
         with open(path, "rb") as file:
             line = file.readline(wire.MAX_LINE)
@@ -51,48 +79,101 @@ def read_password(path):
                 warnings.simplefilter("error", getpass.GetPassWarning)
                 password = getpass.getpass("password: ")
         except (getpass.GetPassWarning, EOFError):
-            raise Trouble("no terminal to ask for the password: use --password-file FILE") from None
+            message = "no terminal to ask for the password: use --password-file FILE"
+            raise InputError(message) from None
     return check_password(password)
 
 
-def talk(options):
-    """`join` and `leave`. Returns the exit status; raises Trouble, OSError."""
-    groups, leaving = Groups(options.groups), options.command == "leave"
-    known = [group for group in groups.read() if group.address == options.place]
-    if leaving and len(known) != 1:
-        raise Trouble(f"{len(known)} names are kept for {options.place}: join with the one that is to leave, and type /leave")
-    name = known[0].name if leaving else options.name
-    last = next((group.last for group in known if group.name.casefold() == name.casefold()), None)
-    addresses, password = resolve(options.place), read_password(options.password_file)
-    console = Console(options.place, addresses, name, password, last, groups, leaving)
-    status = console.run()
-    if leaving and console.conversation.code == "left":
-        groups.forget(known[0])
-    elif leaving:
-        return status or 1
-    return status
+def join(options: argparse.Namespace) -> int:
+    """Run the command `join`; return the exit status. Raises ClientError, OSError."""
+    groups_file = GroupsFile(options.groups)
+    known = groups_file.find(options.address, options.name)
+    conversation = run_console(
+        options, groups_file, options.name, last_seen=known.last if known else None
+    )
+    return conversation.exit_status
 
 
-def list_groups(options):
-    for group in Groups(options.groups).read():
-        print(wire.harmless(f"{group.name} in {group.group} at {group.address}, seen up to {group.last}"))
+def leave(options: argparse.Namespace) -> int:
+    """Run the command `leave`; return the exit status. Raises ClientError, OSError."""
+    groups_file = GroupsFile(options.groups)
+    membership = only_membership(groups_file, options.address)
+    conversation = run_console(
+        options, groups_file, membership.name, last_seen=membership.last, leave_only=True
+    )
+    if conversation.bye_code == "left":
+        groups_file.remove(membership)
+        return conversation.exit_status
+    return conversation.exit_status or 1
+
+
+def only_membership(groups_file: GroupsFile, address: str) -> Membership:
+    """Return the one entry with this server address. Raises InputError if there is not just one."""
+    known = [membership for membership in groups_file.read() if membership.address == address]
+    if not known:
+        raise InputError(f"no name is saved for {address}: join with your name and type /leave")
+    if len(known) > 1:
+        names = ", ".join(membership.name for membership in known)
+        raise InputError(f"{address} has several names ({names}): join with one and type /leave")
+    return known[0]
+
+
+def run_console(
+    options: argparse.Namespace,
+    groups_file: GroupsFile,
+    name: str,
+    *,
+    last_seen: int | None,
+    leave_only: bool = False,
+) -> Conversation:
+    """Run a conversation on the console to its end; return it. Raises ClientError, OSError."""
+    infos = resolve(options.address)
+    conversation = Conversation(
+        name,
+        read_password(options.password_file),
+        last_seen,
+        jitter=random,
+        is_script=not os.isatty(STDIN),
+        leave_only=leave_only,
+    )
+    Console(options.address, infos, conversation, groups_file).run()
+    return conversation
+
+
+def list_groups(options: argparse.Namespace) -> int:
+    """Run the command `groups`; return the exit status. Raises ClientError, OSError."""
+    for known in GroupsFile(options.groups).read():
+        line = f"{known.name} in {known.group} at {known.address}, read up to event {known.last}"
+        print(wire.harmless(line))
     return 0
 
 
-def main(argv=None):
+COMMANDS = {"join": join, "groups": list_groups, "leave": leave}
+
+
+def usable(stream: TextIO | None) -> TextIO:
+    """Return a stream for output that never fails: at a letter it lacks, or if it was closed."""
+    if stream is None:
+        stream = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the client; return the exit status."""
     open_standard_descriptors()
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")       # a terminal that cannot show a letter is no reason to stop
-    options = parse(argv)
+    sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
+    options = parse_arguments(argv)
     try:
-        return list_groups(options) if options.command == "groups" else talk(options)
-    except KeyboardInterrupt:           # at the password
+        return COMMANDS[options.command](options)
+    except KeyboardInterrupt:  # while the user types the password
         print(file=sys.stderr)
-    except (Trouble, OSError) as trouble:
-        if not isinstance(trouble, BrokenPipeError):        # nobody reads us any more
-            print(f"-- {explain(trouble)}", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)        # the interpreter's last flush may not fail again
+    except (ClientError, OSError) as error:
+        if not isinstance(error, BrokenPipeError):  # then nobody reads the output any more
+            print(f"-- {explain(error)}", file=sys.stderr)
+        # The interpreter flushes stdout at exit, which must not fail a second time
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return 1
 
 

@@ -1,157 +1,109 @@
-"""A Conversation on a socket and in the groups file. It never waits: whoever drives it, the console or a window, does.
+"""A Conversation on a non-blocking socket. The program that drives it does the waiting.
 
-A turn is: connect() if it is wanted, wait until wanted() is ready and then call ready(), turn(), show what take() gives, keep().
+A turn of that program is: call connect_if_due(); wait until the socket is readable or writable, as
+wants_read and wants_write say, and then call on_ready(); call flush(); display the items that
+conversation.take_items() returns.
 """
+
 import errno
 import os
 import socket
-from datetime import datetime
+from collections.abc import Sequence
 from time import monotonic
 
-from ..common import wire
-from .groups import Group, Trouble
+from .arguments import AddressInfo
+from .conversation import Conversation
 
-TICK = 0.25         # seconds; how late a pause or a time-out may end
-KEEP_AFTER = 3      # seconds between two changes of the groups file; after kill -9 so much is shown again
+TICK = 0.25  # seconds between two turns at most; a pause or a time-out may end this much late
+READ_SIZE = 65536  # bytes
 
 
 class Connection:
-    def __init__(self, place, addresses, conversation, groups):
-        """place: HOST:PORT as kept in `groups`, a Groups; addresses: what getaddrinfo said of it."""
-        self.place, self.addresses, self.groups = place, addresses, groups
+    """The socket of a conversation. It never blocks and raises nothing.
+
+    Attributes:
+        conversation: the core that it serves.
+        sock: the socket; None if there is none.
+    """
+
+    def __init__(self, infos: Sequence[AddressInfo], conversation: Conversation) -> None:
+        """Prepare connections to the first address in `infos` that answers; see resolve()."""
         self.conversation = conversation
-        self.untried = []               # addresses, while connecting
-        self.sock, self.is_open = None, False
-        self.kept, self.keep_at, self.complained = None, 0, False
+        self.sock: socket.socket | None = None
+        self._infos = list(infos)
+        self._untried: list[AddressInfo] = []  # while connecting
+        self._is_open = False  # the socket is connected
 
-    def wanted(self):
-        """Whether there is something to read; whether there is something to write."""
-        return self.sock is not None, self.sock is not None and (not self.is_open or bool(self.conversation.outgoing))
+    @property
+    def wants_read(self) -> bool:
+        """Whether to call on_ready() when the socket is readable."""
+        return self.sock is not None
 
-    def connect(self):
+    @property
+    def wants_write(self) -> bool:
+        """Whether to call on_ready() when the socket is writable."""
+        return self.sock is not None and (not self._is_open or bool(self.conversation.outgoing))
+
+    def connect_if_due(self) -> None:
+        """Start an attempt to connect, if the conversation wants one now."""
         if self.conversation.wants_connection(monotonic()):
-            self.conversation.connecting(monotonic())
-            self.untried = list(self.addresses)
-            self.try_next("no address")
+            self.conversation.connection_started(monotonic())
+            self._untried = list(self._infos)
+            self._try_next("no address")
 
-    def try_next(self, why):
-        self.hang_up()
-        while self.untried and not self.sock:
-            family, kind, protocol, _, address = self.untried.pop(0)
+    def _try_next(self, reason: str) -> None:
+        """Try the addresses that are left; `reason` says why the last one failed."""
+        self.close()
+        while self._untried and not self.sock:
+            family, kind, protocol, _, address = self._untried.pop(0)
             try:
                 self.sock = socket.socket(family, kind, protocol)
                 self.sock.setblocking(False)
-                error = self.sock.connect_ex(address)
-            except OSError as trouble:                      # this machine may lack IPv6
-                error = trouble.errno
-            if error not in (0, errno.EINPROGRESS):
-                why = os.strerror(error)
-                self.hang_up()
+                code = self.sock.connect_ex(address)
+            except OSError as error:  # this machine may lack IPv6
+                code = error.errno or errno.EINVAL
+            if code not in (0, errno.EINPROGRESS):
+                reason = os.strerror(code)
+                self.close()
         if not self.sock:
-            self.conversation.lost(why, monotonic())
+            self.conversation.connection_lost(reason, monotonic())
 
-    def ready(self):
-        """The socket is ready for one of the two that are wanted."""
-        if not self.is_open:
-            error = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            self.is_open = error == 0
-            return None if self.is_open else self.try_next(os.strerror(error))
+    def on_ready(self) -> None:
+        """Finish connecting, or read. Call this when the socket is readable or writable."""
+        if self.sock is None:
+            return
+        if not self._is_open:
+            code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._is_open = code == 0
+            if code:
+                self._try_next(os.strerror(code))
+            return
         try:
-            data = self.sock.recv(65536)
-        except BlockingIOError:                             # it was ready for writing
-            return None
-        except OSError:                                     # a reset
+            data = self.sock.recv(READ_SIZE)
+        except BlockingIOError:  # only writable
+            return
+        except OSError:  # a reset
             data = b""
         if data:
             self.conversation.receive(data, monotonic())
         else:
-            self.conversation.lost("", monotonic())
+            self.conversation.connection_lost("", monotonic())
 
-    def turn(self):
-        """What time alone causes; then sends what there is to send."""
+    def flush(self) -> None:
+        """Handle time-outs, then send as many bytes as the socket takes."""
         self.conversation.tick(monotonic())
+        outgoing = self.conversation.outgoing
         if self.sock and not self.conversation.is_connected:
-            self.hang_up()
-        elif self.is_open and self.conversation.outgoing:
+            self.close()
+        elif self.sock and self._is_open and outgoing:
             try:
-                del self.conversation.outgoing[:self.sock.send(self.conversation.outgoing)]
-            except OSError:             # not now; or never again, and then reading says so, after the server's last words
+                del outgoing[: self.sock.send(outgoing)]
+            except OSError:
+                # Full, or broken. If broken, reading reports it, after the server's last lines
                 pass
 
-    def hang_up(self):
+    def close(self) -> None:
+        """Close the socket, if there is one."""
         if self.sock:
             self.sock.close()
-        self.sock, self.is_open = None, False
-
-    def keep(self):
-        """In the groups file: at WELCOME, then every few seconds if there is something new, and at the end.
-
-        Returns "", or once, in one line, why it cannot be kept.
-        """
-        conversation, is_over = self.conversation, self.conversation.state == "over"
-        if not conversation.was_in:
-            return ""
-        group = Group(self.place, conversation.name, conversation.group, conversation.last)
-        try:
-            if is_over and conversation.code in ("left", "deleted"):
-                self.groups.forget(self.kept or group)
-            elif group != self.kept and (is_over or monotonic() >= self.keep_at):
-                self.keep_at = monotonic() + KEEP_AFTER
-                self.groups.keep(group, formerly=self.kept)
-                self.kept = group
-        except (Trouble, OSError) as trouble:
-            first, self.complained = not self.complained, True
-            return f"not kept: {explain(trouble)}" if first else ""
-        return ""
-
-
-# -- What a user gives ---------------------------------------------------------------------------------------------------------
-
-def check_place(text):
-    """HOST:PORT as it is kept. Raises Trouble."""
-    host, colon, port = text.lower().rpartition(":")
-    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-    if not bare or ":" in host and bare == host or not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
-        raise Trouble(f"{wire.harmless(text)} is not like 127.0.0.1:7000 or [::1]:7000")
-    return f"{host}:{int(port)}"
-
-
-def check_name(text):
-    """A name as it is shown. Raises Trouble."""
-    clean = wire.clean_name(text)
-    if clean is None:
-        raise Trouble(f"{wire.harmless(text)}: a name is 1 to 32 letters, digits, or . _ -")
-    return clean
-
-
-def check_password(text):
-    """Raises Trouble, which does not show it."""
-    if not (wire.is_permitted(text) and wire.is_text(text, wire.MAX_PASSWORD)):
-        raise Trouble(f"a password has 1 to {wire.MAX_PASSWORD} bytes of plain UTF-8 text")
-    return text
-
-
-def resolve(place):
-    """getaddrinfo's answers; this may take seconds. Raises OSError, Trouble."""
-    host, _, port = place.rpartition(":")
-    try:
-        return socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError) as error:
-        raise Trouble(f"{place}: {getattr(error, 'strerror', None) or 'not a host'}") from None
-
-
-# -- What a user is shown ------------------------------------------------------------------------------------------------------
-
-def local_time(time):
-    """A time of the wire here; 1970 if it is one that no calendar has."""
-    try:
-        return datetime.fromisoformat(time).astimezone()
-    except (ValueError, OverflowError):
-        return datetime.fromtimestamp(0)
-
-
-def explain(trouble):
-    """One line for the user: an OSError without its number, but with its file."""
-    if isinstance(trouble, OSError) and trouble.strerror:
-        trouble = f"{trouble.filename}: {trouble.strerror}" if trouble.filename else trouble.strerror
-    return wire.harmless(str(trouble))
+        self.sock, self._is_open = None, False

@@ -1,101 +1,138 @@
-"""The plain console: puts a Conversation on a socket, stdin and stdout, be they a terminal's or a script's.
+"""The client in a terminal or in a script: one event is one line. Everything runs in one thread."""
 
-One event, one line. One thread turns for ever: see who is ready, let the Conversation think, send, print, remember.
-"""
 import os
 import selectors
 import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
-from random import random
 from time import monotonic
 
-from .connection import TICK, Connection, local_time
-from .conversation import Conversation, Lines
+from .arguments import AddressInfo
+from .connection import TICK, Connection
+from .connection_state import State
+from .conversation import Conversation
+from .display import local_time
+from .groups import GroupsFile
+from .items import Event, Item, MemberStatus
+from .lenient_lines import LenientLines
+from .membership_saver import MembershipSaver
+from .user_input import UserInput
 
 STDIN = 0
+INPUT_SIZE = 4096  # bytes
 
-# No name has a space, so no text can pass for another form, or for the client's own words.
-FORMS = {"MSG": "{time} <{who}> {text}", "IN": "{time} * {who} came", "OUT": "{time} * {who} went",
-         "LEFT": "{time} * {who} left for good", "BANNED": "{time} * {who} was banned",
-         "RENAMED": "{time} * {who} is now {text}", "GROUP": "{time} * the group is {text}",
-         "member": "-- {who} {text}", "note": "-- {text}"}
+
+def item_line(item: Item, time: str = "") -> str:
+    """Return the line for an item; `time` stands before an event.
+
+    A message, another event, and the client's own words begin with "<", "*" and "--". A name has no
+    space and no such characters, so no text can imitate another form.
+    """
+    if isinstance(item, Event):
+        is_message = item.verb == "MSG"
+        return f"{time} <{item.name}> {item.text}" if is_message else f"{time} * {item.describe()}"
+    if isinstance(item, MemberStatus):
+        return f"-- {item.name} {item.status}"
+    return f"-- {item.text}"
 
 
 class Console:
-    def __init__(self, place, addresses, name, password, last, groups, leaving=False):
-        """place, addresses, groups: see Connection; the rest: see Conversation."""
-        self.is_terminal = os.isatty(STDIN)
-        self.conversation = Conversation(name, password, last, chance=random, patient=not self.is_terminal, leaving=leaving)
-        self.connection = Connection(place, addresses, self.conversation, groups)
-        self.typing, self.typed = not leaving, Lines()      # whether stdin goes on; what came of it
-        self.today = date.today()       # of what was printed last
-        self.signals, self.signal = os.pipe()
-        self.interrupted = False
+    """Drives one Conversation from stdin and prints it on stdout."""
 
-    def run(self):
-        """Until the conversation is over; returns the exit status."""
+    def __init__(
+        self,
+        address: str,
+        infos: Sequence[AddressInfo],
+        conversation: Conversation,
+        groups_file: GroupsFile,
+    ) -> None:
+        """Prepare a console.
+
+        Args:
+            address: the server's HOST:PORT, as the groups file has it.
+            infos: the result of resolve() for that address.
+            conversation: which is not started yet.
+            groups_file: where the client remembers the group.
+        """
+        self.conversation = conversation
+        self.user_input = UserInput(conversation)
+        self.connection = Connection(infos, conversation)
+        self.saver = MembershipSaver(conversation, address, groups_file)
+        self._stdin_open = not conversation.leave_only
+        self._typed = LenientLines()
+        self._date = date.today()  # of the line that was printed last
+        self._signal_read, self._signal_write = os.pipe()
+        self._interrupted = False
+
+    def run(self) -> int:
+        """Run until the conversation is over; return the exit status."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: os.write(self.signal, b"!"))
+            signal.signal(number, lambda *_: os.write(self._signal_write, b"!"))
         conversation = self.conversation
-        if conversation.leaving:
-            conversation.finish(monotonic())
-        while conversation.state != "over":
-            self.connection.connect()
-            with selectors.SelectSelector() as ready:           # (the others do not take a regular file as stdin)
-                for source, events, act in self.sources():
-                    ready.register(source, events, act)
-                for key, _ in ready.select(TICK):
-                    key.data()
-            self.connection.turn()
-            self.show()
-            if trouble := self.connection.keep():           # after showing: what is kept as seen was seen
-                print(f"-- {trouble}", file=sys.stderr, flush=True)
-        self.connection.hang_up()
-        if conversation.why:
-            print(f"-- {conversation.why}", file=sys.stderr if conversation.status else sys.stdout, flush=True)
-        return conversation.status
+        if conversation.leave_only:
+            conversation.quit_when_confirmed(monotonic())
+        while conversation.state is not State.OVER:
+            self.connection.connect_if_due()
+            self._wait()
+            self.connection.flush()
+            self._print_items()
+            if failure := self.saver.save_if_due():
+                print(f"-- {failure}", file=sys.stderr, flush=True)
+        self.connection.close()
+        if conversation.reason:
+            stream = sys.stderr if conversation.exit_status else sys.stdout
+            print(f"-- {conversation.reason}", file=stream, flush=True)
+        return conversation.exit_status
 
-    def sources(self):
-        """What is worth waking up for, now: (descriptor, events, what to do)."""
-        yield self.signals, selectors.EVENT_READ, self.interrupt
-        reads, writes = self.connection.wanted()
-        if reads:
-            yield self.connection.sock, selectors.EVENT_READ | (selectors.EVENT_WRITE if writes else 0), self.connection.ready
-        if self.typing and not self.conversation.is_busy:
-            yield STDIN, selectors.EVENT_READ, self.read_user
+    def _wait(self) -> None:
+        """Wait for input from the network, the user or a signal, and handle it."""
+        # SelectSelector, because the others do not accept a regular file as stdin
+        with selectors.SelectSelector() as selector:
+            for source, events, handler in self._sources():
+                selector.register(source, events, handler)
+            for key, _ in selector.select(TICK):
+                key.data()
 
-    # -- The user ----------------------------------------------------------------------------------------------------------
+    def _sources(self) -> Iterator[tuple[int, int, Callable[[], None]]]:
+        """Yield the sources to wait for: descriptor, selector events, handler."""
+        yield self._signal_read, selectors.EVENT_READ, self._interrupt
+        connection = self.connection
+        if connection.sock is not None:
+            events = selectors.EVENT_READ
+            if connection.wants_write:
+                events |= selectors.EVENT_WRITE
+            yield connection.sock.fileno(), events, connection.on_ready
+        if self._stdin_open and not self.user_input.should_pause:
+            yield STDIN, selectors.EVENT_READ, self._read_stdin
 
-    def interrupt(self):
-        """Ctrl-C ends it with QUIT; the second one does not wait for the answer."""
-        os.read(self.signals, 1)
-        if self.interrupted:
-            self.conversation.over(0, "")
-        self.interrupted = True
+    def _interrupt(self) -> None:
+        """Quit at the first Ctrl-C; at the second one, do not wait for the server's answer."""
+        os.read(self._signal_read, 1)
+        if self._interrupted:
+            self.conversation.end(0, "")
+        self._interrupted = True
         self.conversation.quit(monotonic())
 
-    def read_user(self):
+    def _read_stdin(self) -> None:
         try:
-            data = os.read(STDIN, 4096)
-        except OSError:                 # his terminal is gone
+            data = os.read(STDIN, INPUT_SIZE)
+        except OSError:  # the terminal is gone
             data = b""
-        for line in self.typed.feed(data or b"\n"):         # a script's last line may lack its end
-            self.conversation.typed(line, monotonic())
+        for line in self._typed.feed(data or b"\n"):  # the last line of a script may lack its LF
+            self.user_input.enter(line, monotonic())
         if not data:
-            self.typing = False
-            self.conversation.type_quit("", monotonic())
+            self._stdin_open = False
+            self.conversation.quit_after_input(monotonic())
 
-    # -- What is shown -------------------------------------------------------------------------------------------------------
-
-    def show(self):
-        for shown in self.conversation.take():
+    def _print_items(self) -> None:
+        for item in self.conversation.take_items():
             time = ""
-            if shown.time:
-                moment = local_time(shown.time)
-                if moment.date() != self.today:
-                    self.today = moment.date()
-                    print(f"-- {self.today}")
+            if isinstance(item, Event):
+                moment = local_time(item.time)
+                if moment.date() != self._date:
+                    self._date = moment.date()
+                    print(f"-- {self._date}")
                 time = f"{moment:%H:%M}"
-            print(FORMS[shown.kind].format(who=shown.who, text=shown.text, time=time))
+            print(item_line(item, time))
         sys.stdout.flush()

@@ -1,403 +1,389 @@
-"""The member's side of grupo/1, pure: bytes and `now` go in, bytes to send and things to show come out.
+"""The member's side of grupo/1: a state machine without input or output.
 
-Nothing here opens, waits, prints or reads a clock. One Conversation outlives its connections. Whoever drives it, the
-console or a window, does this for as long as `state` is not "over":
+Its input is bytes and the time; its output is bytes to send and items to display. Nothing here
+opens a socket, waits, prints or reads a clock. One Conversation lasts for many connections. The
+program that drives it (console.py, or a window) does this until `state` is OVER:
 
-    wants_connection(now)       if so, call connecting(now) and connect
-    receive(data, now)          bytes came
-    lost(why, now)              the connection ended, or could not be made
-    typed(line, now)            the user entered a line
-    tick(now)                   a few times a second
-    outgoing                    bytes to send; remove from its front what was sent
-    take()                      what is to be shown, in order
-    is_connected                no longer so: close the connection
+    wants_connection(now)           if True, call connection_started(now) and connect
+    receive(data, now)              bytes arrived
+    connection_lost(reason, now)    the connection ended, or could not be made
+    tick(now)                       some time has passed; call it a few times a second
+    outgoing                        bytes to send; remove sent bytes from the front
+    take_items()                    items to display, in order
+    is_connected                    if False, close the connection
 
-Every event passes tell() once, in order of seq (see order.py). There `last` grows, and one's own messages are confirmed.
+`now` is a time in seconds that never decreases, as time.monotonic() returns it.
+
+Every event passes _deliver() once, in the order of its number (see resequencer.py). There
+`last_seen` grows, and the member's own messages are confirmed.
 """
-from collections import deque
-from typing import NamedTuple
+
+from __future__ import annotations
+
+from collections.abc import Callable
 
 from ..common import wire
-from .order import Order
+from .connection_state import CONNECTED, ConnectionProgress, State
+from .items import Event, Item, MemberStatus, Note
+from .reconnect import RECONNECT_AFTER, Backoff, ending_after
+from .requests import Request, UnconfirmedRequests
+from .resequencer import Resequencer
+from .server_lines import (
+    Bye,
+    Err,
+    Hello,
+    HistoryEnd,
+    Pending,
+    Ping,
+    Rejected,
+    Welcome,
+    WhoEnd,
+    parse,
+)
 
-FIRST_SIGHT = 100                       # events that a newcomer is shown
-MOST_REQUESTS = 100                     # not confirmed: enough for now
-MOST_OUTGOING = 64 * 1024               # a server that asks and does not read gets no further PONG
-HELLO_WITHIN, PING_AFTER, DEAD_AFTER = 20, 60, 90       # seconds that we listen to silence
-BYE_WITHIN, FINISH_WITHIN = 2, 30       # seconds for the answer to QUIT; for what a script said to be confirmed
-LONGEST_PAUSE = 30                      # seconds between two attempts to come back
-
-
-# How a connection can end ("" is a bare end). After these a client comes back by itself:
-COME_BACK = {"slow": "this client was too slow to read", "idle": "the server heard nothing from this client",
-             "timeout": "coming in took too long", "full": "the server is full", "closed": "the server was closed",
-             "": "the connection ended"}
-# After these, and after any that it does not know, never: exit status, why.
-STAY_AWAY = {"quit": (0, ""), "left": (0, "you are no longer a member"), "banned": (1, "the owner banned you"),
-             "deleted": (1, "the owner deleted the group"), "replaced": (1, "you came in from another client"),
-             "refused": (1, "refused"), "protocol": (1, "the server found this client at fault")}
-
-HELP = ("what you type is said to all; //x says /x", "/name NEW: another name for yourself",
-        "/who: who is a member, who is here", "/leave: leave the group for good", "/quit: go, and stay a member")
-
-
-class Shown(NamedTuple):
-    """One thing to show. `who` and `text` can be printed on any terminal.
-
-    kind is the verb of an event; `member`, a line of the answer to /who; or `note`, the client's own words (only text).
-    """
-    kind: str
-    text: str
-    who: str = ""       # RENAMED: the old name, and text is the new one
-    time: str = ""      # of an event, as on the wire
-    seq: int = 0
-
-
-class Lines(wire.Lines):
-    """Lines as they come: what may not stand in them is kept, as surrogates if it is no UTF-8. Only too long ones are Faults."""
-
-    def cut(self, whole):
-        return [line.removesuffix(b"\r").decode(errors="surrogateescape") if len(line) < wire.MAX_LINE else wire.Fault("too-long")
-                for line in whole.split(b"\n")]
+FIRST_HISTORY = 100  # events that a client without a past shows
+MAX_OUTGOING = 64 * 1024  # bytes; a server that does not read gets no further PONG
+BYE_TIMEOUT = 2  # seconds from QUIT to its BYE
+CONFIRM_TIMEOUT = 30  # seconds from the end of a script to the confirmation of its messages
 
 
 class Conversation:
-    def __init__(self, name, password, last=None, *, chance, patient=False, leaving=False, context=0):
-        """`last`: the newest event seen before, None if none. `chance()`: a random number from 0 to 1, for the pauses.
+    """One member in one group, over any number of connections.
 
-        patient: a script types, so /quit waits until all that was said is confirmed.
-        leaving: come in only to leave for good; nothing is shown of the group.
-        context: so many events before the first new one are shown again.
+    Attributes:
+        name: the member's name; the server may change it.
+        group: the group's name; "" before the first HELLO.
+        last_seen: the number of the newest event seen; None if there was none.
+        state: see State.
+        retry_at: when the client connects again, if DISCONNECTED.
+        reason: why it is DISCONNECTED or OVER, in one line.
+        exit_status: of the program, if OVER; 0 if the end was wanted.
+        bye_code: the code of the last BYE; "" for an end without one.
+        was_here: whether the server has sent WELCOME in any connection.
+        outgoing: bytes to send.
+        requests: those that the server has not confirmed.
+        progress: that of the present connection, or of the last one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        password: str,
+        last_seen: int | None = None,
+        *,
+        jitter: Callable[[], float],
+        is_script: bool = False,
+        leave_only: bool = False,
+        context: int = 0,
+    ) -> None:
+        """Prepare a conversation; it starts DISCONNECTED and wants a connection at once.
+
+        Args:
+            name: the member's name.
+            password: the member's password.
+            last_seen: the number of the newest event seen before; None if there was none.
+            jitter: returns a random number from 0 to 1, for the pauses between attempts.
+            is_script: a program types, so quitting waits until all messages are confirmed.
+            leave_only: join only in order to leave the group; display nothing of it.
+            context: how many events before the first new one are displayed again.
         """
-        self.name, self.password, self.last = name, password, last
-        self.chance, self.patient, self.leaving, self.context = chance, patient, leaving, context
+        self.name, self.last_seen = name, last_seen
+        self.is_script, self.leave_only = is_script, leave_only
         self.group = ""
-        self.state = "disconnected"         # then connecting, waiting (to be let in), in, disconnected again ..., over
-        self.retry_at = 0                   # when disconnected
-        self.why = ""                       # disconnected or over: why
-        self.status, self.code = 0, ""      # over: the exit status; the code of the BYE
+        self.state = State.DISCONNECTED
+        self.retry_at = 0.0
+        self.reason = ""
+        self.exit_status = 0
+        self.bye_code = ""
+        self.was_here = False
         self.outgoing = bytearray()
-        self.shown = []
-        self.unsent = deque()               # (verb, argument) that wait until we are in and have caught up
-        self.requests = deque()             # those sent and not answered; of a lost connection, its SAYs
-        self.greeted = self.was_in = False  # ever
-        self.tries = 0
-        self.consenting = False             # the last line was /leave: the next is the consent
-        self.finish_by = None               # a script has ended: quit when all is confirmed, or then
-        # Of one connection:
-        self.lines = Lines()
-        self.heard_at, self.pinged = 0, False
-        self.said_hello = False             # the server has
-        self.parting, self.quit_by = "", 0  # the BYE that we expect; after QUIT, until when
-        self.welcomed = 0                   # WELCOME's s: what is above happened while we are in
-        self.ready = False                  # in, and caught up
-        self.order = None                   # Order of the events
+        self.requests = UnconfirmedRequests()
+        self.progress = ConnectionProgress(heard_at=0)
+        self._password, self._jitter, self._context = password, jitter, context
+        self._backoff = Backoff()
+        self._items: list[Item] = []
+        self._found_server = False  # a server has answered with HELLO, in any connection
+        self._confirm_deadline: float | None = None  # set when the user has typed everything
 
-    # -- The connection --------------------------------------------------------------------------------------------------
+    # -- The connection ------------------------------------------------------------------------
 
     @property
-    def is_connected(self):
-        return self.state in ("connecting", "waiting", "in")
+    def is_connected(self) -> bool:
+        """Whether the connection should stay open."""
+        return self.state in CONNECTED
 
     @property
-    def is_busy(self):
-        """Whether the user's next lines should wait."""
-        return len(self.unsent) + len(self.requests) >= MOST_REQUESTS
+    def accepts_input(self) -> bool:
+        """Whether input from the user still has an effect."""
+        return self._confirm_deadline is None and self.state is not State.OVER
 
-    def wants_connection(self, now):
-        return self.state == "disconnected" and now >= self.retry_at
+    def wants_connection(self, now: float) -> bool:
+        """Return whether it is time to connect."""
+        return self.state is State.DISCONNECTED and now >= self.retry_at
 
-    def connecting(self, now):
-        self.state, self.heard_at, self.pinged = "connecting", now, False
-        self.lines, self.said_hello, self.parting = Lines(), False, ""
+    def connection_started(self, now: float) -> None:
+        """Take note that an attempt to connect begins."""
+        self.state = State.CONNECTING
+        self.progress = ConnectionProgress(heard_at=now)
         self.outgoing.clear()
 
-    def receive(self, data, now):
-        """Takes what the server sent, whatever it is. Never raises."""
-        self.heard_at, self.pinged = now, False
-        for line in self.lines.feed(data):
-            if self.is_connected and line:          # nothing counts after a BYE
-                self.hear(line, now)
-        self.quit_if_finished(now)
+    def connection_lost(self, reason: str, now: float) -> None:
+        """Take note that the connection ended without a BYE, or could not be made.
 
-    def lost(self, why, now):
-        """The connection ended without BYE, or (`why`) could not be made."""
-        if self.is_connected and not self.greeted:
-            self.over(1, f"no grupo server answers: {why or COME_BACK['']}")
+        Args:
+            reason: why it could not be made; "" if it ended.
+            now: the time.
+        """
+        if self.is_connected and not self._found_server:
+            self.end(1, f"no Grupo server answers: {reason or RECONNECT_AFTER['']}")
         elif self.is_connected:
-            self.end("", now, why)
+            self._connection_ended("", reason, now)
 
-    def tick(self, now):
-        silence = now - self.heard_at
-        if self.finish_by and now >= self.finish_by:
-            self.over(1, f"gave up after {FINISH_WITHIN} s")
-        elif self.parting == "quit" and now >= self.quit_by:
-            self.over(0, "")
-        elif self.is_connected and silence >= (HELLO_WITHIN if self.state == "connecting" else DEAD_AFTER):
-            self.lost("the server is silent", now)
-        elif self.is_connected and silence >= PING_AFTER and not self.pinged:
-            self.pinged = True
-            self.send("PING", "alive")
+    def receive(self, data: bytes, now: float) -> None:
+        """Take bytes from the server. They may be anything: this never raises."""
+        self.progress.heard_at, self.progress.pinged = now, False
+        for line in self.progress.lines.feed(data):
+            if self.is_connected and line:  # nothing counts after a BYE
+                self._handle_line(line, now)
+        self._quit_if_confirmed(now)
 
-    def end(self, code, now, why=""):
-        """The connection is over; the conversation too, unless it is one to come back from."""
-        self.ready = False
-        self.code = self.parting if code in COME_BACK and self.parting else code
-        if self.code not in COME_BACK:
-            return self.over(*STAY_AWAY.get(self.code, (1, f"the server said BYE {self.code}")))
-        why = why or COME_BACK[code]
-        if self.leaving or ("LEAVE", "") in self.requests:      # to come back might be to join anew
-            return self.over(1, f"{why}; it is not known whether you left")
-        for verb, argument in self.requests:
-            if verb == "NAME":
-                self.note(f"{why}; it is not known whether your name is now {argument}")
-        self.requests = deque(request for request in self.requests if request[0] == "SAY")
-        pause = min(LONGEST_PAUSE, 2 ** min(self.tries, 5)) * (0.75 + self.chance() / 2)
-        self.tries += 1
-        if why != self.why:
-            self.note(f"{why}; trying to come back")
-        self.state, self.why, self.retry_at = "disconnected", why, now + pause
+    def tick(self, now: float) -> None:
+        """Handle time-outs."""
+        if self._confirm_deadline is not None and now >= self._confirm_deadline:
+            self.end(1, f"gave up after {CONFIRM_TIMEOUT} s")
+        elif self.progress.expected_bye == "quit" and now >= self.progress.bye_deadline:
+            self.end(0, "")
+        elif self.is_connected and self.progress.is_dead(now):
+            self.connection_lost("the server is silent", now)
+        elif self.is_connected and self.progress.should_ping(now):
+            self.progress.pinged = True
+            self._send("PING alive")
 
-    def over(self, status, why):
-        if unconfirmed := sum(verb == "SAY" for verb, _ in [*self.requests, *self.unsent]):
+    def end(self, exit_status: int, reason: str) -> None:
+        """End the conversation at once, whatever is unconfirmed.
+
+        Args:
+            exit_status: 0 if the user wanted this end.
+            reason: one line for the user; "" if there is nothing to say.
+        """
+        if unconfirmed := self.requests.messages:
             self.note(f"not confirmed: {unconfirmed} of your messages")
-        self.state, self.status, self.why = "over", status, wire.harmless(why)
+        self.state, self.exit_status = State.OVER, exit_status
+        self.reason = wire.harmless(reason)
         self.requests.clear()
-        self.unsent.clear()
 
-    def send(self, *words):
-        self.outgoing += " ".join(words).encode() + b"\n"
-
-    # -- What the server says ----------------------------------------------------------------------------------------------
-
-    def hear(self, line, now):
-        verb, _, rest = line.partition(" ")
-        if isinstance(line, wire.Fault) or not self.said_hello and verb not in ("HELLO", "BYE"):
-            self.over(1, "what answers there is no grupo/1 server")
-        elif verb in HANDLERS:
-            HANDLERS[verb](self, rest, now)
-        elif self.state == "in":
-            self.event(verb, rest)
-
-    def hello(self, rest, now):
-        version, _, group = rest.partition(" ")
-        if version != wire.VERSION:
-            return self.over(1, f"the server speaks {version}, this client {wire.VERSION}")
-        if not self.said_hello:         # the password goes to whoever speaks grupo/1, once
-            self.said_hello = self.greeted = True
-            self.group = group
-            self.send("JOIN", self.name, self.password)
-
-    def pending(self, rest, now):
-        if self.state == "connecting":
-            self.state = "waiting"
-            if not self.was_in:
-                self.note(f"asked to join {self.group} as {self.name}; waiting to be let in")
-
-    def rejected(self, rest, now):
-        self.over(1, "not let in: the password is wrong, or the owner said no")
-
-    def welcome(self, rest, now):
-        seq, _, name = rest.partition(" ")
-        if self.state == "in" or not wire.SEQ.fullmatch(seq):
+    def _connection_ended(self, code: str, reason: str, now: float) -> None:
+        """End the connection, and the conversation too unless `code` permits to reconnect."""
+        progress = self.progress
+        progress.caught_up = False
+        # A connection may end before the BYE that the client expects
+        was_expected = code in RECONNECT_AFTER and progress.expected_bye
+        self.bye_code = progress.expected_bye if was_expected else code
+        if self.bye_code not in RECONNECT_AFTER:
+            ending = ending_after(self.bye_code)
+            self.end(ending.exit_status, ending.reason)
             return
-        self.state, self.welcomed = "in", int(seq)
-        self.called(name)
-        if self.leaving:
-            self.ready = True
-            return self.request("LEAVE")
-        self.note(f"back in {self.group}" if self.was_in else f"in {self.group} as {self.name}; /help tells more")
-        self.was_in, self.why = True, ""
-        if self.last is not None and self.last > self.welcomed:
-            self.note("the group began anew: what you saw before is gone")
-            self.last = None
-        if self.last is None:
-            self.last, self.context = self.welcomed, FIRST_SIGHT
-        self.last, self.context = max(0, self.last - self.context), 0
-        self.order = Order(self.last)
-        self.send("HISTORY", str(self.last))
+        reason = reason or RECONNECT_AFTER[self.bye_code]
+        # A client that may have left must not reconnect: its JOIN would ask for a new membership
+        if self.leave_only or Request("LEAVE") in self.requests.sent:
+            self.end(1, f"{reason}; it is not known whether you left")
+            return
+        for request in self.requests.keep_messages():
+            if request.verb == "NAME":
+                self.note(f"{reason}; it is not known whether your name is now {request.argument}")
+        if reason != self.reason:
+            self.note(f"{reason}; reconnecting")
+        self.state, self.reason = State.DISCONNECTED, reason
+        self.retry_at = now + self._backoff.next_pause(self._jitter())
 
-    def called(self, name):
-        """The server says that this is our name. It is what we come back with, so nonsense is not taken."""
+    def _send(self, line: str) -> None:
+        self.outgoing += line.encode() + b"\n"
+
+    # -- Lines of the server -------------------------------------------------------------------
+
+    def _handle_line(self, line: str, now: float) -> None:
+        parsed = None if isinstance(line, wire.Fault) else parse(line)
+        is_expected = self.progress.got_hello or isinstance(parsed, Hello | Bye)
+        if isinstance(line, wire.Fault) or not is_expected:
+            self.end(1, "the server at this address does not speak grupo/1")
+            return
+        match parsed:
+            case Hello(version, group):
+                self._on_hello(version, group)
+            case Pending():
+                self._on_pending()
+            case Rejected():
+                self.end(1, "rejected: the password is wrong, or the owner declined")
+            case Welcome(seq, name) if self.state is not State.HERE:
+                self._on_welcome(seq, name)
+            case MemberStatus():
+                self._display(parsed)
+            case WhoEnd():
+                self.requests.confirm("WHO")
+            case HistoryEnd(newest):
+                self._on_history_end(newest)
+            case Ping(token) if len(self.outgoing) < MAX_OUTGOING:
+                self._send(f"PONG {token}")
+            case Err(code, reason):
+                self._on_err(code, reason, now)
+            case Bye(code):
+                self._connection_ended(code, "", now)
+            case Event() if self.state is State.HERE and not self.leave_only:
+                for event in self.progress.resequencer.add(parsed):
+                    self._deliver(event)
+
+    def _on_hello(self, version: str, group: str) -> None:
+        if version != wire.VERSION:
+            self.end(1, f"the server speaks {version}; this client speaks {wire.VERSION}")
+        elif not self.progress.got_hello:
+            self.progress.got_hello = self._found_server = True
+            self.group = group
+            # Only a server that speaks grupo/1 gets the password, once in a connection
+            self._send(f"JOIN {self.name} {self._password}")
+
+    def _on_pending(self) -> None:
+        if self.state is State.CONNECTING:
+            self.state, self.progress.got_answer = State.ASKING, True
+            if not self.was_here:
+                self.note(f"asked to join {self.group} as {self.name}; waiting for the answer")
+
+    def _on_welcome(self, seq: int, name: str) -> None:
+        self.state, self.progress.got_answer = State.HERE, True
+        self.progress.welcome_seq = seq
+        self._set_name(name)
+        if self.leave_only:
+            self.progress.caught_up = True
+            self.request("LEAVE")
+            return
+        if self.was_here:
+            self.note(f"reconnected to {self.group}")
+        else:
+            self.note(f"in {self.group} as {self.name}; /help lists the commands")
+        self.was_here, self.reason = True, ""
+        self._request_first_history()
+
+    def _request_first_history(self) -> None:
+        """Request the events after `last_seen`, with some before as context."""
+        if self.last_seen is not None and self.last_seen > self.progress.welcome_seq:
+            self.note("the group was created again: its earlier messages are gone")
+            self.last_seen = None
+        if self.last_seen is None:
+            self.last_seen, self._context = self.progress.welcome_seq, FIRST_HISTORY
+        self.last_seen, self._context = max(0, self.last_seen - self._context), 0
+        self.progress.resequencer = Resequencer(self.last_seen)
+        self._send(f"HISTORY {self.last_seen}")
+
+    def _set_name(self, name: str) -> None:
+        """Take a name from the server, if it is valid: the client reconnects with it."""
         if wire.clean_name(name) == name:
             self.name = name
 
-    def member(self, rest, now):
-        who, _, where = rest.partition(" ")
-        self.show(Shown("member", where, who))
+    def _on_err(self, code: str, reason: str, now: float) -> None:
+        """Take an ERR. Answers come in order, so this one is for the oldest request without one."""
+        if self.state is not State.HERE and code == "not-saved":
+            self._connection_ended("", "the server could not save your membership", now)
+        elif self.state is not State.HERE or self.leave_only:
+            self.end(1, f"the server refused: {reason}")
+        elif not self.progress.caught_up:
+            self.note(f"no history: {reason}")
+            self._on_history_end(0)
+        elif self.requests.sent:
+            self.note(f"failed ({reason}): {self.requests.sent.popleft().line()}".rstrip())
 
-    def end_of_answer(self, rest, now):
-        what, _, seq = rest.partition(" ")
-        if what == "WHO":
-            self.answered("WHO")
-        elif what == "HISTORY" and wire.SEQ.fullmatch(seq):
-            self.end_of_history(int(seq))
+    # -- Events, each once, in order -----------------------------------------------------------
 
-    def ping(self, token, now):
-        if wire.TOKEN.fullmatch(token) and len(self.outgoing) < MOST_OUTGOING:
-            self.send("PONG", token)
-
-    def err(self, rest, now):
-        """Answers come in the order of the requests, so that an ERR is the answer to the first that has none."""
-        code, _, words = rest.partition(" ")
-        why = words or code
-        if self.state != "in" and code == "not-saved":
-            self.end("", now, "the server could not write down that you came")
-        elif self.state != "in" or self.leaving:
-            self.over(1, f"refused: {why}")
-        elif not self.ready:
-            self.note(f"no history: {why}")
-            self.end_of_history(0)
-        elif self.requests:
-            verb, argument = self.requests.popleft()
-            self.note(f"not done ({why}): {verb} {argument}".rstrip())
-
-    def bye(self, code, now):
-        self.end(code or "without a code", now)
-
-    # -- Events, each once, in order ---------------------------------------------------------------------------------------
-
-    def event(self, verb, rest):
-        """A line with a seq and a time is an event, even if nobody knows its verb yet: it fills its place in the order."""
-        seq, _, rest = rest.partition(" ")
-        time, _, rest = rest.partition(" ")
-        who, _, text = ("", "", rest) if verb == "GROUP" else rest.partition(" ")
-        if wire.SEQ.fullmatch(seq) and wire.TIME.fullmatch(time) and not self.leaving:
-            for event in self.order.take(Shown(verb, text, who, time, int(seq))):
-                self.tell(event)
-
-    def end_of_history(self, newest):
-        if self.state != "in" or self.ready:
+    def _on_history_end(self, newest: int) -> None:
+        resequencer = self.progress.resequencer
+        if self.state is not State.HERE or self.progress.caught_up:
             return
-        for event in self.order.end_of_history(newest):
-            self.tell(event)
-        if not self.order.is_complete:
-            return self.send("HISTORY", str(self.order.asked))
-        self.ready, self.tries = True, 0
-        for verb, argument in self.requests:    # those that the history confirmed are gone: the server never got these
-            self.send(verb, argument)
-        while self.unsent:
-            self.request(*self.unsent.popleft())
-
-    def tell(self, event):
-        if event.seq > self.last + 1:           # never with a right server
-            self.note(f"the server left out the events {self.last + 1} to {event.seq - 1}")
-        self.last = event.seq
-        own = event.who == self.name
-        if event.kind == "MSG" and own:
-            self.answered("SAY", event.text)
-        if event.seq > self.welcomed:           # before, somebody else may have had this name
-            if event.kind == "RENAMED" and own:
-                self.called(event.text)
-                self.answered("NAME")
-            elif event.kind in ("LEFT", "BANNED") and own:
-                self.parting = event.kind.lower()
-            elif event.kind == "GROUP":
-                self.group = event.text
-        if event.kind in wire.EVENTS:
-            self.show(event)
-
-    def answered(self, verb, argument=None):
-        """The first such request is confirmed."""
-        for request in self.requests:
-            if request == (verb, argument) or argument is None and request[0] == verb:
-                self.requests.remove(request)
-                break
-
-    # -- What the user types -------------------------------------------------------------------------------------------------
-
-    def typed(self, line, now):
-        """A line without its LF, or a Fault of Lines. Whatever is wrong with it is said, and then nothing is sent."""
-        if self.finish_by or self.state == "over":
+        for event in resequencer.end_of_history(newest):
+            self._deliver(event)
+        if not resequencer.history_complete:
+            self._send(f"HISTORY {resequencer.requested_after}")
             return
-        if isinstance(line, wire.Fault):
-            return self.note(f"not sent: over {wire.MAX_TEXT} bytes")
-        line = line.replace("\t", " ")
-        if self.consenting:
-            self.consenting = False
-            return self.request("LEAVE") if line.strip() == "yes" else self.note("not left")
-        command, _, argument = line.partition(" ")
-        if not line.startswith("/") or line.startswith("//"):
-            self.say(line.removeprefix("/"))
-        elif command in COMMANDS:
-            COMMANDS[command](self, argument.strip(), now)
+        self.progress.caught_up = True
+        self._backoff.reset()
+        # The history has confirmed all messages that arrived; these never reached the server
+        for request in self.requests.sent:
+            self._send(request.line())
+        while self.requests.unsent:
+            request = self.requests.unsent.popleft()
+            self.request(request.verb, request.argument)
+
+    def _deliver(self, event: Event) -> None:
+        expected = (self.last_seen or 0) + 1
+        if event.seq > expected:  # a correct server never does this
+            self.note(f"the server skipped the events {expected} to {event.seq - 1}")
+        self.last_seen = event.seq
+        is_own = event.name == self.name
+        if event.verb == "MSG" and is_own:
+            self.requests.confirm("SAY", event.text)
+        # Before WELCOME, this name may have belonged to another member
+        if event.seq > self.progress.welcome_seq:
+            self._follow(event, is_own)
+        if event.verb in wire.EVENTS:
+            self._display(event)
+
+    def _follow(self, event: Event, is_own: bool) -> None:
+        """Take over the changes that a new event causes for this member."""
+        if event.verb == "RENAMED" and is_own:
+            self._set_name(event.text)
+            self.requests.confirm("NAME")
+        elif event.verb in ("LEFT", "BANNED") and is_own:
+            self.progress.expected_bye = event.verb.lower()
+        elif event.verb == "GROUP":
+            self.group = event.text
+
+    # -- Requests of the user ------------------------------------------------------------------
+
+    def request(self, verb: str, argument: str = "") -> None:
+        """Send a request, now or as soon as the history is complete."""
+        request = Request(verb, argument)
+        if self.progress.caught_up:
+            self.requests.sent.append(request)
+            self._send(request.line())
         else:
-            self.note(f"no such command: {command}; try /help")
+            self.requests.unsent.append(request)
 
-    def say(self, text):
-        if not wire.is_permitted(text):
-            self.note("not sent: there is a character in it that may not stand in a message")
-        elif wire.size(text) > wire.MAX_TEXT:
-            self.note(f"not sent: {wire.size(text)} bytes, and {wire.MAX_TEXT} are the most")
-        elif text:
-            self.request("SAY", text)
-            if self.state in ("waiting", "disconnected") and not self.patient:
-                self.note("this will be said when you are in")
+    def quit(self, now: float) -> None:
+        """Quit now. The server handles earlier requests first."""
+        if self.state in (State.ASKING, State.HERE):
+            if not self.progress.expected_bye:
+                self._send("QUIT")
+                self.progress.expected_bye = "quit"
+                self.progress.bye_deadline = now + BYE_TIMEOUT
+        elif self.state is not State.OVER:
+            self.end(0, "")
 
-    def request(self, verb, argument=""):
-        if self.ready:
-            self.requests.append((verb, argument))
-            self.send(verb, *filter(None, [argument]))
-        else:
-            self.unsent.append((verb, argument))
-
-    def rename(self, name, now):
-        if wire.clean_name(name) is None:
-            self.note("/name NEW: a name is 1 to 32 letters, digits, or . _ -")
-        else:
-            self.request("NAME", name)
-
-    def who(self, argument, now):
-        self.request("WHO")
-
-    def leave(self, argument, now):
-        self.consenting = True
-        self.note("you will not be a member any more; type yes to leave")
-
-    def type_quit(self, argument, now):
-        if self.patient or self.unsent and self.state == "in":      # what was typed before goes before
-            self.finish(now)
+    def quit_after_input(self, now: float) -> None:
+        """Quit after the lines that the user has typed. For a script, wait for confirmation."""
+        if self.is_script or (self.requests.unsent and self.state is State.HERE):
+            self.quit_when_confirmed(now)
         else:
             self.quit(now)
 
-    def help(self, argument, now):
-        for line in HELP:
-            self.note(line)
+    def quit_when_confirmed(self, now: float) -> None:
+        """Quit once the member has been here and everything is confirmed, or after 30 s."""
+        if self._confirm_deadline is None:
+            self._confirm_deadline = now + CONFIRM_TIMEOUT
+        self._quit_if_confirmed(now)
 
-    def finish(self, now):
-        """A script has ended: quit when we have been in and all that was said is confirmed."""
-        self.finish_by = self.finish_by or now + FINISH_WITHIN
-        self.quit_if_finished(now)
-
-    def quit_if_finished(self, now):
-        if self.finish_by and self.ready and not self.requests and not self.unsent:
+    def _quit_if_confirmed(self, now: float) -> None:
+        is_done = self.progress.caught_up and not len(self.requests)
+        if self._confirm_deadline is not None and is_done:
             self.quit(now)
 
-    def quit(self, now):
-        """Go now. What was said already goes before."""
-        if self.state in ("waiting", "in"):
-            if not self.parting:
-                self.send("QUIT")
-                self.parting, self.quit_by = "quit", now + BYE_WITHIN
-        elif self.state != "over":
-            self.over(0, "")
+    # -- Items to display ----------------------------------------------------------------------
 
-    # -- What is to be shown -------------------------------------------------------------------------------------------------
+    def note(self, text: str) -> None:
+        """Display words of the client itself."""
+        self._display(Note(text))
 
-    def note(self, text):
-        self.show(Shown("note", text))
+    def _display(self, item: Item) -> None:
+        """Queue an item. All items pass here, so nothing that a terminal obeys gets out."""
+        self._items.append(item.harmless())
 
-    def show(self, shown):
-        """The one way out: nothing that a terminal might obey passes here."""
-        self.shown.append(shown._replace(who=wire.harmless(shown.who), text=wire.harmless(shown.text)))
-
-    def take(self):
-        shown, self.shown = self.shown, []
-        return shown
-
-
-HANDLERS = {"HELLO": Conversation.hello, "PENDING": Conversation.pending, "REJECTED": Conversation.rejected,
-            "WELCOME": Conversation.welcome, "MEMBER": Conversation.member, "END": Conversation.end_of_answer,
-            "PING": Conversation.ping, "PONG": lambda *_: None, "ERR": Conversation.err, "BYE": Conversation.bye}
-COMMANDS = {"/name": Conversation.rename, "/who": Conversation.who, "/leave": Conversation.leave,
-            "/quit": Conversation.type_quit, "/help": Conversation.help}
+    def take_items(self) -> list[Item]:
+        """Return the items to display since the last call, in order."""
+        items, self._items = self._items, []
+        return items

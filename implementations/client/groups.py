@@ -1,82 +1,108 @@
-"""The groups file: one JSON line for each group that this user belongs to, replaced whole, never touched where it stands.
+"""The groups file: a user's groups, for the next start of the client.
 
-Every change reads the file again under a lock and changes one entry, so that clients at work at the same time lose nothing.
+The file has one JSON object per line and is always replaced as a whole. Every change takes a lock,
+reads the file again and changes one entry, so clients that run at the same time lose nothing.
 """
+
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import json
 import os
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 
 import platformdirs
 
-GROUPS = os.path.join(platformdirs.user_data_dir("grupo"), "groups")    # where they are kept unless a user says otherwise
+from .errors import GroupsFileError
+
+DEFAULT_PATH = os.path.join(platformdirs.user_data_dir("grupo"), "groups")
 
 
-class Trouble(Exception):
-    """The groups file cannot be used; the text is one line for the user: which file, which line, what to do."""
+@dataclass(frozen=True, order=True)
+class Membership:
+    """One entry of the groups file. The field names are the keys in the file."""
+
+    address: str  # of the server, HOST:PORT; with the name, it identifies the entry
+    name: str  # of the member
+    group: str  # the group's name
+    last: int  # the number of the newest event seen
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The address and the name in lower case: they identify the entry."""
+        return self.address, self.name.casefold()
 
 
-class Group(NamedTuple):
-    address: str        # HOST:PORT; with the name, what tells entries apart
-    name: str           # of the member
-    group: str
-    last: int           # seq of the newest event seen
+FIELD_TYPES = {"address": str, "name": str, "group": str, "last": int}
 
 
-TYPES = {field: Group.__annotations__[field] for field in Group._fields}
+class GroupsFile:
+    """The memberships of one user. All methods raise GroupsFileError if the file is damaged.
 
+    They raise OSError if it cannot be read or written.
+    """
 
-class Groups:
-    def __init__(self, path):
-        self.path = os.path.realpath(path)      # a link stays a link when the file behind it is replaced
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Use the file at `path`, which need not exist. If it is a link, it stays one."""
+        self.path = os.path.realpath(path)
 
-    def read(self):
-        """The list of Groups; [] if there is no file yet. Raises Trouble if it is damaged, OSError if it cannot be read."""
+    def read(self) -> list[Membership]:
+        """Return the entries; an empty list if there is no file yet."""
         try:
             with open(self.path, "rb") as file:
-                return [self.parse(line, number) for number, line in enumerate(file, 1)]
+                return [self._parse(line, number) for number, line in enumerate(file, 1)]
         except FileNotFoundError:
             return []
 
-    def parse(self, line, number):
+    def find(self, address: str, name: str) -> Membership | None:
+        """Return the entry of this server address and this name; None if there is none."""
+        key = Membership(address, name, "", 0).key
+        return next((entry for entry in self.read() if entry.key == key), None)
+
+    def save(self, membership: Membership, formerly: Membership | None = None) -> None:
+        """Add an entry, or replace the one with the same key, or the entry `formerly`."""
+        self._replace({membership.key, (formerly or membership).key}, [membership])
+
+    def remove(self, membership: Membership) -> None:
+        """Remove the entry with the same key, if there is one."""
+        self._replace({membership.key}, [])
+
+    def _parse(self, line: bytes, number: int) -> Membership:
         try:
             entry = json.loads(line)
-            if {field: type(value) for field, value in entry.items()} == TYPES and entry["last"] >= 0:
-                return Group(**entry)
+            types = {field: type(value) for field, value in entry.items()}
+            if types == FIELD_TYPES and entry["last"] >= 0:
+                return Membership(**entry)
         except (ValueError, AttributeError, RecursionError):
             pass
-        raise Trouble(f"{self.path}: line {number} is no group; repair it, or move the file away")
+        remedy = "repair it, or move the file away"
+        raise GroupsFileError(f"{self.path}: line {number} is not a valid entry; {remedy}")
 
-    def keep(self, group, formerly=None):
-        """Adds `group`, or replaces the entry with its address and name, or the entry `formerly`. Raises like read()."""
-        self.replace({key_of(group), key_of(formerly or group)}, [group])
-
-    def forget(self, group):
-        """Removes its entry, if there is one. Raises like read()."""
-        self.replace({key_of(group)}, [])
-
-    def replace(self, keys, groups):
-        with self.lock():
-            others = [group for group in self.read() if key_of(group) not in keys]
-            with open(self.path + ".new", "w", encoding="ascii", opener=private) as file:
-                file.writelines(json.dumps(group._asdict()) + "\n" for group in others + groups)
+    def _replace(self, keys: set[tuple[str, str]], memberships: list[Membership]) -> None:
+        """Remove the entries with these keys, and add these memberships."""
+        with self._lock():
+            others = [entry for entry in self.read() if entry.key not in keys]
+            new = self.path + ".new"
+            with open(new, "w", encoding="ascii", opener=open_private) as file:
+                file.writelines(json.dumps(asdict(entry)) + "\n" for entry in others + memberships)
                 file.flush()
-                os.fsync(file.fileno())
-            os.replace(self.path + ".new", self.path)
+                os.fsync(file.fileno())  # a crash leaves the old file or the new one, both whole
+            os.replace(new, self.path)
 
     @contextlib.contextmanager
-    def lock(self):
-        """Held for one change. A file of its own: the groups file itself is another one after each change."""
+    def _lock(self) -> Iterator[None]:
+        """Keep other clients from changing the file.
+
+        The lock is on a file of its own, because each change replaces the groups file.
+        """
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        with open(self.path + ".lock", "w", opener=private) as file:
+        with open(self.path + ".lock", "w", opener=open_private) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 
-def key_of(group):
-    return group.address, group.name.casefold()
-
-
-def private(path, flags):
+def open_private(path: str, flags: int) -> int:
+    """Open a file that only its owner may read; for open(opener=...). Returns a descriptor."""
     return os.open(path, flags | os.O_CLOEXEC, 0o600)

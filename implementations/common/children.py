@@ -88,6 +88,7 @@ class Hub:
 
     def __init__(self, up: int, down: int) -> None:
         self.up, self.down = up, down
+        self.watched: socket.socket | None = None  # see is_readable()
 
     def keep_only(self, name: str, *descriptors: int) -> None:
         """Begins the child's own life: keeps these descriptors and the pipes, and closes the rest.
@@ -105,8 +106,10 @@ class Hub:
 
     def is_readable(self, sock: socket.socket) -> bool:
         """Waits until `sock` is readable. Returns False when the hub is gone."""
-        self.poll.register(sock, select.POLLIN)
-        return all(descriptor != self.down for descriptor, _ in self.wait())
+        if sock is not self.watched:
+            self.watched = sock
+            self.poll.register(sock, select.POLLIN)
+        return self.down not in dict(self.wait())
 
     def write(self, data: bytes) -> None:
         """Writes all of it up to the hub. Raises BrokenPipeError if the hub is gone."""

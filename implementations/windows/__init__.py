@@ -1,4 +1,18 @@
-"""The two windows: owner.py around a server's command line and console, member.py around the client's Conversation.
+"""Two terminal windows, built with Textual: one for the owner of a group, one for a member.
 
-What others wrote reaches the screen through talk.py and parts.py alone: without control characters, and never read as markup.
+| module | contents |
+|---|---|
+| owner, start_screen, owner_screen | the owner's window and its two screens |
+| owner_console | the owner's side of a server's console, without input or output |
+| server_process | the server as a child process |
+| people_list, process_panel, processes | the list of people; the server's processes and threads |
+| member, join_screen, chat_screen | the member's window and its two screens |
+| server_connection | the client's connection in an asyncio event loop |
+| message_input, roster | the field for messages; the members of the group |
+| message_log, log_lines | the scrolling list of messages, for both windows |
+| app, widgets | the base of both windows: application, screens, dialogs, text |
+| screenshots, __main__ | the pictures for README; both windows side by side in tmux |
+
+Text of other people reaches the screen only through message_log.py and widgets.py. They make
+control characters visible and never read markup.
 """

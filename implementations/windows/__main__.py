@@ -1,33 +1,66 @@
-"""make windows: an owner and two members side by side, in one terminal through tmux, for a lesson."""
+"""Both windows in one terminal: an owner and two members, side by side in tmux, for a lesson.
+
+Usage: python -m implementations.windows [options of the owner's window] [-- COMMAND ...]
+"""
+
+from __future__ import annotations
+
 import os
 import shlex
 import shutil
 import sys
 import tempfile
 
-from .owner import parse
+from .owner import parse_arguments
 
 MEMBERS = "ana", "ben"
+TMUX_OPTIONS = (
+    ("-g", "mouse", "on"),
+    ("-g", "status", "off"),
+    ("-g", "focus-events", "on"),
+    ("-s", "escape-time", "10"),
+)
 
 
-def main():
-    options = parse()
-    owner = shlex.join([sys.executable, "-m", "implementations.windows.owner", *sys.argv[1:]])
-    place = f"{options.host}:{options.port}"
-    # Each member has a groups file of his own, as he would on a machine of his own
+def window_commands(options: list[str], address: str) -> list[str]:
+    """Return the shell commands of the three windows, the owner's first.
+
+    Args:
+        options: the options of the owner's window.
+        address: the server's HOST:PORT.
+    """
+    commands = [["owner", *options]]
+    # Each member has a groups file of their own, as on a machine of their own
     folder = os.path.join(tempfile.gettempdir(), f"grupo-windows-{os.getuid()}")
-    members = [shlex.join([sys.executable, "-m", "implementations.windows.member", place, name, "--groups", os.path.join(folder, name)])
-               for name in MEMBERS]
+    for name in MEMBERS:
+        commands.append(["member", address, name, "--groups", os.path.join(folder, name)])
+    return [
+        shlex.join([sys.executable, "-m", f"implementations.windows.{window}", *arguments])
+        for window, *arguments in commands
+    ]
+
+
+def tmux_arguments(owner: str, first: str, second: str) -> list[str]:
+    """Return the arguments of tmux that start these three commands in one terminal."""
+    arguments = ["-L", f"grupo-{os.getpid()}", "-f", os.devnull]
+    # When the owner's window ends, the lesson is over, so the session ends too
+    arguments += ["new-session", f"{owner}; tmux kill-session", ";"]
+    for option in TMUX_OPTIONS:
+        arguments += ["set", *option, ";"]
+    arguments += ["split-window", "-h", first, ";", "split-window", "-v", second, ";"]
+    return [*arguments, "select-pane", "-t", "0"]
+
+
+def main() -> int:
+    """Replace this process by tmux; without tmux, print instructions, and return 1."""
+    options = parse_arguments()
+    commands = window_commands(sys.argv[1:], f"{options.host}:{options.port}")
     if not shutil.which("tmux"):
-        print("tmux is not installed, so open three terminals, and type one of these lines in each:", owner, *members, sep="\n    ")
+        print("tmux is not installed. Open three terminals and run one command in each:")
+        print(*(f"    {command}" for command in commands), sep="\n")
         return 1
-    os.environ.pop("TMUX", None)        # a lesson may begin inside another tmux
-    tmux = ["tmux", "-L", f"grupo-{os.getpid()}", "-f", os.devnull]
-    begin = ["set", "-g", "mouse", "on", ";", "set", "-g", "status", "off", ";", "set", "-g", "focus-events", "on", ";", "set", "-s", "escape-time", "10"]
-    # When the owner goes, the lesson is over: the last pane to end takes the session with it
-    panes = ["new-session", f"{owner}; tmux kill-session", ";", *begin, ";", "split-window", "-h", members[0], ";",
-             "split-window", "-v", members[1], ";", "select-pane", "-t", "0"]
-    os.execvp("tmux", [*tmux, *panes])
+    os.environ.pop("TMUX", None)  # this terminal may itself be in tmux
+    os.execvp("tmux", ["tmux", *tmux_arguments(*commands)])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ the write of one worker, another worker may read and write, too. So with two wor
 at 2, or at 1: a lost update. A lock makes the second result impossible.
 
 Run the program as often as you like: the right result comes nearly every time. To see the wrong
-result, force the schedule `ana:read beto:read ana:write beto:write` (harness/tracing/gates.py).
+result, force the schedule `ana:read ben:read ana:write ben:write` (harness/tracing/gates.py).
 
     python -m lab_guide.races.counter threads|processes [--lock] [--trace DIR] [NAME...]
 """
@@ -117,8 +117,8 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m lab_guide.races.counter",
                                      description="Workers count; updates may be lost.")
     parser.add_argument("kind", choices=("threads", "processes"))
-    parser.add_argument("names", nargs="*", default=["ana", "beto"], metavar="NAME",
-                        help="the workers (default: ana beto)")
+    parser.add_argument("names", nargs="*", default=["ana", "ben"], metavar="NAME",
+                        help="the workers (default: ana ben)")
     parser.add_argument("--lock", action="store_true",
                         help="the fix: hold a lock from the read to the write")
     parser.add_argument("--trace", metavar="DIR",

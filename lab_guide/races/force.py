@@ -1,7 +1,7 @@
 """You are the scheduler: this command forces an order of steps on a program, and prints the result.
 
 The program is the counter (counter.py), with or without its lock. Or it is the pthread server of a
-folder: the members ana and beto both ask for the name zoe, and carla listens.
+folder: the members ana and ben both ask for the name zoe, and carla listens.
 
     python -m lab_guide.races.force threads|processes [SCHEDULE] [--lock]
     python -m lab_guide.races.force FOLDER [SCHEDULE]
@@ -22,7 +22,7 @@ from harness.driving.record import Unmet
 from harness.teaching.notebook import under
 from harness.tracing.gates import Forced, Wrong, force_on
 
-LOST = "ana:read beto:read ana:write beto:write"
+LOST = "ana:read ben:read ana:write ben:write"
 TRIES = 3                   # a server without a lock may crash before the schedule begins
 TICK = 0.2                  # seconds between two checks that the parent still exists
 
@@ -67,13 +67,13 @@ def count(kind: str, schedule: str, *options: str) -> tuple[str, Forced]:
 
 
 def both_want_zoe(folder: str, schedule: str) -> tuple[str, Forced]:
-    """Forces `schedule` on the pthread server of `folder`, while ana and beto both send NAME zoe.
+    """Forces `schedule` on the pthread server of `folder`, while ana and ben both send NAME zoe.
 
     Returns the RENAMED events that carla received, and the outcome of the schedule. Raises Wrong if
     the schedule cannot be parsed; Unmet or OSError if the server fails before the schedule.
     """
     forced, lines = force_on([sys.executable, "-m", "implementations.pthread"], folder, schedule,
-                             {"ana": "NAME zoe", "beto": "NAME zoe"}, "carla", tell=tell)
+                             {"ana": "NAME zoe", "ben": "NAME zoe"}, "carla", tell=tell)
     events = [line.split(" ") for line in lines if line.startswith("RENAMED")]
     received = [" ".join(words[:2] + words[3:]) for words in events]        # without the time
     return "carla hears " + ", ".join(received or ["nothing"]), forced

@@ -9,7 +9,7 @@ import posixpath
 import re
 from pathlib import Path
 
-import side_by_side     # beside this file: mkdocs puts its folder into sys.path
+from lab_guide.site import side_by_side
 from markdown_it import MarkdownIt
 from mkdocs.structure.files import File
 from nbformat import read

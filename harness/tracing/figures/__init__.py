@@ -1,24 +1,29 @@
-"""Pictures of what servers do: functions from runs (harness/tracing/runs.py) to a Figure, which a notebook shows and a page takes in.
+"""Pictures of what servers do: functions from runs (harness/tracing/runs.py) to a Figure.
+
+A notebook shows a Figure, and a page includes it.
 
     from harness import figures, runs
     three = runs.run_all("one-expensive-request")
     figures.swimlanes(three)                                    # the last line of a cell shows it
     figures.swimlanes(three, guess="pthread").save("a.png")
 
-    function            question                                                        of what
-    swimlanes           who waits, and for what                                         runs of one workload
-    journeys            where do the microseconds go                                    runs
-    deliveries          lost, twice, out of order, late: when                           runs
-    lock_board          which lock, guarding what, who waited for whom                  runs with a lock
-    loop_turns          is the loop healthy                                             runs with a loop or hub
-    fill                where bytes wait for who does not read; how full are pipes      runs of a-member-who-stops-reading; of fork
-    deadlock            who holds, who wants                                            one run that got stuck
-    scale               what does one more client cost                                  rows of runs.scale()
-    interleavings       which orders go wrong, which are impossible                     schedules that were tried
+    function        its question                                    it takes
+    swimlanes       which clients wait, and for what                runs of one workload
+    journeys        where do the microseconds go                    runs
+    deliveries      what is lost, twice, out of order, late; when   runs
+    lock_board      which lock, what it guards, which lanes wait    runs with a lock
+    loop_turns      is the loop healthy                             runs with a loop or a hub
+    fill            where bytes wait for a client that does not     runs of a-member-who-stops-
+                    read; how full are pipes                        reading; runs of fork
+    deadlock        which lane holds a lock, which wants it         one run that got stuck
+    scale           what does one more client cost                  rows of runs.scale()
+    interleavings   which orders go wrong, which are impossible     schedules that were tried
 
-Every Figure has .figure (matplotlib's), .caption, .alt (what it shows, in words), .table() (its data) and .facts (the numbers in its answer).
-`guess` marks what a learner predicted on the drawing. A function raises ValueError for what it cannot draw; what is missing in a run it says.
+Every Figure has .figure (matplotlib's), .caption, .alt (its content in words), .table() (its data)
+and .facts (the numbers in its answer). `guess` marks a learner's prediction on the drawing. A
+function raises ValueError if it cannot draw its input; its caption says what is missing in a run.
 """
+
 from harness.tracing.figures.base import Figure, Table
 from harness.tracing.figures.buffers import fill
 from harness.tracing.figures.costs import scale
@@ -29,4 +34,16 @@ from harness.tracing.figures.schedules import interleavings
 from harness.tracing.figures.swimlanes import swimlanes
 from harness.tracing.figures.verdicts import deliveries
 
-__all__ = ["Figure", "Table", "deadlock", "deliveries", "fill", "interleavings", "journeys", "lock_board", "loop_turns", "scale", "swimlanes"]
+__all__ = [
+    "Figure",
+    "Table",
+    "deadlock",
+    "deliveries",
+    "fill",
+    "interleavings",
+    "journeys",
+    "lock_board",
+    "loop_turns",
+    "scale",
+    "swimlanes",
+]

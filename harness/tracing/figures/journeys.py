@@ -1,92 +1,163 @@
-"""One message, three journeys: from the client who says it through the server to all who hear it, true time running down."""
+"""One message, three journeys: from its sender through the server to all members that receive it.
+
+Time runs down, to scale.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from harness.tracing.figures import base
 from harness.tracing.figures.base import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PINK, RED, SKY
-from harness.tracing.traces import is_about
+from harness.tracing.traces import Interval, Key, Run, is_about
 
-BARS = {"recv": (GREY, "is in recv: waits for it, reads it"), "lock.wait": (ORANGE, "waits for the lock"),
-        "lock.hold": (GREEN, "holds the lock (frame)"), "keep": (BLACK, "writes it to disk"),
-        "send": (BLUE, "sends it to all"), "pipe.write": (SKY, "writes or reads a pipe"), "pipe.read": (SKY, "")}
-
-
+# kind: (colour, words)
+BARS = {
+    "recv": (GREY, "is in recv: waits for it, reads it"),
+    "lock.wait": (ORANGE, "waits for the lock"),
+    "lock.hold": (GREEN, "holds the lock (frame)"),
+    "keep": (BLACK, "writes it to disk"),
+    "send": (BLUE, "sends it to all"),
+    "pipe.write": (SKY, "writes or reads a pipe"),
+    "pipe.read": (SKY, ""),
+}
+# how a message goes from one lane to the next: the style of its arrow
+HOPS = {
+    "socket": {"color": BLACK, "linewidth": 1.8},
+    "pipe": {"color": PINK, "linewidth": 2.4},
+    "memory": {"color": GREEN, "linewidth": 1.8, "linestyle": "--"},
+}
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
+HEIGHT = 7.6  # inches
+SLACK = 0.0002  # seconds before the message is ready in which a lock may have been taken for it
 
 
 class Journey:
-    """The way of one message through one run. `hops`: [(from lane, at, to lane, at, how)]; `bars`: [(lane, begin, end, kind)]; lanes are keys,
-    or "sender". `heard`: {member: at}. Seconds since the SAY. `why`: what of the way is not known, or None."""
+    """The way of message `seq` through one run. Times are seconds since its SAY.
 
-    def __init__(self, run, seq):
+    hops        (from lane, at, to lane, at, how); a lane is a Key, or "sender"
+    bars        (lane, begin, end, kind)
+    heard       {member: when it received the message}
+    sent        when the server sent it to all
+    why         what is not known of the way, or None
+
+    Raises ValueError if nobody is known to have received the message.
+    """
+
+    def __init__(self, run: Run, seq: int):
         self.run, self.seq = run, seq
-        copies = [one for one in run.deliveries if one.seq == seq and one.heard is not None and one.said is not None]
+        copies = [
+            one
+            for one in run.deliveries
+            if one.seq == seq and one.heard is not None and one.said is not None
+        ]
         if not copies:
-            raise ValueError(f"nobody is known to have heard message {seq} of {run.title}, and who said it when")
+            raise ValueError(f"{run.title}: message {seq} has no known SAY, or no known receipt")
         self.sender, self.text, self.said = copies[0].sender, copies[0].text, copies[0].said
         self.heard = {one.listener: one.heard - self.said for one in copies}
-        self.bars, self.hops, self.why, self.lanes = [], [], None, []
+        self.bars: list[tuple[Key, float, float, str]] = []
+        self.hops: list[tuple[Key | str, float, Key, float, str]] = []
+        self.lanes: list[Key] = []
+        self.why: str | None = None
         self.sent = 0.0
-        if not run.headers:
+        if run.headers:
+            self.follow()
+        else:
             self.why = "there is no trace: the inside of the server is not known"
-            return
-        self.follow()
 
     def follow(self):
+        """Finds the hops and the bars in the trace."""
         run, address = self.run, self.run.members.get(self.sender)
-        last = self.said + max(self.heard.values())
-        reading = next((one for one in run.of("recv") if one.about == address and one.end is not None and self.said <= one.end <= last), None)
+        last = self.said + self.total
+        readings = (one for one in run.of("recv") if one.about == address and one.end is not None)
+        reading = next((one for one in readings if self.said <= one.end <= last), None)
         keeping = next((one for one in run.of("keep") if is_about(one, self.seq)), None)
         sending = next((one for one in run.of("send") if is_about(one, self.seq)), None)
         if not (reading and sending):
-            self.why = f"the trace does not show where it was {'read' if not reading else 'sent'}"
+            verb = "sent" if reading else "read"
+            self.why = f"the trace does not show where it was {verb}"
             return
-        reader, speaker = reading.lane, sending.lane
-        keeper = keeping.lane if keeping else speaker
-        self.lanes = list(dict.fromkeys([reader, keeper, speaker]))
-        self.hops.append(("sender", 0.0, reader, reading.end - self.said, "socket"))
+        reader, self.speaker = reading.lane, sending.lane
+        keeper = keeping.lane if keeping else self.speaker
+        self.lanes = list(dict.fromkeys([reader, keeper, self.speaker]))
+        self.hop("sender", self.said, reader, reading.end, "socket")
         self.bar(reader, max(reading.begin, self.said), reading.end, "recv")
-        ready = reading.end
-        writing = next((one for one in run.of("pipe.write") if one.lane == reader and one.begin >= reading.end and one.end), None)
-        taken = writing and next((one for one in run.of("pipe.read") if one.about == address and one.lane == keeper and one.end
-                                  and one.end >= writing.begin), None)
-        if taken:
-            self.bar(reader, writing.begin, writing.end, "pipe.write")
-            self.hops.append((reader, writing.begin - self.said, keeper, taken.end - self.said, "pipe"))
-            ready = taken.end
+        piped = self.through_pipe(reader, keeper, address, reading.end)
+        ready = piped or reading.end
         for lock in run.of("lock.wait", "lock.hold"):
-            if lock.end and lock.lane in self.lanes and lock.end >= reading.end and lock.begin <= sending.begin and (lock.lane == reader
-                                                                                                                     or lock.end >= ready - 0.0002):
+            in_time = lock.end and lock.end >= reading.end and lock.begin <= sending.begin
+            for_it = lock.lane == reader or (lock.end and lock.end >= ready - SLACK)
+            if in_time and for_it and lock.lane in self.lanes:
                 self.bar(lock.lane, max(lock.begin, self.said), min(lock.end, last), lock.kind)
-        if not taken and keeper != reader:
-            left = [end for lane, _, end, kind in self.bars if lane == reader and kind == "lock.hold" and end <= (keeping or sending).end - self.said]
-            self.hops.append((reader, left[0] if left else ready - self.said, keeper, (keeping or sending).begin - self.said, "memory"))
+        if not piped and keeper != reader:
+            taken_over = keeping or sending
+            self.hop(
+                reader, self.left(reader, taken_over, ready), keeper, taken_over.begin, "memory"
+            )
         if keeping:
             self.bar(keeper, keeping.begin, keeping.end, "keep")
-        self.bar(speaker, sending.begin, sending.end, "send")
+        self.bar(self.speaker, sending.begin, sending.end, "send")
         self.sent = sending.begin - self.said
-        self.speaker = speaker
 
-    def bar(self, lane, begin, end, kind):
+    def through_pipe(
+        self, reader: Key, keeper: Key, address: str | None, since: float
+    ) -> float | None:
+        """Adds the way through a pipe. Returns when it was read there; None if it was not."""
+        run = self.run
+        writes = (one for one in run.of("pipe.write") if one.lane == reader and one.end)
+        write = next((one for one in writes if one.begin >= since), None)
+        if write is None:
+            return None
+        reads = (one for one in run.of("pipe.read") if one.about == address and one.end)
+        read = next((one for one in reads if one.lane == keeper and one.end >= write.begin), None)
+        if read is None:
+            return None
+        self.bar(reader, write.begin, write.end, "pipe.write")
+        self.hop(reader, write.begin, keeper, read.end, "pipe")
+        return read.end
+
+    def left(self, reader: Key, taken_over: Interval, ready: float) -> float:
+        """Returns when the reader left the message in memory: when it released the lock."""
+        for lane, _, end, kind in self.bars:
+            if lane == reader and kind == "lock.hold" and end <= taken_over.end - self.said:
+                return self.said + end
+        return ready
+
+    def hop(self, lane: Key | str, at: float, to_lane: Key, to_at: float, how: str):
+        """Adds a hop. Times are those of the run."""
+        self.hops.append((lane, at - self.said, to_lane, to_at - self.said, how))
+
+    def bar(self, lane: Key, begin: float, end: float, kind: str):
+        """Adds a bar. Times are those of the run."""
         self.bars.append((lane, begin - self.said, end - self.said, kind))
 
     @property
-    def total(self):
+    def total(self) -> float:
+        """When the last member received the message."""
         return max(self.heard.values())
 
-    def words(self):
-        """What it took, in words."""
+    def words(self) -> str:
+        """Returns what the journey took, in words."""
+        text = f"last copy heard after {base.ms(self.total)}"
         if self.why:
-            return f"last copy heard after {base.ms(self.total)}"
-        through = len(self.lanes)
-        locks = sum(kind == "lock.wait" for _, _, _, kind in self.bars)
-        inside = (f"{through} processes, 1 pipe" if self.run.design == "fork" else f"{base.plural(through, 'thread')}, the lock taken {locks} times"
-                  if locks else base.plural(through, "thread"))
-        return f"last copy heard after {base.ms(self.total)}\n{inside}; told after {base.ms(self.sent)}"
+            return text
+        inside = base.plural(len(self.lanes), "thread")
+        locks = sum(kind == "lock.wait" for *_, kind in self.bars)
+        if self.run.design == "fork":
+            inside = f"{len(self.lanes)} processes, 1 pipe"
+        elif locks:
+            inside += f", the lock taken {locks} times"
+        return f"{text}\n{inside}; sent after {base.ms(self.sent)}"
 
 
-def ordinary_message(run):
-    """The seq of the message whose last copy took neither long nor short. Raises ValueError if none is known."""
+def ordinary_message(run: Run) -> int:
+    """Returns the seq of the message whose time to its last receipt is the median.
+
+    Raises ValueError if no message is known.
+    """
     last = {}
     for one in run.deliveries:
         if one.latency is not None and one.verdict != "twice" and one.sender not in run.groups:
@@ -96,110 +167,205 @@ def ordinary_message(run):
     return sorted(last, key=lambda seq: (last[seq], seq))[len(last) // 2]
 
 
-@base.drawn
-def journeys(runs, text=None, question=None, guess=None):
-    """A panel for each run: the way of one message.
+def message(run: Run, text: str | None) -> int:
+    """Returns the seq of the message with this text; without one, of an ordinary message."""
+    if text is None:
+        return ordinary_message(run)
+    seq = next((one.seq for one in run.deliveries if one.text == text), None)
+    if seq is None:
+        raise ValueError(f"{run.title}: nobody heard {text!r}")
+    return seq
 
-    text    which: what was said, such as "message 7"; without it, in each run the one whose last copy took neither long nor short
-    guess   microseconds until the last copy is heard, one number or {design: number}
+
+@base.drawn
+def journeys(
+    runs: Run | Sequence[Run],
+    text: str | None = None,
+    question: str | None = None,
+    guess: Any = None,
+) -> base.Figure:
+    """Draws a panel for each run: the way of one message.
+
+    text    of the message, such as "message 7"; without it, in each run the message whose time to
+            its last receipt is the median
+    guess   microseconds until the last receipt, one number or {design: number}
+
+    Raises ValueError if a run has no such message.
     """
     runs = base.several(runs)
-    found = []
-    for run in runs:
-        seq = ordinary_message(run) if text is None else next((one.seq for one in run.deliveries if one.text == text), None)
-        if seq is None:
-            raise ValueError(f"{run.title}: nobody heard {text!r}")
-        found.append(Journey(run, seq))
-    order = sorted(found, key=lambda journey: journey.total)
-    answer = "Until the last member has heard it: " + "; ".join(f"{journey.run.title} {base.ms(journey.total)}" for journey in order) + "."
-    columns = [2 + max(len(journey.lanes), 1 if journey.why else 0) for journey in found]
-    figure, top = base.sheet(7.6,
-                             question or f"Where do the microseconds go? One message{f' ({text})' if text else ''}, {NUMBERS.get(len(found), len(found))} journey{'s' * (len(found) != 1)}", answer)
-    most = max([journey.total for journey in found] + [end for journey in found for _, _, end, _ in journey.bars] + [value / 1e6 for journey in found
-        if isinstance(value := base.told(guess, journey.run), (int, float))]) * 1e6
-    left, rows = 0.065, []
-    share = 0.92 / sum(columns)
-    for number, (journey, wide) in enumerate(zip(found, columns)):
-        panel = figure.add_axes([left, 0.125, share * wide - 0.035, 1 - (top + 0.62) / 7.6 - 0.125])
+    found = [Journey(run, message(run, text)) for run in runs]
+    fastest_first = sorted(found, key=lambda journey: journey.total)
+    totals = "; ".join(f"{one.run.title} {base.ms(one.total)}" for one in fastest_first)
+    answer = f"Until the last member has heard it: {totals}."
+    about = f" ({text})" if text else ""
+    count = f"{NUMBERS.get(len(found), len(found))} journey{'s' * (len(found) != 1)}"
+    title = question or f"Where do the microseconds go? One message{about}, {count}"
+    figure, top = base.sheet(HEIGHT, title, answer)
+    guesses = [base.guess_for(guess, run) for run in runs]
+    guesses = [value if isinstance(value, (int, float)) else None for value in guesses]
+    ends = [end for journey in found for _, _, end, _ in journey.bars]
+    longest = max([journey.total for journey in found] + ends) * 1e6
+    most = max([longest, *filter(None, guesses)])
+    columns = [2 + max(len(journey.lanes), bool(journey.why)) for journey in found]
+    left, share = 0.065, 0.92 / sum(columns)
+    for journey, wide, value in zip(found, columns, guesses, strict=True):
+        tall = 1 - (top + 0.62) / HEIGHT - 0.125
+        panel = figure.add_axes([left, 0.125, share * wide - 0.035, tall])
         left += share * wide
-        draw(panel, journey, wide, most)
-        if number == 0:
+        JourneyPanel(panel, journey, wide, most).draw()
+        if journey is found[0]:
             panel.set_ylabel("microseconds since the client said it (time runs down)")
         else:
             panel.tick_params(labelleft=False)
-        value = base.told(guess, journey.run)
-        if isinstance(value, (int, float)):
+        if value is not None:
             panel.axhline(value, color=RED, linestyle="--", linewidth=1.4)
-            panel.text(wide - 0.55, value - most * 0.006, f"your guess: {value:g} µs", color=RED, fontsize=9, ha="right", va="bottom")
+            style = {"color": RED, "fontsize": 9, "ha": "right", "va": "bottom"}
+            panel.text(wide - 0.55, value - most * 0.006, f"your guess: {value:g} µs", **style)
+    legend(figure, {kind for journey in found for *_, kind in journey.bars})
+    facts = {
+        journey.run.title: {
+            "total": journey.total,
+            "sent": journey.sent,
+            "lanes": len(journey.lanes),
+            "hops": [how for *_, how in journey.hops],
+        }
+        for journey in found
+    }
+    return base.Figure(
+        figure,
+        caption_of(found),
+        f"Space-time diagrams of one message. {answer}",
+        base.Table(["server", "lane", "does", "from µs", "to µs"], rows_of(found)),
+        facts,
+    )
+
+
+def caption_of(found: list[Journey]) -> str:
+    """Returns the caption."""
+    messages = "; ".join(f"{one.run.title}: {one.text[:40]}, by {one.sender}" for one in found)
+    unknown = "".join(f" {one.run.title}: {one.why}." for one in found if one.why)
+    return (
+        "Each vertical line is a client, a thread or a process. An arrow is the message on its "
+        "way, and a bar is what a lane does with it. All panels have the same scale and one clock. "
+        f"The message: {messages}. Another run differs: trust the order, not the digits."
+        f"{base.traced([one.run for one in found])}{unknown}"
+    )
+
+
+def rows_of(found: list[Journey]) -> list[list]:
+    """Returns the table's rows, in microseconds."""
+    rows = []
+    for journey in found:
+        title = journey.run.title
         for lane, begin, end, kind in journey.bars:
-            rows.append([journey.run.title, journey.run.lane(lane).name, kind, round(begin * 1e6, 1), round(end * 1e6, 1)])
+            name = journey.run.lane(lane).name
+            rows.append([title, name, kind, round(begin * 1e6, 1), round(end * 1e6, 1)])
         for member, at in sorted(journey.heard.items(), key=lambda pair: pair[1]):
-            rows.append([journey.run.title, member, "hears", round(at * 1e6, 1), round(at * 1e6, 1)])
-    handles = [Line2D([], [], color=BLACK, linewidth=1.8, label="client to server: a socket"), Line2D([], [], color=PINK, linewidth=2.4,
-                                                                                                      label="process to process: a pipe"),
-               Line2D([], [], color=GREEN, linewidth=1.8, linestyle="--", label="thread to thread: shared memory"), Line2D([], [], color=SKY,
-                   linewidth=1.2, label="server to client: a socket")]
-    used = {kind for journey in found for *_, kind in journey.bars}
-    handles += [Patch(facecolor="none" if kind == "lock.hold" else shade, edgecolor=GREEN if kind == "lock.hold" else shade, label=words) for kind,
-                (shade, words) in BARS.items() if words and kind in used]
-    figure.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.01, 0.005), ncols=5, frameon=False, fontsize=9, columnspacing=1.5)
-    caption = ("Each line down is a client, a thread or a process; an arrow is the message on its way, a bar is what somebody does with it meanwhile. The same scale in all panels, one clock. "
-               f"The message: {'; '.join(f'{journey.run.title}: {journey.text[:40]}, by {journey.sender}' for journey in found)}. "
-               f"Repeat a run and it differs: believe the order, not the digits.{base.traced(runs)}"
-               + "".join(f" {journey.run.title}: {journey.why}." for journey in found if journey.why))
-    return base.Figure(figure, caption, f"Space-time diagrams of one message. {answer}", base.Table(["server", "who", "does", "from µs", "to µs"],
-                                                                                                    rows),
-                       {journey.run.title: {"total": journey.total, "told": journey.sent, "lanes": len(journey.lanes),
-                                            "hops": [how for *_, how in journey.hops]} for journey in found})
+            time = round(at * 1e6, 1)
+            rows.append([title, member, "hears", time, time])
+    return rows
 
 
-def draw(panel, journey, wide, most):
-    run = journey.run
-    places = {"sender": 0, **{key: number + 1 for number, key in enumerate(journey.lanes)}}
-    receivers = wide - 1
-    names = [f"{journey.sender}\nsays it", *(run.lane(key).name.replace(" of ", "\nof ") for key in journey.lanes),
-             *(["the server"] if journey.why else []), "all members\nhear it"]
-    bottom = most * 1.02
-    for place in range(wide):
-        panel.plot([place, place], [0, bottom], color=PALE, linewidth=1.6, zorder=1)
-    for place, name in enumerate(names):
-        panel.text(place, -most * 0.02, name, ha="center", va="bottom", fontsize=9)
-    if run.design == "fork" and not journey.why:
-        panel.axvspan(0.6, 1.4, color="#f4f4f4", zorder=0)
-        panel.axvspan(1.6, receivers - 0.6, color="#f4f4f4", zorder=0)
-    elif not journey.why:
-        panel.axvspan(0.6, receivers - 0.6, color="#f4f4f4", zorder=0)
-    least = most * 0.006
-    for lane, begin, end, kind in journey.bars:
-        tall = max((end - begin) * 1e6, least)
-        if kind == "lock.hold":
-            panel.bar(places[lane], tall, 0.26, bottom=begin * 1e6, facecolor="none", edgecolor=GREEN, linewidth=2, zorder=6)
-        else:
-            panel.bar(places[lane], tall, {"recv": 0.10, "keep": 0.20}.get(kind, 0.16), bottom=begin * 1e6, color=BARS[kind][0],
-                      zorder=5 if kind == "keep" else 4)
-    style = {"socket": {"color": BLACK, "linewidth": 1.8}, "pipe": {"color": PINK, "linewidth": 2.4}, "memory": {"color": GREEN, "linewidth": 1.8,
-                                                                                                                 "linestyle": "--"}}
-    for one, at, other, then, how in journey.hops:
-        if places[one] != places[other]:
-            arrow(panel, places[one], at * 1e6, places[other], then * 1e6, **style[how])
-            if (then - at) * 1e6 > 0.02 * most:
-                panel.text((places[one] + places[other]) / 2, (at + then) / 2 * 1e6 - most * 0.012, base.ms(then - at), fontsize=8.5, ha="center",
-                           va="bottom", zorder=9,
-                           bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85})
-    origin = places[journey.speaker] if not journey.why else 0
-    lowest = -1e9
-    for member, at in sorted(journey.heard.items(), key=lambda pair: pair[1]):
-        arrow(panel, origin, journey.sent * 1e6, receivers, at * 1e6, color=SKY, linewidth=1.2)
-        lowest = max(lowest + most * 0.026, at * 1e6)
-        panel.text(receivers + 0.07, lowest, member, fontsize=8.5, va="center", color=BLUE)
-    panel.set_xlim(-0.45, wide - 0.45)
-    panel.set_ylim(bottom * 1.12, 0)
-    panel.set_xticks([])
-    panel.spines["bottom"].set_visible(False)
-    panel.set_title(base.heading(run), fontsize=11, fontweight="bold", pad=38)
-    panel.text(-0.4, bottom * 1.115, journey.words(), fontsize=9.5, va="bottom", fontweight="bold", bbox={"facecolor": "white", "edgecolor": "none",
-                                                                                                          "pad": 1.5}, zorder=10)
+def legend(figure: base.Drawing, used: set[str]):
+    """Draws the legend: of the bars, only the kinds that are used."""
+    handles = [
+        Line2D([], [], label="client to server: a socket", **HOPS["socket"]),
+        Line2D([], [], label="process to process: a pipe", **HOPS["pipe"]),
+        Line2D([], [], label="thread to thread: shared memory", **HOPS["memory"]),
+        Line2D([], [], color=SKY, linewidth=1.2, label="server to client: a socket"),
+    ]
+    for kind, (shade, words) in BARS.items():
+        if words and kind in used:
+            is_frame = kind == "lock.hold"
+            face, edge = ("none", GREEN) if is_frame else (shade, shade)
+            handles.append(Patch(facecolor=face, edgecolor=edge, label=words))
+    style = {"loc": "lower left", "bbox_to_anchor": (0.01, 0.005), "ncols": 5}
+    figure.legend(handles=handles, frameon=False, fontsize=9, columnspacing=1.5, **style)
 
 
-def arrow(panel, x, y, to_x, to_y, **style):
-    panel.annotate("", (to_x, to_y), (x, y), arrowprops={"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10, **style}, zorder=7)
+class JourneyPanel:
+    """The panel of one journey, `wide` columns wide, for times up to `most` microseconds."""
+
+    def __init__(self, panel: Axes, journey: Journey, wide: int, most: float):
+        self.panel, self.journey, self.wide, self.most = panel, journey, wide, most
+        lanes = {key: number + 1 for number, key in enumerate(journey.lanes)}
+        self.columns = {"sender": 0, **lanes}
+        self.receivers = wide - 1
+
+    def draw(self):
+        """Draws it all."""
+        panel, journey, most = self.panel, self.journey, self.most
+        self.lines()
+        self.bars()
+        self.hops()
+        self.receipts()
+        bottom = most * 1.02
+        panel.set_xlim(-0.45, self.wide - 0.45)
+        panel.set_ylim(bottom * 1.12, 0)
+        panel.set_xticks([])
+        panel.spines["bottom"].set_visible(False)
+        panel.set_title(base.heading(journey.run), fontsize=11, fontweight="bold", pad=38)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        style = {"fontsize": 9.5, "fontweight": "bold", "va": "bottom", "bbox": box, "zorder": 10}
+        panel.text(-0.4, bottom * 1.115, journey.words(), **style)
+
+    def lines(self):
+        """Draws a vertical line for each lane, and the background of each process."""
+        panel, journey = self.panel, self.journey
+        lanes = [journey.run.lane(key).name.replace(" of ", "\nof ") for key in journey.lanes]
+        inside = ["the server"] if journey.why else lanes
+        names = [f"{journey.sender}\nsays it", *inside, "all members\nhear it"]
+        for column in range(self.wide):
+            ends = [0, self.most * 1.02]
+            panel.plot([column, column], ends, color=PALE, linewidth=1.6, zorder=1)
+        for column, name in enumerate(names):
+            panel.text(column, -self.most * 0.02, name, ha="center", va="bottom", fontsize=9)
+        right = self.receivers - 0.6
+        processes = [(0.6, right)]
+        if journey.run.design == "fork":
+            processes = [(0.6, 1.4), (1.6, right)]
+        for span in () if journey.why else processes:
+            panel.axvspan(*span, color="#f4f4f4", zorder=0)
+
+    def bars(self):
+        """Draws what each lane does with the message."""
+        least = self.most * 0.006
+        for lane, begin, end, kind in self.journey.bars:
+            column, tall = self.columns[lane], max((end - begin) * 1e6, least)
+            if kind == "lock.hold":
+                style = {"facecolor": "none", "edgecolor": GREEN, "linewidth": 2, "zorder": 6}
+                self.panel.bar(column, tall, 0.26, bottom=begin * 1e6, **style)
+            else:
+                width = {"recv": 0.10, "keep": 0.20}.get(kind, 0.16)
+                style = {"color": BARS[kind][0], "zorder": 5 if kind == "keep" else 4}
+                self.panel.bar(column, tall, width, bottom=begin * 1e6, **style)
+
+    def hops(self):
+        """Draws the message's way from lane to lane, with its duration where there is room."""
+        for lane, at, to_lane, to_at, how in self.journey.hops:
+            x, to_x = self.columns[lane], self.columns[to_lane]
+            if x == to_x:
+                continue
+            self.arrow(x, at * 1e6, to_x, to_at * 1e6, **HOPS[how])
+            if (to_at - at) * 1e6 > 0.02 * self.most:
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+                style = {"fontsize": 8.5, "ha": "center", "va": "bottom", "bbox": box, "zorder": 9}
+                y = (at + to_at) / 2 * 1e6 - self.most * 0.012
+                self.panel.text((x + to_x) / 2, y, base.ms(to_at - at), **style)
+
+    def receipts(self):
+        """Draws an arrow and a name for each member that receives the message."""
+        journey = self.journey
+        origin = 0 if journey.why else self.columns[journey.speaker]
+        lowest = -1e9
+        for member, at in sorted(journey.heard.items(), key=lambda pair: pair[1]):
+            y = at * 1e6
+            self.arrow(origin, journey.sent * 1e6, self.receivers, y, color=SKY, linewidth=1.2)
+            lowest = max(lowest + self.most * 0.026, y)  # names must not overlap
+            style = {"fontsize": 8.5, "va": "center", "color": BLUE}
+            self.panel.text(self.receivers + 0.07, lowest, member, **style)
+
+    def arrow(self, x: float, y: float, to_x: float, to_y: float, **style):
+        """Draws an arrow."""
+        ends = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "mutation_scale": 10}
+        self.panel.annotate("", (to_x, to_y), (x, y), arrowprops={**ends, **style}, zorder=7)

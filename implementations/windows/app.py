@@ -1,0 +1,57 @@
+"""The application that both windows are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from typing import ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+
+# From so many columns, or rows, a screen has this class
+WIDTH_CLASSES = [(0, "-narrow"), (56, "-middle"), (110, "-wide")]
+HEIGHT_CLASSES = [(0, "-low"), (12, "-high")]
+EXIT_TIMEOUT = 10.0  # seconds; longer than a server takes to end
+
+
+class WindowApp(App[None]):
+    """An application that ends in order, also after a signal.
+
+    Its screens have a class for their size: -narrow, -middle or -wide, and -low or -high.
+    """
+
+    ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = WIDTH_CLASSES
+    VERTICAL_BREAKPOINTS = HEIGHT_CLASSES
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True)]
+
+    def __init__(self) -> None:
+        """Prepare the application; with NO_COLOR in the environment, without colors or greys."""
+        super().__init__(ansi_color=bool(os.environ.get("NO_COLOR")))
+
+    def on_mount(self) -> None:
+        """End after a signal as after the key for it."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # Not in the main thread, signals are the business of whatever runs the application
+            with contextlib.suppress(RuntimeError, ValueError):
+                loop.add_signal_handler(number, self.exit_in_time)
+
+    def get_css_variables(self) -> dict[str, str]:
+        """Return the variables of the style sheets; without colors, mark choices by underlines."""
+        variables = super().get_css_variables()
+        if self.no_color:
+            variables["block-cursor-text-style"] = "bold underline"
+            variables["block-cursor-blurred-text-style"] = "underline"
+        return variables
+
+    def exit_in_time(self) -> None:
+        """End the application, if need be without restoring the terminal, which may be gone."""
+        timer = threading.Timer(EXIT_TIMEOUT, os._exit, (1,))
+        timer.daemon = True
+        timer.start()
+        self.exit()

@@ -1,0 +1,278 @@
+"""The screen of a running server: its people, its messages, its processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Button, Footer
+
+from ..common import wire
+from .log_lines import LogLine
+from .message_log import MessageLog
+from .owner_console import OwnerConsole, Status, note
+from .people_list import PeopleList
+from .process_panel import ProcessPanel, RateMeter
+from .server_process import ServerProcess
+from .widgets import ConfirmDialog, LogScreen, PlainText, TextDialog
+
+REFRESH_INTERVAL = 0.1  # seconds between two updates of the screen
+MEMBERS_INTERVAL = 3.0  # seconds between two orders `members`
+HELLO_TIMEOUT = 5.0  # seconds
+LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to reach a server that listens everywhere
+
+
+class OwnerScreen(LogScreen):
+    """Starts a server and controls it by its console. It is left when the server ends.
+
+    Attributes:
+        console: the server's console.
+        server: the server's process.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "answer_request('accept')", "Accept"),
+        Binding("r", "answer_request('reject')", "Reject"),
+        Binding("b", "ban", "Ban"),
+        Binding("u", "unban", "Unban"),
+        Binding("n", "rename", "Rename"),
+        Binding("c", "close_group", "Close"),
+        Binding("d", "delete_group", "Delete"),
+    ]
+    CSS = """
+    OwnerScreen #title { height: 1; padding: 0 1; background: $primary; color: $text; }
+    OwnerScreen #request { height: 1; background: $warning; color: black; padding: 0 1; }
+    OwnerScreen #request PlainText {
+        width: auto; max-width: 70%; height: 1; text-style: bold; color: black; margin-right: 2;
+    }
+    OwnerScreen #request Button { min-width: 10; margin-right: 1; }
+    OwnerScreen #main {
+        height: 1fr; layout: grid; grid-size: 2 2; grid-columns: 24 1fr; grid-rows: 1fr 9;
+    }
+    OwnerScreen #people {
+        row-span: 2; height: 1fr; max-height: 100%; border: none; border-right: solid $primary;
+        background: $surface; padding: 0;
+    }
+    OwnerScreen #processes { border-top: solid $primary; }
+    OwnerScreen.-wide #main { grid-size: 3 1; grid-columns: 22 1fr 46; grid-rows: 1fr; }
+    OwnerScreen.-wide #people { row-span: 1; }
+    OwnerScreen.-wide #processes { border-top: none; border-left: solid $primary; }
+    OwnerScreen.-narrow #main, OwnerScreen.-low #main { layout: vertical; }
+    OwnerScreen.-narrow #people, OwnerScreen.-narrow #processes { display: none; }
+    OwnerScreen.-low #people, OwnerScreen.-low #processes { display: none; }
+    OwnerScreen.-low Footer { display: none; }
+    """
+
+    def __init__(self, command: Sequence[str], design: str, group: str) -> None:
+        """Prepare a screen.
+
+        Args:
+            command: the server's command line.
+            design: the server's design or program, for the title.
+            group: the name that a new group gets; an old group keeps its own.
+        """
+        super().__init__()
+        self.command, self.design, self.group = command, design, group
+        self.console = OwnerConsole()
+        self.server = ServerProcess(self._receive, self._receive_error, self._server_ended)
+        self._new_lines: list[LogLine] = []  # not displayed yet
+        self._errors: deque[str] = deque(maxlen=1)  # the last line of stderr
+        self._rate = RateMeter()
+        self._knows_group = False  # `group` comes from the server
+
+    def compose(self) -> ComposeResult:
+        """Create the parts of the screen."""
+        yield PlainText(id="title")
+        with Horizontal(id="request"):
+            yield PlainText(id="asker")
+            yield Button("Accept (a)", id="accept", variant="success", compact=True)
+            yield Button("Reject (r)", id="reject", variant="error", compact=True)
+        with Vertical(id="main"):
+            yield PeopleList(id="people")
+            yield MessageLog(id="messages")
+            yield ProcessPanel(lambda: self.server.pid, id="processes")
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Start the server, and the updates of the screen."""
+        self.query_one("#request").display = False
+        for button in self.query(Button):
+            button.can_focus = False  # the keys a and r do the same; others are for the list
+        self.query_one(PeopleList).focus()
+        self.set_interval(REFRESH_INTERVAL, self.refresh_screen)
+        self.set_interval(MEMBERS_INTERVAL, self.refresh_members)
+        self.run_worker(self._start_server())
+        self.run_worker(self._learn_group())
+        self.refresh_screen()
+
+    async def _start_server(self) -> None:
+        try:
+            await self.server.start(self.command)
+        except OSError as error:
+            self.leave(f"{self.command[0]}: {error.strerror}")
+
+    # -- Output of the server ------------------------------------------------------------------
+
+    def _receive(self, data: bytes) -> None:
+        self._new_lines += self.console.receive(data, datetime.now())
+        self._send_orders()
+
+    def _receive_error(self, line: str) -> None:
+        self._errors.append(line)
+        self._new_lines.append(note(line, datetime.now()))
+
+    def _server_ended(self, return_code: int) -> None:
+        if self.console.final_order == "delete":
+            reason = f"{self.group} was deleted."
+        elif self.console.final_order == "close" or return_code == 0:
+            reason = f"{self.group} was closed. Its files are kept: press Start to open it again."
+        else:
+            last_words = self._errors[-1] if self._errors else ""
+            how = f"with status {return_code}" if return_code > 0 else f"by signal {-return_code}"
+            reason = f"The server ended {how}. {last_words}"
+        self.leave(reason)
+
+    async def _learn_group(self) -> None:
+        """Keep `group` correct: an old group has its own name, and the owner may change it."""
+        while True:
+            if self.console.endpoint and not self._knows_group:
+                await self._ask_group(*self.console.endpoint)
+            await asyncio.sleep(2 * REFRESH_INTERVAL)
+
+    async def _ask_group(self, host: str, port: int) -> None:
+        """Read the group's name in HELLO, as a client does. If that fails, it is tried again."""
+        try:
+            reader, writer = await asyncio.open_connection(LOOPBACK.get(host, host), port)
+            with contextlib.closing(writer):
+                line = await asyncio.wait_for(reader.readline(), HELLO_TIMEOUT)
+                writer.write(b"QUIT\n")
+        except (OSError, OverflowError, ValueError):
+            return
+        text = line.decode(errors="backslashreplace").rstrip("\r\n")
+        before, _, group = text.partition(f"HELLO {wire.VERSION} ")
+        if group and not before:
+            self.group, self._knows_group = group, True
+
+    # -- Display -------------------------------------------------------------------------------
+
+    def refresh_screen(self) -> None:
+        """Display all changes."""
+        if not self.is_attached:
+            return
+        lines, self._new_lines = self._new_lines, []
+        if lines:
+            self.message_log.add(lines)
+        self.query_one(PeopleList).show_people(self.console.people.values())
+        self._show_title()
+        self._show_request()
+        self._rate.add(self.console.message_count)
+        # A server need not report messages
+        rate = self._rate.per_second if self.console.message_count else None
+        self.query_one(ProcessPanel).show_totals(rate)
+
+    def _show_title(self) -> None:
+        address = "starting ..."
+        if self.console.endpoint:
+            host, port = self.console.endpoint
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        here = sum(person.status is Status.HERE for person in self.console.people.values())
+        title = f"  {self.design}  {address}  {here} here"
+        self.query_one("#title", PlainText).set_text((self.group, "bold"), title)
+
+    def _show_request(self) -> None:
+        askers = self.console.askers
+        self.query_one("#request").display = bool(askers)
+        if askers:
+            asker = self.query_one(PeopleList).chosen(Status.ASKS) or askers[0]
+            others = f" (and {len(askers) - 1} more)" if len(askers) > 1 else ""
+            text = f"{asker.name} asks to join from {asker.address}{others}"
+            self.query_one("#asker", PlainText).set_text(text)
+
+    # -- Orders --------------------------------------------------------------------------------
+
+    def order(self, text: str, consent: str | None = None) -> None:
+        """Give an order at the console; `consent` is the group's name, for `delete`."""
+        self.console.order(text, consent)
+        self._send_orders()
+
+    def refresh_members(self) -> None:
+        """Request the list of members."""
+        if self.console.endpoint and not self.console.final_order:
+            self.console.refresh_members()
+            self._send_orders()
+
+    def _send_orders(self) -> None:
+        if self.console.outgoing:
+            self.server.write(bytes(self.console.outgoing))
+            self.console.outgoing.clear()
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Accept or reject a request with the mouse."""
+        self.action_answer_request(event.button.id or "")
+
+    def action_answer_request(self, verb: str) -> None:
+        """Accept or reject the chosen person, or the first one that asks."""
+        askers = self.console.askers
+        if askers:
+            asker = self.query_one(PeopleList).chosen(Status.ASKS) or askers[0]
+            self.order(f"{verb} {asker.name}")
+
+    def action_ban(self) -> None:
+        """Ask for a name, and ban that person."""
+        person = self.query_one(PeopleList).chosen(Status.HERE, Status.AWAY, Status.ASKS)
+        question = "Ban a person: disconnect and keep out"
+        self._order_with_text("ban", question, person.name if person else "")
+
+    def action_unban(self) -> None:
+        """Ask for a name, and let that person ask again."""
+        person = self.query_one(PeopleList).chosen(Status.BANNED)
+        question = "Unban a person: they may ask to join again"
+        self._order_with_text("unban", question, person.name if person else "")
+
+    def action_rename(self) -> None:
+        """Ask for another name for the group."""
+        self._order_with_text("rename", "New name for the group", self.group)
+
+    def _order_with_text(self, verb: str, question: str, text: str) -> None:
+        """Ask for the argument of an order, then give the order."""
+
+        def answered(answer: str | None) -> None:
+            if answer and answer.strip():
+                self.order(f"{verb} {answer.strip()}")
+                if verb == "rename":
+                    self.run_worker(self._forget_group())
+
+        self.app.push_screen(TextDialog(question, verb.capitalize(), text), answered)
+
+    async def _forget_group(self) -> None:
+        """Ask for the group's name again, once the console has answered."""
+        while self.console.orders and self.server.pid:
+            await asyncio.sleep(REFRESH_INTERVAL)
+        self._knows_group = False
+
+    def action_close_group(self) -> None:
+        """Close the group, after a confirmation."""
+
+        def answered(answer: str | None) -> None:
+            if answer is not None:
+                self.order("close")
+
+        question = f"Close {self.group}? The server ends, and the group's files are kept."
+        self.app.push_screen(ConfirmDialog(question, "Close"), answered)
+
+    def action_delete_group(self) -> None:
+        """Delete the group, if the user types its name."""
+
+        def answered(answer: str | None) -> None:
+            if answer is not None:
+                self.order("delete", consent=answer)
+
+        question = f"Delete {self.group} and all its files?\nType the group's name to confirm"
+        self.app.push_screen(TextDialog(question, "Delete"), answered)

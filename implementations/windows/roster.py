@@ -1,0 +1,67 @@
+"""The members of a group, from events and lists; names for Tab. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from ..client.items import Event, Item, MemberStatus
+
+MAX_SPEAKERS = 50
+
+
+class Roster:
+    """The members of the group and the latest speakers.
+
+    Attributes:
+        status: "here" or "away" by name.
+        own_names: names that the user has, or had since the window was opened.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Start with the user's own name, and no members."""
+        self.status: dict[str, str] = {}
+        self.own_names = {name}
+        self._speakers: deque[str] = deque(maxlen=MAX_SPEAKERS)  # the latest first
+
+    @property
+    def here(self) -> int:
+        """The number of members that are here."""
+        return sum(status == "here" for status in self.status.values())
+
+    def follow(self, item: Item) -> None:
+        """Take over the changes of an item."""
+        if isinstance(item, MemberStatus):
+            self.status[item.name] = item.status
+        elif isinstance(item, Event):
+            self._follow_event(item)
+
+    def _follow_event(self, event: Event) -> None:
+        name = event.name
+        if event.verb == "IN":
+            self.status[name] = "here"
+        elif event.verb == "OUT":
+            self.status[name] = "away"
+        elif event.verb in ("LEFT", "BANNED"):
+            self.status.pop(name, None)
+        elif event.verb == "RENAMED":
+            self.status[event.text] = self.status.pop(name, "here")
+            renamed = (event.text if speaker == name else speaker for speaker in self._speakers)
+            self._speakers = deque(renamed, maxlen=MAX_SPEAKERS)
+        elif event.verb == "MSG":
+            if name in self._speakers:
+                self._speakers.remove(name)
+            self._speakers.appendleft(name)
+
+    def sorted_names(self) -> list[str]:
+        """Return the members, those that are here first."""
+        return sorted(self.status, key=lambda name: (self.status[name] != "here", name.casefold()))
+
+    def completions(self, start: str) -> list[str]:
+        """Return the other members whose names begin with `start`, the latest speaker first."""
+        spoken = [name for name in self._speakers if name in self.status]
+        others = sorted(self.status.keys() - spoken, key=str.casefold)
+        return [
+            name
+            for name in (*spoken, *others)
+            if name not in self.own_names and name.casefold().startswith(start.casefold())
+        ]

@@ -1,0 +1,208 @@
+"""The parts of both windows: plain text, forms, screens to leave, dialogs."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Button, Input, Static
+
+from ..common.wire import harmless
+from .message_log import MessageLog
+
+Part = str | tuple[str, str]  # a text; or a text and its style
+
+
+def plain_content(*parts: Part) -> Content:
+    """Return texts as the content of a widget: without markup or control characters but LF."""
+    pairs = ((part, "") if isinstance(part, str) else part for part in parts)
+    return Content.assemble(*((harmless_lines(text), style) for text, style in pairs))
+
+
+def harmless_lines(text: str) -> str:
+    """Return a text of several lines with its control characters made visible, except LF."""
+    return "\n".join(map(harmless, text.split("\n")))
+
+
+class PlainText(Static):
+    """A text that other people may have written. Without a text it takes no space."""
+
+    DEFAULT_CSS = "PlainText.-empty { display: none; }"
+
+    def __init__(self, *parts: Part, **options: Any) -> None:
+        """Create a widget that displays `parts`; the options are those of every widget."""
+        super().__init__(markup=False, **options)
+        self._parts: tuple[Part, ...] | None = None
+        self.set_text(*parts)
+
+    def set_text(self, *parts: Part) -> None:
+        """Display `parts`. If they have not changed this is cheap, so call it at any time."""
+        if parts != self._parts:
+            self._parts, content = parts, plain_content(*parts)
+            self.update(content)
+            self.set_class(not content, "-empty")
+
+
+class FormScreen(Screen[None]):
+    """Fields in a box, a button, and below it an error."""
+
+    DEFAULT_CSS = """
+    FormScreen { align: center middle; }
+    FormScreen #box {
+        width: 72; max-width: 100%; height: auto; max-height: 100%; padding: 1 3;
+        border: round $primary;
+    }
+    FormScreen #title { text-style: bold; margin-bottom: 1; }
+    FormScreen .field { height: 1; margin-bottom: 1; }
+    FormScreen .field > PlainText { width: 14; }
+    FormScreen .field > Input, FormScreen .field > Select { width: 1fr; }
+    FormScreen #error { color: $error; text-style: bold; margin-top: 1; }
+    FormScreen.-low #box { border: none; padding: 0; }
+    FormScreen.-low .field, FormScreen.-low #title { margin: 0; }
+    """
+
+    def show_error(self, text: str) -> None:
+        """Display an error; "" for none."""
+        error = self.query_one("#error", PlainText)
+        error.set_text(text)
+        if text:
+            self.call_after_refresh(error.scroll_visible, animate=False)
+
+    def on_resize(self) -> None:
+        """Keep the field with the focus visible."""
+        if self.focused:
+            self.call_after_refresh(self.focused.scroll_visible, animate=False)
+
+
+class LeavableScreen(Screen[str]):
+    """A screen that a program may leave at any time, even if a dialog is above it.
+
+    Its result is a line for the user that says why it was left; "" if there is nothing to say.
+    """
+
+    def leave(self, reason: str) -> None:
+        """Close the dialogs above this screen, and the screen itself."""
+        if self in self.app.screen_stack:
+            while self.app.screen is not self:
+                self.app.pop_screen()
+            self.dismiss(reason)
+
+
+class LogScreen(LeavableScreen):
+    """A screen with a MessageLog that keys scroll wherever the focus is."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pageup", "scroll_log(-1)", show=False, priority=True),
+        Binding("pagedown", "scroll_log(1)", show=False, priority=True),
+        Binding("ctrl+home", "scroll_log(-1000000)", show=False, priority=True),
+        Binding("ctrl+end", "scroll_log(1000000)", show=False, priority=True),
+    ]
+
+    @property
+    def message_log(self) -> MessageLog:
+        """The log."""
+        return self.query_one("#messages", MessageLog)
+
+    def action_scroll_log(self, pages: int) -> None:
+        """Scroll the log down by so many pages; up if negative."""
+        self.message_log.scroll_pages(pages)
+
+
+class Dialog(ModalScreen[str | None]):
+    """A question in a box above a screen. The result is None if the user cancels."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
+    DEFAULT_CSS = """
+    Dialog { align: center middle; }
+    Dialog > Vertical {
+        width: 60; max-width: 100%; height: auto; max-height: 100%; padding: 1 2;
+        background: $panel; border: round $primary;
+    }
+    Dialog PlainText { margin-bottom: 1; }
+    Dialog Horizontal { height: 1; align-horizontal: center; margin-top: 1; }
+    Dialog Button { margin: 0 1; }
+    Dialog.-low > Vertical { border: none; padding: 0; height: 100%; }
+    Dialog.-low PlainText, Dialog.-low Horizontal, Dialog.-low Button { margin: 0; }
+    Dialog.-low Horizontal { dock: bottom; }
+    Dialog.-narrow Button { min-width: 0; margin: 0; }
+    """
+
+    def __init__(self, question: str, confirm: str, cancel: str = "Cancel") -> None:
+        """Prepare a dialog with the labels of its two buttons."""
+        super().__init__()
+        self.question, self.confirm_label, self.cancel_label = question, confirm, cancel
+
+    def compose(self) -> ComposeResult:
+        """Create the question, the field if there is one, and the buttons."""
+        with Vertical():
+            yield PlainText(self.question)
+            yield from self.compose_field()
+            with Horizontal():
+                yield Button(self.confirm_label, variant="primary", compact=True, id="confirm")
+                yield Button(self.cancel_label, compact=True, id="cancel")
+
+    def compose_field(self) -> ComposeResult:
+        """Create the widgets between the question and the buttons."""
+        yield from ()
+
+    def answer(self) -> str:
+        """Return the result if the user confirms."""
+        return ""
+
+    def on_button_pressed(self, event: Button.Pressed) -> None:
+        """Close the dialog."""
+        self.dismiss(self.answer() if event.button.id == "confirm" else None)
+
+    def key_left(self) -> None:
+        """Move the focus to the left."""
+        self.focus_previous()
+
+    def key_right(self) -> None:
+        """Move the focus to the right."""
+        self.focus_next()
+
+
+class TextDialog(Dialog):
+    """Asks for a text. The result is the text."""
+
+    def __init__(self, question: str, confirm: str, text: str = "") -> None:
+        """Prepare a dialog that displays `text` at first."""
+        super().__init__(question, confirm)
+        self._text = text
+
+    def compose_field(self) -> ComposeResult:
+        """Create the field for the text."""
+        yield Input(harmless_lines(self._text), compact=True)  # it may be a server's text
+
+    def on_mount(self) -> None:
+        """Let the user type at once."""
+        self.query_one(Input).focus()
+
+    def answer(self) -> str:
+        """Return the text."""
+        return self.query_one(Input).value
+
+    def on_input_submitted(self) -> None:
+        """Confirm with Enter."""
+        self.dismiss(self.answer())
+
+
+class ConfirmDialog(Dialog):
+    """Asks for yes or no. The result is "" for yes, None for no."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "dismiss('')", "Yes"),
+        Binding("n", "dismiss(None)", "No"),
+    ]
+
+    def __init__(self, question: str, confirm: str, cancel: str = "Cancel") -> None:
+        """Prepare a dialog with keys for its two buttons."""
+        super().__init__(question, f"{confirm} (y)", f"{cancel} (n)")
+
+    def on_mount(self) -> None:
+        """Give the focus to no: one Enter too many must not confirm."""
+        self.query_one("#cancel").focus()
