@@ -56,7 +56,7 @@ ENDS = 5                    # times the duration of an undisturbed end, granted 
 
 
 def ends_in_time(running, began, sentence="waits-for-a-reader"):
-    """Waits for the end of the server, which was told at `began` (time.monotonic()).
+    """Waits for the end of the server, which was asked to end at `began` (time.monotonic()).
 
     Beside what protocol.md promises, it is granted what an end costs here, and the time that it
     wanted a CPU and got none. Returns the status. Raises Unmet.
