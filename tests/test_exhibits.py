@@ -24,6 +24,8 @@ def wording(verdict):
     failure = verdict.failure
     expected = "" if failure.sentence == "died" else f"expected: {failure.expected}\n"         # it may die at any moment
     text = f"{verdict.title}\n{expected}cause: {failure.cause}\nread: {failure.page}\n"
+    # A broken connection shows as the one or the other, by who sees it first.
+    text = re.sub(r"(BrokenPipe|ConnectionReset)Error: .*", "BrokenPipeError or ConnectionResetError", text)
     return re.sub(r"\b[a-z]N(#N)?\b", "WHO", re.sub(r"\d+(\.\d+)?", "N", text))
 
 
