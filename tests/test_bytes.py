@@ -10,7 +10,7 @@ import pytest
 from conftest import need
 
 from harness.driving import processes
-from harness.driving.record import Unmet
+from harness.driving.record import CheckFailed
 from harness.driving.server import CLOSED, ROOT, Server, start_refused
 from harness.verdicts.formats import FORMATS
 
@@ -49,9 +49,9 @@ def test_a_refusal_in_another_encoding_is_a_refusal(tmp_path):
 
 def test_one_that_does_not_refuse_is_told_with_what_it_wrote(tmp_path):
     command = program(tmp_path, f"os.write(2, {LATIN!r} + b'\\n')")
-    with pytest.raises(Unmet) as problem:
+    with pytest.raises(CheckFailed) as problem:
         start_refused(command, directory=tmp_path / "group", deadline=2)
-    assert LATIN in problem.value.came.encode("utf-8", "surrogateescape")
+    assert LATIN in problem.value.actual.encode("utf-8", "surrogateescape")
 
 
 def test_whatever_a_server_writes_every_format_can_tell(tmp_path):
@@ -64,7 +64,7 @@ def test_whatever_a_server_writes_every_format_can_tell(tmp_path):
     for name in FORMATS:
         (tmp_path / name).read_text(encoding="utf-8")
     failure = json.loads((tmp_path / "json").read_text())["verdicts"][0]["failure"]
-    assert "v\\udce1lido" in failure["came"]
+    assert "v\\udce1lido" in failure["actual"]
 
 
 def test_a_process_may_have_any_bytes_as_its_name(tmp_path):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from test_history import START, record
 
-from harness.driving.record import Entry, Record, Unmet
+from harness.driving.record import Entry, Record, CheckFailed
 from harness.teaching import exhibits
 from harness.verdicts import causes
 from harness.verdicts.causes import Sight
@@ -500,7 +500,7 @@ def found(text, check="who", server=None, warns=(), **problem):
     if server and server.sight:
         server.sight.at = len(entries)
     return causes.find(
-        Unmet("this", problem.pop("came", "that"), problem.pop("sentence", None), **problem),
+        CheckFailed("this", problem.pop("actual", "that"), problem.pop("sentence", None), **problem),
         check,
         entries,
         server,
@@ -606,7 +606,7 @@ def test_what_is_written_after_the_check_failed_is_no_evidence():
     entries = [*record(START), *(Entry(99, "server", "warns", line) for line in PYTHON)]
     assert (
         causes.find(
-            Unmet("this", "that", "silent", who="ana", silent=5), "who", entries, Fake(Sight(at=1))
+            CheckFailed("this", "that", "silent", who="ana", silent=5), "who", entries, Fake(Sight(at=1))
         ).sentence
         == "silent"
     )

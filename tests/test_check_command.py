@@ -47,7 +47,7 @@ def test_all_checks_are_known():
 ])
 def test_a_rubric_that_is_wrong_is_refused_in_one_line(tmp_path, text, why):
     (tmp_path / "rubric.toml").write_text(text)
-    with pytest.raises(command.Misuse) as refused:
+    with pytest.raises(command.UsageError) as refused:
         command.read_rubric(tmp_path / "rubric.toml")
     assert str(refused.value).removeprefix(f"{tmp_path}/rubric.toml: ").startswith(why) and "\n" not in str(refused.value)
 

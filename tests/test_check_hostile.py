@@ -120,7 +120,7 @@ class Checked:
         verdict = self.verdicts[check]
         assert (verdict["verdict"], verdict["failure"] and verdict["failure"]["sentence"]) == ("failed", sentence), verdict
         for word in words:
-            assert word in verdict["failure"]["came"], verdict["failure"]["came"]
+            assert word in verdict["failure"]["actual"], verdict["failure"]["actual"]
         assert verdict["failure"]["cause"] and verdict["failure"]["page"]
         assert self.status == 1
         assert b"Traceback" not in self.shown and b"\x1b" not in self.shown

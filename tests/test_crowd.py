@@ -16,7 +16,7 @@ from harness.driving import deadlines
 from harness.driving.client import WireClient
 from harness.driving.crowd import Crowd, SMALL_MSS, Script
 from harness.driving.messages import msg
-from harness.driving.record import Record, Unmet
+from harness.driving.record import Record, CheckFailed
 from harness.driving.server import ROOT
 from harness.teaching import exhibits
 from harness.verdicts import disturb
@@ -73,7 +73,7 @@ def test_nobody_waits_for_ever(listener, monkeypatch):
     monkeypatch.setattr(deadlines, "DEADLINE", 0.2)
     with Crowd(listener.getsockname(), Record()) as crowd:
         crowd.connect(["ana"])
-        with pytest.raises(Unmet, match="ana waits for PONG fence-") as found:
+        with pytest.raises(CheckFailed, match="ana waits for PONG fence-") as found:
             crowd.play({"ana": Script(["WHO"])})
     assert found.value.sentence == "stuck"
 

@@ -247,7 +247,7 @@ def test_html_in_a_browser(width, height, scheme, tmp_path):
     long = Entry(0.4, "a-client-with-a-rather-long-name", "hears", "x" * 3000)
     for verdict in found.of("failed")[:3]:
         verdict.failure.slice += [long, *(Entry(0.5, f"m{number}", "hears", "OUT 3 T x") for number in range(9))]
-        verdict.failure.came, verdict.failure.replay = "y" * 3000, "make check ONLY=" + "z" * 300
+        verdict.failure.actual, verdict.failure.replay = "y" * 3000, "make check ONLY=" + "z" * 300
     (tmp_path / "page.html").write_text(FORMATS["html"](found))
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox"])

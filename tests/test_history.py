@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.driving import history
-from harness.driving.record import Entry, Unmet
+from harness.driving.record import Entry, CheckFailed
 
 TIME = "2026-11-22T13:21:28.123Z"
 
@@ -132,7 +132,7 @@ def test_a_good_record_passes(what):
 def test_a_bad_record_is_found(what):
     sentence, more, size = BAD[what]
     entries = record(START + more)
-    with pytest.raises(Unmet) as found:
+    with pytest.raises(CheckFailed) as found:
         history.judge(entries)
     assert found.value.sentence == sentence, str(found.value)
     evidence = found.value.evidence
@@ -141,7 +141,7 @@ def test_a_bad_record_is_found(what):
 
 
 def test_evidence_shows_a_line_by_itself_though_others_went_out_with_it():
-    with pytest.raises(Unmet) as found:
+    with pytest.raises(CheckFailed) as found:
         history.judge(record(START + "ana> SAY a / SAY b / PING x\nana< MSG {4} ana a\nana< PONG x"))
     assert [entry.text for entry in found.value.evidence if entry.what == "sends"] == ["SAY b\n", "PING x\n"]
 
@@ -306,5 +306,5 @@ def test_each_mutation_of_a_good_record_is_found(mutation, seed):
         mutation(entries, random.Random(seed))
     except IndexError:
         return                                  # there was nothing to spoil
-    with pytest.raises(Unmet):
+    with pytest.raises(CheckFailed):
         history.judge(entries)

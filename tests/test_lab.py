@@ -8,7 +8,7 @@ import pytest
 from conftest import need
 
 from harness.teaching import lab, starter
-from harness.verdicts.model import Misuse
+from harness.verdicts.model import UsageError
 
 HELLO = '#include <stdio.h>\nint main(void) { puts("hello"); return 0; }\n'
 
@@ -30,7 +30,7 @@ def built(folder, text):
 
 def refused(folder, text, *words):
     """Such a server.c is refused, in words that hold these; no program is left, and no process."""
-    with pytest.raises(Misuse) as why:
+    with pytest.raises(UsageError) as why:
         built(folder, text)
     assert all(word in str(why.value) for word in words), why.value
     assert "\n" not in str(why.value) and sorted(os.listdir(folder)) == sorted({"server.c", *os.listdir(folder)} - {"server", ".server.new"})
@@ -76,7 +76,7 @@ def test_nothing_from_outside_is_compiled(folder, tmp_path, how):
     (outside / "server.c").write_text(HELLO)
     if how == "a file":
         (folder / "server.c").symlink_to(outside / "server.c")
-        with pytest.raises(Misuse, match=r"server\.c is a link that leads out of"):
+        with pytest.raises(UsageError, match=r"server\.c is a link that leads out of"):
             lab.build_c(folder)
         return
     if how == "a header that is a link":
@@ -105,7 +105,7 @@ def test_the_program_replaces_a_link_and_not_its_target(folder, tmp_path, name):
 def test_a_folder_where_the_program_is_to_be(folder):
     (folder / "server").mkdir()
     (folder / "server/x").touch()
-    with pytest.raises(Misuse, match="/server: "):
+    with pytest.raises(UsageError, match="/server: "):
         built(folder, HELLO)
 
 
@@ -126,7 +126,7 @@ def test_no_link_out_of_the_folder_is_followed(begun, tmp_path, place):
     lab.inspect_python(lab_0, folder)
     (folder / place).rename(tmp_path / "elsewhere")
     (folder / place).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Misuse, match=r"is a link that leads out of .*: put a copy"):
+    with pytest.raises(UsageError, match=r"is a link that leads out of .*: put a copy"):
         lab.inspect_python(lab_0, folder)
 
 
@@ -140,5 +140,5 @@ def test_a_file_may_name_its_encoding(begun):
     for bad, words in ((b"# -*- coding: iso-8859-1 -*-\n\xe3 = = 1\n", r"acceptor\.py, line 2: "), (b"# \xe3\nx = '\xe3'\n", r"acceptor\.py: .*Save it as UTF-8"),
                        (b"# coding: nonsense\n", r"acceptor\.py: unknown encoding: nonsense"), (b"x\0", r"acceptor\.py: ")):
         place.write_bytes(bad)
-        with pytest.raises(Misuse, match=words):
+        with pytest.raises(UsageError, match=words):
             lab.inspect_python(lab_0, folder)

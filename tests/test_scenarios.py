@@ -7,7 +7,7 @@ import time
 import pytest
 
 from harness.checks import scenarios
-from harness.driving.record import Unmet
+from harness.driving.record import CheckFailed
 from harness.driving.server import ROOT, Server
 from harness.teaching import exhibits
 from harness.verdicts import pace
@@ -55,7 +55,7 @@ def ends(running, of=Pace(end=0.1)):
 
 
 def test_an_end_that_takes_long_is_in_time_only_where_any_end_takes_long(tmp_path):
-    with server(tmp_path, 3.3) as running, pytest.raises(Unmet, match="it took 3"):
+    with server(tmp_path, 3.3) as running, pytest.raises(CheckFailed, match="it took 3"):
         ends(running)
     with server(tmp_path, 3.3) as running:
         assert ends(running, Pace(end=0.5)) == 0

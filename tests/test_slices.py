@@ -8,7 +8,7 @@ import pytest
 from harness.driving import deadlines
 from harness.checks import lines
 from harness.driving.client import WireClient
-from harness.driving.record import Entry, Record, Unmet, same
+from harness.driving.record import Entry, Record, CheckFailed, same
 from harness.verdicts import sentences
 from harness.verdicts.slices import shown
 
@@ -45,13 +45,13 @@ class Scripted:
 
 
 def failure(script, play):
-    """(slice, place of the first wrong one) of the Unmet that play(client) raises, and the Unmet."""
+    """(slice, place of the first wrong one) of the CheckFailed that play(client) raises, and the CheckFailed."""
     record = Record()
     with script, WireClient(script.address, name="ana", record=record) as ana:
-        with pytest.raises(Unmet) as raised:
+        with pytest.raises(CheckFailed) as raised:
             play(ana)
     problem = raised.value
-    return *shown(record.entries, problem.expected, problem.came, problem.evidence), problem
+    return *shown(record.entries, problem.expected, problem.actual, problem.evidence), problem
 
 
 def deeds(found):

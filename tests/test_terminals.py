@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from harness.driving import deadlines
-from harness.driving.record import Unmet
+from harness.driving.record import CheckFailed
 from harness.driving.terminals import TerminalClient
 from harness.driving.deadlines import wait_until
 
@@ -38,16 +38,16 @@ def test_lines_are_seen_in_any_order_whole_and_nothing_is_echoed(terminal):
 def test_what_never_comes_is_told_with_what_came(terminal, monkeypatch):
     monkeypatch.setattr(deadlines, "DEADLINE", 0.3)
     terminal.sees("one")
-    with pytest.raises(Unmet, match="a line like `three` on ana's terminal; it did not come in time\nthe terminal showed only:\ntwo"):
+    with pytest.raises(CheckFailed, match="a line like `three` on ana's terminal; it did not come in time\nthe terminal showed only:\ntwo"):
         terminal.sees("three")
-    with pytest.raises(Unmet, match="it kept running"):
+    with pytest.raises(CheckFailed, match="it kept running"):
         terminal.ends(0)
 
 
 def test_what_never_comes_because_the_program_ended(terminal):
     terminal.sees("two")
     terminal.presses("d")
-    with pytest.raises(Unmet, match="the program ended\nthe terminal showed only:\nno more"):
+    with pytest.raises(CheckFailed, match="the program ended\nthe terminal showed only:\nno more"):
         terminal.sees("three")
 
 
@@ -63,6 +63,6 @@ def test_what_was_shown_before_the_end_is_seen_after_it(terminal):
 def test_an_end_by_a_signal_is_told(terminal):
     terminal.sees("two")
     terminal.presses("\\")
-    with pytest.raises(Unmet, match="it was ended by signal 3") as unmet:
+    with pytest.raises(CheckFailed, match="it was ended by signal 3") as unmet:
         terminal.ends(0)
     assert unmet.value.sentence == "no-handler"

@@ -6,7 +6,7 @@ from conftest import OPEN
 from harness.checks.lines import answers, hears, hears_the_end, history, refused, same_lines, taken
 from harness.driving.history import EVENT_LINE, normalized, seqs
 from harness.driving.messages import msg
-from harness.driving.record import Unmet, same, shown as as_text
+from harness.driving.record import CheckFailed, same, shown as as_text
 from harness.verdicts.plugin import check
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -71,9 +71,9 @@ def check_events_are_numbered(server, enter):
         for line in filter(EVENT_LINE.fullmatch, one.lines):
             time = line.split(" ")[2]
             if not re.fullmatch(TIME, time, re.ASCII):
-                raise Unmet(msg("a time such as 2026-11-22T13:21:28.123Z"), line, "form-of-time")
+                raise CheckFailed(msg("a time such as 2026-11-22T13:21:28.123Z"), line, "form-of-time")
             if abs((datetime.datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%f%z") - before).total_seconds()) > 3000:
-                raise Unmet(msg("the time of day in UTC, about {time}", time=f"{before:%Y-%m-%dT%H:%M}"), line, "time-is-not-utc")
+                raise CheckFailed(msg("the time of day in UTC, about {time}", time=f"{before:%Y-%m-%dT%H:%M}"), line, "time-is-not-utc")
 
 
 @check(points=2, lab=2)
@@ -184,14 +184,14 @@ def check_who_is_of_one_moment(server, enter):
                 if EVENT_LINE.fullmatch(line):
                     possible.append(after(possible[-1], line))
                 elif not line or not line.startswith("MEMBER "):
-                    raise Unmet(msg("MEMBER lines, events, and END WHO"),
+                    raise CheckFailed(msg("MEMBER lines, events, and END WHO"),
                                 msg("{who} received {line}", who=ana.who, line=line or msg("the end")))
                 else:
                     came.append(line)
             listing = possible[-1]
             if sorted(came) not in map(as_lines, possible):
                 first, last = (as_text(as_lines(possible[place])) for place in (0, -1))
-                raise Unmet(msg("a list that was correct at some moment between WHO and END "
+                raise CheckFailed(msg("a list that was correct at some moment between WHO and END "
                                 "WHO; the first was\n"
                                 "{first}\n"
                                 "and the last was\n"

@@ -9,7 +9,7 @@ from conftest import OPEN
 from harness.driving import history, deadlines
 from harness.driving.crowd import Crowd, SMALL_MSS, Script
 from harness.driving.messages import msg
-from harness.driving.record import Unmet
+from harness.driving.record import CheckFailed
 from harness.verdicts import causes
 from harness.verdicts.plugin import Inconclusive, check
 
@@ -38,11 +38,11 @@ class Judged(Crowd):
         try:
             if kind is None:
                 self.fence()
-            if kind is None or issubclass(kind, (Unmet, OSError)):
+            if kind is None or issubclass(kind, (CheckFailed, OSError)):
                 history.judge(self.entries)
-            if isinstance(problem, Unmet):
+            if isinstance(problem, CheckFailed):
                 causes.look(problem, self.record, self.running)     # while the server still runs
-        except Unmet as problem:
+        except CheckFailed as problem:
             causes.look(problem, self.record, self.running)
             raise
         finally:
@@ -83,15 +83,15 @@ def check_nothing_lost(hunt, gather, rng):
 
 
 def outs(crowd, stay, go):
-    """Waits until the members that stay have received OUT of the members that went. Raises Unmet."""
+    """Waits until the members that stay have received OUT of the members that went. Raises CheckFailed."""
     def missing():
         return [(name, who) for name in stay for who in go if not any(
             line.startswith("OUT ") and line.endswith(f" {who}") for line in crowd[name].lines)]
 
-    with contextlib.suppress(Unmet):            # reported below
+    with contextlib.suppress(CheckFailed):            # reported below
         crowd.until(lambda: not missing() or any(crowd[name].ended for name in stay))
     for name, who in missing():
-        raise Unmet(msg("OUT of {who}, received by {name}", who=who, name=name), msg("the connection of {who} has ended, and {name} received no OUT", who=who, name=name), "ghost")
+        raise CheckFailed(msg("OUT of {who}, received by {name}", who=who, name=name), msg("the connection of {who} has ended, and {name} received no OUT", who=who, name=name), "ghost")
 
 
 @check(points=2, lab=3)
@@ -133,14 +133,14 @@ def check_connects_at_once(hunt, gather):
             running.process.send_signal(signal.SIGSTOP)     # so that all of them wait at once, however fast each one is
             crowd.connect(many)
             running.process.send_signal(signal.SIGCONT)
-            with contextlib.suppress(Unmet):                # reported below
+            with contextlib.suppress(CheckFailed):                # reported below
                 crowd.until(lambda: all(one.lines or one.ended or one.retransmitted() for one in crowd))
             if late := [one.who for one in crowd if one.retransmitted()]:       # nothing but SYN was sent yet
-                raise Unmet(msg("room for {backlog} connections that wait for accept", backlog=BACKLOG),
+                raise CheckFailed(msg("room for {backlog} connections that wait for accept", backlog=BACKLOG),
                             msg("{count} of {backlog} found no room and had to retry a second "
                                 "later; the first was {late}", count=len(late), backlog=BACKLOG, late=late[0]), "backlog")
             if deaf := [one.who for one in crowd if not one.lines]:
-                raise Unmet(msg("HELLO for each client that connects"), msg("these received nothing: {join}", join=', '.join(deaf)))
+                raise CheckFailed(msg("HELLO for each client that connects"), msg("these received nothing: {join}", join=', '.join(deaf)))
             crowd.play({name: Script([f"PING of-{name}"]) for name in many})
 
 
@@ -168,7 +168,7 @@ def check_a_name_for_one(hunt, gather, rng):
                 crowd.play({one: Script([f"NAME {name}"]) for one in people})
             renamed = {line.split(" ")[4] for line in crowd[people[0]].lines if line.startswith("RENAMED ")}
             if missing := [name for name in wanted if name not in renamed]:
-                raise Unmet(msg("one of {count} members to get the name {missing}, for which "
+                raise CheckFailed(msg("one of {count} members to get the name {missing}, for which "
                                 "all had asked", count=len(people), missing=missing[0]),
                             msg("none of them got it"), "name-for-nobody")
 
@@ -200,7 +200,7 @@ def torn_by_a_history(reader):
     """Explains a torn line that this client received by the answer to HISTORY, which is sent in pieces."""
     try:
         yield
-    except Unmet as problem:
+    except CheckFailed as problem:
         if problem.sentence == "torn" and problem.evidence[0].who == reader:
             problem.sentence = "a-long-history-meanwhile"
         raise

@@ -19,7 +19,7 @@ from harness.driving.client import Silence, WireClient
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
 from harness.driving.processes import session
-from harness.driving.record import Unmet, same
+from harness.driving.record import CheckFailed, same
 from harness.driving.server import CLOSED, end_of
 from harness.driving.deadlines import none_left, wait_until
 from harness.verdicts.plugin import Inconclusive, NotRun, check
@@ -60,10 +60,10 @@ def ends_in_order(running, clients, signum, group=False):
     status = ends_in_time(running, began)
     name = signal.Signals(signum).name
     if status != 0:
-        raise Unmet(msg("the server to end with status 0 after {name}", name=name), msg("it {end}", end=end_of(status)), "no-handler" if status == -signum else "exit-status")
+        raise CheckFailed(msg("the server to end with status 0 after {name}", name=name), msg("it {end}", end=end_of(status)), "no-handler" if status == -signum else "exit-status")
     for who, last in farewells.items():
         if last != ["BYE closed"]:
-            raise Unmet(msg("BYE closed as the last line of every connection"), msg("the last line that {who} received was {last}", who=who, last=last[0]),
+            raise CheckFailed(msg("BYE closed as the last line of every connection"), msg("the last line that {who} received was {last}", who=who, last=last[0]),
                         no_farewell(running))
     none_left(lambda: [msg("process {pid} is still running", pid=process.pid) for process in session(running.pid)], msg("all the server's processes to end with it"),
                    "leftovers")
@@ -129,7 +129,7 @@ def check_sighup_that_was_ignored(server, enter):
     while True:
         try:
             rounds(ana, ben, count=1)
-        except Unmet as problem:
+        except CheckFailed as problem:
             problem.sentence = "sighup-that-was-ignored"
             raise
         if time.monotonic() > end:
@@ -281,7 +281,7 @@ def check_the_owner_does_not_read(server, enter):
     rounds(ana, ben, count=3)
     running.go_on_reading()
     answers_of = lambda: [line for line in running.stdout[before:] if not line.startswith(("* ", "# ", "<"))]
-    with contextlib.suppress(Unmet):
+    with contextlib.suppress(CheckFailed):
         wait_until(lambda: answers_of().count("ok") >= asked)
     listed = [*(f"member {name} banned" for name in banned), "member ana here", "member ben here"]
     came = answers_of()
@@ -304,12 +304,12 @@ def let_in(strangers, seconds):
             waiting.unregister(key.fileobj)
             try:
                 first = key.data.line()
-            except Unmet:
+            except CheckFailed:
                 first = ""
             if first.startswith("HELLO "):
                 greeted.append(key.data)
             elif first not in ("", "BYE full"):
-                raise Unmet(msg("HELLO, BYE full, or the end of the connection, for a client "
+                raise CheckFailed(msg("HELLO, BYE full, or the end of the connection, for a client "
                                 "for which no descriptor is left"), first)
     return greeted
 
@@ -387,7 +387,7 @@ def check_out_of_descriptors_again(server, connect, enter):
                     try:
                         newcomer.rest()
                     except Silence:
-                        raise Unmet(msg("a plain close or BYE full for each newcomer without a "
+                        raise CheckFailed(msg("a plain close or BYE full for each newcomer without a "
                                         "descriptor, as before"),
                                     msg("no answer, at time {time_} of 3 that no descriptor is "
                                         "left", time_=time_)) from None
@@ -435,7 +435,7 @@ def full_disk(running, room=None):
                                                    "a file fails with EFBIG", most=most))
         try:
             yield
-        except Unmet:
+        except CheckFailed:
             if running.died() and any("SIGXFSZ" in line for line in (end_of(running.process.poll()), *running.stderr)):
                 raise NotRun(msg("the server's runtime ends at SIGXFSZ, and this check cannot "
                                  "simulate a full disk without that signal"), binds=False) from None
@@ -462,7 +462,7 @@ def check_a_full_disk(server, ask, accepted, connect):
             for order in f"accept {newcomer}", f"ban {newcomer}", "ban ben", "ban nobody", f"rename {group} lost":
                 answer = running.order(order)
                 if len(answer) != 1 or not answer[0].startswith("error: "):
-                    raise Unmet(msg("`error: why` as the answer to `{order}`, because it cannot "
+                    raise CheckFailed(msg("`error: why` as the answer to `{order}`, because it cannot "
                                     "be saved", order=order), "\n".join(answer))
             gone.close()
             wait_until(lambda: f"member {gone.name} away" in running.order("members"), what=msg("{name} to be away", name=gone.name))
@@ -475,7 +475,7 @@ def check_a_full_disk(server, ask, accepted, connect):
             listed = [line for line in answers(ana, "WHO") if line.startswith(("MEMBER ana ", "MEMBER lost "))]
             same(listed, ["MEMBER ana here"], "told-and-not-saved")
             if history(ana) != before:
-                raise Unmet(msg("in HISTORY the same events as before"), msg("it has other events"), "told-and-not-saved")
+                raise CheckFailed(msg("in HISTORY the same events as before"), msg("it has other events"), "told-and-not-saved")
         came = normalized(answers(ana, "SAY saved"))
         wrong = any(line.startswith("MSG ") and line != "MSG n TIME ana saved" for line in came)
         same(came, [f"OUT n TIME {gone.name}", "MSG n TIME ana saved"], "told-and-not-saved" if wrong else "not-saved-for-good")

@@ -15,7 +15,7 @@ from harness.driving import deadlines
 from harness.driving.client import Silence
 from harness.driving.history import normalized
 from harness.driving.messages import joined, msg
-from harness.driving.record import Unmet, same
+from harness.driving.record import CheckFailed, same
 from harness.driving.server import LISTENING, NotStarted, plain_environment, start_refused
 from harness.verdicts.plugin import check
 
@@ -27,7 +27,7 @@ def refused_start(judge):
         try:
             return start_refused(judge.settings["command"], directory=directory, args=args, port=port, cwd=judge.settings["cwd"],
                                  env=plain_environment())
-        except Unmet as problem:
+        except CheckFailed as problem:
             problem.sentence = None             # the check's own says more
             raise
 
@@ -216,7 +216,7 @@ def check_no_password_in_clear(server, connect, enter, rng):
 
     def welcomed():
         if line := command_line_with(secret):           # the password is being hashed now, perhaps by another program
-            raise Unmet(msg("no password on a command line"), line, "password-on-a-command-line")
+            raise CheckFailed(msg("no password on a command line"), line, "password-on-a-command-line")
         with contextlib.suppress(Silence):
             ana.line(0.001)
         return ana.ended or ana.lines[-1].startswith("WELCOME")
@@ -233,9 +233,9 @@ def check_no_password_in_clear(server, connect, enter, rng):
     for path in (path for path in sorted(running.directory.rglob("*")) if path.is_file()):
         for how, form in forms.items():
             if form.encode() in path.read_bytes():
-                raise Unmet(msg("no password in any file of the group"), msg("ana's password appears {how} in {relative_to}", how=how, relative_to=path.relative_to(running.directory)))
+                raise CheckFailed(msg("no password in any file of the group"), msg("ana's password appears {how} in {relative_to}", how=how, relative_to=path.relative_to(running.directory)))
     if secret in "\n".join(running.stdout + running.stderr):
-        raise Unmet(msg("no password in the server's output"), msg("ana's password appears there"))
+        raise CheckFailed(msg("no password in the server's output"), msg("ana's password appears there"))
 
 
 def command_line_with(secret):
@@ -265,7 +265,7 @@ def check_files_are_private(server, enter, tmp_path):
 
 
 def are_private(running):
-    """Raises Unmet if other users can read a file of this server."""
+    """Raises CheckFailed if other users can read a file of this server."""
     if stat.S_IMODE(running.directory.stat().st_mode) & 0o077:      # else nobody gets at what is within
         open_to_others = [msg("{path}: mode {mode}", path=path.relative_to(running.directory), mode=f"{stat.S_IMODE(path.stat().st_mode):04o}")
                           for path in sorted(running.directory.rglob("*")) if path.stat().st_mode & 0o077]
@@ -280,7 +280,7 @@ def check_a_second_server_is_refused(server, enter, refused_start):
     ana = enter(running, "ana")
     status, out, err = refused_start(*OPEN, directory=running.directory)
     if status != 1 or LISTENING.search(out) or not err.strip():
-        raise Unmet(msg("status 1, a line on stderr that says why, and no `listening on ...`"), told_end(status, out, err))
+        raise CheckFailed(msg("status 1, a line on stderr that says why, and no `listening on ...`"), told_end(status, out, err))
     same(normalized(answers(ana, "SAY unharmed")), ["MSG n TIME ana unharmed"])
     killed(running)                                     # and kill -9 leaves no lock behind
     connect_again = enter(running, "ana")
@@ -297,7 +297,7 @@ def check_a_port_in_use(server, connect, refused_start, tmp_path):
     running = server()
     status, out, err = refused_start(directory=tmp_path / "other", port=running.port)
     if status != 1 or LISTENING.search(out) or not err.strip():
-        raise Unmet(msg("status 1, a line on stderr that says why, and no `listening on ...`"), told_end(status, out, err))
+        raise CheckFailed(msg("status 1, a line on stderr that says why, and no `listening on ...`"), told_end(status, out, err))
     connect(running, "ana").fence()
 
 
@@ -321,7 +321,7 @@ def check_wrong_arguments_end_with_2(refused_start, tmp_path):
     for wrong, args, port in others + groups:
         status, out, err = refused_start(*args, directory=tmp_path / "group", port=port)
         if status != 2 or not err.strip():
-            raise Unmet(msg("status 2, and a line on stderr that says why, for {wrong} on the command line", wrong=wrong), told_end(status, out, err))
+            raise CheckFailed(msg("status 2, and a line on stderr that says why, for {wrong} on the command line", wrong=wrong), told_end(status, out, err))
 
 
 # The flags that set a limit (section 10), and values that none of them may take.
@@ -339,5 +339,5 @@ def check_values_of_limits(refused_start, tmp_path, rng):
         wrong = f"{rng.choice(flags)}={value}"
         status, out, err = refused_start(wrong, directory=tmp_path / "group")
         if status != 2 or LISTENING.search(out) or not err.strip():
-            raise Unmet(msg("status 2, and a line on stderr that says why, for {wrong} on the command line", wrong=wrong),
+            raise CheckFailed(msg("status 2, and a line on stderr that says why, for {wrong} on the command line", wrong=wrong),
                         told_end(status, out, err))

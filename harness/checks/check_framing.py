@@ -11,7 +11,7 @@ from harness.driving.client import Silence
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
 from harness.driving.processes import queues
-from harness.driving.record import Unmet, same
+from harness.driving.record import CheckFailed, same
 from harness.verdicts.plugin import Inconclusive, check
 
 # Characters that no line may hold: both ends of each range that `text-char` leaves out, and more.
@@ -179,7 +179,7 @@ def check_only_a_line_feed_ends_a_line(server, connect):
             send_in_turns([(client, [piece.encode() for piece in pieces])])
             came = normalized(client.fence())
             if len(came) != 1 or came[0] not in ("ERR bad-text", "ERR bad-arguments"):
-                raise Unmet(msg("one `ERR bad-text ...` or `ERR bad-arguments ...` as the answer to {line}", line=shown("".join(pieces))),
+                raise CheckFailed(msg("one `ERR bad-text ...` or `ERR bad-arguments ...` as the answer to {line}", line=shown("".join(pieces))),
                             msg("{who} received\n{lines}", who=client.who, lines=came) if came else
                             msg("{who} received nothing before the next PONG", who=client.who))
     send_in_turns([(ana, [b"PING one\r", b"\n\r", b"\nPING two\r\n"])])
@@ -258,7 +258,7 @@ def check_too_long(server, connect):
         try:
             came = normalized(client.rest())
         except Silence:
-            raise Unmet(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, "
+            raise CheckFailed(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, "
                             "after a line of more than 512 bytes"),
                         msg("{who} sent {count:,} bytes in one line, and the connection stays "
                             "open; {who} received\n"
@@ -306,10 +306,10 @@ def check_the_longest_line_in_pieces(server, connect):
                         for line in b"".join(pieces).decode().splitlines() if line]
             try:
                 same(normalized(client.fence()), expected)
-            except Unmet as problem:
+            except CheckFailed as problem:
                 if "ERR too-long" in normalized(client.lines[start:]):
                     problem.sentence = "512-bytes-are-not-too-long"
-                problem.came = msg("{who} sent {pieces}, and received\n{came}", who=name, pieces=piece_sizes(pieces), came=problem.came)
+                problem.actual = msg("{who} sent {pieces}, and received\n{came}", who=name, pieces=piece_sizes(pieces), came=problem.actual)
                 raise
 
 
@@ -337,7 +337,7 @@ def check_too_long_in_pieces(server, connect):
         try:
             came = normalized(eve.rest())
         except Silence:
-            raise Unmet(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, "
+            raise CheckFailed(msg("`ERR too-long ...`, `BYE protocol`, and the end of the connection, "
                             "after a line of more than 512 bytes"),
                         msg("eve sent {pieces}, and the connection stays open; eve received\n"
                             "{lines}", pieces=piece_sizes(pieces),
@@ -452,10 +452,10 @@ def check_errors_repeat_nothing(server, connect, enter, rng):
             same(normalized([came])[0].split(" ")[0], "ERR")
             code, _, words = came[4:].partition(" ")
             if word in came.lower():
-                raise Unmet(msg("words that do not repeat what the client sent, as the answer "
+                raise CheckFailed(msg("words that do not repeat what the client sent, as the answer "
                                 "to {line}", line=shown(line)), came)
             if not 1 <= len(words.encode()) <= 400 or any(bad in words for bad in NOT_TEXT):
-                raise Unmet(msg("`ERR {code}` and 1 to 400 bytes of text, as the answer to {line}", code=code, line=shown(line)), ascii(came),
+                raise CheckFailed(msg("`ERR {code}` and 1 to 400 bytes of text, as the answer to {line}", code=code, line=shown(line)), ascii(came),
                             "form-of-err")
 
 
@@ -512,7 +512,7 @@ def check_quit_says_bye(server, connect):
         client.send(*lines)
         hears_the_end(client, *["PONG before"] * (client is ben), "BYE quit")
         if client.was_reset:
-            raise Unmet(msg("an orderly end of the connection after BYE quit"), msg("the server reset the connection"), "reset-after-bye")
+            raise CheckFailed(msg("an orderly end of the connection after BYE quit"), msg("the server reset the connection"), "reset-after-bye")
 
 
 @check(points=1, lab=0)

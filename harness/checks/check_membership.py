@@ -11,7 +11,7 @@ from harness.driving import processes, deadlines
 from harness.driving.client import Silence
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
-from harness.driving.record import Unmet, same
+from harness.driving.record import CheckFailed, same
 from harness.driving.deadlines import wait_until
 from harness.verdicts.plugin import Inconclusive, NotRun, check
 
@@ -19,10 +19,10 @@ REJECT_AFTER = 1        # seconds after its JOIN, before which no REJECTED comes
 
 
 def rejected(client, password, why, sentence=None):
-    """Reads the answer to a JOIN that must be rejected. Raises Unmet."""
+    """Reads the answer to a JOIN that must be rejected. Raises CheckFailed."""
     try:
         hears(client, "PENDING", "REJECTED refused", sentence=sentence)
-    except Unmet as problem:
+    except CheckFailed as problem:
         problem.expected = msg("PENDING, then REJECTED refused for {who}: {why}; the password was {password!r}", who=client.who, why=why, password=password)
         raise
 
@@ -59,7 +59,7 @@ def check_a_wrong_password_is_rejected(server, connect, enter, rng):
     eve = send_join(connect, running, "eve", "ana", "guess")
     rejected(eve, "guess", msg("it is not ana's"))
     if (after := time.monotonic() - began) < 0.9 * REJECT_AFTER:
-        raise Unmet(msg("REJECTED no sooner than {reject_after} s after its JOIN", reject_after=REJECT_AFTER), msg("it came after {after:.2f} s", after=after), "rejected-too-soon")
+        raise CheckFailed(msg("REJECTED no sooner than {reject_after} s after its JOIN", reject_after=REJECT_AFTER), msg("it came after {after:.2f} s", after=after), "rejected-too-soon")
     eve.send(f"JOIN ana {password}")
     eve.welcomed()
     hears_the_end(ana, "BYE replaced")
@@ -424,18 +424,18 @@ def finish(clients, talker, rng, pace):
         if time.monotonic() > end:
             late, skip = waiting[0], f" {talker.name} meanwhile "
             heard = [line for line in late.lines if skip not in line]
-            raise Unmet(msg("an answer to the JOIN of {who}", who=late.who),
+            raise CheckFailed(msg("an answer to the JOIN of {who}", who=late.who),
                         msg("{who} received only\n{lines}", who=late.who, lines=heard))
 
 
 def came_in_too_late(way, client, witness):
-    """Raises Unmet if this client was welcomed after an event that undoes its JOIN, as the witness heard it."""
+    """Raises CheckFailed if this client was welcomed after an event that undoes its JOIN, as the witness heard it."""
     for welcome in [line for line in client.lines if line.startswith("WELCOME ")]:
         for line in witness.lines:
             match = re.fullmatch(UNDONE[way].format(client.name), line)
             if match and int(match[1]) <= int(welcome.split(" ")[1]):
                 shown = (witness.who, line), (client.who, welcome)
-                raise Unmet(msg("no WELCOME for {who}, because this event came before it\n"
+                raise CheckFailed(msg("no WELCOME for {who}, because this event came before it\n"
                                 "{line}", who=client.who, line=line),
                             msg("{who} received\n{welcome}", who=client.who, welcome=welcome),
                             evidence=[entry for entry in witness.record.entries
@@ -469,7 +469,7 @@ def check_a_join_holds_its_name(server, connect, enter):
         name, losses = new, losses + 1
         hears(eve, "REJECTED refused", sentence="a-new-name-at-once")
         if losses > TRIES // 2:
-            raise Unmet(msg("`ERR name-taken ...` as the answer to NAME, while a JOIN with the "
+            raise CheckFailed(msg("`ERR name-taken ...` as the answer to NAME, while a JOIN with the "
                             "same name is being checked"),
                         msg("ana got the name {losses} times of {losses2}, right after PENDING "
                             "had answered the JOIN; the JOIN was then REJECTED", losses=losses, losses2=losses + refusals))
@@ -532,7 +532,7 @@ def gone(running, port):
         states = psutil.CONN_ESTABLISHED, psutil.CONN_CLOSE_WAIT, psutil.CONN_FIN_WAIT2
         return any(other.port == port for state in states for _, other in processes.sockets(family, state))
 
-    with contextlib.suppress(Unmet):
+    with contextlib.suppress(CheckFailed):
         wait_until(lambda: not held(), 3)
 
 
@@ -623,7 +623,7 @@ def check_most_requests(server, connect, ask, accepted, pace):
 
     wait_until(decided, what=msg("REJECTED for eve, because 32 names already wait for the owner"))
     if asked():
-        raise Unmet(msg("REJECTED for eve, because 32 names already wait for the owner"),
+        raise CheckFailed(msg("REJECTED for eve, because 32 names already wait for the owner"),
                     msg("the server also asked the owner about eve"), proven=True)
     same(eve.lines[2:], ["REJECTED refused"])
     shown = sum(" asks from " in line for line in running.order("members"))
@@ -646,7 +646,7 @@ def waits_no_more(running, name):
     end = time.monotonic() + deadlines.DEADLINE
     while any(line.startswith(f"member {name} asks") for line in running.order("members")):
         if time.monotonic() > end:
-            raise Unmet(msg("the request of {name} to end with its connection", name=name), msg("`members` still shows that {name} asks to join", name=name))
+            raise CheckFailed(msg("the request of {name} to end with its connection", name=name), msg("`members` still shows that {name} asks to join", name=name))
 
 
 @check(points=3, lab=1)
@@ -666,7 +666,7 @@ def check_logins_at_once(server, connect, enter):
         one.welcomed()
     left = [one for one in many if is_still_in(one)]
     if len(left) != 1:
-        raise Unmet(msg("one of the 12 connections to remain"), msg("{count} remain: {names}", count=len(left), names=", ".join(one.who for one in left) or msg("none")))
+        raise CheckFailed(msg("one of the 12 connections to remain"), msg("{count} remain: {names}", count=len(left), names=", ".join(one.who for one in left) or msg("none")))
     for one in many:
         if one not in left and not one.was_reset:
             same(one.lines[-1], "BYE replaced")
@@ -718,7 +718,7 @@ def check_renamed_meanwhile(server, connect, enter):
     for new in ("ANA", "Ana"):
         again, answer = join_and_rename(connect, running, ana, new)
         if not answer.startswith("WELCOME "):
-            raise Unmet(msg("WELCOME for {who}, because NAME {new} changed only the case of the "
+            raise CheckFailed(msg("WELCOME for {who}, because NAME {new} changed only the case of the "
                             "name", who=again.who, new=new),
                         msg("{who} received {line}", who=again.who, line=answer or msg("the end")))
         same(ana.rest()[-1:], ["BYE replaced"])
@@ -729,7 +729,7 @@ def check_renamed_meanwhile(server, connect, enter):
             ana.expect(r"RENAMED \d+ \S+ (?i:ana) eva")
             break
         if any(line.startswith("RENAMED ") for line in ana.rest()):
-            raise Unmet(msg("REJECTED refused for {who}, because its JOIN said ana, and that "
+            raise CheckFailed(msg("REJECTED refused for {who}, because its JOIN said ana, and that "
                             "member is called eva now", who=again.who),
                         msg("{who} received {line}", who=again.who, line=answer or msg("the end")))
         ana = again
@@ -770,7 +770,7 @@ def turned_away(connect, running, who, why):
     late = connect(running, who)
     late.rest()
     if late.lines != ["BYE full"]:
-        raise Unmet(msg("BYE full and the end of the connection instead of HELLO for {who}: "
+        raise CheckFailed(msg("BYE full and the end of the connection instead of HELLO for {who}: "
                         "{why}", who=who, why=why),
                     msg("{who} received\n{lines}", who=who, lines=late.lines) if late.lines else
                     msg("{who} received nothing", who=who))
@@ -822,10 +822,10 @@ def room_by_default(server, connect, enter):
         for stranger in strangers:
             try:
                 stranger.fence()
-            except (Unmet, ConnectionError):
+            except (CheckFailed, ConnectionError):
                 raise Inconclusive(msg("a stranger was disconnected before the last of 257 "
                                        "received HELLO: its --join-within may have passed")) from None
-        raise Unmet(msg("BYE full instead of HELLO for the 257th stranger"),
+        raise CheckFailed(msg("BYE full instead of HELLO for the 257th stranger"),
                     msg("it received HELLO, and the 256 before it are still connected"), proven=True)
     ana.fence()
 

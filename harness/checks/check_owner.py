@@ -12,7 +12,7 @@ from harness.checks.scenarios import ends_in_time, rests
 from harness.driving import deadlines
 from harness.driving.history import normalized
 from harness.driving.messages import joined, msg
-from harness.driving.record import Unmet, same
+from harness.driving.record import CheckFailed, same
 from harness.driving.server import NotStarted
 from harness.driving.timing import EARLY, as_they_come
 from harness.driving.deadlines import wait_until
@@ -29,7 +29,7 @@ def ends(running, clients, code, began):
     for client in clients:
         try:
             hears_the_end(client, f"BYE {code}", sentence="all-hear-the-end")
-        except Unmet:               # one that reads nothing may have been disconnected before
+        except CheckFailed:               # one that reads nothing may have been disconnected before
             if not client.ended or normalized(client.lines[-2:]) != ["OUT n TIME stuck", f"BYE {code}"]:
                 raise
     same(f"status {ends_in_time(running, began)}", "status 0", "status-of-the-end")
@@ -43,7 +43,7 @@ def types(running, data, *expected):
     begins = len(running.stdout)
     running.type_bytes(data)
     came = lambda: ["error" if line.startswith("error: ") else line for line in running.stdout[begins:] if not UNASKED.match(line)]
-    with contextlib.suppress(Unmet):
+    with contextlib.suppress(CheckFailed):
         wait_until(lambda: len(came()) >= len(expected))
     same(came(), list(expected))
 
@@ -157,7 +157,7 @@ def check_names_of_groups(server, connect, enter):
     for wrong in ("g" * 65, "ñ" * 32 + "g", "g ", " g", " ", "", "g" * 64 + " ", "a\tb", "a\rb",
                   "a\x85b", "a\u202eb", "a\u2069b", "a\ufdd0b", "\U0001ffff"):
         if ordered(running, f"rename {wrong}") != ["error"]:
-            raise Unmet(msg("`error: why` as the answer to the order {order}", order=shown(f"rename {wrong}")),
+            raise CheckFailed(msg("`error: why` as the answer to the order {order}", order=shown(f"rename {wrong}")),
                         msg("the order was done"))
     for right in ("ñ" * 32, "x", "a  b", "\xa0a\u2028b\u3000",
                   "\u2065\u206a\ue000\ufffd\U0010fffd", first[1:]):
@@ -181,7 +181,7 @@ def check_orders_at_the_limit(server):
     expected = [*["error", "ok"] * 4, "error", "error", "ok"]
     members = [f"member a{number} banned" for number in (1, 2, 4, 5, 8)]
     answered = lambda: [line for line in running.stdout[before:] if line[:2] not in ("# ", "* ")]
-    with contextlib.suppress(Unmet):
+    with contextlib.suppress(CheckFailed):
         wait_until(lambda: len(answered()) >= len(expected) + len(members) + 1)
     came = ["error" if line.startswith("error: ") else line for line in answered()]
     same(came[:len(expected)] + sorted(came[len(expected):]), [*expected, *members, "ok"])
@@ -195,7 +195,7 @@ def check_wrong_orders(server, enter):
     for order in ("dance", "BAN ana", "ban", "ban -x", "ban a b", "accept", "accept ana", "accept nobody", "reject nobody", "unban ana", "unban",
                   "rename", "rename " + "x" * 65, "members all", " members", "delete it", "x" * 511, "x" * 3000):
         if (came := running.order(order)) and (len(came) > 1 or not came[0].startswith("error: ")):
-            raise Unmet(msg("one line `error: why` as the answer to the order {order!r}", order=order[:60]), "\n".join(came))
+            raise CheckFailed(msg("one line `error: why` as the answer to the order {order!r}", order=order[:60]), "\n".join(came))
     running.type_bytes(b"\n\r\n")               # and empty lines are no orders
     same(running.order("members"), ["member ana here", "ok"])
     same(normalized(ana.fence()), [], "wrong-orders-do-nothing")
@@ -237,7 +237,7 @@ def check_a_no_is_held_back(server, connect, ask, pace):
         if line == "REJECTED refused":
             no[client.name] = line
             if (after := now - asked_at[client.name]) < reject_after - EARLY:
-                raise Unmet(msg("REJECTED no sooner than {reject_after:g} s after the JOIN of {who}", reject_after=reject_after, who=client.who), msg("it came after {after:.2f} s", after=after), "rejected-too-soon",
+                raise CheckFailed(msg("REJECTED no sooner than {reject_after:g} s after the JOIN of {who}", reject_after=reject_after, who=client.who), msg("it came after {after:.2f} s", after=after), "rejected-too-soon",
                             proven=True)
     same(sorted(no), sorted(clients))
     same(first.fence(), [])
@@ -274,7 +274,7 @@ def check_orders_with_all_arguments(server, connect, ask, accepted):
         answer = given(running, line)
         if answer != ["error"]:
             running.told_to_end = answer[-1:] == ["ok"]
-            raise Unmet(msg("one line `error: why` as the answer to the order {order}", order=shown(line)), joined(answer), "wrong-orders")
+            raise CheckFailed(msg("one line `error: why` as the answer to the order {order}", order=shown(line)), joined(answer), "wrong-orders")
     for line in (b"accept eve".ljust(512), b"accept eve" + b" " * 501 + b"\r", b"accept \xc3"):      # too long by one byte, twice; half a character
         same(given(running, line), ["error"])
     same(sorted(running.order("members")), standing, "wrong-orders-do-nothing")
@@ -355,11 +355,11 @@ def check_orders_in_one_segment(server):
     running = server(group="one")
     running.type_bytes(b"rename two\r\nban eve\nunban eve\nban eve\nrename three\nmem")
     answered = lambda: [line for line in running.stdout[1:] if not line.startswith(("# ", "* "))]
-    with contextlib.suppress(Unmet):
+    with contextlib.suppress(CheckFailed):
         wait_until(lambda: len(answered()) >= 5)
     same(answered(), ["ok"] * 5)
     running.type_bytes(b"bers\n")
-    with contextlib.suppress(Unmet):
+    with contextlib.suppress(CheckFailed):
         wait_until(lambda: len(answered()) >= 7)
     same(answered(), ["ok"] * 5 + ["member eve banned", "ok"])
     order = b"unban eve\r\n"
@@ -419,7 +419,7 @@ def check_the_end_of_input_is_no_order(server, enter, connect, tmp_path):
         running.process.stdin.close()
         question = ["type the group's name to delete it"] if typed.startswith(b"delete") else ["member ana here", "ok"]
         answered = lambda: [line for line in running.stdout[1:] if not UNASKED.match(line)]
-        with contextlib.suppress(Unmet):
+        with contextlib.suppress(CheckFailed):
             wait_until(lambda: len(answered()) >= len(question))
         same(normalized(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
         same(answered()[:len(question)], question)

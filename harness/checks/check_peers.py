@@ -14,7 +14,7 @@ from harness.driving import processes, deadlines
 from harness.driving.history import normalized
 from harness.driving.messages import both, msg
 from harness.driving.processes import kernel_holds
-from harness.driving.record import Unmet, same
+from harness.driving.record import CheckFailed, same
 from harness.driving.timing import EARLY, Pause, TICK, as_they_come
 from harness.driving.deadlines import wait_until
 from harness.verdicts.pace import SLOW_SAY
@@ -106,7 +106,7 @@ def check_a_reader_who_stops_costs_little(server, enter):
         if grown < 4 * MB:              # it buffers little for stuck, and may disconnect it after --slow-after
             wait_until(lambda: (ana.fence(), gone())[1], max(30, deadlines.DEADLINE), msg("OUT of a member that reads nothing"))
         else:
-            raise Unmet(msg("OUT of a member that reads nothing, when about 1 MB is buffered "
+            raise CheckFailed(msg("OUT of a member that reads nothing, when about 1 MB is buffered "
                             "for it"),
                         msg("after {said:.0f} MB of messages the member is still here, and the "
                             "server's memory has grown by {grown:.1f} MB", said=said / MB, grown=grown / MB))
@@ -183,9 +183,9 @@ def check_a_flooder(server, connect, enter):
     with Flood(flooder) as flood:
         try:
             rounds(ana, ben, count=20)
-        except Unmet as problem:            # which of the two it strikes first is chance
-            raise Unmet(msg("ana and ben to be answered and to receive every message, while a "
-                            "third client sends without pause"), problem.came,
+        except CheckFailed as problem:            # which of the two it strikes first is chance
+            raise CheckFailed(msg("ana and ben to be answered and to receive every message, while a "
+                            "third client sends without pause"), problem.actual,
                         problem.sentence, problem.evidence, proven=flood.was_served(deadlines.DEADLINE)) from None
     flooder.reset()
     rounds(ana, ben, count=1)
@@ -213,7 +213,7 @@ def check_guessing_passwords(server, connect, enter, rng):
             guesser.reset()
     one, quiet, taken = map(statistics.median, (checks, before, meanwhile))
     if taken > 1.5 * one + 4 * quiet + 0.1:
-        raise Unmet(msg("ten PINGs of a member to be answered at once, while the server checks "
+        raise CheckFailed(msg("ten PINGs of a member to be answered at once, while the server checks "
                         "the wrong passwords of eight strangers"),
                     msg("it took {taken:.2f} s; without the strangers {quiet:.3f} s. One JOIN "
                         "takes about {one:.2f} s", taken=taken, quiet=quiet, one=one))
@@ -246,7 +246,7 @@ def check_noise(server, connect, enter, rng):
         noisy.rest()
         strange = [line for line in noisy.lines[start:] if not re.match(r"(ERR|BYE|PENDING|REJECTED|WELCOME|IN|OUT|PONG|MSG|MEMBER|END|RENAMED|LEFT|PING)\b", line)]
         if strange:
-            raise Unmet(msg("only lines of the protocol, such as ERR and BYE, whatever was sent"), "\n".join(strange))
+            raise CheckFailed(msg("only lines of the protocol, such as ERR and BYE, whatever was sent"), "\n".join(strange))
     ana.fence(), ben.fence()
     rounds(ana, ben, count=3)
     no_traceback(running)
@@ -289,7 +289,7 @@ def check_the_silent_are_dropped(server, enter, pace):
     wait_until(lambda: any(line.startswith("OUT ") for line in ana.fence()), what=msg("OUT of a member that does not answer PING"))
     came = silent.rest()
     if not any(line.startswith("PING ") for line in came):
-        raise Unmet(msg("a PING, before the silent member is disconnected"), "\n".join(came) or msg("nothing"))
+        raise CheckFailed(msg("a PING, before the silent member is disconnected"), "\n".join(came) or msg("nothing"))
     if not silent.was_reset:
         same(came[-1:], ["BYE idle"])
     ana.fence()
@@ -339,7 +339,7 @@ def check_what_counts_as_life(server, enter, ask, pace):
             pings[role] += 1
             not_before(now - heard_at[role], ping_after, msg("PING"), client)
             if role in silent and pings[role] > 1:
-                raise Unmet(msg("one PING per silence"), msg("{who} received a second one, without a complete line in between", who=client.who), "one-ping", proven=True)
+                raise CheckFailed(msg("one PING per silence"), msg("{who} received a second one, without a complete line in between", who=client.who), "one-ping", proven=True)
             if role in SIGNS_OF_LIFE:
                 heard_at[role] = time.monotonic()
                 client.send(SIGNS_OF_LIFE[role](line))
@@ -348,7 +348,7 @@ def check_what_counts_as_life(server, enter, ask, pace):
                 ended[role] = line
                 after = now - heard_at[role]
                 if line == "BYE timeout":           # its JOIN was finished: it is a member, or the owner considers it
-                    raise Unmet(msg("no BYE timeout for {who}, which is a member or asks to join", who=client.who), line, "asker-timed-out", proven=True)
+                    raise CheckFailed(msg("no BYE timeout for {who}, which is a member or asks to join", who=client.who), line, "asker-timed-out", proven=True)
                 if role not in silent:
                     answered(client, role, line, pause, (idle_after - ping_after) / 4)
                 elif line == "BYE idle":
@@ -357,25 +357,25 @@ def check_what_counts_as_life(server, enter, ask, pace):
                     same(line or "the end of the connection", "BYE idle")
     for role in silent:
         if role not in ended:
-            raise Unmet(msg("BYE idle after {idle_after:g} s of silence", idle_after=idle_after), msg("{who}, which sends {role} and no complete line, is still connected", who=clients[role].who, role=role)
+            raise CheckFailed(msg("BYE idle after {idle_after:g} s of silence", idle_after=idle_after), msg("{who}, which sends {role} and no complete line, is still connected", who=clients[role].who, role=role)
                         if role in NO_LIFE else msg("{who}, which asks to join and is silent, "
                                                     "is still connected", who=clients[role].who), "no-life")
         if not pings[role] and pause.longest < (idle_after - ping_after) / 4:
-            raise Unmet(msg("a PING for {who}, before BYE idle", who=clients[role].who), msg("none came"), "the-silent-are-dropped")
+            raise CheckFailed(msg("a PING for {who}, before BYE idle", who=clients[role].who), msg("none came"), "the-silent-are-dropped")
     same(sorted(line.split()[1] for line in running.order("members") if line.endswith(" here") or " asks from " in line), ["ben", "ida", "leo", "lia"])
 
 
 def not_before(after, least, what, client):
-    """Raises Unmet if a timer fired early. `after`: seconds from before the client's last complete line was sent to after this was received."""
+    """Raises CheckFailed if a timer fired early. `after`: seconds from before the client's last complete line was sent to after this was received."""
     if after < least - EARLY:
-        raise Unmet(msg("{what} no sooner than {least:g} s after the last complete line of {who}", what=what, least=least, who=client.who), msg("it came after {after:.2f} s", after=after), "too-early", proven=True)
+        raise CheckFailed(msg("{what} no sooner than {least:g} s after the last complete line of {who}", what=what, least=least, who=client.who), msg("it came after {after:.2f} s", after=after), "too-early", proven=True)
 
 
 def answered(client, role, line, pause, most):
-    """A client that answers each PING was disconnected. Raises Unmet; Inconclusive if nothing moved for so long that it may have been too late."""
+    """A client that answers each PING was disconnected. Raises CheckFailed; Inconclusive if nothing moved for so long that it may have been too late."""
     if pause.longest > most:
         raise Inconclusive(STARVED)
-    raise Unmet(msg("{who}, which answers each PING {role}, to stay connected", who=client.who, role=role), line or msg("the end of its connection"), "what-counts-as-life")
+    raise CheckFailed(msg("{who}, which answers each PING {role}, to stay connected", who=client.who, role=role), line or msg("the end of its connection"), "what-counts-as-life")
 
 
 @check(points=1, lab=6)
@@ -414,15 +414,15 @@ def check_strangers_have_no_long_stay(server, connect, pace, tmp_path):
                 after = now - connected_at[roles[client]]
                 late[roles[client]] = after - join_within
                 if after < join_within - EARLY:
-                    raise Unmet(msg("BYE timeout no sooner than {join_within:g} s after a stranger connects", join_within=join_within), msg("it came after {after:.2f} s", after=after), "too-early", proven=True)
+                    raise CheckFailed(msg("BYE timeout no sooner than {join_within:g} s after a stranger connects", join_within=join_within), msg("it came after {after:.2f} s", after=after), "too-early", proven=True)
             elif not client.was_reset:
                 same(line or "the end of the connection", "BYE timeout")
     for role in sending:
         if role not in ended:
-            raise Unmet(msg("BYE timeout, {join_within:g} s after it connected, for a stranger "
+            raise CheckFailed(msg("BYE timeout, {join_within:g} s after it connected, for a stranger "
                             "that sends {role}", join_within=join_within, role=role), msg("it did not come"))
         if late.get(role, 0) - min(late.values(), default=0) > join_within:         # a busy machine would be late for all of them
-            raise Unmet(msg("BYE timeout, {join_within:g} s after it connected, for a stranger "
+            raise CheckFailed(msg("BYE timeout, {join_within:g} s after it connected, for a stranger "
                             "that sends {role}", join_within=join_within, role=role), msg("it came {late:.1f} s too late", late=late[role]))
 
 
@@ -466,7 +466,7 @@ def check_a_join_stops_the_clock(server, connect, accepted, pace):
             spent[name] = now - before[name]
         elif line == "REJECTED refused":
             if (after := now - asked_at[name]) < reject_after - EARLY:
-                raise Unmet(msg("REJECTED no sooner than {reject_after:g} s after the JOIN of {who}", reject_after=reject_after, who=client.who), msg("it came after {after:.2f} s", after=after),
+                raise CheckFailed(msg("REJECTED no sooner than {reject_after:g} s after the JOIN of {who}", reject_after=reject_after, who=client.who), msg("it came after {after:.2f} s", after=after),
                             "rejected-too-soon", proven=True)
             no_at[name] = max(no_at.get(name, 0), asked_at[name] + reject_after)
         elif client is not ana and name not in ended and (line.startswith("BYE ") or not line):
@@ -474,20 +474,20 @@ def check_a_join_stops_the_clock(server, connect, accepted, pace):
             if name not in spent:
                 raise Inconclusive(STARVED)         # its JOIN came too late
             if "REJECTED refused" not in client.lines:
-                raise Unmet(msg("no BYE for {who} before the answer to its JOIN", who=client.who), line or msg("the end of the connection"), "asker-timed-out",
+                raise CheckFailed(msg("no BYE for {who} before the answer to its JOIN", who=client.who), line or msg("the end of the connection"), "asker-timed-out",
                             proven=line == "BYE timeout")
             same(line or "the end of the connection", "BYE timeout")
             counted = spent[name] + now - no_at[name]
             if counted < join_within - EARLY:
-                raise Unmet(msg("BYE timeout no sooner than {join_within:g} s after {who} "
+                raise CheckFailed(msg("BYE timeout no sooner than {join_within:g} s after {who} "
                                 "connected, not counting the time of its JOIN", join_within=join_within, who=client.who),
                             msg("it came after {counted:.2f} s", counted=counted), "too-early", proven=True)
             if counted - join_within > join_within / 4 + 2 * pause.longest:
-                raise Unmet(msg("BYE timeout {join_within:.1f} s after REJECTED, because {who} "
+                raise CheckFailed(msg("BYE timeout {join_within:.1f} s after REJECTED, because {who} "
                                 "had used {spent:.1f} of its {join_within2:g} s before its JOIN", join_within=join_within - spent[name], who=client.who, spent=spent[name], join_within2=join_within), msg("it came {now:.1f} s after REJECTED", now=now - no_at[name]))
     for name in clients:
         if name not in ended:
-            raise Unmet(msg("BYE timeout for {who}, after REJECTED", who=clients[name].who), msg("it did not come"))
+            raise CheckFailed(msg("BYE timeout for {who}, after REJECTED", who=clients[name].who), msg("it did not come"))
 
 
 GREEDY = b"PING " + 64 * b"x" + b"\n"
@@ -524,7 +524,7 @@ def still_here(judge, running, enter, pace):
         elif match := re.fullmatch(r"OUT \d+ \S+ (\S+)", line):
             gone[match[1]] = now - began
             if gone[match[1]] < 1 - EARLY:
-                raise Unmet(msg("no OUT of {match}, for which {size} kB wait, within 1 s", match=match[1], size=size // 1000),
+                raise CheckFailed(msg("no OUT of {match}, for which {size} kB wait, within 1 s", match=match[1], size=size // 1000),
                             msg("it came after {gone:.2f} s", gone=gone[match[1]]), "too-early", proven=True)
     still = time.monotonic() - 1 - deadlines.DEADLINE / 2
     slow = [one.name for one in idle if one.name not in gone and taken_at[one.name][1] > still]
@@ -547,7 +547,7 @@ def check_who_takes_nothing_is_disconnected(judge, server, enter, pace, tmp_path
         rounds(ana, count=1, lines=100, size=LINE)
         said += 100 * LINE
     if said >= 8 * MB:
-        raise Unmet(msg("OUT of a member that reads nothing, when more than --outbox 16384 "
+        raise CheckFailed(msg("OUT of a member that reads nothing, when more than --outbox 16384 "
                         "bytes are buffered for it"), msg("after {said:.0f} MB of messages it is still here", said=said / MB))
     if slow:
         raise Inconclusive(msg("{names} may still be disconnected: {why}", names=both(slow),
@@ -578,7 +578,7 @@ def keeps_reading(ana, ben, bursts=5, lines=100):
         if over_at > began + 2 and sum(at > over_at - 2 for at in came_at) * LINE < KEEPS_READING:
             raise Inconclusive(msg("ben received less than 128 KiB in 2 s, so the server need "
                                    "not keep it"), again=False)
-        raise Unmet(msg("ben, which keeps reading, to receive all {bursts} messages", bursts=bursts * lines),
+        raise CheckFailed(msg("ben, which keeps reading, to receive all {bursts} messages", bursts=bursts * lines),
                     msg("it received {heard}, and then the end of the connection", heard=heard[ben]) if ben.ended else msg("it received {heard}", heard=heard[ben]), "put-out")
 
 

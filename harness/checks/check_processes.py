@@ -13,7 +13,7 @@ from harness.driving import processes
 from harness.driving.client import Silence
 from harness.driving.delayed_exit import DelayedExit
 from harness.driving.messages import joined, msg
-from harness.driving.record import Unmet, same
+from harness.driving.record import CheckFailed, same
 from harness.driving.deadlines import none_left, wait_until
 from harness.verdicts.plugin import check
 
@@ -73,14 +73,14 @@ def check_all_is_given_back(server, connect):
     kind = lambda: [name for name, old, new in zip(before._fields, before, held(running)) if new > old + LEAKS]
     try:
         none_left(lambda: processes.grown(before, held(running), LEAKS), msg("as many as before 80 clients connected and disconnected"))
-    except Unmet as problem:
+    except CheckFailed as problem:
         waiting = len(processes.sockets(running.family(), psutil.CONN_CLOSE_WAIT))
         if waiting > LEAKS:
-            problem.came = joined(problem.came, msg("{count} sockets are in CLOSE_WAIT: the client has closed, and the server has not", count=waiting))
-        raise Unmet(problem.expected, problem.came, f"{(kind() or ['descriptors'])[0]}-stay") from None
+            problem.actual = joined(problem.actual, msg("{count} sockets are in CLOSE_WAIT: the client has closed, and the server has not", count=waiting))
+        raise CheckFailed(problem.expected, problem.actual, f"{(kind() or ['descriptors'])[0]}-stay") from None
     more = processes.stacks(running.family()) - stacks
     if more > 40:
-        raise Unmet(msg("no more thread stacks in memory than before 80 clients connected and "
+        raise CheckFailed(msg("no more thread stacks in memory than before 80 clients connected and "
                         "disconnected"),
                     msg("{more} more, although the threads have ended", more=more), "stacks-stay")
 
@@ -115,7 +115,7 @@ def check_no_zombies_after_a_burst(server, connect):
     try:
         for client in clients:
             client.close()
-        with contextlib.suppress(Unmet):            # some may have more to do than to serve a client
+        with contextlib.suppress(CheckFailed):            # some may have more to do than to serve a client
             wait_until(lambda: len(processes.zombies(children)) == len(children), 1)
     finally:
         running.send_signal(signal.SIGCONT)
@@ -130,12 +130,12 @@ def serving(running, client):
 
 
 def child_of(running, client):
-    """The one process that serves this client. Raises Unmet if there is none, or more than one for long."""
+    """The one process that serves this client. Raises CheckFailed if there is none, or more than one for long."""
     client.fence()
-    with contextlib.suppress(Unmet):    # one forked meanwhile may not have closed what it inherited
+    with contextlib.suppress(CheckFailed):    # one forked meanwhile may not have closed what it inherited
         wait_until(lambda: len(serving(running, client)) == 1)
     if len(found := serving(running, client)) != 1:
-        raise Unmet(msg("one child process that holds the connection of {who}", who=client.who),
+        raise CheckFailed(msg("one child process that holds the connection of {who}", who=client.who),
                     msg("{count} child processes hold it", count=len(found)),
                     "children-hold-connections" if found else "a-process-each")
     return found[0]
@@ -153,7 +153,7 @@ def check_a_late_end_is_waited_for(judge, server, connect, enter):
         child = child_of(running, client)
         with DelayedExit(child.pid, running.pid) as late:
             ends_by(way, running, connect, client, child)
-            with contextlib.suppress(Unmet):
+            with contextlib.suppress(CheckFailed):
                 wait_until(lambda: not late.is_alive())
         if not late.allowed and not judge.notes:
             judge.notes.append(msg("ends of children not delayed (this machine does not allow "
@@ -162,8 +162,8 @@ def check_a_late_end_is_waited_for(judge, server, connect, enter):
             none_left(lambda: dead(running),
                            msg("no zombie, although the parent looked the first time before the "
                                "child ended"))
-        except Unmet as problem:
-            problem.came = joined(problem.came, msg("the client of that child ended so: {way}", way=WAYS[way]))
+        except CheckFailed as problem:
+            problem.actual = joined(problem.actual, msg("the client of that child ended so: {way}", way=WAYS[way]))
             raise
 
 
@@ -207,15 +207,15 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
         running.record.add("server", "signal", msg("SIGKILL (the child of {who})", who=client.who))
         child.kill()
         start, served = len(client.lines), False
-        with contextlib.suppress(Unmet, ConnectionError):
+        with contextlib.suppress(CheckFailed, ConnectionError):
             client.fence()
             served = True               # another process has taken the client over: so be it
         if not served and not client.ended:
-            raise Unmet(msg("the end of {who}'s connection, after the child that served it was "
+            raise CheckFailed(msg("the end of {who}'s connection, after the child that served it was "
                             "killed", who=client.who),
                         msg("the connection stays open, and no process answers"), "ghost")
         if farewell := [line for line in client.lines[start:] if line.startswith("BYE ")]:
-            raise Unmet(msg("no BYE for {who}, because its child was killed: only the end of "
+            raise CheckFailed(msg("no BYE for {who}, because its child was killed: only the end of "
                             "the connection", who=client.who),
                         msg("{who} received\n{farewell}", who=client.who, farewell=farewell[0]))
         if name == "ben" and not served:
@@ -229,13 +229,13 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
         hears(client, "PENDING")
         child.kill()
         running.record.add("server", "signal", msg("SIGKILL (the child of {who})", who=client.who))
-        with contextlib.suppress(Unmet, ConnectionError):
+        with contextlib.suppress(CheckFailed, ConnectionError):
             client.fence()
             client.send("QUIT")         # another process has taken the client over: so be it
         client.rest()
         try:
             enter(running, name)        # the name is free again, or it is this member's
-        except Unmet as problem:
+        except CheckFailed as problem:
             problem.sentence = "killed-while-it-checked"
             raise
     ana.fence()
@@ -261,7 +261,7 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
         same(f"status {ends_in_time(running, began)}", "status 0", "status-of-the-end")
         none_left(lambda: [msg("process {pid} is still running", pid=process.pid) for process in processes.session(running.pid)],
                        msg("all the server's processes to end with it"))
-    except Unmet as problem:
+    except CheckFailed as problem:
         if problem.sentence != "status-of-the-end":
             problem.sentence = "a-stopped-child-holds-up-nobody"
         raise
@@ -308,7 +308,7 @@ def check_quit_ends_the_connection(server, enter):
         try:
             same(client.rest(), [])
         except Silence:
-            raise Unmet(msg("the end of {who}'s connection, after BYE quit", who=client.who), msg("it stays open")) from None
+            raise CheckFailed(msg("the end of {who}'s connection, after BYE quit", who=client.who), msg("it stays open")) from None
 
 
 @check(points=1, lab=4)
@@ -350,7 +350,7 @@ def check_printed_once(server, ask):
     running.end()                       # to the end of what it writes
     twice = [line for line in set(running.stdout) if re.fullmatch(r"\* \S+ (came|went|left)", line) and running.stdout.count(line) > 1]
     if twice:
-        raise Unmet(msg("each line once"), msg("twice or more:\n{lines}", lines=twice))
+        raise CheckFailed(msg("each line once"), msg("twice or more:\n{lines}", lines=twice))
     came = [re.sub(r"(listening on|asks to join from) \S+", r"\1 ADDRESS", line) for line in running.stdout if not re.match(r"[*#] |<", line)]
     same(came, ["listening on ADDRESS", *(line for name in MEMBERS for line in (f"{name} asks to join from ADDRESS", "ok"))])
 
@@ -375,7 +375,7 @@ def check_one_thread_for_all(server, connect):
     """A non-blocking server has as many threads and processes for 22 clients as for two."""
     before, now = crowd(server(*OPEN), connect)
     if now.threads + now.processes > before.threads + before.processes + MORE // 2:
-        raise Unmet(msg("no more threads and processes for 22 clients than for two"),
+        raise CheckFailed(msg("no more threads and processes for 22 clients than for two"),
                     joined(processes.grown(before[:2], now[:2])))
 
 
@@ -384,7 +384,7 @@ def check_a_thread_each(server, connect):
     """A pthread server has one more thread for each additional client, in one process."""
     before, now = crowd(server(*OPEN), connect)
     if now.threads - before.threads < MORE - FEWER or now.processes > before.processes + MORE // 2:
-        raise Unmet(msg("for {more} more clients at least {more2} more threads, and no more "
+        raise CheckFailed(msg("for {more} more clients at least {more2} more threads, and no more "
                         "processes", more=MORE, more2=MORE - FEWER),
                     joined(growth(msg("processes"), before.processes, now.processes),
                            growth(msg("threads"), before.threads, now.threads)))
@@ -395,7 +395,7 @@ def check_a_process_each(server, connect):
     """A fork server has one more process for each additional client."""
     before, now = crowd(server(*OPEN), connect)
     if now.processes - before.processes < MORE - FEWER:
-        raise Unmet(msg("for {more} more clients at least {more2} more processes", more=MORE, more2=MORE - FEWER),
+        raise CheckFailed(msg("for {more} more clients at least {more2} more processes", more=MORE, more2=MORE - FEWER),
                     growth(msg("processes"), before.processes, now.processes))
 
 

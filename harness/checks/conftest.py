@@ -25,7 +25,7 @@ import pytest
 from harness.driving import processes, deadlines
 from harness.driving.client import CutOff, WireClient
 from harness.driving.messages import both, msg
-from harness.driving.record import Unmet, same
+from harness.driving.record import CheckFailed, same
 from harness.driving.server import LISTENING, NotStarted, Server, plain_environment
 from harness.driving.terminals import TerminalClient
 from harness.verdicts.disturb import disturbances
@@ -92,9 +92,9 @@ class Checked(Server):
             self.must_have_lived()
 
     def must_have_lived(self):
-        """After its end: raises Unmet if it had not to be ended."""
+        """After its end: raises CheckFailed if it had not to be ended."""
         if self.died() or self.excessive():
-            raise Unmet(msg("the server to continue to run"), msg("it did everything that was asked, and then it ended"))
+            raise CheckFailed(msg("the server to continue to run"), msg("it did everything that was asked, and then it ended"))
 
 
 class CheckedTerminal(TerminalClient):
@@ -159,7 +159,7 @@ def start(judge, tmp_path):
             judge.running = Checked(options.pop("command"), args=(*args, *(["--trace", trace] if trace else [])), cwd=judge.settings["cwd"],
                                     record=judge.record, inherits=False, **options)
         except OSError as error:
-            raise Unmet(msg("the command to start"), f"{error.filename}: {error.strerror}", "no-such-command") from None
+            raise CheckFailed(msg("the command to start"), f"{error.filename}: {error.strerror}", "no-such-command") from None
         except NotStarted as problem:
             limits = [arg for arg in args if arg.startswith("--") and arg not in ("--host", "--port", "--group", "--dir", "--admit")]
             if limits and problem.status == 2:
@@ -199,7 +199,7 @@ def terminal(judge, tmp_path):
             try:
                 console = CheckedTerminal("owner", command, cwd=judge.settings["cwd"], record=judge.record, env=plain_environment())
             except pexpect.ExceptionPexpect:
-                raise Unmet(msg("the command to start"), msg("{command}: it cannot be run", command=command[0]), "no-such-command") from None
+                raise CheckFailed(msg("the command to start"), msg("{command}: it cannot be run", command=command[0]), "no-such-command") from None
             judge.running = started.enter_context(console)
             console.trace = trace
             [match] = console.sees(LISTENING.pattern)
@@ -224,13 +224,13 @@ def connect(judge, server):
             if running is judge.running and running.died():
                 raise
             where = processes.listening(processes.family(running.pid))
-            raise Unmet(msg("the server to accept connections at {address}:{address2}, as its "
+            raise CheckFailed(msg("the server to accept connections at {address}:{address2}, as its "
                             "first line says", address=running.address[0], address2=running.address[1]),
-                        msg("{came}; it listens at {addresses}", came=problem.came, addresses=both(where)) if where else
-                        msg("{came}; it listens nowhere", came=problem.came), "listens-elsewhere") from None
+                        msg("{came}; it listens at {addresses}", came=problem.actual, addresses=both(where)) if where else
+                        msg("{came}; it listens nowhere", came=problem.actual), "listens-elsewhere") from None
         clients.append(client)
         if len(trips) < 3:          # the slower machine and server, the longer may all else take
-            with contextlib.suppress(Unmet):        # a trip that was missed measures nothing
+            with contextlib.suppress(CheckFailed):        # a trip that was missed measures nothing
                 client.greeted()
                 trips.append(time.monotonic() - began)
                 deadlines.DEADLINE = max(judge.deadline, min(MOST_DEADLINE, 200 * statistics.median(trips)))

@@ -6,13 +6,13 @@ from harness.driving.client import Silence
 from harness.driving.history import ERR_LINE, EVENT_LINE, normalized
 from harness.driving.messages import joined, msg
 from harness.driving.processes import unread, waiting_in_pipe
-from harness.driving.record import Unmet, difference, same, shown as as_text
+from harness.driving.record import CheckFailed, difference, same, shown as as_text
 
 READ_WITHIN = 1.0       # seconds within which the server should read a piece before the next one follows
 
 
 def hears(client, *expected, sentence=None):
-    """Reads the next lines, which must be `expected` (events as normalized() writes them). Raises Unmet, also if too few come."""
+    """Reads the next lines, which must be `expected` (events as normalized() writes them). Raises CheckFailed, also if too few come."""
     came, silent = [], None
     try:
         while len(came) < len(expected) and came[-1:] != ["the end of the connection"]:
@@ -28,31 +28,31 @@ def hears(client, *expected, sentence=None):
         sentence = sentence or "cut-off"
     try:
         same(normalized(came), list(expected), sentence)
-    except Unmet as problem:
+    except CheckFailed as problem:
         problem.who, problem.silent = client.who, silent
         raise
 
 
 def hears_the_end(client, *expected, sentence=None):
-    """Reads up to the end of the connection, which must come right after the lines `expected`. Raises Unmet."""
+    """Reads up to the end of the connection, which must come right after the lines `expected`. Raises CheckFailed."""
     start = len(client.lines)
     try:
         came = normalized(client.rest())
     except Silence as silence:
         came = normalized(client.lines[start:])
         short = came == list(expected)[:len(came)]      # what came was right, and more was due
-        raise Unmet(as_text([*expected, msg("and then the end of the connection")]), joined(came, msg("and the connection stays open")),
+        raise CheckFailed(as_text([*expected, msg("and then the end of the connection")]), joined(came, msg("and the connection stays open")),
                     "no-end-of-file" if came == list(expected) else sentence or ("silent" if short else None),
                     who=client.who, silent=silence.silent if short else None) from None
     same(came, list(expected), sentence)
 
 
 def same_lines(came, expected, sentence=None):
-    """Like same(), for many lines: Unmet shows the first line that differs, and its neighbours."""
+    """Like same(), for many lines: CheckFailed shows the first line that differs, and its neighbours."""
     for place, (one, other) in enumerate(zip_longest(came, expected)):
         if one != other:
             start, end = max(0, place - 1), place + 2
-            raise Unmet(msg("{count} lines, of which line {number} and the next are\n{lines}", count=len(expected), number=start + 1, lines=as_text(expected[start:end])),
+            raise CheckFailed(msg("{count} lines, of which line {number} and the next are\n{lines}", count=len(expected), number=start + 1, lines=as_text(expected[start:end])),
                         msg("{count} lines came, of which line {number} and the next are\n"
                             "{lines}", count=len(came), number=start + 1,
                             lines=difference(came[start:end], expected[start:end])), sentence)
@@ -65,10 +65,10 @@ def answers(client, *lines):
 
 
 def refused(client, line, *codes, sentence=None):
-    """Sends a line; the only answer must be one ERR with one of these codes. Raises Unmet."""
+    """Sends a line; the only answer must be one ERR with one of these codes. Raises CheckFailed."""
     came = answers(client, line)
     if len(came) != 1 or not (match := ERR_LINE.fullmatch(came[0])) or match[1] not in codes:
-        raise Unmet(msg("{errors}, and nothing else, as the answer to {line}", errors=errors(codes), line=shown(line)),
+        raise CheckFailed(msg("{errors}, and nothing else, as the answer to {line}", errors=errors(codes), line=shown(line)),
                     msg("{who} received\n{lines}", who=client.who, lines=came) if came else msg("{who} received nothing before the next PONG", who=client.who), sentence)
 
 
@@ -81,13 +81,13 @@ def errors(codes):
 def each_refused(client, *refusals, sentence=None):
     """Sends the lines of these (line, code) together. Each must be answered by its one ERR.
 
-    Raises Unmet, which shows the first line with another answer, or the first answer too many.
+    Raises CheckFailed, which shows the first line with another answer, or the first answer too many.
     """
     came = normalized(answers(client, *(line for line, _ in refusals)))
     for place, (line, code) in enumerate(refusals):
         answer = came[place] if place < len(came) else msg("nothing")
         if answer != f"ERR {code}":
-            raise Unmet(msg("`ERR {code} ...` as the answer to {line}", code=code, line=shown(line)),
+            raise CheckFailed(msg("`ERR {code} ...` as the answer to {line}", code=code, line=shown(line)),
                         msg("{who} received\n{lines}", who=client.who, lines=answer), sentence)
     same(came[len(refusals):], [], sentence)
 

@@ -7,21 +7,21 @@ from harness.driving import processes, deadlines
 from harness.driving.crowd import SMALL_MSS
 from harness.driving.history import normalized
 from harness.driving.messages import msg
-from harness.driving.record import Unmet, same
+from harness.driving.record import CheckFailed, same
 
 NARROW = {"rcvbuf": 2048, "mss": SMALL_MSS}     # a connection that holds about 30 kB; then a send to it no longer fits
 SPINS = 0.25                # cores that an idle server may use: a busy loop uses a whole one
 
 
 def rounds(talker, *others, count=10, lines=1, size=0, sentence=None):
-    """Repeats `count` rounds: `talker` sends `lines` messages, and all read them before the next round. Raises Unmet."""
+    """Repeats `count` rounds: `talker` sends `lines` messages, and all read them before the next round. Raises CheckFailed."""
     for number in range(count):
         texts = [f"round {number}, line {line}".ljust(size, ".") for line in range(lines)]
         talker.send(*(f"SAY {text}" for text in texts))
         for client in (talker, *others):
             try:
                 came = client.fence()
-            except Unmet as problem:    # the subject of the check explains why nothing came
+            except CheckFailed as problem:    # the subject of the check explains why nothing came
                 problem.sentence = sentence or problem.sentence
                 raise
             heard = [line for line in normalized(came) if line.startswith(f"MSG n TIME {talker.name} ")]
@@ -29,17 +29,17 @@ def rounds(talker, *others, count=10, lines=1, size=0, sentence=None):
 
 
 def rests(running, sentence=None):
-    """Raises Unmet if the idle server keeps using CPU."""
+    """Raises CheckFailed if the idle server keeps using CPU."""
     for _ in range(4):                  # the server may have work left at first
         share = processes.busy(lambda: processes.family(running.pid))
         if share < SPINS:
             return
-    raise Unmet(msg("a server that uses no CPU while clients send nothing"), msg("it uses {share:.0%} of a core, again and again", share=share), sentence, proven=True)
+    raise CheckFailed(msg("a server that uses no CPU while clients send nothing"), msg("it uses {share:.0%} of a core, again and again", share=share), sentence, proven=True)
 
 
 def no_traceback(running):
     if any("Traceback (most recent call last)" in line for line in running.stderr):
-        raise Unmet(msg("no traceback on stderr, whatever clients do"), "\n".join(running.stderr[-40:]), "traceback")
+        raise CheckFailed(msg("no traceback on stderr, whatever clients do"), "\n".join(running.stderr[-40:]), "traceback")
 
 
 def fill(talker, *others, part=1.0):
@@ -59,13 +59,13 @@ def ends_in_time(running, began, sentence="waits-for-a-reader"):
     """Waits for the end of the server, which was asked to end at `began` (time.monotonic()).
 
     Beside what protocol.md promises, it is granted what an end costs here, and the time that it
-    wanted a CPU and got none. Returns the status. Raises Unmet.
+    wanted a CPU and got none. Returns the status. Raises CheckFailed.
     """
     waited = without_cpu(running)
     status = running.wait()
     took = time.monotonic() - began
     if took > PROMISED + ENDS * running.pace.end + waited:
-        raise Unmet(msg("the server to end within 2 s, even if a member reads nothing"), msg("it took {took:.1f} s", took=took), sentence)
+        raise CheckFailed(msg("the server to end within 2 s, even if a member reads nothing"), msg("it took {took:.1f} s", took=took), sentence)
     return status
 
 

@@ -13,7 +13,7 @@ import time
 
 from harness.driving import deadlines
 from harness.driving.messages import msg
-from harness.driving.record import Record, Unmet
+from harness.driving.record import Record, CheckFailed
 
 MOST_LINES = 1 << 19  # that a client hears; more is a flood
 MOST_BYTES = 1 << 18  # of a line without an end; more is a flood
@@ -21,11 +21,11 @@ MOST_BYTES = 1 << 18  # of a line without an end; more is a flood
 _tokens = itertools.count(1)
 
 
-class Silence(Unmet):
+class Silence(CheckFailed):
     """No line came before the deadline."""
 
 
-class CutOff(Unmet, ConnectionError):
+class CutOff(CheckFailed, ConnectionError):
     """The server did not accept a connection, or closed it before the client could send."""
 
 
@@ -116,14 +116,14 @@ class WireClient:
     def send_bytes(self, data: bytes) -> None:
         """Send these bytes unchanged. Raises CutOff if the server closed the connection.
 
-        Raises Unmet if the server does not read all of them before the deadline.
+        Raises CheckFailed if the server does not read all of them before the deadline.
         """
         self.socket.settimeout(deadlines.DEADLINE)
         self.record.add(self.who, "sends", data)
         try:
             self.socket.sendall(data)
         except TimeoutError:
-            raise Unmet(
+            raise CheckFailed(
                 msg(
                     "the server to read the {count} bytes that {who} sends",
                     count=len(data),
@@ -152,7 +152,7 @@ class WireClient:
         """Return the next line without its LF, or "" at end of file.
 
         PINGs are answered and not returned, unless `pong` is False. `deadline`: seconds, by default
-        deadlines.DEADLINE. Raises Silence if no line comes in time, and Unmet for a flood.
+        deadlines.DEADLINE. Raises Silence if no line comes in time, and CheckFailed for a flood.
         """
         seconds = deadlines.DEADLINE if deadline is None else deadline
         end = time.monotonic() + seconds
@@ -167,7 +167,7 @@ class WireClient:
             if self.ended:
                 return ""
             if len(line) > MOST_BYTES:
-                raise Unmet(
+                raise CheckFailed(
                     msg("lines of at most 512 bytes"),
                     msg(
                         "{who} received {count} bytes without the end of a line",
@@ -186,7 +186,7 @@ class WireClient:
         self.lines.append(text)
         self.record.add(self.who, "hears", text)
         if len(self.lines) > MOST_LINES:
-            raise Unmet(
+            raise CheckFailed(
                 msg("the server to stop sending"),
                 msg(
                     "{who} received more than {most_lines} lines; the last is\n{text}",
@@ -237,7 +237,7 @@ class WireClient:
     def expect(self, regex: str, deadline: float | None = None) -> re.Match[str]:
         """Read until a line matches `regex` as a whole, and return the match.
 
-        The lines before it stay in `lines`. `deadline` is in seconds, for each line. Raises Unmet.
+        The lines before it stay in `lines`. `deadline` is in seconds, for each line. Raises CheckFailed.
         """
         start = len(self.lines)
         while True:
@@ -259,7 +259,7 @@ class WireClient:
                 )
                 seconds, sentence = None, "cut-off"
             heard = self.lines[start:]
-            raise Unmet(
+            raise CheckFailed(
                 msg("a line like `{plain}` for {who}", plain=plain(regex), who=self.who),
                 msg("{who} {why} received only:\n{lines}", who=self.who, why=why, lines=heard)
                 if heard
@@ -270,7 +270,7 @@ class WireClient:
             )
 
     def fence(self) -> list[str]:
-        """Send PING with a new token; return the lines that came before its PONG. Raises Unmet."""
+        """Send PING with a new token; return the lines that came before its PONG. Raises CheckFailed."""
         token = f"fence-{next(_tokens)}"
         start = len(self.lines)
         self.send("PING " + token)
@@ -280,7 +280,7 @@ class WireClient:
         ]
 
     def greeted(self) -> str:
-        """Read HELLO, unless it was read before, and return the group's name. Raises Unmet."""
+        """Read HELLO, unless it was read before, and return the group's name. Raises CheckFailed."""
         if self.group is None:
             self.expect(r"HELLO grupo/1 .+")
         return self.group
@@ -288,7 +288,7 @@ class WireClient:
     def join(self, name: str, password: str) -> int:
         """Join the group: HELLO, JOIN, PENDING, WELCOME. Return s, the newest event's number.
 
-        Raises Unmet if another line comes.
+        Raises CheckFailed if another line comes.
         """
         self.greeted()
         self.name = self.name or name
@@ -298,7 +298,7 @@ class WireClient:
     def welcomed(self) -> int:
         """Read up to WELCOME, and return its s. Only HELLO and PENDING may come before it.
 
-        Raises Unmet if another line comes.
+        Raises CheckFailed if another line comes.
         """
         self.greeted()
         while True:
@@ -307,7 +307,7 @@ class WireClient:
             if match:
                 return int(match[1])
             if text != "PENDING":
-                raise Unmet(
+                raise CheckFailed(
                     msg("PENDING, then WELCOME for {who} after its JOIN", who=self.who),
                     msg("{who} received {line}", who=self.who, line=text or msg("the end")),
                     self.instead_of_welcome(text),

@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.driving import deadlines, processes
 from harness.driving.messages import Message, joined, msg
-from harness.driving.record import Entry, Record, Unmet
+from harness.driving.record import Entry, Record, CheckFailed
 
 GULP = 65536  # bytes that a client reads at once
 SMALL_MSS = 536  # bytes: small segments keep the server's send buffer for the client small, too
@@ -251,7 +251,7 @@ class Crowd:
     def enter(self, names: Iterable[str], **options: Any) -> None:
         """Connect and join a client for each name; each has then heard all events so far.
 
-        `options` are those of connect(). Raises Unmet or OSError.
+        `options` are those of connect(). Raises CheckFailed or OSError.
         """
         names = list(names)
         self.connect(names, **options)
@@ -263,7 +263,7 @@ class Crowd:
         """Run the script of each name, all at once, until all are done.
 
         The first pieces go out one after the other, and nothing is read before the last is out.
-        Raises Unmet if no client makes progress for deadlines.DEADLINE.
+        Raises CheckFailed if no client makes progress for deadlines.DEADLINE.
         """
         people = [self.people[name] for name in scripts]
         self.start(scripts)
@@ -288,7 +288,7 @@ class Crowd:
     ) -> None:
         """Serve all sockets until the condition is true.
 
-        Raises Unmet if no client makes progress for deadlines.DEADLINE. It is about `people` (by
+        Raises CheckFailed if no client makes progress for deadlines.DEADLINE. It is about `people` (by
         default all), and `what` is what it says was expected.
         """
         self.progress = time.monotonic()
@@ -305,8 +305,8 @@ class Crowd:
             if events & selectors.EVENT_READ:
                 key.data.receive()
 
-    def stuck(self, people: Iterable[Person], what: str | None) -> Unmet:
-        """Return the Unmet of a crowd without progress.
+    def stuck(self, people: Iterable[Person], what: str | None) -> CheckFailed:
+        """Return the CheckFailed of a crowd without progress.
 
         Its `unread` maps a client that heard nothing after HELLO to the bytes that the server has
         not read of it.
@@ -321,7 +321,7 @@ class Crowd:
             )
             for person in waiting
         ]
-        problem = Unmet(
+        problem = CheckFailed(
             what or msg("an answer to every request of every client"),
             joined(
                 msg(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from harness.driving.messages import joined, msg
-from harness.driving.record import Unmet
+from harness.driving.record import CheckFailed
 
 DEADLINE = 20.0  # seconds: a correct server needs less for anything, even on a busy machine
 
@@ -17,7 +17,7 @@ def wait_until(
 ) -> Answer:
     """Call `condition` until it returns a true value, and return that value.
 
-    `deadline` is in seconds, by default DEADLINE. Raises Unmet after it, with `what` as expected.
+    `deadline` is in seconds, by default DEADLINE. Raises CheckFailed after it, with `what` as expected.
     """
     seconds = DEADLINE if deadline is None else deadline
     end = time.monotonic() + seconds
@@ -27,7 +27,7 @@ def wait_until(
         if answer:
             return answer
         if time.monotonic() > end:
-            raise Unmet(what, msg("it did not happen within {seconds:.3g} s", seconds=seconds))
+            raise CheckFailed(what, msg("it did not happen within {seconds:.3g} s", seconds=seconds))
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
 
@@ -40,7 +40,7 @@ def none_left(
 ) -> None:
     """Call find() until it returns an empty list.
 
-    Raises Unmet after `deadline` seconds (by default DEADLINE), with what find() still returns.
+    Raises CheckFailed after `deadline` seconds (by default DEADLINE), with what find() still returns.
     """
 
     def none() -> bool:
@@ -51,5 +51,5 @@ def none_left(
     left: list[Any] = []
     try:
         wait_until(none, deadline)
-    except Unmet:
-        raise Unmet(expected, joined(left), sentence) from None
+    except CheckFailed:
+        raise CheckFailed(expected, joined(left), sentence) from None

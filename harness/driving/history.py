@@ -1,7 +1,7 @@
 """Rules that hold for every conversation, each checked from the record alone.
 
-Each rule is a pure function over entries: it returns None, or raises Unmet. The evidence of an
-Unmet is the shortest slice of the record that shows the problem.
+Each rule is a pure function over entries: it returns None, or raises CheckFailed. The evidence of an
+CheckFailed is the shortest slice of the record that shows the problem.
 
 The record cannot show what became of a client's last requests when its connection broke. The
 server may have delivered them or not, and the rules accept both.
@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from harness.driving.messages import Message, joined, msg
-from harness.driving.record import Entry, Unmet
+from harness.driving.record import Entry, CheckFailed
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 SEQ, NAME, TOKEN = r"[1-9]\d{0,15}", r"[^\W_][\w.\-\u0300-\u036f]{0,31}", r"[!-~]{1,64}"
@@ -392,12 +392,12 @@ def heard_wrong(
     reply: Line | Event,
     sentence: str,
     *evidence: Line | Event | None,
-) -> Unmet:
-    """Return the Unmet of a client that heard `reply` where `expected` holds.
+) -> CheckFailed:
+    """Return the CheckFailed of a client that heard `reply` where `expected` holds.
 
     `sentence` is an id of the catalogue. The slice holds `evidence` and `reply`.
     """
-    return Unmet(
+    return CheckFailed(
         expected,
         msg("{who} received\n{line}", who=connection.who, line=reply.line),
         sentence,
@@ -420,7 +420,7 @@ def lines_are_whole(entries: "Iterable[Entry] | History") -> None:
                 expected = msg("whole lines, each as the protocol defines it")
                 raise heard_wrong(history, connection, expected, reply, "torn")
         if connection.torn is not None and history.stop_began is None:
-            raise Unmet(
+            raise CheckFailed(
                 msg("whole lines up to the end"),
                 msg(
                     "{who}'s connection ended inside a line:\n{text}",
@@ -447,7 +447,7 @@ def each_is_greeted_once(entries: "Iterable[Entry] | History") -> None:
                 reply.line in ("BYE quit", "BYE left") and not connection.asked_to_end
             )
             first = "descriptor-reused" if is_anothers else "not-greeted"
-            raise Unmet(
+            raise CheckFailed(
                 msg("HELLO once for {who}, as the first line", who=connection.who),
                 msg(
                     "line {number} that {who} received is\n{line}",
@@ -503,8 +503,8 @@ def answers_are_ones_own(entries: "Iterable[Entry] | History") -> None:
 
 def wrong_answer(
     history: History, connection: ConnectionHistory, reply: Line, ping: tuple[str, Line] | None
-) -> Unmet:
-    """Return the Unmet of an answer that this client did not ask for.
+) -> CheckFailed:
+    """Return the CheckFailed of an answer that this client did not ask for.
 
     `ping` is the PING that a PONG answers, with the name of the client that sent it.
     """
@@ -522,7 +522,7 @@ def wrong_answer(
         notes = [msg("after the answer to a later PING")]
     else:
         notes = [msg("which is the answer to {who}", who=asker)]
-    return Unmet(
+    return CheckFailed(
         msg("each answer to {who}'s own requests, once and in their order", who=connection.who),
         msg("{who} received\n{lines}", who=connection.who, lines=[reply.line, *notes]),
         "answer-of-another",
@@ -587,7 +587,7 @@ def one_event_has_one_number(entries: "Iterable[Entry] | History") -> None:
     for connection, event in history.events:
         other, known = first.setdefault(event.seq, (connection, event))
         if known.line != event.line:
-            raise Unmet(
+            raise CheckFailed(
                 msg("one event {seq}, the same line for all", seq=event.seq),
                 msg(
                     "{who} received\n{line}\nand {who2} received\n{line2}",
@@ -617,7 +617,7 @@ def a_history_ends_at_the_newest(entries: "Iterable[Entry] | History") -> None:
                 and first.get(answer.newest, answer.ended) >= answer.ended
             ):
                 end = Line(answer.ended, history.entries[answer.ended].text)
-                raise Unmet(
+                raise CheckFailed(
                     msg("the number of the newest event in {line}", line=end.line),
                     msg("no client had received event {newest} by then", newest=answer.newest),
                     "end-of-history",
@@ -647,8 +647,8 @@ def event_again(
     expected: int,
     before: Event | None,
     event: Event,
-) -> Unmet:
-    """Return the Unmet of an event with a number that is past.
+) -> CheckFailed:
+    """Return the CheckFailed of an event with a number that is past.
 
     `before` is the same event as it came first; None if it came before WELCOME.
     """
@@ -665,7 +665,7 @@ def event_again(
         lines = [event.line, msg("after"), before.line]
         in_answer = is_of_an_answer(connection, event)
         sentence = "history-out-of-turn" if in_answer else "event-twice"
-    return Unmet(
+    return CheckFailed(
         due,
         msg("{who} received\n{lines}", who=who, lines=lines),
         sentence,
@@ -679,8 +679,8 @@ def event_skipped(
     expected: int,
     heard: dict[int, Event],
     event: Event,
-) -> Unmet:
-    """Return the Unmet of an event that came before the event `expected`, or in its place.
+) -> CheckFailed:
+    """Return the CheckFailed of an event that came before the event `expected`, or in its place.
 
     `heard` maps the number of each live event so far to the event.
     """
@@ -688,7 +688,7 @@ def event_skipped(
     if answer := claimed_by(connection, expected):
         end = next(reply for reply in connection.heard if reply.place == answer.ended)
         once = next(other for other in answer.ambiguous if other.seq == expected)
-        return Unmet(
+        return CheckFailed(
             msg(
                 "event {expected} in the answer that {line} ends, and again live",
                 expected=expected,
@@ -700,7 +700,7 @@ def event_skipped(
         )
     for late in connection.live:
         if late.seq == expected and late.place > event.place:
-            return Unmet(
+            return CheckFailed(
                 msg(
                     "event {expected} before event {seq}, for {who} as for every client",
                     expected=expected,
@@ -755,8 +755,8 @@ def lost(
     seq: int,
     before: Event | None,
     after: Event,
-) -> Unmet:
-    """Return the Unmet of event `seq`, which this client never heard.
+) -> CheckFailed:
+    """Return the CheckFailed of event `seq`, which this client never heard.
 
     `before` and `after` are the events that it heard around it.
     """
@@ -775,7 +775,7 @@ def lost(
     else:
         lines.append(msg("and no client received it"))
         evidence = [before]
-    return Unmet(
+    return CheckFailed(
         msg("event {seq} for {who}, too", seq=seq, who=who),
         joined(lines),
         "event-lost",
@@ -817,11 +817,11 @@ def what_was_said_is_heard(entries: "Iterable[Entry] | History") -> None:
 
 def missing_at_fence(
     history: History, connection: ConnectionHistory, missing: Event, ping: Line, pong: Line
-) -> Unmet:
-    """Return the Unmet of an event that happened before `ping` and did not come before `pong`."""
+) -> CheckFailed:
+    """Return the CheckFailed of an event that happened before `ping` and did not come before `pong`."""
     who = connection.who
     late = next((event for event in connection.live if event.seq == missing.seq), None)
-    return Unmet(
+    return CheckFailed(
         msg(
             "event {seq} for {who} before {line}, because it had happened before {line2}",
             seq=missing.seq,
@@ -844,8 +844,8 @@ def missing_at_fence(
 
 def own_message_missing(
     history: History, connection: ConnectionHistory, say: Line, ping: Line | None, answer: Line
-) -> Unmet:
-    """Return the Unmet of a message that did not come back to its sender before `answer`.
+) -> CheckFailed:
+    """Return the CheckFailed of a message that did not come back to its sender before `answer`.
 
     `answer` is the PONG of `ping`, or BYE quit if that is None.
     """
@@ -869,7 +869,7 @@ def own_message_missing(
         )
     else:
         actual = msg("{who} received {line}; no client received the message", who=who, line=line)
-    return Unmet(
+    return CheckFailed(
         msg("{who}'s own message `{text}` before {line}", who=who, text=text, line=line),
         actual,
         "late" if late else "said-lost",
@@ -962,7 +962,7 @@ def nothing_is_invented(entries: "Iterable[Entry] | History") -> None:
                 if other_cause == cause and seq != event.seq
             ]
             other = min(others, key=lambda event: event.place)
-            raise Unmet(
+            raise CheckFailed(
                 msg("one event for `{line}`", line=sources[0].line),
                 msg(
                     "{who} received\n{line}\nand before it came\n{line2}",
@@ -1003,8 +1003,8 @@ def invented(
     requests: dict[Cause, list[Line]],
     cause: Cause,
     event: Event,
-) -> Unmet:
-    """Return the Unmet of an event that no client asked for.
+) -> CheckFailed:
+    """Return the CheckFailed of an event that no client asked for.
 
     The slice holds the same request of another member, if there is one. The text of the event
     shows whether it is torn: another event is in it, or the rest of its text is missing.
@@ -1020,7 +1020,7 @@ def invented(
         other == name and other_verb == verb and text.startswith(rest)
         for other, other_verb, text in requests
     )
-    return Unmet(
+    return CheckFailed(
         msg("only events that a client caused"),
         msg(
             "{who} received\n{line}\nand no client named {name} had asked for it",
@@ -1057,8 +1057,8 @@ def who_acts_is_here(entries: "Iterable[Entry] | History") -> None:
             here[fold(event.rest.split(" ")[1])] = True, event
 
 
-def wrongly_here(history: History, name: str, since: Event, event: Event) -> Unmet:
-    """Return the Unmet of a member that acts while it is away, or comes while it is here.
+def wrongly_here(history: History, name: str, since: Event, event: Event) -> CheckFailed:
+    """Return the CheckFailed of a member that acts while it is away, or comes while it is here.
 
     `since` is the event since which it has been away, or here.
     """
@@ -1075,7 +1075,7 @@ def wrongly_here(history: History, name: str, since: Event, event: Event) -> Unm
         )
     twins = two_at_once(history, name, since)
     alone = "came-twice" if event.verb == "IN" else "acts-while-away"
-    return Unmet(
+    return CheckFailed(
         expected,
         msg("then came\n{line}", line=event.line),
         "two-with-one-name" if twins else alone,
@@ -1120,7 +1120,7 @@ def a_name_has_one_holder(entries: "Iterable[Entry] | History") -> None:
         before = seq
         name, _, new = event.rest.partition(" ")
         if event.verb == "RENAMED" and fold(new) != fold(name) and (holder := held.get(fold(new))):
-            raise Unmet(
+            raise CheckFailed(
                 msg("after\n{line}\nno other member named {new}", line=holder.line, new=new),
                 msg("then came\n{line}", line=event.line),
                 "two-with-one-name",
@@ -1173,7 +1173,7 @@ def answer_is_complete(
             raise heard_wrong(history, connection, due, event, "history-differs", ask, known)
         expected += 1
     if expected != max(answer.newest, answer.since) + 1:
-        raise Unmet(
+        raise CheckFailed(
             msg("event {expected} before {line}", expected=expected, line=end.line),
             msg("the answer to {line} ended without it", line=ask.line),
             "history-differs",
@@ -1198,7 +1198,7 @@ def nobody_is_put_out(entries: "Iterable[Entry] | History") -> None:
         if code in ("replaced", "refused", "banned", "protocol", "deleted", "closed"):
             continue
         reused = not code and len(connection.heard) < 2 and history.gone_before(connection)
-        raise Unmet(
+        raise CheckFailed(
             msg("{who} to stay connected", who=connection.who),
             msg("the server closed the connection with {line}", line=connection.bye.line)
             if code
@@ -1227,7 +1227,7 @@ CHECKERS: list[Callable[["Iterable[Entry] | History"], None]] = [
 
 
 def judge(entries: Iterable[Entry]) -> None:
-    """Check all the rules. Raises Unmet for the first that does not hold."""
+    """Check all the rules. Raises CheckFailed for the first that does not hold."""
     history = History(entries)
     for checker in CHECKERS:
         checker(history)

@@ -108,10 +108,10 @@ def load(path: str | Path) -> list[Entry]:
         return [Entry(*json.loads(line)) for line in file]
 
 
-class Unmet(AssertionError):
+class CheckFailed(AssertionError):
     """A condition that must hold does not.
 
-    `expected` and `came` say so in full, for people. `sentence` is the id of the sentence in the
+    `expected` and `actual` say so in full, for people. `sentence` is the id of the sentence in the
     catalogue that explains it, or None. `evidence` holds the entries of the record that show it.
     `proven` means that no busy machine could have caused it; evidence always proves. `who` is the
     name of the client that it is about. `silent` are the seconds without a byte, if silence is the
@@ -121,29 +121,29 @@ class Unmet(AssertionError):
     def __init__(
         self,
         expected: str,
-        came: str,
+        actual: str,
         sentence: str | None = None,
         evidence: Iterable[Entry] = (),
         proven: bool = False,
         who: str | None = None,
         silent: float | None = None,
     ):
-        super().__init__(f"expected {expected}; {came}")
-        self.expected, self.came, self.sentence = expected, came, sentence
+        super().__init__(f"expected {expected}; {actual}")
+        self.expected, self.actual, self.sentence = expected, actual, sentence
         self.evidence = list(evidence)
         self.proven = proven or bool(self.evidence)
         self.who, self.silent = who, silent
 
 
 def same(
-    came: Any, expected: Any, sentence: str | None = None, evidence: Iterable[Entry] = ()
+    actual: Any, expected: Any, sentence: str | None = None, evidence: Iterable[Entry] = ()
 ) -> None:
-    """Raise Unmet, with a mark below the first difference, if the two values are not equal.
+    """Raise CheckFailed, with a mark below the first difference, if the two values are not equal.
 
     Each value is a text or a list of lines.
     """
-    if came != expected:
-        raise Unmet(shown(expected), difference(came, expected), sentence, evidence)
+    if actual != expected:
+        raise CheckFailed(shown(expected), difference(actual, expected), sentence, evidence)
 
 
 def shown(value: Any) -> str:
@@ -153,13 +153,13 @@ def shown(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def difference(came: Any, expected: Any) -> str:
+def difference(actual: Any, expected: Any) -> str:
     """Return what came, with a mark below the first character that differs from `expected`.
 
     Each value is a text or a list of lines.
     """
     actual, wanted = (
-        value if isinstance(value, list) else str(value).split("\n") for value in (came, expected)
+        value if isinstance(value, list) else str(value).split("\n") for value in (actual, expected)
     )
     lines = []
     for number in range(max(len(actual), len(wanted))):

@@ -25,7 +25,7 @@ from harness.driving import deadlines, processes
 from harness.driving.client import plain
 from harness.driving.messages import Message, both, joined, msg
 from harness.driving.processes import session as session_of
-from harness.driving.record import Record, Unmet
+from harness.driving.record import Record, CheckFailed
 
 DESIGNS = ("nonblocking", "pthread", "fork")
 # GRUPO_TREE: run the servers of another tree.
@@ -81,7 +81,7 @@ def start_refused(
     """Run a server that must refuse to start; return (exit status, stdout, stderr).
 
     Bytes that are not UTF-8 become surrogates. `popen` are further arguments of subprocess.Popen.
-    Raises Unmet if the server still runs after `deadline` seconds (by default DEADLINE).
+    Raises CheckFailed if the server still runs after `deadline` seconds (by default DEADLINE).
     """
     line = command_line(command, "127.0.0.1", port, directory, *args)
     popen = {"stdin": subprocess.DEVNULL, "cwd": ROOT, **popen}
@@ -93,7 +93,7 @@ def start_refused(
     except subprocess.TimeoutExpired:
         _end_session(process.pid)
         out, err = map(as_text, process.communicate())
-        raise Unmet(
+        raise CheckFailed(
             msg("the server to end at once, with one line that says why"),
             msg("it kept running; it wrote\n{output}", output=out + err),
             "goes-on",
@@ -154,7 +154,7 @@ def _end_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-class NotStarted(Unmet):
+class NotStarted(CheckFailed):
     """The server does not listen. `status` is its exit status; None while it runs."""
 
     status: int | None = None
@@ -453,7 +453,7 @@ class Server:
         """Type an order, and return the lines of its answer.
 
         The last line is `ok`, `error: why` or delete's question. `deadline` is in seconds, by
-        default DEADLINE. Raises Unmet.
+        default DEADLINE. Raises CheckFailed.
         """
         with self._heard:
             self._answers.clear()
@@ -465,7 +465,7 @@ class Server:
                 lambda: any(ANSWERED.fullmatch(line) for line in self._answers),
                 deadlines.DEADLINE if deadline is None else deadline,
             ):
-                raise Unmet(
+                raise CheckFailed(
                     msg(
                         "an answer to the order `{text}`, its last line `ok` or `error: why`",
                         text=data.decode("utf-8", "backslashreplace"),
@@ -481,17 +481,17 @@ class Server:
             return answer
 
     def type(self, text: str) -> None:
-        """Type a line, and wait for nothing. Raises Unmet if the server has closed its stdin."""
+        """Type a line, and wait for nothing. Raises CheckFailed if the server has closed its stdin."""
         self.type_bytes(text.encode() + b"\n")
 
     def type_bytes(self, data: bytes) -> None:
-        """Type these bytes, and wait for nothing. Raises Unmet if the server closed its stdin."""
+        """Type these bytes, and wait for nothing. Raises CheckFailed if the server closed its stdin."""
         self.record.add("owner", "types", data)
         try:
             self.process.stdin.write(data)
             self.process.stdin.flush()
         except BrokenPipeError:
-            raise Unmet(
+            raise CheckFailed(
                 msg("the server to read the owner's orders"),
                 msg("it has closed its standard input"),
                 "order-unanswered",
@@ -501,7 +501,7 @@ class Server:
         """Wait for a console line that answers no order and matches as a whole; return the match.
 
         The lines before it are passed over. `deadline` is in seconds, by default DEADLINE. Raises
-        Unmet.
+        CheckFailed.
         """
         end = time.monotonic() + (deadlines.DEADLINE if deadline is None else deadline)
         passed: list[str] = []
@@ -513,7 +513,7 @@ class Server:
                     if match:
                         return match
                 if not self._heard.wait(max(0, end - time.monotonic())) and time.monotonic() > end:
-                    raise Unmet(
+                    raise CheckFailed(
                         msg("a line like `{plain}` on the console", plain=plain(regex)),
                         joined(msg("it showed only:"), passed)
                         if passed
@@ -565,7 +565,7 @@ class Server:
             self.process.send_signal(signum)
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
-        """Send the signal, and return the exit status as wait() does. Raises Unmet."""
+        """Send the signal, and return the exit status as wait() does. Raises CheckFailed."""
         self.send_signal(signum)
         return self.wait()
 
@@ -573,13 +573,13 @@ class Server:
         """Wait for an orderly end, for any reason, and return the exit status.
 
         Processes that still live then go to `leftovers`. `deadline` is in seconds, by default
-        DEADLINE. Raises Unmet.
+        DEADLINE. Raises CheckFailed.
         """
         self._may_read.set()
         try:
             status = self.process.wait(deadlines.DEADLINE if deadline is None else deadline)
         except subprocess.TimeoutExpired:
-            raise Unmet(msg("the server to end"), msg("it kept running"), "does-not-end") from None
+            raise CheckFailed(msg("the server to end"), msg("it kept running"), "does-not-end") from None
         self.record.add("server", "exits", end_of(status))
         if self._stopped is None and self._killed is None:
             self._stopped = status
@@ -594,7 +594,7 @@ class Server:
         self.process.wait()
 
     def orphans_gone(self) -> None:
-        """After kill(): wait until no process of the session lives. Raises Unmet if one does.
+        """After kill(): wait until no process of the session lives. Raises CheckFailed if one does.
 
         A server promises this for 2 s on an idle machine; here it has half of DEADLINE.
         """
@@ -603,7 +603,7 @@ class Server:
         while left := session_of(self.pid):
             if time.monotonic() > end:
                 self.leftovers += left
-                raise Unmet(
+                raise CheckFailed(
                     msg(
                         "no process of the server {seconds:g} s after its main process was killed",
                         seconds=seconds,

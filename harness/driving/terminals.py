@@ -18,7 +18,7 @@ from harness.driving import deadlines
 from harness.driving.client import plain
 from harness.driving.messages import joined, msg
 from harness.driving.processes import family, reached_by
-from harness.driving.record import Record, Unmet
+from harness.driving.record import Record, CheckFailed
 from harness.driving.server import ROOT, end_of, session_of
 
 WIDE = 24, 4096  # lines and columns: programs that fold lines to the width fold none of ours
@@ -119,7 +119,7 @@ class TerminalClient:
     def sees(self, *patterns: str) -> list[re.Match[str]]:
         """Wait until each pattern has matched a whole line, in any order; return the matches.
 
-        The next call looks only at the lines after the last match. Raises Unmet.
+        The next call looks only at the lines after the last match. Raises CheckFailed.
         """
         matches: dict[str, re.Match[str]] = {}
         end = self.wait_ends()
@@ -138,11 +138,11 @@ class TerminalClient:
             position += 1
         return [matches[pattern] for pattern in patterns]
 
-    def not_seen(self, pattern: str, shown: list[str]) -> Unmet:
-        """Return the Unmet of a pattern that matched none of these lines."""
+    def not_seen(self, pattern: str, shown: list[str]) -> CheckFailed:
+        """Return the CheckFailed of a pattern that matched none of these lines."""
         if not self.child.flag_eof and self.child.buffer:
             shown = [*shown, self.child.buffer]
-        return Unmet(
+        return CheckFailed(
             msg("a line like `{plain}` on {who}'s terminal", plain=plain(pattern), who=self.who),
             joined(
                 msg("the program ended") if self.child.flag_eof else msg("it did not come in time"),
@@ -152,12 +152,12 @@ class TerminalClient:
         )
 
     def ends(self, status: int) -> None:
-        """Wait for the end of the program, which must have this exit status. Raises Unmet."""
+        """Wait for the end of the program, which must have this exit status. Raises CheckFailed."""
         end = self.wait_ends()
         # The end of its output is no sign: a process that it left behind may hold the terminal.
         while not self.has_ended():
             if time.monotonic() > end:
-                raise Unmet(
+                raise CheckFailed(
                     msg("{who}'s program to end", who=self.who),
                     msg("it kept running"),
                     "does-not-end",
@@ -166,7 +166,7 @@ class TerminalClient:
         while self.read():
             pass
         if self.reap() != status:
-            raise Unmet(
+            raise CheckFailed(
                 msg("{who}'s program to end with status {status}", who=self.who, status=status),
                 msg("it {end}", end=end_of(self.reap())),
                 "no-handler" if self.child.signalstatus else "exit-status",

@@ -17,7 +17,7 @@ import platformdirs
 from rich.table import Table
 
 from harness.driving.messages import msg
-from harness.driving.record import Unmet
+from harness.driving.record import CheckFailed
 from harness.driving.server import DESIGNS
 from harness.teaching import exhibits, starter
 from harness.teaching.exhibits import Broken, screen
@@ -28,7 +28,7 @@ from harness.verdicts import language
 from harness.verdicts.formats.render import clean, cleaned, deed, labelled, numbered
 from harness.verdicts.formats.terminal import indented
 from harness.verdicts.language import say
-from harness.verdicts.model import FAILED, PASSED, Misuse
+from harness.verdicts.model import FAILED, PASSED, UsageError
 
 MARK = ".hunt"  # the file in a dealt folder that says what was dealt, to us alone
 SURE = 20  # runs of the check that failed, of a race
@@ -58,7 +58,7 @@ def read_score():
     except FileNotFoundError:
         return {}
     except KeyError as error:
-        raise Misuse(
+        raise UsageError(
             msg(
                 "cannot read {score_file} (it lacks {error}): move it away, and the "
                 "score starts from zero",
@@ -67,7 +67,7 @@ def read_score():
             )
         ) from None
     except (OSError, ValueError) as error:
-        raise Misuse(
+        raise UsageError(
             msg(
                 "cannot read {score_file} ({error}): move it away, and the score starts from zero",
                 score_file=score_file(),
@@ -87,7 +87,7 @@ def write_score(score):
         new.write_text(json.dumps(score, indent=1) + "\n", encoding="utf-8")
         new.replace(score_file())
     except OSError as error:
-        raise Misuse(f"{score_file()}: {error.strerror}") from None
+        raise UsageError(f"{score_file()}: {error.strerror}") from None
 
 
 def entry(score, exhibit):
@@ -128,7 +128,7 @@ def deal(options):
         ):
             break
     else:
-        raise Misuse(
+        raise UsageError(
             msg(
                 "{folder}: its bug did not show in {tries} runs: this machine is too busy, so "
                 "deal another into a new folder",
@@ -160,7 +160,7 @@ def write_run(folder, verdict):
     told = [
         f"{label:10}{indented(text, 10)}"
         for label, text in labelled(failure)
-        if text in (failure.expected, failure.came, failure.run)
+        if text in (failure.expected, failure.actual, failure.run)
     ]
     shown = [
         f"{entry.at:10.6f} {entry.who} {deed(entry.what)} {entry.text}".rstrip()
@@ -182,14 +182,14 @@ def write_run(folder, verdict):
 
 
 def dealt(folder):
-    """The exhibit that was dealt into this folder. Raises Misuse."""
+    """The exhibit that was dealt into this folder. Raises UsageError."""
     try:
         if not (folder / MARK).is_file():
             raise FileNotFoundError
         with open(folder / MARK, encoding="ascii") as file:
             mark = file.read(100).strip()
     except (OSError, ValueError):
-        raise Misuse(
+        raise UsageError(
             msg(
                 "{folder} was not dealt by `hunt deal`: its file {mark} is missing",
                 folder=folder,
@@ -199,12 +199,12 @@ def dealt(folder):
     for exhibit in exhibits.all_exhibits():
         if mark_of(exhibit) == mark:
             return exhibit
-    raise Misuse(msg("{folder} names no bug of this version: deal another", folder=folder / MARK))
+    raise UsageError(msg("{folder} names no bug of this version: deal another", folder=folder / MARK))
 
 
 def forced(exhibit, folder):
     """Why the schedule that brings the bug about can still be had in the server in `folder`, or ''.
-    Raises Unmet.
+    Raises CheckFailed.
     """
     found, _ = force_on(exhibit.command, folder, exhibit.schedule, exhibit.sends, deadline=PATIENCE)
     if found.stuck is None:
@@ -262,8 +262,8 @@ def judged(exhibit, folder):
         try:
             if why := forced(exhibit, folder):
                 return why
-        except Unmet as problem:
-            return msg("under a forced schedule {came}", came=problem.came)
+        except CheckFailed as problem:
+            return msg("under a forced schedule {came}", came=problem.actual)
         screen.print(say("The schedule that caused it is no longer possible."), markup=False)
     screen.print(say("All the other checks:"), markup=False)
     found = exhibits.checked(exhibit.command, folder, *options, show=True)
@@ -326,6 +326,6 @@ def main(options):
     language.choose()
     try:
         return {"deal": deal, "check": check, "score": show_score}[options.action](options)
-    except (Misuse, Broken) as why:
+    except (UsageError, Broken) as why:
         print(f"hunt: {clean(say(why.args[0]))}", file=sys.stderr)
         return 2

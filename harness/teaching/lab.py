@@ -24,7 +24,7 @@ from harness.teaching import starter
 from harness.verdicts import command
 from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
-from harness.verdicts.model import Misuse, Refused
+from harness.verdicts.model import UsageError, SubmissionError
 
 MOST = 1 << 20  # bytes of a file that is looked at, and of the compiler's messages
 PATIENCE = 60  # seconds for the compiler
@@ -41,11 +41,11 @@ SEARCHED = re.compile(r"^#include <\.\.\.> .*?\n(.*?)^\S", re.MULTILINE | re.DOT
 
 
 def inspect_python(begun, folder):
-    """Raises Refused at the first thing that keeps the server from running."""
+    """Raises SubmissionError at the first thing that keeps the server from running."""
     for place, ours in begun.files().items():
         path = folder / place
         if not path.is_file():
-            raise Refused(
+            raise SubmissionError(
                 msg(
                     "{place} is missing in {folder}: take it from a new starting folder (python "
                     "-m harness starter {lab} NEW_FOLDER)",
@@ -56,7 +56,7 @@ def inspect_python(begun, folder):
             )
         must_be_inside(place, folder)
         if path.stat().st_size > MOST:
-            raise Refused(
+            raise SubmissionError(
                 msg(
                     "{place} is larger than any program one writes: take it from a new starting "
                     "folder",
@@ -68,11 +68,11 @@ def inspect_python(begun, folder):
             tree = ast.parse(data)  # bytes: the file itself may name its encoding
         except SyntaxError as error:
             if not error.lineno or "codec can't decode" in str(error.msg):
-                raise Refused(
+                raise SubmissionError(
                     msg("{place}: {msg}. Save it as UTF-8 text", place=place, msg=error.msg)
                 ) from None
             shown = data.decode(errors="replace").split("\n")[(error.lineno or 1) - 1 :][:1]
-            raise Refused(
+            raise SubmissionError(
                 msg(
                     "{place}, line {line}: {error} ({text}). Fix that line",
                     place=place,
@@ -82,7 +82,7 @@ def inspect_python(begun, folder):
                 )
             ) from None
         except (ValueError, MemoryError, RecursionError) as error:
-            raise Refused(
+            raise SubmissionError(
                 msg(
                     "{place}: {error}. Save it as UTF-8 text",
                     place=place,
@@ -91,7 +91,7 @@ def inspect_python(begun, folder):
             ) from None
         for one in begun.empty:
             if one.file == place and one.function not in names(tree):
-                raise Refused(
+                raise SubmissionError(
                     msg(
                         "{place} has no {function} any more, and the code that calls "
                         "it fails: write it again, with the same name",
@@ -114,9 +114,9 @@ def names(tree):
 
 
 def must_be_inside(place, folder):
-    """Raises Refused if this file, or a folder above it, is a link that leads out of the folder."""
+    """Raises SubmissionError if this file, or a folder above it, is a link that leads out of the folder."""
     if not (folder / place).resolve().is_relative_to(folder.resolve()):
-        raise Refused(
+        raise SubmissionError(
             msg(
                 "{place} is a link that leads out of {folder}: put a copy of the file there "
                 "instead",
@@ -127,11 +127,11 @@ def must_be_inside(place, folder):
 
 
 def build_c(folder):
-    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises Refused, or
-    Misuse if the fault is not the student's.
+    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises SubmissionError, or
+    UsageError if the fault is not the student's.
     """
     if not (folder / "server.c").is_file():
-        raise Refused(
+        raise SubmissionError(
             msg(
                 "server.c is missing in {folder}: take it from a new starting folder", folder=folder
             )
@@ -139,7 +139,7 @@ def build_c(folder):
     must_be_inside("server.c", folder)
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise Misuse(
+        raise UsageError(
             msg(
                 "no C compiler found: install one (Debian, Ubuntu: apt install gcc "
                 "libc6-dev libcrypt-dev), or take the lab in Python"
@@ -153,7 +153,7 @@ def build_c(folder):
         )
         print(clean(told), end="", file=sys.stderr)
         if status is None:
-            raise Refused(
+            raise SubmissionError(
                 msg(
                     "server.c: the compiler did not end within {patience} s. What does server.c "
                     "include?",
@@ -164,7 +164,7 @@ def build_c(folder):
             errors = (line for line in told.splitlines() if "err" in line or "undefined" in line)
             first = clean(next(errors, ""))[:300]
             why = first or msg("the compiler ended with status {status}", status=status)
-            raise Refused(
+            raise SubmissionError(
                 msg(
                     "server.c does not compile: {why}. Fix the first error, and compile again",
                     why=why,
@@ -179,7 +179,7 @@ def build_c(folder):
             shutil.copy2(program, new)
             new.replace(folder / "server")
         except OSError as error:
-            raise Misuse(f"{folder / 'server'}: {error.strerror}") from None
+            raise UsageError(f"{folder / 'server'}: {error.strerror}") from None
 
 
 def run_compiler(command, folder, scratch, **env):
@@ -221,7 +221,7 @@ def run_compiler(command, folder, scratch, **env):
 
 
 def must_include_nothing_from_outside(compiler, needs, folder, scratch):
-    """Raises Refused if server.c includes a file that is neither in the folder nor one of the
+    """Raises SubmissionError if server.c includes a file that is neither in the folder nor one of the
     system's.
 
     needs: the file that the compiler's -MD wrote: what it read, as a rule of make.
@@ -243,7 +243,7 @@ def must_include_nothing_from_outside(compiler, needs, folder, scratch):
     for word in re.split(r"(?<!\\)\s+", rule.strip()):
         path = re.sub(r"\\([ #])", r"\1", word).replace("$$", "$")
         if not any((folder / path).resolve().is_relative_to(place) for place in allowed):
-            raise Refused(
+            raise SubmissionError(
                 msg(
                     "server.c includes {path}, which is not in {folder}: put a copy of it there",
                     path=path,
@@ -288,7 +288,7 @@ def main(options):
                 not (folder / f"implementations/{begun.designs[0]}.py").exists()
                 and (folder / "implementations").exists()
             ):
-                raise Refused(
+                raise SubmissionError(
                     msg(
                         "this folder has no implementations/{designs}.py: choose another "
                         "DESIGN, or another LAB",
@@ -297,9 +297,9 @@ def main(options):
                 )
             inspect_python(begun, folder)
             options.server = [sys.executable, "-m", f"implementations.{begun.designs[0]}"]
-    except Misuse as why:
+    except UsageError as why:
         print(f"lab: {clean(say(why.args[0]))}", file=sys.stderr)
-        return refused(options, begun, why.args[0]) if isinstance(why, Refused) else 2
+        return refused(options, begun, why.args[0]) if isinstance(why, SubmissionError) else 2
     options.design, options.folder = begun.designs[0], folder
     options.replay = (
         f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
@@ -312,6 +312,6 @@ def refused(options, begun, why):
     options.server, options.design = [f"lab {begun.lab}"], begun.designs[0]
     try:
         return command.refuse(options, why)
-    except Misuse as misuse:
+    except UsageError as misuse:
         print(f"lab: {clean(say(misuse.args[0]))}", file=sys.stderr)
         return 2

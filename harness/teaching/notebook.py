@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness.driving.client import WireClient
 from harness.driving.deadlines import DEADLINE
-from harness.driving.record import Unmet
+from harness.driving.record import CheckFailed
 from harness.driving.server import DESIGNS, ROOT, Server, command_of
 from harness.teaching import exhibits
 from harness.tracing import traces
@@ -149,7 +149,7 @@ class Listeners:
     def enter(self, names):
         """Let these members join too, a hundred at a time, with the passwords secret-of-NAME.
 
-        All of them are connected and welcomed on return. Raise Unmet or OSError.
+        All of them are connected and welcomed on return. Raise CheckFailed or OSError.
         """
         for start in range(0, len(names), 100):
             asking = [self.ask(name) for name in names[start : start + 100]]
@@ -158,7 +158,7 @@ class Listeners:
                 while b"WELCOME " not in heard:
                     data = sock.recv(4096)
                     if not data:
-                        raise Unmet(
+                        raise CheckFailed(
                             "WELCOME for each member",
                             f"{heard}, and then the end of the connection",
                         )

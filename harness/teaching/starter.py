@@ -19,7 +19,7 @@ from harness.driving.messages import msg
 from harness.driving.server import ROOT
 from harness.verdicts import language
 from harness.verdicts.language import say
-from harness.verdicts.model import Misuse
+from harness.verdicts.model import UsageError
 
 LANGUAGES = "python", "c"
 MANIFESTS = ROOT / "lab_guide" / "starters"
@@ -84,10 +84,10 @@ class Starter:
 
 
 def read(lab, language="python"):
-    """The Starter of a lab. Raises Misuse."""
+    """The Starter of a lab. Raises UsageError."""
     path = MANIFESTS / f"{lab}-{language}.toml"
     if lab == 7:
-        raise Misuse(
+        raise UsageError(
             msg("lab 7 has no starting folder: `python -m harness hunt deal DIR` deals its servers")
         )
     found = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -172,14 +172,14 @@ def emptied_text(text, one, language):
 
 
 def write(starter, folder, kind=None, more={}):
-    """Writes the starting folder, which must not exist, or be empty. Raises Misuse.
+    """Writes the starting folder, which must not exist, or be empty. Raises UsageError.
 
     kind: which README and Makefile it gets (None: by its language); more: words for these.
     """
     folder = Path(folder)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise Misuse(
+            raise UsageError(
                 msg("{folder} is there already, and not empty: name a new folder", folder=folder)
             )
         for place, ours in starter.files().items():
@@ -216,7 +216,7 @@ def write(starter, folder, kind=None, more={}):
                 Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8"
             )
     except OSError as error:
-        raise Misuse(f"{error.filename or folder}: {error.strerror}") from None
+        raise UsageError(f"{error.filename or folder}: {error.strerror}") from None
 
 
 def in_make(path):
@@ -258,7 +258,7 @@ def main(options):
         starter = read(options.lab, options.language)
         title = say(starter.title)
         write(starter, options.folder, more={"title": title})
-    except Misuse as why:
+    except UsageError as why:
         print(f"starter: {say(why.args[0])}", file=sys.stderr)
         return 2
     print(say("Lab {lab}, {title}: {folder}", lab=starter.lab, title=title, folder=options.folder))

@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from harness.driving.record import Unmet
+from harness.driving.record import CheckFailed
 from harness.driving.server import DESIGNS
 from harness.tracing import figures, perfetto, runs
 from harness.tracing.figures import base
@@ -82,7 +82,7 @@ def compare(
             say(f"{workload}: {design}")
             try:
                 run = runs.run(design, workload, Path(folder, workload, design))
-            except (Unmet, OSError) as error:
+            except (CheckFailed, OSError) as error:
                 run = Failed(design, str(error))
             results[workload].append(run)
     return results

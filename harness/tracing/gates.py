@@ -24,7 +24,7 @@ from typing import Any
 
 from harness.driving import deadlines
 from harness.driving.client import WireClient
-from harness.driving.record import Unmet
+from harness.driving.record import CheckFailed
 from harness.driving.server import Server, tail
 from implementations.common.trace import KINDS
 
@@ -494,8 +494,8 @@ def force_on(
     deadline    as in Gates.force()
     tell        as in Gates
 
-    Returns (the outcome, the lines that `listener` received). Raises Wrong, Unmet, OSError; an
-    Unmet or OSError has the server's last lines on stderr as a note.
+    Returns (the outcome, the lines that `listener` received). Raises Wrong, CheckFailed, OSError; an
+    CheckFailed or OSError has the server's last lines on stderr as a note.
     """
     with (
         tempfile.TemporaryDirectory(prefix="grupo-") as place,
@@ -531,7 +531,7 @@ def force_on(
                 for name, client in clients.items():
                     gates.about = f"an answer to {name}"
                     client.fence()
-        except (Unmet, OSError) as error:
+        except (CheckFailed, OSError) as error:
             if forced is None:
                 server.end()
                 raise with_stderr(error, gates.deadlock, server) from None
@@ -561,7 +561,7 @@ def enter(gates: Gates, server: Server, name: str) -> WireClient:
 def with_stderr(error: Exception, deadlock: str | None, server: Server) -> Exception:
     """Returns an exception for members that were not let in, with the server's stderr as a note."""
     if deadlock:
-        error = Unmet("the members to be let in", deadlock, "stuck", proven=True)
+        error = CheckFailed("the members to be let in", deadlock, "stuck", proven=True)
     lines = tail(server.stderr) or ["(none)"]
     error.add_note("\n".join(["The server's last lines on stderr:", *lines]))
     return error

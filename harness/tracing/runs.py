@@ -22,7 +22,7 @@ from typing import Any
 
 from harness.driving import history, processes
 from harness.driving.crowd import Crowd, Script
-from harness.driving.record import Record, Unmet
+from harness.driving.record import Record, CheckFailed
 from harness.driving.server import DESIGNS, Server
 from harness.tracing import traces
 from harness.tracing.workloads import (
@@ -208,7 +208,7 @@ def run(
     title       its name on figures
 
     run.about["verdict"] is "" if all rules held (harness/driving/history.py). Otherwise it says
-    which rule did not hold, or why the workload did not come to its end. Raises Unmet if the server
+    which rule did not hold, or why the workload did not come to its end. Raises CheckFailed if the server
     does not start, or refuses the members; OSError if its command cannot be run.
     """
     folder = prepared(folder)
@@ -230,7 +230,7 @@ def run(
             ):
                 stage = Stage(server, crowd, members)
                 verdict = play(stage, act, name)
-        except AssertionError as error:  # Unmet, or what the server left behind
+        except AssertionError as error:  # CheckFailed, or what the server left behind
             if stage is None or stage.span[0] is None:
                 raise
             verdict = "; ".join(str(error).splitlines()[:3])
@@ -373,6 +373,6 @@ def judged(record: Record, workload: str, began: float) -> str:
         history.judge(
             [entry for entry in record.entries if entry.who not in free or entry.at < began]
         )
-    except Unmet as error:
+    except CheckFailed as error:
         return "; ".join(str(error).splitlines()[:2])
     return ""

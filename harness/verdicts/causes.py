@@ -25,7 +25,7 @@ import psutil
 
 from harness.driving import history, processes
 from harness.driving.messages import Message, msg, of_text
-from harness.driving.record import Entry, Record, Unmet
+from harness.driving.record import Entry, Record, CheckFailed
 from harness.verdicts import locks
 from harness.verdicts.sentences import CAUSES
 
@@ -49,7 +49,7 @@ VAGUE = {
 }
 UNANSWERED = {"silent", "stuck", "does-not-read"}
 # Checks that are about waiting: silence is the very mistake that the check's own sentence explains.
-# In all other checks a silence is reported as such, unless the Unmet names a sentence.
+# In all other checks a silence is reported as such, unless the CheckFailed names a sentence.
 ABOUT_SILENCE = set(
     """
     a-line-in-pieces lines-in-one-segment a-character-in-pieces a-carriage-return-is-dropped
@@ -201,7 +201,7 @@ CALLS = {
 # -- At the moment of the failure ----------------------------------------------------------------
 
 
-def look(problem: Unmet, record: Record, server) -> Sight | None:
+def look(problem: CheckFailed, record: Record, server) -> Sight | None:
     """Notes as `server.sight` what can be seen now, and adds to the record what still comes.
 
     Returns it. The first look counts; of a server that has been ended there is nothing to see.
@@ -281,7 +281,7 @@ def listen(clients: Sequence) -> None:
     for client in [
         client for client in clients if client.socket.fileno() >= 0 and not client.ended
     ]:
-        with suppress(Unmet, OSError):
+        with suppress(CheckFailed, OSError):
             quiet = (
                 LISTENS if client is clients[-1] or time.monotonic() < end - 3 * LISTENS else 0.01
             )
@@ -309,7 +309,7 @@ def served(address) -> tuple[bool, bool]:
 # -- Afterwards ----------------------------------------------------------------------------------
 
 
-def find(problem: Unmet, check: str, entries: Sequence[Entry], server=None) -> Cause:
+def find(problem: CheckFailed, check: str, entries: Sequence[Entry], server=None) -> Cause:
     """The cause of this failure.
 
     `check`: its id; `entries`: the record of this run; `server`: a harness.server.Server, ended or
@@ -537,7 +537,7 @@ def of_the_record(problem, entries):
     for checker, sentences in DIAGNOSES:
         try:
             checker(since_start(entries))
-        except Unmet as other:
+        except CheckFailed as other:
             if other.sentence in sentences and (
                 other.sentence == "late"
                 or problem.sentence in VAGUE | {"before-welcome", "in-before-welcome"}
@@ -553,14 +553,14 @@ def of_the_clock(problem, entries):
         entry.what == "hears" and entry.text in ("BYE timeout", "BYE idle")
         for entry in entries[sent + 1 :]
     )
-    waited = problem.sentence is None and problem.came.startswith(NEVER_CAME)
+    waited = problem.sentence is None and problem.actual.startswith(NEVER_CAME)
     return cause("clock-only-when-idle") if waited and late else None
 
 
 def of_the_owner(problem, check, entries):
     """`accept`, where it only prepares what the check is about, was refused."""
     typed = next((entry.text.strip() for entry in reversed(entries) if entry.what == "types"), "")
-    refused = problem.came.startswith("error: ") and problem.expected == "ok"
+    refused = problem.actual.startswith("error: ") and problem.expected == "ok"
     if (
         refused
         and typed.startswith("accept ")

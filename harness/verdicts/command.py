@@ -25,7 +25,7 @@ from harness.driving.server import DESIGNS, command_of
 from harness.verdicts import catalogue, formats, language, plugin, pool
 from harness.verdicts.formats import terminal
 from harness.verdicts.language import LANGUAGES, say
-from harness.verdicts.model import DEADLINE, FAILED, Misuse, Report
+from harness.verdicts.model import DEADLINE, FAILED, UsageError, Report
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
 WORKERS = min(1 + 2 * (os.cpu_count() or 1), 5)     # checks at once: most of them wait most of the time; each more delays the first verdict
@@ -37,18 +37,18 @@ def known():
 
 
 def must_be_known(names, what, choices):
-    """Raises Misuse at the first that is none of them, with those that are close."""
+    """Raises UsageError at the first that is none of them, with those that are close."""
     for name in names:
         if name not in choices:
             close = catalogue.close_to(name, choices)
             no_such = msg("there is no check {name}", name=name) if what == "check" else msg("there is no setting {name}", name=name)
             if close:
-                raise Misuse(msg("{no_such} (close: {names})", no_such=no_such, names=", ".join(close)))
-            raise Misuse(msg("{no_such}; `check --list` shows them all", no_such=no_such) if what == "check" else no_such)
+                raise UsageError(msg("{no_such} (close: {names})", no_such=no_such, names=", ".join(close)))
+            raise UsageError(msg("{no_such}; `check --list` shows them all", no_such=no_such) if what == "check" else no_such)
 
 
 def read_rubric(path):
-    """({check: points}, {hidden checks}) of an instructor's rubric.toml. Raises Misuse."""
+    """({check: points}, {hidden checks}) of an instructor's rubric.toml. Raises UsageError."""
     if path is None:
         return {}, set()
     try:
@@ -56,25 +56,25 @@ def read_rubric(path):
         must_be_known(found, "setting", ("points", "hidden"))
         points, hidden = found.get("points", {}), found.get("hidden", [])
         if not isinstance(points, dict):
-            raise Misuse(msg("points is a table: a check and its points in each line"))
+            raise UsageError(msg("points is a table: a check and its points in each line"))
         if not isinstance(hidden, list) or not all(isinstance(check, str) for check in hidden):
-            raise Misuse(msg("hidden is a list of checks"))
+            raise UsageError(msg("hidden is a list of checks"))
         for names in points, hidden:
             for stage in set(names) & set(plugin.STAGES):
-                raise Misuse(msg("{stage} is a stage, and points and hidden go by check", stage=stage))
+                raise UsageError(msg("{stage} is a stage, and points and hidden go by check", stage=stage))
             must_be_known(names, "check", known())
         for check, value in points.items():
             if type(value) not in (int, float) or not 0 <= value < math.inf:
-                raise Misuse(msg("points of {check}: {value!r} is no number, 0 or more", check=check, value=value))
+                raise UsageError(msg("points of {check}: {value!r} is no number, 0 or more", check=check, value=value))
     except OSError as error:
-        raise Misuse(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeError, Misuse) as error:
-        raise Misuse(f"{path}: {error}") from None
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeError, UsageError) as error:
+        raise UsageError(f"{path}: {error}") from None
     return points, set(hidden)
 
 
 def must_be_writable(folder, files):
-    """Makes the folder of records, and tries where put() will write: a report is not to be lost at the end. Raises Misuse."""
+    """Makes the folder of records, and tries where put() will write: a report is not to be lost at the end. Raises UsageError."""
     path = folder
     try:
         if folder:
@@ -87,7 +87,7 @@ def must_be_writable(folder, files):
             if place != path:
                 os.unlink(place)
     except OSError as error:
-        raise Misuse(f"{path}: {error.strerror}") from None
+        raise UsageError(f"{path}: {error.strerror}") from None
 
 
 def forget(path):
@@ -111,12 +111,12 @@ def written_first(path):
 
 
 def command_from(options):
-    """(command line, design) of the server under check. Raises Misuse."""
+    """(command line, design) of the server under check. Raises UsageError."""
     command = list(options.server)
     if len(command) == 1 and command[0] in DESIGNS:
         return command_of(command[0]), options.design or command[0]
     if options.folder and not os.path.isdir(options.folder):
-        raise Misuse(msg("{folder}: no such folder", folder=options.folder))
+        raise UsageError(msg("{folder}: no such folder", folder=options.folder))
     if os.sep in command[0]:
         command[0] = os.path.abspath(os.path.join(options.folder or "", command[0]))
     return command, options.design
@@ -161,7 +161,7 @@ def report_of(options, design, seed, folder):
 
 
 def run(options):
-    """Runs the checks; returns the Report. Each verdict is shown as it comes. Raises Misuse."""
+    """Runs the checks; returns the Report. Each verdict is shown as it comes. Raises UsageError."""
     command, design = command_from(options)
     points, hidden = read_rubric(options.rubric)
     must_be_known([check.partition("[")[0] for check in options.only or ()], "check", known())
@@ -195,7 +195,7 @@ def run(options):
                              "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}, show)
         status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini")], plugins=[checks, broken])
     if status == pytest.ExitCode.NO_TESTS_COLLECTED and options.only:
-        raise Misuse(msg("there is no check {name}", name=", ".join(options.only)))
+        raise UsageError(msg("there is no check {name}", name=", ".join(options.only)))
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
     report.notes += checks.notes + broken.why
@@ -287,12 +287,12 @@ def arguments(parser):
 
 
 def take_server(options):
-    """`--only starts pthread`: the last word that --only took is the server, if it is one of ours and no other is named. Raises Misuse."""
+    """`--only starts pthread`: the last word that --only took is the server, if it is one of ours and no other is named. Raises UsageError."""
     if not options.server and options.only and options.only[-1] in DESIGNS:
         options.server = [options.only.pop()]
     if not options.server or options.only == []:
         lacks = msg("no check is named after --only") if options.server else msg("no server is named")
-        raise Misuse(msg("{lacks}: write the checks, then `--`, then the server's command line, as in: check --only starts greets -- ./my_server", lacks=lacks))
+        raise UsageError(msg("{lacks}: write the checks, then `--`, then the server's command line, as in: check --only starts greets -- ./my_server", lacks=lacks))
 
 
 def main(options):
@@ -304,7 +304,7 @@ def main(options):
     begin(options)
     try:
         take_server(options)
-    except Misuse as why:
+    except UsageError as why:
         print(f"check: {say(why.args[0])}", file=sys.stderr)
         return 2
     return check(options)
@@ -330,7 +330,7 @@ def check(options):
             terminal.progress(report)
         terminal.advise(report)
         write(report, options.outputs)
-    except Misuse as why:
+    except UsageError as why:
         print(f"check: {say(why.args[0])}", file=sys.stderr)
         return 2
     except Exception:                   # of ours: with status 1 it would be taken for the server's failure

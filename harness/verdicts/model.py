@@ -10,11 +10,11 @@ PASSED, FAILED, INCONCLUSIVE, NOT_RUN, FAULT = VERDICTS = (
     template("passed"), template("failed"), template("inconclusive"), template("not run"), template("harness fault"))
 
 
-class Misuse(Exception):
+class UsageError(Exception):
     """The user's arguments, files or folder cannot be used; the text is one line that says why."""
 
 
-class Refused(Misuse):
+class SubmissionError(UsageError):
     """The program under check does not build, or lacks a file: it is graded with no points, and the text says why."""
 
 
@@ -24,7 +24,7 @@ class Failure:
     sentence: str               # id in the catalogue
     steps: list                 # what was done, in order: texts
     expected: str
-    came: str
+    actual: str
     cause: str                  # the likely cause, a sentence or two
     page: str                   # where in the lab guide to read
     run: str                    # which run it was, and how the server was disturbed in it; '' if there was but one, undisturbed

@@ -22,7 +22,7 @@ from _pytest.runner import runtestprotocol
 
 from harness.driving import deadlines
 from harness.driving.messages import Message, joined, listed, msg, of_text, packed, template, unpacked
-from harness.driving.record import Record, Unmet
+from harness.driving.record import Record, CheckFailed
 from harness.driving.server import NotStarted, Server, clipped, end_of, tail
 from harness.verdicts import causes, locks, sentences, slices
 from harness.verdicts.model import FAILED, FAULT, Failure, INCONCLUSIVE, NOT_RUN, PASSED, Verdict, failure_from
@@ -285,7 +285,7 @@ class Judge:
             strays = end_descendants()
             self.keep_trace(Path(self.settings["folder"], f"{id_of(item.nodeid)}.trace"))
         if strays and self.problem is None:
-            self.problem = Unmet(msg("all the server's processes to end with it"), msg("these are still running:\n{lines}", lines=strays), "leftovers")
+            self.problem = CheckFailed(msg("all the server's processes to end with it"), msg("these are still running:\n{lines}", lines=strays), "leftovers")
 
     def keep_trace(self, place):
         """Moves what the last server wrote of itself to the records."""
@@ -298,7 +298,7 @@ class Judge:
     def pytest_runtest_makereport(self, item, call):
         if call.excinfo is not None and self.problem is None:
             self.problem = call.excinfo.value
-            if isinstance(self.problem, Unmet) and self.running is not None:
+            if isinstance(self.problem, CheckFailed) and self.running is not None:
                 causes.look(self.problem, self.record, self.running)        # while the server still runs
         return (yield)
 
@@ -321,7 +321,7 @@ class Judge:
             return Result(INCONCLUSIVE, problem.args[0], again=problem.again)
         if isinstance(problem, OutOfTime) and self.pace.slowness:
             return Result(INCONCLUSIVE, msg("the time for this check ran out: {slowness}", slowness=self.pace.slowness))
-        if isinstance(problem, Unmet):
+        if isinstance(problem, CheckFailed):
             if why := self.not_its_fault(problem):
                 return Result(INCONCLUSIVE, why, again=True)
             return Result(FAILED, failure=asdict(self.failure(check, problem)))
@@ -346,7 +346,7 @@ class Judge:
 
     def failure(self, check, problem):
         """What there is to say of a failure."""
-        server, came = self.running, problem.came
+        server, came = self.running, problem.actual
         sentence, cause, page = causes.find(problem, check, self.record.entries[self.first:], server)
         if server is not None and server.excessive():
             came = msg("{excess}, so the check ended it", excess=server.excess())

@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from harness.driving.record import Unmet
+from harness.driving.record import CheckFailed
 from harness.teaching.notebook import under
 from harness.tracing.gates import Forced, Wrong, force_on
 
@@ -70,7 +70,7 @@ def both_want_zoe(folder: str, schedule: str) -> tuple[str, Forced]:
     """Forces `schedule` on the pthread server of `folder`, while ana and ben both send NAME zoe.
 
     Returns the RENAMED events that carla received, and the outcome of the schedule. Raises Wrong if
-    the schedule cannot be parsed; Unmet or OSError if the server fails before the schedule.
+    the schedule cannot be parsed; CheckFailed or OSError if the server fails before the schedule.
     """
     forced, lines = force_on([sys.executable, "-m", "implementations.pthread"], folder, schedule,
                              {"ana": "NAME zoe", "ben": "NAME zoe"}, "carla", tell=tell)
@@ -102,7 +102,7 @@ def main() -> int:
             break
         except Wrong as error:
             sys.exit(f"force: {error}")
-        except (Unmet, OSError) as error:
+        except (CheckFailed, OSError) as error:
             notes = getattr(error, "__notes__", [])
             result = "\n".join([f"the server did not get that far: {error}", *notes])
             if getattr(error, "proven", False) or number == TRIES:

@@ -146,7 +146,7 @@ def labelled(failure):
     """[(label, text)] of all that is said of a failure after what was done."""
     found = [
         (say("expected:"), failure.expected),
-        (say("but:"), failure.came),
+        (say("but:"), failure.actual),
         (say("seen:"), "\n".join(events(failure))),
         (say("when:"), failure.run),
         (say("cause:"), failure.cause),
