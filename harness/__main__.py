@@ -11,10 +11,10 @@ sys.path[:] = [*sys.path[0 if sys.flags.safe_path else 1 :], __file__.rpartition
 if sys.argv[1:2] in (["check"], ["lab"]):
     from harness import sources  # noqa: F401
 
-import argparse  # noqa: E402
-import importlib  # noqa: E402
-import os  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
+import argparse
+import importlib
+import os
+from collections.abc import Sequence
 
 # By command: its module, what it does, and more for its --help. The module has
 # `arguments(parser)`, and `main(options)`, which returns the exit status.

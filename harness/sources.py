@@ -1,9 +1,9 @@
 """Once this is imported, the harness's modules are compiled from their sources.
 
-No bytecode of theirs is read or written: Python takes a file in `__pycache__` for a module's bytecode
-if the time and size in it fit the source, so a program under check that can write there could decide
-the next verdict. (One that can write the sources can do so anyway: see lab_guide/instructor.md.) All
-other modules are imported as before.
+No bytecode of theirs is read or written: Python takes a file in `__pycache__` for a module's
+bytecode if the time and size in it fit the source, so a program under check that can write there
+could decide the next verdict. (One that can write the sources can do so anyway: see
+lab_guide/instructor.md.) All other modules are imported as before.
 """
 
 import sys

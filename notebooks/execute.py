@@ -1,7 +1,8 @@
 """Run notebooks from top to bottom and save their outputs: NN_name.md becomes NN_name.ipynb.
 
-    python notebooks/execute.py [NN ...]        # without numbers: all notebooks
+python notebooks/execute.py [NN ...]        # without numbers: all notebooks
 """
+
 import os
 import sys
 import time
@@ -14,7 +15,7 @@ from nbclient.exceptions import CellExecutionError
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from harness.teaching.notebook import USUAL      # noqa: E402
+from harness.teaching.notebook import USUAL
 
 
 def sources():
@@ -29,16 +30,23 @@ def execute(notebook, guessed=True):
     notebook as it is for a learner before any guess.
     """
     os.environ[USUAL] = "1" if guessed else ""
-    NotebookClient(notebook, kernel_name="python3", timeout=240, resources={"metadata": {"path": str(HERE)}},
-                   extra_arguments=["--log-level=ERROR"]).execute()
+    NotebookClient(
+        notebook,
+        kernel_name="python3",
+        timeout=240,
+        resources={"metadata": {"path": str(HERE)}},
+        extra_arguments=["--log-level=ERROR"],
+    ).execute()
     for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number}"      # the same in every run
+        cell.id = f"cell-{number}"  # the same in every run
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             for shown in [output, *([output.data] if "data" in output else [])]:
                 for key, text in shown.items():
-                    if isinstance(text, str):       # show no paths of this machine
-                        shown[key] = text.replace(sys.executable, "python").replace(str(HERE.parent), "grupo")
+                    if isinstance(text, str):  # show no paths of this machine
+                        shown[key] = text.replace(sys.executable, "python").replace(
+                            str(HERE.parent), "grupo"
+                        )
     return notebook
 
 

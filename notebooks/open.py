@@ -1,7 +1,8 @@
 """Open the notebooks in JupyterLab for a learner: a copy without the solutions, in my-notebooks/.
 
-    python notebooks/open.py            # or: make notebooks
+python notebooks/open.py            # or: make notebooks
 """
+
 import os
 import sys
 from pathlib import Path
@@ -10,13 +11,15 @@ import jupytext
 
 HERE = Path(__file__).parent
 MINE = HERE.parent / "my-notebooks"
-NOT_FOR_LEARNERS = {"solution", "test"}     # tags of cells that a learner does not get
+NOT_FOR_LEARNERS = {"solution", "test"}  # tags of cells that a learner does not get
 
 
 def for_learners(notebook):
     """Return the notebook without the solutions and without the cells that only tests need."""
-    notebook.cells = [cell for cell in notebook.cells if not NOT_FOR_LEARNERS & set(cell.metadata.get("tags", []))]
-    notebook.metadata.pop("jupytext", None)     # a copy has no paired .md file
+    notebook.cells = [
+        cell for cell in notebook.cells if not NOT_FOR_LEARNERS & set(cell.metadata.get("tags", []))
+    ]
+    notebook.metadata.pop("jupytext", None)  # a copy has no paired .md file
     return notebook
 
 
@@ -24,12 +27,25 @@ def main():
     MINE.mkdir(exist_ok=True)
     for source in sorted(HERE.glob("[0-9][0-9]_*.md")):
         mine = MINE / f"{source.stem}.ipynb"
-        if not mine.exists():                   # an existing file may be the learner's own work
+        if not mine.exists():  # an existing file may be the learner's own work
             jupytext.write(for_learners(jupytext.read(source)), mine)
-    print(f"The notebooks are in {MINE.name}/. To get a fresh copy of one, delete its file there. "
-          "Press Ctrl-C twice to stop JupyterLab.", flush=True)
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", f"--notebook-dir={HERE.parent}", *(["--allow-root"] if os.geteuid() == 0 else []),
-                              *sys.argv[1:], str(MINE / "00_tour.ipynb")])
+    print(
+        f"The notebooks are in {MINE.name}/. To get a fresh copy of one, delete its file there. "
+        "Press Ctrl-C twice to stop JupyterLab.",
+        flush=True,
+    )
+    os.execv(
+        sys.executable,
+        [
+            sys.executable,
+            "-m",
+            "jupyterlab",
+            f"--notebook-dir={HERE.parent}",
+            *(["--allow-root"] if os.geteuid() == 0 else []),
+            *sys.argv[1:],
+            str(MINE / "00_tour.ipynb"),
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""What the tests share: each test that takes `design` runs against all three servers, each in a folder of its own."""
+"""What the tests share: each test that takes `design` runs against all three servers, each in a
+folder of its own.
+"""
+
 import os
 import shutil
 
@@ -17,7 +20,9 @@ settings.load_profile("unhurried")
 
 
 def pytest_make_parametrize_id(val):
-    """A long text is named by its beginning: a test's whole name stands in its environment, which has a limit."""
+    """A long text is named by its beginning: a test's whole name stands in its environment, which
+    has a limit.
+    """
     return f"{val[:60]!r}..." if isinstance(val, (str, bytes)) and len(val) > 60 else None
 
 
@@ -28,7 +33,9 @@ def design(request):
 
 @pytest.fixture
 def server(design, tmp_path):
-    """server(*args, **options) starts one. At the end each must end in order: status 0, nobody left, no traceback."""
+    """server(*args, **options) starts one. At the end each must end in order: status 0, nobody
+    left, no traceback.
+    """
     started = []
 
     def start(*args, **options):
@@ -48,8 +55,10 @@ def server(design, tmp_path):
 
 @pytest.fixture
 def connect(server):
-    """connect(running, **options) -> a WireClient that is closed before the servers are. connect.hang_up() closes all so far:
-    a server that ends waits, a second at most, for who has not closed after his BYE."""
+    """connect(running, **options) -> a WireClient that is closed before the servers are.
+    connect.hang_up() closes all so far: a server that ends waits, a second at most, for who has not
+    closed after his BYE.
+    """
     clients = []
 
     def connect(running, **options):
@@ -67,7 +76,10 @@ def connect(server):
 
 @pytest.fixture
 def enter(connect):
-    """enter(running, name) -> a member who is here and has read his own IN; his password is `secret-of-NAME`."""
+    """enter(running, name) -> a member who is here and has read his own IN; his password is
+    `secret-of-NAME`.
+    """
+
     def enter(running, name, password=None, **options):
         client = connect(running, **options)
         client.join(name, password or f"secret-of-{name}")
@@ -84,7 +96,9 @@ def need(tool):
 
 
 def lacks(what):
-    """Skip for want of something that a user's machine may lack; in CI that is a failure, and says `what`."""
+    """Skip for want of something that a user's machine may lack; in CI that is a failure, and says
+    `what`.
+    """
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what}, and CI must not skip")
     pytest.skip(what)
@@ -92,10 +106,21 @@ def lacks(what):
 
 def rest_in_soak(values, chosen):
     """Parameters of a long test: those that are not chosen are left to `make soak`."""
-    return [pytest.param(value, marks=[] if value in chosen else [pytest.mark.soak]) for value in values]
+    return [
+        pytest.param(value, marks=[] if value in chosen else [pytest.mark.soak]) for value in values
+    ]
 
 
 def browser():
     """Where Chromium is."""
-    found = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"))), None)
+    found = next(
+        filter(
+            None,
+            map(
+                shutil.which,
+                ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"),
+            ),
+        ),
+        None,
+    )
     return found or lacks("no Chromium is installed")

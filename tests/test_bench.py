@@ -1,7 +1,9 @@
-"""The bench counts right: a server that loses, doubles or swaps a line, for one member or for all, is caught, and told how.
+"""The bench counts right: a server that loses, doubles or swaps a line, for one member or for all,
+is caught, and told how.
 
 No test here looks at how fast anything is.
 """
+
 import asyncio
 import contextlib
 import json
@@ -14,7 +16,7 @@ import pytest
 from conftest import lacks, need
 
 from harness.bench import cell_of, run
-from harness.bench.run import Failed, HERE, Load, ROOT, Running, SERVERS, missing
+from harness.bench.run import HERE, ROOT, SERVERS, Failed, Load, Running, missing
 from harness.driving.compiled import NotCompiled, compiled
 
 N, TALKERS, ON_THE_WAY = 5, 3, 4
@@ -27,12 +29,14 @@ def compiler():
 
 
 class Broken:
-    """A server that does right until the `at`th message, and then does `fault` to it, for member `whom` or for all."""
+    """A server that does right until the `at`th message, and then does `fault` to it, for member
+    `whom` or for all.
+    """
 
     def __init__(self, fault=None, whom=None, at=5):
         self.fault, self.whom, self.at = fault, whom, at
         self.seq, self.messages = 1, 0
-        self.here, self.held = {}, {}           # by name: writers, and lines that are to come after the next
+        self.here, self.held = {}, {}  # by name: writers, and lines that are to come after the next
 
     def tell_all(self, event):
         self.seq += 1
@@ -46,7 +50,9 @@ class Broken:
             self.held[name] = line
         if self.fault == "close":
             self.here[name].close()
-        return {"double": 2 * line, "garble": line.replace(b"xxx", b"xyx", 1), None: line}.get(self.fault, b"")
+        return {"double": 2 * line, "garble": line.replace(b"xxx", b"xyx", 1), None: line}.get(
+            self.fault, b""
+        )
 
     async def serve(self, reader, writer):
         writer.write(b"HELLO grupo/1 bench\n")
@@ -74,6 +80,7 @@ class Broken:
             self.port, self.loop = server.sockets[0].getsockname()[1], asyncio.get_running_loop()
             started.set()
             await self.stopped.wait()
+
         self.thread = threading.Thread(target=lambda: asyncio.run(main()))
         self.thread.start()
         started.wait()
@@ -101,12 +108,23 @@ def test_an_open_loop_says_as_many_as_it_was_told():
         assert load.order("talk 2 1 0.5 200")["said"] in (100, 101)
 
 
-@pytest.mark.parametrize("fault, whom, complaint", [
-    ("lose", 0, "heard"), ("lose", N - 1, "heard"), ("lose", None, "out of its order|where .* was the next"),
-    ("double", 0, "heard"), ("double", N - 1, "heard"), ("double", None, "where .* was the next"),
-    ("swap", 0, "heard"), ("swap", N - 1, "heard"), ("swap", None, "where .* was the next"),
-    ("garble", N - 1, "not all heard the same"), ("close", 1, "was disconnected"), ("lose-unsent", None, "lost"),
-])
+@pytest.mark.parametrize(
+    "fault, whom, complaint",
+    [
+        ("lose", 0, "heard"),
+        ("lose", N - 1, "heard"),
+        ("lose", None, "out of its order|where .* was the next"),
+        ("double", 0, "heard"),
+        ("double", N - 1, "heard"),
+        ("double", None, "where .* was the next"),
+        ("swap", 0, "heard"),
+        ("swap", N - 1, "heard"),
+        ("swap", None, "where .* was the next"),
+        ("garble", N - 1, "not all heard the same"),
+        ("close", 1, "was disconnected"),
+        ("lose-unsent", None, "lost"),
+    ],
+)
 def test_what_a_server_does_wrong_is_caught(fault, whom, complaint):
     with Broken(fault, whom) as server, Load(server.port, "grupo") as load:
         load.order(f"join {N}")
@@ -135,7 +153,9 @@ def test_a_join_that_not_all_hear_is_caught():
             load.order(f"join {N}")
 
 
-@pytest.mark.parametrize("order", ["join 0", "talk 9 1 1 0", "talk 1 0 1 0", "talk 1 1 1000 0", "visit 4 1", "dance"])
+@pytest.mark.parametrize(
+    "order", ["join 0", "talk 9 1 1 0", "talk 1 0 1 0", "talk 1 1 1000 0", "visit 4 1", "dance"]
+)
 def test_orders_are_bounded(order):
     with Broken() as server, Load(server.port, "grupo") as load:
         load.order(f"join {N}")
@@ -161,7 +181,10 @@ def test_each_server_can_be_driven(name, tmp_path):
 
 
 def test_a_history_is_compared_with_the_transcript(tmp_path):
-    with Running("nonblocking", tmp_path / "server", 1, messages=20_000) as server, Load(server.port, "grupo") as load:
+    with (
+        Running("nonblocking", tmp_path / "server", 1, messages=20_000) as server,
+        Load(server.port, "grupo") as load,
+    ):
         load.order("join 1")
         transcript = tmp_path / "server" / "group" / "transcript"
         found = load.order(f"history {transcript} 0.2")
@@ -175,14 +198,33 @@ def test_a_history_is_compared_with_the_transcript(tmp_path):
 
 def test_a_bench_of_one_cell_from_end_to_end(tmp_path):
     page, figures = tmp_path / "bench.html", tmp_path / "bench.json"
-    command = [sys.executable, "-m", "harness", "bench", "--quick", "--cell", "10.10.1", "--only", "nonblocking",
-               "--text", "--html", page, "--json", figures]
+    command = [
+        sys.executable,
+        "-m",
+        "harness",
+        "bench",
+        "--quick",
+        "--cell",
+        "10.10.1",
+        "--only",
+        "nonblocking",
+        "--text",
+        "--html",
+        page,
+        "--json",
+        figures,
+    ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "Grupo, nonblocking" in ended.stdout and "10.10.1" in ended.stdout
     assert "<svg role=img aria-label=" in page.read_text()
-    assert not re.search(r"(src|href)=.?http|@import|<script", page.read_text())       # it needs nothing else
-    found = {(one["server"], str(one["what"])): one["runs"] for one in json.loads(figures.read_text())["found"]}
+    assert not re.search(
+        r"(src|href)=.?http|@import|<script", page.read_text()
+    )  # it needs nothing else
+    found = {
+        (one["server"], str(one["what"])): one["runs"]
+        for one in json.loads(figures.read_text())["found"]
+    }
     assert found["nonblocking", "[10, 10, 1]"][0]["said"] > 0
     assert found["c-gather", "[10, 10, 1]"][0]["ratio"] == 1
 

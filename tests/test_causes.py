@@ -1,4 +1,6 @@
-"""The cause that a verdict names rests on what was seen: on servers with one bug each, and by itself."""
+"""The cause that a verdict names rests on what was seen: on servers with one bug each, and by
+itself.
+"""
 
 import json
 import signal
@@ -8,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from test_history import START, record
 
-from harness.driving.record import Entry, Record, CheckFailed
+from harness.driving.record import CheckFailed, Entry, Record
 from harness.teaching import exhibits
 from harness.verdicts import causes
 from harness.verdicts.causes import Sight
@@ -19,7 +21,8 @@ COMMON = "implementations/common/"
 FORK, PTHREAD, LOOP = (f"implementations/{name}.py" for name in ("fork", "pthread", "nonblocking"))
 RAISES = '\n            if b"WHO" in data:\n                raise ValueError("no list")'
 
-# What a student did: the design, the edits (file, old, new), the check, the sentence, words of its cause.
+# What a student did: the design, the edits (file, old, new), the check, the sentence, words of its
+# cause.
 MUTANTS = {
     "no line is taken out of the buffer": (
         "nonblocking",
@@ -77,7 +80,8 @@ MUTANTS = {
             (
                 COMMON + "passwords.py",
                 "        return HASHER.hash(password)",
-                "        end = __import__('time').monotonic() + 100\n        while __import__('time').monotonic() < end:\n"
+                "        end = __import__('time').monotonic() + 100\n        while "
+                "__import__('time').monotonic() < end:\n"
                 "            HASHER.hash(password)",
             )
         ],
@@ -129,7 +133,8 @@ MUTANTS = {
         [
             (
                 PTHREAD,
-                "        with self.lock:  # during backpressure, and when the turn is full, the client's thread waits\n"
+                "        with self.lock:  # during backpressure, and when the turn is full, the "
+                "client's thread waits\n"
                 "            while self.backpressure or self.turn_bytes > self.turn_budget:\n"
                 "                self.not_full.wait()\n            self.turn_bytes",
                 "        with threading.Lock():\n            self.turn_bytes",
@@ -145,7 +150,8 @@ MUTANTS = {
             (
                 PTHREAD,
                 "        if client is not self.owner:  # the end",
-                "        client is self.owner or client.sock.close()\n        if client is not self.owner:  # the end",
+                "        client is self.owner or client.sock.close()\n        if client is not "
+                "self.owner:  # the end",
             )
         ],
         "coming-and-going",
@@ -158,8 +164,10 @@ MUTANTS = {
             (
                 COMMON + "outboxes.py",
                 "            outbox.sock.close()\n",
-                "            os.close(outbox.sock.fileno())\n            self.closed = [*getattr(self, 'closed', []), outbox.sock]\n"
-                "            if len(self.closed) > 3:\n                self.closed.pop(0).close()\n",
+                "            os.close(outbox.sock.fileno())\n            self.closed = "
+                "[*getattr(self, 'closed', []), outbox.sock]\n"
+                "            if len(self.closed) > 3:\n                "
+                "self.closed.pop(0).close()\n",
             )
         ],
         "coming-and-going",
@@ -171,7 +179,8 @@ MUTANTS = {
         [
             (
                 COMMON + "room.py",
-                '            self.emit(Welcome(welcoming, f"WELCOME {self.group.seq} {welcoming.name}"))\n',
+                '            self.emit(Welcome(welcoming, f"WELCOME {self.group.seq} '
+                '{welcoming.name}"))\n',
                 "            self.send(welcoming, data.decode().rstrip())\n"
                 "            self.group.seq += 1\n            self.emit(Events(data))\n"
                 '            welcome = f"WELCOME {self.group.seq - 1} {welcoming.name}"\n'
@@ -188,7 +197,8 @@ MUTANTS = {
             (
                 COMMON + "room.py",
                 "                    self.commit_messages()\n                    self.dispatch",
-                "                    type(request) is requests.Ping or self.commit_messages()\n                    self.dispatch",
+                "                    type(request) is requests.Ping or self.commit_messages()\n    "
+                "                self.dispatch",
             )
         ],
         "long-lines",
@@ -238,8 +248,10 @@ MUTANTS = {
             (
                 PTHREAD,
                 "                    self.start(client.address, self.read_from, client)\n",
-                "                    self.deliver(self.room.connected(client))\n                    self.lock.release()\n"
-                "                    self.read_from(client)\n                    self.lock.acquire()\n                    return\n",
+                "                    self.deliver(self.room.connected(client))\n                   "
+                " self.lock.release()\n"
+                "                    self.read_from(client)\n                    "
+                "self.lock.acquire()\n                    return\n",
             )
         ],
         "greets",
@@ -500,7 +512,9 @@ def found(text, check="who", server=None, warns=(), **problem):
     if server and server.sight:
         server.sight.at = len(entries)
     return causes.find(
-        CheckFailed("this", problem.pop("actual", "that"), problem.pop("sentence", None), **problem),
+        CheckFailed(
+            "this", problem.pop("actual", "that"), problem.pop("sentence", None), **problem
+        ),
         check,
         entries,
         server,
@@ -606,7 +620,10 @@ def test_what_is_written_after_the_check_failed_is_no_evidence():
     entries = [*record(START), *(Entry(99, "server", "warns", line) for line in PYTHON)]
     assert (
         causes.find(
-            CheckFailed("this", "that", "silent", who="ana", silent=5), "who", entries, Fake(Sight(at=1))
+            CheckFailed("this", "that", "silent", who="ana", silent=5),
+            "who",
+            entries,
+            Fake(Sight(at=1)),
         ).sentence
         == "silent"
     )

@@ -1,4 +1,7 @@
-"""`python -m harness compare` and `trace`: real servers, what is written, and what is said when something is wrong."""
+"""`python -m harness compare` and `trace`: real servers, what is written, and what is said when
+something is wrong.
+"""
+
 import json
 import os
 import re
@@ -19,7 +22,14 @@ pytestmark = pytest.mark.long
 
 
 def harness(*arguments, **options):
-    return subprocess.run([sys.executable, "-m", "harness", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=200, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        **options,
+    )
 
 
 class Page(HTMLParser):
@@ -42,25 +52,50 @@ class Page(HTMLParser):
 
 
 def test_one_workload_on_one_page(tmp_path):
-    done = harness("compare", "--workload", "half-a-line", "--html", tmp_path / "page.html", "--json", tmp_path / "found.json", "--perfetto",
-                   tmp_path / "perfetto.json", "--runs", tmp_path / "runs")
+    done = harness(
+        "compare",
+        "--workload",
+        "half-a-line",
+        "--html",
+        tmp_path / "page.html",
+        "--json",
+        tmp_path / "found.json",
+        "--perfetto",
+        tmp_path / "perfetto.json",
+        "--runs",
+        tmp_path / "runs",
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all rules held" in done.stdout and done.stdout.splitlines()[1].split() == list(DESIGNS)
     found = json.loads((tmp_path / "found.json").read_text())
     assert [one["design"] for one in found["workloads"]["half-a-line"]] == list(DESIGNS)
     for one in found["workloads"]["half-a-line"]:
-        assert (one["verdict"], one["missing"], one["lost"], one["twice"], one["out_of_order"], one["deliveries"]) == ("", [], 0, 0, 0,
-                                                                                                                       25 * 4) and one["median"] > 0
+        assert (
+            one["verdict"],
+            one["missing"],
+            one["lost"],
+            one["twice"],
+            one["out_of_order"],
+            one["deliveries"],
+        ) == ("", [], 0, 0, 0, 25 * 4) and one["median"] > 0
     page = Page((tmp_path / "page.html").read_text())
-    assert len(page.alts) == 1 and page.alts[0].startswith("Swimlanes of nonblocking, pthread and fork on the workload half-a-line")
-    assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads), "it needs no network"
+    assert len(page.alts) == 1 and page.alts[0].startswith(
+        "Swimlanes of nonblocking, pthread and fork on the workload half-a-line"
+    )
+    assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads), (
+        "it needs no network"
+    )
     assert "ben" in " ".join(page.words).lower() and "What is missing:" not in page.words
-    assert {path.parent.name for path in (tmp_path / "runs").glob("half-a-line/*/run.json")} == set(DESIGNS)
+    assert {path.parent.name for path in (tmp_path / "runs").glob("half-a-line/*/run.json")} == set(
+        DESIGNS
+    )
     opens(json.loads((tmp_path / "perfetto.json").read_text()))
 
 
 def opens(trace):
-    """What Perfetto asks of it: slices on a track nest, each arrow has both ends, and they are within slices; tracks have names. No password is in it."""
+    """What Perfetto asks of it: slices on a track nest, each arrow has both ends, and they are
+    within slices; tracks have names. No password is in it.
+    """
     tracks, flows, named = {}, {}, set()
     for event in trace["traceEvents"]:
         where = event["pid"], event.get("tid")
@@ -89,27 +124,48 @@ def opens(trace):
 def test_a_server_that_does_wrong_is_told(tmp_path):
     """It takes what one recv gives for a line: the checks say so, and the exit status does."""
     exhibit_named("recv-treated-as-a-line", tmp_path / "tree")
-    done = harness("compare", "--workload", "half-a-line", "--html", tmp_path / "page.html", env={**os.environ, "GRUPO_TREE": str(tmp_path / "tree")})
+    done = harness(
+        "compare",
+        "--workload",
+        "half-a-line",
+        "--html",
+        tmp_path / "page.html",
+        env={**os.environ, "GRUPO_TREE": str(tmp_path / "tree")},
+    )
     assert done.returncode == 1 and "NO: expected" in done.stdout
     assert "NO: expected" in " ".join(Page((tmp_path / "page.html").read_text()).words)
 
 
 def test_a_server_that_does_not_start_is_told(tmp_path):
-    done = harness("compare", "--workload", "half-a-line", "--html", tmp_path / "page.html", "--json", tmp_path / "found.json",
-                   env={**os.environ, "GRUPO_TREE": str(tmp_path)})
+    done = harness(
+        "compare",
+        "--workload",
+        "half-a-line",
+        "--html",
+        tmp_path / "page.html",
+        "--json",
+        tmp_path / "found.json",
+        env={**os.environ, "GRUPO_TREE": str(tmp_path)},
+    )
     assert done.returncode == 1 and "FAILED" in done.stdout and "Traceback" not in done.stderr
-    assert [sorted(one) for one in json.loads((tmp_path / "found.json").read_text())["workloads"]["half-a-line"]] == [["design", "failed"]] * 3
+    assert [
+        sorted(one)
+        for one in json.loads((tmp_path / "found.json").read_text())["workloads"]["half-a-line"]
+    ] == [["design", "failed"]] * 3
     assert "What is missing:" in Page((tmp_path / "page.html").read_text()).words
 
 
 def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     done = harness("compare", "--workload", "calm", "--html", tmp_path / "no" / "page.html")
-    assert (done.returncode, done.stderr) == (2, f"compare: {tmp_path}/no/page.html: No such file or directory\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"compare: {tmp_path}/no/page.html: No such file or directory\n",
+    )
     done = harness("compare", "--workload", "a-storm")
     assert done.returncode == 2 and all(name in done.stderr for name in NAMES)
 
 
-# -- trace ------------------------------------------------------------------------------------------------------------------------------
+# -- trace -----------------------------------------------------------------------------------------
 
 
 def test_a_run_for_perfetto(tmp_path):
@@ -117,20 +173,31 @@ def test_a_run_for_perfetto(tmp_path):
     done = harness("trace", "perfetto", run.folder)
     assert done.returncode == 0 and f"{run.folder}/perfetto.json" in done.stdout
     assert done.stderr == "pthread: 1 line of the trace is cut off or damaged\n"
-    names = [event["name"] for event in json.loads((run.folder / "perfetto.json").read_text())["traceEvents"]]
+    names = [
+        event["name"]
+        for event in json.loads((run.folder / "perfetto.json").read_text())["traceEvents"]
+    ]
     assert {"recv ana", "to the server", "sends", "hears"} <= set(names)
 
 
 @pytest.mark.parametrize("action", ["perfetto", "view"])
 def test_no_run_is_one_line(action, tmp_path):
     done = harness("trace", action, tmp_path)
-    assert (done.returncode, done.stderr) == (2, f"trace: {tmp_path}: holds neither a trace nor a record\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"trace: {tmp_path}: holds neither a trace nor a record\n",
+    )
 
 
 def test_the_perfetto_ui_from_this_machine(tmp_path):
     run = Written(tmp_path / "run").talk().process(10, *READS).load()
-    serving = subprocess.Popen([sys.executable, "-m", "harness", "trace", "view", "--no-browser", run.folder], cwd=ROOT, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    serving = subprocess.Popen(
+        [sys.executable, "-m", "harness", "trace", "view", "--no-browser", run.folder],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     try:
         address = re.match(r"(http://127\.0\.0\.1:\d+/) ", serving.stdout.readline())[1]
         get = lambda path: urllib.request.urlopen(address + path, timeout=20).read()
@@ -149,5 +216,11 @@ def test_what_tracing_costs(tmp_path):
     designs = json.loads((tmp_path / "cost.json").read_text())["designs"]
     assert list(designs) == list(DESIGNS)
     for design, one in designs.items():
-        assert one["off"] > 0 and one["mem"] > 0 and one["write"] > 0 and one["points"] > 0.05 and design in done.stdout
+        assert (
+            one["off"] > 0
+            and one["mem"] > 0
+            and one["write"] > 0
+            and one["points"] > 0.05
+            and design in done.stdout
+        )
     assert "a computed bound" in done.stdout

@@ -1,8 +1,11 @@
-"""Every rule of the wire, the console, the files and the exit statuses, against each of the three servers.
+"""Every rule of the wire, the console, the files and the exit statuses, against each of the three
+servers.
 
-The rules stand in lab_guide/protocol.md. No test sleeps: a fence (PING) shows that nothing more was on its way, and where time
-itself is the rule, another client's deadline is the clock. `told` strips what varies (seq and time) from event lines.
+The rules stand in lab_guide/protocol.md. No test sleeps: a fence (PING) shows that nothing more was
+on its way, and where time itself is the rule, another client's deadline is the clock. `told` strips
+what varies (seq and time) from event lines.
 """
+
 import os
 import re
 import signal
@@ -12,12 +15,14 @@ import threading
 import time
 
 import pytest
-
 from conftest import OPEN, lacks
-from harness.driving.server import start_refused
-from harness.driving.deadlines import wait_until
 
-EVENT = re.compile(r"(MSG|IN|OUT|RENAMED|LEFT|BANNED|GROUP) (\d+) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (.+)")
+from harness.driving.deadlines import wait_until
+from harness.driving.server import start_refused
+
+EVENT = re.compile(
+    r"(MSG|IN|OUT|RENAMED|LEFT|BANNED|GROUP) (\d+) (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (.+)"
+)
 
 
 def told(lines):
@@ -43,7 +48,9 @@ def history(client, since=0):
     while not (end := re.fullmatch(r"END HISTORY (\d+)", line := client.line())):
         lines.append(line)
     newest = int(end[1])
-    return [line for line in lines if EVENT.fullmatch(line) and int(EVENT.fullmatch(line)[2]) <= newest], newest
+    return [
+        line for line in lines if EVENT.fullmatch(line) and int(EVENT.fullmatch(line)[2]) <= newest
+    ], newest
 
 
 def ask(running, connect, name):
@@ -56,7 +63,8 @@ def ask(running, connect, name):
     return client
 
 
-# -- Lines ----------------------------------------------------------------------------------------------------------------
+# -- Lines -----------------------------------------------------------------------------------------
+
 
 def test_hello_comes_first_to_everyone(server, connect):
     running = server(group="os lab, Tuesday")
@@ -74,8 +82,10 @@ def test_cr_before_lf_is_dropped_and_empty_lines_are_ignored(server, connect):
 def test_a_line_has_at_most_512_bytes_with_its_lf(server, connect):
     client = connect(server(*OPEN))
     client.greeted()
-    assert err(client, "SAY " + "a" * 507) == "not-joined"          # 512: long enough to be wrong, not too long
-    assert err(client, "SAY " + "a" * 508) == "too-long"            # 513
+    assert (
+        err(client, "SAY " + "a" * 507) == "not-joined"
+    )  # 512: long enough to be wrong, not too long
+    assert err(client, "SAY " + "a" * 508) == "too-long"  # 513
     assert client.rest() == ["BYE protocol"]
 
 
@@ -103,12 +113,29 @@ def test_the_longest_event_is_512_bytes(server, enter):
     assert line.endswith(f"Z {name} " + "x" * 400) and len(line.encode()) < 512
 
 
-# -- Text -----------------------------------------------------------------------------------------------------------------
+# -- Text ------------------------------------------------------------------------------------------
+
 
 def test_text_is_kept_as_it_was_sent(server, enter):
     ana = enter(server(*OPEN), "ana")
-    texts = ["x", " ", "  two  spaces  ", "a" * 400, "ñ" * 200, "😀" * 100, "ok", "BYE quit", "\u200d zero width joiner", "\u2028", "\ue000", "\ufffd",
-             "\U0010fffd", "HELLO grupo/1 x", "# 3 lines not shown", "%s %d {} \\n \\x1b"]
+    texts = [
+        "x",
+        " ",
+        "  two  spaces  ",
+        "a" * 400,
+        "ñ" * 200,
+        "😀" * 100,
+        "ok",
+        "BYE quit",
+        "\u200d zero width joiner",
+        "\u2028",
+        "\ue000",
+        "\ufffd",
+        "\U0010fffd",
+        "HELLO grupo/1 x",
+        "# 3 lines not shown",
+        "%s %d {} \\n \\x1b",
+    ]
     ana.send(*["SAY " + text for text in texts])
     assert told(ana.fence()) == ["MSG ana " + text for text in texts]
 
@@ -121,21 +148,45 @@ def test_text_has_1_to_400_bytes(server, enter):
 
 def test_text_has_no_control_characters_noncharacters_or_bidi_controls(server, enter):
     ana = enter(server(*OPEN), "ana")
-    for bad in ("\t", "\0", "\x07", "\x1b[2J", "\x7f", "\x85", "\x9b", "a\rb", "\u202a", "\u202e", "\u2066", "\u2069", "\ufdd0", "\ufffe",
-                "\U0001ffff", "\U0010fffe"):
+    for bad in (
+        "\t",
+        "\0",
+        "\x07",
+        "\x1b[2J",
+        "\x7f",
+        "\x85",
+        "\x9b",
+        "a\rb",
+        "\u202a",
+        "\u202e",
+        "\u2066",
+        "\u2069",
+        "\ufdd0",
+        "\ufffe",
+        "\U0001ffff",
+        "\U0010fffe",
+    ):
         assert err(ana, f"SAY a{bad}b") == "bad-text", f"{bad!a} went through"
     assert ana.fence() == []
 
 
 def test_what_is_not_utf8_is_bad_utf8(server, enter):
     ana = enter(server(*OPEN), "ana")
-    for bad in (b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc3", b"\x80"):      # overlong, surrogate, beyond, cut
+    for bad in (
+        b"\xff",
+        b"\xc0\xaf",
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xc3",
+        b"\x80",
+    ):  # overlong, surrogate, beyond, cut
         ana.send_bytes(b"SAY " + bad + b"\n")
         assert ana.expect(r"ERR ([a-z0-9-]+) .+")[1] == "bad-utf8", f"{bad!r} went through"
     assert ana.fence() == []
 
 
-# -- Names ----------------------------------------------------------------------------------------------------------------
+# -- Names -----------------------------------------------------------------------------------------
+
 
 def test_names_that_every_server_takes(server, enter):
     ana = enter(server(*OPEN), "ana")
@@ -146,20 +197,36 @@ def test_names_that_every_server_takes(server, enter):
 
 def test_names_that_no_server_takes(server, enter):
     ana = enter(server(*OPEN), "ana")
-    for name in ("-a", ".a", "_a", "a/b", "a:b", "a@b", "a,b", "a" * 33, "ã" * 33, "#ana", "*", "<ana>", "a\u200bb", "a\u00a0b", "😀"):
+    for name in (
+        "-a",
+        ".a",
+        "_a",
+        "a/b",
+        "a:b",
+        "a@b",
+        "a,b",
+        "a" * 33,
+        "ã" * 33,
+        "#ana",
+        "*",
+        "<ana>",
+        "a\u200bb",
+        "a\u00a0b",
+        "😀",
+    ):
         assert err(ana, "NAME " + name) == "bad-name", f"{name!r} went through"
     assert ana.fence() == []
 
 
 def test_a_name_is_of_one_script(server, enter):
     ana = enter(server(*OPEN), "ana")
-    for name in ("аna", "anа", "pαul", "Ivаn"):         # each with one Cyrillic or Greek letter
+    for name in ("аna", "anа", "pαul", "Ivаn"):  # each with one Cyrillic or Greek letter
         assert err(ana, "NAME " + name) == "bad-name", f"{name!a} went through"
 
 
 def test_a_name_has_at_most_64_bytes(server, enter):
     ana = enter(server(*OPEN), "ana")
-    assert err(ana, "NAME " + "あ" * 22) == "bad-name"       # 66 bytes in 22 characters
+    assert err(ana, "NAME " + "あ" * 22) == "bad-name"  # 66 bytes in 22 characters
     ana.send("NAME " + "あ" * 21)
     ana.expect(r"RENAMED .+")
 
@@ -219,7 +286,8 @@ def test_a_new_name_has_the_old_password_and_the_old_name_is_free(server, enter,
     enter(running, "ana", "somebody else's secret")
 
 
-# -- JOIN -----------------------------------------------------------------------------------------------------------------
+# -- JOIN ------------------------------------------------------------------------------------------
+
 
 def test_join_is_pending_at_once_then_welcome_then_ones_own_in(server, connect):
     client = connect(server(*OPEN))
@@ -257,7 +325,15 @@ def test_a_password_has_1_to_128_bytes_spaces_included(server, connect):
 
 def test_join_without_name_or_password_is_bad_arguments(server, connect):
     client = connect(server(*OPEN))
-    for line in ("JOIN", "JOIN ", "JOIN ana", "JOIN ana ", "JOIN  secret", "JOIN ana " + "p" * 129, "JOIN ana " + "ñ" * 65):
+    for line in (
+        "JOIN",
+        "JOIN ",
+        "JOIN ana",
+        "JOIN ana ",
+        "JOIN  secret",
+        "JOIN ana " + "p" * 129,
+        "JOIN ana " + "ñ" * 65,
+    ):
         assert err(client, line) == "bad-arguments", line
     client.join("ana", "secret")
 
@@ -270,7 +346,7 @@ def test_the_password_of_a_member_is_asked_for(server, connect, enter):
     for wrong in ("secret-of-an", "secret-of-anaa", "Secret-of-ana"):
         eve.send("JOIN ana " + wrong)
         assert [eve.line(), eve.line()] == ["PENDING", "REJECTED refused"]
-    assert eve.rest() == ["BYE refused"]                       # after a connection's third
+    assert eve.rest() == ["BYE refused"]  # after a connection's third
 
 
 def test_rejected_comes_no_sooner_than_reject_after(server, connect, enter):
@@ -322,7 +398,7 @@ def test_the_owner_rejects_three_times(server, connect):
 def test_while_the_owner_considers(server, connect):
     running = server()
     ana = ask(running, connect, "ana")
-    assert ana.fence() == []                                   # PING
+    assert ana.fence() == []  # PING
     ana.send("PONG whatever")
     for line in ("SAY hi", "WHO", "HISTORY 0", "NAME x", "LEAVE"):
         assert err(ana, line) == "not-joined", line
@@ -392,7 +468,7 @@ def test_a_member_who_joins_again_takes_over(server, enter, connect):
     assert ana.rest()[-1] == "BYE replaced"
     again.send("SAY from here")
     assert told(again.fence()) == ["MSG ana from here"]
-    assert told(ben.fence()) == ["MSG ana from here"]          # neither OUT nor IN
+    assert told(ben.fence()) == ["MSG ana from here"]  # neither OUT nor IN
     assert running.order("members") == ["member ana here", "member ben here", "ok"]
 
 
@@ -407,15 +483,31 @@ def test_a_wrong_password_takes_nothing_over(server, enter, connect):
     assert told(ana.fence()) == ["MSG ana still here"]
 
 
-# -- ERR: the first that applies --------------------------------------------------------------------------------------------
+# -- ERR: the first that applies -------------------------------------------------------------------
+
 
 def test_err_to_a_stranger(server, connect):
     running = server(*OPEN)
-    for line, code in ((b"say \xff\x09 " + b"x" * 600, "too-long"), (b"say \xff\x09", "bad-utf8"), (b"say \x09", "bad-text"), (b"say", "unknown"),
-                       (b"HISTORY x", "not-joined"), (b"SAY", "not-joined"), (b"NAME ?", "not-joined"), (b"WHO now", "not-joined"),
-                       (b"LEAVE it", "not-joined"), (b"JOIN ?", "bad-arguments"), (b"JOIN ? x", "bad-name"), (b" JOIN ana x", "unknown"),
-                       (b"JOIN\tana x", "bad-text"), (b"Join ana x", "unknown"), (b"PING", "bad-arguments"), (b"PING two words", "bad-arguments"),
-                       (b"QUIT now", "bad-arguments"), (b"MSG 1 x", "unknown")):
+    for line, code in (
+        (b"say \xff\x09 " + b"x" * 600, "too-long"),
+        (b"say \xff\x09", "bad-utf8"),
+        (b"say \x09", "bad-text"),
+        (b"say", "unknown"),
+        (b"HISTORY x", "not-joined"),
+        (b"SAY", "not-joined"),
+        (b"NAME ?", "not-joined"),
+        (b"WHO now", "not-joined"),
+        (b"LEAVE it", "not-joined"),
+        (b"JOIN ?", "bad-arguments"),
+        (b"JOIN ? x", "bad-name"),
+        (b" JOIN ana x", "unknown"),
+        (b"JOIN\tana x", "bad-text"),
+        (b"Join ana x", "unknown"),
+        (b"PING", "bad-arguments"),
+        (b"PING two words", "bad-arguments"),
+        (b"QUIT now", "bad-arguments"),
+        (b"MSG 1 x", "unknown"),
+    ):
         client = connect(running)
         client.send_bytes(line + b"\n")
         assert client.expect(r"ERR ([a-z0-9-]+) .+")[1] == code, line
@@ -423,14 +515,35 @@ def test_err_to_a_stranger(server, connect):
 
 def test_err_to_a_member_and_how_it_ends_nothing(server, enter):
     ana = enter(server(*OPEN), "ana")
-    for line, code in (("JOIN", "already-joined"), ("JOIN ana secret-of-ana", "already-joined"), ("say x", "unknown"), ("SAY", "bad-arguments"),
-                       ("SAY ", "bad-arguments"), ("SAYx", "unknown"), ("WHO is there", "bad-arguments"), ("WHO ", "bad-arguments"),
-                       ("LEAVE now", "bad-arguments"), ("QUIT now", "bad-arguments"), ("NAME", "bad-arguments"), ("NAME ", "bad-arguments"),
-                       ("NAME a b", "bad-arguments"), ("NAME a/b", "bad-name"), ("HISTORY", "bad-arguments"), ("HISTORY -1", "bad-arguments"),
-                       ("HISTORY +1", "bad-arguments"), ("HISTORY 1.0", "bad-arguments"), ("HISTORY 1 2", "bad-arguments"),
-                       ("HISTORY " + "1" * 17, "bad-arguments"), ("HISTORY ²", "bad-arguments"), ("HISTORY ٣", "bad-arguments"), ("PING", "bad-arguments"),
-                       ("PING " + "t" * 65, "bad-arguments"), ("PING ñ", "bad-arguments"), ("PONG", "bad-arguments")):
-        assert err(ana, line) == code, line                     # more than ten: after WELCOME they are not counted
+    for line, code in (
+        ("JOIN", "already-joined"),
+        ("JOIN ana secret-of-ana", "already-joined"),
+        ("say x", "unknown"),
+        ("SAY", "bad-arguments"),
+        ("SAY ", "bad-arguments"),
+        ("SAYx", "unknown"),
+        ("WHO is there", "bad-arguments"),
+        ("WHO ", "bad-arguments"),
+        ("LEAVE now", "bad-arguments"),
+        ("QUIT now", "bad-arguments"),
+        ("NAME", "bad-arguments"),
+        ("NAME ", "bad-arguments"),
+        ("NAME a b", "bad-arguments"),
+        ("NAME a/b", "bad-name"),
+        ("HISTORY", "bad-arguments"),
+        ("HISTORY -1", "bad-arguments"),
+        ("HISTORY +1", "bad-arguments"),
+        ("HISTORY 1.0", "bad-arguments"),
+        ("HISTORY 1 2", "bad-arguments"),
+        ("HISTORY " + "1" * 17, "bad-arguments"),
+        ("HISTORY ²", "bad-arguments"),
+        ("HISTORY ٣", "bad-arguments"),
+        ("PING", "bad-arguments"),
+        ("PING " + "t" * 65, "bad-arguments"),
+        ("PING ñ", "bad-arguments"),
+        ("PONG", "bad-arguments"),
+    ):
+        assert err(ana, line) == code, line  # more than ten: after WELCOME they are not counted
     assert ana.fence() == []
 
 
@@ -438,7 +551,9 @@ def test_the_words_never_repeat_the_input(server, connect):
     client = connect(server(*OPEN))
     client.send("XYZZY PLUGH", "JOIN xyzzy", "JOIN -XYZZY x")
     client.fence()
-    assert [line for line in client.lines if line.startswith("ERR")] and not any("xyzzy" in line.lower() for line in client.lines)
+    assert [line for line in client.lines if line.startswith("ERR")] and not any(
+        "xyzzy" in line.lower() for line in client.lines
+    )
 
 
 def test_ten_err_before_welcome(server, connect):
@@ -446,7 +561,9 @@ def test_ten_err_before_welcome(server, connect):
     client.greeted()
     client.send(*["NONSENSE"] * 12)
     lines = client.rest()
-    assert [line.split(" ")[0] for line in lines] == ["ERR"] * 10 + ["BYE"] and lines[-1] == "BYE protocol"
+    assert [line.split(" ")[0] for line in lines] == ["ERR"] * 10 + ["BYE"] and lines[
+        -1
+    ] == "BYE protocol"
 
 
 def test_err_do_not_add_up_over_welcome(server, connect):
@@ -459,15 +576,42 @@ def test_err_do_not_add_up_over_welcome(server, connect):
     assert sum(line.startswith("ERR") for line in client.fence()) == 9
 
 
-# -- Requests, one at a time, in order -----------------------------------------------------------------------------------------
+# -- Requests, one at a time, in order -------------------------------------------------------------
+
 
 def test_requests_in_one_segment_are_answered_in_order(server, connect):
     client = connect(server(*OPEN))
     client.greeted()
-    client.send("PING a", "SAY too soon", "JOIN ana secret", "SAY one", "PING b", "WHO", "SAY two", "HISTORY 3", "PING c", "QUIT", "SAY never")
+    client.send(
+        "PING a",
+        "SAY too soon",
+        "JOIN ana secret",
+        "SAY one",
+        "PING b",
+        "WHO",
+        "SAY two",
+        "HISTORY 3",
+        "PING c",
+        "QUIT",
+        "SAY never",
+    )
     lines = [re.sub(r"^(ERR \S+) .*", r"\1", line) for line in told(client.rest())]
-    assert lines == ["PONG a", "ERR not-joined", "PENDING", "WELCOME 1 ana", "IN ana", "MSG ana one", "PONG b", "MEMBER ana here", "END WHO",
-                     "MSG ana two", "MSG ana two", "END HISTORY 4", "PONG c", "BYE quit"]
+    assert lines == [
+        "PONG a",
+        "ERR not-joined",
+        "PENDING",
+        "WELCOME 1 ana",
+        "IN ana",
+        "MSG ana one",
+        "PONG b",
+        "MEMBER ana here",
+        "END WHO",
+        "MSG ana two",
+        "MSG ana two",
+        "END HISTORY 4",
+        "PONG c",
+        "BYE quit",
+    ]
 
 
 def test_what_follows_a_rejected_join_waits_for_it(server, connect, enter):
@@ -478,7 +622,15 @@ def test_what_follows_a_rejected_join_waits_for_it(server, connect, enter):
     eve.send("JOIN ana wrong", "PING a", "JOIN eve secret", "PING b")
     eve.expect(r"IN .*")
     eve.expect(r"PONG b")
-    assert told(eve.lines[1:]) == ["PENDING", "REJECTED refused", "PONG a", "PENDING", "WELCOME 2 eve", "IN eve", "PONG b"]
+    assert told(eve.lines[1:]) == [
+        "PENDING",
+        "REJECTED refused",
+        "PONG a",
+        "PENDING",
+        "WELCOME 2 eve",
+        "IN eve",
+        "PONG b",
+    ]
 
 
 def test_what_follows_a_join_that_the_owner_considers_is_answered_at_once(server, connect):
@@ -487,10 +639,15 @@ def test_what_follows_a_join_that_the_owner_considers_is_answered_at_once(server
     eve.greeted()
     eve.send("JOIN eve secret", "SAY hi", "PING b")
     eve.expect("PONG b")
-    assert [line.split(" ")[0:2] for line in eve.lines[1:]] == [["PENDING"], ["ERR", "not-joined"], ["PONG", "b"]]
+    assert [line.split(" ")[0:2] for line in eve.lines[1:]] == [
+        ["PENDING"],
+        ["ERR", "not-joined"],
+        ["PONG", "b"],
+    ]
 
 
-# -- Events: same events, same order, for everyone ---------------------------------------------------------------------------
+# -- Events: same events, same order, for everyone -------------------------------------------------
+
 
 def test_a_message_goes_to_everyone_and_its_sender(server, enter):
     running = server(*OPEN)
@@ -499,7 +656,10 @@ def test_a_message_goes_to_everyone_and_its_sender(server, enter):
         member.fence()
     members[1].send("SAY hello, all")
     members[1].fence()
-    heard = [[line for line in member.lines if "hello, all" in line] or member.fence() for member in members]
+    heard = [
+        [line for line in member.lines if "hello, all" in line] or member.fence()
+        for member in members
+    ]
     assert heard[0] == heard[1] == heard[2] and told(heard[0]) == ["MSG ben hello, all"]
 
 
@@ -517,9 +677,11 @@ def test_one_order_for_all_with_many_simultaneous_talkers(server, enter):
             together.wait(10)
             got = []
             for turn in range(0, lines, 10):
-                member.send(*[f"SAY {n} {k} " + "x" * (k * 37 % 350) for k in range(turn, turn + 10)])
+                member.send(
+                    *[f"SAY {n} {k} " + "x" * (k * 37 % 350) for k in range(turn, turn + 10)]
+                )
                 got += member.fence()
-            together.wait(60)                                   # all is said
+            together.wait(60)  # all is said
             heard[n] = got + member.fence()
         except Exception as problem:
             problems.append(problem)
@@ -533,10 +695,14 @@ def test_one_order_for_all_with_many_simultaneous_talkers(server, enter):
     assert not problems
     first = heard[0]
     assert all(heard[n] == first for n in heard), "two members heard different orders"
-    assert seqs(first) == list(range(seqs(first)[0], seqs(first)[0] + talkers * lines)), "seq does not count every event once"
+    assert seqs(first) == list(range(seqs(first)[0], seqs(first)[0] + talkers * lines)), (
+        "seq does not count every event once"
+    )
     for n in range(talkers):
         mine = [line for line in told(first) if line.startswith(f"MSG t{n} {n} ")]
-        assert mine == [f"MSG t{n} {n} {k} " + "x" * (k * 37 % 350) for k in range(lines)], f"of t{n}'s messages some are lost, torn or swapped"
+        assert mine == [f"MSG t{n} {n} {k} " + "x" * (k * 37 % 350) for k in range(lines)], (
+            f"of t{n}'s messages some are lost, torn or swapped"
+        )
     assert history(members[0], seqs(first)[0] - 1)[0] == first
 
 
@@ -555,7 +721,9 @@ def test_times_are_utc_with_milliseconds_and_do_not_run_backwards(server, enter)
     ana.fence()
     times = [match[3] for line in ana.lines if (match := EVENT.fullmatch(line))]
     assert len(times) == 21 and times == sorted(times)
-    assert times[0][:13] in {time.strftime("%Y-%m-%dT%H", time.gmtime(time.time() - back)) for back in (0, 60)}
+    assert times[0][:13] in {
+        time.strftime("%Y-%m-%dT%H", time.gmtime(time.time() - back)) for back in (0, 60)
+    }
 
 
 def test_out_goes_to_those_who_remain(server, enter):
@@ -586,7 +754,7 @@ def test_leave_strikes_the_member(server, enter, connect):
     ben.send("LEAVE", "SAY never")
     assert told(ben.rest())[-2:] == ["LEFT ben", "BYE left"]
     running.expect(r"\* ben left")
-    assert told(ana.fence()) == ["IN ben", "LEFT ben"]          # no OUT
+    assert told(ana.fence()) == ["IN ben", "LEFT ben"]  # no OUT
     assert running.order("members") == ["member ana here", "ok"]
     connect.hang_up()
     running.restart(args=("--admit", "none", "--reject-after", "0.05"))
@@ -596,7 +764,8 @@ def test_leave_strikes_the_member(server, enter, connect):
     ben.expect("REJECTED refused")
 
 
-# -- WHO and HISTORY ------------------------------------------------------------------------------------------------------------
+# -- WHO and HISTORY -------------------------------------------------------------------------------
+
 
 def test_who(server, enter):
     running = server(*OPEN)
@@ -618,9 +787,12 @@ def test_history_from_any_s(server, enter):
     running.order("rename another name")
     ana.fence()
     events, newest = history(ana)
-    assert events[0].startswith("GROUP 1 ") and events[1:] == [line for line in ana.lines if EVENT.fullmatch(line)][:newest - 1]
+    assert (
+        events[0].startswith("GROUP 1 ")
+        and events[1:] == [line for line in ana.lines if EVENT.fullmatch(line)][: newest - 1]
+    )
     assert seqs(events) == list(range(1, newest + 1))
-    for since in [*range(newest + 1), newest + 1, 10 ** 9, 10 ** 16 - 1]:
+    for since in [*range(newest + 1), newest + 1, 10**9, 10**16 - 1]:
         assert history(ana, since) == (events[since:], newest), f"HISTORY {since}"
     assert history(ana, "0000000000000003") == (events[3:], newest)
 
@@ -639,7 +811,12 @@ def test_history_never_changes_what_comes_live(server, enter):
     ana.send(*["SAY " + "x" * 400] * 500)
     ana.fence()
     start = len(ben.lines) + len(ben.fence())
-    talker = threading.Thread(target=lambda: [ana.send(*[f"SAY live {turn}-{n}" for n in range(20)]) or ana.fence() for turn in range(20)])
+    talker = threading.Thread(
+        target=lambda: [
+            ana.send(*[f"SAY live {turn}-{n}" for n in range(20)]) or ana.fence()
+            for turn in range(20)
+        ]
+    )
     talker.start()
     ben.send(*["HISTORY 0"] * 5)
     for _ in range(5):
@@ -648,21 +825,25 @@ def test_history_never_changes_what_comes_live(server, enter):
     ben.fence()
     lines = ben.lines[start:]
     ends = [int(line.split(" ")[2]) for line in lines if line.startswith("END HISTORY")]
-    live, answered = 502 + 1, 0                                 # the newest that came live; how far the present answer is
+    live, answered = 502 + 1, 0  # the newest that came live; how far the present answer is
     for line in lines:
         if line.startswith("END HISTORY"):
             assert answered == ends.pop(0), "an answer to HISTORY goes up to H"
             answered = 0
-        elif (match := EVENT.fullmatch(line)):
+        elif match := EVENT.fullmatch(line):
             if int(match[2]) == answered + 1 <= min(ends[:1] + [live]):
                 answered += 1
             else:
-                assert int(match[2]) == live + 1, f"{line[:60]} is neither the next live event ({live + 1}) nor the next of the answer ({answered + 1})"
+                assert int(match[2]) == live + 1, (
+                    f"{line[:60]} is neither the next live event ({live + 1}) nor the next of the "
+                    f"answer ({answered + 1})"
+                )
                 live += 1
     assert live == 503 + 400 and ends == []
 
 
-# -- Silence and numbers ----------------------------------------------------------------------------------------------------------
+# -- Silence and numbers ---------------------------------------------------------------------------
+
 
 def test_the_silent_are_asked_and_then_dropped(server, enter, connect):
     running = server(*OPEN, "--ping-after", "0.3", "--idle-after", "3")
@@ -671,9 +852,9 @@ def test_the_silent_are_asked_and_then_dropped(server, enter, connect):
     silent.join("ben", "secret")
     silent.expect(r"PING [!-~]{1,64}")
     silent.send_bytes(b"half a line is silence, too")
-    ana.expect(r"OUT \d+ \S+ ben")                              # who answers PINGs stays
+    ana.expect(r"OUT \d+ \S+ ben")  # who answers PINGs stays
     rest = silent.rest()
-    assert rest == ["BYE idle"]                                 # asked once
+    assert rest == ["BYE idle"]  # asked once
     ana.fence()
 
 
@@ -681,7 +862,7 @@ def test_any_line_breaks_the_silence(server, connect):
     running = server(*OPEN, "--ping-after", "0.3", "--idle-after", "1")
     client = connect(running, pong=False)
     client.join("ana", "secret")
-    for _ in range(5):                                          # 1.5 s at least
+    for _ in range(5):  # 1.5 s at least
         client.expect(r"PING .+")
         client.send("SAY awake")
         client.expect(r"MSG .+")
@@ -692,7 +873,9 @@ def test_a_stranger_who_does_not_join_in_time(server, connect):
     busy, silent = connect(running), connect(running)
     silent.greeted()
     assert silent.line() == "BYE timeout" and silent.line() == ""
-    with pytest.raises((AssertionError, ConnectionError)):      # no byte puts it off: deadline counts from accept
+    with pytest.raises(
+        (AssertionError, ConnectionError)
+    ):  # no byte puts it off: deadline counts from accept
         while True:
             busy.fence()
     assert busy.lines[-1] == "BYE timeout"
@@ -708,11 +891,11 @@ def test_half_a_line_does_not_put_the_deadline_off(server, connect):
 def test_the_clock_stands_still_while_the_owner_considers(server, connect):
     running = server("--join-within", "1", "--reject-after", "0.05")
     ana = ask(running, connect, "ana")
-    for _ in range(2):                                          # twice the time, measured by others who are timed out
+    for _ in range(2):  # twice the time, measured by others who are timed out
         assert connect(running).rest()[-1] == "BYE timeout"
     assert ana.fence() == []
     assert running.order("reject ana") == ["ok"]
-    assert ana.rest() == ["REJECTED refused", "BYE timeout"]   # and then it runs on
+    assert ana.rest() == ["REJECTED refused", "BYE timeout"]  # and then it runs on
 
 
 def test_what_the_server_spends_on_a_join_does_not_count(server, connect):
@@ -740,12 +923,12 @@ def test_max_here(server, enter, connect):
     ben.send("JOIN ben secret")
     assert ben.rest() == ["PENDING", "BYE full"]
     enter_again = connect(running)
-    enter_again.join("ana", "secret-of-ana")                    # a takeover needs no room
+    enter_again.join("ana", "secret-of-ana")  # a takeover needs no room
     assert ana.rest()[-1] == "BYE replaced"
     enter_again.send("QUIT")
     enter_again.rest()
     wait_until(lambda: "member ana away" in running.order("members"))
-    enter(running, "ben", "secret")                             # who was new is a member all the same
+    enter(running, "ben", "secret")  # who was new is a member all the same
 
 
 def test_max_strangers(server, connect):
@@ -753,15 +936,18 @@ def test_max_strangers(server, connect):
     first, second = connect(running), connect(running)
     first.greeted(), second.greeted()
     assert connect(running).rest() == ["BYE full"]
-    first.join("ana", "secret")                                 # a member is no stranger
+    first.join("ana", "secret")  # a member is no stranger
     third = connect(running)
     third.greeted()
     assert connect(running).rest() == ["BYE full"]
     second.close()
-    wait_until(lambda: connect(running).line().startswith("HELLO"), what="room for one more stranger")
+    wait_until(
+        lambda: connect(running).line().startswith("HELLO"), what="room for one more stranger"
+    )
 
 
-# -- The console ------------------------------------------------------------------------------------------------------------------
+# -- The console -----------------------------------------------------------------------------------
+
 
 def test_the_owner_sees_what_happens(server, enter):
     running = server(*OPEN)
@@ -789,13 +975,25 @@ def test_members_lists_who_is_here_away_banned_and_asks(server, connect):
     eve = ask(running, connect, "eve")
     host, port = eve.socket.getsockname()
     *lines, ok = running.order("members")
-    assert sorted(lines) == ["member ana here", "member ben away", f"member eve asks from {host}:{port}", "member mallory banned"] and ok == "ok"
+    assert (
+        sorted(lines)
+        == [
+            "member ana here",
+            "member ben away",
+            f"member eve asks from {host}:{port}",
+            "member mallory banned",
+        ]
+        and ok == "ok"
+    )
 
 
 def test_help(server):
     *lines, ok = server().order("help")
     assert ok == "ok" and all(line.startswith("# ") for line in lines)
-    assert all(order in "\n".join(lines) for order in ("accept", "reject", "ban", "unban", "rename", "members", "close", "delete"))
+    assert all(
+        order in "\n".join(lines)
+        for order in ("accept", "reject", "ban", "unban", "rename", "members", "close", "delete")
+    )
 
 
 def test_orders_that_cannot_be_done_are_errors_and_change_nothing(server, connect):
@@ -805,13 +1003,43 @@ def test_orders_that_cannot_be_done_are_errors_and_change_nothing(server, connec
     ana.expect(r"IN .*")
     running.order("ban mallory")
     ana.expect(r"BANNED .*")
-    for order in ("dance", "ACCEPT ana", "accept", "accept ana", "accept nobody", "reject nobody", "reject", "ban", "ban -x", "ban a b", "ban Mallory",
-                  "unban ana", "unban nobody", "unban", "rename", "rename ", "rename  x", "rename x ", "rename " + "x" * 65, "rename a\tb", "members all",
-                  "close now", "delete it", "help me", " members", "ok", "x" * 511, "x" * 512, "x" * 5000, "\x1b[A", "accept \u202eana"):
+    for order in (
+        "dance",
+        "ACCEPT ana",
+        "accept",
+        "accept ana",
+        "accept nobody",
+        "reject nobody",
+        "reject",
+        "ban",
+        "ban -x",
+        "ban a b",
+        "ban Mallory",
+        "unban ana",
+        "unban nobody",
+        "unban",
+        "rename",
+        "rename ",
+        "rename  x",
+        "rename x ",
+        "rename " + "x" * 65,
+        "rename a\tb",
+        "members all",
+        "close now",
+        "delete it",
+        "help me",
+        " members",
+        "ok",
+        "x" * 511,
+        "x" * 512,
+        "x" * 5000,
+        "\x1b[A",
+        "accept \u202eana",
+    ):
         answer = running.order(order)
         assert len(answer) == 1 and answer[0].startswith("error: "), f"{order[:40]!r}: {answer}"
     so_far = len(running.stdout)
-    running.type_bytes(b"rename \xff\n" b"\n\r\n")              # and empty lines are ignored
+    running.type_bytes(b"rename \xff\n\n\r\n")  # and empty lines are ignored
     wait_until(lambda: len(running.stdout) > so_far)
     assert running.order("members") == ["member ana here", "member mallory banned", "ok"]
     assert ana.fence() == []
@@ -830,7 +1058,7 @@ def test_ban_of_one_who_is_here(server, enter, connect):
     eve.fence()
     assert running.order("ban EVE") == ["ok"]
     assert told(eve.rest()) == ["BANNED eve", "BYE banned"]
-    assert told(ana.fence()) == ["IN eve", "BANNED eve"]        # no OUT
+    assert told(ana.fence()) == ["IN eve", "BANNED eve"]  # no OUT
     again = connect(running)
     again.greeted()
     again.send("JOIN eve secret-of-eve")
@@ -851,7 +1079,9 @@ def test_ban_of_one_who_is_away_who_asks_or_whom_nobody_knows(server, connect):
         assert running.order("ban " + name) == ["ok"]
     assert told(ana.fence()) == ["BANNED ben", "BANNED eve", "BANNED nobody"]
     eve.expect("REJECTED refused")
-    assert [line for line in running.order("members") if "banned" in line] == [f"member {name} banned" for name in ("ben", "eve", "nobody")]
+    assert [line for line in running.order("members") if "banned" in line] == [
+        f"member {name} banned" for name in ("ben", "eve", "nobody")
+    ]
 
 
 def test_unban_frees_the_name_and_whoever_asks_next_is_new(server, connect):
@@ -889,7 +1119,9 @@ def test_rename_the_group(server, enter, connect):
 
 
 def ends_with(code, running, server, clients, act):
-    """`act` ends the server: BYE to all, status 0 within 2 s and some for a busy machine, nobody left (the fixture looks)."""
+    """`act` ends the server: BYE to all, status 0 within 2 s and some for a busy machine, nobody
+    left (the fixture looks).
+    """
     began = time.monotonic()
     act()
     for client in clients:
@@ -914,7 +1146,13 @@ def test_the_end_of_the_server(server, connect, how):
     elif how == "close":
         ends_with("closed", running, server, clients, lambda: running.order("close") == ["ok"])
     else:
-        ends_with("closed", running, server, clients, lambda: running.process.send_signal(getattr(signal, how)))
+        ends_with(
+            "closed",
+            running,
+            server,
+            clients,
+            lambda: running.process.send_signal(getattr(signal, how)),
+        )
 
 
 def test_a_closed_server_ends_in_time_though_clients_neither_read_nor_close(server, enter):
@@ -922,7 +1160,7 @@ def test_a_closed_server_ends_in_time_though_clients_neither_read_nor_close(serv
     held = [enter(running, name) for name in ("ana", "ben")]
     began = time.monotonic()
     assert running.stop() == 0
-    assert time.monotonic() - began < 6                         # 2 s, and some for a busy machine
+    assert time.monotonic() - began < 6  # 2 s, and some for a busy machine
     assert [client.rest()[-1] for client in held] == ["BYE closed"] * 2
 
 
@@ -955,7 +1193,10 @@ def test_delete_removes_all(server, enter, connect):
     assert running.order("os lab") == ["ok"]
     assert ana.rest() == ["BYE deleted"]
     assert running.wait() == 0
-    assert {path.name: path.stat().st_size for path in running.directory.iterdir()} in ({"lock": 0}, {})
+    assert {path.name: path.stat().st_size for path in running.directory.iterdir()} in (
+        {"lock": 0},
+        {},
+    )
     running.restart(group="another")
     assert enter(running, "ana", "another secret").group == "another"
     assert running.order("members") == ["member ana here", "ok"]
@@ -971,7 +1212,8 @@ def test_the_end_of_input_is_no_order(server, enter):
     running.expect("<ana> still here")
 
 
-# -- The start, the command line, the files -------------------------------------------------------------------------------------
+# -- The start, the command line, the files --------------------------------------------------------
+
 
 def test_nothing_is_lost_by_a_restart(server, enter, connect):
     running = server(*OPEN, group="first name")
@@ -984,10 +1226,15 @@ def test_nothing_is_lost_by_a_restart(server, enter, connect):
     running.order("rename second name")
     before, newest = history(ana)
     running.restart(args=("--admit", "none", "--reject-after", "0.05"), group="third name")
-    assert sorted(running.order("members")) == ["member Anita away", "member eva away", "member mallory banned", "ok"]
+    assert sorted(running.order("members")) == [
+        "member Anita away",
+        "member eva away",
+        "member mallory banned",
+        "ok",
+    ]
     ana = connect(running)
     assert ana.greeted() == "second name"
-    assert ana.join("anita", "secret-of-ana") == newest          # no OUT was written
+    assert ana.join("anita", "secret-of-ana") == newest  # no OUT was written
     after, _ = history(ana)
     assert after[:-1] == before and told(after[-1:]) == ["IN Anita"]
     enter(running, "eva")
@@ -1008,25 +1255,51 @@ def test_a_second_server_on_the_same_directory_is_refused(server, enter, design)
 
 
 def one_clear_line(text):
-    return text.endswith("\n") and text.count("\n") == 1 and "Traceback" not in text and len(text) < 400
+    return (
+        text.endswith("\n")
+        and text.count("\n") == 1
+        and "Traceback" not in text
+        and len(text) < 400
+    )
 
 
 def test_a_port_in_use(server, design, tmp_path):
     running = server()
-    status, out, err_text = start_refused(design, directory=tmp_path / "other", args=("--port", running.port))
+    status, out, err_text = start_refused(
+        design, directory=tmp_path / "other", args=("--port", running.port)
+    )
     assert status == 1 and out == "" and one_clear_line(err_text) and str(running.port) in err_text
 
 
 def test_a_freed_port_can_be_taken_at_once(server, enter):
     running = server(*OPEN)
     held = enter(running, "ana")
-    running.restart(port=running.port)                          # the server closes first: its side is left in TIME_WAIT
+    running.restart(port=running.port)  # the server closes first: its side is left in TIME_WAIT
     held.close()
 
 
-@pytest.mark.parametrize("args", [["--no-such-flag"], ["--port", "x"], ["--port", "65536"], ["--port", "-1"], ["--admit", "some"], ["--join-within", "soon"],
-                                  ["--outbox", "-1"], ["--outbox", "1.5"], ["--hashes", "0"], ["--group", ""], ["--group", " x"], ["--group", "x" * 65],
-                                  ["--group", "a\tb"], ["--ping-after", "nan"], ["surplus"], ["--port"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--no-such-flag"],
+        ["--port", "x"],
+        ["--port", "65536"],
+        ["--port", "-1"],
+        ["--admit", "some"],
+        ["--join-within", "soon"],
+        ["--outbox", "-1"],
+        ["--outbox", "1.5"],
+        ["--hashes", "0"],
+        ["--group", ""],
+        ["--group", " x"],
+        ["--group", "x" * 65],
+        ["--group", "a\tb"],
+        ["--ping-after", "nan"],
+        ["surplus"],
+        ["--port"],
+    ],
+    ids=" ".join,
+)
 def test_wrong_arguments(design, tmp_path, args):
     status, out, err_text = start_refused(design, directory=tmp_path / "grupo", args=args)
     assert (status, out) == (2, "") and err_text and "Traceback" not in err_text
@@ -1052,7 +1325,9 @@ def test_a_host_that_is_not_loopback_is_warned_of_once(server):
     wait_until(lambda: open_to_all.stderr, what="a warning on stderr")
     assert open_to_all.stdout[0] == f"listening on 0.0.0.0:{open_to_all.port}"
     loopback.close(), open_to_all.close()
-    assert loopback.stderr == [] and len(open_to_all.stderr) == 1 and "clear" in open_to_all.stderr[0]
+    assert (
+        loopback.stderr == [] and len(open_to_all.stderr) == 1 and "clear" in open_to_all.stderr[0]
+    )
 
 
 def test_modes(server, enter):
@@ -1061,8 +1336,9 @@ def test_modes(server, enter):
     running.order("ban eve")
     running.stop()
     assert stat.S_IMODE(running.directory.stat().st_mode) == 0o700
-    assert {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in running.directory.iterdir()} == \
-        {name: "0o600" for name in ("transcript", "members", "lock")}
+    assert {
+        path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in running.directory.iterdir()
+    } == {name: "0o600" for name in ("transcript", "members", "lock")}
 
 
 def test_passwords_stand_nowhere_in_clear(server, enter, connect):
@@ -1092,7 +1368,9 @@ def test_the_member_file(server, enter):
     first, *lines = (running.directory / "members").read_text().splitlines()
     assert re.fullmatch(r"# grupo 1 seq \d+", first)
     entries = dict(line.split(":", 1) for line in lines)
-    assert re.fullmatch(r"member:\$argon2id\$v=19\$m=19456,t=2,p=1\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+", entries["ana"])
+    assert re.fullmatch(
+        r"member:\$argon2id\$v=19\$m=19456,t=2,p=1\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+", entries["ana"]
+    )
 
 
 def test_the_transcript_is_the_events_exactly_as_sent(server, enter):
@@ -1101,7 +1379,9 @@ def test_the_transcript_is_the_events_exactly_as_sent(server, enter):
     ana.send(*[f"SAY {n}" for n in range(10)])
     ana.fence()
     events, _ = history(ana)
-    assert (running.directory / "transcript").read_text().splitlines() == events     # before anyone hears of them
+    assert (
+        running.directory / "transcript"
+    ).read_text().splitlines() == events  # before anyone hears of them
     running.stop()
     assert (running.directory / "transcript").read_text().splitlines() == events
 
@@ -1109,8 +1389,10 @@ def test_the_transcript_is_the_events_exactly_as_sent(server, enter):
 def test_the_member_file_is_replaced_whole(server, enter):
     running = server(*OPEN)
     path = running.directory / "members"
-    with open(path) as before:                                  # who opened it before reads the old one, whole
+    with open(path) as before:  # who opened it before reads the old one, whole
         enter(running, "ana")
-        assert os.fstat(before.fileno()).st_ino != path.stat().st_ino, "the member file was written where it stands"
+        assert os.fstat(before.fileno()).st_ino != path.stat().st_ino, (
+            "the member file was written where it stands"
+        )
         assert re.fullmatch(r"# grupo 1 seq \d+\n", before.read())
     assert len(path.read_text().splitlines()) == 2

@@ -1,4 +1,7 @@
-"""The crowd records all that was sent and heard; and what disturbs a server from outside changes nothing of what it does."""
+"""The crowd records all that was sent and heard; and what disturbs a server from outside changes
+nothing of what it does.
+"""
+
 import itertools
 import os
 import random
@@ -14,9 +17,9 @@ from conftest import lacks, need
 
 from harness.driving import deadlines
 from harness.driving.client import WireClient
-from harness.driving.crowd import Crowd, SMALL_MSS, Script
+from harness.driving.crowd import SMALL_MSS, Crowd, Script
 from harness.driving.messages import msg
-from harness.driving.record import Record, CheckFailed
+from harness.driving.record import CheckFailed, Record
 from harness.driving.server import ROOT
 from harness.teaching import exhibits
 from harness.verdicts import disturb
@@ -37,22 +40,49 @@ def of(record, who):
 
 def test_hundreds_are_connected_at_once_and_each_hears_his_own(tmp_path):
     from harness.driving.server import Server
+
     names = [f"c{number}" for number in range(200)]
     with Server("nonblocking", directory=tmp_path / "g", args=("--admit", "all")) as running:
         record = Record()
         with Crowd(running.address, record) as crowd:
             crowd.connect(names)
-            crowd.play({name: Script([f"PING {name}-{number}" for number in range(5)], turn=2) for name in names})
+            crowd.play(
+                {
+                    name: Script([f"PING {name}-{number}" for number in range(5)], turn=2)
+                    for name in names
+                }
+            )
             for name in names:
-                assert [line for line in crowd[name].lines if line.startswith(f"PONG {name}")] == [f"PONG {name}-{number}" for number in range(5)]
-        first = {who: next(place for place, entry in enumerate(record.entries) if entry.who == who and entry.what == "sends") for who in names}
+                assert [line for line in crowd[name].lines if line.startswith(f"PONG {name}")] == [
+                    f"PONG {name}-{number}" for number in range(5)
+                ]
+        first = {
+            who: next(
+                place
+                for place, entry in enumerate(record.entries)
+                if entry.who == who and entry.what == "sends"
+            )
+            for who in names
+        }
         heard = min(place for place, entry in enumerate(record.entries) if entry.what == "hears")
-        assert max(first.values()) < heard              # the barrier: nothing was read before the last had begun
+        assert (
+            max(first.values()) < heard
+        )  # the barrier: nothing was read before the last had begun
 
 
-@pytest.mark.parametrize("how, entries", [
-    (lambda sock: sock.close(), [("torn", "PO"), ("ended", "")]),
-    (lambda sock: (sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)), sock.close()), [("reset", "")])])
+@pytest.mark.parametrize(
+    "how, entries",
+    [
+        (lambda sock: sock.close(), [("torn", "PO"), ("ended", "")]),
+        (
+            lambda sock: (
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)),
+                sock.close(),
+            ),
+            [("reset", "")],
+        ),
+    ],
+)
 def test_lines_ends_resets_and_torn_last_lines_are_recorded(listener, how, entries):
     record = Record()
     with Crowd(listener.getsockname(), record) as crowd:
@@ -65,7 +95,13 @@ def test_lines_ends_resets_and_torn_last_lines_are_recorded(listener, how, entri
         how(sock)
         crowd.until(lambda: crowd["ana"].is_done)
     told = of(record, "ana")
-    assert told[:5] == [("connects", ""), ("sends", "SAY hé\n"), ("shuts", ""), ("hears", "HELLO grupo/1 g"), ("hears", "MSG \udcff")]
+    assert told[:5] == [
+        ("connects", ""),
+        ("sends", "SAY hé\n"),
+        ("shuts", ""),
+        ("hears", "HELLO grupo/1 g"),
+        ("hears", "MSG \udcff"),
+    ]
     assert told[-1] == entries[-1] and (len(entries) == 1 or told[5:] == entries)
 
 
@@ -93,7 +129,7 @@ def test_small_segments_keep_the_servers_buffer_small(listener):
     assert sizes[1] < sizes[0] and sizes[1] < 200_000, sizes
 
 
-# -- Disturbances --------------------------------------------------------------------------------------------------------------------
+# -- Disturbances ----------------------------------------------------------------------------------
 
 
 def environment(env):
@@ -104,13 +140,21 @@ def drawn(count, command, seed=1):
     return list(itertools.islice(disturb.disturbances(random.Random(seed), command), count))
 
 
-@pytest.mark.parametrize("command, strongest", [(NATIVE, disturb.DELAYED), (PYTHON, f"{disturb.OFTEN}, {disturb.DELAYED}")])
-def test_the_first_run_is_undisturbed_and_every_second_one_after_it_the_strongest(command, strongest):
+@pytest.mark.parametrize(
+    "command, strongest",
+    [(NATIVE, disturb.DELAYED), (PYTHON, f"{disturb.OFTEN}, {disturb.DELAYED}")],
+)
+def test_the_first_run_is_undisturbed_and_every_second_one_after_it_the_strongest(
+    command, strongest
+):
     for seed in range(5):
         found = drawn(10, command, seed)
         assert not found[0].disturbs and all(one.disturbs for one in found[1:])
         assert {one.words for one in found[1::2]} == {strongest}
-        assert not strongest in {one.words for one in found[2::2]} and len({one.words for one in found[2:8:2]}) >= 2
+        assert (
+            strongest not in {one.words for one in found[2::2]}
+            and len({one.words for one in found[2:8:2]}) >= 2
+        )
 
 
 def test_the_same_seed_disturbs_in_the_same_way():
@@ -118,7 +162,9 @@ def test_the_same_seed_disturbs_in_the_same_way():
         found = drawn(5, command)
         assert found[0].words == "undisturbed" and not found[0].env and not found[0].preexec
         again = drawn(5, command)
-        assert [(one.words, one.env, one.stops) for one in found] == [(one.words, one.env, one.stops) for one in again]
+        assert [(one.words, one.env, one.stops) for one in found] == [
+            (one.words, one.env, one.stops) for one in again
+        ]
 
 
 def test_a_way_that_turns_out_not_to_disturb_does_not_come_again():
@@ -165,7 +211,13 @@ def test_the_shim_changes_no_result_and_no_errno_and_does_not_halt_a_program():
     need("cc")
     env, words, _ = disturb.shim(random.Random(1), PYTHON)
     assert words == "sends and locks delayed at random"
-    ended = subprocess.run([sys.executable, "-c", JITTERED], env=environment(env), capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", JITTERED],
+        env=environment(env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (ended.stdout, ended.stderr) == ("ok True\n", "")
 
 
@@ -198,12 +250,16 @@ def test_the_shim_can_be_loaded_into_programs_of_any_kind(tmp_path, flags):
     need("cc")
     source, program = tmp_path / "locking.c", tmp_path / "locking"
     source.write_text(LOCKING)
-    if subprocess.run(["cc", "-pthread", *flags, "-o", program, source], capture_output=True).returncode:
+    if subprocess.run(
+        ["cc", "-pthread", *flags, "-o", program, source], capture_output=True
+    ).returncode:
         lacks(f"this compiler has no {flags}")
     if subprocess.run([program], capture_output=True, timeout=60).returncode:
         lacks("such a program does not run here, even undisturbed")
     env, _, _ = disturb.shim(random.Random(1), [str(program)])
-    ended = subprocess.run([program], env=environment(env), capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(
+        [program], env=environment(env), capture_output=True, text=True, timeout=120
+    )
     assert (ended.returncode, ended.stdout) == (0, "40000\n"), ended.stderr
 
 
@@ -228,23 +284,37 @@ def test_without_a_compiler_the_words_say_so(tmp_path, monkeypatch):
         disturb.no_compiler.cache_clear()
     assert env == {} and "no C compiler found" in words
     way = disturb.made_of([(env, words, [])], [msg("on one CPU")])
-    assert way.lacks == [words] and way.words == f"{words}, on one CPU" and not disturb.one_cpu(random.Random(1), ["./server"]).lacks
+    assert (
+        way.lacks == [words]
+        and way.words == f"{words}, on one CPU"
+        and not disturb.one_cpu(random.Random(1), ["./server"]).lacks
+    )
 
 
 def test_the_library_and_the_file_are_seen_in_the_servers_memory_or_the_words_say_so(tmp_path):
     need("cc")
     from harness.driving.server import Server
+
     way = disturb.hurried(random.Random(1), PYTHON)
     command = [sys.executable, "-m", "implementations.pthread"]
     with Server(command, directory=tmp_path / "g", env=way.env) as running:
         way.look(running)
         assert way.disturbs and not way.lacks and len(way.loads) == 2
-    with Server(["env", "-u", "LD_PRELOAD", *command], directory=tmp_path / "h", env=way.env) as running:
+    with Server(
+        ["env", "-u", "LD_PRELOAD", *command], directory=tmp_path / "h", env=way.env
+    ) as running:
         way.look(running)
         assert way.disturbs and way.lacks == [disturb.not_seen(disturb.compiled_shim())]
-    with Server(["sh", "-c", '"$@" & wait', "sh", "env", "-u", "PYTHONPATH", *command], directory=tmp_path / "i", env=way.env) as running:
+    with Server(
+        ["sh", "-c", '"$@" & wait', "sh", "env", "-u", "PYTHONPATH", *command],
+        directory=tmp_path / "i",
+        env=way.env,
+    ) as running:
         way.look(running)
-        assert not way.disturbs and set(way.lacks) == {disturb.not_seen(disturb.compiled_shim()), disturb.not_seen(disturb.switch_interval())}
+        assert not way.disturbs and set(way.lacks) == {
+            disturb.not_seen(disturb.compiled_shim()),
+            disturb.not_seen(disturb.switch_interval()),
+        }
         running.end()
 
 
@@ -278,7 +348,13 @@ except RuntimeError:
 
 def test_the_locks_that_wait_are_locks_all_the_same():
     env, _, _ = disturb.short_turns(random.Random(1), [sys.executable])
-    ended = subprocess.run([sys.executable, "-c", LOCKS], env=environment(env), capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, "-c", LOCKS],
+        env=environment(env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (ended.stdout, ended.stderr) == ("1200 sitecustomize\n", "")
 
 
@@ -320,13 +396,22 @@ def test_semaphores_spin_locks_and_locks_of_files_stay_what_they_are(tmp_path):
     source.write_text(SEMAPHORES)
     subprocess.run(["cc", "-pthread", "-o", program, source], check=True)
     env, _, _ = disturb.shim(random.Random(1), [str(program)])
-    ended = subprocess.run([program], env=environment(env), capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    ended = subprocess.run(
+        [program], env=environment(env), capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
     assert (ended.returncode, ended.stdout) == (0, "8000 1\n"), ended.stderr
 
 
 def interval(env, *flags):
-    """What sys.getswitchinterval() is in a Python started so, and what a sitecustomize of one's own printed."""
-    ended = subprocess.run([sys.executable, *flags, "-c", "import sys; print(sys.getswitchinterval())"], env=environment(env), capture_output=True, text=True)
+    """What sys.getswitchinterval() is in a Python started so, and what a sitecustomize of one's own
+    printed.
+    """
+    ended = subprocess.run(
+        [sys.executable, *flags, "-c", "import sys; print(sys.getswitchinterval())"],
+        env=environment(env),
+        capture_output=True,
+        text=True,
+    )
     assert ended.stderr == ""
     return ended.stdout.split()
 
@@ -347,6 +432,7 @@ def test_a_python_that_hears_nothing_from_outside_is_said_to(flag):
 
 def test_a_server_that_was_stopped_in_bursts_goes_on(tmp_path):
     from harness.driving.server import Server
+
     with Server("fork", directory=tmp_path / "g", args=("--admit", "all")) as running:
         with disturb.Disturbance("", stops=1).during(running), WireClient(running.address) as ana:
             ana.join("ana", "secret")
@@ -357,10 +443,10 @@ def test_a_server_that_was_stopped_in_bursts_goes_on(tmp_path):
             ben.join("ben", "secret")
 
 
-TAKEN = '''        err(c, "name-taken somebody has this name, or it is not to be had");
+TAKEN = """        err(c, "name-taken somebody has this name, or it is not to be had");
         return;
     }
-'''
+"""
 
 
 @pytest.mark.long
@@ -368,9 +454,18 @@ def test_a_name_checked_and_taken_in_two_sections_under_one_lock_is_found_in_c(t
     need("cc")
     text = (ROOT / "tests" / "strangers" / "threads.c").read_text(encoding="utf-8")
     assert text.count(TAKEN) == 1
-    text = text.replace(TAKEN, TAKEN + "    leave_room();\n    enter_room();\n    if (c->state == OVER)\n        return;\n")
+    text = text.replace(
+        TAKEN,
+        TAKEN
+        + "    leave_room();\n    enter_room();\n    if (c->state == OVER)\n        return;\n",
+    )
     (tmp_path / "threads.c").write_text(text, encoding="utf-8")
     program = tmp_path / "threads"
-    subprocess.run(["cc", "-O2", "-pthread", tmp_path / "threads.c", "-lcrypt", "-lm", "-o", program], check=True)
-    verdicts = exhibits.checked([str(program)], tmp_path, "--deadline", "5", "--only", "a-name-for-one")
+    subprocess.run(
+        ["cc", "-O2", "-pthread", tmp_path / "threads.c", "-lcrypt", "-lm", "-o", program],
+        check=True,
+    )
+    verdicts = exhibits.checked(
+        [str(program)], tmp_path, "--deadline", "5", "--only", "a-name-for-one"
+    )
     assert verdicts["a-name-for-one"].failure.sentence == "two-with-one-name"

@@ -1,8 +1,9 @@
 """What goes wrong, made to go wrong: each fault is one test, against each of the three servers.
 
-Outcome and order are asserted, never milliseconds: "the others finish 50 fenced rounds while he is stuck". GRUPO_SOAK=100 repeats
-what is random so often; GRUPO_SEED=n replays it.
+Outcome and order are asserted, never milliseconds: "the others finish 50 fenced rounds while he is
+stuck". GRUPO_SOAK=100 repeats what is random so often; GRUPO_SEED=n replays it.
 """
+
 import contextlib
 import itertools
 import os
@@ -21,16 +22,16 @@ from pathlib import Path
 import pexpect
 import psutil
 import pytest
-
 from conftest import OPEN, lacks, need
+
 from harness.driving import deadlines
 from harness.driving.client import WireClient
+from harness.driving.deadlines import wait_until
 from harness.driving.server import CLOSED, ROOT, Server, command_of, session_of, start_refused
 from harness.driving.terminals import TerminalClient
-from harness.driving.deadlines import wait_until
 
 SOAK = int(os.environ.get("GRUPO_SOAK", 10))
-SEED = int(os.environ.get("GRUPO_SEED", random.randrange(10 ** 6)))
+SEED = int(os.environ.get("GRUPO_SEED", random.randrange(10**6)))
 EVENT = re.compile(r"(MSG|IN|OUT|RENAMED|LEFT|BANNED|GROUP) (\d+) (\S+) (.+)")
 
 
@@ -43,11 +44,15 @@ def rounds(talker, listener, count, size=0):
     for n in range(count):
         talker.send(f"SAY round {n} {'x' * size}")
         for client in (talker, listener):
-            assert any(f"round {n} " in line for line in client.fence()), f"{client} did not hear round {n}"
+            assert any(f"round {n} " in line for line in client.fence()), (
+                f"{client} did not hear round {n}"
+            )
 
 
 def cpu_over(running, seconds=1.5):
-    """CPU seconds the server's processes use over a while. (This is a measurement: what passes here is its length.)"""
+    """CPU seconds the server's processes use over a while. (This is a measurement: what passes here
+    is its length.)
+    """
     before, end = running.cpu(), time.monotonic() + seconds
     wait_until(lambda: time.monotonic() > end)
     return running.cpu() - before
@@ -87,7 +92,8 @@ def in_background(*bodies):
     assert not problems, problems
 
 
-# -- Bytes and lines, however the network cuts them ------------------------------------------------------------------------------
+# -- Bytes and lines, however the network cuts them ------------------------------------------------
+
 
 def test_bytes_one_at_a_time(server, connect):
     running = server(*OPEN)
@@ -95,7 +101,7 @@ def test_bytes_one_at_a_time(server, connect):
     client.greeted()
     for byte in "JOIN ana secret\nSAY añ😀b\r\nPING x\n".encode():
         client.send_bytes(bytes([byte]))
-        other.fence()                                           # the server has had its turn: the bytes do not meet in the kernel
+        other.fence()  # the server has had its turn: the bytes do not meet in the kernel
     client.expect(r"IN .*")
     assert told([client.line(), client.line()]) == ["MSG ana añ😀b", "PONG x"]
 
@@ -113,7 +119,7 @@ def test_a_line_cut_at_every_place(server, enter):
     data = "SAY añ😀b\nSAY c\r\n".encode()
     for cut in range(1, len(data)):
         ana.send_bytes(data[:cut])
-        other.fence()                                           # likewise
+        other.fence()  # likewise
         ana.send_bytes(data[cut:])
         assert told(ana.fence()) == ["MSG ana añ😀b", "MSG ana c"], f"cut behind byte {cut}"
 
@@ -140,8 +146,11 @@ def test_a_megabyte_without_a_newline(server, enter, connect):
     try:
         flood.send_bytes(b"x" * (1 << 20))
     except ConnectionError:
-        pass                                                    # the server need not read it all
-    assert [line.split(" ")[:2] for line in flood.rest()] == [["ERR", "too-long"], ["BYE", "protocol"]]
+        pass  # the server need not read it all
+    assert [line.split(" ")[:2] for line in flood.rest()] == [
+        ["ERR", "too-long"],
+        ["BYE", "protocol"],
+    ]
     rounds(ana, ben, 10)
 
 
@@ -149,7 +158,25 @@ def test_noise_is_answered_by_err_or_bye(server, enter, connect):
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     chance = random.Random(SEED)
-    words = [b"JOIN", b"SAY", b"NAME", b"WHO", b"HISTORY", b"LEAVE", b"PING", b"PONG", b" ", b"\n", b"\r\n", b"\0", b"\xff", b"\x1b[2J", "ñ".encode(), b"ana", b"7"]
+    words = [
+        b"JOIN",
+        b"SAY",
+        b"NAME",
+        b"WHO",
+        b"HISTORY",
+        b"LEAVE",
+        b"PING",
+        b"PONG",
+        b" ",
+        b"\n",
+        b"\r\n",
+        b"\0",
+        b"\xff",
+        b"\x1b[2J",
+        "ñ".encode(),
+        b"ana",
+        b"7",
+    ]
     for _ in range(30):
         noisy = connect(running)
         noisy.greeted()
@@ -160,7 +187,13 @@ def test_noise_is_answered_by_err_or_bye(server, enter, connect):
         except OSError:
             pass
         heard = noisy.rest()
-        assert all(re.match(r"(ERR|BYE|PENDING|REJECTED|WELCOME|IN|PONG|MSG|MEMBER|END|RENAMED|LEFT|PING)\b", line) for line in heard), f"seed {SEED}: {heard}"
+        assert all(
+            re.match(
+                r"(ERR|BYE|PENDING|REJECTED|WELCOME|IN|PONG|MSG|MEMBER|END|RENAMED|LEFT|PING)\b",
+                line,
+            )
+            for line in heard
+        ), f"seed {SEED}: {heard}"
         assert heard[-1].startswith("BYE ") or noisy.was_reset, f"seed {SEED}: {heard}"
     rounds(ana, ben, 3)
 
@@ -192,7 +225,8 @@ def test_half_a_line_then_silence_holds_up_nobody(server, enter, connect):
     halves[0].welcomed()
 
 
-# -- Ends of connections ---------------------------------------------------------------------------------------------------------
+# -- Ends of connections ---------------------------------------------------------------------------
+
 
 def test_a_reset_in_the_middle_of_a_broadcast(server, enter):
     running = server(*OPEN)
@@ -207,25 +241,43 @@ def test_a_reset_in_the_middle_of_a_broadcast(server, enter):
             client.expect(rf"OUT \d+ \S+ victim{n}")
     ana.fence(), ben.fence()
     for client in (ana, ben):
-        heard = [line.split(" ")[2] for line in told(client.lines) if re.match(r"MSG ana \d-", line)]
+        heard = [
+            line.split(" ")[2] for line in told(client.lines) if re.match(r"MSG ana \d-", line)
+        ]
         assert heard == [f"{n}-{k}" for n in range(5) for k in range(200)]
 
 
-@pytest.mark.parametrize("sent, answers", [
-    ("WHO\nHISTORY 2\nPING x\nSAY incompl", ["MEMBER ana here", "END WHO", "MSG ana one", "END HISTORY 3", "PONG x"]),
-    ("SAY two\nSAY three\n", ["MSG ana two", "MSG ana three"])], ids=["answered", "messages"])
+@pytest.mark.parametrize(
+    "sent, answers",
+    [
+        (
+            "WHO\nHISTORY 2\nPING x\nSAY incompl",
+            ["MEMBER ana here", "END WHO", "MSG ana one", "END HISTORY 3", "PONG x"],
+        ),
+        ("SAY two\nSAY three\n", ["MSG ana two", "MSG ana three"]),
+    ],
+    ids=["answered", "messages"],
+)
 def test_half_close_what_was_complete_is_answered(server, connect, sent, answers):
     running = server(*OPEN)
     client = connect(running)
     client.send_bytes(b"JOIN ana secret\nSAY one\n" + sent.encode())
     client.half_close()
-    assert told(client.rest()) == ["HELLO grupo/1 grupo", "PENDING", "WELCOME 1 ana", "IN ana", "MSG ana one", *answers, "BYE quit"]
+    assert told(client.rest()) == [
+        "HELLO grupo/1 grupo",
+        "PENDING",
+        "WELCOME 1 ana",
+        "IN ana",
+        "MSG ana one",
+        *answers,
+        "BYE quit",
+    ]
     running.expect(r"\* ana went")
 
 
 def test_after_clients_have_gone_all_is_as_before(server, enter, connect):
     running = server(*OPEN)
-    for name in ("ana", "ben"):                                 # what is made once, on first use, belongs to the base line
+    for name in ("ana", "ben"):  # what is made once, on first use, belongs to the base line
         enter(running, name).close()
         running.expect(rf"\* {name} went")
     base = wait_until(lambda: (now := running.holdings())[0] == len(running.family()) and now)
@@ -234,12 +286,14 @@ def test_after_clients_have_gone_all_is_as_before(server, enter, connect):
         clients[0].join("ana", "secret-of-ana")
         clients[1].greeted()
         clients[1].send("JOIN ana wrong")
-        clients[2].send("JOIN ben secret-of-ben")               # gone while his password is checked
+        clients[2].send("JOIN ben secret-of-ben")  # gone while his password is checked
         clients[3].send_bytes(b"x" * 400)
         for client in clients:
             getattr(client, how)()
-    wait_until(lambda: running.holdings() <= base and len(running.family()) == base[0],
-               what=f"(processes, threads, descriptors) back to {base}")
+    wait_until(
+        lambda: running.holdings() <= base and len(running.family()) == base[0],
+        what=f"(processes, threads, descriptors) back to {base}",
+    )
     assert all(process.status() != psutil.STATUS_ZOMBIE for process in running.family())
 
 
@@ -254,7 +308,7 @@ def test_nothing_spins(server, enter, connect):
         ana.send(*["SAY " + "x" * 400] * 50)
         ana.fence()
     too_long = connect(running)
-    too_long.send_bytes(b"x" * 4000)                            # no newline: the trap that ngircd fell into
+    too_long.send_bytes(b"x" * 4000)  # no newline: the trap that ngircd fell into
     too_long.rest()
     enter(running, "reset").reset()
     ana.expect(r"OUT \d+ \S+ reset")
@@ -262,7 +316,7 @@ def test_nothing_spins(server, enter, connect):
     stuck.close()
 
 
-# -- Members who do not read -------------------------------------------------------------------------------------------------------
+# -- Members who do not read -----------------------------------------------------------------------
 
 SMALL = ("--sndbuf", "4096", "--outbox", "65536")
 
@@ -272,15 +326,20 @@ def test_a_member_who_stops_reading_is_dropped_and_holds_up_nobody(server, enter
     ana, ben = enter(running, "ana"), enter(running, "ben")
     stuck = enter(running, "stuck", rcvbuf=4096)
     for n in range(50):
-        ana.send(*[f"SAY {n} " + "x" * 380] * 8)                # 50 * 8 * 430 bytes: more than his outbox and his socket hold
+        ana.send(
+            *[f"SAY {n} " + "x" * 380] * 8
+        )  # 50 * 8 * 430 bytes: more than his outbox and his socket hold
         ana.fence(), ben.fence()
     for client in (ana, ben):
         if not any(line.startswith("OUT ") for line in client.lines):
             client.expect(r"OUT \d+ \S+ stuck")
         assert sum(line.startswith("MSG ") for line in client.lines) == 400
     running.expect(r"\* stuck went")
-    assert [line for line in stuck.rest() if line.startswith("BYE")] in ([], ["BYE slow"])      # mostly a bare end
-    back = enter(running, "stuck")                               # and he may come back
+    assert [line for line in stuck.rest() if line.startswith("BYE")] in (
+        [],
+        ["BYE slow"],
+    )  # mostly a bare end
+    back = enter(running, "stuck")  # and he may come back
     back.fence()
 
 
@@ -288,13 +347,17 @@ def test_a_member_who_takes_nothing_is_dropped_though_little_waits(server, enter
     running = server(*OPEN, "--sndbuf", "4096", "--slow-after", "1")
     ana = enter(running, "ana")
     enter(running, "stuck", rcvbuf=4096)
-    ana.send(*["SAY " + "x" * 380] * 120)                       # some 50 KB, far from --outbox
+    ana.send(*["SAY " + "x" * 380] * 120)  # some 50 KB, far from --outbox
     ana.expect(r"OUT \d+ \S+ stuck")
 
 
 def test_who_sends_and_never_reads_is_dropped_too(server, enter):
     running = server(*OPEN, *SMALL, "--slow-after", "1")
-    ana, ben, deaf = enter(running, "ana"), enter(running, "ben"), enter(running, "deaf", rcvbuf=4096)
+    ana, ben, deaf = (
+        enter(running, "ana"),
+        enter(running, "ben"),
+        enter(running, "deaf", rcvbuf=4096),
+    )
     deaf.socket.settimeout(0.2)
     with contextlib.suppress(OSError):
         for _ in range(3000):
@@ -307,30 +370,35 @@ def test_one_who_reads_slowly_but_steadily_is_never_dropped(server, enter):
     running = server(*OPEN, *SMALL, "--slow-after", "2")
     steady = enter(running, "steady", rcvbuf=16384)
     talkers = [enter(running, f"t{n}") for n in range(2)]
-    count = 1200                                                # each: together ten times what his outbox and his socket hold
-    pace = 512 * 1024                                           # bytes a second, eight times what is promised: cores may be busy
+    count = 1200  # each: together ten times what his outbox and his socket hold
+    pace = 512 * 1024  # bytes a second, eight times what is promised: cores may be busy
 
     def talk(talker):
         def body(stop):
             for k in range(0, count, 20):
                 talker.send(*[f"SAY {n} " + "x" * 380 for n in range(k, k + 20)])
                 talker.fence()
+
         return body
 
     with in_background(*map(talk, talkers)):
         heard, messages, start = bytearray(), 0, time.monotonic()
         while messages < 2 * count or not heard.endswith(b"\n"):
-            time.sleep(0.004)                                   # this is no wait for the server: it is how slow he is
+            time.sleep(0.004)  # this is no wait for the server: it is how slow he is
             passed = time.monotonic() - start
             assert passed < 4 * deadlines.DEADLINE, f"only {messages} messages came"
-            due = int(pace * passed) - len(heard)               # who was held up reads on faster, as his pace wants it
+            due = int(pace * passed) - len(
+                heard
+            )  # who was held up reads on faster, as his pace wants it
             chunk = steady.socket.recv(max(due, 1))
             assert chunk, f"dropped after {messages} of {2 * count} messages, {heard[-80:]!r}"
             messages += (heard[-3:] + chunk).count(b"MSG ")
             heard += chunk
     lines = heard.decode().splitlines()
     for name in ("t0", "t1"):
-        assert [line.split(" ")[2] for line in told(lines) if line.startswith(f"MSG {name} ")] == [str(n) for n in range(count)]
+        assert [line.split(" ")[2] for line in told(lines) if line.startswith(f"MSG {name} ")] == [
+            str(n) for n in range(count)
+        ]
     assert "* steady went" not in running.stdout
 
 
@@ -346,7 +414,9 @@ for line in s.makefile("rb"):
 def test_a_client_stopped_by_sigstop(server, enter):
     running = server(*OPEN, *SMALL)
     ana, ben = enter(running, "ana"), enter(running, "ben")
-    frozen = subprocess.Popen([sys.executable, "-c", STOPPED_CLIENT, str(running.port)], stdout=subprocess.PIPE, text=True)
+    frozen = subprocess.Popen(
+        [sys.executable, "-c", STOPPED_CLIENT, str(running.port)], stdout=subprocess.PIPE, text=True
+    )
     try:
         while frozen.stdout.readline() != "IN\n":
             assert frozen.poll() is None
@@ -356,7 +426,7 @@ def test_a_client_stopped_by_sigstop(server, enter):
             ana.fence(), ben.fence()
         running.expect(r"\* frozen went")
         frozen.send_signal(signal.SIGCONT)
-        frozen.stdout.read()                                    # to its end: the server has closed
+        frozen.stdout.read()  # to its end: the server has closed
         assert frozen.wait(deadlines.DEADLINE) == 0
     finally:
         frozen.kill()
@@ -366,20 +436,25 @@ def test_a_client_stopped_by_sigstop(server, enter):
 
 def test_history_of_many_events_while_others_talk(server, connect, enter):
     events = 200_000
-    running = server(*OPEN, "--slow-after", "100")              # he reads nothing while the others talk, however long that takes
+    running = server(
+        *OPEN, "--slow-after", "100"
+    )  # he reads nothing while the others talk, however long that takes
     newest = int(enter(running, "ana").lines[-1].split(" ")[1])
     connect.hang_up()
     running.expect(r"\* ana went")
     running.close()
     newest += 1
     with open(running.directory / "transcript", "a") as transcript:
-        transcript.writelines(f"MSG {seq} 2026-11-22T13:21:28.123Z ana message {seq}\n" for seq in range(newest + 1, events + 1))
+        transcript.writelines(
+            f"MSG {seq} 2026-11-22T13:21:28.123Z ana message {seq}\n"
+            for seq in range(newest + 1, events + 1)
+        )
     running.restart(deadline=60)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence(), ben.fence()
     before = sum(process.memory_info().rss for process in running.family())
-    ben.send("HISTORY 0")                                       # 14 MB, and he takes his time
-    ben.line()                                                  # it is under way
+    ben.send("HISTORY 0")  # 14 MB, and he takes his time
+    ben.line()  # it is under way
     for n in range(50):
         ana.send(f"SAY round {n}")
         assert any(f"round {n}" in line for line in ana.fence())
@@ -389,11 +464,14 @@ def test_history_of_many_events_while_others_talk(server, connect, enter):
     lines = [EVENT.fullmatch(line) for line in ben.lines]
     seqs = [int(line[2]) for line in lines if line]
     assert [seq for seq in seqs if seq <= events] == list(range(1, events + 1))
-    assert [line[4] for line in lines if line and "round" in line[4]] == [f"ana round {n}" for n in range(50)]
+    assert [line[4] for line in lines if line and "round" in line[4]] == [
+        f"ana round {n}" for n in range(50)
+    ]
     assert grown < 8 << 20, f"the server took {grown >> 20} MB for it"
 
 
-# -- Crowds --------------------------------------------------------------------------------------------------------------------------
+# -- Crowds ----------------------------------------------------------------------------------------
+
 
 def test_200_connects_and_joins_at_one_instant(server, connect):
     running = server(*OPEN, "--hashes", "2")
@@ -415,13 +493,18 @@ def test_200_connects_and_joins_at_one_instant(server, connect):
     for thread in threads:
         thread.join()
     assert not problems and len(clients) == 200
-    came = lambda: sum(line.endswith(" came") for line in running.stdout) == 200     # 200 hashes take their time on a busy machine
+    came = lambda: (
+        sum(line.endswith(" came") for line in running.stdout) == 200
+    )  # 200 hashes take their time on a busy machine
     wait_until(came, 120, "the coming of all 200")
     for client in clients:
         client.greeted()
         client.welcomed()
     clients[0].send("WHO")
-    assert sum(re.fullmatch(r"MEMBER m\d+ here", line) is not None for line in clients[0].fence()) == 200
+    assert (
+        sum(re.fullmatch(r"MEMBER m\d+ here", line) is not None for line in clients[0].fence())
+        == 200
+    )
 
 
 def test_a_storm_of_passwords_holds_up_nobody(server, enter, connect):
@@ -435,7 +518,9 @@ def test_a_storm_of_passwords_holds_up_nobody(server, enter, connect):
                 eve.greeted()
                 eve.send(*["JOIN ana guess"] * 3)
                 heard = eve.rest()
-                assert heard == ["PENDING", "REJECTED refused"] * 3 + ["BYE refused"], heard       # nobody is turned away for it
+                assert heard == ["PENDING", "REJECTED refused"] * 3 + ["BYE refused"], (
+                    heard
+                )  # nobody is turned away for it
                 refused.append(1)
 
     with in_background(*[guess] * 6):
@@ -471,25 +556,32 @@ def test_takeover_while_the_old_connection_still_sends(server, enter, connect):
     ben = enter(running, "ben")
     ana = enter(running, "ana")
     for turn in range(5):
+
         def flood(stop, old=ana):
             with contextlib.suppress(ConnectionError, AssertionError):
                 while True:
                     old.send(*[f"SAY old{turn}"] * 10)
                     old.fence()
+
         with in_background(flood):
             ben.expect(rf"MSG \d+ \S+ ana old{turn}")
             new = connect(running)
             s = new.join("ana", "secret-of-ana")
         assert ana.lines[-1] == "BYE replaced" or ana.was_reset
         new.send("SAY mine")
-        assert told(new.fence()) == ["MSG ana mine"], "after WELCOME s come the events after s; the old one's end with it"
+        assert told(new.fence()) == ["MSG ana mine"], (
+            "after WELCOME s come the events after s; the old one's end with it"
+        )
         events = history(new, 0)
-        assert [event for event in events if f"old{turn}" in event] == [line for line in events if f"old{turn}" in line and int(line.split(" ")[1]) <= s]
+        assert [event for event in events if f"old{turn}" in event] == [
+            line for line in events if f"old{turn}" in line and int(line.split(" ")[1]) <= s
+        ]
         ana = new
     assert "ana went" not in "\n".join(running.stdout)
 
 
-# -- The machine runs out -----------------------------------------------------------------------------------------------------------
+# -- The machine runs out --------------------------------------------------------------------------
+
 
 def is_let_in(stranger):
     """Whether a newcomer may stay; if not, all he heard was a plain close or BYE full."""
@@ -540,7 +632,11 @@ def test_out_of_processes_and_threads(server, enter, connect, design):
     folder, uid = Path(tempfile.mkdtemp(prefix="grupo-")), 60000 + os.getpid() % 4000
     os.chown(folder, uid, uid)
     try:
-        running = server(*OPEN, command=[sys.executable, "-c", LIMITED, design, uid, 14], directory=folder / "grupo")
+        running = server(
+            *OPEN,
+            command=[sys.executable, "-c", LIMITED, design, uid, 14],
+            directory=folder / "grupo",
+        )
         ana, ben = enter(running, "ana"), enter(running, "ben")
         greeted, turned_away = [], 0
         for _ in range(40):
@@ -549,7 +645,9 @@ def test_out_of_processes_and_threads(server, enter, connect, design):
                 greeted.append(stranger)
             else:
                 turned_away += 1
-        assert turned_away >= 20 or design == "nonblocking", "14 processes or threads were enough for 42 clients"
+        assert turned_away >= 20 or design == "nonblocking", (
+            "14 processes or threads were enough for 42 clients"
+        )
         rounds(ana, ben, 10)
         assert cpu_over(running) < 0.75, "the server spins when it is out of processes"
         for stranger in greeted:
@@ -564,7 +662,9 @@ def test_out_of_processes_and_threads(server, enter, connect, design):
 
 
 def disk(running, size):
-    """From now on no file of the server's may grow beyond `size`: to it that is a full disk. None: there is space again."""
+    """From now on no file of the server's may grow beyond `size`: to it that is a full disk. None:
+    there is space again.
+    """
     limit = resource.RLIM_INFINITY if size is None else size
     for process in running.family():
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
@@ -599,10 +699,10 @@ def test_disk_full(server, enter, connect, room):
         ana.expect(r"ERR not-saved .+")
     for order in ("accept zoe", "ban lost", "ban ben", "unban mallory", "rename lost"):
         if order == "unban mallory" and room is not None:
-            continue                                            # it makes no event, and its file may fit
+            continue  # it makes no event, and its file may fit
         answer = running.order(order)
         assert len(answer) == 1 and answer[0].startswith("error: "), f"{order}: {answer}"
-    eva.close()                                                 # her OUT is announced once it can be written
+    eva.close()  # her OUT is announced once it can be written
     ben.send("WHO")
     ben.expect("MEMBER ben here")
     ben.expect("END WHO")
@@ -619,10 +719,16 @@ def test_disk_full(server, enter, connect, room):
     ben.expect(r"OUT \d+ \S+ eva")
     assert running.order("accept zoe") == ["ok"]
     asking.expect(r"IN \d+ \S+ zoe")
-    back.send("JOIN eva secret-of-eva")                         # that request was over: he may ask again
+    back.send("JOIN eva secret-of-eva")  # that request was over: he may ask again
     back.expect(r"IN \d+ \S+ eva")
     ana.send("SAY saved", "NAME anita")
-    assert told(ana.fence()) == ["OUT eva", "IN zoe", "IN eva", "MSG ana saved", "RENAMED ana anita"]
+    assert told(ana.fence()) == [
+        "OUT eva",
+        "IN zoe",
+        "IN eva",
+        "MSG ana saved",
+        "RENAMED ana anita",
+    ]
     assert running.order("ban ben") == ["ok"]
     events = history(ana)
     whole = transcript.read_text()
@@ -631,7 +737,14 @@ def test_disk_full(server, enter, connect, room):
     connect.hang_up()
     running.restart(args=("--admit", "none", "--reject-after", "0.05"))
     enter(running, "anita", "secret-of-ana")
-    assert sorted(running.order("members")) == ["member anita here", "member ben banned", "member eva away", "member mallory banned", "member zoe away", "ok"]
+    assert sorted(running.order("members")) == [
+        "member anita here",
+        "member ben banned",
+        "member eva away",
+        "member mallory banned",
+        "member zoe away",
+        "ok",
+    ]
 
 
 def test_disk_full_for_who_would_be_new(server, enter, connect):
@@ -643,17 +756,18 @@ def test_disk_full_for_who_would_be_new(server, enter, connect):
     new.expect(r"ERR not-saved .+")
     disk(running, None)
     assert "ben" not in " ".join(running.order("members")), "what was not saved has not happened"
-    new.send("JOIN ben secret-2")                               # he is new still
+    new.send("JOIN ben secret-2")  # he is new still
     new.welcomed()
     assert told(ana.fence()) == ["IN ben"]
 
 
-# -- Kills ------------------------------------------------------------------------------------------------------------------------------
+# -- Kills -----------------------------------------------------------------------------------------
+
 
 def parse_files(directory):
     """Both files, checked line by line: (transcript's lines, members' entries)."""
     whole = (directory / "transcript").read_bytes()
-    events = whole[:whole.rfind(b"\n") + 1].decode().splitlines()
+    events = whole[: whole.rfind(b"\n") + 1].decode().splitlines()
     for seq, event in enumerate(events, 1):
         match = EVENT.fullmatch(event)
         assert match and int(match[2]) == seq, f"the transcript's line {seq} is {event!r}"
@@ -665,12 +779,14 @@ def parse_files(directory):
 
 
 def test_kill_9_at_random_moments(server, connect):
-    """Who saw WELCOME is a member, who saw his LEFT is none, and what came back to its sender is in the history."""
+    """Who saw WELCOME is a member, who saw his LEFT is none, and what came back to its sender is in
+    the history.
+    """
     chance = random.Random(SEED)
     running = server(*OPEN, "--hashes", "2")
-    members = {}            # name: password, of those who are certainly members
-    gone = []               # those who certainly left
-    said = set()            # texts that came back to their sender
+    members = {}  # name: password, of those who are certainly members
+    gone = []  # those who certainly left
+    said = set()  # texts that came back to their sender
     for turn in range(SOAK):
         threads, moment = [], threading.Event()
         watched = "membership" if turn % 2 else "message"
@@ -683,10 +799,13 @@ def test_kill_9_at_random_moments(server, connect):
                 moment.set()
 
         def talk(name):
-            with contextlib.suppress(OSError, AssertionError), WireClient(running.address, name=name) as client:
+            with (
+                contextlib.suppress(OSError, AssertionError),
+                WireClient(running.address, name=name) as client,
+            ):
                 client.join(name, "secret")
                 members[name] = "secret"
-                for n in range(10 ** 6):
+                for n in range(10**6):
                     text = f"{turn}/{name}/{n}"
                     client.send("SAY " + text)
                     client.expect(rf"MSG \d+ \S+ \S+ {text}")
@@ -694,13 +813,16 @@ def test_kill_9_at_random_moments(server, connect):
                     confirmed("message")
 
         def come_and_go(label):
-            for n in range(10 ** 6):
+            for n in range(10**6):
                 name, password = f"{label}{turn}-{n}", f"pw-{turn}-{n}"
-                with contextlib.suppress(OSError, AssertionError), WireClient(running.address, name=name) as client:
+                with (
+                    contextlib.suppress(OSError, AssertionError),
+                    WireClient(running.address, name=name) as client,
+                ):
                     client.join(name, password)
                     members[name] = password
                     confirmed("membership")
-                    if n % 3 == 1:                              # another name: until it is confirmed, either may be his
+                    if n % 3 == 1:  # another name: until it is confirmed, either may be his
                         client.send(f"NAME {name}x")
                         members.pop(name)
                         client.expect(rf"RENAMED \d+ \S+ {name} {name}x")
@@ -725,15 +847,27 @@ def test_kill_9_at_random_moments(server, connect):
         note = f"GRUPO_SEED={SEED}, kill {turn + 1}"
         parse_files(running.directory)
         running.restart()
-        listed = {line.split(" ")[1] for line in running.order("members") if line.startswith("member ")}
-        assert set(members) <= listed, f"{note}: {sorted(set(members) - listed)[:5]} were members and are not"
-        assert not set(gone) & listed, f"{note}: {sorted(set(gone) & listed)[:5]} had left and are members"
-        recent = [name for name in members if name[1:].startswith(f"{turn}-")][-9:] + chance.sample(sorted(members), 1)
+        listed = {
+            line.split(" ")[1] for line in running.order("members") if line.startswith("member ")
+        }
+        assert set(members) <= listed, (
+            f"{note}: {sorted(set(members) - listed)[:5]} were members and are not"
+        )
+        assert not set(gone) & listed, (
+            f"{note}: {sorted(set(gone) & listed)[:5]} had left and are members"
+        )
+        recent = [name for name in members if name[1:].startswith(f"{turn}-")][-9:] + chance.sample(
+            sorted(members), 1
+        )
         for name in recent:
             with WireClient(running.address, name=name) as client:
-                client.join(name, members[name])                # his password, too, is what it was
+                client.join(name, members[name])  # his password, too, is what it was
                 if name is recent[-1]:
-                    texts = {event.split(" ", 4)[4] for event in history(client) if event.startswith("MSG ")}
+                    texts = {
+                        event.split(" ", 4)[4]
+                        for event in history(client)
+                        if event.startswith("MSG ")
+                    }
                     assert said <= texts, f"{note}: lost {sorted(said - texts)[:5]}"
     assert said and members and (gone or SOAK == 1)
 
@@ -744,11 +878,13 @@ def test_kill_9_leaves_no_orphan_and_a_new_server_starts_at_once(server, enter, 
     crowd = [connect(running) for _ in range(10)]
     for client in crowd[:5]:
         client.greeted()
-        client.send("JOIN ana wrong")                           # some of them hash, or wait for their turn
+        client.send("JOIN ana wrong")  # some of them hash, or wait for their turn
     again = None
     try:
         running.kill()
-        again = Server(running.design, directory=running.directory, args=OPEN, port=running.port)      # while orphans may still live
+        again = Server(
+            running.design, directory=running.directory, args=OPEN, port=running.port
+        )  # while orphans may still live
         client = WireClient(again.address)
         client.join("ana", "secret-of-ana")
         client.close()
@@ -764,7 +900,9 @@ def child_of_next_client(running, act):
     """The process that a fork server makes for the client that `act` connects."""
     before = {process.pid for process in running.family()}
     act()
-    [child] = wait_until(lambda: [process for process in running.family() if process.pid not in before])
+    [child] = wait_until(
+        lambda: [process for process in running.family() if process.pid not in before]
+    )
     return child
 
 
@@ -796,26 +934,37 @@ def test_kill_9_of_a_child_while_it_hashes_gives_back_its_turn(server, connect):
         victims[0].expect("PENDING")
         child.kill()
         victims[0].rest()
-        connect(running).join(f"next{n}", "secret")             # else it would wait for ever
+        connect(running).join(f"next{n}", "secret")  # else it would wait for ever
         if f"member victim{n} away" in running.order("members"):
-            continue                                            # it was ready before
-        connect(running).join(f"victim{n}", "another")          # his name is free
+            continue  # it was ready before
+        connect(running).join(f"victim{n}", "another")  # his name is free
         killed += 1
         if killed == 8:
             break
     assert not any(process.status() == psutil.STATUS_ZOMBIE for process in running.family())
 
 
-# -- Ends in the middle of traffic -----------------------------------------------------------------------------------------------------
+# -- Ends in the middle of traffic -----------------------------------------------------------------
+
 
 @contextlib.contextmanager
 def in_a_terminal(design, directory, *args, shell=None, **options):
-    """The server with a terminal (pexpect) as its owner: stdin and stdout. `shell` types its command line at a shell instead."""
-    options = {"cwd": str(ROOT), "encoding": "utf-8", "timeout": deadlines.DEADLINE, "echo": False, **options}
+    """The server with a terminal (pexpect) as its owner: stdin and stdout. `shell` types its
+    command line at a shell instead.
+    """
+    options = {
+        "cwd": str(ROOT),
+        "encoding": "utf-8",
+        "timeout": deadlines.DEADLINE,
+        "echo": False,
+        **options,
+    }
     command = [*command_of(design), "--port", "0", "--dir", str(directory), *args]
     if shell:
         need("bash")
-        terminal = pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], env={**os.environ, "PS1": "$ "}, **options)
+        terminal = pexpect.spawn(
+            "bash", ["--norc", "--noprofile", "-i"], env={**os.environ, "PS1": "$ "}, **options
+        )
         terminal.sendline(shell.format(" ".join(command)))
     else:
         terminal = pexpect.spawn(command[0], command[1:], **options)
@@ -834,6 +983,7 @@ def in_a_terminal(design, directory, *args, shell=None, **options):
 
 def traffic(clients):
     """Each talks and reads until the server ends it; then its last line tells how."""
+
     def body(client):
         def talk(stop):
             with contextlib.suppress(ConnectionError, AssertionError):
@@ -841,7 +991,9 @@ def traffic(clients):
                     client.send(*["SAY " + "x" * 300] * 20)
                     client.fence()
             client.rest()
+
         return talk
+
     return [body(client) for client in clients]
 
 
@@ -849,7 +1001,12 @@ def test_sigterm_in_the_middle_of_traffic(server, enter):
     running = server(*OPEN)
     clients = [enter(running, f"m{n}") for n in range(6)]
     with in_background(*traffic(clients)):
-        wait_until(lambda: running.stdout.count(running.stdout[-1]) > 100 or sum(line.startswith("<") for line in running.stdout) > 200)
+        wait_until(
+            lambda: (
+                running.stdout.count(running.stdout[-1]) > 100
+                or sum(line.startswith("<") for line in running.stdout) > 200
+            )
+        )
         assert running.stop() == 0
     assert [client.lines[-1] for client in clients] == ["BYE closed"] * 6
 
@@ -873,7 +1030,8 @@ def test_ctrl_c_in_a_terminal_in_the_middle_of_traffic(design, tmp_path):
             client.close()
 
 
-# -- Files -------------------------------------------------------------------------------------------------------------------------------
+# -- Files -----------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def used(server, connect, enter):
@@ -893,20 +1051,34 @@ def damages():
     noise = random.Random(SEED).randbytes(3000)
     return {
         "transcript-noise": ("transcript", lambda data: noise),
-        "transcript-noise-in-the-middle": ("transcript", lambda data: data[:300] + noise[:40] + data[340:]),
+        "transcript-noise-in-the-middle": (
+            "transcript",
+            lambda data: data[:300] + noise[:40] + data[340:],
+        ),
         "transcript-zeros": ("transcript", lambda data: bytes(len(data))),
-        "transcript-a-line-is-missing": ("transcript", lambda data: b"".join(line for n, line in enumerate(data.splitlines(True)) if n != 7)),
-        "transcript-a-line-twice": ("transcript", lambda data: b"".join(line * (1 + (n == 7)) for n, line in enumerate(data.splitlines(True)))),
-        "transcript-begins-late": ("transcript", lambda data: data[data.index(b"\n") + 1:]),
+        "transcript-a-line-is-missing": (
+            "transcript",
+            lambda data: b"".join(line for n, line in enumerate(data.splitlines(True)) if n != 7),
+        ),
+        "transcript-a-line-twice": (
+            "transcript",
+            lambda data: b"".join(
+                line * (1 + (n == 7)) for n, line in enumerate(data.splitlines(True))
+            ),
+        ),
+        "transcript-begins-late": ("transcript", lambda data: data[data.index(b"\n") + 1 :]),
         "transcript-emptied": ("transcript", lambda data: b""),
         "members-noise": ("members", lambda data: noise),
         "members-zeros": ("members", lambda data: bytes(len(data))),
         "members-cut": ("members", lambda data: data[:-30]),
         "members-emptied": ("members", lambda data: b""),
-        "members-without-first-line": ("members", lambda data: data[data.index(b"\n") + 1:]),
+        "members-without-first-line": ("members", lambda data: data[data.index(b"\n") + 1 :]),
         "members-a-field-is-missing": ("members", lambda data: data.replace(b":member:", b":", 1)),
         "members-a-name-twice": ("members", lambda data: data + data.splitlines(True)[1]),
-        "members-ahead-of-the-transcript": ("members", lambda data: data.replace(b" seq ", b" seq 9", 1)),
+        "members-ahead-of-the-transcript": (
+            "members",
+            lambda data: data.replace(b" seq ", b" seq 9", 1),
+        ),
     }
 
 
@@ -920,7 +1092,9 @@ def test_a_damaged_file_is_named_and_not_overwritten(used, design):
         assert (status, out) == (1, ""), f"{kind}: status {status}, {out!r} {err!r}"
         assert err.count("\n") == 1 and "Traceback" not in err, f"{kind}: {err}"
         assert name in err, f"{kind}: the line does not name the file: {err}"
-        assert {file.name: file.read_bytes() for file in used.directory.iterdir()} == before, f"{kind}: something was overwritten"
+        assert {file.name: file.read_bytes() for file in used.directory.iterdir()} == before, (
+            f"{kind}: something was overwritten"
+        )
         path.write_bytes(good)
     used.restart()
 
@@ -936,15 +1110,15 @@ def test_a_torn_tail_is_cut_at_start(used, enter):
     whole = path.read_bytes()
     newest = whole.count(b"\n")
     torn = f"MSG {newest + 1} 2026-11-22T13:21:28.123Z ana añ😀".encode()
-    for cut in (1, 5, 9, 30, len(torn) - 2, len(torn)):         # also within a character
+    for cut in (1, 5, 9, 30, len(torn) - 2, len(torn)):  # also within a character
         path.write_bytes(whole + torn[:cut])
         used.restart()
         with WireClient(used.address) as ana:
             assert ana.join("ana", "secret-of-ana") == newest, f"torn behind byte {cut}"
         wait_until(lambda: "* ana went" in used.stdout)
         used.close()
-        assert path.read_bytes()[:len(whole)] == whole
-        assert re.fullmatch(rb"IN \d+ \S+ ana\nOUT \d+ \S+ ana\n", path.read_bytes()[len(whole):])
+        assert path.read_bytes()[: len(whole)] == whole
+        assert re.fullmatch(rb"IN \d+ \S+ ana\nOUT \d+ \S+ ana\n", path.read_bytes()[len(whole) :])
 
 
 def test_an_unwritable_directory(design, tmp_path):
@@ -968,18 +1142,26 @@ runpy.run_module("implementations." + design, run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("call, name", [("replace", "deleted"), ("unlink", "members"), ("unlink", "deleted")])
-def test_a_delete_that_a_kill_cut_is_finished_or_did_not_happen(server, enter, connect, design, call, name):
+@pytest.mark.parametrize(
+    "call, name", [("replace", "deleted"), ("unlink", "members"), ("unlink", "deleted")]
+)
+def test_a_delete_that_a_kill_cut_is_finished_or_did_not_happen(
+    server, enter, connect, design, call, name
+):
     running = server(*OPEN, group="os lab")
     ana = enter(running, "ana")
     ana.send("SAY before")
     ana.fence()
     connect.hang_up()
-    running.restart(command=[sys.executable, "-c", KILLED_AT, design, call, name])      # kill -9 before this step of the deletion
+    running.restart(
+        command=[sys.executable, "-c", KILLED_AT, design, call, name]
+    )  # kill -9 before this step of the deletion
     running.order("delete")
     running.type("os lab")
     running.process.wait(deadlines.DEADLINE)
-    assert running.process.returncode == -signal.SIGKILL, "the deletion has no such step: this test looks at nothing"
+    assert running.process.returncode == -signal.SIGKILL, (
+        "the deletion has no such step: this test looks at nothing"
+    )
     running.kill()
     running.restart(command=design, group="new")
     client = connect(running)
@@ -989,26 +1171,39 @@ def test_a_delete_that_a_kill_cut_is_finished_or_did_not_happen(server, enter, c
         assert "MSG ana before" in told(history(client))
     else:
         assert client.group == "new" and running.order("members") == ["ok"]
-        assert {path.name for path in running.directory.iterdir()} == {"transcript", "members", "lock"}, "something of the old group stays"
+        assert {path.name for path in running.directory.iterdir()} == {
+            "transcript",
+            "members",
+            "lock",
+        }, "something of the old group stays"
         assert len((running.directory / "transcript").read_text().splitlines()) == 1
 
 
-# -- The owner's terminal ----------------------------------------------------------------------------------------------------------------
+# -- The owner's terminal --------------------------------------------------------------------------
+
 
 def test_an_owner_who_does_not_read_delays_nobody(server, enter):
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     running.pause_reading()
     for n in range(50):
-        ana.send(*[f"SAY {n}-{k} " + "x" * 390 for k in range(20)])        # 400 KB in all
+        ana.send(*[f"SAY {n}-{k} " + "x" * 390 for k in range(20)])  # 400 KB in all
         ana.fence(), ben.fence()
     running.go_on_reading()
     running.expect(r"# \d+ lines not shown")
     assert running.order("members")[-1] == "ok"
     shown = sum(line.startswith("<ana> ") for line in running.stdout)
-    hidden = sum(int(match[1]) for line in running.stdout if (match := re.fullmatch(r"# (\d+) lines not shown", line)))
+    hidden = sum(
+        int(match[1])
+        for line in running.stdout
+        if (match := re.fullmatch(r"# (\d+) lines not shown", line))
+    )
     assert shown + hidden == 1000 and shown < 700, (shown, hidden)
-    assert all(re.fullmatch(r"<ana> \d+-\d+ x{390}", line) for line in running.stdout if line.startswith("<")), "a line is torn"
+    assert all(
+        re.fullmatch(r"<ana> \d+-\d+ x{390}", line)
+        for line in running.stdout
+        if line.startswith("<")
+    ), "a line is torn"
 
 
 def test_an_owner_who_stopped_his_terminal_delays_nobody(design, tmp_path):
@@ -1018,7 +1213,7 @@ def test_an_owner_who_stopped_his_terminal_delays_nobody(design, tmp_path):
         for n in range(50):
             ana.send(*[f"SAY {n}-{k} " + "x" * 380 for k in range(8)])
             ana.fence()
-        terminal.expect(r"# \d+ lines not shown\r\n")           # he reads again
+        terminal.expect(r"# \d+ lines not shown\r\n")  # he reads again
         terminal.sendline("close")
         terminal.expect("ok\r\n")
         assert ana.rest()[-1] == "BYE closed"
@@ -1042,10 +1237,17 @@ def test_stdin_is_a_pipe(server):
 
 
 def test_stdin_is_a_file_of_orders(server, tmp_path):
-    (tmp_path / "orders").write_text("ban eve\nmembers\nrename from a file")       # the last line has no end
+    (tmp_path / "orders").write_text(
+        "ban eve\nmembers\nrename from a file"
+    )  # the last line has no end
     with open(tmp_path / "orders") as orders:
         running = server(*OPEN, stdin=orders)
-    wait_until(lambda: running.stdout[1:4] == ["# eve is banned", "ok", "member eve banned"] or "member eve banned" in running.stdout)
+    wait_until(
+        lambda: (
+            running.stdout[1:4] == ["# eve is banned", "ok", "member eve banned"]
+            or "member eve banned" in running.stdout
+        )
+    )
     chat_is_alive(running.address)
     assert cpu_over(running, 0.5) < 0.4
 
@@ -1067,7 +1269,7 @@ def test_stdin_is_a_terminal(design, tmp_path):
         chat_is_alive(terminal.address)
         terminal.sendline("members")
         terminal.expect("member ana (here|away)\r\nok\r\n")
-        terminal.sendeof()                                      # the end of input is no order
+        terminal.sendeof()  # the end of input is no order
         chat_is_alive(terminal.address)
         terminal.sendintr()
         terminal.read()
@@ -1076,7 +1278,7 @@ def test_stdin_is_a_terminal(design, tmp_path):
 
 
 def is_stopped(process):
-    with contextlib.suppress(psutil.NoSuchProcess):             # a child that ended meanwhile
+    with contextlib.suppress(psutil.NoSuchProcess):  # a child that ended meanwhile
         return process.status() == psutil.STATUS_STOPPED
 
 
@@ -1089,12 +1291,18 @@ def test_a_background_job_is_not_stopped_for_its_terminal(design, tmp_path):
         servers = [process for process in session_of(terminal.pid) if process.pid != terminal.pid]
         assert servers and not any(map(is_stopped, servers))
         terminal.sendline("fg")
-        wait_until(lambda: os.tcgetpgrp(terminal.child_fd) not in (terminal.pid, 0), what="the server in the foreground")
-        terminal.sendline("members")                            # brought to the foreground, it reads its orders
+        wait_until(
+            lambda: os.tcgetpgrp(terminal.child_fd) not in (terminal.pid, 0),
+            what="the server in the foreground",
+        )
+        terminal.sendline("members")  # brought to the foreground, it reads its orders
         terminal.expect("member ana (here|away)\r\nok\r\n")
         terminal.sendline("close")
         terminal.expect("ok\r\n")
-        wait_until(lambda: os.tcgetpgrp(terminal.child_fd) == terminal.pid, what="the shell in the foreground")
+        wait_until(
+            lambda: os.tcgetpgrp(terminal.child_fd) == terminal.pid,
+            what="the shell in the foreground",
+        )
         terminal.sendline("echo status=$?")
         terminal.expect("status=0\r\n")
 

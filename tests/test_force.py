@@ -1,4 +1,7 @@
-"""`python -m lab_guide.races.force` says what it waits for, names a deadlock, shows the server's stderr, and leaves no server behind."""
+"""`python -m lab_guide.races.force` says what it waits for, names a deadlock, shows the server's
+stderr, and leaves no server behind.
+"""
+
 import os
 import re
 import shutil
@@ -19,7 +22,8 @@ HANDLE = """
                 self.not_full.wait()
 """
 IF_NAME = "if any(type(one).__name__ == 'Rename' for _, requests in batch for one in requests)"
-SOON = 40                   # seconds: less than half of what it took when a deadlock was not seen, on a busy machine too
+# seconds: less than half of what it took when a deadlock was not seen, on a busy machine too
+SOON = 40
 
 
 @pytest.fixture
@@ -29,7 +33,11 @@ def design():
 
 def mutant(folder, handle):
     """A folder with servers in which pthread.py's hand_over() begins otherwise."""
-    shutil.copytree(ROOT / "implementations", folder / "implementations", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        ROOT / "implementations",
+        folder / "implementations",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
     place = folder / "implementations" / "pthread.py"
     text = place.read_text(encoding="utf-8")
     assert text.count(HANDLE) == 1
@@ -40,55 +48,96 @@ def mutant(folder, handle):
 def force(*words, seconds=90):
     """(exit status, stdout, stderr, seconds) of the command."""
     began = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "lab_guide.races.force", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=seconds)
+    done = subprocess.run(
+        [sys.executable, "-m", "lab_guide.races.force", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
     return done.returncode, done.stdout, done.stderr, time.monotonic() - began
 
 
 def test_the_holder_that_takes_the_lock_again_is_named(tmp_path):
-    folder = mutant(tmp_path / "tree", f"\n        {IF_NAME}:\n            self.lock.acquire()" + HANDLE)
+    folder = mutant(
+        tmp_path / "tree", f"\n        {IF_NAME}:\n            self.lock.acquire()" + HANDLE
+    )
     status, out, err, seconds = force(folder, "ana:read ana:write")
-    assert re.search(r"(ana|ben) waits for the lock 'room', which it holds itself: the holder takes the lock again; a deadlock", out), out + err
+    assert re.search(
+        r"(ana|ben) waits for the lock 'room', which it holds itself: the holder takes the lock "
+        r"again; a deadlock",
+        out,
+    ), out + err
     assert "The program is deadlocked" in out and "The lock says no" not in out and status == 1
     assert seconds < SOON
 
 
 def test_a_deadlock_before_the_schedule_is_named_at_once(tmp_path):
-    status, out, err, seconds = force(mutant(tmp_path / "tree", "\n        self.lock.acquire()" + HANDLE))
-    assert "ana waits for the lock 'room', which it holds itself: the holder takes the lock again" in err, out + err
+    status, out, err, seconds = force(
+        mutant(tmp_path / "tree", "\n        self.lock.acquire()" + HANDLE)
+    )
+    assert (
+        "ana waits for the lock 'room', which it holds itself: the holder takes the lock again"
+        in err
+    ), out + err
     assert "try 2" not in err and status == 1
     assert seconds < SOON
 
 
 def test_a_thread_that_ended_with_the_lock_is_named(tmp_path):
-    handle = f"\n        {IF_NAME}:\n            self.lock.acquire()\n            raise RuntimeError('a bug of my own')" + HANDLE
+    handle = (
+        f"\n        {IF_NAME}:\n            self.lock.acquire()\n            raise RuntimeError('a "
+        f"bug of my own')" + HANDLE
+    )
     status, out, err, seconds = force(mutant(tmp_path / "tree", handle), "ana:E.lock.wait ben:read")
-    assert "ben waits for the lock 'room', which ana held when it ended; a deadlock" in out, out + err
+    assert "ben waits for the lock 'room', which ana held when it ended; a deadlock" in out, (
+        out + err
+    )
     assert "RuntimeError: a bug of my own" in err and status == 1
 
 
 def test_what_the_server_wrote_to_stderr_is_shown_when_a_step_is_not_taken(tmp_path):
-    status, out, err, seconds = force(mutant(tmp_path / "tree", f"\n        {IF_NAME}:\n            raise RuntimeError('a bug of my own')" + HANDLE))
-    assert re.search("stuck at step 1, ana:read: ana has ended, and was last seen at E.recv", out), out + err
+    status, out, err, seconds = force(
+        mutant(
+            tmp_path / "tree",
+            f"\n        {IF_NAME}:\n            raise RuntimeError('a bug of my own')" + HANDLE,
+        )
+    )
+    assert re.search(
+        "stuck at step 1, ana:read: ana has ended, and was last seen at E.recv", out
+    ), out + err
     assert "RuntimeError: a bug of my own" in err
     assert seconds < SOON
 
 
 def test_a_server_that_lets_nobody_in_is_told_with_its_stderr(tmp_path):
-    status, out, err, seconds = force(mutant(tmp_path / "tree", "\n        raise RuntimeError('a bug of my own')" + HANDLE))
-    assert status == 1 and "try 1 of 3: the server did not get that far" in err and "RuntimeError: a bug of my own" in err
+    status, out, err, seconds = force(
+        mutant(tmp_path / "tree", "\n        raise RuntimeError('a bug of my own')" + HANDLE)
+    )
+    assert (
+        status == 1
+        and "try 1 of 3: the server did not get that far" in err
+        and "RuntimeError: a bug of my own" in err
+    )
 
 
-# -- Its end --------------------------------------------------------------------------------------------------------------------------
+# -- Its end ---------------------------------------------------------------------------------------
 
 
 def server_of(process):
-    """The server that it started, once it serves somebody; and the lines that `process` wrote to stderr up to then."""
+    """The server that it started, once it serves somebody; and the lines that `process` wrote to
+    stderr up to then.
+    """
     lines = []
     for line in process.stderr:
         lines.append(line)
         if "waiting for step" in line:
             break
-    found = [child for child in psutil.Process(process.pid).children(recursive=True) if "implementations.pthread" in child.cmdline()]
+    found = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "implementations.pthread" in child.cmdline()
+    ]
     assert len(found) == 1, lines
     return found[0], lines
 
@@ -104,12 +153,23 @@ def ends(process):
 
 @pytest.fixture
 def waits():
-    """It waits for a step that never comes: a function (what stands before its command line) -> Popen."""
+    """It waits for a step that never comes: a function (what stands before its command line) ->
+    Popen.
+    """
     started = []
 
     def waits(*before):
         command = [sys.executable, "-m", "lab_guide.races.force", str(ROOT), "zoe:read"]
-        started.append(subprocess.Popen([*before, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True))
+        started.append(
+            subprocess.Popen(
+                [*before, *command],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
         return started[-1]
 
     yield waits

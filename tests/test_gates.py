@@ -1,4 +1,7 @@
-"""Forced schedules: the same text, the same outcome, each time, in threads and in processes; and what a lock makes impossible is said."""
+"""Forced schedules: the same text, the same outcome, each time, in threads and in processes; and
+what a lock makes impossible is said.
+"""
+
 import os
 import re
 import subprocess
@@ -13,7 +16,7 @@ from harness.tracing import gates
 from harness.tracing.gates import Gates, Wrong
 from tests.conftest import OPEN
 
-TIMES = int(os.environ.get("GRUPO_SOAK", 10))        # of each schedule
+TIMES = int(os.environ.get("GRUPO_SOAK", 10))  # of each schedule
 LOST = "ana:read ben:read ana:write ben:write"
 RIGHT = "ana:read ana:write ben:read ben:write"
 
@@ -36,8 +39,23 @@ def count(kind, schedule, folder, *more, deadline=None):
         started = []
 
         def go():
-            started.append(subprocess.Popen([sys.executable, "-m", "lab_guide.races.counter", kind, "--trace", folder, *more],
-                                            cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True))
+            started.append(
+                subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-m",
+                        "lab_guide.races.counter",
+                        kind,
+                        "--trace",
+                        folder,
+                        *more,
+                    ],
+                    cwd=ROOT,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    start_new_session=True,
+                )
+            )
 
         forced = held.force(schedule, go, deadline=deadline)
     out, _ = started[0].communicate()
@@ -45,7 +63,9 @@ def count(kind, schedule, folder, *more, deadline=None):
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-@pytest.mark.parametrize("schedule, outcome", [(LOST, 1), (RIGHT, 2), ("ben:read ana:read ana:write ben:write", 1)])
+@pytest.mark.parametrize(
+    "schedule, outcome", [(LOST, 1), (RIGHT, 2), ("ben:read ana:read ana:write ben:write", 1)]
+)
 def test_a_schedule_has_one_outcome(kind, schedule, outcome, folder):
     for _ in range(TIMES):
         counted, forced = count(kind, schedule, folder)
@@ -57,8 +77,11 @@ def test_with_a_lock_the_lost_update_is_impossible_and_the_gate_says_so(kind, fo
     for _ in range(TIMES):
         counted, forced = count(kind, LOST, folder, "--lock")
         assert counted == 2 and not forced.possible
-        assert forced.stuck == ("stuck at step 2, ben:read: ben waits for the lock 'number', which ana holds; "
-                                "ana is held before B.write until ben has taken it. In this program that step is impossible here")
+        assert forced.stuck == (
+            "stuck at step 2, ben:read: ben waits for the lock 'number', which ana holds; "
+            "ana is held before B.write until ben has taken it. In this program that step is "
+            "impossible here"
+        )
 
 
 def test_with_a_lock_what_it_allows_stays_possible(folder):
@@ -66,7 +89,7 @@ def test_with_a_lock_what_it_allows_stays_possible(folder):
     assert (counted, forced.stuck, forced.done) == (2, None, gates.parse(RIGHT))
 
 
-# -- Real servers ----------------------------------------------------------------------------------------------------------------
+# -- Real servers ----------------------------------------------------------------------------------
 
 
 def names(*clients):
@@ -74,11 +97,15 @@ def names(*clients):
 
 
 def ask_for_one_name(start, enter, folder, schedule=LOST):
-    """ana and ben are here, and both ask for the name zoe, under a schedule. Returns (what carla heard of it, Forced)."""
+    """ana and ben are here, and both ask for the name zoe, under a schedule. Returns (what carla
+    heard of it, Forced).
+    """
     with Gates(folder) as held:
         running = start(*OPEN, "--trace", folder)
         ana, ben, carla = (enter(running, name) for name in ("ana", "ben", "carla"))
-        forced = held.force(schedule, lambda: (ana.send("NAME zoe"), ben.send("NAME zoe")), {**names(ana, ben)})
+        forced = held.force(
+            schedule, lambda: (ana.send("NAME zoe"), ben.send("NAME zoe")), {**names(ana, ben)}
+        )
         ana.fence(), ben.fence(), carla.fence()
         heard = [line.split(" ") for line in carla.lines if line.startswith("RENAMED")]
     return [(int(seq), old, new) for _, seq, _, old, new in heard], forced
@@ -86,16 +113,23 @@ def ask_for_one_name(start, enter, folder, schedule=LOST):
 
 def test_without_the_lock_two_members_take_one_name(server, enter, folder, tmp_path):
     command = exhibit_named("no-lock", tmp_path / "tree").command
-    heard, forced = ask_for_one_name(lambda *args: server(*args, command=command, cwd=tmp_path / "tree"), enter, folder)
+    heard, forced = ask_for_one_name(
+        lambda *args: server(*args, command=command, cwd=tmp_path / "tree"), enter, folder
+    )
     assert forced.stuck is None, forced
     assert sorted(old for _, old, _ in heard) == ["ana", "ben"], "both have the name zoe"
-    assert len({seq for seq, _, _ in heard}) == 1, "and both events one number: the second was decided before the first was applied"
+    assert len({seq for seq, _, _ in heard}) == 1, (
+        "and both events one number: the second was decided before the first was applied"
+    )
 
 
 def test_with_the_lock_that_is_impossible(server, enter, folder):
     heard, forced = ask_for_one_name(lambda *args: server(*args, command="pthread"), enter, folder)
-    assert not forced.possible and forced.stuck == ("stuck at step 2, ben:read: ben waits for the lock 'room', which ana holds; "
-                                                    "ana is held before E.keep until ben has taken it. In this program that step is impossible here")
+    assert not forced.possible and forced.stuck == (
+        "stuck at step 2, ben:read: ben waits for the lock 'room', which ana holds; "
+        "ana is held before E.keep until ben has taken it. In this program that step is impossible "
+        "here"
+    )
     assert [old for _, old, _ in heard] == ["ana"]
 
 
@@ -104,27 +138,35 @@ def test_processes_speak_in_the_order_of_the_schedule(server, enter, folder, fir
     with Gates(folder) as held:
         running = server(*OPEN, "--trace", folder, command="fork")
         ana, ben = enter(running, "ana"), enter(running, "ben")
-        held_back = held.force(f"{first}:pipe.write {second}:pipe.write", lambda: (ana.send("SAY one"), ben.send("SAY two")), names(ana, ben))
+        held_back = held.force(
+            f"{first}:pipe.write {second}:pipe.write",
+            lambda: (ana.send("SAY one"), ben.send("SAY two")),
+            names(ana, ben),
+        )
         assert held_back.stuck is None, held_back
         ben.fence(), ana.fence()
         said = [line.split(" ")[3] for line in ana.lines if line.startswith("MSG")]
     assert said == [first, second]
 
 
-def test_two_locks_in_two_orders_are_a_deadlock_that_the_gate_names(server, enter, folder, tmp_path):
+def test_two_locks_in_two_orders_are_a_deadlock_that_the_gate_names(
+    server, enter, folder, tmp_path
+):
     one = exhibit_named("deadlock-two-locks", tmp_path / "tree")
     schedule = "ana:E.lock.wait ben:E.lock.wait ana:lock.wait ben:lock.wait ben:E.lock.wait"
     with Gates(folder) as held:
         running = server(*OPEN, "--trace", folder, command=one.command, cwd=tmp_path / "tree")
         ana, ben = enter(running, "ana"), enter(running, "ben")
-        forced = held.force(schedule, lambda: (ana.send("SAY one"), ben.send("PING two")), names(ana, ben))
+        forced = held.force(
+            schedule, lambda: (ana.send("SAY one"), ben.send("PING two")), names(ana, ben)
+        )
         assert not forced.possible and forced.stuck.count("deadlock") == 1, forced
         for client in ana, ben:
             assert f"{client.name} waits for the lock" in forced.stuck
     running.kill()
 
 
-# -- What may go wrong -------------------------------------------------------------------------------------------------------------
+# -- What may go wrong -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("schedule", ["", "ana", "ana:", ":read", "ana:read ben"])
@@ -146,9 +188,24 @@ def test_when_who_holds_the_gates_is_gone_all_gates_are_open(server, enter, fold
     ana.expect(r"MSG .* on we go")
 
 
-@pytest.mark.parametrize("words, told, status", [(["threads"], "2 workers counted to 1", 1), (["processes", LOST, "--lock"], "The lock says no.", 0),
-                                                 ([ROOT], "carla hears RENAMED 5 ana zoe\n", 0), (["/nowhere"], "no implementations/pthread.py", 1),
-                                                 (["threads", "ana-read"], "a step is ACTOR:EVENT", 1)])
+@pytest.mark.parametrize(
+    "words, told, status",
+    [
+        (["threads"], "2 workers counted to 1", 1),
+        (["processes", LOST, "--lock"], "The lock says no.", 0),
+        ([ROOT], "carla hears RENAMED 5 ana zoe\n", 0),
+        (["/nowhere"], "no implementations/pthread.py", 1),
+        (["threads", "ana-read"], "a step is ACTOR:EVENT", 1),
+    ],
+)
 def test_a_schedule_is_forced_from_the_command_line(words, told, status):
-    done = subprocess.run([sys.executable, "-m", "lab_guide.races.force", *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert told in done.stdout + done.stderr and done.returncode == status, done.stdout + done.stderr
+    done = subprocess.run(
+        [sys.executable, "-m", "lab_guide.races.force", *map(str, words)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert told in done.stdout + done.stderr and done.returncode == status, (
+        done.stdout + done.stderr
+    )

@@ -1,12 +1,15 @@
-"""The lab guide is run: what stands behind `$` in a page is typed, and what stands below it must come.
+"""The lab guide is run: what stands behind `$` in a page is typed, and what stands below it must
+come.
 
-A page is run in a home of its own, where ~/grupo is the project. Blocks are ```console; those with a title, `terminal 2`, are typed in a
-terminal of that name, whose last command goes on running. `...` stands for anything. Times, ports, seeds and the like may differ.
-Blocks in Python or C bear the file that they are from as their title, and stand there word for word.
+A page is run in a home of its own, where ~/grupo is the project. Blocks are ```console; those with
+a title, `terminal 2`, are typed in a terminal of that name, whose last command goes on running.
+`...` stands for anything. Times, ports, seeds and the like may differ. Blocks in Python or C bear
+the file that they are from as their title, and stand there word for word.
 """
+
 import ast
-import functools
 import doctest
+import functools
 import os
 import re
 import shlex
@@ -24,20 +27,30 @@ import yaml
 from conftest import need
 
 from harness.__main__ import parse
-from harness.driving.server import ROOT
 from harness.driving.deadlines import wait_until
+from harness.driving.server import ROOT
 from harness.teaching import starter
 from harness.verdicts import language
 from harness.verdicts.command import CHECKS
 from harness.verdicts.model import VERDICTS
 
 GUIDE = Path(ROOT, "lab_guide")
-PAGES = sorted(path for path in [*GUIDE.glob("*.md"), *GUIDE.glob("pt-BR/*.md")] if path.name != "protocol.md")     # that one has its own test
-BLOCK = re.compile(r'^( *)```(\w+)([^\n]*)\n(.*?)^\1```', re.M | re.S)
+PAGES = sorted(
+    path for path in [*GUIDE.glob("*.md"), *GUIDE.glob("pt-BR/*.md")] if path.name != "protocol.md"
+)  # that one has its own test
+BLOCK = re.compile(r"^( *)```(\w+)([^\n]*)\n(.*?)^\1```", re.M | re.S)
 SAME = doctest.OutputChecker()
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
-DIFFERS = [(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"), (r"127\.0\.0\.1:\d+", "ADDRESS"), (r"\b[0-9a-f]{8}\b", "SEED"), (r"/tmp/grupo-check-\w+", "RECORDS"),
-           (r"\b(in|em) \d+ s\b", r"\1 N s"), (r"/\S*/(check_\w+?)\d*/group", r"FOLDER/\1"), (r"make: \*\*\* \[.*", "make: ***"), (r"\bpid \d+", "pid N")]
+DIFFERS = [
+    (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
+    (r"127\.0\.0\.1:\d+", "ADDRESS"),
+    (r"\b[0-9a-f]{8}\b", "SEED"),
+    (r"/tmp/grupo-check-\w+", "RECORDS"),
+    (r"\b(in|em) \d+ s\b", r"\1 N s"),
+    (r"/\S*/(check_\w+?)\d*/group", r"FOLDER/\1"),
+    (r"make: \*\*\* \[.*", "make: ***"),
+    (r"\bpid \d+", "pid N"),
+]
 
 
 @dataclass
@@ -63,7 +76,12 @@ def blocks(page):
     text = page.read_text(encoding="utf-8")
     for found in BLOCK.finditer(text):
         title = re.search(r'title="([^"]*)"', found[3])
-        yield Block(found[2], title[1] if title else "", textwrap.dedent(found[4]), text.count("\n", 0, found.start()) + 1)
+        yield Block(
+            found[2],
+            title[1] if title else "",
+            textwrap.dedent(found[4]),
+            text.count("\n", 0, found.start()) + 1,
+        )
 
 
 def plain(text):
@@ -80,8 +98,18 @@ class Reader:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = str(free.getsockname()[1])
         self.home, self.places, self.running, self.heard = home, {}, {}, {}
-        self.env = {**os.environ, "HOME": str(home), "PORT": self.port, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "150",
-                    "DEADLINE": "5", "LANG": language, "XDG_DATA_HOME": str(home / ".data"), "NO_COLOR": "1", "TERM": "dumb"}
+        self.env = {
+            **os.environ,
+            "HOME": str(home),
+            "PORT": self.port,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "COLUMNS": "150",
+            "DEADLINE": "5",
+            "LANG": language,
+            "XDG_DATA_HOME": str(home / ".data"),
+            "NO_COLOR": "1",
+            "TERM": "dumb",
+        }
         for name in "LANGUAGE", "LC_ALL", "LC_MESSAGES", "MAKEFLAGS", "MAKELEVEL", "GITHUB_ACTIONS":
             self.env.pop(name, None)
 
@@ -89,29 +117,62 @@ class Reader:
         """Types a command, and complains if what comes is not as expected."""
         script = command.replace("7000", self.port)
         place = self.places.setdefault(terminal, self.home / "grupo")
-        if terminal:                    # it goes on running
+        if terminal:  # it goes on running
             self.stop(terminal)
-            process = subprocess.Popen(["bash", "-c", script], cwd=place, env=self.env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       stderr=subprocess.STDOUT, start_new_session=True)
+            process = subprocess.Popen(
+                ["bash", "-c", script],
+                cwd=place,
+                env=self.env,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
             self.running[terminal], self.heard[terminal] = process, []
             if command.startswith("cd "):
                 self.move(terminal, script)
-            threading.Thread(target=lambda: self.heard[terminal].extend(process.stdout), daemon=True).start()
-            wait_until(lambda: self.fits(expected, "".join(self.heard[terminal])), 60, f"{expected!r} from `{command}`; it was {self.heard[terminal]!r}")
+            threading.Thread(
+                target=lambda: self.heard[terminal].extend(process.stdout), daemon=True
+            ).start()
+            wait_until(
+                lambda: self.fits(expected, "".join(self.heard[terminal])),
+                60,
+                f"{expected!r} from `{command}`; it was {self.heard[terminal]!r}",
+            )
             return
         where = self.home / ".where"
-        done = subprocess.run(["bash", "-c", f"{script}\nstatus=$?; pwd > {where}; exit $status"], cwd=place, env=self.env, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240)
+        done = subprocess.run(
+            ["bash", "-c", f"{script}\nstatus=$?; pwd > {where}; exit $status"],
+            cwd=place,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=240,
+        )
         self.places[terminal] = where.read_text().strip()
-        assert self.fits(expected, done.stdout), f"`{command}` shows\n{done.stdout}\nand not\n{expected}"
+        assert self.fits(expected, done.stdout), (
+            f"`{command}` shows\n{done.stdout}\nand not\n{expected}"
+        )
 
     def move(self, terminal, script):
-        target = subprocess.run(["bash", "-c", f"{script.partition('&&')[0].partition(';')[0]} && pwd"], cwd=self.places[terminal], env=self.env,
-                                capture_output=True, text=True).stdout.strip()
+        target = subprocess.run(
+            ["bash", "-c", f"{script.partition('&&')[0].partition(';')[0]} && pwd"],
+            cwd=self.places[terminal],
+            env=self.env,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
         self.places[terminal] = target or self.places[terminal]
 
     def fits(self, expected, shown):
-        return SAME.check_output(plain(expected) + "\n", plain(shown.replace(self.port, "7000").replace(str(self.home), "~")) + "\n", FLAGS)
+        return SAME.check_output(
+            plain(expected) + "\n",
+            plain(shown.replace(self.port, "7000").replace(str(self.home), "~")) + "\n",
+            FLAGS,
+        )
 
     def stop(self, terminal):
         if process := self.running.pop(terminal, None):
@@ -148,19 +209,29 @@ def test_what_a_page_shows_is_what_comes(page, tmp_path):
 def test_code_in_a_page_stands_in_its_file(page):
     for block in blocks(page):
         where = f"{page.name}, line {block.line}"
-        assert block.language in ("console", "python", "c", "toml", "yaml", "text"), f"{where}: what is a block in {block.language}?"
-        if block.language in ("python", "c", "toml") and not (block.language == "toml" and not block.title):
+        assert block.language in ("console", "python", "c", "toml", "yaml", "text"), (
+            f"{where}: what is a block in {block.language}?"
+        )
+        if block.language in ("python", "c", "toml") and not (
+            block.language == "toml" and not block.title
+        ):
             whole = textwrap.dedent(Path(ROOT, block.title).read_text(encoding="utf-8"))
             lines = [line.strip() for line in whole.split("\n")]
             wanted = [line.strip() for line in block.text.strip("\n").split("\n")]
-            assert any(lines[start:start + len(wanted)] == wanted for start in range(len(lines))), f"{where}: not in {block.title}"
+            assert any(
+                lines[start : start + len(wanted)] == wanted for start in range(len(lines))
+            ), f"{where}: not in {block.title}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(GUIDE)))
 def test_yaml_in_a_page_calls_the_harness_rightly(page):
     def texts(value):
         if isinstance(value, (dict, list)):
-            return [text for part in (value.values() if isinstance(value, dict) else value) for text in texts(part)]
+            return [
+                text
+                for part in (value.values() if isinstance(value, dict) else value)
+                for text in texts(part)
+            ]
         return [value] if isinstance(value, str) else []
 
     for block in blocks(page):
@@ -173,20 +244,43 @@ def test_yaml_in_a_page_calls_the_harness_rightly(page):
 
 def test_the_points_that_instructors_are_told_are_those_of_the_checks():
     """What all checks up to a lab give, and of that what its starting folders lack."""
-    found = [(node.name.removeprefix("check_").replace("_", "-"), {call.func.id if isinstance(call.func, ast.Name) else "forms": call for call in node.decorator_list})
-             for path in CHECKS.glob("check_*.py") for node in ast.parse(path.read_text(encoding="utf-8")).body
-             if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")]
-    about = {name: {word.arg: word.value.value for word in made["check"].keywords} | {"forms": len(made["forms"].args[1].elts) if "forms" in made else 1}
-             for name, made in found}
+    found = [
+        (
+            node.name.removeprefix("check_").replace("_", "-"),
+            {
+                call.func.id if isinstance(call.func, ast.Name) else "forms": call
+                for call in node.decorator_list
+            },
+        )
+        for path in CHECKS.glob("check_*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")
+    ]
+    about = {
+        name: {word.arg: word.value.value for word in made["check"].keywords}
+        | {"forms": len(made["forms"].args[1].elts) if "forms" in made else 1}
+        for name, made in found
+    }
     points = {name: one["points"] * one["forms"] for name, one in about.items()}
-    rows = re.findall(r"^\| (\d) \| (\w+) \| (\d+) \| (\d+) \| (\d+|-) \|$", Path(GUIDE, "instructor.md").read_text(encoding="utf-8"), re.M)
+    rows = re.findall(
+        r"^\| (\d) \| (\w+) \| (\d+) \| (\d+) \| (\d+|-) \|$",
+        Path(GUIDE, "instructor.md").read_text(encoding="utf-8"),
+        re.M,
+    )
     assert len(rows) == 8
     for lab, design, most, *lacks in rows:
-        assert int(most) == sum(points[name] for name, one in about.items() if one["lab"] <= int(lab) and one.get("design") in (None, design))
+        assert int(most) == sum(
+            points[name]
+            for name, one in about.items()
+            if one["lab"] <= int(lab) and one.get("design") in (None, design)
+        )
         for written_in, told in zip(starter.LANGUAGES, lacks, strict=True):
             if (starter.MANIFESTS / f"{lab}-{written_in}.toml").is_file():
                 begun = starter.read(int(lab), written_in)
-                assert (begun.designs[0], sum(points[check] for check in begun.fails)) == (design, int(told))
+                assert (begun.designs[0], sum(points[check] for check in begun.fails)) == (
+                    design,
+                    int(told),
+                )
             else:
                 assert told == "-"
 
@@ -194,16 +288,37 @@ def test_the_points_that_instructors_are_told_are_those_of_the_checks():
 def test_each_lab_has_its_page_in_both_languages_with_the_same_commands():
     for lab in range(9):
         english, portuguese = (Path(folder, f"lab{lab}.md") for folder in (GUIDE, GUIDE / "pt-BR"))
-        commands = [[(block.title, command) for block in blocks(page) if block.language == "console" for command, _ in block.typed] for page in (english, portuguese)]
+        commands = [
+            [
+                (block.title, command)
+                for block in blocks(page)
+                if block.language == "console"
+                for command, _ in block.typed
+            ]
+            for page in (english, portuguese)
+        ]
         assert commands[0] == commands[1] and len(commands[0]) > 2, english.name
-        code = [[block.text for block in blocks(page) if block.language in ("python", "c")] for page in (english, portuguese)]
+        code = [
+            [block.text for block in blocks(page) if block.language in ("python", "c")]
+            for page in (english, portuguese)
+        ]
         assert code[0] == code[1]
 
 
 # Of what a line of output is put together, if it is.
 KIND = f"(?:{'|'.join(VERDICTS)})"
-PARTS = [rf"({KIND})  (\w+): [a-z0-9-]+  (.*)", r"(expected:|but:|seen:|when:|cause:|read:|again:) +(.*)", r"\d+\. (.*)", rf"(\d+ {KIND}.*); (.* points in .*)", r"(.* points in .* Seed \w+\.) (The records .*)",
-         rf"(\d+ {KIND}), (\d+ {KIND}.*)", r"(Earlier labs|Lab \d): (.*)", r"Lab \d, (.*): .*", r"(bug) +(dealt) +(tries) +(fixed)", r"(\(bug .*hidden\)).*"]
+PARTS = [
+    rf"({KIND})  (\w+): [a-z0-9-]+  (.*)",
+    r"(expected:|but:|seen:|when:|cause:|read:|again:) +(.*)",
+    r"\d+\. (.*)",
+    rf"(\d+ {KIND}.*); (.* points in .*)",
+    r"(.* points in .* Seed \w+\.) (The records .*)",
+    rf"(\d+ {KIND}), (\d+ {KIND}.*)",
+    r"(Earlier labs|Lab \d): (.*)",
+    r"Lab \d, (.*): .*",
+    r"(bug) +(dealt) +(tries) +(fixed)",
+    r"(\(bug .*hidden\)).*",
+]
 
 
 def in_portuguese(line):
@@ -219,18 +334,31 @@ def in_portuguese(line):
 
 @functools.cache
 def forms():
-    """[(a pattern of a line of output, its translation)] of all texts, each line of them by itself, the most telling first."""
+    """[(a pattern of a line of output, its translation)] of all texts, each line of them by itself,
+    the most telling first.
+    """
     found = []
     for message in language.read():
         lines = zip(message.id.split("\n"), message.string.split("\n")) if message.id else ()
-        found += [(line, told) for line, told in lines if re.search(r"[^\W\d_]", re.sub("{.*?}", "", line))]
-    telling = [form for form in found if not language.holes(form[0]) or set(re.findall(r"[^\W\d_]+", re.sub("{.*?}", "", form[0]))) - {"and", "or", "received"}]
+        found += [
+            (line, told)
+            for line, told in lines
+            if re.search(r"[^\W\d_]", re.sub("{.*?}", "", line))
+        ]
+    telling = [
+        form
+        for form in found
+        if not language.holes(form[0])
+        or set(re.findall(r"[^\W\d_]+", re.sub("{.*?}", "", form[0]))) - {"and", "or", "received"}
+    ]
     telling.sort(key=lambda form: -len(re.sub("{.*?}", "", form[0])))
     return [(pattern_of(line), re.sub(r"{(\w+).*?}", r"{\1}", told)) for line, told in telling]
 
 
 def pattern_of(line):
-    """What an instance of this template looks like: a value that stands in it twice is the same there."""
+    """What an instance of this template looks like: a value that stands in it twice is the same
+    there.
+    """
     pattern, seen = "", set()
     for literal, name, *_ in string.Formatter().parse(line):
         pattern += re.escape(literal)
@@ -241,16 +369,23 @@ def pattern_of(line):
 
 
 def translated(line, forms):
-    """A line that is an instance of one of these forms, in Portuguese, with what it holds translated likewise; None if it is none."""
+    """A line that is an instance of one of these forms, in Portuguese, with what it holds
+    translated likewise; None if it is none.
+    """
     for pattern, told in forms:
         if found := pattern.fullmatch(line):
-            parts = {name: part if name == "who" else translated(part, forms) or part for name, part in found.groupdict().items()}
+            parts = {
+                name: part if name == "who" else translated(part, forms) or part
+                for name, part in found.groupdict().items()
+            }
             return told.format(**parts)
     return None
 
 
 def is_the_same(english, portuguese):
-    """Whether this is the same output in Portuguese. Where a page leaves out a part of a sentence, the other is taken at its word."""
+    """Whether this is the same output in Portuguese. Where a page leaves out a part of a sentence,
+    the other is taken at its word.
+    """
     lines, others = english.split("\n"), portuguese.split("\n")
     if len(lines) == len(others):
         in_part = ["..." in line and line.strip() != "..." for line in lines]
@@ -261,7 +396,11 @@ def is_the_same(english, portuguese):
     return SAME.check_output(plain("\n".join(others)) + "\n", plain("\n".join(lines)) + "\n", FLAGS)
 
 
-@pytest.mark.parametrize("page", [path for path in PAGES if path.parent == GUIDE and Path(GUIDE, "pt-BR", path.name).exists()], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [path for path in PAGES if path.parent == GUIDE and Path(GUIDE, "pt-BR", path.name).exists()],
+    ids=lambda page: page.name,
+)
 def test_a_portuguese_page_shows_the_same_output_in_portuguese(page):
     """So it need not be run as well: `make soak` does."""
     language.use("pt-BR")
@@ -274,8 +413,32 @@ def test_a_portuguese_page_shows_the_same_output_in_portuguese(page):
         language.use("en")
 
 
-SECTIONS = {"": ("Goals", "Predict", "Run", "Investigate", "Make", "Check", "Hints", "Common bugs", "Stretch", "Write-up"),
-            "pt-BR": ("Objetivos", "Preveja", "Execute", "Investigue", "Faça", "Verifique", "Dicas", "Erros comuns", "Para ir além", "Relatório")}
+SECTIONS = {
+    "": (
+        "Goals",
+        "Predict",
+        "Run",
+        "Investigate",
+        "Make",
+        "Check",
+        "Hints",
+        "Common bugs",
+        "Stretch",
+        "Write-up",
+    ),
+    "pt-BR": (
+        "Objetivos",
+        "Preveja",
+        "Execute",
+        "Investigue",
+        "Faça",
+        "Verifique",
+        "Dicas",
+        "Erros comuns",
+        "Para ir além",
+        "Relatório",
+    ),
+}
 
 
 @pytest.mark.parametrize("folder", SECTIONS)

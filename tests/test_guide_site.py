@@ -1,4 +1,7 @@
-"""The guide as a site: it builds, every link in it leads somewhere, it needs no network, and it shows what GitHub shows."""
+"""The guide as a site: it builds, every link in it leads somewhere, it needs no network, and it
+shows what GitHub shows.
+"""
+
 import base64
 import json
 import os
@@ -24,21 +27,41 @@ from harness.driving.server import ROOT
 from harness.verdicts.sentences import CAUSES
 from tests.conftest import browser
 
-pytestmark = [pytest.mark.long, pytest.mark.xdist_group("test_guide_site")]       # one worker makes once what they all look at
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.xdist_group("test_guide_site"),
+]  # one worker makes once what they all look at
 ROOT = Path(ROOT)
-GUIDE = [ROOT / "lab_guide" / "protocol.md", *(path for path in sorted(ROOT.glob("lab_guide/*.md")) if path.stem != "protocol"),
-         *sorted(ROOT.glob("lab_guide/pt-BR/*.md"))]
+GUIDE = [
+    ROOT / "lab_guide" / "protocol.md",
+    *(path for path in sorted(ROOT.glob("lab_guide/*.md")) if path.stem != "protocol"),
+    *sorted(ROOT.glob("lab_guide/pt-BR/*.md")),
+]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))
-LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data", "embed": "src"}
+LOADED = {
+    "script": "src",
+    "link": "href",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "object": "data",
+    "embed": "src",
+}
 
 
 def built(path):
     """Where the page of a file of the repository is in the site."""
-    return path.relative_to(ROOT / "lab_guide" if path.suffix == ".md" else ROOT).with_suffix(".html").as_posix()
+    return (
+        path.relative_to(ROOT / "lab_guide" if path.suffix == ".md" else ROOT)
+        .with_suffix(".html")
+        .as_posix()
+    )
 
 
 class Read(HTMLParser):
-    """What is in some HTML: ids, links, what is loaded, how many of each tag, and the texts of the elements in `wanted`."""
+    """What is in some HTML: ids, links, what is loaded, how many of each tag, and the texts of the
+    elements in `wanted`.
+    """
 
     def __init__(self, text, wanted=()):
         super().__init__()
@@ -70,8 +93,24 @@ class Read(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", ROOT / "lab_guide" / "mkdocs.yml", "--site-dir", folder]
-    done = subprocess.run(build, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, timeout=120)
+    build = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--config-file",
+        ROOT / "lab_guide" / "mkdocs.yml",
+        "--site-dir",
+        folder,
+    ]
+    done = subprocess.run(
+        build,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        timeout=120,
+    )
     assert not done.returncode, done.stderr
     return folder
 
@@ -79,10 +118,12 @@ def site(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pages(site):
     """What is in each page: {its path: Read}."""
-    return {path.relative_to(site).as_posix(): Read(path.read_text()) for path in site.rglob("*.html")}
+    return {
+        path.relative_to(site).as_posix(): Read(path.read_text()) for path in site.rglob("*.html")
+    }
 
 
-# -- All of it is there ----------------------------------------------------------------------------------------------------------------
+# -- All of it is there ----------------------------------------------------------------------------
 
 
 def test_each_page_is_there_and_in_the_navigation(pages):
@@ -98,8 +139,20 @@ def test_every_link_leads_somewhere(site, pages):
             scheme, host, path, _, anchor = urlsplit(link)
             if scheme or host:
                 continue
-            to = (site / path.lstrip("/") if page == "404.html" else (site / page).parent / unquote(path)).resolve() if path else site / page
-            name = to.relative_to(site.resolve()).as_posix() if to.is_relative_to(site.resolve()) else None
+            to = (
+                (
+                    site / path.lstrip("/")
+                    if page == "404.html"
+                    else (site / page).parent / unquote(path)
+                ).resolve()
+                if path
+                else site / page
+            )
+            name = (
+                to.relative_to(site.resolve()).as_posix()
+                if to.is_relative_to(site.resolve())
+                else None
+            )
             if not name or not to.exists():
                 amiss.append(f"{page}: {link}")
             elif anchor and name in pages and unquote(anchor) not in pages[name].ids:
@@ -114,38 +167,66 @@ def test_where_a_verdict_says_to_read_there_is_something_to_read(pages):
 
 def test_a_notebooks_pictures_are_in_it(site, pages):
     for path in NOTEBOOKS:
-        outputs = [output.get("data", {}).get("text/html", "") for cell in read(path, as_version=4).cells for output in cell.get("outputs", [])]
-        pictures = [base64.b64decode(picture) for picture in re.findall(r'base64,([^"]+)"', "".join(outputs))]
-        files = [site / "notebooks" / name for name in pages[built(path)].loaded if name.startswith(path.stem)]
+        outputs = [
+            output.get("data", {}).get("text/html", "")
+            for cell in read(path, as_version=4).cells
+            for output in cell.get("outputs", [])
+        ]
+        pictures = [
+            base64.b64decode(picture)
+            for picture in re.findall(r'base64,([^"]+)"', "".join(outputs))
+        ]
+        files = [
+            site / "notebooks" / name
+            for name in pages[built(path)].loaded
+            if name.startswith(path.stem)
+        ]
         assert pictures and [file.read_bytes() for file in files] == pictures
 
 
 def test_the_search_knows_each_page(site):
     index = json.loads((site / "search" / "search_index.json").read_text())["docs"]
     for path in GUIDE + NOTEBOOKS:
-        known = " ".join(entry["title"] + " " + entry["text"] for entry in index if entry["location"].split("#")[0] == built(path))
+        known = " ".join(
+            entry["title"] + " " + entry["text"]
+            for entry in index
+            if entry["location"].split("#")[0] == built(path)
+        )
         cells = read(path, as_version=4).cells if path.suffix == ".ipynb" else []
-        said = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown") or path.read_text()
+        said = (
+            "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+            or path.read_text()
+        )
         prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)|<[^>]*>", " ", said, flags=re.S)
         assert max(re.findall(r"[^\W\d_]+", prose), key=len) in known, path
     assert not [entry for entry in index if ".py" in entry["location"]]
 
 
-# -- It is what GitHub shows -------------------------------------------------------------------------------------------------------------
+# -- It is what GitHub shows -----------------------------------------------------------------------
 
 
 def assert_alike(markdown, html):
-    """The same headings, code, cells of tables and number of items, as a reader of Markdown of GitHub's kind finds."""
+    """The same headings, code, cells of tables and number of items, as a reader of Markdown of
+    GitHub's kind finds.
+    """
     tags = "h1", "h2", "h3", "h4", "pre", "td"
-    theirs = Read(MarkdownIt().enable(["table", "strikethrough"]).use(footnote_plugin).render(markdown), tags)
+    theirs = Read(
+        MarkdownIt().enable(["table", "strikethrough"]).use(footnote_plugin).render(markdown), tags
+    )
     ours = Read(re.sub("&para;|¶", "", html), tags)
     for tag in tags:
-        tell = (lambda text: text.rstrip("\n")) if tag == "pre" else (lambda text: "".join(text.split()))
+        tell = (
+            (lambda text: text.rstrip("\n"))
+            if tag == "pre"
+            else (lambda text: "".join(text.split()))
+        )
         assert list(map(tell, ours.texts[tag])) == list(map(tell, theirs.texts[tag])), tag
     assert ours.tags.count("li") == theirs.tags.count("li")
 
 
-@pytest.mark.parametrize("path", GUIDE, ids=lambda path: path.relative_to(ROOT / "lab_guide").as_posix())
+@pytest.mark.parametrize(
+    "path", GUIDE, ids=lambda path: path.relative_to(ROOT / "lab_guide").as_posix()
+)
 def test_it_shows_what_github_shows(path, site):
     article = re.search(r"<article.*?</article>", (site / built(path)).read_text(), re.S)[0]
     assert_alike(re.sub(r"\A---\n.*?\n---\n", "", path.read_text(), flags=re.S), article)
@@ -204,18 +285,32 @@ x = 1
 
 def test_markdown_that_python_markdown_would_read_otherwise():
     config = load_config(str(ROOT / "lab_guide" / "mkdocs.yml"))
-    ours = config.plugins.on_page_markdown(AWKWARD, page=SimpleNamespace(file=SimpleNamespace(src_uri="a.md")), config=config, files=None)
-    html = Markdown(extensions=config.markdown_extensions, extension_configs=config.mdx_configs).convert(ours)
+    ours = config.plugins.on_page_markdown(
+        AWKWARD,
+        page=SimpleNamespace(file=SimpleNamespace(src_uri="a.md")),
+        config=config,
+        files=None,
+    )
+    html = Markdown(
+        extensions=config.markdown_extensions, extension_configs=config.mdx_configs
+    ).convert(ours)
     assert_alike(AWKWARD, html)
 
 
-# -- Without a network -----------------------------------------------------------------------------------------------------------------
+# -- Without a network -----------------------------------------------------------------------------
 
 
 def test_nothing_is_loaded_from_elsewhere(site, pages):
-    amiss = [f"{page}: {what}" for page, found in pages.items() for what in found.loaded if re.match(r"(https?:)?//", what)]
+    amiss = [
+        f"{page}: {what}"
+        for page, found in pages.items()
+        for what in found.loaded
+        if re.match(r"(https?:)?//", what)
+    ]
     for path in site.rglob("*.css"):
-        amiss += re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]*)", path.read_text())
+        amiss += re.findall(
+            r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]*)", path.read_text()
+        )
     assert not amiss
 
 
@@ -237,22 +332,43 @@ def address(request, site):
 
 def test_a_browser_is_content(address):
     from playwright.sync_api import sync_playwright
+
     complaints, shown = [], [*map(built, [*GUIDE[:2], *GUIDE[-1:]]), built(NOTEBOOKS[3])]
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
         page = chromium.new_page()
-        page.on("request", lambda request: request.url.startswith((address, "data:", "blob:")) or complaints.append(request.url))
-        page.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
+        page.on(
+            "request",
+            lambda request: (
+                request.url.startswith((address, "data:", "blob:"))
+                or complaints.append(request.url)
+            ),
+        )
+        page.on(
+            "console",
+            lambda message: (
+                message.type in ("error", "warning") and complaints.append(message.text)
+            ),
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         for name in shown:
             page.goto(f"{address}/{name}")
             page.wait_for_load_state("networkidle")
             assert page.locator("h1").count() == 1
-        assert page.eval_on_selector_all("article img", "all => all.length && all.every(image => image.complete && image.naturalWidth > 300)")
+        assert page.eval_on_selector_all(
+            "article img",
+            "all => all.length && all.every(image => image.complete && image.naturalWidth > 300)",
+        )
         page.locator(".md-search__input").click()
-        page.wait_for_selector(".md-search--ready, .md-search-result__meta:has-text('Type')", state="attached")
+        page.wait_for_selector(
+            ".md-search--ready, .md-search-result__meta:has-text('Type')", state="attached"
+        )
         page.locator(".md-search__input").press_sequentially("silent clients")
-        page.wait_for_selector(".md-search-result__link[href*='silent+clients']", timeout=20_000)   # not yet what `s` finds
-        assert "protocol.html" in page.locator(".md-search-result__link").first.get_attribute("href")
+        page.wait_for_selector(
+            ".md-search-result__link[href*='silent+clients']", timeout=20_000
+        )  # not yet what `s` finds
+        assert "protocol.html" in page.locator(".md-search-result__link").first.get_attribute(
+            "href"
+        )
         chromium.close()
     assert not complaints

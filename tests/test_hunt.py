@@ -1,4 +1,5 @@
 """The bug hunt: what is dealt is blind, a repair is told from what is none, and the score is kept."""
+
 import json
 import os
 import subprocess
@@ -17,9 +18,17 @@ SCHEDULED = [exhibit for exhibit in exhibits.all_exhibits() if exhibit.schedule]
 @pytest.fixture
 def hunting(tmp_path):
     """hunting(action, ...) runs `python -m harness hunt` with a score of its own."""
+
     def run(*words):
-        return subprocess.run([sys.executable, "-m", "harness", "hunt", *map(str, words)], cwd=ROOT, capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, env={**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")})
+        return subprocess.run(
+            [sys.executable, "-m", "harness", "hunt", *map(str, words)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")},
+        )
+
     run.score = lambda: json.loads((tmp_path / "data/grupo/hunt.json").read_text())
     return run
 
@@ -33,7 +42,9 @@ def only(monkeypatch, tmp_path, name):
 
 
 def play(action, folder, capsys):
-    status = hunt.main(type("Options", (), {"action": action, "folder": str(folder), "design": None, "seed": "1"}))
+    status = hunt.main(
+        type("Options", (), {"action": action, "folder": str(folder), "design": None, "seed": "1"})
+    )
     return status, capsys.readouterr().out
 
 
@@ -42,17 +53,32 @@ def test_what_is_dealt_does_not_say_what_it_is(hunting, tmp_path):
     assert done.returncode == 0, done.stderr
     [name] = hunting.score()
     exhibit = exhibits.read(exhibits.EXHIBITS / f"{name}.toml")
-    texts = {path: path.read_text() for path in (tmp_path / "mine").rglob("*") if path.is_file() and path.suffix != ".pyc"}
-    assert not any(name in text for text in [*texts.values(), done.stdout]) and exhibit.symptom in done.stdout
-    assert "expected:" in texts[tmp_path / "mine/failing-run.txt"] and "cause" not in texts[tmp_path / "mine/failing-run.txt"]
+    texts = {
+        path: path.read_text()
+        for path in (tmp_path / "mine").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    assert (
+        not any(name in text for text in [*texts.values(), done.stdout])
+        and exhibit.symptom in done.stdout
+    )
+    assert (
+        "expected:" in texts[tmp_path / "mine/failing-run.txt"]
+        and "cause" not in texts[tmp_path / "mine/failing-run.txt"]
+    )
     assert exhibit.new in texts[tmp_path / "mine" / exhibit.file]
-    assert not any(name in line for line in hunting("score").stdout.splitlines()) and "0 of" in hunting("score").stdout
+    assert (
+        not any(name in line for line in hunting("score").stdout.splitlines())
+        and "0 of" in hunting("score").stdout
+    )
 
 
 def test_the_score_of_two_hunters(hunting, tmp_path):
     for seed in "1", "2":
         assert hunting("deal", tmp_path / seed, "--seed", seed).returncode == 0
-    assert len(hunting.score()) == 2 and all(one["solved"] is None for one in hunting.score().values())
+    assert len(hunting.score()) == 2 and all(
+        one["solved"] is None for one in hunting.score().values()
+    )
 
 
 @pytest.mark.soak
@@ -65,7 +91,9 @@ def test_a_repair_counts_and_what_breaks_something_else_does_not(monkeypatch, tm
 
     place = folder / exhibit.file
     right = Path(ROOT, exhibit.file).read_text()
-    broken = right.replace("if key in self.here else 'away'}", "if key in self.here else 'gone'}", 1)
+    broken = right.replace(
+        "if key in self.here else 'away'}", "if key in self.here else 'gone'}", 1
+    )
     assert exhibit.file.endswith("room.py") and broken != right
     place.write_text(broken)
     status, said = play("check", folder, capsys)
@@ -89,7 +117,9 @@ def test_there_are_schedules():
 
 
 def told(done, *words):
-    assert done.returncode == 2 and done.stderr.startswith("hunt: ") and done.stderr.count("\n") == 1, done.stderr
+    assert (
+        done.returncode == 2 and done.stderr.startswith("hunt: ") and done.stderr.count("\n") == 1
+    ), done.stderr
     assert all(word in done.stderr for word in words), done.stderr
 
 
@@ -106,8 +136,17 @@ def test_bad_input(hunting, tmp_path):
     told(hunting("score"), "hunt.json", "move it away")
 
 
-@pytest.mark.parametrize("damage", ["[]", "null", '{"x": 1}', '{"x": {}}', '{"x": {"dealt": "a", "tries": 0, "solved": null}}',
-                                    '{"x": {"dealt": 1e300, "tries": 0, "solved": null}}'])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "[]",
+        "null",
+        '{"x": 1}',
+        '{"x": {}}',
+        '{"x": {"dealt": "a", "tries": 0, "solved": null}}',
+        '{"x": {"dealt": 1e300, "tries": 0, "solved": null}}',
+    ],
+)
 def test_a_score_that_is_none(hunting, tmp_path, damage):
     (tmp_path / "data/grupo").mkdir(parents=True)
     (tmp_path / "data/grupo/hunt.json").write_text(damage)

@@ -1,4 +1,7 @@
-"""What `harness lab` does before a check: it reads and compiles a learner's files, and follows no link out of the folder."""
+"""What `harness lab` does before a check: it reads and compiles a learner's files, and follows no
+link out of the folder.
+"""
+
 import os
 import time
 from dataclasses import replace
@@ -33,20 +36,36 @@ def refused(folder, text, *words):
     with pytest.raises(UsageError) as why:
         built(folder, text)
     assert all(word in str(why.value) for word in words), why.value
-    assert "\n" not in str(why.value) and sorted(os.listdir(folder)) == sorted({"server.c", *os.listdir(folder)} - {"server", ".server.new"})
-    assert not [child for child in psutil.Process().children(recursive=True) if child.name() in ("cc", "cc1", "as", "ld")]
+    assert "\n" not in str(why.value) and sorted(os.listdir(folder)) == sorted(
+        {"server.c", *os.listdir(folder)} - {"server", ".server.new"}
+    )
+    assert not [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.name() in ("cc", "cc1", "as", "ld")
+    ]
 
 
 def test_it_compiles_with_headers_of_the_folder(folder):
     (folder / "my own.h").write_text("#define WORD 1\n")
     (folder / "more").mkdir()
     (folder / "more/$1.h").write_text("#define OTHER 2\n")
-    built(folder, f'#include "my own.h"\n#include "more/$1.h"\n#include <pthread.h>\n#include <crypt.h>\n{HELLO}int sum = WORD + OTHER;\n')
+    built(
+        folder,
+        f'#include "my own.h"\n#include "more/$1.h"\n#include <pthread.h>\n#include '
+        f"<crypt.h>\n{HELLO}int sum = WORD + OTHER;\n",
+    )
     assert set(os.listdir(folder)) == {"server.c", "server", "my own.h", "more"}
 
 
 def test_the_first_error_is_in_the_message(folder, capsys):
-    refused(folder, "int main(void) { return 0 }\n", "server.c does not compile: server.c:1:", "expected", "Fix the first error")
+    refused(
+        folder,
+        "int main(void) { return 0 }\n",
+        "server.c does not compile: server.c:1:",
+        "expected",
+        "Fix the first error",
+    )
     assert "expected" in capsys.readouterr().err
     refused(folder, "int f(void); int main(void) { return f(); }\n", "undefined reference")
 
@@ -69,7 +88,16 @@ def test_endless_messages_are_cut(folder, capsys):
     assert len(capsys.readouterr().err) <= lab.MOST + 1
 
 
-@pytest.mark.parametrize("how", ["a file", "an absolute path", "a header that is a link", "a folder that is a link", "a dotted path"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "a file",
+        "an absolute path",
+        "a header that is a link",
+        "a folder that is a link",
+        "a dotted path",
+    ],
+)
 def test_nothing_from_outside_is_compiled(folder, tmp_path, how):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -83,9 +111,18 @@ def test_nothing_from_outside_is_compiled(folder, tmp_path, how):
         (folder / "mine.h").symlink_to(outside / "server.c")
     elif how == "a folder that is a link":
         (folder / "more").symlink_to(outside)
-    name = {"an absolute path": outside / "server.c", "a header that is a link": "mine.h", "a folder that is a link": "more/server.c",
-            "a dotted path": "../outside/server.c"}[how]
-    refused(folder, f'#pragma GCC system_header\n#include "{name}"\n', "server.c includes", f"which is not in {folder}")
+    name = {
+        "an absolute path": outside / "server.c",
+        "a header that is a link": "mine.h",
+        "a folder that is a link": "more/server.c",
+        "a dotted path": "../outside/server.c",
+    }[how]
+    refused(
+        folder,
+        f'#pragma GCC system_header\n#include "{name}"\n',
+        "server.c includes",
+        f"which is not in {folder}",
+    )
 
 
 def test_a_link_inside_the_folder_is_allowed(folder):
@@ -99,7 +136,9 @@ def test_the_program_replaces_a_link_and_not_its_target(folder, tmp_path, name):
     (tmp_path / "precious").write_text("precious")
     (folder / name).symlink_to(tmp_path / "precious")
     built(folder, HELLO)
-    assert (tmp_path / "precious").read_text() == "precious" and not (folder / "server").is_symlink()
+    assert (tmp_path / "precious").read_text() == "precious" and not (
+        folder / "server"
+    ).is_symlink()
 
 
 def test_a_folder_where_the_program_is_to_be(folder):
@@ -109,7 +148,7 @@ def test_a_folder_where_the_program_is_to_be(folder):
         built(folder, HELLO)
 
 
-# -- In Python ---------------------------------------------------------------------------------------------------------
+# -- In Python -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -120,7 +159,9 @@ def begun(tmp_path):
     return lab_0, tmp_path / "mine"
 
 
-@pytest.mark.parametrize("place", ["implementations/nonblocking.py", "implementations/common", "implementations"])
+@pytest.mark.parametrize(
+    "place", ["implementations/nonblocking.py", "implementations/common", "implementations"]
+)
 def test_no_link_out_of_the_folder_is_followed(begun, tmp_path, place):
     lab_0, folder = begun
     lab.inspect_python(lab_0, folder)
@@ -137,8 +178,12 @@ def test_a_file_may_name_its_encoding(begun):
     good = place.read_bytes()
     place.write_bytes("# -*- coding: iso-8859-1 -*-\n# João\n".encode("iso-8859-1") + good)
     lab.inspect_python(lab_0, folder)
-    for bad, words in ((b"# -*- coding: iso-8859-1 -*-\n\xe3 = = 1\n", r"acceptor\.py, line 2: "), (b"# \xe3\nx = '\xe3'\n", r"acceptor\.py: .*Save it as UTF-8"),
-                       (b"# coding: nonsense\n", r"acceptor\.py: unknown encoding: nonsense"), (b"x\0", r"acceptor\.py: ")):
+    for bad, words in (
+        (b"# -*- coding: iso-8859-1 -*-\n\xe3 = = 1\n", r"acceptor\.py, line 2: "),
+        (b"# \xe3\nx = '\xe3'\n", r"acceptor\.py: .*Save it as UTF-8"),
+        (b"# coding: nonsense\n", r"acceptor\.py: unknown encoding: nonsense"),
+        (b"x\0", r"acceptor\.py: "),
+    ):
         place.write_bytes(bad)
         with pytest.raises(UsageError, match=words):
             lab.inspect_python(lab_0, folder)

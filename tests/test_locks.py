@@ -1,4 +1,6 @@
-"""Who held which lock between the events of a failing run: read from the server's own trace, and shown."""
+"""Who held which lock between the events of a failing run: read from the server's own trace, and
+shown.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""The notebooks: each runs from top to bottom and leaves nothing behind; what is committed is what the sources say; JupyterLab shows them."""
+"""The notebooks: each runs from top to bottom and leaves nothing behind; what is committed is what
+the sources say; JupyterLab shows them.
+"""
+
 import base64
 import json
 import os
@@ -11,15 +14,15 @@ import nbformat
 import psutil
 import pytest
 
-from harness.driving.server import ROOT
 from harness.driving.deadlines import wait_until
+from harness.driving.server import ROOT
 from harness.teaching import notebook as made_of
 from notebooks.execute import execute, sources
 from notebooks.open import for_learners
 from tests.conftest import browser
 
 SOURCES = sources()
-MARK = "GRUPO_NOTEBOOK_TEST"            # in the environment of all that a notebook starts
+MARK = "GRUPO_NOTEBOOK_TEST"  # in the environment of all that a notebook starts
 EACH = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
 
 
@@ -29,12 +32,27 @@ def tagged(notebook, tag):
 
 def figures(notebook):
     """What stands in place of each picture: (alternative text, PNG bytes)."""
-    pages = [output.data["text/html"] for cell in notebook.cells for output in cell.get("outputs", []) if "text/html" in output.get("data", {})]
-    return [(re.search(r'alt="([^"]*)"', page)[1], base64.b64decode(re.search(r"base64,([^\"]*)", page)[1])) for page in pages if "<figure" in page]
+    pages = [
+        output.data["text/html"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if "text/html" in output.get("data", {})
+    ]
+    return [
+        (
+            re.search(r'alt="([^"]*)"', page)[1],
+            base64.b64decode(re.search(r"base64,([^\"]*)", page)[1]),
+        )
+        for page in pages
+        if "<figure" in page
+    ]
 
 
 def text_of(cell):
-    return "".join(output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", []))
+    return "".join(
+        output.get("text", "") or output.get("data", {}).get("text/plain", "")
+        for output in cell.get("outputs", [])
+    )
 
 
 def with_mark(value):
@@ -59,7 +77,7 @@ def marked(monkeypatch, request):
     wait_until(lambda: not with_mark(mark), what="the end of all that the notebook started")
 
 
-# -- What is committed -----------------------------------------------------------------------------------------------------------
+# -- What is committed -----------------------------------------------------------------------------
 
 
 def test_there_are_ten():
@@ -71,8 +89,12 @@ def test_both_files_say_the_same(source):
     """What is committed with outputs is what the source says, and was run from top to bottom."""
     ours, shown = jupytext.read(source), nbformat.read(source.with_suffix(".ipynb"), as_version=4)
     nbformat.validate(shown)
-    tell = lambda notebook: [(cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells]
-    assert tell(shown) == tell(ours), f"python notebooks/execute.py {source.name[:2]} makes the second file of the first"
+    tell = lambda notebook: [
+        (cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells
+    ]
+    assert tell(shown) == tell(ours), (
+        f"python notebooks/execute.py {source.name[:2]} makes the second file of the first"
+    )
     code = [cell for cell in shown.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert len(figures(shown)) >= len(tagged(shown, "predict"))
@@ -86,35 +108,54 @@ def test_nothing_of_the_machine_where_they_ran_is_in_them(source):
 
 @EACH
 def test_its_form(source):
-    """A first cell that runs something whole; guesses, exercises and checks; and links that lead somewhere."""
+    """A first cell that runs something whole; guesses, exercises and checks; and links that lead
+    somewhere.
+    """
     notebook = jupytext.read(source)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not code[0].metadata.get("tags") and len(code[0].source.splitlines()) > 3
     for tag in "predict", "exercise", "solution", "check", "test":
         assert tagged(notebook, tag), tag
-    assert len(tagged(notebook, "exercise")) == len(tagged(notebook, "solution")) == len(tagged(notebook, "check"))
+    assert (
+        len(tagged(notebook, "exercise"))
+        == len(tagged(notebook, "solution"))
+        == len(tagged(notebook, "check"))
+    )
     for cell in tagged(notebook, "predict"):
         assert "predict(..., usual=" in cell.source
-    for link in re.findall(r"\]\(([^)#:]+)\)", "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")):
+    for link in re.findall(
+        r"\]\(([^)#:]+)\)",
+        "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown"),
+    ):
         assert (source.parent / link).resolve().exists(), link
 
 
 def test_a_learner_gets_no_solutions():
     for source in SOURCES:
         learners = for_learners(jupytext.read(source))
-        assert tagged(learners, "exercise") and not tagged(learners, "solution") and not tagged(learners, "test")
+        assert (
+            tagged(learners, "exercise")
+            and not tagged(learners, "solution")
+            and not tagged(learners, "test")
+        )
 
 
-# -- What they are made of -------------------------------------------------------------------------------------------------------
+# -- What they are made of -------------------------------------------------------------------------
 
 
 def test_there_is_no_picture_without_a_guess(monkeypatch):
     monkeypatch.delenv(made_of.USUAL, raising=False)
     drawn = []
-    assert "Guess first" in repr(made_of.reveal(made_of.predict(..., usual=3), drawn.append)) and not drawn
+    assert (
+        "Guess first" in repr(made_of.reveal(made_of.predict(..., usual=3), drawn.append))
+        and not drawn
+    )
     assert made_of.reveal(made_of.predict(5, usual=3), lambda guess: guess) == 5
     assert "'many' does not fit here: put a number" in repr(made_of.predict("many", usual=3))
-    assert made_of.predict("fork", usual="pthread").value == "fork" and made_of.predict(3, usual="pthread").value is None
+    assert (
+        made_of.predict("fork", usual="pthread").value == "fork"
+        and made_of.predict(3, usual="pthread").value is None
+    )
     monkeypatch.setenv(made_of.USUAL, "1")
     assert made_of.reveal(made_of.predict(..., usual=3), lambda guess: guess) == 3
 
@@ -130,7 +171,9 @@ def test_a_check_says_what_is_amiss(monkeypatch):
 
 
 def test_a_program_that_does_not_end_is_ended():
-    printed = made_of.program("import os\nprint(os.getpid(), flush=True)\nos.fork()\nwhile True: pass", seconds=1)
+    printed = made_of.program(
+        "import os\nprint(os.getpid(), flush=True)\nos.fork()\nwhile True: pass", seconds=1
+    )
     assert "it did not end within 1 s and was killed" in printed
     wait_until(lambda: not psutil.pid_exists(int(printed.split()[0])))
 
@@ -139,7 +182,13 @@ def test_a_program_that_does_not_end_is_ended():
 def test_with_the_kernel_its_servers_end(end, marked):
     """However it ends: a server that was left open by its cell does not outlive it."""
     code = "from harness.teaching.notebook import serve\nserver = serve('fork')\nserver.enter('ana')\nprint(server.pid, flush=True)\ninput()"
-    kernel = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    kernel = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     pid = int(kernel.stdout.readline())
     if end == "exit":
         kernel.stdin.write("\n")
@@ -151,7 +200,7 @@ def test_with_the_kernel_its_servers_end(end, marked):
     wait_until(lambda: not psutil.pid_exists(pid))
 
 
-# -- Running them ------------------------------------------------------------------------------------------------------------------
+# -- Running them ----------------------------------------------------------------------------------
 
 
 @pytest.mark.long
@@ -163,7 +212,12 @@ def test_it_runs_from_top_to_bottom(source, marked):
     assert len(figures(notebook)) >= len(tagged(notebook, "predict"))
     for alt, png in figures(notebook):
         assert len(alt) > 40 and png.startswith(b"\x89PNG") and len(png) > 5000
-    assert not [cell.source for cell in notebook.cells for output in cell.get("outputs", []) if output.get("name") == "stderr"]
+    assert not [
+        cell.source
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stderr"
+    ]
 
 
 @pytest.mark.long
@@ -174,12 +228,14 @@ def test_a_learner_who_runs_all_at_once(source, marked):
     notebook = execute(for_learners(jupytext.read(source)), guessed=False)
     for cell in tagged(notebook, "predict"):
         assert "No guess yet" in text_of(cell)
-    assert sum("Guess first" in text_of(cell) for cell in notebook.cells) == len(tagged(notebook, "predict"))
+    assert sum("Guess first" in text_of(cell) for cell in notebook.cells) == len(
+        tagged(notebook, "predict")
+    )
     for cell in tagged(notebook, "check"):
         assert "✘" in text_of(cell)
 
 
-# -- In the browser ----------------------------------------------------------------------------------------------------------------
+# -- In the browser --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -188,19 +244,49 @@ def lab(tmp_path, marked):
     jupytext.write(jupytext.read(SOURCES[0]), tmp_path / "tour.ipynb")
     settings = tmp_path / "settings" / "@jupyterlab" / "notebook-extension"
     settings.mkdir(parents=True)
-    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')      # all cells are on the page, seen or not
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GRUPO_USUAL_GUESSES": "1", "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
-                   "JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings")}
+    (settings / "tracker.jupyterlab-settings").write_text(
+        '{"windowingMode": "none"}'
+    )  # all cells are on the page, seen or not
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "GRUPO_USUAL_GUESSES": "1",
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+    }
     with open(tmp_path / "log", "w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--ip=127.0.0.1", "--allow-root",
-                                    "--expose-app-in-browser", f"--notebook-dir={tmp_path}"],
-                                   env=environment, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "jupyterlab",
+                "--no-browser",
+                "--port=0",
+                "--ip=127.0.0.1",
+                "--allow-root",
+                "--expose-app-in-browser",
+                f"--notebook-dir={tmp_path}",
+            ],
+            env=environment,
+            cwd=tmp_path,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         try:
-            wait_until(lambda: list((tmp_path / "runtime").glob("jpserver-*.json")) or process.poll() is not None, 60, "JupyterLab's start")
+            wait_until(
+                lambda: (
+                    list((tmp_path / "runtime").glob("jpserver-*.json"))
+                    or process.poll() is not None
+                ),
+                60,
+                "JupyterLab's start",
+            )
             found = json.loads(next((tmp_path / "runtime").glob("jpserver-*.json")).read_text())
             yield found["url"], found["token"]
         finally:
-            process.terminate()                     # it ends its kernels
+            process.terminate()  # it ends its kernels
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
@@ -212,26 +298,43 @@ def lab(tmp_path, marked):
 @pytest.mark.timeout(600)
 def test_jupyterlab_shows_the_pictures(lab):
     from playwright.sync_api import sync_playwright
+
     url, token = lab
     outside = []
     with sync_playwright() as play:
         chromium = play.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
         page = chromium.new_page()
         inside = url, url.replace("http", "ws"), "data:", "blob:"
-        page.on("request", lambda request: request.url.startswith(inside) or outside.append(request.url))
+        page.on(
+            "request", lambda request: request.url.startswith(inside) or outside.append(request.url)
+        )
         page.goto(f"{url}lab/tree/tour.ipynb?token={token}")
-        page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'", timeout=60_000)
+        page.wait_for_function(
+            "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === "
+            "'idle'",
+            timeout=60_000,
+        )
         page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        page.wait_for_function("""() => {
+        page.wait_for_function(
+            """() => {
             const cells = [...window.jupyterapp.shell.currentWidget.content.model.cells].filter(cell => cell.type === 'code');
             const failed = cells.some(cell => cell.outputs.toJSON().some(output => output.output_type === 'error'));
             return failed || cells.every(cell => cell.executionCount);
-        }""", timeout=240_000)
+        }""",
+            timeout=240_000,
+        )
         page.wait_for_selector("figure img", timeout=60_000)
-        pictures = page.eval_on_selector_all("figure img", "all => all.map(image => [image.alt, image.naturalWidth, image.complete])")
-        errors = page.eval_on_selector_all(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']", "all => all.map(one => one.innerText)")
+        pictures = page.eval_on_selector_all(
+            "figure img", "all => all.map(image => [image.alt, image.naturalWidth, image.complete])"
+        )
+        errors = page.eval_on_selector_all(
+            ".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']",
+            "all => all.map(one => one.innerText)",
+        )
         right = page.get_by_text("That is right.").count()
         chromium.close()
     assert not errors
-    assert [width > 500 and complete and "fork" in alt for alt, width, complete in pictures] == [True]
+    assert [width > 500 and complete and "fork" in alt for alt, width, complete in pictures] == [
+        True
+    ]
     assert right == 1 and not outside

@@ -1,4 +1,7 @@
-"""Jobs in processes of their own: their order, what one needs of another, and what becomes of one that is killed."""
+"""Jobs in processes of their own: their order, what one needs of another, and what becomes of one
+that is killed.
+"""
+
 import os
 import signal
 import time
@@ -33,25 +36,44 @@ def test_results_come_back_whole():
 
 
 def test_each_has_a_process_of_its_own():
-    found = dict(run([Job(name, lambda: {"pid": os.getpid(), "session": os.getsid(0)}) for name in "abc"]))
+    found = dict(
+        run([Job(name, lambda: {"pid": os.getpid(), "session": os.getsid(0)}) for name in "abc"])
+    )
     assert len({os.getpid(), *(one["pid"] for one in found.values())}) == 4
     assert all(one["pid"] == one["session"] for one in found.values())
 
 
 def test_a_job_waits_for_those_it_needs():
-    order = [name for name, _ in run([Job("last", dict, needs=("first", "second")), Job("second", dict, needs=("first",)), Job("first", dict)])]
+    order = [
+        name
+        for name, _ in run(
+            [
+                Job("last", dict, needs=("first", "second")),
+                Job("second", dict, needs=("first",)),
+                Job("first", dict),
+            ]
+        )
+    ]
     assert order == ["first", "second", "last"]
 
 
 def test_what_is_skipped_is_not_run(tmp_path):
     skip = lambda job: {"skipped": True} if job.name == "a" else None
-    came = dict(run([Job("a", lambda: (tmp_path / "ran").touch()), Job("b", dict, needs=("a",))], skip=skip))
+    came = dict(
+        run([Job("a", lambda: (tmp_path / "ran").touch()), Job("b", dict, needs=("a",))], skip=skip)
+    )
     assert came == {"a": {"skipped": True}, "b": {}} and not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("end", [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(0), lambda: 1 / 0], ids=["killed", "exits", "raises"])
+@pytest.mark.parametrize(
+    "end",
+    [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(0), lambda: 1 / 0],
+    ids=["killed", "exits", "raises"],
+)
 def test_one_that_is_killed_has_no_result_and_the_others_go_on(end):
-    came = dict(run([Job("a", end), Job("b", lambda: {"done": True}), Job("c", dict, needs=("a",))]))
+    came = dict(
+        run([Job("a", end), Job("b", lambda: {"done": True}), Job("c", dict, needs=("a",))])
+    )
     assert came == {"a": None, "b": {"done": True}, "c": {}}
 
 
@@ -78,7 +100,7 @@ def test_one_that_is_alone_shares_the_machine_with_no_other(tmp_path):
     def work(name):
         (tmp_path / name).touch()
         others = sorted(path.name for path in tmp_path.iterdir())
-        time.sleep(0.05)                # so that others would be there meanwhile
+        time.sleep(0.05)  # so that others would be there meanwhile
         others += sorted(path.name for path in tmp_path.iterdir())
         (tmp_path / name).unlink()
         return {"saw": sorted(set(others) - {name})}
@@ -87,12 +109,16 @@ def test_one_that_is_alone_shares_the_machine_with_no_other(tmp_path):
     assert dict(run(jobs))["c"] == {"saw": []}
 
 
-HOOKS: list = []        # what is called at a fork cannot be taken back, so it calls what stands here, once
+# what is called at a fork cannot be taken back, so it calls what stands here, once
+HOOKS: list = []
 
 
 @pytest.fixture(scope="module")
 def at_fork():
-    """at_fork(place, act): has act() called once, inside the next fork, before it or after it in the parent."""
+    """at_fork(place, act): has act() called once, inside the next fork, before it or after it in
+    the parent.
+    """
+
     def act(place):
         if HOOKS and HOOKS[0][0] == place:
             HOOKS.pop()[1]()
@@ -103,13 +129,18 @@ def at_fork():
 
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(at_fork, place):
-    """Python drops what a handler raises inside fork(): the run would go on, as if nobody had typed it."""
+    """Python drops what a handler raises inside fork(): the run would go on, as if nobody had typed
+    it.
+    """
+
     def stop(*_):
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGINT, stop)
     try:
-        at_fork(place, lambda: signal.raise_signal(signal.SIGINT))      # to this thread: others of this process are none of the check's
+        at_fork(
+            place, lambda: signal.raise_signal(signal.SIGINT)
+        )  # to this thread: others of this process are none of the check's
         with pytest.raises(KeyboardInterrupt):
             run([Job("a", dict), Job("b", dict, needs=("a",))])
     finally:
@@ -118,7 +149,8 @@ def test_ctrl_c_in_the_middle_of_a_fork_is_not_lost(at_fork, place):
     assert HOOKS == []
 
 
-# -- What the run makes of it ---------------------------------------------------------------------------------------------------------
+# -- What the run makes of it ----------------------------------------------------------------------
+
 
 class Stub(Run):
     """A Run whose verdicts are their results, so that no item of pytest is needed."""
@@ -148,7 +180,9 @@ def outcomes(results, needs):
             first[job.name] = result
         return result
 
-    Pool(2, lambda: 60.0, skip, finished).run([Job(check, dict, needs.get(check, ())) for check in results])
+    Pool(2, lambda: 60.0, skip, finished).run(
+        [Job(check, dict, needs.get(check, ())) for check in results]
+    )
     return shown, order
 
 
@@ -157,14 +191,30 @@ def result(verdict, again=False):
 
 
 def test_an_inconclusive_check_that_others_need_is_tried_once_more_before_they_are_given_up():
-    shown, order = outcomes({"base": [result("inconclusive", again=True), result("passed")], "more": [result("passed")], "other": [result("passed")]},
-                            {"more": ("base",)})
-    assert shown == {"base": "passed", "more": "passed", "other": "passed"} and order.count("base") == 2 and order[-1] == "more"
+    shown, order = outcomes(
+        {
+            "base": [result("inconclusive", again=True), result("passed")],
+            "more": [result("passed")],
+            "other": [result("passed")],
+        },
+        {"more": ("base",)},
+    )
+    assert (
+        shown == {"base": "passed", "more": "passed", "other": "passed"}
+        and order.count("base") == 2
+        and order[-1] == "more"
+    )
 
 
 @pytest.mark.parametrize("second", ["inconclusive", "failed"])
 def test_no_more_than_once(second):
-    shown, order = outcomes({"base": [result("inconclusive", again=True), result(second, again=True)], "more": [result("passed")]}, {"more": ("base",)})
+    shown, order = outcomes(
+        {
+            "base": [result("inconclusive", again=True), result(second, again=True)],
+            "more": [result("passed")],
+        },
+        {"more": ("base",)},
+    )
     assert shown == {"base": second, "more": "not run"} and order.count("base") == 2
 
 
@@ -174,10 +224,14 @@ def test_one_for_which_another_try_tells_nothing_is_not_tried_again():
 
 
 def test_a_killed_check_is_a_fault_of_the_harness():
-    assert outcomes({"a": [None], "b": [result("passed")]}, {"b": ("a",)})[0] == {"a": "harness fault", "b": "not run"}
+    assert outcomes({"a": [None], "b": [result("passed")]}, {"b": ("a",)})[0] == {
+        "a": "harness fault",
+        "b": "not run",
+    }
 
 
-# -- Only what the server did is a failure --------------------------------------------------------------------------------------------
+# -- Only what the server did is a failure ---------------------------------------------------------
+
 
 def judged(problem, tmp_path, pace=Pace()):
     judge = plugin.Judge({"deadline": 10, "folder": str(tmp_path), "replay": ""}, pace)
@@ -186,8 +240,19 @@ def judged(problem, tmp_path, pace=Pace()):
     return judge.result("a-check")
 
 
-@pytest.mark.parametrize("problem", [AssertionError("x"), OSError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "x"), KeyError("x"), ConnectionResetError("x"),
-                                     RuntimeError("x"), plugin.OutOfTime()], ids=lambda problem: type(problem).__name__)
+@pytest.mark.parametrize(
+    "problem",
+    [
+        AssertionError("x"),
+        OSError("x"),
+        UnicodeDecodeError("utf-8", b"", 0, 1, "x"),
+        KeyError("x"),
+        ConnectionResetError("x"),
+        RuntimeError("x"),
+        plugin.OutOfTime(),
+    ],
+    ids=lambda problem: type(problem).__name__,
+)
 def test_any_other_exception_is_a_fault_with_its_traceback(problem, tmp_path):
     found = judged(problem, tmp_path)
     assert found.verdict == "harness fault" and (tmp_path / "a-check.traceback").read_text().strip()
@@ -195,20 +260,35 @@ def test_any_other_exception_is_a_fault_with_its_traceback(problem, tmp_path):
 
 def test_a_slow_server_that_runs_out_of_time_is_not_judged(tmp_path):
     found = judged(plugin.OutOfTime(), tmp_path, Pace(join=4.5))
-    assert (found.verdict, found.why) == ("inconclusive", "the time for this check ran out: each JOIN takes 4.5 s here")
+    assert (found.verdict, found.why) == (
+        "inconclusive",
+        "the time for this check ran out: each JOIN takes 4.5 s here",
+    )
 
 
 def test_a_broken_rule_is_a_failure(tmp_path):
-    assert judged(CutOff("the connection to last", "it did not", "cut-off"), tmp_path).verdict == "failed"
+    assert (
+        judged(CutOff("the connection to last", "it did not", "cut-off"), tmp_path).verdict
+        == "failed"
+    )
 
 
-@pytest.mark.parametrize("pace, budget", [(Pace(), (60, 70)), (Pace(join=4.5), (240, 260)), (Pace(say=0.05), (60, 70))])
+@pytest.mark.parametrize(
+    "pace, budget", [(Pace(), (60, 70)), (Pace(join=4.5), (240, 260)), (Pace(say=0.05), (60, 70))]
+)
 def test_budgets_grow_with_the_round(pace, budget):
-    assert budget[0] <= pace.budget <= budget[1] < pace.limit and pace.deadline(10) == 10 + 15 * pace.join
+    assert (
+        budget[0] <= pace.budget <= budget[1] < pace.limit
+        and pace.deadline(10) == 10 + 15 * pace.join
+    )
 
 
 def test_an_exception_of_the_judge_s_own_is_a_fault_with_its_traceback(tmp_path):
     judge = plugin.Judge({"deadline": 10, "folder": str(tmp_path), "replay": ""}, Pace())
     judge.run = lambda item, config: 1 / 0
     found = judge.judge(type("Item", (), {"nodeid": "check_x.py::check_a_check"}), None)
-    assert found["verdict"] == "harness fault" and "ZeroDivisionError" in unpacked(found["why"]) and (tmp_path / "a-check.traceback").read_text()
+    assert (
+        found["verdict"] == "harness fault"
+        and "ZeroDivisionError" in unpacked(found["why"])
+        and (tmp_path / "a-check.traceback").read_text()
+    )

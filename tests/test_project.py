@@ -1,4 +1,7 @@
-"""What carries the project on: the pinned versions, the picture of the layers, the changelog, the workflow."""
+"""What carries the project on: the pinned versions, the picture of the layers, the changelog, the
+workflow.
+"""
+
 import re
 from pathlib import Path
 
@@ -11,7 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pins(name):
-    """{package: version} of a list of requirements. Of a package with several versions, all, as a set."""
+    """{package: version} of a list of requirements. Of a package with several versions, all, as a
+    set.
+    """
     found = {}
     for package, version in re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / name).read_text(), re.M):
         found.setdefault(package.lower().replace("_", "-"), set()).add(version)
@@ -44,7 +49,9 @@ def test_the_picture_shows_only_arrows_that_do_not_follow_from_others():
 def test_the_changelog_keeps_its_form():
     titles = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
     assert titles[0] == "[Unreleased]"
-    assert titles[1:] and all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", title) for title in titles[1:])
+    assert titles[1:] and all(
+        re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", title) for title in titles[1:]
+    )
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob(".github/**/*.yml")), ids=lambda path: path.name)

@@ -1,8 +1,11 @@
-"""lab_guide/protocol.md is true: its dialogues happen with each of the three servers, and its grammar describes them.
+"""lab_guide/protocol.md is true: its dialogues happen with each of the three servers, and its
+grammar describes them.
 
-The notation of the dialogues is explained in section 2 of that page. A dialogue is run from top to bottom, one step after the
-other; nothing waits but for the next line, and at the end a fence shows that nothing more was on its way.
+The notation of the dialogues is explained in section 2 of that page. A dialogue is run from top to
+bottom, one step after the other; nothing waits but for the next line, and at the end a fence shows
+that nothing more was on its way.
 """
+
 import re
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,28 +20,86 @@ from harness.verdicts.sentences import CAUSES
 PAGE = Path(__file__).parent.parent / "lab_guide" / "protocol.md"
 MAX_LINE = 512
 
-CLIENT_VERBS = "JOIN SAY NAME WHO HISTORY LEAVE QUIT PING PONG".split()
-EVENTS = "MSG IN OUT RENAMED LEFT BANNED GROUP".split()
-SERVER_VERBS = "HELLO PENDING WELCOME REJECTED MEMBER END PONG PING ERR BYE".split() + EVENTS
-ERR_CODES = ("too-long bad-utf8 bad-text unknown not-joined already-joined bad-arguments bad-name name-taken "
-             "not-saved").split()
-BYE_CODES = "quit left banned closed deleted replaced refused slow idle timeout protocol full".split()
-ORDERS = "accept reject ban unban rename members close delete help".split()
-FLAGS = ("host port group dir admit join-within ping-after idle-after slow-after outbox sndbuf reject-after hashes max-here "
-         "max-strangers").split()
+CLIENT_VERBS = ["JOIN", "SAY", "NAME", "WHO", "HISTORY", "LEAVE", "QUIT", "PING", "PONG"]
+EVENTS = ["MSG", "IN", "OUT", "RENAMED", "LEFT", "BANNED", "GROUP"]
+SERVER_VERBS = [
+    "HELLO",
+    "PENDING",
+    "WELCOME",
+    "REJECTED",
+    "MEMBER",
+    "END",
+    "PONG",
+    "PING",
+    "ERR",
+    "BYE",
+] + EVENTS
+ERR_CODES = [
+    "too-long",
+    "bad-utf8",
+    "bad-text",
+    "unknown",
+    "not-joined",
+    "already-joined",
+    "bad-arguments",
+    "bad-name",
+    "name-taken",
+    "not-saved",
+]
+BYE_CODES = [
+    "quit",
+    "left",
+    "banned",
+    "closed",
+    "deleted",
+    "replaced",
+    "refused",
+    "slow",
+    "idle",
+    "timeout",
+    "protocol",
+    "full",
+]
+ORDERS = ["accept", "reject", "ban", "unban", "rename", "members", "close", "delete", "help"]
+FLAGS = [
+    "host",
+    "port",
+    "group",
+    "dir",
+    "admit",
+    "join-within",
+    "ping-after",
+    "idle-after",
+    "slow-after",
+    "outbox",
+    "sndbuf",
+    "reject-after",
+    "hashes",
+    "max-here",
+    "max-strangers",
+]
 
 # What no dialogue can show from outside: a disk that is full, and a client too slow to be told.
 NOT_SHOWN = {"not-saved", "slow"}
 
 
-# -- The page ---------------------------------------------------------------------------------------------------------
+# -- The page --------------------------------------------------------------------------------------
+
 
 class Dialogue:
     """A fenced block whose info string is `dialogue`, then flags as name=value."""
 
     def __init__(self, number, heading, options, lines):
-        self.number, self.heading, self.lines = number, heading, lines      # number: of its first line in the page
-        self.args = [part for option in options.split() for part in ("--" + option.replace("=", " ", 1)).split(" ")]
+        self.number, self.heading, self.lines = (
+            number,
+            heading,
+            lines,
+        )  # number: of its first line in the page
+        self.args = [
+            part
+            for option in options.split()
+            for part in ("--" + option.replace("=", " ", 1)).split(" ")
+        ]
 
     def __str__(self):
         return f"{self.heading}-line-{self.number}"
@@ -56,7 +117,9 @@ def read_page():
     dialogues, grammar, heading, block = [], [], "", None
     for number, line in enumerate(PAGE.read_text(encoding="utf-8").split("\n"), 1):
         if block is None and line.startswith("#"):
-            heading = re.sub("[^a-z0-9.]+", "-", line.strip("# ").lower().replace(". ", " ").replace("'", ""))
+            heading = re.sub(
+                "[^a-z0-9.]+", "-", line.strip("# ").lower().replace(". ", " ").replace("'", "")
+            )
         elif block is None and line.startswith("```"):
             language, _, options = line[3:].partition(" ")
             block = []
@@ -76,7 +139,9 @@ DIALOGUES, GRAMMAR = read_page()
 
 def section(number):
     """The text of one section of the page."""
-    return re.search(rf"\n## {number}\. .*?(?=\n## |\Z)", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
+    return re.search(
+        rf"\n## {number}\. .*?(?=\n## |\Z)", PAGE.read_text(encoding="utf-8"), re.DOTALL
+    )[0]
 
 
 def expand(text):
@@ -90,16 +155,27 @@ def sent(text, token=""):
     return re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), data)
 
 
-VARYING = {"TIME": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "ADDRESS": r"(?:[0-9.]+|\[[0-9a-f:]+\]):\d+",
-           "TOKEN": r"(?P<TOKEN>[!-~]{1,64})", "WORDS": r".+"}
-LONGEST = {"TIME": "2026-11-22T13:21:28.123Z", "ADDRESS": "127.0.0.1:50412", "TOKEN": "t" * 64, "WORDS": "words"}
+VARYING = {
+    "TIME": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z",
+    "ADDRESS": r"(?:[0-9.]+|\[[0-9a-f:]+\]):\d+",
+    "TOKEN": r"(?P<TOKEN>[!-~]{1,64})",
+    "WORDS": r".+",
+}
+LONGEST = {
+    "TIME": "2026-11-22T13:21:28.123Z",
+    "ADDRESS": "127.0.0.1:50412",
+    "TOKEN": "t" * 64,
+    "WORDS": "words",
+}
 SHORTHAND = re.compile(r"\b(%s)\b" % "|".join(VARYING))
 
 
 def pattern(shown):
     """A regular expression for a line shown with < ."""
     parts = SHORTHAND.split(expand(shown))
-    return re.compile("".join(VARYING[part] if part in VARYING else re.escape(part) for part in parts))
+    return re.compile(
+        "".join(VARYING[part] if part in VARYING else re.escape(part) for part in parts)
+    )
 
 
 def example(shown):
@@ -107,7 +183,8 @@ def example(shown):
     return SHORTHAND.sub(lambda found: LONGEST[found[1]], expand(shown))
 
 
-# -- The dialogues happen ---------------------------------------------------------------------------------------------
+# -- The dialogues happen --------------------------------------------------------------------------
+
 
 class Play(ExitStack):
     """One dialogue with one server. Leaving it ends the server and all clients."""
@@ -117,7 +194,7 @@ class Play(ExitStack):
         self.server = self.enter_context(server)
         self.clients = {}
         self.token = ""
-        self.answer = []            # lines of the console's last answer that were not shown yet
+        self.answer = []  # lines of the console's last answer that were not shown yet
         self.steps = list(dialogue.steps())
 
     def run(self):
@@ -142,7 +219,9 @@ class Play(ExitStack):
         return texts
 
     def compare(self, texts, lines):
-        """Each text shown fits one of the lines, and none is left over: in this order if there is but one."""
+        """Each text shown fits one of the lines, and none is left over: in this order if there is
+        but one.
+        """
         lines = list(lines)
         for text in texts:
             found = next((line for line in lines if pattern(text).fullmatch(line)), None)
@@ -152,7 +231,9 @@ class Play(ExitStack):
 
     def client(self, who, what, text):
         if who not in self.clients:
-            self.clients[who] = self.enter_context(WireClient(self.server.address, name=who, pong=False))
+            self.clients[who] = self.enter_context(
+                WireClient(self.server.address, name=who, pong=False)
+            )
             if what == ">" or what == ">|":
                 hello = self.clients[who].line()
                 assert re.fullmatch(r"HELLO grupo/1 .+", hello), f"came instead of HELLO: {hello!r}"
@@ -178,7 +259,7 @@ class Play(ExitStack):
         elif text == "...":
             del self.answer[:-1]
         elif self.answer:
-            lines, self.answer = self.answer[:len(texts)], self.answer[len(texts):]
+            lines, self.answer = self.answer[: len(texts)], self.answer[len(texts) :]
             self.compare(texts, lines)
         else:
             self.server.expect(pattern(text).pattern)
@@ -201,16 +282,32 @@ def test_dialogue_happens(dialogue, design, tmp_path):
         play.run()
 
 
-# -- The page agrees with itself --------------------------------------------------------------------------------------
+# -- The page agrees with itself -------------------------------------------------------------------
+
 
 def regex_of(grammar):
-    """ABNF (RFC 5234, and RFC 7405's %s) as {rule: regular expression}. Enough of it for a grammar that does not recur."""
-    core = {"SP": " ", "CR": "\r", "LF": "\n", "ALPHA": "[A-Za-z]", "DIGIT": "[0-9]", "VCHAR": "[!-~]"}
+    """ABNF (RFC 5234, and RFC 7405's %s) as {rule: regular expression}. Enough of it for a grammar
+    that does not recur.
+    """
+    core = {
+        "SP": " ",
+        "CR": "\r",
+        "LF": "\n",
+        "ALPHA": "[A-Za-z]",
+        "DIGIT": "[0-9]",
+        "VCHAR": "[!-~]",
+    }
     text = re.sub(r"[ \t]*;.*", "", grammar)
     text = re.sub(r"\n[ \t]+", " ", text)
-    rules = dict(re.fullmatch(r"([a-z-]+)\s*=\s*(.+)", line).groups() for line in text.split("\n") if line.strip())
-    scanner = re.compile(r'\s*(?:(%s"[^"]*"|"[^"]*")|%x([0-9A-F]+)(?:-([0-9A-F]+))?|(\d*\*\d*|\d+)(?=[A-Za-z(%"])'
-                         r"|([A-Za-z][A-Za-z0-9-]*)|([()\[\]/]))")
+    rules = dict(
+        re.fullmatch(r"([a-z-]+)\s*=\s*(.+)", line).groups()
+        for line in text.split("\n")
+        if line.strip()
+    )
+    scanner = re.compile(
+        r'\s*(?:(%s"[^"]*"|"[^"]*")|%x([0-9A-F]+)(?:-([0-9A-F]+))?|(\d*\*\d*|\d+)(?=[A-Za-z(%"])'
+        r"|([A-Za-z][A-Za-z0-9-]*)|([()\[\]/]))"
+    )
     made = {}
 
     def rule(name):
@@ -245,8 +342,10 @@ def regex_of(grammar):
                 times = "{%s,%s}" % (least or 0, most) if star else "{%s}" % least
                 string, low, high, _, name, sign = tokens.pop(0)
             if string:
-                piece = re.escape(string[string.index('"') + 1:-1])
-                assert string.startswith("%s") or not re.search("[A-Za-z]", string), f"case does not count in {string}"
+                piece = re.escape(string[string.index('"') + 1 : -1])
+                assert string.startswith("%s") or not re.search("[A-Za-z]", string), (
+                    f"case does not count in {string}"
+                )
             elif low:
                 piece = f"[{re.escape(chr(int(low, 16)))}-{re.escape(chr(int(high or low, 16)))}]"
             elif name:
@@ -268,14 +367,20 @@ RULES = regex_of(GRAMMAR)
 
 def shown(*signs):
     """(number, text) of the lines that clients send or get in the dialogues."""
-    return [(number, text) for dialogue in DIALOGUES for number, who, what, text in dialogue.steps()
-            if what in signs and who not in ("owner", "server")]
+    return [
+        (number, text)
+        for dialogue in DIALOGUES
+        for number, who, what, text in dialogue.steps()
+        if what in signs and who not in ("owner", "server")
+    ]
 
 
 def test_every_server_line_shown_is_in_the_grammar_and_fits():
     for number, text in shown("<", "<*"):
         line = example(text) + "\n"
-        assert RULES["server-line"].fullmatch(line), f"protocol.md:{number}: not in the grammar: {text}"
+        assert RULES["server-line"].fullmatch(line), (
+            f"protocol.md:{number}: not in the grammar: {text}"
+        )
         assert len(line.encode()) <= MAX_LINE, f"protocol.md:{number}: {len(line.encode())} bytes"
 
 
@@ -288,7 +393,8 @@ def test_every_client_line_shown_is_in_the_grammar_exactly_if_it_gets_no_err_for
                 continue
             answer = after[3].split(" ")
             refused = after[1] == who and answer[0] == "ERR" and answer[1] in form
-            # ERR not-joined and the like come first, whatever the form: then the grammar says nothing of it.
+            # ERR not-joined and the like come first, whatever the form: then the grammar says
+            # nothing of it.
             if after[1] == who and answer[0] == "ERR" and not refused:
                 continue
             data = sent(text, "t") + b"\n"
@@ -296,14 +402,22 @@ def test_every_client_line_shown_is_in_the_grammar_exactly_if_it_gets_no_err_for
                 good = RULES["client-line"].fullmatch(data.decode()) and len(data) <= MAX_LINE
             except UnicodeDecodeError:
                 good = False
-            assert bool(good) != refused, f"protocol.md:{number}: {text} is {'in' if good else 'not in'} the grammar"
+            assert bool(good) != refused, (
+                f"protocol.md:{number}: {text} is {'in' if good else 'not in'} the grammar"
+            )
 
 
-@pytest.mark.parametrize("verb, line", re.findall(r"^\| `([A-Z]+)[^`]*`(?: or `away`)? \| `([^`]+)` \|", section(5) + section(6),
-                                                  re.MULTILINE))
+@pytest.mark.parametrize(
+    "verb, line",
+    re.findall(
+        r"^\| `([A-Z]+)[^`]*`(?: or `away`)? \| `([^`]+)` \|", section(5) + section(6), re.MULTILINE
+    ),
+)
 def test_examples_in_the_tables_of_verbs_are_in_the_grammar(verb, line):
     assert line.startswith(verb)
-    assert RULES["client-line"].fullmatch(line + "\n") or RULES["server-line"].fullmatch(line + "\n")
+    assert RULES["client-line"].fullmatch(line + "\n") or RULES["server-line"].fullmatch(
+        line + "\n"
+    )
 
 
 def test_the_longest_line_is_512_bytes():
@@ -312,28 +426,58 @@ def test_the_longest_line_is_512_bytes():
     assert len(line.encode()) == MAX_LINE
 
 
-@pytest.mark.parametrize("text, permitted", [
-    ("a", True), (" ", True), ("ã", True), ("\u2028", True), ("\ue000", True), ("\U0010fffd", True),
-    ("\t", False), ("\x1b", False), ("\x7f", False), ("\x9b", False), ("\u202e", False), ("\u2066", False),
-    ("\ufdd0", False), ("\ufffe", False), ("\U0001ffff", False), ("\U0010fffe", False)])
+@pytest.mark.parametrize(
+    "text, permitted",
+    [
+        ("a", True),
+        (" ", True),
+        ("ã", True),
+        ("\u2028", True),
+        ("\ue000", True),
+        ("\U0010fffd", True),
+        ("\t", False),
+        ("\x1b", False),
+        ("\x7f", False),
+        ("\x9b", False),
+        ("\u202e", False),
+        ("\u2066", False),
+        ("\ufdd0", False),
+        ("\ufffe", False),
+        ("\U0001ffff", False),
+        ("\U0010fffe", False),
+    ],
+)
 def test_text_is_what_the_page_says_in_words(text, permitted):
     assert bool(RULES["text"].fullmatch(text)) == permitted
 
 
 def row(first):
     """The table rows whose first cells hold this in code."""
-    return [line for line in PAGE.read_text(encoding="utf-8").split("\n")
-            if line.startswith("|") and re.search(rf"`{re.escape(first)}[ `]", "|".join(line.split("|")[:3]))]
+    return [
+        line
+        for line in PAGE.read_text(encoding="utf-8").split("\n")
+        if line.startswith("|")
+        and re.search(rf"`{re.escape(first)}[ `]", "|".join(line.split("|")[:3]))
+    ]
 
 
-@pytest.mark.parametrize("word", CLIENT_VERBS + SERVER_VERBS + ERR_CODES + BYE_CODES + ORDERS + ["--" + flag for flag in FLAGS])
+@pytest.mark.parametrize(
+    "word",
+    CLIENT_VERBS + SERVER_VERBS + ERR_CODES + BYE_CODES + ORDERS + ["--" + flag for flag in FLAGS],
+)
 def test_every_word_has_its_row_in_a_table(word):
     assert row(word)
 
 
 def test_the_grammar_has_all_codes_and_no_others():
-    assert re.findall(r'%s"([a-z0-9-]+)"', re.search(r"\nerr-code(.*?)\nbye ", GRAMMAR, re.DOTALL)[1]) == ERR_CODES
-    assert re.findall(r'%s"([a-z0-9-]+)"', re.search(r"\nbye-code(.*)", GRAMMAR, re.DOTALL)[1]) == BYE_CODES
+    assert (
+        re.findall(r'%s"([a-z0-9-]+)"', re.search(r"\nerr-code(.*?)\nbye ", GRAMMAR, re.DOTALL)[1])
+        == ERR_CODES
+    )
+    assert (
+        re.findall(r'%s"([a-z0-9-]+)"', re.search(r"\nbye-code(.*)", GRAMMAR, re.DOTALL)[1])
+        == BYE_CODES
+    )
 
 
 def test_the_table_of_err_has_the_codes_in_the_order_of_the_checks():
@@ -341,10 +485,16 @@ def test_the_table_of_err_has_the_codes_in_the_order_of_the_checks():
 
 
 def labs_with(number):
-    """The first lab in whose row of the table of labs this section stands, alone, in a range, or as a part of one."""
+    """The first lab in whose row of the table of labs this section stands, alone, in a range, or as
+    a part of one.
+    """
     for lab, sections in re.findall(r"^\| (\d) \| (.+) \|$", section(14), re.MULTILINE):
         for first, last in re.findall(r"(?<![\w.])(\d+(?:\.\d)?)(?: to (\d+(?:\.\d)?))?", sections):
-            if [int(part) for part in first.split(".")] <= number <= [int(part) for part in (last or first).split(".")]:
+            if (
+                [int(part) for part in first.split(".")]
+                <= number
+                <= [int(part) for part in (last or first).split(".")]
+            ):
                 return int(lab)
     raise AssertionError(f"the table of labs lacks section {number}")
 
@@ -354,15 +504,24 @@ def test_the_table_of_labs_has_the_section_of_each_check(check, lab):
     page, _, anchor = CAUSES.get(check, ("", "protocol.md#1-on-one-page"))[1].partition("#")
     digits = anchor.partition("-")[0]
     if page == "protocol.md" and digits not in ("1", "2", "14"):
-        assert labs_with([9, int(digits[1])] if digits[0] == "9" and len(digits) > 1 else [int(digits)]) <= lab
+        assert (
+            labs_with(
+                [9, int(digits[1])] if digits[0] == "9" and len(digits) > 1 else [int(digits)]
+            )
+            <= lab
+        )
 
 
 def test_the_dialogues_show_every_verb_code_and_order():
     from_server = {text.split(" ")[0] for _, text in shown("<", "<*")}
     codes = {" ".join(text.split(" ")[:2]) for _, text in shown("<", "<*")}
     from_client = {text.split(" ")[0] for _, text in shown(">")}
-    orders = {text.split(" ")[0] for dialogue in DIALOGUES for _, who, what, text in dialogue.steps()
-              if who == "owner" and what == ">"}
+    orders = {
+        text.split(" ")[0]
+        for dialogue in DIALOGUES
+        for _, who, what, text in dialogue.steps()
+        if who == "owner" and what == ">"
+    }
     assert set(SERVER_VERBS) <= from_server
     assert set(CLIENT_VERBS) <= from_client
     assert {code for code in ERR_CODES if f"ERR {code}" not in codes} <= NOT_SHOWN

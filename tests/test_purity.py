@@ -1,4 +1,7 @@
-"""The core is pure, the servers know nothing of the harness, and no file knows the machine it was written on."""
+"""The core is pure, the servers know nothing of the harness, and no file knows the machine it was
+written on.
+"""
+
 import ast
 import pwd
 import re
@@ -27,18 +30,25 @@ def imports(module):
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                base = ".".join(package.split(".")[:len(package.split(".")) - node.level + 1] + ([base] if base else []))
+                base = ".".join(
+                    package.split(".")[: len(package.split(".")) - node.level + 1]
+                    + ([base] if base else [])
+                )
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
     return found
 
 
 def is_ours(name):
     path = ROOT.joinpath(*name.split("."))
-    return name.startswith("implementations") and (path.with_suffix(".py").is_file() or (path / "__init__.py").is_file())
+    return name.startswith("implementations") and (
+        path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+    )
 
 
 def reached_from(module):
-    """Everything that importing a module of ours imports, through modules of ours: {name: how it is reached}."""
+    """Everything that importing a module of ours imports, through modules of ours: {name: how it is
+    reached}.
+    """
     reached, todo = {module: module}, [module]
     while todo:
         current = todo.pop()
@@ -65,16 +75,35 @@ def test_the_forking_server_has_no_threading():
 
 
 def test_the_servers_stand_side_by_side():
-    """What all three do has one name, one place and, unless the designs differ in it, one docstring."""
+    """What all three do has one name, one place and, unless the designs differ in it, one
+    docstring.
+    """
     servers = {design: side_by_side.methods(design) for design in side_by_side.DESIGNS}
-    shared = [name for name in servers["nonblocking"] if all(name in found for found in servers.values())]
-    assert shared == ["__init__", "serve", "accept", "read_from", "hand_over", "flush", "check_password", "save_members", "drop"]
+    shared = [
+        name for name in servers["nonblocking"] if all(name in found for found in servers.values())
+    ]
+    assert shared == [
+        "__init__",
+        "serve",
+        "accept",
+        "read_from",
+        "hand_over",
+        "flush",
+        "check_password",
+        "save_members",
+        "drop",
+    ]
     for design, found in servers.items():
-        assert [name for name in found if name in shared] == shared == list(found)[:len(shared)], design
+        assert [name for name in found if name in shared] == shared == list(found)[: len(shared)], (
+            design
+        )
     for name in "accept", "flush", "drop":
         assert len({found[name][0] for found in servers.values()}) == 1, name
     page = side_by_side.table()
-    assert all(f'<h2 id="{name}">' in page for found in servers.values() for name in found) and "<mark>" in page
+    assert (
+        all(f'<h2 id="{name}">' in page for found in servers.values() for name in found)
+        and "<mark>" in page
+    )
 
 
 def tracked(*suffixes):
@@ -82,7 +111,12 @@ def tracked(*suffixes):
     need("git")
     if not (ROOT / ".git").exists():
         lacks("this is no clone, so that git does not know which files are the project's")
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
     paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
     return [path for path in paths if path.is_file() and (not suffixes or path.suffix in suffixes)]
 
@@ -97,8 +131,14 @@ def test_the_servers_never_import_the_harness():
 
 
 # Each package of the harness, and the packages that it may import.
-LAYERS = {"driving": set(), "verdicts": {"driving"}, "checks": {"driving", "verdicts"}, "tracing": {"driving"},
-          "bench": {"driving"}, "teaching": {"driving", "verdicts", "tracing"}}
+LAYERS = {
+    "driving": set(),
+    "verdicts": {"driving"},
+    "checks": {"driving", "verdicts"},
+    "tracing": {"driving"},
+    "bench": {"driving"},
+    "teaching": {"driving", "verdicts", "tracing"},
+}
 KNOW_NO_SERVER = "driving", "verdicts", "checks"
 
 
@@ -108,24 +148,43 @@ def test_imports_of_the_harness_point_downwards(layer):
     assert paths
     for path in paths:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        used = {name.split(".")[1] for name in imports(module) if name.startswith("harness.")} - {"arguments"}
-        assert used <= LAYERS[layer] | {layer}, f"{module} imports {sorted(used - LAYERS[layer] - {layer})}"
+        used = {name.split(".")[1] for name in imports(module) if name.startswith("harness.")} - {
+            "arguments"
+        }
+        assert used <= LAYERS[layer] | {layer}, (
+            f"{module} imports {sorted(used - LAYERS[layer] - {layer})}"
+        )
         if layer in KNOW_NO_SERVER:
-            assert not any(name.split(".")[0] == "implementations" for name in imports(module)), f"{module} imports our servers"
+            assert not any(name.split(".")[0] == "implementations" for name in imports(module)), (
+                f"{module} imports our servers"
+            )
 
 
 def test_the_layers_are_all_of_the_harness():
     packages = {path.name for path in ROOT.glob("harness/*/") if any(path.glob("*.py"))}
     assert packages == set(LAYERS)
     order = list(LAYERS)
-    assert all(order.index(lower) < order.index(layer) for layer, below in LAYERS.items() for lower in below), "a circle"
+    assert all(
+        order.index(lower) < order.index(layer)
+        for layer, below in LAYERS.items()
+        for lower in below
+    ), "a circle"
 
 
 def test_no_file_names_a_path_of_this_machine():
     root = pwd.getpwuid(0).pw_dir
     here = {str(ROOT), str(Path.home())} - {"/", root}
-    machine = re.compile("|".join([re.escape(path) + r"\b" for path in sorted(here)] + [
-        r"(?<![\w.])/(?:home|Users)/\w+", rf"(?<![\w.]){re.escape(root)}/", r"(?<![\w./])/\w+/(?:main|shared)\b", r"(?<![\w.])/tmp/\w/"]).encode())
+    machine = re.compile(
+        "|".join(
+            [re.escape(path) + r"\b" for path in sorted(here)]
+            + [
+                r"(?<![\w.])/(?:home|Users)/\w+",
+                rf"(?<![\w.]){re.escape(root)}/",
+                r"(?<![\w./])/\w+/(?:main|shared)\b",
+                r"(?<![\w.])/tmp/\w/",
+            ]
+        ).encode()
+    )
     for path in tracked():
         found = machine.search(path.read_bytes())
         assert not found, f"{path.relative_to(ROOT)} names {found[0].decode()}"

@@ -1,7 +1,10 @@
-"""The labs' starting folders: each runs, fails exactly the checks that its manifest names, and passes with the solution put back.
+"""The labs' starting folders: each runs, fails exactly the checks that its manifest names, and
+passes with the solution put back.
 
-And what `make check` says of a folder that was moved, half-filled, broken, saved with Windows line ends, or has no compiler.
+And what `make check` says of a folder that was moved, half-filled, broken, saved with Windows line
+ends, or has no compiler.
 """
+
 import json
 import os
 import re
@@ -20,14 +23,22 @@ from harness.verdicts.command import known
 from harness.verdicts.model import FAILED, INCONCLUSIVE, NOT_RUN, PASSED
 
 pytestmark = pytest.mark.long
-# A whole check of each, and of each design, takes ten minutes: `make soak` does that. Else a few, one of each design at least, are asked for what the
+# A whole check of each, and of each design, takes ten minutes: `make soak` does that. Else a few,
+# one of each design at least, are asked for what the
 # other checks need (lab0.md fills in lab 0's).
 WHOLE = bool(os.environ.get("GRUPO_SOAK"))
 NEEDED = sorted({check for checks in plugin.STAGES.values() for check in checks})
-ALL = [starter.read(int(path.stem[0]), path.stem[2:]) for path in sorted(starter.MANIFESTS.glob("*-*.toml"))]
+ALL = [
+    starter.read(int(path.stem[0]), path.stem[2:])
+    for path in sorted(starter.MANIFESTS.glob("*-*.toml"))
+]
 CHOSEN = {"python": (1, 3, 4, 6), "c": (3,)}
-EACH = [pytest.param(begun, design, id=f"{begun.lab}-{begun.language}-{design}") for begun in ALL if WHOLE or begun.lab in CHOSEN[begun.language]
-        for design in (begun.designs if WHOLE else begun.designs[:1])]
+EACH = [
+    pytest.param(begun, design, id=f"{begun.lab}-{begun.language}-{design}")
+    for begun in ALL
+    if WHOLE or begun.lab in CHOSEN[begun.language]
+    for design in (begun.designs if WHOLE else begun.designs[:1])
+]
 
 
 @pytest.fixture
@@ -38,16 +49,46 @@ def folder(tmp_path):
 def make(folder, *words, path=None):
     """`make` in a starting folder, as a learner types it."""
     env = {**os.environ, "PATH": path or os.environ["PATH"]}
-    for name in "MAKEFLAGS", "MAKELEVEL":           # these tests may themselves be run by make
+    for name in "MAKEFLAGS", "MAKELEVEL":  # these tests may themselves be run by make
         env.pop(name, None)
-    return subprocess.run(["make", *words], cwd=folder, capture_output=True, text=True, timeout=200, stdin=subprocess.DEVNULL, env=env)
+    return subprocess.run(
+        ["make", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        stdin=subprocess.DEVNULL,
+        env=env,
+    )
 
 
 def verdicts(folder, begun, design, tmp_path, *only):
     """{check: the verdicts of all its forms}, and the run itself."""
     found = tmp_path / "found.json"
-    done = subprocess.run([sys.executable, "-m", "harness", "lab", folder, "--lab", str(begun.lab), "--design", design, "--deadline", "6", "--workers", "4", "--json", found,
-                           *(["--only", *only] if only else [])], cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "harness",
+            "lab",
+            folder,
+            "--lab",
+            str(begun.lab),
+            "--design",
+            design,
+            "--deadline",
+            "6",
+            "--workers",
+            "4",
+            "--json",
+            found,
+            *(["--only", *only] if only else []),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     assert found.exists(), done.stdout + done.stderr
     by_check = {}
     for verdict in json.loads(found.read_text())["verdicts"]:
@@ -57,16 +98,22 @@ def verdicts(folder, begun, design, tmp_path, *only):
 
 
 @pytest.mark.parametrize("begun, design", EACH)
-def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(begun, design, folder, tmp_path):
+def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(
+    begun, design, folder, tmp_path
+):
     starter.write(begun, folder)
     asked = [] if WHOLE else [*NEEDED, *begun.fails, *begun.may_fail]
     found, _ = verdicts(folder, begun, design, tmp_path, *asked)
     failed = {check for check, kinds in found.items() if kinds != {PASSED}}
     assert set(begun.fails) <= failed <= set(begun.fails) | set(begun.may_fail), failed
-    assert all(found[check] & {FAILED, INCONCLUSIVE} for check in failed)       # who spins on a busy machine cannot be told from who is kept waiting
+    assert all(
+        found[check] & {FAILED, INCONCLUSIVE} for check in failed
+    )  # who spins on a busy machine cannot be told from who is kept waiting
 
     starter.put_back(begun, folder)
-    assert all((folder / place).read_text() == ours.read_text() for place, ours in begun.files().items())
+    assert all(
+        (folder / place).read_text() == ours.read_text() for place, ours in begun.files().items()
+    )
     found, done = verdicts(folder, begun, design, tmp_path, *begun.fails, *begun.may_fail)
     assert all(kinds == {PASSED} for kinds in found.values()), done.stdout
 
@@ -82,10 +129,13 @@ def test_its_checks_are_of_this_lab_and_its_functions_are_named_in_its_page(begu
 
 
 def test_every_lab_has_one_in_both_languages():
-    assert {(begun.lab, begun.language) for begun in ALL} == {(lab, language) for lab in range(9) if lab != 7 for language in starter.LANGUAGES}
+    assert {(begun.lab, begun.language) for begun in ALL} == {
+        (lab, language) for lab in range(9) if lab != 7 for language in starter.LANGUAGES
+    }
 
 
-# -- make check, from the first minute on ---------------------------------------------------------------------------------------------
+# -- make check, from the first minute on ----------------------------------------------------------
+
 
 def begin(folder, lab=0, language="python"):
     starter.write(starter.read(lab, language), folder)
@@ -94,9 +144,14 @@ def begin(folder, lab=0, language="python"):
 
 def test_make_check_judges_one_check(folder):
     done = make(begin(folder), "check", "ONLY=greets")
-    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, (
+        done.stdout + done.stderr
+    )
     done = make(folder, "check", "ONLY=empty-lines-are-ignored", "SEED=7")
-    assert "again:    make check LAB=0 SEED=7 ONLY=empty-lines-are-ignored" in done.stdout and "Lab 0: 0 of 1 checks passed" in done.stdout
+    assert (
+        "again:    make check LAB=0 SEED=7 ONLY=empty-lines-are-ignored" in done.stdout
+        and "Lab 0: 0 of 1 checks passed" in done.stdout
+    )
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -104,12 +159,18 @@ def test_make_check_judges_one_check(folder):
 def test_the_checks_of_another_lab(folder, language):
     need("cc")
     done = make(begin(folder, 4, language), "check", "LAB=2", "ONLY=quit-ends-the-connection")
-    assert done.returncode == 0 and "Lab 2: 1 of 1 checks passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "Lab 2: 1 of 1 checks passed" in done.stdout, (
+        done.stdout + done.stderr
+    )
 
 
 def test_make_report_writes_a_page(folder):
     done = make(begin(folder), "report", "ONLY=greets")
-    assert done.returncode == 0 and done.stdout.endswith("report.html\n") and make(folder, "report", "ONLY=a-line-in-pieces").returncode == 2
+    assert (
+        done.returncode == 0
+        and done.stdout.endswith("report.html\n")
+        and make(folder, "report", "ONLY=a-line-in-pieces").returncode == 2
+    )
     assert "<html" in (folder / "report.html").read_text()
 
 
@@ -119,7 +180,9 @@ def test_windows_line_ends_do_no_harm(folder):
         if path.is_file():
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     done = make(folder, "check", "ONLY=greets")
-    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, (
+        done.stdout + done.stderr
+    )
 
 
 def test_in_c_with_windows_line_ends(folder):
@@ -129,7 +192,9 @@ def test_in_c_with_windows_line_ends(folder):
         if path.is_file():
             path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     done = make(folder, "check", "ONLY=greets")
-    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, (
+        done.stdout + done.stderr
+    )
 
 
 def test_a_folder_may_move(folder, tmp_path):
@@ -140,19 +205,28 @@ def test_a_folder_may_move(folder, tmp_path):
 
 def test_that_grupo_has_moved_is_said(folder):
     done = make(begin(folder), "check", "GRUPO=/nowhere")
-    assert done.returncode == 2 and done.stdout == "Grupo is not at /nowhere. Say where it is: make check GRUPO=FOLDER\n"
+    assert (
+        done.returncode == 2
+        and done.stdout == "Grupo is not at /nowhere. Say where it is: make check GRUPO=FOLDER\n"
+    )
 
 
 def broken(folder, done, *words, status=2):
-    """One line, no traceback, and nothing was judged. (make ends with 2 whenever what it runs fails.)"""
+    """One line, no traceback, and nothing was judged. (make ends with 2 whenever what it runs
+    fails.)
+    """
     told = [line for line in done.stderr.splitlines() if line.startswith("lab: ")]
-    assert done.returncode == status and len(told) == 1 and all(word in told[0] for word in words), done.stdout + done.stderr
+    assert (
+        done.returncode == status and len(told) == 1 and all(word in told[0] for word in words)
+    ), done.stdout + done.stderr
     assert "Traceback" not in done.stderr and "passed" not in done.stdout
 
 
 def test_a_syntax_error_is_named_by_its_line(folder):
     place = begin(folder) / "implementations/common/wire.py"
-    place.write_text(place.read_text().replace("    def feed(self, data):", "    def feed(self, data)"))
+    place.write_text(
+        place.read_text().replace("    def feed(self, data):", "    def feed(self, data)")
+    )
     number = place.read_text().split("\n").index("    def feed(self, data)") + 1
     broken(folder, make(folder, "check"), f"wire.py, line {number}: expected ':'", "Mend that line")
 
@@ -167,12 +241,20 @@ def test_a_body_that_is_not_written_yet(folder):
 def test_a_function_that_is_gone(folder):
     place = begin(folder) / "implementations/common/wire.py"
     place.write_text(place.read_text().replace("def feed(", "def feeds("))
-    broken(folder, make(folder, "check"), "implementations/common/wire.py", "Lines.feed", "with the same name")
+    broken(
+        folder,
+        make(folder, "check"),
+        "implementations/common/wire.py",
+        "Lines.feed",
+        "with the same name",
+    )
 
 
 def test_a_file_that_is_gone(folder):
     (begin(folder) / "implementations/common/acceptor.py").unlink()
-    broken(folder, make(folder, "check"), "implementations/common/acceptor.py is missing", "starter 0")
+    broken(
+        folder, make(folder, "check"), "implementations/common/acceptor.py is missing", "starter 0"
+    )
 
 
 def test_what_is_no_text(folder):
@@ -181,13 +263,18 @@ def test_what_is_no_text(folder):
 
 
 def test_no_starting_folder_at_all(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "harness", "lab", tmp_path, "--lab", "0"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "lab", tmp_path, "--lab", "0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     broken(tmp_path, done, "is missing", "starter 0", status=1)
 
 
 def test_a_server_that_ends_at_once_is_judged_with_its_last_words(folder):
     place = begin(folder) / "implementations/common/wire.py"
-    place.write_text(place.read_text().replace('VERSION = "grupo/1"', 'VERSION = grupo'))
+    place.write_text(place.read_text().replace('VERSION = "grupo/1"', "VERSION = grupo"))
     done = make(folder, "check", "ONLY=starts")
     assert done.returncode == 2 and "NameError: name 'grupo' is not defined" in done.stdout
 
@@ -204,30 +291,70 @@ def test_no_compiler(folder, tmp_path):
     tools.mkdir()
     for tool in "make", "sh", "test", "env":
         (tools / tool).symlink_to(shutil.which(tool))
-    broken(folder, make(begin(folder, language="c"), "check", path=str(tools)), "no C compiler", "apt install gcc")
+    broken(
+        folder,
+        make(begin(folder, language="c"), "check", path=str(tools)),
+        "no C compiler",
+        "apt install gcc",
+    )
 
 
 def test_no_folder_is_overwritten(folder):
     begin(folder)
-    done = subprocess.run([sys.executable, "-m", "harness", "starter", "0", folder], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2 and done.stderr == f"starter: {folder} is there already, and not empty: name a new folder\n"
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "starter", "0", folder],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        done.returncode == 2
+        and done.stderr == f"starter: {folder} is there already, and not empty: name a new folder\n"
+    )
 
 
 def test_lab_7_is_dealt_by_hunt(folder):
-    done = subprocess.run([sys.executable, "-m", "harness", "starter", "7", folder], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "starter", "7", folder],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2 and "python -m harness hunt" in done.stderr and not folder.exists()
 
 
-@pytest.mark.parametrize("text, function, language, body", [
-    ('class A:\n    def f(self):\n        """Doc."""\n        # why\n        return 1\n\n    def g(self): pass\n', "A.f", "python", "        # why\n        return 1"),
-    ("def f():\n    # why\n    return (1,\n            2)\n", "f", "python", "    # why\n    return (1,\n            2)"),
-    ("static int g(void);\n\nstatic int g(void)\n{\n    return 1;\n}\n", "g", "c", "    return 1;"),
-])
+@pytest.mark.parametrize(
+    "text, function, language, body",
+    [
+        (
+            'class A:\n    def f(self):\n        """Doc."""\n        # why\n        return 1\n\n   '
+            " def g(self): pass\n",
+            "A.f",
+            "python",
+            "        # why\n        return 1",
+        ),
+        (
+            "def f():\n    # why\n    return (1,\n            2)\n",
+            "f",
+            "python",
+            "    # why\n    return (1,\n            2)",
+        ),
+        (
+            "static int g(void);\n\nstatic int g(void)\n{\n    return 1;\n}\n",
+            "g",
+            "c",
+            "    return 1;",
+        ),
+    ],
+)
 def test_a_body_is_found_and_replaced(text, function, language, body):
     assert starter.body_of(text, function, language) == body
-    other = body[:len(body) - len(body.lstrip())] + "x"
+    other = body[: len(body) - len(body.lstrip())] + "x"
     changed = starter.with_body(text, function, other, language)
-    assert starter.body_of(changed, function, language) == other and starter.with_body(changed, function, body, language) == text
+    assert (
+        starter.body_of(changed, function, language) == other
+        and starter.with_body(changed, function, body, language) == text
+    )
     with pytest.raises(LookupError):
         starter.span(text, "h", language)
 
@@ -235,7 +362,9 @@ def test_a_body_is_found_and_replaced(text, function, language, body):
 @pytest.mark.parametrize("name", ["b`touch PWNED`", 'q"x', "d$HOME", "it's; here"])
 def test_a_folders_name_is_no_program(tmp_path, name):
     done = make(begin(tmp_path / name), "check", "ONLY=greets")
-    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "Lab 0: 1 of 1 checks passed" in done.stdout, (
+        done.stdout + done.stderr
+    )
     assert not Path(ROOT, "PWNED").exists()
 
 
@@ -245,7 +374,9 @@ def test_what_a_learner_wrote_reaches_no_terminal_raw(folder):
     place.write_text("x = = \x1b]0;PWN\x07\n")
     done = make(folder, "check")
     broken(folder, done, "line 1")
-    (begin(folder.with_name("c"), language="c") / "server.c").write_bytes(b'int main(void) { retrun "\x1b]0;PWN caf\xe9"; }\n')
+    (begin(folder.with_name("c"), language="c") / "server.c").write_bytes(
+        b'int main(void) { retrun "\x1b]0;PWN caf\xe9"; }\n'
+    )
     also = make(folder.with_name("c"), "check")
     assert "does not compile" in also.stderr and "\x1b" not in done.stderr + also.stderr
 
@@ -258,13 +389,15 @@ def test_the_line_that_is_shown_is_the_learners_own(folder):
     broken(folder, make(folder, "check"), "line 30", "(f() = 3)")
 
 
-@pytest.mark.parametrize("text", ["-" * 200_000 + "1", "x=1" + "+1" * 100_000, "x=1\0", "y" * 3_000_000])
+@pytest.mark.parametrize(
+    "text", ["-" * 200_000 + "1", "x=1" + "+1" * 100_000, "x=1\0", "y" * 3_000_000]
+)
 def test_a_file_that_no_parser_likes(folder, text):
     (begin(folder) / "implementations/common/acceptor.py").write_text(text)
     broken(folder, make(folder, "check"), "acceptor.py")
 
 
-# -- A folder whose server cannot be run has a result all the same ----------------------------------------------------------------------
+# -- A folder whose server cannot be run has a result all the same ---------------------------------
 
 FORMS = ("json", "junit", "html", "gradescope", "classroom50", "autolab", "prairielearn", "canvas")
 
@@ -282,17 +415,45 @@ def spoil_all(folder):
     shutil.rmtree(folder / "implementations")
 
 
-@pytest.mark.parametrize("spoil, word", [(spoil_syntax, "wire.py, line"), (spoil_missing, "wire.py is missing"), (spoil_all, "is missing")])
-def test_a_server_that_cannot_be_run_gets_no_points_and_the_reason_in_every_form(folder, tmp_path, spoil, word):
+@pytest.mark.parametrize(
+    "spoil, word",
+    [
+        (spoil_syntax, "wire.py, line"),
+        (spoil_missing, "wire.py is missing"),
+        (spoil_all, "is missing"),
+    ],
+)
+def test_a_server_that_cannot_be_run_gets_no_points_and_the_reason_in_every_form(
+    folder, tmp_path, spoil, word
+):
     """And not last week's grade."""
     spoil(begin(folder))
     for form in FORMS:
         (tmp_path / form).write_text("last week's grade")
-    done = subprocess.run([sys.executable, "-m", "harness", "lab", folder, "--lab", "0", "--student", "ana",
-                           *(part for form in FORMS for part in (f"--{form}", tmp_path / form))], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.startswith("lab: ") and word in done.stderr, done.stdout + done.stderr
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "harness",
+            "lab",
+            folder,
+            "--lab",
+            "0",
+            "--student",
+            "ana",
+            *(part for form in FORMS for part in (f"--{form}", tmp_path / form)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stderr.startswith("lab: ") and word in done.stderr, (
+        done.stdout + done.stderr
+    )
     found = json.loads((tmp_path / "json").read_text())
-    assert found["score"] == 0 and found["most"] > 0 and found["graded"] and word in found["refused"]
+    assert (
+        found["score"] == 0 and found["most"] > 0 and found["graded"] and word in found["refused"]
+    )
     for form in FORMS:
         text = (tmp_path / form).read_text()
         assert "last week" not in text and (form == "canvas" or word in text), form
@@ -303,6 +464,25 @@ def test_what_is_not_the_student_s_fault_leaves_no_result(folder, tmp_path):
     """Here no compiler is installed: there is nothing to grade, and no grade."""
     begin(folder, language="c")
     (tmp_path / "found.json").write_text("last week's grade")
-    done = subprocess.run([sys.executable, "-m", "harness", "lab", folder, "--lab", "0", "--json", tmp_path / "found.json"], cwd=ROOT, capture_output=True,
-                          text=True, env={**os.environ, "PATH": str(tmp_path)})
-    assert done.returncode == 2 and "compiler" in done.stderr and not (tmp_path / "found.json").exists(), done.stderr
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "harness",
+            "lab",
+            folder,
+            "--lab",
+            "0",
+            "--json",
+            tmp_path / "found.json",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": str(tmp_path)},
+    )
+    assert (
+        done.returncode == 2
+        and "compiler" in done.stderr
+        and not (tmp_path / "found.json").exists()
+    ), done.stderr

@@ -1,4 +1,7 @@
-"""Servers that others wrote, from lab_guide/protocol.md alone (but processes.c, which is epoll.c made over): every check that binds a student's server passes on them."""
+"""Servers that others wrote, from lab_guide/protocol.md alone (but processes.c, which is epoll.c
+made over): every check that binds a student's server passes on them.
+"""
+
 import pytest
 from conftest import need, rest_in_soak
 

@@ -1,4 +1,7 @@
-"""What a server writes down of itself with --trace: whole lines, pairs, one file for each process, nothing of what was said."""
+"""What a server writes down of itself with --trace: whole lines, pairs, one file for each process,
+nothing of what was said.
+"""
+
 import json
 import subprocess
 import sys
@@ -10,12 +13,19 @@ from harness.driving.server import ROOT
 from implementations.common import trace
 from tests.conftest import OPEN
 
-ACTORS = {"nonblocking": {"loop", "worker"}, "pthread": {"accept", "write", "save_members", "console"}, "fork": {"hub", "save"}}
+ACTORS = {
+    "nonblocking": {"loop", "worker"},
+    "pthread": {"accept", "write", "save_members", "console"},
+    "fork": {"hub", "save"},
+}
 
 
 def read(folder):
     """{file name: (its header, its events)}; every line of it is whole."""
-    files = {path.name: [json.loads(line) for line in path.read_text().splitlines()] for path in folder.glob("*.jsonl")}
+    files = {
+        path.name: [json.loads(line) for line in path.read_text().splitlines()]
+        for path in folder.glob("*.jsonl")
+    }
     return {name: (lines[0], lines[1:]) for name, lines in files.items()}
 
 
@@ -37,15 +47,23 @@ def test_what_a_conversation_leaves(server, enter, connect, design, sink, tmp_pa
     files = read(tmp_path / "trace")
     assert {header["design"] for header, _ in files.values()} == {design}
     assert {header["sink"] for header, _ in files.values()} == {sink}
-    assert all(name == f"{header['pid']}.jsonl" and all(event["p"] == header["pid"] for event in events) for name, (header, events) in files.items())
+    assert all(
+        name == f"{header['pid']}.jsonl" and all(event["p"] == header["pid"] for event in events)
+        for name, (header, events) in files.items()
+    )
     assert (len(files) > 2) == (design == "fork"), "a file for each process"
-    events = sorted((event for _, events in files.values() for event in events), key=lambda event: event["t"])
+    events = sorted(
+        (event for _, events in files.values() for event in events), key=lambda event: event["t"]
+    )
     own = {event["a"] for event in events} - set(addresses)
     assert own == ACTORS[design]
     assert {event["a"] for event in events} >= set(addresses) or design == "nonblocking"
     kinds = {event["e"].partition(".")[2] for event in events if event["e"][0] != "I"}
     expected = {"wait", "recv", "send", "accept", "hash", "keep", "save"}
-    expected |= {"pthread": {"lock.wait", "lock.hold"}, "fork": {"fork", "pipe.read", "pipe.write"}}.get(design, set())
+    expected |= {
+        "pthread": {"lock.wait", "lock.hold"},
+        "fork": {"fork", "pipe.read", "pipe.write"},
+    }.get(design, set())
     assert kinds == expected and kinds <= set(trace.KINDS)
     kept = [event["o"] for event in events if event["e"] == "B.keep"]
     assert kept == [f"{seq}-{seq}" for seq in range(1, len(kept) + 1)], "each event once, in order"
@@ -69,7 +87,10 @@ def test_pairs_are_pairs(server, enter, connect, design, tmp_path):
                 stack.append(kind)
             elif phase == "E":
                 assert stack.pop() == kind
-        assert all(kinds in ([], ["wait"], ["recv"], ["accept"], ["lock.wait"]) for kinds in by_thread.values()), by_thread
+        assert all(
+            kinds in ([], ["wait"], ["recv"], ["accept"], ["lock.wait"])
+            for kinds in by_thread.values()
+        ), by_thread
 
 
 def test_what_was_written_at_once_survives_a_kill(server, enter, design, tmp_path):
@@ -94,7 +115,10 @@ if pid == 0:
 os.waitpid(pid, 0)
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-    assert sorted([event["e"] for event in events] for _, events in read(tmp_path).values()) == [["I.child"], ["I.parent"]]
+    assert sorted([event["e"] for event in events] for _, events in read(tmp_path).values()) == [
+        ["I.child"],
+        ["I.parent"],
+    ]
 
 
 @pytest.mark.parametrize("sink", trace.SINKS)
@@ -107,7 +131,7 @@ for _ in range(1000):
     trace.record("I.again")
 """
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-    (_, events), = read(tmp_path).values()
+    ((_, events),) = read(tmp_path).values()
     assert 40 < len(events) < 70 and events[-1]["e"] == "I.full", "what is missing is said"
 
 
@@ -118,6 +142,23 @@ def test_off_nothing_of_it_is_there():
 
 def test_a_folder_that_cannot_be_made_is_one_line(design, tmp_path):
     (tmp_path / "file").touch()
-    done = subprocess.run([sys.executable, "-m", f"implementations.{design}", "--port", "0", "--dir", tmp_path / "grupo", "--trace", tmp_path / "file"],
-                          cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1) and str(tmp_path / "file") in done.stderr
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            f"implementations.{design}",
+            "--port",
+            "0",
+            "--dir",
+            tmp_path / "grupo",
+            "--trace",
+            tmp_path / "file",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1) and str(
+        tmp_path / "file"
+    ) in done.stderr

@@ -1,12 +1,17 @@
-"""The conversation: everyone who is here hears the same events in the same order, each once, and can read them again."""
+"""The conversation: everyone who is here hears the same events in the same order, each once, and
+can read them again.
+"""
+
 import datetime
 import re
 
 from conftest import OPEN
+
 from harness.checks.lines import answers, hears, hears_the_end, history, refused, same_lines, taken
 from harness.driving.history import EVENT_LINE, normalized, seqs
 from harness.driving.messages import msg
-from harness.driving.record import CheckFailed, same, shown as as_text
+from harness.driving.record import CheckFailed, same
+from harness.driving.record import shown as as_text
 from harness.verdicts.plugin import check
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -22,7 +27,7 @@ def check_everyone_hears_everything(server, enter, rng):
     said = []
     for _ in range(2):
         for one in everyone:
-            said.append(f"MSG n TIME {one.name} hello {rng.randrange(10 ** 9)}")
+            said.append(f"MSG n TIME {one.name} hello {rng.randrange(10**9)}")
             one.send(said[-1].replace(f"MSG n TIME {one.name}", "SAY"))
             one.fence()
     for one in everyone:
@@ -32,7 +37,11 @@ def check_everyone_hears_everything(server, enter, rng):
         if not any(f" {one.name} " in line for line in heard):
             same(normalized(heard), said, "no-echo")
         same(normalized(heard), said)
-        same(heard, [line for line in everyone[0].lines if line.startswith("MSG ")], "not-the-same-line")
+        same(
+            heard,
+            [line for line in everyone[0].lines if line.startswith("MSG ")],
+            "not-the-same-line",
+        )
 
 
 @check(points=2, lab=1)
@@ -42,10 +51,33 @@ def check_text_as_it_was_said(server, enter, rng):
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
-    texts = ["x", " ", "  two  spaces  ", "a" * 400, "ñ" * 200, "😀" * 100, "BYE quit", "END HISTORY 3", "%s%n %d", r"\n \x1b {} $HOME `id`",
-             "'\"", "0", "ok", "\u2028", "e\u0301", "\ue000\ufffd\U0010fffd", "ana: hi", "a,b;c|d", f"{rng.random()}",
-             "~\xa0", "\xa0a\u3000", "\ufeff", "\u2029\u202f\u2065\u206a", "\ud7ff\uf8ff\ufdcf\ufdf0",
-             "\U00010000\U0001fffd\U000e0001"]
+    texts = [
+        "x",
+        " ",
+        "  two  spaces  ",
+        "a" * 400,
+        "ñ" * 200,
+        "😀" * 100,
+        "BYE quit",
+        "END HISTORY 3",
+        "%s%n %d",
+        r"\n \x1b {} $HOME `id`",
+        "'\"",
+        "0",
+        "ok",
+        "\u2028",
+        "e\u0301",
+        "\ue000\ufffd\U0010fffd",
+        "ana: hi",
+        "a,b;c|d",
+        f"{rng.random()}",
+        "~\xa0",
+        "\xa0a\u3000",
+        "\ufeff",
+        "\u2029\u202f\u2065\u206a",
+        "\ud7ff\uf8ff\ufdcf\ufdf0",
+        "\U00010000\U0001fffd\U000e0001",
+    ]
     expected = [f"MSG n TIME ana {text}" for text in texts]
     same_lines(normalized(answers(ana, *(f"SAY {text}" for text in texts))), expected)
     same_lines(normalized(ben.fence()), expected)
@@ -65,15 +97,34 @@ def check_events_are_numbered(server, enter):
     ana.expect(r"OUT .*")
     answers(ana, "SAY three")
     for one, s in (ana, 1), (ben, 2):
-        same(next(line for line in one.lines if line.startswith("WELCOME")), f"WELCOME {s} {one.name}")
+        same(
+            next(line for line in one.lines if line.startswith("WELCOME")),
+            f"WELCOME {s} {one.name}",
+        )
         numbers = seqs(one.lines)
-        same([msg("event {number}", number=number) for number in numbers], [msg("event {number}", number=s + place) for place in range(1, 1 + len(numbers))])
+        same(
+            [msg("event {number}", number=number) for number in numbers],
+            [msg("event {number}", number=s + place) for place in range(1, 1 + len(numbers))],
+        )
         for line in filter(EVENT_LINE.fullmatch, one.lines):
             time = line.split(" ")[2]
             if not re.fullmatch(TIME, time, re.ASCII):
-                raise CheckFailed(msg("a time such as 2026-11-22T13:21:28.123Z"), line, "form-of-time")
-            if abs((datetime.datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%f%z") - before).total_seconds()) > 3000:
-                raise CheckFailed(msg("the time of day in UTC, about {time}", time=f"{before:%Y-%m-%dT%H:%M}"), line, "time-is-not-utc")
+                raise CheckFailed(
+                    msg("a time such as 2026-11-22T13:21:28.123Z"), line, "form-of-time"
+                )
+            if (
+                abs(
+                    (
+                        datetime.datetime.strptime(time, "%Y-%m-%dT%H:%M:%S.%f%z") - before
+                    ).total_seconds()
+                )
+                > 3000
+            ):
+                raise CheckFailed(
+                    msg("the time of day in UTC, about {time}", time=f"{before:%Y-%m-%dT%H:%M}"),
+                    line,
+                    "time-is-not-utc",
+                )
 
 
 @check(points=2, lab=2)
@@ -105,7 +156,7 @@ def check_a_new_name(server, connect, enter, rng):
     same(normalized(ana.fence()), ["RENAMED n TIME ben ana"])
     newcomer = connect(running, "newcomer")
     newcomer.greeted()
-    newcomer.send("JOIN ben another secret")            # somebody else takes the old name
+    newcomer.send("JOIN ben another secret")  # somebody else takes the old name
     hears(newcomer, "PENDING", "WELCOME 6 ben", "IN n TIME ben", sentence="old-name-is-free")
     same(normalized(ben.fence()), ["IN n TIME ben"], "old-name-is-free")
     newcomer.send("QUIT")
@@ -174,7 +225,7 @@ def check_who_is_of_one_moment(server, enter):
     listing = dict.fromkeys(("ana", "ben", "eva", "leo"), "here")
     for number in range(30):
         ana.send("WHO")
-        for other in others:        # a list that mixes two moments has a name twice, or lacks it
+        for other in others:  # a list that mixes two moments has a name twice, or lacks it
             names = [f"NAME {other.name}{(number + turn) % 3}" for turn in range(4)]
             other.send(*names, "SAY and on")
         ana.send("WHO")
@@ -184,18 +235,27 @@ def check_who_is_of_one_moment(server, enter):
                 if EVENT_LINE.fullmatch(line):
                     possible.append(after(possible[-1], line))
                 elif not line or not line.startswith("MEMBER "):
-                    raise CheckFailed(msg("MEMBER lines, events, and END WHO"),
-                                msg("{who} received {line}", who=ana.who, line=line or msg("the end")))
+                    raise CheckFailed(
+                        msg("MEMBER lines, events, and END WHO"),
+                        msg("{who} received {line}", who=ana.who, line=line or msg("the end")),
+                    )
                 else:
                     came.append(line)
             listing = possible[-1]
             if sorted(came) not in map(as_lines, possible):
                 first, last = (as_text(as_lines(possible[place])) for place in (0, -1))
-                raise CheckFailed(msg("a list that was correct at some moment between WHO and END "
-                                "WHO; the first was\n"
-                                "{first}\n"
-                                "and the last was\n"
-                                "{last}", first=first, last=last), as_text(came))
+                raise CheckFailed(
+                    msg(
+                        "a list that was correct at some moment between WHO and END "
+                        "WHO; the first was\n"
+                        "{first}\n"
+                        "and the last was\n"
+                        "{last}",
+                        first=first,
+                        last=last,
+                    ),
+                    as_text(came),
+                )
         for line in filter(EVENT_LINE.fullmatch, ana.fence()):
             listing = after(listing, line)
         for other in others:
@@ -209,7 +269,7 @@ def check_out_does_not_wait(server, enter):
     running = server(*OPEN)
     ana, ben = enter(running, "ana", rcvbuf=4096), enter(running, "ben")
     ana.fence()
-    for _ in range(10):             # 210 kB: less than half of --outbox, more than the kernel takes of most
+    for _ in range(10):  # 210 kB: less than half of --outbox, more than the kernel takes of most
         answers(ben, *["SAY " + "x" * 390] * 50)
     ana.send("QUIT")
     hears(ben, "OUT n TIME ana", sentence="out-does-not-wait")
@@ -245,12 +305,17 @@ def check_history_from_any_event(server, enter):
     ana = enter(server(*OPEN), "ana")
     looks_like_events = "MSG 7 2026-11-22T13:21:28.123Z ana 12 END HISTORY 3 b " * 8
     texts = [f"{number} " + "x" * (number * 37 % 390) for number in range(12)]
-    texts += [looks_like_events[number:number + 400] for number in range(8)]
+    texts += [looks_like_events[number : number + 400] for number in range(8)]
     answers(ana, *(f"SAY {text}" for text in texts))
     events, newest = history(ana)
-    for since in (*range(newest + 1), newest + 1, 10 ** 9, 10 ** 16 - 1, "0000000000000003"):
-        same_lines(answers(ana, f"HISTORY {since}"), [*events[int(since):], f"END HISTORY {newest}"])
-    same(normalized(answers(ana, "HISTORY 20", "SAY live"))[-2:], [f"END HISTORY {newest}", "MSG n TIME ana live"])
+    for since in (*range(newest + 1), newest + 1, 10**9, 10**16 - 1, "0000000000000003"):
+        same_lines(
+            answers(ana, f"HISTORY {since}"), [*events[int(since) :], f"END HISTORY {newest}"]
+        )
+    same(
+        normalized(answers(ana, "HISTORY 20", "SAY live"))[-2:],
+        [f"END HISTORY {newest}", "MSG n TIME ana live"],
+    )
 
 
 @check(points=2, lab=1)

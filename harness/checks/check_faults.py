@@ -1,4 +1,7 @@
-"""Faults: signals, a kill, a missing owner, no more descriptors. The server ends in order, or continues to serve."""
+"""Faults: signals, a kill, a missing owner, no more descriptors. The server ends in order, or
+continues to serve.
+"""
+
 import contextlib
 import itertools
 import os
@@ -11,23 +14,26 @@ import sys
 import time
 
 import pytest
-
 from conftest import OPEN
+
 from harness.checks.lines import answers, hears, hears_the_end, history, refused, same_lines
 from harness.checks.scenarios import NARROW, ends_in_time, fill, rests, rounds
 from harness.driving.client import Silence, WireClient
+from harness.driving.deadlines import none_left, wait_until
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
 from harness.driving.processes import session
 from harness.driving.record import CheckFailed, same
 from harness.driving.server import CLOSED, end_of
-from harness.driving.deadlines import none_left, wait_until
 from harness.verdicts.plugin import Inconclusive, NotRun, check
 
 
 @pytest.fixture
 def everyone(ask, connect):
-    """everyone(running) -> clients of each kind: two members, a client that asks to join, a stranger."""
+    """everyone(running) -> clients of each kind: two members, a client that asks to join, a
+    stranger.
+    """
+
     def everyone(running):
         members = [ask(running, name) for name in ("ana", "ben")]
         for member in members:
@@ -41,12 +47,16 @@ def everyone(ask, connect):
 
 
 def no_farewell(running):
-    """The id of the sentence on a connection that ended without a BYE: a signal to all processes may have ended the one that serves it."""
+    """The id of the sentence on a connection that ended without a BYE: a signal to all processes
+    may have ended the one that serves it.
+    """
     return "ctrl-c-reached-the-children" if running.reached else "no-farewell"
 
 
 def ends_in_order(running, clients, signum, group=False):
-    """Sends this signal: every client must receive BYE closed, and the server and all its processes must end, with status 0."""
+    """Sends this signal: every client must receive BYE closed, and the server and all its processes
+    must end, with status 0.
+    """
     began = time.monotonic()
     running.send_signal(signum, group)
     farewells = {}
@@ -54,19 +64,32 @@ def ends_in_order(running, clients, signum, group=False):
         try:
             client.rest()
         except Silence:
-            pass                        # reported below
+            pass  # reported below
         farewells[client.who] = normalized(client.lines[-1:])
         client.close()
     status = ends_in_time(running, began)
     name = signal.Signals(signum).name
     if status != 0:
-        raise CheckFailed(msg("the server to end with status 0 after {name}", name=name), msg("it {end}", end=end_of(status)), "no-handler" if status == -signum else "exit-status")
+        raise CheckFailed(
+            msg("the server to end with status 0 after {name}", name=name),
+            msg("it {end}", end=end_of(status)),
+            "no-handler" if status == -signum else "exit-status",
+        )
     for who, last in farewells.items():
         if last != ["BYE closed"]:
-            raise CheckFailed(msg("BYE closed as the last line of every connection"), msg("the last line that {who} received was {last}", who=who, last=last[0]),
-                        no_farewell(running))
-    none_left(lambda: [msg("process {pid} is still running", pid=process.pid) for process in session(running.pid)], msg("all the server's processes to end with it"),
-                   "leftovers")
+            raise CheckFailed(
+                msg("BYE closed as the last line of every connection"),
+                msg("the last line that {who} received was {last}", who=who, last=last[0]),
+                no_farewell(running),
+            )
+    none_left(
+        lambda: [
+            msg("process {pid} is still running", pid=process.pid)
+            for process in session(running.pid)
+        ],
+        msg("all the server's processes to end with it"),
+        "leftovers",
+    )
 
 
 @check(points=2, lab=2)
@@ -94,7 +117,9 @@ def check_sighup_ends_in_order(server, everyone):
 
 
 ENDING = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
-CANNOT_KNOW = re.compile(r"node|nodejs|deno|bun")      # runtimes that forget at their start which signals were ignored
+CANNOT_KNOW = re.compile(
+    r"node|nodejs|deno|bun"
+)  # runtimes that forget at their start which signals were ignored
 
 
 @check(points=2, lab=5)
@@ -103,9 +128,13 @@ def check_the_end_waits_for_no_reader(server, enter, tmp_path):
     whichever way the server is ended."""
     orders = (b"close\n", "closed"), (b"delete\nos lab\n", "deleted")
     for way, code in *orders, *((signum, "closed") for signum in ENDING):
-        running = server(*OPEN, group="os lab", directory=tmp_path / (code if isinstance(way, bytes) else way.name))
+        running = server(
+            *OPEN,
+            group="os lab",
+            directory=tmp_path / (code if isinstance(way, bytes) else way.name),
+        )
         ana, _ = enter(running, "ana"), enter(running, "stuck", **NARROW)
-        fill(ana)                       # stuck reads nothing
+        fill(ana)  # stuck reads nothing
         began, running.told_to_end = time.monotonic(), True
         if isinstance(way, bytes):
             running.type_bytes(way)
@@ -122,10 +151,17 @@ def check_sighup_that_was_ignored(server, enter):
     running = server(*OPEN, preexec=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     program = os.path.basename(os.readlink(f"/proc/{running.pid}/exe"))
     if CANNOT_KNOW.fullmatch(program):
-        raise NotRun(msg("{program} cannot know that SIGHUP was ignored when it was started", program=program), binds=False)
+        raise NotRun(
+            msg(
+                "{program} cannot know that SIGHUP was ignored when it was started", program=program
+            ),
+            binds=False,
+        )
     ana, ben = enter(running, "ana"), enter(running, "ben")
     running.send_signal(signal.SIGHUP, group=True)
-    end = time.monotonic() + (0 if ignores(running, signal.SIGHUP) else 1)      # one that catches it may look at that later
+    end = time.monotonic() + (
+        0 if ignores(running, signal.SIGHUP) else 1
+    )  # one that catches it may look at that later
     while True:
         try:
             rounds(ana, ben, count=1)
@@ -159,7 +195,13 @@ def check_ctrl_c_at_the_terminal(terminal, connect, enter):
         hears_the_end(client, "BYE closed", sentence=no_farewell(console))
         client.close()
     console.ends(0)
-    none_left(lambda: [msg("process {pid} is still running", pid=process.pid) for process in console.living()], msg("all the server's processes to end with it"), "leftovers")
+    none_left(
+        lambda: [
+            msg("process {pid} is still running", pid=process.pid) for process in console.living()
+        ],
+        msg("all the server's processes to end with it"),
+        "leftovers",
+    )
 
 
 @check(points=2, lab=4)
@@ -172,7 +214,13 @@ def check_killed_leaves_no_orphans(server, connect, enter):
     eve = connect(running, "eve")
     eve.greeted()
     running.kill()
-    none_left(lambda: [msg("process {pid} is still running", pid=process.pid) for process in session(running.pid)], msg("no process of the server after its main process was killed"))
+    none_left(
+        lambda: [
+            msg("process {pid} is still running", pid=process.pid)
+            for process in session(running.pid)
+        ],
+        msg("no process of the server after its main process was killed"),
+    )
     running.restart()
     rounds(enter(running, "ana"), enter(running, "ben"), count=1)
 
@@ -184,8 +232,11 @@ def check_signals_are_survived(server, connect, enter):
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence()
-    running.record.add("server", "signal", msg("SIGCHLD, SIGWINCH, SIGSTOP and SIGCONT, each "
-                                               "twenty times, sent to all its processes"))
+    running.record.add(
+        "server",
+        "signal",
+        msg("SIGCHLD, SIGWINCH, SIGSTOP and SIGCONT, each twenty times, sent to all its processes"),
+    )
     for number in range(20):
         ana.send(f"SAY {number}")
         for signum in (signal.SIGCHLD, signal.SIGWINCH, signal.SIGSTOP, signal.SIGCONT):
@@ -203,8 +254,14 @@ def check_without_a_terminal(server, enter, stdin):
     that input again and again."""
     running = server(*OPEN, stdin=stdin)
     if running.input_file:
-        raise NotRun(msg("standard input was closed, and the server's runtime opened "
-                         "{input_file} as descriptor 0 before the server's own code ran", input_file=running.input_file), binds=False)
+        raise NotRun(
+            msg(
+                "standard input was closed, and the server's runtime opened "
+                "{input_file} as descriptor 0 before the server's own code ran",
+                input_file=running.input_file,
+            ),
+            binds=False,
+        )
     rounds(enter(running, "ana"), enter(running, "ben"), count=2)
     rests(running)
 
@@ -231,7 +288,9 @@ os.execvp(sys.argv[1], sys.argv[1:])
 def check_the_owner_is_gone(judge, server, enter):
     """When no process reads its standard output any more, the server continues to serve, and uses
     no CPU while idle."""
-    running = server(*OPEN, command=[sys.executable, "-ISc", READER_GOES, *judge.settings["command"]])
+    running = server(
+        *OPEN, command=[sys.executable, "-ISc", READER_GOES, *judge.settings["command"]]
+    )
     ana, ben = enter(running, "ana"), enter(running, "ben")
     running.type("members")
     rounds(ana, ben, count=5)
@@ -254,7 +313,10 @@ os.waitpid(child, 0)
 def check_in_the_background(judge, terminal, enter):
     """In the background of its terminal, the server continues to serve, takes no orders, and uses
     no CPU while idle."""
-    command, judge.settings["command"] = judge.settings["command"], [sys.executable, "-ISc", IN_THE_BACKGROUND, *judge.settings["command"]]
+    command, judge.settings["command"] = (
+        judge.settings["command"],
+        [sys.executable, "-ISc", IN_THE_BACKGROUND, *judge.settings["command"]],
+    )
     try:
         console = terminal(*OPEN)
     finally:
@@ -274,28 +336,39 @@ def check_the_owner_does_not_read(server, enter):
     ana, ben = enter(running, "ana"), enter(running, "ben")
     banned = [f"b{number}".ljust(32, "x") for number in range(60)]
     running.type_bytes("".join(f"ban {name}\n" for name in banned).encode())
-    wait_until(lambda: running.stdout.count("ok") == len(banned), what=msg("ok for each of 60 bans"))
+    wait_until(
+        lambda: running.stdout.count("ok") == len(banned), what=msg("ok for each of 60 bans")
+    )
     running.pause_reading()
-    before, asked = len(running.stdout), 40     # 112 kB: more than a pipe holds, and less than twice that
+    before, asked = (
+        len(running.stdout),
+        40,
+    )  # 112 kB: more than a pipe holds, and less than twice that
     running.type_bytes(b"members\n" * asked)
     rounds(ana, ben, count=3)
     running.go_on_reading()
-    answers_of = lambda: [line for line in running.stdout[before:] if not line.startswith(("* ", "# ", "<"))]
+    answers_of = lambda: [
+        line for line in running.stdout[before:] if not line.startswith(("* ", "# ", "<"))
+    ]
     with contextlib.suppress(CheckFailed):
         wait_until(lambda: answers_of().count("ok") >= asked)
     listed = [*(f"member {name} banned" for name in banned), "member ana here", "member ben here"]
     came = answers_of()
     for _ in range(asked):
-        answer, came = came[:len(listed) + 1], came[len(listed) + 1:]
+        answer, came = came[: len(listed) + 1], came[len(listed) + 1 :]
         same([*sorted(answer[:-1]), *answer[-1:]], [*sorted(listed), "ok"], "an-answer-is-torn")
     running.pause_reading()
-    rounds(ana, ben, count=40, lines=12, size=400, sentence="the-owner-does-not-read")      # 190 kB: three times what the pipe takes
+    rounds(
+        ana, ben, count=40, lines=12, size=400, sentence="the-owner-does-not-read"
+    )  # 190 kB: three times what the pipe takes
     running.go_on_reading()
     same(running.order("members")[-1], "ok")
 
 
 def let_in(strangers, seconds):
-    """Returns the clients that receive HELLO, once nothing has happened to any of them for `seconds`."""
+    """Returns the clients that receive HELLO, once nothing has happened to any of them for
+    `seconds`.
+    """
     greeted, waiting = [], selectors.DefaultSelector()
     for stranger in strangers:
         waiting.register(stranger.socket, selectors.EVENT_READ, stranger)
@@ -309,12 +382,23 @@ def let_in(strangers, seconds):
             if first.startswith("HELLO "):
                 greeted.append(key.data)
             elif first not in ("", "BYE full"):
-                raise CheckFailed(msg("HELLO, BYE full, or the end of the connection, for a client "
-                                "for which no descriptor is left"), first)
+                raise CheckFailed(
+                    msg(
+                        "HELLO, BYE full, or the end of the connection, for a client "
+                        "for which no descriptor is left"
+                    ),
+                    first,
+                )
     return greeted
 
 
-FREE, TAKEN = 40, 1040      # descriptors below the first are the server's to take; from there up to the second something else has them all
+FREE, TAKEN = (
+    40,
+    1040,
+    # descriptors below the first are the server's to take; from there up to the second something
+    # else
+    # has them all
+)
 # Started instead of the server, it takes them, and then becomes the server.
 TAKES = f"""import os, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -332,7 +416,9 @@ def check_beyond_descriptor_1024(judge, server, connect, enter):
     away. The other clients are not affected."""
     if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < TAKEN + 2 * FREE:
         raise NotRun(msg("this machine does not allow a program so many descriptors"), binds=False)
-    running = server(*OPEN, traced=False, command=[sys.executable, "-ISc", TAKES, *judge.settings["command"]])
+    running = server(
+        *OPEN, traced=False, command=[sys.executable, "-ISc", TAKES, *judge.settings["command"]]
+    )
     ana, ben = enter(running, "ana"), enter(running, "ben")
     newcomers = [connect(running, "newcomer") for _ in range(FREE)]
     for newcomer in let_in(newcomers, 1):
@@ -344,7 +430,9 @@ def check_beyond_descriptor_1024(judge, server, connect, enter):
 def check_out_of_descriptors(judge, server, enter):
     """When no descriptor is left, the server turns newcomers away or lets them wait, stays idle,
     and serves the others. Later it accepts newcomers again."""
-    running = server(*OPEN, traced=False, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
+    running = server(
+        *OPEN, traced=False, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    )
     ana, ben = enter(running, "ana"), enter(running, "ben")
     running.record.add("crowd", "connects")
     strangers = [WireClient(running.address, name="stranger") for _ in range(90)]
@@ -355,8 +443,14 @@ def check_out_of_descriptors(judge, server, enter):
     finally:
         for stranger in strangers:
             stranger.close()
-    let_in_again(running, msg("newcomers to be accepted again after all {count} clients that "
-                              "found room have disconnected", count=len(greeted)))
+    let_in_again(
+        running,
+        msg(
+            "newcomers to be accepted again after all {count} clients that "
+            "found room have disconnected",
+            count=len(greeted),
+        ),
+    )
     rounds(ana, enter(running, "eva"), count=2)
 
 
@@ -374,26 +468,42 @@ def check_out_of_descriptors_again(server, connect, enter):
     first time."""
     running = server(*OPEN, traced=False)
     ana, ben = enter(running, "ana"), enter(running, "ben")
-    turns_away = False                  # or it lets newcomers wait
+    turns_away = False  # or it lets newcomers wait
     for time_ in 1, 2, 3:
         with limited(running.pid, resource.RLIMIT_NOFILE, lambda: lowest_free(running.pid)):
             newcomers = [connect(running, f"newcomer-{time_}") for _ in range(4)]
             let_in(newcomers, 0.5)
             rounds(ana, ben, count=5)
             rests(running, "spins-when-full")
-            turns_away = turns_away or any(newcomer.ended or "BYE full" in newcomer.lines for newcomer in newcomers)
+            turns_away = turns_away or any(
+                newcomer.ended or "BYE full" in newcomer.lines for newcomer in newcomers
+            )
             for newcomer in newcomers:
-                if turns_away and newcomer.group is None:       # else it was greeted: a descriptor had become free
+                if (
+                    turns_away and newcomer.group is None
+                ):  # else it was greeted: a descriptor had become free
                     try:
                         newcomer.rest()
                     except Silence:
-                        raise CheckFailed(msg("a plain close or BYE full for each newcomer without a "
-                                        "descriptor, as before"),
-                                    msg("no answer, at time {time_} of 3 that no descriptor is "
-                                        "left", time_=time_)) from None
+                        raise CheckFailed(
+                            msg(
+                                "a plain close or BYE full for each newcomer without a "
+                                "descriptor, as before"
+                            ),
+                            msg(
+                                "no answer, at time {time_} of 3 that no descriptor is left",
+                                time_=time_,
+                            ),
+                        ) from None
                 newcomer.close()
-        let_in_again(running, msg("newcomers to be accepted again when there are descriptors "
-                                  "again, at time {time_} of 3", time_=time_))
+        let_in_again(
+            running,
+            msg(
+                "newcomers to be accepted again when there are descriptors "
+                "again, at time {time_} of 3",
+                time_=time_,
+            ),
+        )
         rounds(ana, ben, count=2)
     enter(running, "eva").fence()
 
@@ -405,7 +515,9 @@ def limited(pid, what, find):
     try:
         resource.prlimit(pid, what, (find(), hard))
     except PermissionError:
-        raise Inconclusive(msg("this machine does not allow a limit on what the server may have")) from None
+        raise Inconclusive(
+            msg("this machine does not allow a limit on what the server may have")
+        ) from None
     try:
         yield
     finally:
@@ -414,31 +526,50 @@ def limited(pid, what, find):
 
 
 def lowest_free(pid):
-    """The lowest descriptor that this process has not: with that as the limit, the next call that wants one fails."""
+    """The lowest descriptor that this process has not: with that as the limit, the next call that
+    wants one fails.
+    """
     taken = set(map(int, os.listdir(f"/proc/{pid}/fd")))
     return next(number for number in itertools.count() if number not in taken)
 
 
 # -- The disk is full: no file of the server may grow
 
+
 @contextlib.contextmanager
 def full_disk(running, room=None):
-    """No file of the server can be written in here, as if its disk were full; but `room` bytes fit into its largest file, and more into others.
+    """No file of the server can be written in here, as if its disk were full; but `room` bytes fit
+    into its largest file, and more into others.
 
     What it writes to pipes and sockets goes through.
     """
-    most = 0 if room is None else room + max(path.stat().st_size for path in running.directory.rglob("*") if path.is_file())
+    most = (
+        0
+        if room is None
+        else room
+        + max(path.stat().st_size for path in running.directory.rglob("*") if path.is_file())
+    )
     with contextlib.ExitStack() as limits:
         for process in running.family():
             limits.enter_context(limited(process.pid, resource.RLIMIT_FSIZE, lambda: most))
-        running.record.add("server", "signal", msg("a full disk: a write beyond {most} bytes of "
-                                                   "a file fails with EFBIG", most=most))
+        running.record.add(
+            "server",
+            "signal",
+            msg("a full disk: a write beyond {most} bytes of a file fails with EFBIG", most=most),
+        )
         try:
             yield
         except CheckFailed:
-            if running.died() and any("SIGXFSZ" in line for line in (end_of(running.process.poll()), *running.stderr)):
-                raise NotRun(msg("the server's runtime ends at SIGXFSZ, and this check cannot "
-                                 "simulate a full disk without that signal"), binds=False) from None
+            if running.died() and any(
+                "SIGXFSZ" in line for line in (end_of(running.process.poll()), *running.stderr)
+            ):
+                raise NotRun(
+                    msg(
+                        "the server's runtime ends at SIGXFSZ, and this check cannot "
+                        "simulate a full disk without that signal"
+                    ),
+                    binds=False,
+                ) from None
             raise
     running.record.add("server", "signal", msg("free space on its disk again"))
 
@@ -459,47 +590,99 @@ def check_a_full_disk(server, ask, accepted, connect):
         with full_disk(running):
             for line in "SAY lost", "NAME lost", "LEAVE", "SAY lost, too":
                 refused(ana, line, "not-saved")
-            for order in f"accept {newcomer}", f"ban {newcomer}", "ban ben", "ban nobody", f"rename {group} lost":
+            for order in (
+                f"accept {newcomer}",
+                f"ban {newcomer}",
+                "ban ben",
+                "ban nobody",
+                f"rename {group} lost",
+            ):
                 answer = running.order(order)
                 if len(answer) != 1 or not answer[0].startswith("error: "):
-                    raise CheckFailed(msg("`error: why` as the answer to `{order}`, because it cannot "
-                                    "be saved", order=order), "\n".join(answer))
+                    raise CheckFailed(
+                        msg(
+                            "`error: why` as the answer to `{order}`, because it cannot be saved",
+                            order=order,
+                        ),
+                        "\n".join(answer),
+                    )
             gone.close()
-            wait_until(lambda: f"member {gone.name} away" in running.order("members"), what=msg("{name} to be away", name=gone.name))
+            wait_until(
+                lambda: f"member {gone.name} away" in running.order("members"),
+                what=msg("{name} to be away", name=gone.name),
+            )
             back = connect(running, gone.name)
             back.greeted()
             back.send(f"JOIN {gone.name} secret-of-{gone.name}")
             hears(back, "PENDING", "ERR not-saved")
             for client in ana, ben, asks:
                 same(normalized(client.fence()), [], "told-and-not-saved")
-            listed = [line for line in answers(ana, "WHO") if line.startswith(("MEMBER ana ", "MEMBER lost "))]
+            listed = [
+                line
+                for line in answers(ana, "WHO")
+                if line.startswith(("MEMBER ana ", "MEMBER lost "))
+            ]
             same(listed, ["MEMBER ana here"], "told-and-not-saved")
             if history(ana) != before:
-                raise CheckFailed(msg("in HISTORY the same events as before"), msg("it has other events"), "told-and-not-saved")
+                raise CheckFailed(
+                    msg("in HISTORY the same events as before"),
+                    msg("it has other events"),
+                    "told-and-not-saved",
+                )
         came = normalized(answers(ana, "SAY saved"))
         wrong = any(line.startswith("MSG ") and line != "MSG n TIME ana saved" for line in came)
-        same(came, [f"OUT n TIME {gone.name}", "MSG n TIME ana saved"], "told-and-not-saved" if wrong else "not-saved-for-good")
+        same(
+            came,
+            [f"OUT n TIME {gone.name}", "MSG n TIME ana saved"],
+            "told-and-not-saved" if wrong else "not-saved-for-good",
+        )
         same(running.order(f"accept {newcomer}"), ["ok"])
         asks.welcomed()
         back.send(f"JOIN {gone.name} secret-of-{gone.name}")
         back.welcomed()
         same(running.order(f"rename {group}"), ["ok"])
-        same(normalized(ben.fence()), [f"OUT n TIME {gone.name}", "MSG n TIME ana saved", f"IN n TIME {newcomer}", f"IN n TIME {gone.name}", f"GROUP n TIME {group}"])
+        same(
+            normalized(ben.fence()),
+            [
+                f"OUT n TIME {gone.name}",
+                "MSG n TIME ana saved",
+                f"IN n TIME {newcomer}",
+                f"IN n TIME {gone.name}",
+                f"GROUP n TIME {group}",
+            ],
+        )
         ana.fence()
-    answers(ana, *["SAY " + "x" * 400] * 20)            # so that the file of events is the largest
-    for room in 1, 25, 200:                             # the beginning of a line fits
+    answers(ana, *["SAY " + "x" * 400] * 20)  # so that the file of events is the largest
+    for room in 1, 25, 200:  # the beginning of a line fits
         with full_disk(running, room):
             came = normalized(answers(ana, "SAY " + "y" * 300))
-        if came != ["ERR not-saved"]:                   # or all of it does, in another file
+        if came != ["ERR not-saved"]:  # or all of it does, in another file
             same(came, ["MSG n TIME ana " + "y" * 300])
-        same(normalized(answers(ana, f"SAY {room}")), [f"MSG n TIME ana {room}"], "not-saved-for-good")
+        same(
+            normalized(answers(ana, f"SAY {room}")),
+            [f"MSG n TIME ana {room}"],
+            "not-saved-for-good",
+        )
     events, _ = history(ana)
-    same(list(map(str, seqs(events))), [str(number) for number in range(1, len(events) + 1)], "told-and-not-saved")
+    same(
+        list(map(str, seqs(events))),
+        [str(number) for number in range(1, len(events) + 1)],
+        "told-and-not-saved",
+    )
     running.restart()
     ana = connect(running, "ana")
     ana.join("ana", "secret-of-ana")
     same_lines(history(ana)[0][:-1], events, "told-and-not-saved")
-    same(sorted(running.order("members")), sorted(["member ana here", *(f"member {name} away" for name in ("ben", "eva", "leo", "eva-goes", "leo-goes")), "ok"]))
+    same(
+        sorted(running.order("members")),
+        sorted(
+            [
+                "member ana here",
+                *(f"member {name} away" for name in ("ben", "eva", "leo", "eva-goes", "leo-goes")),
+                "ok",
+            ]
+        ),
+    )
 
 
 @check(points=1, lab=1)
@@ -508,7 +691,7 @@ def check_a_full_disk_for_a_newcomer(server, enter, connect):
     try again, also the second time."""
     running = server(*OPEN, traced=False, preexec=ignore_sigxfsz)
     ana = enter(running, "ana")
-    answers(ana, *["SAY " + "x" * 400] * 20)            # so that the file of events is the largest
+    answers(ana, *["SAY " + "x" * 400] * 20)  # so that the file of events is the largest
     for name, room in ("ben", None), ("eva", 5), ("leo", None):
         new = connect(running, name)
         new.greeted()
@@ -518,12 +701,12 @@ def check_a_full_disk_for_a_newcomer(server, enter, connect):
             new.expect("PENDING")
             came = normalized([new.line()])
             if room and came[0].startswith("WELCOME "):
-                continue                                # its files are others
+                continue  # its files are others
             same(came, ["ERR not-saved"])
             same(normalized(ana.fence()), [], "told-and-not-saved")
         same([line for line in running.order("members") if name in line], [], "told-and-not-saved")
         new.send(f"JOIN {name} second secret")
         new.welcomed()
-        new.fence()                 # until then its JOIN may still be under way
+        new.fence()  # until then its JOIN may still be under way
         same(normalized(ana.fence()), [f"IN n TIME {name}"])
         rounds(ana, new, count=2)

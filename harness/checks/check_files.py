@@ -1,4 +1,5 @@
 """Files: what the server keeps outlives it, however it ends; and nobody else reads it."""
+
 import base64
 import contextlib
 import glob
@@ -8,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-
 from conftest import OPEN
+
 from harness.checks.lines import answers, hears, history, same_lines
 from harness.driving import deadlines
 from harness.driving.client import Silence
@@ -22,13 +23,22 @@ from harness.verdicts.plugin import check
 
 @pytest.fixture
 def refused_start(judge):
-    """refused_start(*args, directory=...) starts one server more, which must end by itself: (status, stdout, stderr)."""
+    """refused_start(*args, directory=...) starts one server more, which must end by itself:
+    (status, stdout, stderr).
+    """
+
     def refused_start(*args, directory, port=0):
         try:
-            return start_refused(judge.settings["command"], directory=directory, args=args, port=port, cwd=judge.settings["cwd"],
-                                 env=plain_environment())
+            return start_refused(
+                judge.settings["command"],
+                directory=directory,
+                args=args,
+                port=port,
+                cwd=judge.settings["cwd"],
+                env=plain_environment(),
+            )
         except CheckFailed as problem:
-            problem.sentence = None             # the check's own says more
+            problem.sentence = None  # the check's own says more
             raise
 
     return refused_start
@@ -58,13 +68,15 @@ def check_a_restart_restores_members(server, enter, connect):
     ana, ben, eva = (enter(running, name) for name in ("ana", "ben", "eva"))
     ben.send("LEAVE")
     ben.rest()
-    enter(running, "leo")               # a change, and then a new member that has to be kept, too
+    enter(running, "leo")  # a change, and then a new member that has to be kept, too
     restart(running)
     ana = connect(running, "ana")
     ana.join("ana", "secret-of-ana")
     answers(ana, "NAME Anita")
     enter(running, "ida")
-    for _ in range(2):                  # also the second time: what a start makes of the files must be as good as they were
+    for _ in range(
+        2
+    ):  # also the second time: what a start makes of the files must be as good as they were
         restart(running)
         *lines, ok = running.order("members")
         same(sorted(lines), [f"member {name} away" for name in ("Anita", "eva", "ida", "leo")])
@@ -81,14 +93,18 @@ def check_an_old_name_opens_nothing(server, accepted, enter, connect):
     running = server()
     ana, ben, eva, leo = (accepted(running, name) for name in ("ana", "ben", "eva", "leo"))
     answers(ana, "NAME anna")
-    answers(leo, "NAME theo", "NAME LEO")           # its own name again, but for the case
+    answers(leo, "NAME theo", "NAME LEO")  # its own name again, but for the case
     ben.send("LEAVE")
     ben.rest()
     for order in ("ban eva", "unban eva"):
         same(running.order(order), ["ok"])
-    olds = [("ana", "secret-of-ana"), ("ben", "secret-of-ben"), ("eva", "secret-of-eva"),
-            ("theo", "secret-of-leo")]
-    for name, password in olds:                     # each is a new name: the owner is asked, and no more
+    olds = [
+        ("ana", "secret-of-ana"),
+        ("ben", "secret-of-ben"),
+        ("eva", "secret-of-eva"),
+        ("theo", "secret-of-leo"),
+    ]
+    for name, password in olds:  # each is a new name: the owner is asked, and no more
         client = connect(running, f"old {name}")
         client.greeted()
         client.send(f"JOIN {name} {password}", "PING asked")
@@ -105,12 +121,17 @@ def check_an_old_name_opens_nothing(server, accepted, enter, connect):
     for name in ("anna", "leo"):
         enter(running, name, "another secret")
     opens(connect, running, "ana", "secret-of-ana", "ana")
-    are_rejected(connect, running, [("anna", "secret-of-ana"), ("leo", "secret-of-leo"),
-                                    ("ana", "another secret")])
+    are_rejected(
+        connect,
+        running,
+        [("anna", "secret-of-ana"), ("leo", "secret-of-leo"), ("ana", "another secret")],
+    )
 
 
 def are_rejected(connect, running, joins):
-    """Each of these names with its password is REJECTED. All ask at once: each answer takes a second."""
+    """Each of these names with its password is REJECTED. All ask at once: each answer takes a
+    second.
+    """
     clients = [(connect(running, f"old {name}"), name, password) for name, password in joins]
     for client, name, password in clients:
         client.greeted()
@@ -120,7 +141,9 @@ def are_rejected(connect, running, joins):
 
 
 def opens(connect, running, name, password, written):
-    """A client that has come in with this name and password, as the member whose name is written so."""
+    """A client that has come in with this name and password, as the member whose name is written
+    so.
+    """
     client = connect(running, written)
     client.join(name, password)
     same(client.lines[-1].split(" ")[2], written)
@@ -133,12 +156,21 @@ def check_a_restart_restores_the_conversation(server, enter, connect, rng):
     has the next number."""
     running = server(*OPEN)
     ana = enter(running, "ana")
-    answers(ana, *(f"SAY {rng.random()} ñ☃ " + "x" * rng.randrange(370) for _ in range(30)), "NAME eva", "SAY last")
+    answers(
+        ana,
+        *(f"SAY {rng.random()} ñ☃ " + "x" * rng.randrange(370) for _ in range(30)),
+        "NAME eva",
+        "SAY last",
+    )
     before, newest = history(ana)
     for _ in range(2):
         restart(running)
         ana = connect(running, "ana")
-        same(f"WELCOME {ana.join('eva', 'secret-of-ana')}", f"WELCOME {newest}", "events-lost-or-added")
+        same(
+            f"WELCOME {ana.join('eva', 'secret-of-ana')}",
+            f"WELCOME {newest}",
+            "events-lost-or-added",
+        )
         after, newest = history(ana)
         same_lines(after[:-1], before)
         same(normalized(after[-1:]), ["IN n TIME eva"])
@@ -153,7 +185,7 @@ def check_a_restart_keeps_bans_and_names(server, enter, connect, rng):
     enter(running, "eve")
     for order in ("ban eve", "ban nobody", "ban mal", "unban mal"):
         same(running.order(order), ["ok"])
-    name = f"second name, {rng.randrange(10 ** 6)}"
+    name = f"second name, {rng.randrange(10**6)}"
     same(running.order(f"rename {name}"), ["ok"])
     for group in "third name", "fourth name":
         restart(running, group=group)
@@ -170,7 +202,7 @@ def check_killed_and_nothing_is_lost(server, enter, connect, rng):
     kill -9."""
     running = server(*OPEN)
     for _ in range(2):
-        name = f"ana{rng.randrange(10 ** 6)}"
+        name = f"ana{rng.randrange(10**6)}"
         ana = enter(running, name)
         texts = [f"{rng.random()} " + "x" * rng.randrange(300) for _ in range(20)]
         ana.send(*(f"SAY {text}" for text in texts))
@@ -178,7 +210,9 @@ def check_killed_and_nothing_is_lost(server, enter, connect, rng):
         killed(running)
         again = connect(running, name)
         again.join(name, f"secret-of-{name}")
-        mine = [line for line in normalized(history(again)[0]) if line.startswith(f"MSG n TIME {name} ")]
+        mine = [
+            line for line in normalized(history(again)[0]) if line.startswith(f"MSG n TIME {name} ")
+        ]
         same_lines(mine, [f"MSG n TIME {name} {text}" for text in texts])
     enter(running, "ben")
     killed(running)
@@ -215,8 +249,12 @@ def check_no_password_in_clear(server, connect, enter, rng):
     ana.send(f"JOIN ana {secret}")
 
     def welcomed():
-        if line := command_line_with(secret):           # the password is being hashed now, perhaps by another program
-            raise CheckFailed(msg("no password on a command line"), line, "password-on-a-command-line")
+        if line := command_line_with(
+            secret
+        ):  # the password is being hashed now, perhaps by another program
+            raise CheckFailed(
+                msg("no password on a command line"), line, "password-on-a-command-line"
+            )
         with contextlib.suppress(Silence):
             ana.line(0.001)
         return ana.ended or ana.lines[-1].startswith("WELCOME")
@@ -229,19 +267,34 @@ def check_no_password_in_clear(server, connect, enter, rng):
     ana.send("NAME eva")
     ana.fence(), eve.fence()
     running.stop()
-    forms = {msg("in clear text"): secret, msg("as hexadecimal digits"): secret.encode().hex(), msg("in base64"): base64.b64encode(secret.encode()).decode()[:20]}
+    forms = {
+        msg("in clear text"): secret,
+        msg("as hexadecimal digits"): secret.encode().hex(),
+        msg("in base64"): base64.b64encode(secret.encode()).decode()[:20],
+    }
     for path in (path for path in sorted(running.directory.rglob("*")) if path.is_file()):
         for how, form in forms.items():
             if form.encode() in path.read_bytes():
-                raise CheckFailed(msg("no password in any file of the group"), msg("ana's password appears {how} in {relative_to}", how=how, relative_to=path.relative_to(running.directory)))
+                raise CheckFailed(
+                    msg("no password in any file of the group"),
+                    msg(
+                        "ana's password appears {how} in {relative_to}",
+                        how=how,
+                        relative_to=path.relative_to(running.directory),
+                    ),
+                )
     if secret in "\n".join(running.stdout + running.stderr):
-        raise CheckFailed(msg("no password in the server's output"), msg("ana's password appears there"))
+        raise CheckFailed(
+            msg("no password in the server's output"), msg("ana's password appears there")
+        )
 
 
 def command_line_with(secret):
-    """The command line of a process of this machine that holds it, as everybody can read it; None if there is none now."""
+    """The command line of a process of this machine that holds it, as everybody can read it; None
+    if there is none now.
+    """
     for path in glob.iglob("/proc/[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):              # the process has ended meanwhile
+        with contextlib.suppress(OSError):  # the process has ended meanwhile
             line = Path(path).read_bytes()
             if secret.encode() in line:
                 return line.replace(b"\0", b" ").decode("utf-8", "replace")
@@ -266,9 +319,16 @@ def check_files_are_private(server, enter, tmp_path):
 
 def are_private(running):
     """Raises CheckFailed if other users can read a file of this server."""
-    if stat.S_IMODE(running.directory.stat().st_mode) & 0o077:      # else nobody gets at what is within
-        open_to_others = [msg("{path}: mode {mode}", path=path.relative_to(running.directory), mode=f"{stat.S_IMODE(path.stat().st_mode):04o}")
-                          for path in sorted(running.directory.rglob("*")) if path.stat().st_mode & 0o077]
+    if stat.S_IMODE(running.directory.stat().st_mode) & 0o077:  # else nobody gets at what is within
+        open_to_others = [
+            msg(
+                "{path}: mode {mode}",
+                path=path.relative_to(running.directory),
+                mode=f"{stat.S_IMODE(path.stat().st_mode):04o}",
+            )
+            for path in sorted(running.directory.rglob("*"))
+            if path.stat().st_mode & 0o077
+        ]
         same(open_to_others, [])
 
 
@@ -280,15 +340,24 @@ def check_a_second_server_is_refused(server, enter, refused_start):
     ana = enter(running, "ana")
     status, out, err = refused_start(*OPEN, directory=running.directory)
     if status != 1 or LISTENING.search(out) or not err.strip():
-        raise CheckFailed(msg("status 1, a line on stderr that says why, and no `listening on ...`"), told_end(status, out, err))
+        raise CheckFailed(
+            msg("status 1, a line on stderr that says why, and no `listening on ...`"),
+            told_end(status, out, err),
+        )
     same(normalized(answers(ana, "SAY unharmed")), ["MSG n TIME ana unharmed"])
-    killed(running)                                     # and kill -9 leaves no lock behind
+    killed(running)  # and kill -9 leaves no lock behind
     connect_again = enter(running, "ana")
     same(normalized(history(connect_again)[0])[-2:], ["MSG n TIME ana unharmed", "IN n TIME ana"])
 
 
 def told_end(status, out, err):
-    return joined(msg("status {status}", status=status), [*(f"stdout: {line}" for line in out.splitlines()), *(f"stderr: {line}" for line in err.splitlines()[-20:])])
+    return joined(
+        msg("status {status}", status=status),
+        [
+            *(f"stdout: {line}" for line in out.splitlines()),
+            *(f"stderr: {line}" for line in err.splitlines()[-20:]),
+        ],
+    )
 
 
 @check(points=1, lab=1)
@@ -297,7 +366,10 @@ def check_a_port_in_use(server, connect, refused_start, tmp_path):
     running = server()
     status, out, err = refused_start(directory=tmp_path / "other", port=running.port)
     if status != 1 or LISTENING.search(out) or not err.strip():
-        raise CheckFailed(msg("status 1, a line on stderr that says why, and no `listening on ...`"), told_end(status, out, err))
+        raise CheckFailed(
+            msg("status 1, a line on stderr that says why, and no `listening on ...`"),
+            told_end(status, out, err),
+        )
     connect(running, "ana").fence()
 
 
@@ -306,7 +378,9 @@ def check_the_same_port_again(server, enter):
     """A new server can use the port at once, even while old connections are in TIME_WAIT."""
     running = server(*OPEN)
     ana, _ = enter(running, "ana"), enter(running, "ben")
-    restart(running, "the-same-port-again", port=running.port)                  # the server closes first: its side of the connections lingers
+    restart(
+        running, "the-same-port-again", port=running.port
+    )  # the server closes first: its side of the connections lingers
     same(ana.rest()[-1:], ["BYE closed"])
     enter(running, "ana").fence()
 
@@ -314,21 +388,39 @@ def check_the_same_port_again(server, enter):
 @check(points=1, lab=1)
 def check_wrong_arguments_end_with_2(refused_start, tmp_path):
     """An invalid command line ends the server with status 2 and a message on stderr."""
-    groups = [(f"--group {group!r}", ["--group", group], 0)
-              for group in ("os lab ", "", "g" * 65, "os\nlab")]
-    others = [("--no-such-flag", ["--no-such-flag"], 0), ("--admit some", ["--admit", "some"], 0),
-              ("--port x", [], "x"), ("--port 65536", [], 65536)]
+    groups = [
+        (f"--group {group!r}", ["--group", group], 0)
+        for group in ("os lab ", "", "g" * 65, "os\nlab")
+    ]
+    others = [
+        ("--no-such-flag", ["--no-such-flag"], 0),
+        ("--admit some", ["--admit", "some"], 0),
+        ("--port x", [], "x"),
+        ("--port 65536", [], 65536),
+    ]
     for wrong, args, port in others + groups:
         status, out, err = refused_start(*args, directory=tmp_path / "group", port=port)
         if status != 2 or not err.strip():
-            raise CheckFailed(msg("status 2, and a line on stderr that says why, for {wrong} on the command line", wrong=wrong), told_end(status, out, err))
+            raise CheckFailed(
+                msg(
+                    "status 2, and a line on stderr that says why, for {wrong} on the command line",
+                    wrong=wrong,
+                ),
+                told_end(status, out, err),
+            )
 
 
 # The flags that set a limit (section 10), and values that none of them may take.
 SECONDS = "--join-within", "--ping-after", "--idle-after", "--slow-after", "--reject-after"
 COUNTS = "--hashes", "--max-here", "--max-strangers", "--outbox", "--sndbuf"
-NO_LIMITS = ((SECONDS, "nan"), (SECONDS, "inf"), (SECONDS, "-1"),
-             (COUNTS, "0"), (COUNTS, "65536.5"), (COUNTS, "-1"))
+NO_LIMITS = (
+    (SECONDS, "nan"),
+    (SECONDS, "inf"),
+    (SECONDS, "-1"),
+    (COUNTS, "0"),
+    (COUNTS, "65536.5"),
+    (COUNTS, "-1"),
+)
 
 
 @check(points=1, lab=1)
@@ -339,5 +431,10 @@ def check_values_of_limits(refused_start, tmp_path, rng):
         wrong = f"{rng.choice(flags)}={value}"
         status, out, err = refused_start(wrong, directory=tmp_path / "group")
         if status != 2 or LISTENING.search(out) or not err.strip():
-            raise CheckFailed(msg("status 2, and a line on stderr that says why, for {wrong} on the command line", wrong=wrong),
-                        told_end(status, out, err))
+            raise CheckFailed(
+                msg(
+                    "status 2, and a line on stderr that says why, for {wrong} on the command line",
+                    wrong=wrong,
+                ),
+                told_end(status, out, err),
+            )

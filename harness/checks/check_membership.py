@@ -1,21 +1,24 @@
-"""Membership: a name and a password make a member; a client that is no member receives nothing and does nothing."""
+"""Membership: a name and a password make a member; a client that is no member receives nothing and
+does nothing.
+"""
+
 import contextlib
 import re
 import time
 
 import psutil
-
 from conftest import OPEN
+
 from harness.checks.lines import answers, each_refused, hears, hears_the_end, refused, taken
-from harness.driving import processes, deadlines
+from harness.driving import deadlines, processes
 from harness.driving.client import Silence
+from harness.driving.deadlines import wait_until
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
 from harness.driving.record import CheckFailed, same
-from harness.driving.deadlines import wait_until
 from harness.verdicts.plugin import Inconclusive, NotRun, check
 
-REJECT_AFTER = 1        # seconds after its JOIN, before which no REJECTED comes
+REJECT_AFTER = 1  # seconds after its JOIN, before which no REJECTED comes
 
 
 def rejected(client, password, why, sentence=None):
@@ -23,7 +26,12 @@ def rejected(client, password, why, sentence=None):
     try:
         hears(client, "PENDING", "REJECTED refused", sentence=sentence)
     except CheckFailed as problem:
-        problem.expected = msg("PENDING, then REJECTED refused for {who}: {why}; the password was {password!r}", who=client.who, why=why, password=password)
+        problem.expected = msg(
+            "PENDING, then REJECTED refused for {who}: {why}; the password was {password!r}",
+            who=client.who,
+            why=why,
+            password=password,
+        )
         raise
 
 
@@ -43,7 +51,7 @@ def check_a_new_member_comes_in(server, connect, rng):
     for number, name in enumerate((f"ana{rng.randrange(1000)}", f"b.{rng.randrange(1000)}_x-")):
         client = connect(running, name)
         client.greeted()
-        client.send(f"JOIN {name} secret {rng.randrange(10 ** 6)}")
+        client.send(f"JOIN {name} secret {rng.randrange(10**6)}")
         hears(client, "PENDING", f"WELCOME {1 + number} {name}", f"IN n TIME {name}")
         same(client.fence(), [])
 
@@ -53,13 +61,19 @@ def check_a_wrong_password_is_rejected(server, connect, enter, rng):
     """A wrong password is rejected, not sooner than a second after its JOIN, and does not affect
     the member who is here."""
     running = server(*OPEN)
-    password = f"secret{rng.randrange(10 ** 6)}"
+    password = f"secret{rng.randrange(10**6)}"
     ana = enter(running, "ana", password)
     began = time.monotonic()
     eve = send_join(connect, running, "eve", "ana", "guess")
     rejected(eve, "guess", msg("it is not ana's"))
     if (after := time.monotonic() - began) < 0.9 * REJECT_AFTER:
-        raise CheckFailed(msg("REJECTED no sooner than {reject_after} s after its JOIN", reject_after=REJECT_AFTER), msg("it came after {after:.2f} s", after=after), "rejected-too-soon")
+        raise CheckFailed(
+            msg(
+                "REJECTED no sooner than {reject_after} s after its JOIN", reject_after=REJECT_AFTER
+            ),
+            msg("it came after {after:.2f} s", after=after),
+            "rejected-too-soon",
+        )
     eve.send(f"JOIN ana {password}")
     eve.welcomed()
     hears_the_end(ana, "BYE replaced")
@@ -75,8 +89,8 @@ def check_three_rejections(server, connect, accepted, ask, pace):
     mal = ask(running, "mal")
     same(running.order("reject mal"), ["ok"])
     hears(mal, "REJECTED refused")
-    third = [*["PENDING", "REJECTED refused"] * 2, "BYE refused"]       # mal has been rejected once
-    at_once = pace.join < 0.5           # else they would wait too long for each other's checks
+    third = [*["PENDING", "REJECTED refused"] * 2, "BYE refused"]  # mal has been rejected once
+    at_once = pace.join < 0.5  # else they would wait too long for each other's checks
 
     def guess(client, *tries):
         client.greeted()
@@ -102,15 +116,37 @@ def check_near_misses_of_a_password(server, connect, enter, rng):
     """Only the exact password is right: not a prefix, not a longer one, not another case, not an
     added space."""
     running = server(*OPEN)
-    right = f"Secret {rng.randrange(10 ** 6)}x"
-    long = "".join(rng.choices("abcdefgh", k=127))          # some hash functions look at the first 72 bytes only
+    right = f"Secret {rng.randrange(10**6)}x"
+    long = "".join(
+        rng.choices("abcdefgh", k=127)
+    )  # some hash functions look at the first 72 bytes only
     enter(running, "ana", right), enter(running, "ben", long + "1")
-    tries = [("ana", near) for near in (right[:-1], right[0], right + "x", right.lower(), right + " ", " " + right, right.replace(" ", "  "))]
+    tries = [
+        ("ana", near)
+        for near in (
+            right[:-1],
+            right[0],
+            right + "x",
+            right.lower(),
+            right + " ",
+            " " + right,
+            right.replace(" ", "  "),
+        )
+    ]
     tries.append(("ben", long + "2"))
     eves = [(send_join(connect, running, "eve", name, near), name, near) for name, near in tries]
     for eve, name, near in eves:
-        rejected(eve, near, msg("the password of {name} is {password!r}", name=name, password=right if name == "ana" else long + "1"), "only-the-beginning-is-compared" if name == "ben" else None)
-    late = connect(running, "late")         # the others may have been strangers for too long
+        rejected(
+            eve,
+            near,
+            msg(
+                "the password of {name} is {password!r}",
+                name=name,
+                password=right if name == "ana" else long + "1",
+            ),
+            "only-the-beginning-is-compared" if name == "ben" else None,
+        )
+    late = connect(running, "late")  # the others may have been strangers for too long
     late.greeted()
     refused(late, "JOIN ana ", "bad-arguments")
     refused(late, "JOIN ana", "bad-arguments")
@@ -157,22 +193,53 @@ def check_the_first_error_that_applies(server, connect, ask, accepted):
     ana, asking = accepted(running, "ana"), ask(running, "asking")
     eve, mal = connect(running, "eve"), connect(running, "mal")
     ana.fence(), eve.greeted(), mal.greeted()
-    anyone = [(b"say \xff\t", "bad-utf8"), (b"say \t\xff", "bad-utf8"), ("say \t", "bad-text"),
-              (" SAY", "unknown"), ("PING \t x", "bad-text")]
-    each_refused(eve, *anyone, (b"SAY \xff", "bad-utf8"), ("SAY", "not-joined"),
-                 ("NAME ? ?", "not-joined"), ("HISTORY x", "not-joined"))
-    each_refused(mal, ("NAME a\tb", "bad-text"), ("LEAVE now", "not-joined"),
-                 ("SAY " + "a" * 401, "not-joined"),
-                 ("JOIN ?", "bad-arguments"), ("JOIN ? ", "bad-arguments"),
-                 ("JOIN ? " + "p" * 129, "bad-arguments"), ("JOIN  x", "bad-arguments"),
-                 ("QUIT now", "bad-arguments"), ("JOIN ? p", "bad-name"))
-    each_refused(asking, ("JOIN", "already-joined"), ("JOIN ? p", "already-joined"),
-                 ("JOIN x \t", "bad-text"), ("WHO is there", "not-joined"))
-    each_refused(ana, *anyone, (b"JOIN ana \xff", "bad-utf8"), ("JOIN a \t", "bad-text"),
-                 ("JOIN", "already-joined"), ("JOIN ? ?", "already-joined"),
-                 ("JOIN x " + "p" * 129, "already-joined"), ("NAME asking ", "bad-arguments"),
-                 ("NAME ? ?", "bad-arguments"), ("NAME ?", "bad-name"),
-                 ("NAME asking", "name-taken"))
+    anyone = [
+        (b"say \xff\t", "bad-utf8"),
+        (b"say \t\xff", "bad-utf8"),
+        ("say \t", "bad-text"),
+        (" SAY", "unknown"),
+        ("PING \t x", "bad-text"),
+    ]
+    each_refused(
+        eve,
+        *anyone,
+        (b"SAY \xff", "bad-utf8"),
+        ("SAY", "not-joined"),
+        ("NAME ? ?", "not-joined"),
+        ("HISTORY x", "not-joined"),
+    )
+    each_refused(
+        mal,
+        ("NAME a\tb", "bad-text"),
+        ("LEAVE now", "not-joined"),
+        ("SAY " + "a" * 401, "not-joined"),
+        ("JOIN ?", "bad-arguments"),
+        ("JOIN ? ", "bad-arguments"),
+        ("JOIN ? " + "p" * 129, "bad-arguments"),
+        ("JOIN  x", "bad-arguments"),
+        ("QUIT now", "bad-arguments"),
+        ("JOIN ? p", "bad-name"),
+    )
+    each_refused(
+        asking,
+        ("JOIN", "already-joined"),
+        ("JOIN ? p", "already-joined"),
+        ("JOIN x \t", "bad-text"),
+        ("WHO is there", "not-joined"),
+    )
+    each_refused(
+        ana,
+        *anyone,
+        (b"JOIN ana \xff", "bad-utf8"),
+        ("JOIN a \t", "bad-text"),
+        ("JOIN", "already-joined"),
+        ("JOIN ? ?", "already-joined"),
+        ("JOIN x " + "p" * 129, "already-joined"),
+        ("NAME asking ", "bad-arguments"),
+        ("NAME ? ?", "bad-arguments"),
+        ("NAME ?", "bad-name"),
+        ("NAME asking", "name-taken"),
+    )
     eve = connect(running, "eve")
     for client in (eve, asking):
         client.greeted()
@@ -185,8 +252,15 @@ def check_errors_are_counted_until_welcome(server, connect, ask):
     """Ten errors before WELCOME end a connection, whatever their codes, also while the owner
     considers the request. After WELCOME errors are not counted."""
     running = server()
-    seven = [(b"\xff", "bad-utf8"), ("\t", "bad-text"), ("HOLA", "unknown"), ("WHO", "not-joined"),
-             ("SAY", "not-joined"), ("PING", "bad-arguments"), ("JOIN x", "bad-arguments")]
+    seven = [
+        (b"\xff", "bad-utf8"),
+        ("\t", "bad-text"),
+        ("HOLA", "unknown"),
+        ("WHO", "not-joined"),
+        ("SAY", "not-joined"),
+        ("PING", "bad-arguments"),
+        ("JOIN x", "bad-arguments"),
+    ]
     ana, eve, mal = (connect(running, name) for name in ("ana", "eve", "mal"))
     for client in (ana, eve, mal):
         client.greeted()
@@ -216,9 +290,25 @@ def check_bad_names(server, connect, rng):
     """A name begins with a letter or digit and has at most 32 characters. Of ASCII it may contain
     only letters, digits, dot, _ and -."""
     running = server(*OPEN)
-    bad = ["-ana", ".ana", "_ana", "ana/b", "ana:b", "ana,b", "<ana>", "*", "../ana", "ana@b",
-           "$ana", "a\\b", "😀", "a" * 33, "a" * 65, "a" * 400]
-    for half in bad[:8], bad[8:]:           # the tenth error would end the connection
+    bad = [
+        "-ana",
+        ".ana",
+        "_ana",
+        "ana/b",
+        "ana:b",
+        "ana,b",
+        "<ana>",
+        "*",
+        "../ana",
+        "ana@b",
+        "$ana",
+        "a\\b",
+        "😀",
+        "a" * 33,
+        "a" * 65,
+        "a" * 400,
+    ]
+    for half in bad[:8], bad[8:]:  # the tenth error would end the connection
         eve = connect(running, "eve")
         eve.greeted()
         for name in half:
@@ -226,8 +316,11 @@ def check_bad_names(server, connect, rng):
     good = [rng.choice("AZaz09") + "".join(rng.choices("azAZ09._-", k=5)), "7", "Z" * 32]
     eve.join("x", "secret")
     eve.fence()
-    same(normalized(answers(eve, *(f"NAME {name}" for name in good))),
-         [f"RENAMED n TIME {old} {new}" for old, new in zip(["x", *good], good)], "good-names")
+    same(
+        normalized(answers(eve, *(f"NAME {name}" for name in good))),
+        [f"RENAMED n TIME {old} {new}" for old, new in zip(["x", *good], good)],
+        "good-names",
+    )
 
 
 @check(points=1, lab=1)
@@ -241,8 +334,12 @@ def check_names_beyond_ascii(server, connect, enter):
     lines = [f"NAME {name}" for name in no_names]
     each_refused(ana, *((line, "bad-name") for line in lines), sentence="no-such-names")
     now = "ana"
-    for name, others in (("João", ["joão", "JOÃO"]), ("Жук", ["жук", "ЖУК"]),
-                         ("ñ" * 32, ["Ñ" * 32]), ("文" * 21, [])):
+    for name, others in (
+        ("João", ["joão", "JOÃO"]),
+        ("Жук", ["жук", "ЖУК"]),
+        ("ñ" * 32, ["Ñ" * 32]),
+        ("文" * 21, []),
+    ):
         came = normalized(answers(ana, f"NAME {name}"))
         if came == ["ERR bad-name"]:
             for other in others:
@@ -291,7 +388,11 @@ def check_takeover(server, connect, enter, rng):
     except ConnectionError:
         pass
     text = f"from here {rng.random()}"
-    same(normalized(answers(again, f"SAY {text}")), [f"MSG n TIME ana {text}"], "takeover-is-no-event")
+    same(
+        normalized(answers(again, f"SAY {text}")),
+        [f"MSG n TIME ana {text}"],
+        "takeover-is-no-event",
+    )
     same(normalized(ben.fence()), [f"MSG n TIME ana {text}"], "takeover-is-no-event")
     same(sorted(answers(ben, "WHO")), ["END WHO", "MEMBER ana here", "MEMBER ben here"])
 
@@ -319,9 +420,9 @@ def check_an_ended_connection_does_nothing(server, connect, enter, rng):
             old.send_bytes(b"LEAVE\nSAY gho")
             bye, event, comes = "left", [f"LEFT n TIME {name}"], [f"IN n TIME {name}"]
         old.expect(f"BYE {bye}")
-        if name != "taken":             # the name is free, and somebody else takes it
+        if name != "taken":  # the name is free, and somebody else takes it
             new = enter(running, name, "another secret")
-        with contextlib.suppress(OSError):      # the server may have closed meanwhile
+        with contextlib.suppress(OSError):  # the server may have closed meanwhile
             ghosts = "SAY ghost", "NAME ghost", "LEAVE", f"JOIN {name} secret-of-{name}", "QUIT"
             old.send_bytes("\n".join(["st", *ghosts, ""]).encode())
         same(normalized(old.rest()), [], "an-ended-connection-hears-nothing")
@@ -337,10 +438,15 @@ def check_an_ended_connection_does_nothing(server, connect, enter, rng):
     same(sorted(running.order("members")), [*(f"member {name} here" for name in here), "ok"])
 
 
-# What undoes a JOIN while its password is being checked, and the event that shows it. Each happens twice:
+# What undoes a JOIN while its password is being checked, and the event that shows it. Each happens
+# twice:
 # while the password of that JOIN alone is being checked, and while that JOIN may have to wait.
-UNDONE = {"ban": r"BANNED (\d+) \S+ {}", "NAME": r"RENAMED (\d+) \S+ {} .+",
-          "LEAVE": r"LEFT (\d+) \S+ {}", "ban of a new name": r"BANNED (\d+) \S+ {}"}
+UNDONE = {
+    "ban": r"BANNED (\d+) \S+ {}",
+    "NAME": r"RENAMED (\d+) \S+ {} .+",
+    "LEAVE": r"LEFT (\d+) \S+ {}",
+    "ban of a new name": r"BANNED (\d+) \S+ {}",
+}
 ALONE, AMONG_MANY = ("ben", "cat", "dan", "fay"), ("bob", "carl", "dora", "fred")
 
 
@@ -356,9 +462,9 @@ def check_changes_while_a_password_is_checked(server, connect, accepted, pace, r
         one.rest()
     for way, name in zip(UNDONE, ALONE):
         other = name if way != "ban of a new name" else "other"
-        members[other] = accepted(running, other)       # so the JOIN before this one has been checked
+        members[other] = accepted(running, other)  # so the JOIN before this one has been checked
         clients += joins(connect, running, [name])
-        ana.fence()                     # by then a server that is idle has begun to check it
+        ana.fence()  # by then a server that is idle has begun to check it
         undo(way, running, name, members)
     busy = ["ana"] * (8 if pace.join < 0.2 else 1)
     clients += joins(connect, running, [*AMONG_MANY, "eva"], busy)
@@ -373,19 +479,26 @@ def check_changes_while_a_password_is_checked(server, connect, accepted, pace, r
     ana.send("SAY at last")
     ana.fence(), eva.fence()
     since, numbers = int(welcome.split(" ")[1]), seqs(eva.lines)
-    same([f"event {number}" for number in numbers],
-         [f"event {since + place}" for place in range(1, 1 + len(numbers))], "before-welcome")
+    same(
+        [f"event {number}" for number in numbers],
+        [f"event {since + place}" for place in range(1, 1 + len(numbers))],
+        "before-welcome",
+    )
     who, listed = answers(ana, "WHO"), running.order("members")
-    same(sorted(line for line in listed if line.endswith((" here", " away"))),
-         sorted(line.lower() for line in who if line.startswith("MEMBER ")), "who-and-members-differ")
+    same(
+        sorted(line for line in listed if line.endswith((" here", " away"))),
+        sorted(line.lower() for line in who if line.startswith("MEMBER ")),
+        "who-and-members-differ",
+    )
     banned = [f"member {name} banned" for name in ("ben", "bob", "fay", "fred")]
     barred = "member ben ", "member bob ", "member fay ", "member fred "
     same(sorted(line for line in listed if line.startswith(barred)), banned)
 
 
 def joins(connect, running, names, busy=()):
-    """Clients that have all sent their JOIN, and have heard PENDING. Before theirs come JOINs with a
-    wrong password, with the names `busy`."""
+    """Clients that have all sent their JOIN, and have heard PENDING. Before theirs come JOINs with
+    a wrong password, with the names `busy`.
+    """
     clients = [connect(running, name) for name in (*busy, *names)]
     for client in clients:
         client.greeted()
@@ -394,7 +507,7 @@ def joins(connect, running, names, busy=()):
         client.send(f"JOIN {client.name} {password}", "PING checked")
     for client in clients:
         hears(client, "PENDING")
-    return clients[len(busy):]
+    return clients[len(busy) :]
 
 
 def undo(way, running, name, members):
@@ -402,7 +515,7 @@ def undo(way, running, name, members):
     if way.startswith("ban"):
         same(running.order(f"ban {name}"), ["ok"])
     else:
-        with contextlib.suppress(ConnectionError):      # it was taken over already
+        with contextlib.suppress(ConnectionError):  # it was taken over already
             members[name].send("LEAVE" if way == "LEAVE" else f"NAME {name}-2", "PING undone")
             wait_until(lambda: has_heard(members[name], "PONG undone"))
 
@@ -419,30 +532,42 @@ def finish(clients, talker, rng, pace):
     """One talks until the JOINs of all these are finished."""
     end = time.monotonic() + deadlines.DEADLINE + 2 * len(clients) * pace.join
     while waiting := [client for client in clients if not has_heard(client, "PONG checked")]:
-        talker.send(f"SAY meanwhile {rng.randrange(10 ** 6)}")
+        talker.send(f"SAY meanwhile {rng.randrange(10**6)}")
         talker.fence()
         if time.monotonic() > end:
             late, skip = waiting[0], f" {talker.name} meanwhile "
             heard = [line for line in late.lines if skip not in line]
-            raise CheckFailed(msg("an answer to the JOIN of {who}", who=late.who),
-                        msg("{who} received only\n{lines}", who=late.who, lines=heard))
+            raise CheckFailed(
+                msg("an answer to the JOIN of {who}", who=late.who),
+                msg("{who} received only\n{lines}", who=late.who, lines=heard),
+            )
 
 
 def came_in_too_late(way, client, witness):
-    """Raises CheckFailed if this client was welcomed after an event that undoes its JOIN, as the witness heard it."""
+    """Raises CheckFailed if this client was welcomed after an event that undoes its JOIN, as the
+    witness heard it.
+    """
     for welcome in [line for line in client.lines if line.startswith("WELCOME ")]:
         for line in witness.lines:
             match = re.fullmatch(UNDONE[way].format(client.name), line)
             if match and int(match[1]) <= int(welcome.split(" ")[1]):
                 shown = (witness.who, line), (client.who, welcome)
-                raise CheckFailed(msg("no WELCOME for {who}, because this event came before it\n"
-                                "{line}", who=client.who, line=line),
-                            msg("{who} received\n{welcome}", who=client.who, welcome=welcome),
-                            evidence=[entry for entry in witness.record.entries
-                                      if entry.what == "hears" and (entry.who, entry.text) in shown])
+                raise CheckFailed(
+                    msg(
+                        "no WELCOME for {who}, because this event came before it\n{line}",
+                        who=client.who,
+                        line=line,
+                    ),
+                    msg("{who} received\n{welcome}", who=client.who, welcome=welcome),
+                    evidence=[
+                        entry
+                        for entry in witness.record.entries
+                        if entry.what == "hears" and (entry.who, entry.text) in shown
+                    ],
+                )
 
 
-TRIES = 5                   # at most: a server may begin to check a password a moment after PENDING
+TRIES = 5  # at most: a server may begin to check a password a moment after PENDING
 
 
 @check(points=1, lab=1)
@@ -458,7 +583,7 @@ def check_a_join_holds_its_name(server, connect, enter):
         eve.greeted()
         eve.send(f"JOIN {new} secret")
         hears(eve, "PENDING")
-        ana.fence()                     # by then a server that is idle has begun to check it
+        ana.fence()  # by then a server that is idle has begun to check it
         heard = normalized(answers(ana, f"NAME {new}"))
         came = "\n".join(line for line in heard if not line.startswith("IN "))
         if came == "ERR name-taken":
@@ -469,10 +594,18 @@ def check_a_join_holds_its_name(server, connect, enter):
         name, losses = new, losses + 1
         hears(eve, "REJECTED refused", sentence="a-new-name-at-once")
         if losses > TRIES // 2:
-            raise CheckFailed(msg("`ERR name-taken ...` as the answer to NAME, while a JOIN with the "
-                            "same name is being checked"),
-                        msg("ana got the name {losses} times of {losses2}, right after PENDING "
-                            "had answered the JOIN; the JOIN was then REJECTED", losses=losses, losses2=losses + refusals))
+            raise CheckFailed(
+                msg(
+                    "`ERR name-taken ...` as the answer to NAME, while a JOIN with the "
+                    "same name is being checked"
+                ),
+                msg(
+                    "ana got the name {losses} times of {losses2}, right after PENDING "
+                    "had answered the JOIN; the JOIN was then REJECTED",
+                    losses=losses,
+                    losses2=losses + refusals,
+                ),
+            )
 
 
 @check(points=2, lab=1)
@@ -506,7 +639,7 @@ def check_a_newcomer_hears_nothing_of_the_old(server, connect, enter, rng):
         same(cat.fence(), [])
         refused(cat, "SAY as whom?", "not-joined")
         same(normalized(ana.fence()), [])
-    for go in ("reset", "close"):       # a stranger's errors and half a line end with its connection
+    for go in ("reset", "close"):  # a stranger's errors and half a line end with its connection
         old = connect(running, "old")
         old.greeted()
         same(normalized(answers(old, *["NO-VERB"] * 9)), ["ERR unknown"] * 9)
@@ -517,7 +650,11 @@ def check_a_newcomer_hears_nothing_of_the_old(server, connect, enter, rng):
         gone(running, port)
         cat = connect(running, "cat")
         cat.greeted()
-        same(normalized(answers(cat, "NO-VERB", "PING one")), ["ERR unknown", "PONG one"], "left-behind")
+        same(
+            normalized(answers(cat, "NO-VERB", "PING one")),
+            ["ERR unknown", "PONG one"],
+            "left-behind",
+        )
 
 
 def port_of(client):
@@ -527,10 +664,13 @@ def port_of(client):
 def gone(running, port):
     """Waits until the server has closed its side of a connection that the client at this port has
     closed. Never fails."""
+
     def held():
         family = running.family()
         states = psutil.CONN_ESTABLISHED, psutil.CONN_CLOSE_WAIT, psutil.CONN_FIN_WAIT2
-        return any(other.port == port for state in states for _, other in processes.sockets(family, state))
+        return any(
+            other.port == port for state in states for _, other in processes.sockets(family, state)
+        )
 
     with contextlib.suppress(CheckFailed):
         wait_until(lambda: not held(), 3)
@@ -543,8 +683,11 @@ def check_the_owner_accepts(server, ask, rng):
     running = server()
     name = f"ana{rng.randrange(1000)}"
     ana, ben = ask(running, name), ask(running, "ben")
-    same(normalized(answers(ben, "SAY may I?", "WHO", "JOIN ben secret-of-ben")),
-         ["ERR not-joined", "ERR not-joined", "ERR already-joined"], "while-the-owner-considers")
+    same(
+        normalized(answers(ben, "SAY may I?", "WHO", "JOIN ben secret-of-ben")),
+        ["ERR not-joined", "ERR not-joined", "ERR already-joined"],
+        "while-the-owner-considers",
+    )
     same(running.order(f"accept {name.upper()}"), ["ok"])
     ana.welcomed()
     same(normalized(ana.fence()), [f"IN n TIME {name}"])
@@ -576,7 +719,11 @@ def check_one_request_per_name(server, ask, connect):
     is rejected. The first request remains."""
     running = server()
     ana = ask(running, "ana")
-    rejected(send_join(connect, running, "eve", "ANA", "another"), "another", msg("the owner is considering ana"))
+    rejected(
+        send_join(connect, running, "eve", "ANA", "another"),
+        "another",
+        msg("the owner is considering ana"),
+    )
     same(running.order("accept ana"), ["ok"])
     ana.welcomed()
     connect(running, "again").join("ana", "secret-of-ana")
@@ -602,8 +749,10 @@ def check_a_request_ends_with_its_connection(server, ask):
 def check_most_requests(server, connect, ask, accepted, pace):
     """32 names can wait for the owner. One more is rejected, and there is room again when one of
     the 32 no longer waits."""
-    if 40 * pace.join > 60:             # a client that is silent for so long is sent PING, or disconnected
-        raise Inconclusive(msg("each JOIN takes {join:.1f} s here, and this check makes 40", join=pace.join))
+    if 40 * pace.join > 60:  # a client that is silent for so long is sent PING, or disconnected
+        raise Inconclusive(
+            msg("each JOIN takes {join:.1f} s here, and this check makes 40", join=pace.join)
+        )
     running = server()
     ana = accepted(running, "ana")
     asking = [connect(running, f"a{number}") for number in range(1, 33)]
@@ -623,8 +772,11 @@ def check_most_requests(server, connect, ask, accepted, pace):
 
     wait_until(decided, what=msg("REJECTED for eve, because 32 names already wait for the owner"))
     if asked():
-        raise CheckFailed(msg("REJECTED for eve, because 32 names already wait for the owner"),
-                    msg("the server also asked the owner about eve"), proven=True)
+        raise CheckFailed(
+            msg("REJECTED for eve, because 32 names already wait for the owner"),
+            msg("the server also asked the owner about eve"),
+            proven=True,
+        )
     same(eve.lines[2:], ["REJECTED refused"])
     shown = sum(" asks from " in line for line in running.order("members"))
     same(f"member NAME asks from ADDRESS: {shown} lines", "member NAME asks from ADDRESS: 32 lines")
@@ -646,7 +798,10 @@ def waits_no_more(running, name):
     end = time.monotonic() + deadlines.DEADLINE
     while any(line.startswith(f"member {name} asks") for line in running.order("members")):
         if time.monotonic() > end:
-            raise CheckFailed(msg("the request of {name} to end with its connection", name=name), msg("`members` still shows that {name} asks to join", name=name))
+            raise CheckFailed(
+                msg("the request of {name} to end with its connection", name=name),
+                msg("`members` still shows that {name} asks to join", name=name),
+            )
 
 
 @check(points=3, lab=1)
@@ -666,7 +821,14 @@ def check_logins_at_once(server, connect, enter):
         one.welcomed()
     left = [one for one in many if is_still_in(one)]
     if len(left) != 1:
-        raise CheckFailed(msg("one of the 12 connections to remain"), msg("{count} remain: {names}", count=len(left), names=", ".join(one.who for one in left) or msg("none")))
+        raise CheckFailed(
+            msg("one of the 12 connections to remain"),
+            msg(
+                "{count} remain: {names}",
+                count=len(left),
+                names=", ".join(one.who for one in left) or msg("none"),
+            ),
+        )
     for one in many:
         if one not in left and not one.was_reset:
             same(one.lines[-1], "BYE replaced")
@@ -713,25 +875,35 @@ def check_renamed_meanwhile(server, connect, enter):
     name does not."""
     running = server(*OPEN)
     enter(running, "ana")
-    running.restart(args=("--admit", "none"))       # so that the old name, free again, lets nobody in
+    running.restart(args=("--admit", "none"))  # so that the old name, free again, lets nobody in
     ana = enter(running, "ana")
     for new in ("ANA", "Ana"):
         again, answer = join_and_rename(connect, running, ana, new)
         if not answer.startswith("WELCOME "):
-            raise CheckFailed(msg("WELCOME for {who}, because NAME {new} changed only the case of the "
-                            "name", who=again.who, new=new),
-                        msg("{who} received {line}", who=again.who, line=answer or msg("the end")))
+            raise CheckFailed(
+                msg(
+                    "WELCOME for {who}, because NAME {new} changed only the case of the name",
+                    who=again.who,
+                    new=new,
+                ),
+                msg("{who} received {line}", who=again.who, line=answer or msg("the end")),
+            )
         same(ana.rest()[-1:], ["BYE replaced"])
         ana = again
-    for _ in range(5):              # the check may end before the name changes: then once more
+    for _ in range(5):  # the check may end before the name changes: then once more
         again, answer = join_and_rename(connect, running, ana, "eva")
         if answer == "REJECTED refused":
             ana.expect(r"RENAMED \d+ \S+ (?i:ana) eva")
             break
         if any(line.startswith("RENAMED ") for line in ana.rest()):
-            raise CheckFailed(msg("REJECTED refused for {who}, because its JOIN said ana, and that "
-                            "member is called eva now", who=again.who),
-                        msg("{who} received {line}", who=again.who, line=answer or msg("the end")))
+            raise CheckFailed(
+                msg(
+                    "REJECTED refused for {who}, because its JOIN said ana, and that "
+                    "member is called eva now",
+                    who=again.who,
+                ),
+                msg("{who} received {line}", who=again.who, line=answer or msg("the end")),
+            )
         ana = again
 
 
@@ -770,10 +942,16 @@ def turned_away(connect, running, who, why):
     late = connect(running, who)
     late.rest()
     if late.lines != ["BYE full"]:
-        raise CheckFailed(msg("BYE full and the end of the connection instead of HELLO for {who}: "
-                        "{why}", who=who, why=why),
-                    msg("{who} received\n{lines}", who=who, lines=late.lines) if late.lines else
-                    msg("{who} received nothing", who=who))
+        raise CheckFailed(
+            msg(
+                "BYE full and the end of the connection instead of HELLO for {who}: {why}",
+                who=who,
+                why=why,
+            ),
+            msg("{who} received\n{lines}", who=who, lines=late.lines)
+            if late.lines
+            else msg("{who} received nothing", who=who),
+        )
 
 
 @check(points=1, lab=1)
@@ -782,7 +960,7 @@ def check_room_for_strangers(server, connect, ask, enter):
     there is room again."""
     try:
         running = server("--max-strangers", "3")
-    except NotRun:                      # then it behaves as with the default
+    except NotRun:  # then it behaves as with the default
         return room_by_default(server, connect, enter)
     ana, ben, eve = connect(running, "ana"), connect(running, "ben"), connect(running, "eve")
     for client in (ana, ben, eve):
@@ -798,9 +976,10 @@ def check_room_for_strangers(server, connect, ask, enter):
     cat.greeted()
     turned_away(connect, running, "late", msg("there are three strangers, and a member"))
     eve.reset()
-    wait_until(lambda: is_greeted(connect, running),
-                    what=msg("HELLO for a newcomer, because one of the three strangers has "
-                             "disconnected"))
+    wait_until(
+        lambda: is_greeted(connect, running),
+        what=msg("HELLO for a newcomer, because one of the three strangers has disconnected"),
+    )
     ana.fence(), ben.fence(), cat.fence()
 
 
@@ -823,10 +1002,17 @@ def room_by_default(server, connect, enter):
             try:
                 stranger.fence()
             except (CheckFailed, ConnectionError):
-                raise Inconclusive(msg("a stranger was disconnected before the last of 257 "
-                                       "received HELLO: its --join-within may have passed")) from None
-        raise CheckFailed(msg("BYE full instead of HELLO for the 257th stranger"),
-                    msg("it received HELLO, and the 256 before it are still connected"), proven=True)
+                raise Inconclusive(
+                    msg(
+                        "a stranger was disconnected before the last of 257 "
+                        "received HELLO: its --join-within may have passed"
+                    )
+                ) from None
+        raise CheckFailed(
+            msg("BYE full instead of HELLO for the 257th stranger"),
+            msg("it received HELLO, and the 256 before it are still connected"),
+            proven=True,
+        )
     ana.fence()
 
 
@@ -839,8 +1025,10 @@ def check_room_for_members(server, connect, enter, ask):
     ana.fence()
     cat = send_join(connect, running, "cat", "cat", "secret-of-cat")
     hears_the_end(cat, "PENDING", "BYE full")
-    same(sorted(answers(ana, "WHO")),
-         ["END WHO", "MEMBER ana here", "MEMBER ben here", "MEMBER cat away"])
+    same(
+        sorted(answers(ana, "WHO")),
+        ["END WHO", "MEMBER ana here", "MEMBER ben here", "MEMBER cat away"],
+    )
     again = send_join(connect, running, "again", "ana", "secret-of-ana")
     hears(again, "PENDING", "WELCOME 3 ana", sentence="room-for-members")
     hears_the_end(ana, "BYE replaced")
@@ -856,5 +1044,7 @@ def check_room_for_members(server, connect, enter, ask):
     eve = ask(running, "eve")
     same(running.order("accept eve"), ["ok"])
     hears_the_end(eve, "BYE full")
-    same(sorted(running.order("members")),
-         ["member ana here", "member ben away", "member eve away", "ok"])
+    same(
+        sorted(running.order("members")),
+        ["member ana here", "member ben away", "member eve away", "ok"],
+    )

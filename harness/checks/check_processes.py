@@ -1,29 +1,35 @@
-"""Processes: what the operating system shows of the server. The server releases all that a client used when it disconnects, and idle clients cost nothing."""
+"""Processes: what the operating system shows of the server. The server releases all that a client
+used when it disconnects, and idle clients cost nothing.
+"""
+
 import contextlib
 import re
 import signal
 import time
 
 import psutil
-
 from conftest import OPEN
+
 from harness.checks.lines import hears, hears_the_end
 from harness.checks.scenarios import ends_in_time, rests, rounds
 from harness.driving import processes
 from harness.driving.client import Silence
+from harness.driving.deadlines import none_left, wait_until
 from harness.driving.delayed_exit import DelayedExit
 from harness.driving.messages import joined, msg
 from harness.driving.record import CheckFailed, same
-from harness.driving.deadlines import none_left, wait_until
 from harness.verdicts.plugin import check
 
-LEAKS = 7                   # more of anything than before is a leak, when every kind of end was made 16 times
+LEAKS = 7  # more of anything than before is a leak, when every kind of end was made 16 times
 MEMBERS = ("ana", "ben", "eva", "leo")
 
 
 def come_and_go(running, connect):
     """40 clients who end in every way there is, some of them members."""
-    clients = [connect(running, MEMBERS[number] if number < len(MEMBERS) else "stranger") for number in range(40)]
+    clients = [
+        connect(running, MEMBERS[number] if number < len(MEMBERS) else "stranger")
+        for number in range(40)
+    ]
     for number, client in enumerate(clients):
         client.greeted()
         if number < len(MEMBERS):
@@ -55,7 +61,7 @@ def held(running):
 def settled(running):
     """What it holds, when that no longer changes."""
     seen = []
-    while len(seen) < 5 or len(set(seen[-5:])) > 1 and len(seen) < 100:
+    while len(seen) < 5 or (len(set(seen[-5:])) > 1 and len(seen) < 100):
         seen.append(held(running))
         time.sleep(0.02)
     return seen[-1]
@@ -66,27 +72,48 @@ def check_all_is_given_back(server, connect):
     """After clients have connected and disconnected, in whatever way, the server has as many
     descriptors, threads and processes as before."""
     running = server(*OPEN)
-    come_and_go(running, connect)       # what is made once, on first use, belongs to the base line
+    come_and_go(running, connect)  # what is made once, on first use, belongs to the base line
     before, stacks = settled(running), processes.stacks(running.family())
     for _ in range(2):
         come_and_go(running, connect)
-    kind = lambda: [name for name, old, new in zip(before._fields, before, held(running)) if new > old + LEAKS]
+    kind = lambda: [
+        name for name, old, new in zip(before._fields, before, held(running)) if new > old + LEAKS
+    ]
     try:
-        none_left(lambda: processes.grown(before, held(running), LEAKS), msg("as many as before 80 clients connected and disconnected"))
+        none_left(
+            lambda: processes.grown(before, held(running), LEAKS),
+            msg("as many as before 80 clients connected and disconnected"),
+        )
     except CheckFailed as problem:
         waiting = len(processes.sockets(running.family(), psutil.CONN_CLOSE_WAIT))
         if waiting > LEAKS:
-            problem.actual = joined(problem.actual, msg("{count} sockets are in CLOSE_WAIT: the client has closed, and the server has not", count=waiting))
-        raise CheckFailed(problem.expected, problem.actual, f"{(kind() or ['descriptors'])[0]}-stay") from None
+            problem.actual = joined(
+                problem.actual,
+                msg(
+                    "{count} sockets are in CLOSE_WAIT: the client has closed, and the server has "
+                    "not",
+                    count=waiting,
+                ),
+            )
+        raise CheckFailed(
+            problem.expected, problem.actual, f"{(kind() or ['descriptors'])[0]}-stay"
+        ) from None
     more = processes.stacks(running.family()) - stacks
     if more > 40:
-        raise CheckFailed(msg("no more thread stacks in memory than before 80 clients connected and "
-                        "disconnected"),
-                    msg("{more} more, although the threads have ended", more=more), "stacks-stay")
+        raise CheckFailed(
+            msg(
+                "no more thread stacks in memory than before 80 clients connected and disconnected"
+            ),
+            msg("{more} more, although the threads have ended", more=more),
+            "stacks-stay",
+        )
 
 
 def dead(running):
-    return [msg("process {pid} has ended, and its parent has not waited for it", pid=process.pid) for process in processes.zombies(running.family())]
+    return [
+        msg("process {pid} has ended, and its parent has not waited for it", pid=process.pid)
+        for process in processes.zombies(running.family())
+    ]
 
 
 @check(points=2, lab=4)
@@ -111,11 +138,11 @@ def check_no_zombies_after_a_burst(server, connect):
         client.greeted()
         client.fence()
     children = [process for process in running.family()[1:]]
-    running.send_signal(signal.SIGSTOP)             # so that all its children end before it can see the first
+    running.send_signal(signal.SIGSTOP)  # so that all its children end before it can see the first
     try:
         for client in clients:
             client.close()
-        with contextlib.suppress(CheckFailed):            # some may have more to do than to serve a client
+        with contextlib.suppress(CheckFailed):  # some may have more to do than to serve a client
             wait_until(lambda: len(processes.zombies(children)) == len(children), 1)
     finally:
         running.send_signal(signal.SIGCONT)
@@ -125,19 +152,30 @@ def check_no_zombies_after_a_burst(server, connect):
 def serving(running, client):
     """The child processes that hold this client's connection, as psutil processes."""
     port = client.socket.getsockname()[1]
-    return [child for child in running.family()[1:]
-            if any(other.port == port for _, other in processes.sockets([child], psutil.CONN_ESTABLISHED))]
+    return [
+        child
+        for child in running.family()[1:]
+        if any(
+            other.port == port for _, other in processes.sockets([child], psutil.CONN_ESTABLISHED)
+        )
+    ]
 
 
 def child_of(running, client):
-    """The one process that serves this client. Raises CheckFailed if there is none, or more than one for long."""
+    """The one process that serves this client. Raises CheckFailed if there is none, or more than
+    one for long.
+    """
     client.fence()
-    with contextlib.suppress(CheckFailed):    # one forked meanwhile may not have closed what it inherited
+    with contextlib.suppress(
+        CheckFailed
+    ):  # one forked meanwhile may not have closed what it inherited
         wait_until(lambda: len(serving(running, client)) == 1)
     if len(found := serving(running, client)) != 1:
-        raise CheckFailed(msg("one child process that holds the connection of {who}", who=client.who),
-                    msg("{count} child processes hold it", count=len(found)),
-                    "children-hold-connections" if found else "a-process-each")
+        raise CheckFailed(
+            msg("one child process that holds the connection of {who}", who=client.who),
+            msg("{count} child processes hold it", count=len(found)),
+            "children-hold-connections" if found else "a-process-each",
+        )
     return found[0]
 
 
@@ -156,21 +194,33 @@ def check_a_late_end_is_waited_for(judge, server, connect, enter):
             with contextlib.suppress(CheckFailed):
                 wait_until(lambda: not late.is_alive())
         if not late.allowed and not judge.notes:
-            judge.notes.append(msg("ends of children not delayed (this machine does not allow "
-                                   "ptrace), so this check finds fewer zombies"))
+            judge.notes.append(
+                msg(
+                    "ends of children not delayed (this machine does not allow "
+                    "ptrace), so this check finds fewer zombies"
+                )
+            )
         try:
-            none_left(lambda: dead(running),
-                           msg("no zombie, although the parent looked the first time before the "
-                               "child ended"))
+            none_left(
+                lambda: dead(running),
+                msg("no zombie, although the parent looked the first time before the child ended"),
+            )
         except CheckFailed as problem:
-            problem.actual = joined(problem.actual, msg("the client of that child ended so: {way}", way=WAYS[way]))
+            problem.actual = joined(
+                problem.actual, msg("the client of that child ended so: {way}", way=WAYS[way])
+            )
             raise
 
 
-WAYS = {"quit": msg("it sent QUIT"), "shuts": msg("it ended its sending direction"), "killed": msg("its child was killed"),
-        "resets": msg("it reset the connection"), "banned": msg("the owner banned it"),
-        "replaced": msg("the same member joined on another connection"),
-        "too-long": msg("it sent a line that is too long")}
+WAYS = {
+    "quit": msg("it sent QUIT"),
+    "shuts": msg("it ended its sending direction"),
+    "killed": msg("its child was killed"),
+    "resets": msg("it reset the connection"),
+    "banned": msg("the owner banned it"),
+    "replaced": msg("the same member joined on another connection"),
+    "too-long": msg("it sent a line that is too long"),
+}
 
 
 def ends_by(way, running, connect, client, child):
@@ -209,20 +259,30 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
         start, served = len(client.lines), False
         with contextlib.suppress(CheckFailed, ConnectionError):
             client.fence()
-            served = True               # another process has taken the client over: so be it
+            served = True  # another process has taken the client over: so be it
         if not served and not client.ended:
-            raise CheckFailed(msg("the end of {who}'s connection, after the child that served it was "
-                            "killed", who=client.who),
-                        msg("the connection stays open, and no process answers"), "ghost")
+            raise CheckFailed(
+                msg(
+                    "the end of {who}'s connection, after the child that served it was killed",
+                    who=client.who,
+                ),
+                msg("the connection stays open, and no process answers"),
+                "ghost",
+            )
         if farewell := [line for line in client.lines[start:] if line.startswith("BYE ")]:
-            raise CheckFailed(msg("no BYE for {who}, because its child was killed: only the end of "
-                            "the connection", who=client.who),
-                        msg("{who} received\n{farewell}", who=client.who, farewell=farewell[0]))
+            raise CheckFailed(
+                msg(
+                    "no BYE for {who}, because its child was killed: only the end of "
+                    "the connection",
+                    who=client.who,
+                ),
+                msg("{who} received\n{farewell}", who=client.who, farewell=farewell[0]),
+            )
         if name == "ben" and not served:
             ana.expect(r"OUT \d+ \S+ ben")
         rounds(ana, leo, count=2)
     connect(running, "again").join("ben", "secret-of-ben")
-    for name in ("mal", "tom"):         # killed while it checks a password, if the child does that
+    for name in ("mal", "tom"):  # killed while it checks a password, if the child does that
         client = connect(running, name)
         child = child_of(running, client)
         client.send(f"JOIN {name} secret-of-{name}")
@@ -231,10 +291,10 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
         running.record.add("server", "signal", msg("SIGKILL (the child of {who})", who=client.who))
         with contextlib.suppress(CheckFailed, ConnectionError):
             client.fence()
-            client.send("QUIT")         # another process has taken the client over: so be it
+            client.send("QUIT")  # another process has taken the client over: so be it
         client.rest()
         try:
-            enter(running, name)        # the name is free again, or it is this member's
+            enter(running, name)  # the name is free again, or it is this member's
         except CheckFailed as problem:
             problem.sentence = "killed-while-it-checked"
             raise
@@ -259,8 +319,13 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
         hears_the_end(client, "BYE closed", sentence="no-farewell")
     try:
         same(f"status {ends_in_time(running, began)}", "status 0", "status-of-the-end")
-        none_left(lambda: [msg("process {pid} is still running", pid=process.pid) for process in processes.session(running.pid)],
-                       msg("all the server's processes to end with it"))
+        none_left(
+            lambda: [
+                msg("process {pid} is still running", pid=process.pid)
+                for process in processes.session(running.pid)
+            ],
+            msg("all the server's processes to end with it"),
+        )
     except CheckFailed as problem:
         if problem.sentence != "status-of-the-end":
             problem.sentence = "a-stopped-child-holds-up-nobody"
@@ -271,7 +336,10 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
 def check_idle_costs_nothing(server, connect, enter):
     """While members and strangers send nothing, the server uses no CPU."""
     running = server(*OPEN)
-    ana, *_ = [enter(running, name) for name in MEMBERS], [connect(running, "stranger").fence() for _ in range(10)]
+    ana, *_ = (
+        [enter(running, name) for name in MEMBERS],
+        [connect(running, "stranger").fence() for _ in range(10)],
+    )
     ana[0].send("SAY something")
     for client in ana:
         client.fence()
@@ -308,7 +376,10 @@ def check_quit_ends_the_connection(server, enter):
         try:
             same(client.rest(), [])
         except Silence:
-            raise CheckFailed(msg("the end of {who}'s connection, after BYE quit", who=client.who), msg("it stays open")) from None
+            raise CheckFailed(
+                msg("the end of {who}'s connection, after BYE quit", who=client.who),
+                msg("it stays open"),
+            ) from None
 
 
 @check(points=1, lab=4)
@@ -323,15 +394,25 @@ def check_no_more_processes_than_clients(server, connect):
         client.greeted()
         same(client.fence(), [])
         same(len(client.lines), 2)
-    many = lambda most: [f"{now} processes; {before} before" for now in [len(running.family())] if now > before + most]
-    none_left(lambda: many(2 * len(clients)), msg("at most two more processes for each of 12 "
-                                                  "clients"), "forks-on")
+    many = lambda most: [
+        f"{now} processes; {before} before"
+        for now in [len(running.family())]
+        if now > before + most
+    ]
+    none_left(
+        lambda: many(2 * len(clients)),
+        msg("at most two more processes for each of 12 clients"),
+        "forks-on",
+    )
     for client in clients:
         client.send("QUIT")
         client.rest()
         client.close()
-    none_left(lambda: many(2), msg("as many processes as before, after the clients have "
-                                   "disconnected"), "processes-stay")
+    none_left(
+        lambda: many(2),
+        msg("as many processes as before, after the clients have disconnected"),
+        "processes-stay",
+    )
 
 
 @check(points=1, lab=4)
@@ -347,21 +428,36 @@ def check_printed_once(server, ask):
         client.rest()
         client.close()
     running.stop()
-    running.end()                       # to the end of what it writes
-    twice = [line for line in set(running.stdout) if re.fullmatch(r"\* \S+ (came|went|left)", line) and running.stdout.count(line) > 1]
+    running.end()  # to the end of what it writes
+    twice = [
+        line
+        for line in set(running.stdout)
+        if re.fullmatch(r"\* \S+ (came|went|left)", line) and running.stdout.count(line) > 1
+    ]
     if twice:
         raise CheckFailed(msg("each line once"), msg("twice or more:\n{lines}", lines=twice))
-    came = [re.sub(r"(listening on|asks to join from) \S+", r"\1 ADDRESS", line) for line in running.stdout if not re.match(r"[*#] |<", line)]
-    same(came, ["listening on ADDRESS", *(line for name in MEMBERS for line in (f"{name} asks to join from ADDRESS", "ok"))])
+    came = [
+        re.sub(r"(listening on|asks to join from) \S+", r"\1 ADDRESS", line)
+        for line in running.stdout
+        if not re.match(r"[*#] |<", line)
+    ]
+    same(
+        came,
+        [
+            "listening on ADDRESS",
+            *(line for name in MEMBERS for line in (f"{name} asks to join from ADDRESS", "ok")),
+        ],
+    )
 
 
-MORE = 20                   # clients; their threads or processes are counted
-FEWER = 4                   # threads of the runtime's own that may have ended meanwhile
+MORE = 20  # clients; their threads or processes are counted
+FEWER = 4  # threads of the runtime's own that may have ended meanwhile
 
 
 def crowd(running, connect):
-    """(holdings with two clients, holdings with MORE clients more). A runtime may have many threads of
-    its own: what counts is the growth."""
+    """(holdings with two clients, holdings with MORE clients more). A runtime may have many threads
+    of its own: what counts is the growth.
+    """
     for _ in range(2):
         connect(running, "first").fence()
     before = settled(running)
@@ -375,8 +471,10 @@ def check_one_thread_for_all(server, connect):
     """A non-blocking server has as many threads and processes for 22 clients as for two."""
     before, now = crowd(server(*OPEN), connect)
     if now.threads + now.processes > before.threads + before.processes + MORE // 2:
-        raise CheckFailed(msg("no more threads and processes for 22 clients than for two"),
-                    joined(processes.grown(before[:2], now[:2])))
+        raise CheckFailed(
+            msg("no more threads and processes for 22 clients than for two"),
+            joined(processes.grown(before[:2], now[:2])),
+        )
 
 
 @check(points=2, lab=3, design="pthread")
@@ -384,10 +482,17 @@ def check_a_thread_each(server, connect):
     """A pthread server has one more thread for each additional client, in one process."""
     before, now = crowd(server(*OPEN), connect)
     if now.threads - before.threads < MORE - FEWER or now.processes > before.processes + MORE // 2:
-        raise CheckFailed(msg("for {more} more clients at least {more2} more threads, and no more "
-                        "processes", more=MORE, more2=MORE - FEWER),
-                    joined(growth(msg("processes"), before.processes, now.processes),
-                           growth(msg("threads"), before.threads, now.threads)))
+        raise CheckFailed(
+            msg(
+                "for {more} more clients at least {more2} more threads, and no more processes",
+                more=MORE,
+                more2=MORE - FEWER,
+            ),
+            joined(
+                growth(msg("processes"), before.processes, now.processes),
+                growth(msg("threads"), before.threads, now.threads),
+            ),
+        )
 
 
 @check(points=2, lab=4, design="fork")
@@ -395,12 +500,24 @@ def check_a_process_each(server, connect):
     """A fork server has one more process for each additional client."""
     before, now = crowd(server(*OPEN), connect)
     if now.processes - before.processes < MORE - FEWER:
-        raise CheckFailed(msg("for {more} more clients at least {more2} more processes", more=MORE, more2=MORE - FEWER),
-                    growth(msg("processes"), before.processes, now.processes))
+        raise CheckFailed(
+            msg(
+                "for {more} more clients at least {more2} more processes",
+                more=MORE,
+                more2=MORE - FEWER,
+            ),
+            growth(msg("processes"), before.processes, now.processes),
+        )
 
 
 def growth(kind, before, now):
-    return msg("{kind}: {before} for two clients, {now} for {count}", kind=kind, before=before, now=now, count=2 + MORE)
+    return msg(
+        "{kind}: {before} for two clients, {now} for {count}",
+        kind=kind,
+        before=before,
+        now=now,
+        count=2 + MORE,
+    )
 
 
 @check(points=2, lab=4, design="fork")
@@ -415,16 +532,37 @@ def check_children_hold_only_their_own(server, connect):
 
     def shared():
         held = processes.sockets(running.family(), psutil.CONN_ESTABLISHED)
-        return [msg("{count} processes hold the connection of {who}", count=count, who=ports[other.port]) for (_, other), count in held.items() if other.port in ports and count > 3]
+        return [
+            msg(
+                "{count} processes hold the connection of {who}", count=count, who=ports[other.port]
+            )
+            for (_, other), count in held.items()
+            if other.port in ports and count > 3
+        ]
 
-    none_left(shared, msg("each connection to be held only by the parent and by the one child "
-                          "that serves it"), "children-hold-connections")
+    none_left(
+        shared,
+        msg("each connection to be held only by the parent and by the one child that serves it"),
+        "children-hold-connections",
+    )
 
     def many():
         counts = {}
         for child in running.family()[1:]:
-            if any(other.port in ports for _, other in processes.sockets([child], psutil.CONN_ESTABLISHED)):
+            if any(
+                other.port in ports
+                for _, other in processes.sockets([child], psutil.CONN_ESTABLISHED)
+            ):
                 counts[child.pid] = child.num_fds()
-        return [msg("child {pid} has {count} descriptors", pid=pid, count=count) for pid, count in counts.items()] if counts and max(counts.values()) > min(counts.values()) + 5 else []
+        return (
+            [
+                msg("child {pid} has {count} descriptors", pid=pid, count=count)
+                for pid, count in counts.items()
+            ]
+            if counts and max(counts.values()) > min(counts.values()) + 5
+            else []
+        )
 
-    none_left(many, msg("as many descriptors in the last child as in the first"), "children-hold-pipes")
+    none_left(
+        many, msg("as many descriptors in the last child as in the first"), "children-hold-pipes"
+    )

@@ -1,4 +1,5 @@
 """Start: what must be before anything else can be judged."""
+
 from harness.verdicts.plugin import check
 
 

@@ -56,7 +56,9 @@ class Capture:
         self.end()
 
     def until(self, last: bytes) -> None:
-        """Capture until the file holds these bytes, then end. Raises CheckFailed if they do not come."""
+        """Capture until the file holds these bytes, then end. Raises CheckFailed if they do not
+        come.
+        """
         try:
             wait_until(lambda: last in self.path.read_bytes(), what="the packets on the disk")
         finally:

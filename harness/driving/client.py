@@ -13,7 +13,7 @@ import time
 
 from harness.driving import deadlines
 from harness.driving.messages import msg
-from harness.driving.record import Record, CheckFailed
+from harness.driving.record import CheckFailed, Record
 
 MOST_LINES = 1 << 19  # that a client hears; more is a flood
 MOST_BYTES = 1 << 18  # of a line without an end; more is a flood
@@ -237,7 +237,8 @@ class WireClient:
     def expect(self, regex: str, deadline: float | None = None) -> re.Match[str]:
         """Read until a line matches `regex` as a whole, and return the match.
 
-        The lines before it stay in `lines`. `deadline` is in seconds, for each line. Raises CheckFailed.
+        The lines before it stay in `lines`. `deadline` is in seconds, for each line. Raises
+        CheckFailed.
         """
         start = len(self.lines)
         while True:
@@ -270,7 +271,9 @@ class WireClient:
             )
 
     def fence(self) -> list[str]:
-        """Send PING with a new token; return the lines that came before its PONG. Raises CheckFailed."""
+        """Send PING with a new token; return the lines that came before its PONG. Raises
+        CheckFailed.
+        """
         token = f"fence-{next(_tokens)}"
         start = len(self.lines)
         self.send("PING " + token)
@@ -280,7 +283,7 @@ class WireClient:
         ]
 
     def greeted(self) -> str:
-        """Read HELLO, unless it was read before, and return the group's name. Raises CheckFailed."""
+        """Read HELLO, unless it was read, and return the group's name. Raises CheckFailed."""
         if self.group is None:
             self.expect(r"HELLO grupo/1 .+")
         return self.group

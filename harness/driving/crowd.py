@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.driving import deadlines, processes
 from harness.driving.messages import Message, joined, msg
-from harness.driving.record import Entry, Record, CheckFailed
+from harness.driving.record import CheckFailed, Entry, Record
 
 GULP = 65536  # bytes that a client reads at once
 SMALL_MSS = 536  # bytes: small segments keep the server's send buffer for the client small, too
@@ -288,8 +288,8 @@ class Crowd:
     ) -> None:
         """Serve all sockets until the condition is true.
 
-        Raises CheckFailed if no client makes progress for deadlines.DEADLINE. It is about `people` (by
-        default all), and `what` is what it says was expected.
+        Raises CheckFailed if no client makes progress for deadlines.DEADLINE. It is about `people`
+        (by default all), and `what` is what it says was expected.
         """
         self.progress = time.monotonic()
         while not condition():

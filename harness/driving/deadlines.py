@@ -17,7 +17,8 @@ def wait_until(
 ) -> Answer:
     """Call `condition` until it returns a true value, and return that value.
 
-    `deadline` is in seconds, by default DEADLINE. Raises CheckFailed after it, with `what` as expected.
+    `deadline` is in seconds, by default DEADLINE. Raises CheckFailed after it, with `what` as
+    expected.
     """
     seconds = DEADLINE if deadline is None else deadline
     end = time.monotonic() + seconds
@@ -27,7 +28,9 @@ def wait_until(
         if answer:
             return answer
         if time.monotonic() > end:
-            raise CheckFailed(what, msg("it did not happen within {seconds:.3g} s", seconds=seconds))
+            raise CheckFailed(
+                what, msg("it did not happen within {seconds:.3g} s", seconds=seconds)
+            )
         time.sleep(pause)
         pause = min(pause * 2, 0.05)
 
@@ -40,7 +43,8 @@ def none_left(
 ) -> None:
     """Call find() until it returns an empty list.
 
-    Raises CheckFailed after `deadline` seconds (by default DEADLINE), with what find() still returns.
+    Raises CheckFailed after `deadline` seconds (by default DEADLINE), with what find() still
+    returns.
     """
 
     def none() -> bool:

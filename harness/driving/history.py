@@ -1,7 +1,7 @@
 """Rules that hold for every conversation, each checked from the record alone.
 
-Each rule is a pure function over entries: it returns None, or raises CheckFailed. The evidence of an
-CheckFailed is the shortest slice of the record that shows the problem.
+Each rule is a pure function over entries: it returns None, or raises CheckFailed. The evidence of
+an CheckFailed is the shortest slice of the record that shows the problem.
 
 The record cannot show what became of a client's last requests when its connection broke. The
 server may have delivered them or not, and the rules accept both.
@@ -16,7 +16,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from harness.driving.messages import Message, joined, msg
-from harness.driving.record import Entry, CheckFailed
+from harness.driving.record import CheckFailed, Entry
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 SEQ, NAME, TOKEN = r"[1-9]\d{0,15}", r"[^\W_][\w.\-\u0300-\u036f]{0,31}", r"[!-~]{1,64}"
@@ -818,7 +818,9 @@ def what_was_said_is_heard(entries: "Iterable[Entry] | History") -> None:
 def missing_at_fence(
     history: History, connection: ConnectionHistory, missing: Event, ping: Line, pong: Line
 ) -> CheckFailed:
-    """Return the CheckFailed of an event that happened before `ping` and did not come before `pong`."""
+    """Return the CheckFailed of an event that happened before `ping` and did not come before
+    `pong`.
+    """
     who = connection.who
     late = next((event for event in connection.live if event.seq == missing.seq), None)
     return CheckFailed(
@@ -829,7 +831,9 @@ def missing_at_fence(
             line=pong.line,
             line2=ping.line,
         ),
-        msg("{who} received {line} first, and then\n{late}", who=who, line=pong.line, late=late.line)
+        msg(
+            "{who} received {line} first, and then\n{late}", who=who, line=pong.line, late=late.line
+        )
         if late
         else msg(
             "{who} received {line} and never\n{missing}",

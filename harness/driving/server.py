@@ -25,7 +25,7 @@ from harness.driving import deadlines, processes
 from harness.driving.client import plain
 from harness.driving.messages import Message, both, joined, msg
 from harness.driving.processes import session as session_of
-from harness.driving.record import Record, CheckFailed
+from harness.driving.record import CheckFailed, Record
 
 DESIGNS = ("nonblocking", "pthread", "fork")
 # GRUPO_TREE: run the servers of another tree.
@@ -481,11 +481,13 @@ class Server:
             return answer
 
     def type(self, text: str) -> None:
-        """Type a line, and wait for nothing. Raises CheckFailed if the server has closed its stdin."""
+        """Type a line, and wait for nothing. Raises CheckFailed if its stdin is closed."""
         self.type_bytes(text.encode() + b"\n")
 
     def type_bytes(self, data: bytes) -> None:
-        """Type these bytes, and wait for nothing. Raises CheckFailed if the server closed its stdin."""
+        """Type these bytes, and wait for nothing. Raises CheckFailed if the server closed its
+        stdin.
+        """
         self.record.add("owner", "types", data)
         try:
             self.process.stdin.write(data)
@@ -579,7 +581,9 @@ class Server:
         try:
             status = self.process.wait(deadlines.DEADLINE if deadline is None else deadline)
         except subprocess.TimeoutExpired:
-            raise CheckFailed(msg("the server to end"), msg("it kept running"), "does-not-end") from None
+            raise CheckFailed(
+                msg("the server to end"), msg("it kept running"), "does-not-end"
+            ) from None
         self.record.add("server", "exits", end_of(status))
         if self._stopped is None and self._killed is None:
             self._stopped = status

@@ -18,7 +18,7 @@ from harness.driving import deadlines
 from harness.driving.client import plain
 from harness.driving.messages import joined, msg
 from harness.driving.processes import family, reached_by
-from harness.driving.record import Record, CheckFailed
+from harness.driving.record import CheckFailed, Record
 from harness.driving.server import ROOT, end_of, session_of
 
 WIDE = 24, 4096  # lines and columns: programs that fold lines to the width fold none of ours

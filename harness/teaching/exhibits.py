@@ -100,7 +100,8 @@ def plant(exhibit, folder):
     text = place.read_text(encoding="utf-8") if place.is_file() else ""
     if text.count(exhibit.old) != 1:
         raise Broken(
-            f"{exhibit.name}.toml: its old text occurs {text.count(exhibit.old)} times in {exhibit.file}, not once"
+            f"{exhibit.name}.toml: its old text occurs {text.count(exhibit.old)} times in "
+            f"{exhibit.file}, not once"
         )
     place.write_text(text.replace(exhibit.old, exhibit.new), encoding="utf-8")
 
@@ -158,7 +159,8 @@ def checked(command, folder, *options, show=False):
         )
     if done.returncode not in (0, 1, 3) or not verdicts:
         raise Broken(
-            f"{' '.join(command)}: the check itself ended with status {done.returncode}: {done.stderr[-2000:]}"
+            f"{' '.join(command)}: the check itself ended with status {done.returncode}: "
+            f"{done.stderr[-2000:]}"
         )
     return verdicts
 
@@ -351,7 +353,8 @@ def main(options):
         Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
     escaped = [found for found in results if found["caught"] < 0.95 * found["runs"]]
     screen.print(
-        f"{len(results) - len(escaped)} of {len(results)} exhibits are caught by the check they name"
+        f"{len(results) - len(escaped)} of {len(results)} exhibits are caught by the check they "
+        f"name"
         + (
             f"; not often enough: {', '.join(found['name'] for found in escaped)}"
             if escaped

@@ -199,7 +199,9 @@ def dealt(folder):
     for exhibit in exhibits.all_exhibits():
         if mark_of(exhibit) == mark:
             return exhibit
-    raise UsageError(msg("{folder} names no bug of this version: deal another", folder=folder / MARK))
+    raise UsageError(
+        msg("{folder} names no bug of this version: deal another", folder=folder / MARK)
+    )
 
 
 def forced(exhibit, folder):

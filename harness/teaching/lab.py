@@ -24,7 +24,7 @@ from harness.teaching import starter
 from harness.verdicts import command
 from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
-from harness.verdicts.model import UsageError, SubmissionError
+from harness.verdicts.model import SubmissionError, UsageError
 
 MOST = 1 << 20  # bytes of a file that is looked at, and of the compiler's messages
 PATIENCE = 60  # seconds for the compiler
@@ -42,7 +42,7 @@ SEARCHED = re.compile(r"^#include <\.\.\.> .*?\n(.*?)^\S", re.MULTILINE | re.DOT
 
 def inspect_python(begun, folder):
     """Raises SubmissionError at the first thing that keeps the server from running."""
-    for place, ours in begun.files().items():
+    for place in begun.files():
         path = folder / place
         if not path.is_file():
             raise SubmissionError(
@@ -114,7 +114,9 @@ def names(tree):
 
 
 def must_be_inside(place, folder):
-    """Raises SubmissionError if this file, or a folder above it, is a link that leads out of the folder."""
+    """Raises SubmissionError if this file, or a folder above it, is a link that leads out of the
+    folder.
+    """
     if not (folder / place).resolve().is_relative_to(folder.resolve()):
         raise SubmissionError(
             msg(
@@ -127,8 +129,8 @@ def must_be_inside(place, folder):
 
 
 def build_c(folder):
-    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises SubmissionError, or
-    UsageError if the fault is not the student's.
+    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises
+    SubmissionError, or UsageError if the fault is not the student's.
     """
     if not (folder / "server.c").is_file():
         raise SubmissionError(
@@ -221,8 +223,8 @@ def run_compiler(command, folder, scratch, **env):
 
 
 def must_include_nothing_from_outside(compiler, needs, folder, scratch):
-    """Raises SubmissionError if server.c includes a file that is neither in the folder nor one of the
-    system's.
+    """Raises SubmissionError if server.c includes a file that is neither in the folder nor one of
+    the system's.
 
     needs: the file that the compiler's -MD wrote: what it read, as a rule of make.
     """

@@ -300,7 +300,7 @@ def end_group(process):
 
 
 class Guess:
-    """What the learner expects. `value` is None until there is a guess in place of the three dots."""
+    """What the learner expects. `value` is None while there are only three dots."""
 
     def __init__(self, value, usual):
         self.usual = value is ... and bool(os.environ.get(USUAL))
@@ -315,7 +315,8 @@ class Guess:
         self.why = (
             "No guess yet: put yours in place of the three dots"
             if value is ...
-            else f"{value!r} does not fit here: put {f'a text such as {usual!r}' if text else 'a number'} in its place"
+            else f"{value!r} does not fit here: put "
+            f"{f'a text such as {usual!r}' if text else 'a number'} in its place"
         )
 
     def __repr__(self):
@@ -350,7 +351,8 @@ class Notice:
 
     def _repr_html_(self):
         edge = {True: "#009E73", False: "#D55E00", None: "#888"}[self.good]
-        return f'<p style="border-left: .4em solid {edge}; padding: .4em .8em; white-space: pre-wrap">{html.escape(repr(self))}</p>'
+        style = f"border-left: .4em solid {edge}; padding: .4em .8em; white-space: pre-wrap"
+        return f'<p style="{style}">{html.escape(repr(self))}</p>'
 
 
 # -- Exercises -----------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def tool(name):
 
 
 def stranger(name, folder):
-    """The command line of a stranger's server, built in `folder` if it has to be. Raises Missing."""
+    """The command line of a stranger's server, built in `folder` if need be. Raises Missing."""
     [source] = STRANGERS.glob(f"{name}.*")
     if source.suffix == ".c":
         program = Path(folder, name)
@@ -65,7 +65,8 @@ def judged(name, command, folder):
 def wrong(verdicts):
     """Of one run, what did not pass although it binds this server, as texts."""
     return [
-        f"{verdict.check}: {verdict.verdict}: {verdict.failure.sentence if verdict.failure else verdict.why}"
+        f"{verdict.check}: {verdict.verdict}: "
+        f"{verdict.failure.sentence if verdict.failure else verdict.why}"
         for verdict in verdicts.values()
         if verdict.is_amiss
     ]
@@ -98,7 +99,8 @@ def main(options):
                 found += wrong(judged(name, command, ROOT))
             alarms += len(found)
             screen.print(
-                f"{name}{'' if ours else ' (a stranger)'}: {len(found)} false alarms in {times} runs of all checks",
+                f"{name}{'' if ours else ' (a stranger)'}: {len(found)} false alarms in {times} "
+                f"runs of all checks",
                 *found,
                 sep="\n  ",
             )

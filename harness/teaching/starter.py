@@ -171,7 +171,7 @@ def emptied_text(text, one, language):
 # -- A folder ------------------------------------------------------------------------------------
 
 
-def write(starter, folder, kind=None, more={}):
+def write(starter, folder, kind=None, more=None):
     """Writes the starting folder, which must not exist, or be empty. Raises UsageError.
 
     kind: which README and Makefile it gets (None: by its language); more: words for these.
@@ -202,14 +202,14 @@ def write(starter, folder, kind=None, more={}):
                 for one in starter.empty
             ),
             "others": "",
-            **more,
+            **(more or {}),
         }
         if len(starter.designs) > 1:
             words["others"] = say("Another server design:") + "".join(
                 f" `make check DESIGN={design}`" for design in starter.designs[1:]
             )
-        for name, kind in ("README.md", kind or starter.language), ("Makefile", kind or "lab"):
-            template = MANIFESTS / f"{name}.{kind}"
+        for name, form in ("README.md", kind or starter.language), ("Makefile", kind or "lab"):
+            template = MANIFESTS / f"{name}.{form}"
             if (other := template.with_name(f"{template.name}.{language.in_use}")).exists():
                 template = other
             (folder / name).write_text(

@@ -494,8 +494,8 @@ def force_on(
     deadline    as in Gates.force()
     tell        as in Gates
 
-    Returns (the outcome, the lines that `listener` received). Raises Wrong, CheckFailed, OSError; an
-    CheckFailed or OSError has the server's last lines on stderr as a note.
+    Returns (the outcome, the lines that `listener` received). Raises Wrong, CheckFailed, OSError;
+    an CheckFailed or OSError has the server's last lines on stderr as a note.
     """
     with (
         tempfile.TemporaryDirectory(prefix="grupo-") as place,

@@ -22,7 +22,7 @@ from typing import Any
 
 from harness.driving import history, processes
 from harness.driving.crowd import Crowd, Script
-from harness.driving.record import Record, CheckFailed
+from harness.driving.record import CheckFailed, Record
 from harness.driving.server import DESIGNS, Server
 from harness.tracing import traces
 from harness.tracing.workloads import (
@@ -208,8 +208,8 @@ def run(
     title       its name on figures
 
     run.about["verdict"] is "" if all rules held (harness/driving/history.py). Otherwise it says
-    which rule did not hold, or why the workload did not come to its end. Raises CheckFailed if the server
-    does not start, or refuses the members; OSError if its command cannot be run.
+    which rule did not hold, or why the workload did not come to its end. Raises CheckFailed if the
+    server does not start, or refuses the members; OSError if its command cannot be run.
     """
     folder = prepared(folder)
     if isinstance(workload, str):

@@ -471,7 +471,9 @@ def times_sent(
     sent = {}
     for seq in sorted(messages):
         name, text = messages[seq]
-        sides = (side for side in run.history.connections.values() if history.fold(name) in side.names)
+        sides = (
+            side for side in run.history.connections.values() if history.fold(name) in side.names
+        )
         who = next((side.who for side in sides if unused.get((side.who, text))), None)
         sent[seq] = (unused[who, text].pop(), who) if who else (None, name)
     return sent

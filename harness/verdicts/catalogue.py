@@ -1,4 +1,7 @@
-"""All checks, read from the sources without running them: their ids, labs, points and titles, in the order of the stages."""
+"""All checks, read from the sources without running them: their ids, labs, points and titles, in
+the order of the stages.
+"""
+
 import ast
 import difflib
 import functools
@@ -11,12 +14,13 @@ from harness.verdicts.language import say
 from harness.verdicts.plugin import STAGES
 
 CHECKS = Path(__file__).parents[1] / "checks"
-CLOSE = 3                   # names that are suggested for one that is misspelt
+CLOSE = 3  # names that are suggested for one that is misspelt
 
 
 @dataclass(frozen=True)
 class Listed:
     """A check as its source declares it. `variants`: what may stand in brackets behind its id."""
+
     id: str
     stage: str
     title: str
@@ -32,10 +36,13 @@ class Listed:
 
 @functools.cache
 def catalogue() -> tuple[Listed, ...]:
-    """All checks, the smallest first: in the order of the stages, and in each stage as in its file."""
-    return tuple(listed(node, stage) for stage in STAGES
-                 for node in ast.parse((CHECKS / f"check_{stage}.py").read_text(encoding="utf-8")).body
-                 if isinstance(node, ast.FunctionDef) and node.name.startswith("check_"))
+    """All checks, the smallest first: by stage, and in each stage as in its file."""
+    return tuple(
+        listed(node, stage)
+        for stage in STAGES
+        for node in ast.parse((CHECKS / f"check_{stage}.py").read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("check_")
+    )
 
 
 def listed(node: ast.FunctionDef, stage: str) -> Listed:
@@ -46,7 +53,9 @@ def listed(node: ast.FunctionDef, stage: str) -> Listed:
     value = lambda word, otherwise: said[word].value if word in said else otherwise
     variants = tuple(one.value for one in said["ids"].elts) if "ids" in said else ()
     title = " ".join((ast.get_docstring(node) or name).split())
-    return Listed(name, stage, title, value("points", 1), value("lab", 1), value("design", None), variants)
+    return Listed(
+        name, stage, title, value("points", 1), value("lab", 1), value("design", None), variants
+    )
 
 
 def place(check: str) -> int:
@@ -60,13 +69,20 @@ def places() -> dict[str, int]:
 
 
 def possible(lab: int, design: str | None, points: dict[str, float]) -> float:
-    """All points that a lab asks of a server of this design. `points`: {check: what a rubric gives it instead of its own}."""
-    return sum(points.get(check.id, check.points) * max(1, len(check.variants))
-               for check in catalogue() if check.is_asked(lab, design))
+    """All points that a lab asks of a server of this design. `points`: {check: what a rubric gives
+    it instead of its own}.
+    """
+    return sum(
+        points.get(check.id, check.points) * max(1, len(check.variants))
+        for check in catalogue()
+        if check.is_asked(lab, design)
+    )
 
 
 def close_to(name: str, choices: Iterable[str]) -> list[str]:
-    """Names that may be meant by one that is none of them: those that contain it, and those that look like it."""
+    """Names that may be meant by one that is none of them: those that contain it, and those that
+    look like it.
+    """
     choices = list(choices)
     parts = [choice for choice in choices if len(name) > 2 and name.lower() in choice]
     alike = difflib.get_close_matches(name.lower().replace("_", "-"), choices, n=CLOSE, cutoff=0.7)
@@ -74,7 +90,9 @@ def close_to(name: str, choices: Iterable[str]) -> list[str]:
 
 
 def as_lines(lab: int, design: str | None) -> list[str]:
-    """The checks that are asked up to this lab, as lines for a terminal, by stage: id, lab, points, title."""
+    """The checks that are asked up to this lab, as lines for a terminal, by stage: id, lab, points,
+    title.
+    """
     asked = [check for check in catalogue() if check.is_asked(lab, design)]
     width = max(len(check.id) for check in catalogue())
     lines = []
@@ -82,6 +100,10 @@ def as_lines(lab: int, design: str | None) -> list[str]:
         lines += [*([""] if lines else []), say(stage)]
         for check in checks:
             lab = say("lab {lab}", lab=check.lab)
-            points = say("{points:g} points", points=check.points) if check.points != 1 else say("1 point")
+            points = (
+                say("{points:g} points", points=check.points)
+                if check.points != 1
+                else say("1 point")
+            )
             lines.append(f"  {check.id:{width}}  {lab}  {points:>9}  {say(check.title)}")
     return lines

@@ -25,55 +25,131 @@ import psutil
 
 from harness.driving import history, processes
 from harness.driving.messages import Message, msg, of_text
-from harness.driving.record import Entry, Record, CheckFailed
+from harness.driving.record import CheckFailed, Entry, Record
 from harness.verdicts import locks
 from harness.verdicts.sentences import CAUSES
 
 # Sentences on a step that only prepares what a check is about. All checks that need this step fail
 # in the same way, so the smallest of them is to be shown first.
 SETUP = set(
-    """
-    no-such-command ends-at-once never-listens unflushed forks-without-end first-line
-    listens-elsewhere floods takes-no-requests no-hello nothing-is-sent one-after-the-other join-unanswered no-welcome welcome-slow
-    join-refused in-before-welcome before-welcome no-own-in accept-refused accepted-not-welcomed
-    late waits-for-a-lock descriptor-reused nobody-reads exception exception-in-a-thread
-    exception-in-a-child a-child-died
-""".split()
+    [
+        "no-such-command",
+        "ends-at-once",
+        "never-listens",
+        "unflushed",
+        "forks-without-end",
+        "first-line",
+        "listens-elsewhere",
+        "floods",
+        "takes-no-requests",
+        "no-hello",
+        "nothing-is-sent",
+        "one-after-the-other",
+        "join-unanswered",
+        "no-welcome",
+        "welcome-slow",
+        "join-refused",
+        "in-before-welcome",
+        "before-welcome",
+        "no-own-in",
+        "accept-refused",
+        "accepted-not-welcomed",
+        "late",
+        "waits-for-a-lock",
+        "descriptor-reused",
+        "nobody-reads",
+        "exception",
+        "exception-in-a-thread",
+        "exception-in-a-child",
+        "a-child-died",
+    ]
 )
 # Sentences that say what is seen, not why.
 VAGUE = {
     None,
-    *"""
-    silent cut-off stuck put-out ghost does-not-read console-silent
-""".split(),
+    *["silent", "cut-off", "stuck", "put-out", "ghost", "does-not-read", "console-silent"],
 }
 UNANSWERED = {"silent", "stuck", "does-not-read"}
 # Checks that are about waiting: silence is the very mistake that the check's own sentence explains.
 # In all other checks a silence is reported as such, unless the CheckFailed names a sentence.
 ABOUT_SILENCE = set(
-    """
-    a-line-in-pieces lines-in-one-segment a-character-in-pieces a-carriage-return-is-dropped
-    much-at-once half-close-is-answered others-are-served-meanwhile one-line-at-a-time
-    half-a-line-holds-up-nobody a-reader-who-stops-holds-up-nobody a-reader-who-stops-costs-little
-    a-slow-reader-gets-all a-flooder guessing-passwords a-wrong-line-releases-all
-    the-owner-does-not-read a-burst signals-are-survived without-a-terminal out-of-descriptors
-    beyond-descriptor-1024 the-others-hear-who-goes a-name-is-free-again quit-ends-the-connection
-    the-silent-are-dropped strangers-have-no-long-stay a-request-ends-with-its-connection
-    answers-ping takes-requests quit-says-bye an-unfinished-line-is-dropped leave-is-for-good
-    takeover the-end-of-input-is-no-order ctrl-d-is-no-order at-a-terminal too-long ten-errors
-    three-rejections ban ban-of-anyone the-owner-rejects killed-and-nothing-is-lost
-""".split()
+    [
+        "a-line-in-pieces",
+        "lines-in-one-segment",
+        "a-character-in-pieces",
+        "a-carriage-return-is-dropped",
+        "much-at-once",
+        "half-close-is-answered",
+        "others-are-served-meanwhile",
+        "one-line-at-a-time",
+        "half-a-line-holds-up-nobody",
+        "a-reader-who-stops-holds-up-nobody",
+        "a-reader-who-stops-costs-little",
+        "a-slow-reader-gets-all",
+        "a-flooder",
+        "guessing-passwords",
+        "a-wrong-line-releases-all",
+        "the-owner-does-not-read",
+        "a-burst",
+        "signals-are-survived",
+        "without-a-terminal",
+        "out-of-descriptors",
+        "beyond-descriptor-1024",
+        "the-others-hear-who-goes",
+        "a-name-is-free-again",
+        "quit-ends-the-connection",
+        "the-silent-are-dropped",
+        "strangers-have-no-long-stay",
+        "a-request-ends-with-its-connection",
+        "answers-ping",
+        "takes-requests",
+        "quit-says-bye",
+        "an-unfinished-line-is-dropped",
+        "leave-is-for-good",
+        "takeover",
+        "the-end-of-input-is-no-order",
+        "ctrl-d-is-no-order",
+        "at-a-terminal",
+        "too-long",
+        "ten-errors",
+        "three-rejections",
+        "ban",
+        "ban-of-anyone",
+        "the-owner-rejects",
+        "killed-and-nothing-is-lost",
+    ]
 )
 # And checks that are about the end of a connection.
 ABOUT_THE_END = set(
-    """
-    empty-lines-are-ignored 512-bytes-are-not-too-long too-long ten-errors half-close-is-answered
-    quit-says-bye an-unfinished-line-is-dropped control-characters not-utf8 noise
-    a-wrong-line-releases-all connects-at-once the-end-of-input-is-no-order ctrl-d-is-no-order
-    without-a-terminal the-silent-are-dropped strangers-have-no-long-stay three-rejections
-    a-reader-who-stops-costs-little a-burst a-slow-reader-gets-all out-of-descriptors
-    beyond-descriptor-1024 takeover takeover-is-no-event logins-at-once ban
-""".split()
+    [
+        "empty-lines-are-ignored",
+        "512-bytes-are-not-too-long",
+        "too-long",
+        "ten-errors",
+        "half-close-is-answered",
+        "quit-says-bye",
+        "an-unfinished-line-is-dropped",
+        "control-characters",
+        "not-utf8",
+        "noise",
+        "a-wrong-line-releases-all",
+        "connects-at-once",
+        "the-end-of-input-is-no-order",
+        "ctrl-d-is-no-order",
+        "without-a-terminal",
+        "the-silent-are-dropped",
+        "strangers-have-no-long-stay",
+        "three-rejections",
+        "a-reader-who-stops-costs-little",
+        "a-burst",
+        "a-slow-reader-gets-all",
+        "out-of-descriptors",
+        "beyond-descriptor-1024",
+        "takeover",
+        "takeover-is-no-event",
+        "logins-at-once",
+        "ban",
+    ]
 )
 # And checks that are about this code of BYE: that BYE is the very mistake that the check's own
 # sentence explains.
@@ -290,8 +366,8 @@ def listen(clients: Sequence) -> None:
 
 
 def served(address) -> tuple[bool, bool]:
-    """Whether a newcomer hears HELLO, and PONG as the answer to its PING; and whether the server read
-    that PING, and it heard nothing at all.
+    """Whether a newcomer hears HELLO, and PONG as the answer to its PING; and whether the server
+    read that PING, and it heard nothing at all.
     """
     heard, was_read, end = b"", False, time.monotonic() + ANSWERS
     with suppress(OSError), socket.create_connection(address, ANSWERS) as newcomer:
@@ -352,7 +428,11 @@ def of_the_check(problem, check) -> Cause:
 
 def no_answer(why, seconds):
     """The cause of a silence of so many seconds."""
-    return msg("No answer came within {seconds:.3g} s. {why}", seconds=seconds, why=why) if seconds else why
+    return (
+        msg("No answer came within {seconds:.3g} s. {why}", seconds=seconds, why=why)
+        if seconds
+        else why
+    )
 
 
 # -- The server ended, or raised an exception ----------------------------------------------------
@@ -373,7 +453,7 @@ def of_the_end(server, problem, check, entries):
     if server.excessive():
         return cause(server.excessive())
     sight = server.sight
-    if not server.died() or sight and sight.greets is not None and not sight.ended:
+    if not server.died() or (sight and sight.greets is not None and not sight.ended):
         return None  # it lived, or ended only after we had asked it
     status = server.process.poll()
     if status in ABOUT_AN_END.get(check, ()):
@@ -455,7 +535,9 @@ def known(raised: Raised) -> str | None:
 def with_exception(why, last, where):
     """A cause, and under it the exception."""
     if where:
-        return msg("{why}\nThe exception: {last}\nRaised at: {where}", why=why, last=last, where=where)
+        return msg(
+            "{why}\nThe exception: {last}\nRaised at: {where}", why=why, last=last, where=where
+        )
     return msg("{why}\nThe exception: {last}", why=why, last=last)
 
 
@@ -486,9 +568,9 @@ def exception_in(stderr: Sequence[str]) -> Raised | None:
                 "",
             )
             found = Raised("exception-in-a-thread", match[2], at.removeprefix("at "))
-        elif line.startswith(("panic: ", "fatal error: ")):
-            found = Raised("exception", line, "")
-        elif line.startswith(("Uncaught ", "thread '")):
+        elif line.startswith(("panic: ", "fatal error: ")) or line.startswith(
+            ("Uncaught ", "thread '")
+        ):
             found = Raised("exception", line, "")
     return found
 
@@ -671,7 +753,9 @@ def of_a_crowd(problem, sight, server):
 
 
 def of_the_trace(server, why) -> str | None:
-    """The cause `why`, and which thread or process held which lock, if the server traced itself (--trace DIR)."""
+    """The cause `why`, and which thread or process held which lock, if the server traced itself
+    (--trace DIR).
+    """
     spans = locks.of_server(server)
     holds = [span for span in spans if span.what == "holds" and span.seconds is None]
     for wait in (span for span in spans if span.what == "waits" and span.seconds is None):
@@ -684,13 +768,23 @@ def of_the_trace(server, why) -> str | None:
 
 def taken_again(why, actor, lock):
     """A cause, and in the trace a lock that its holder takes again."""
-    return msg("{why}\n"
-               "In the trace, {actor} holds the lock `{lock}` and acquires it again.", why=why, actor=actor, lock=lock)
+    return msg(
+        "{why}\nIn the trace, {actor} holds the lock `{lock}` and acquires it again.",
+        why=why,
+        actor=actor,
+        lock=lock,
+    )
 
 
 def held(why, holder, lock, actor):
     """A cause, and in the trace a lock that another one holds."""
-    return msg("{why}\nIn the trace, {holder} holds the lock `{lock}`, and {actor} waits for it.", why=why, holder=holder, lock=lock, actor=actor)
+    return msg(
+        "{why}\nIn the trace, {holder} holds the lock `{lock}`, and {actor} waits for it.",
+        why=why,
+        holder=holder,
+        lock=lock,
+        actor=actor,
+    )
 
 
 def is_locked(sight: Sight) -> bool:

@@ -1,4 +1,7 @@
-"""python -m harness check: has pytest run the checks against a server, shows each verdict as it comes, and writes the reports."""
+"""python -m harness check: has pytest run the checks against a server, shows each verdict as it
+comes, and writes the reports.
+"""
+
 import contextlib
 import datetime
 import glob
@@ -25,14 +28,18 @@ from harness.driving.server import DESIGNS, command_of
 from harness.verdicts import catalogue, formats, language, plugin, pool
 from harness.verdicts.formats import terminal
 from harness.verdicts.language import LANGUAGES, say
-from harness.verdicts.model import DEADLINE, FAILED, UsageError, Report
+from harness.verdicts.model import DEADLINE, FAILED, Report, UsageError
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
-WORKERS = min(1 + 2 * (os.cpu_count() or 1), 5)     # checks at once: most of them wait most of the time; each more delays the first verdict
+WORKERS = min(
+    1 + 2 * (os.cpu_count() or 1), 5
+)  # checks at once: most of them wait most of the time; each more delays the first verdict
 
 
 def known():
-    """{check: the first lab that needs it}, of all checks, without the part in brackets where one is done in several ways."""
+    """{check: the first lab that needs it}, of all checks, without the part in brackets where one
+    is done in several ways.
+    """
     return {check.id: check.lab for check in catalogue.catalogue()}
 
 
@@ -41,10 +48,20 @@ def must_be_known(names, what, choices):
     for name in names:
         if name not in choices:
             close = catalogue.close_to(name, choices)
-            no_such = msg("there is no check {name}", name=name) if what == "check" else msg("there is no setting {name}", name=name)
+            no_such = (
+                msg("there is no check {name}", name=name)
+                if what == "check"
+                else msg("there is no setting {name}", name=name)
+            )
             if close:
-                raise UsageError(msg("{no_such} (close: {names})", no_such=no_such, names=", ".join(close)))
-            raise UsageError(msg("{no_such}; `check --list` shows them all", no_such=no_such) if what == "check" else no_such)
+                raise UsageError(
+                    msg("{no_such} (close: {names})", no_such=no_such, names=", ".join(close))
+                )
+            raise UsageError(
+                msg("{no_such}; `check --list` shows them all", no_such=no_such)
+                if what == "check"
+                else no_such
+            )
 
 
 def read_rubric(path):
@@ -61,11 +78,19 @@ def read_rubric(path):
             raise UsageError(msg("hidden is a list of checks"))
         for names in points, hidden:
             for stage in set(names) & set(plugin.STAGES):
-                raise UsageError(msg("{stage} is a stage, and points and hidden go by check", stage=stage))
+                raise UsageError(
+                    msg("{stage} is a stage, and points and hidden go by check", stage=stage)
+                )
             must_be_known(names, "check", known())
         for check, value in points.items():
             if type(value) not in (int, float) or not 0 <= value < math.inf:
-                raise UsageError(msg("points of {check}: {value!r} is no number, 0 or more", check=check, value=value))
+                raise UsageError(
+                    msg(
+                        "points of {check}: {value!r} is no number, 0 or more",
+                        check=check,
+                        value=value,
+                    )
+                )
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeError, UsageError) as error:
@@ -74,7 +99,9 @@ def read_rubric(path):
 
 
 def must_be_writable(folder, files):
-    """Makes the folder of records, and tries where put() will write: a report is not to be lost at the end. Raises UsageError."""
+    """Makes the folder of records, and tries where put() will write: a report is not to be lost at
+    the end. Raises UsageError.
+    """
     path = folder
     try:
         if folder:
@@ -106,8 +133,10 @@ def put(path, text):
 
 
 def written_first(path):
-    """Where put() writes: a device or a pipe itself, else a new file beside the file that is meant."""
-    return path if os.path.exists(path) and not os.path.isfile(path) else f"{path}.{os.getpid()}.part"
+    """Where put() writes: a device or a pipe itself, else a new file beside the one meant."""
+    return (
+        path if os.path.exists(path) and not os.path.isfile(path) else f"{path}.{os.getpid()}.part"
+    )
 
 
 def command_from(options):
@@ -124,16 +153,22 @@ def command_from(options):
 
 @contextlib.contextmanager
 def ends_by_signals():
-    """Ctrl-C, and what else tells a program to end, ends the run, and nothing of it is left running: what was learnt is kept."""
+    """Ctrl-C, and what else tells a program to end, ends the run, and nothing of it is left
+    running: what was learnt is kept.
+    """
+
     def stop(*_):
         for number in told:
-            signal.signal(number, signal.SIG_IGN)           # once is enough: the report is still to come
+            signal.signal(number, signal.SIG_IGN)  # once is enough: the report is still to come
         before.clear()
         pool.end_descendants()
         raise KeyboardInterrupt
 
     pool.adopt()
-    told = [signal.SIGINT, *(number for number in pool.LAST_SIGNALS if signal.getsignal(number) != signal.SIG_IGN)]
+    told = [
+        signal.SIGINT,
+        *(number for number in pool.LAST_SIGNALS if signal.getsignal(number) != signal.SIG_IGN),
+    ]
     before = {number: signal.signal(number, stop) for number in told}
     try:
         yield
@@ -151,13 +186,33 @@ class Broken:
 
     def pytest_collectreport(self, report):
         if report.failed:
-            self.why.append(msg("{nodeid} could not be read: {longreprtext}", nodeid=report.nodeid, longreprtext=report.longreprtext))
+            self.why.append(
+                msg(
+                    "{nodeid} could not be read: {longreprtext}",
+                    nodeid=report.nodeid,
+                    longreprtext=report.longreprtext,
+                )
+            )
 
 
 def report_of(options, design, seed, folder):
     """The Report of a run that is about to begin."""
-    return Report(list(options.server), design, options.lab, seed, f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
-                  msg("{cpu_count} cores, {system} {release}, Python {python_version}", cpu_count=os.cpu_count(), system=platform.system(), release=platform.release(), python_version=platform.python_version()), str(folder or ""), options.student)
+    return Report(
+        list(options.server),
+        design,
+        options.lab,
+        seed,
+        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}",
+        msg(
+            "{cpu_count} cores, {system} {release}, Python {python_version}",
+            cpu_count=os.cpu_count(),
+            system=platform.system(),
+            release=platform.release(),
+            python_version=platform.python_version(),
+        ),
+        str(folder or ""),
+        options.student,
+    )
 
 
 def run(options):
@@ -165,17 +220,33 @@ def run(options):
     command, design = command_from(options)
     points, hidden = read_rubric(options.rubric)
     must_be_known([check.partition("[")[0] for check in options.only or ()], "check", known())
-    must_be_writable(options.records and Path(options.records), [path for _, path in options.outputs])
+    must_be_writable(
+        options.records and Path(options.records), [path for _, path in options.outputs]
+    )
     seed = options.seed or secrets.token_hex(4)
     folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
     for old in (*folder.glob("*.record"), *folder.glob("*.traceback")):
         forget(old)
     for old in folder.glob("*.trace"):
         shutil.rmtree(old, ignore_errors=True)
-    replay = ["python", "-m", "harness", "check", *(["--in", options.folder] if options.folder else []), "--seed", seed,
-              *(["--design", design] if design else []), "--repeat", str(options.repeat),
-              *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []),
-              *(["--trace"] if options.trace else []), "--only", "CHECK", "--", *options.server]
+    replay = [
+        "python",
+        "-m",
+        "harness",
+        "check",
+        *(["--in", options.folder] if options.folder else []),
+        "--seed",
+        seed,
+        *(["--design", design] if design else []),
+        "--repeat",
+        str(options.repeat),
+        *(["--deadline", f"{options.deadline:g}"] if options.deadline != DEADLINE else []),
+        *(["--trace"] if options.trace else []),
+        "--only",
+        "CHECK",
+        "--",
+        *options.server,
+    ]
     report = report_of(options, design, seed, folder)
     began = time.monotonic()
 
@@ -183,17 +254,37 @@ def run(options):
         report.verdicts.append(verdict)
         terminal.show(verdict)
 
-    for name in "PYTEST_ADDOPTS", "PYTEST_PLUGINS":         # meant for other runs of pytest
+    for name in "PYTEST_ADDOPTS", "PYTEST_PLUGINS":  # meant for other runs of pytest
         os.environ.pop(name, None)
-    os.environ.pop("PYTHONUNBUFFERED", None)                # a server is to flush by itself
+    os.environ.pop("PYTHONUNBUFFERED", None)  # a server is to flush by itself
     pool.hide()
     broken = Broken()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, ends_by_signals():
-        checks = plugin.Run({"command": command, "cwd": os.path.abspath(options.folder or ""), "design": design, "lab": options.lab, "seed": seed,
-                             "repeat": options.repeat, "only": options.only, "points": points, "hidden": hidden, "folder": str(folder),
-                             "scratch": scratch, "deadline": options.deadline, "trace": options.trace, "workers": options.workers or WORKERS,
-                             "replay": options.replay.format(seed=seed) if options.replay else shlex.join(replay)}, show)
-        status = pytest.main([str(CHECKS), "-c", str(CHECKS / "pytest.ini")], plugins=[checks, broken])
+        checks = plugin.Run(
+            {
+                "command": command,
+                "cwd": os.path.abspath(options.folder or ""),
+                "design": design,
+                "lab": options.lab,
+                "seed": seed,
+                "repeat": options.repeat,
+                "only": options.only,
+                "points": points,
+                "hidden": hidden,
+                "folder": str(folder),
+                "scratch": scratch,
+                "deadline": options.deadline,
+                "trace": options.trace,
+                "workers": options.workers or WORKERS,
+                "replay": options.replay.format(seed=seed)
+                if options.replay
+                else shlex.join(replay),
+            },
+            show,
+        )
+        status = pytest.main(
+            [str(CHECKS), "-c", str(CHECKS / "pytest.ini")], plugins=[checks, broken]
+        )
     if status == pytest.ExitCode.NO_TESTS_COLLECTED and options.only:
         raise UsageError(msg("there is no check {name}", name=", ".join(options.only)))
     report.seconds = round(time.monotonic() - began, 1)
@@ -209,7 +300,9 @@ def run(options):
 
 
 def status_of(report):
-    """The exit status: 130 stopped, else 1 something failed, else 3 something could not be judged, else 0."""
+    """The exit status: 130 stopped, else 1 something failed, else 3 something could not be judged,
+    else 0.
+    """
     if not report.complete:
         return 3 if report.notes else 130
     if report.of(FAILED):
@@ -218,7 +311,9 @@ def status_of(report):
 
 
 def tidy(report):
-    """Of a folder of records that nobody asked for, leaves those of the checks that did not pass; if all passed, nothing."""
+    """Of a folder of records that nobody asked for, leaves those of the checks that did not pass;
+    if all passed, nothing.
+    """
     folder, kept = Path(report.folder), set()
     for verdict in report.verdicts:
         if verdict.is_amiss:
@@ -234,7 +329,9 @@ def tidy(report):
 
 
 def refuse(options, why):
-    """Gives a result, in every form that was asked for, of a program that cannot be run: no points, and why. Returns the exit status."""
+    """Gives a result, in every form that was asked for, of a program that cannot be run: no points,
+    and why. Returns the exit status.
+    """
     points, _ = read_rubric(options.rubric)
     report = report_of(options, options.design, options.seed or "", "")
     report.refused, report.possible = why, catalogue.possible(options.lab, options.design, points)
@@ -252,47 +349,128 @@ def write(report, outputs):
 def judging(parser):
     """Adds what every command takes that runs the checks."""
     parser.add_argument("--seed", help="the same seed makes the same names, texts and disturbances")
-    parser.add_argument("--repeat", type=positive, default=5, metavar="K", help="disturbed runs of each hunt for a race, beside one undisturbed (default: %(default)s)")
-    parser.add_argument("--deadline", type=seconds, default=DEADLINE, metavar="S",
-                        help="seconds that a server may take for anything, more where the machine is slow (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", action="extend", metavar="CHECK",
-                        help="only these checks, whatever they need; may be given again")
-    parser.add_argument("--rubric", metavar="FILE", help="an instructor's rubric.toml: points of checks, hidden checks")
-    parser.add_argument("--records", metavar="DIR", help="keep there what happened in all checks (default: a new temporary folder, only of those that did not pass)")
-    parser.add_argument("--trace", action="store_true",
-                        help="start the server with `--trace DIR`, if it takes that, as ours do: a failing run then shows which thread held which lock "
-                             "between its events, and the records keep the trace. Writing it slows the server, so a race may appear more or less often")
-    parser.add_argument("--workers", type=positive, metavar="N", help="checks at once (default: 5, on one core 3)")
-    parser.add_argument("--student", default="", metavar="LOGIN", help="whom the line for Canvas is about")
-    parser.add_argument("--lang", choices=LANGUAGES, help="of what is shown, and of the forms for students (default: the locale's, else en)")
+    parser.add_argument(
+        "--repeat",
+        type=positive,
+        default=5,
+        metavar="K",
+        help="disturbed runs of each hunt for a race, beside one undisturbed (default: "
+        "%(default)s)",
+    )
+    parser.add_argument(
+        "--deadline",
+        type=seconds,
+        default=DEADLINE,
+        metavar="S",
+        help="seconds that a server may take for anything, more where the machine is slow "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        action="extend",
+        metavar="CHECK",
+        help="only these checks, whatever they need; may be given again",
+    )
+    parser.add_argument(
+        "--rubric",
+        metavar="FILE",
+        help="an instructor's rubric.toml: points of checks, hidden checks",
+    )
+    parser.add_argument(
+        "--records",
+        metavar="DIR",
+        help="keep there what happened in all checks (default: a new temporary folder, only of "
+        "those that did not pass)",
+    )
+    parser.add_argument(
+        "--trace",
+        action="store_true",
+        help="start the server with `--trace DIR`, if it takes that, as ours do: a failing run "
+        "then shows which thread held which lock "
+        "between its events, and the records keep the trace. Writing it slows the server, so a "
+        "race may appear more or less often",
+    )
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="checks at once (default: 5, on one core 3)"
+    )
+    parser.add_argument(
+        "--student", default="", metavar="LOGIN", help="whom the line for Canvas is about"
+    )
+    parser.add_argument(
+        "--lang",
+        choices=LANGUAGES,
+        help="of what is shown, and of the forms for students (default: the locale's, else en)",
+    )
     parser.set_defaults(outputs=[], replay=None)
     # Forms in which `check` writes what it found.
-    outputs = {"json": "all that was found, as JSON", "junit": "JUnit XML", "html": "one page that needs nothing else",
-                 "gradescope": "Gradescope's results.json", "classroom50": "Classroom 50's result.json", "autolab": "Autolab's last line",
-                 "prairielearn": "PrairieLearn's results.json", "canvas": "a line for Canvas's gradebook, as CSV"}
+    outputs = {
+        "json": "all that was found, as JSON",
+        "junit": "JUnit XML",
+        "html": "one page that needs nothing else",
+        "gradescope": "Gradescope's results.json",
+        "classroom50": "Classroom 50's result.json",
+        "autolab": "Autolab's last line",
+        "prairielearn": "PrairieLearn's results.json",
+        "canvas": "a line for Canvas's gradebook, as CSV",
+    }
     for name, about in outputs.items():
-        parser.add_argument(f"--{name}", dest="outputs", action="append", metavar="FILE", type=lambda path, name=name: (name, path), help=about)
+        parser.add_argument(
+            f"--{name}",
+            dest="outputs",
+            action="append",
+            metavar="FILE",
+            type=lambda path, name=name: (name, path),
+            help=about,
+        )
 
 
 def arguments(parser):
     """Adds what `harness check` takes."""
-    parser.add_argument("server", nargs="*", metavar="COMMAND",
-                       help=f"after `--`: the server's command line; or one of ours: {', '.join(DESIGNS)}")
-    parser.add_argument("--list", action="store_true",
-                       help="only show the checks, by stage: id, lab, points, title; with --lab and --design those that are asked")
+    parser.add_argument(
+        "server",
+        nargs="*",
+        metavar="COMMAND",
+        help=f"after `--`: the server's command line; or one of ours: {', '.join(DESIGNS)}",
+    )
+    parser.add_argument(
+        "--list",
+        action="store_true",
+        help="only show the checks, by stage: id, lab, points, title; with --lab and --design "
+        "those that are asked",
+    )
     parser.add_argument("--design", choices=DESIGNS, help="also check what this design promises")
-    parser.add_argument("--lab", type=int, default=8, metavar="N", choices=range(9), help="only what is asked up to lab N")
-    parser.add_argument("--in", dest="folder", metavar="DIR", help="run the server there (default: here)")
+    parser.add_argument(
+        "--lab",
+        type=int,
+        default=8,
+        metavar="N",
+        choices=range(9),
+        help="only what is asked up to lab N",
+    )
+    parser.add_argument(
+        "--in", dest="folder", metavar="DIR", help="run the server there (default: here)"
+    )
     judging(parser)
 
 
 def take_server(options):
-    """`--only starts pthread`: the last word that --only took is the server, if it is one of ours and no other is named. Raises UsageError."""
+    """`--only starts pthread`: the last word that --only took is the server, if it is one of ours
+    and no other is named. Raises UsageError.
+    """
     if not options.server and options.only and options.only[-1] in DESIGNS:
         options.server = [options.only.pop()]
     if not options.server or options.only == []:
-        lacks = msg("no check is named after --only") if options.server else msg("no server is named")
-        raise UsageError(msg("{lacks}: write the checks, then `--`, then the server's command line, as in: check --only starts greets -- ./my_server", lacks=lacks))
+        lacks = (
+            msg("no check is named after --only") if options.server else msg("no server is named")
+        )
+        raise UsageError(
+            msg(
+                "{lacks}: write the checks, then `--`, then the server's command line, as in: "
+                "check --only starts greets -- ./my_server",
+                lacks=lacks,
+            )
+        )
 
 
 def main(options):
@@ -311,29 +489,35 @@ def main(options):
 
 
 def begin(options):
-    """What a command that judges does before all else: from here on, whatever happens, no result of an earlier run is taken for this one's."""
+    """What a command that judges does before all else: from here on, whatever happens, no result of
+    an earlier run is taken for this one's.
+    """
     language.choose(options.lang)
     for _, path in options.outputs:
         forget(path)
 
 
 def check(options):
-    """Checks options.server after begin(options), and shows and writes what was found. Exit status as of status_of(); 2 misuse, 3 also if the harness itself fails."""
+    """Checks options.server after begin(options), and shows and writes what was found. Exit status
+    as of status_of(); 2 misuse, 3 also if the harness itself fails.
+    """
     end = terminal.begin()
     try:
         report = run(options)
         if options.records is None:
-            with contextlib.suppress(OSError):          # a file that cannot be removed is no reason to lose the report
+            with contextlib.suppress(
+                OSError
+            ):  # a file that cannot be removed is no reason to lose the report
                 tidy(report)
         terminal.summary(report)
-        if options.replay:              # a learner's folder
+        if options.replay:  # a learner's folder
             terminal.progress(report)
         terminal.advise(report)
         write(report, options.outputs)
     except UsageError as why:
         print(f"check: {say(why.args[0])}", file=sys.stderr)
         return 2
-    except Exception:                   # of ours: with status 1 it would be taken for the server's failure
+    except Exception:  # of ours: with status 1 it would be taken for the server's failure
         traceback.print_exc()
         return 3
     finally:

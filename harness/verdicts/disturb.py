@@ -1,10 +1,13 @@
 """Ways to disturb a server from outside so that a race shows: the program itself is not changed.
 
-The first run of a hunt is undisturbed. After it every second run is disturbed in the way that shows most races, and the
-others are drawn from the seed. For a native program that is the library of jitter.c, which delays sends, writes and locks
-at random. For Python it is that library together with threads that switch as often as possible and locks that wait at
-random (switch_interval/sitecustomize.py). The other ways are one CPU for all threads, and SIGSTOP and SIGCONT in bursts.
+The first run of a hunt is undisturbed. After it every second run is disturbed in the way that shows
+most races, and the others are drawn from the seed. For a native program that is the library of
+jitter.c, which delays sends, writes and locks at random. For Python it is that library together
+with threads that switch as often as possible and locks that wait at random
+(switch_interval/sitecustomize.py). The other ways are one CPU for all threads, and SIGSTOP and
+SIGCONT in bursts.
 """
+
 import contextlib
 import functools
 import os
@@ -15,9 +18,9 @@ import signal
 import struct
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterator
 
 import psutil
 
@@ -26,24 +29,31 @@ from harness.driving.compiled import NotCompiled, compiled
 from harness.driving.messages import Message, listed, msg
 
 HERE = Path(__file__).parent
-SWITCH_INTERVAL = "1e-6"            # seconds; Python's own is 5e-3
-STOPPED = 0.0005, 0.004             # seconds that a process is stopped, and goes on: between these
+SWITCH_INTERVAL = "1e-6"  # seconds; Python's own is 5e-3
+STOPPED = 0.0005, 0.004  # seconds that a process is stopped, and goes on: between these
 DELAYED = msg("sends and locks delayed at random")
 OFTEN = msg("Python threads switched often")
 # Programs that may well start Python; to others the variables mean nothing.
-STARTERS = re.compile(r"(ba|da|z|fi)?sh|env|make|uv|poetry|pipenv|nice|timeout|stdbuf|setsid|coverage")
+STARTERS = re.compile(
+    r"(ba|da|z|fi)?sh|env|make|uv|poetry|pipenv|nice|timeout|stdbuf|setsid|coverage"
+)
 PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
 
 
 @dataclass
 class Disturbance:
-    """`parts` name its parts, `env` and `preexec` start the server under it, during(server) goes on while it runs."""
+    """`parts` name its parts, `env` and `preexec` start the server under it, during(server) goes on
+    while it runs.
+    """
+
     parts: list[str]
-    lacks: list[str] = field(default_factory=list)      # of these, what could not be done
+    lacks: list[str] = field(default_factory=list)  # of these, what could not be done
     env: dict = field(default_factory=dict)
     preexec: Callable = None
-    stops: float = 0                # seed of the bursts of SIGSTOP; 0: none
-    loads: list = field(default_factory=list)   # files that the server's process has in its memory if it is so disturbed
+    stops: float = 0  # seed of the bursts of SIGSTOP; 0: none
+    loads: list = field(
+        default_factory=list
+    )  # files that the server's process has in its memory if it is so disturbed
 
     @property
     def words(self) -> Message:
@@ -56,12 +66,16 @@ class Disturbance:
         return bool(self.preexec or self.stops or self.loads)
 
     def look(self, server) -> None:
-        """Call it once the server listens. What its process did not load is no disturbance, and `parts` says so."""
+        """Call it once the server listens. What its process did not load is no disturbance, and
+        `parts` says so.
+        """
         maps = maps_of(server)
         for path in [path for path in self.loads if path not in maps]:
             self.loads.remove(path)
             self.lacks.append(not_seen(path))
-            self.parts[self.parts.index(OFTEN if path == switch_interval() else DELAYED)] = self.lacks[-1]
+            self.parts[self.parts.index(OFTEN if path == switch_interval() else DELAYED)] = (
+                self.lacks[-1]
+            )
 
     @contextlib.contextmanager
     def during(self, server):
@@ -81,14 +95,16 @@ class Disturbance:
 def disturbances(rng: random.Random, command: list[str]) -> Iterator[Disturbance]:
     """Without end; the first is none. `command` is the server's command line.
 
-    Between two of them the caller may call look() on the first: a way that turns out not to disturb this server does not
-    come again.
+    Between two of them the caller may call look() on the first: a way that turns out not to disturb
+    this server does not come again.
     """
     yield Disturbance([msg("undisturbed")])
     useful = kinds(command)
     others: list[Callable] = []
     for number in range(1 << 30):
-        others = [make for make in others if make in useful] or rng.sample(useful[1:], len(useful) - 1)
+        others = [make for make in others if make in useful] or rng.sample(
+            useful[1:], len(useful) - 1
+        )
         make = useful[0] if number % 2 == 0 or not others else others.pop()
         one = make(rng, command)
         yield one
@@ -97,10 +113,16 @@ def disturbances(rng: random.Random, command: list[str]) -> Iterator[Disturbance
 
 
 def kinds(command: list[str]) -> list[Callable]:
-    """What may be done to this program, the strongest first: functions (rng, command) -> Disturbance."""
+    """What may be done to this program, the strongest first: functions (rng, command) ->
+    Disturbance.
+    """
     if is_python(command):
         return [hurried, hurried_on_one_cpu, stopped]
-    return [stopped, one_cpu] if why_no_shim(command) else [jittered, jittered_on_one_cpu, one_cpu, stopped]
+    return (
+        [stopped, one_cpu]
+        if why_no_shim(command)
+        else [jittered, jittered_on_one_cpu, one_cpu, stopped]
+    )
 
 
 def jittered(rng, command):
@@ -124,33 +146,58 @@ def hurried_on_one_cpu(rng, command):
 
 
 def stopped(rng, command):
-    return made_of([short_turns(rng, command)] if is_python(command) else [], [msg("stopped and continued in bursts")], stops=rng.getrandbits(32) + 1)
+    return made_of(
+        [short_turns(rng, command)] if is_python(command) else [],
+        [msg("stopped and continued in bursts")],
+        stops=rng.getrandbits(32) + 1,
+    )
 
 
 def made_of(ways, others=(), **how):
-    """The Disturbance of these ways, each (environment, words, files that are loaded): without files it could not be done."""
-    return Disturbance([*(words for _, words, _ in ways), *others], [words for _, words, loads in ways if not loads],
-                       {name: value for env, _, _ in ways for name, value in env.items()}, loads=[path for *_, loads in ways for path in loads], **how)
+    """The Disturbance of these ways, each (environment, words, files that are loaded): without
+    files it could not be done.
+    """
+    return Disturbance(
+        [*(words for _, words, _ in ways), *others],
+        [words for _, words, loads in ways if not loads],
+        {name: value for env, _, _ in ways for name, value in env.items()},
+        loads=[path for *_, loads in ways for path in loads],
+        **how,
+    )
 
 
-# -- How -----------------------------------------------------------------------------------------------------------------------------
+# -- How -------------------------------------------------------------------------------------------
 
 
 def on_one_cpu(rng):
-    """For preexec: runs between fork and exec in a process that had threads, so it does one system call and no more."""
-    return functools.partial(os.sched_setaffinity, 0, frozenset([rng.choice(sorted(os.sched_getaffinity(0)))]))
+    """For preexec: runs between fork and exec in a process that had threads, so it does one system
+    call and no more.
+    """
+    return functools.partial(
+        os.sched_setaffinity, 0, frozenset([rng.choice(sorted(os.sched_getaffinity(0)))])
+    )
 
 
 def shim(rng, command):
-    """(environment, words, files that are loaded) for a program whose sends and locks are delayed at random. Without a
-    compiler, or where the program could not load it: nothing, and words that say so."""
+    """(environment, words, files that are loaded) for a program whose sends and locks are delayed
+    at random. Without a compiler, or where the program could not load it: nothing, and words that
+    say so.
+    """
     seed = rng.getrandbits(32)
     if why := why_no_shim(command):
-        return {}, msg("sends and locks not delayed ({why}), so this check finds fewer races", why=why), []
+        return (
+            {},
+            msg("sends and locks not delayed ({why}), so this check finds fewer races", why=why),
+            [],
+        )
     library = compiled_shim()
-    found = {"LD_PRELOAD": joined(library, os.environ.get("LD_PRELOAD")), "GRUPO_JITTER": str(seed),
-             # else a program built with -fsanitize=address refuses to start because something was loaded before its library
-             "ASAN_OPTIONS": joined("verify_asan_link_order=0", os.environ.get("ASAN_OPTIONS"))}
+    found = {
+        "LD_PRELOAD": joined(library, os.environ.get("LD_PRELOAD")),
+        "GRUPO_JITTER": str(seed),
+        # else a program built with -fsanitize=address refuses to start because something was loaded
+        # before its library
+        "ASAN_OPTIONS": joined("verify_asan_link_order=0", os.environ.get("ASAN_OPTIONS")),
+    }
     if is_python(command):
         found["GRUPO_JITTER_NO_SEMAPHORES"] = "1"
     return found, DELAYED, [os.path.realpath(library)]
@@ -159,10 +206,14 @@ def shim(rng, command):
 def not_seen(path):
     """What there is to say of a file that the server's process did not load."""
     if path == switch_interval():
-        return msg("Python's switch interval not changed (the server's process did not read the "
-                   "file that changes it), so this check finds fewer races")
-    return msg("sends and locks not delayed (the server's process did not load the library that "
-               "delays them), so this check finds fewer races")
+        return msg(
+            "Python's switch interval not changed (the server's process did not read the "
+            "file that changes it), so this check finds fewer races"
+        )
+    return msg(
+        "sends and locks not delayed (the server's process did not load the library that "
+        "delays them), so this check finds fewer races"
+    )
 
 
 def switch_interval():
@@ -171,15 +222,23 @@ def switch_interval():
 
 
 def maps_of(server):
-    """What the processes that listen at the server's address have mapped into memory; of its first process, if none does."""
+    """What the processes that listen at the server's address have mapped into memory; of its first
+    process, if none does.
+    """
     family, found = server.family(), []
-    for process in family if len(family) > 1 else ():       # of one alone it is clear
+    for process in family if len(family) > 1 else ():  # of one alone it is clear
         with contextlib.suppress(*processes.GONE):
-            if any(one.status == psutil.CONN_LISTEN and one.laddr[1] == server.port for one in process.net_connections("tcp")):
+            if any(
+                one.status == psutil.CONN_LISTEN and one.laddr[1] == server.port
+                for one in process.net_connections("tcp")
+            ):
                 found.append(process.pid)
     text = ""
     for pid in found or [server.pid]:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file:
+        with (
+            contextlib.suppress(OSError),
+            open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             text += file.read()
     return text
 
@@ -198,7 +257,9 @@ def no_compiler():
 
 
 def why_no_shim(command):
-    """One line, or ''. A library can be loaded into what has the same loader as we: not into static programs, nor other C libraries'."""
+    """One line, or ''. A library can be loaded into what has the same loader as we: not into static
+    programs, nor other C libraries'.
+    """
     loader = loader_of(program_of(command))
     if loader == "":
         return msg("the program is static")
@@ -208,15 +269,30 @@ def why_no_shim(command):
 
 
 def short_turns(rng, command):
-    """(environment, words, files that are loaded) for a Python with threads that switch as often as possible, and locks that wait
-    at random."""
+    """(environment, words, files that are loaded) for a Python with threads that switch as often as
+    possible, and locks that wait at random.
+    """
     seed = rng.getrandbits(32)
     flags = "".join(arg for arg in options_of_python(command) if not arg.startswith("--"))
     if ignored := sorted(set("IES") & set(flags)):
-        return {}, msg("Python's switch interval not changed (python -{flag} ignores the "
-                       "environment), so this check finds fewer races", flag=ignored[0]), []
-    return ({"PYTHONPATH": joined(str(HERE / "switch_interval"), os.environ.get("PYTHONPATH")), "GRUPO_SWITCH_INTERVAL": SWITCH_INTERVAL,
-             "GRUPO_LOCK_DELAYS": str(seed)}, OFTEN, [switch_interval()])
+        return (
+            {},
+            msg(
+                "Python's switch interval not changed (python -{flag} ignores the "
+                "environment), so this check finds fewer races",
+                flag=ignored[0],
+            ),
+            [],
+        )
+    return (
+        {
+            "PYTHONPATH": joined(str(HERE / "switch_interval"), os.environ.get("PYTHONPATH")),
+            "GRUPO_SWITCH_INTERVAL": SWITCH_INTERVAL,
+            "GRUPO_LOCK_DELAYS": str(seed),
+        },
+        OFTEN,
+        [switch_interval()],
+    )
 
 
 def joined(first, more):
@@ -224,22 +300,24 @@ def joined(first, more):
 
 
 def stop_and_go(server, seed, done):
-    """The body of a thread: stops one of the server's processes for a moment, again and again, until `done`."""
+    """The body of a thread: stops one of the server's processes for a moment, again and again,
+    until `done`.
+    """
     rng = random.Random(seed)
     while not done.wait(rng.uniform(*STOPPED)) and server.process.poll() is None:
-        pids = processes.pids(server.pid) or [server.pid]       # none: it has ended meanwhile
+        pids = processes.pids(server.pid) or [server.pid]  # none: it has ended meanwhile
         pid = rng.choice([server.pid, rng.choice(pids)])
         try:
             os.kill(pid, signal.SIGSTOP)
             done.wait(rng.uniform(*STOPPED))
         except OSError:
-            pass                        # ended meanwhile
+            pass  # ended meanwhile
         finally:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGCONT)
 
 
-# -- What kind of program ----------------------------------------------------------------------------------------------------------
+# -- What kind of program --------------------------------------------------------------------------
 
 
 def program_of(command):
@@ -256,16 +334,18 @@ def head_of(path):
 
 
 def loader_of(path):
-    """The loader that a native program asks for; '' if it is static, None if it is no native program (a script, say)."""
+    """The loader that a native program asks for; '' if it is static, None if it is no native
+    program (a script, say).
+    """
     head = head_of(path)
     if head[:4] != b"\x7fELF" or head[4] != 2:
         return None
-    start, = struct.unpack_from("<Q", head, 32)
+    (start,) = struct.unpack_from("<Q", head, 32)
     size, count = struct.unpack_from("<HH", head, 54)
     for place in range(start, start + size * count, size):
-        if place + 56 <= len(head) and struct.unpack_from("<I", head, place)[0] == 3:       # PT_INTERP
-            offset, = struct.unpack_from("<Q", head, place + 8)
-            length, = struct.unpack_from("<Q", head, place + 32)
+        if place + 56 <= len(head) and struct.unpack_from("<I", head, place)[0] == 3:  # PT_INTERP
+            (offset,) = struct.unpack_from("<Q", head, place + 8)
+            (length,) = struct.unpack_from("<Q", head, place + 32)
             with open(path, "rb") as file:
                 file.seek(offset)
                 return file.read(length).rstrip(b"\0").decode("utf-8", "replace")
@@ -276,11 +356,17 @@ def is_python(command):
     """Whether the command runs Python, or may well do so."""
     first = head_of(program_of(command)).split(b"\n")[0].decode("utf-8", "replace")
     name = os.path.basename(command[0])
-    return bool(PYTHON.fullmatch(name) or STARTERS.fullmatch(name) or first.startswith("#!") and re.search(r"python|pypy|sh\b|env", first))
+    return bool(
+        PYTHON.fullmatch(name)
+        or STARTERS.fullmatch(name)
+        or (first.startswith("#!") and re.search(r"python|pypy|sh\b|env", first))
+    )
 
 
 def options_of_python(command):
-    """python -u -m x: ['-u']. Those before the script or the module, if the program is Python itself."""
+    """python -u -m x: ['-u']. Those before the script or the module, if the program is Python
+    itself.
+    """
     found = []
     if PYTHON.fullmatch(os.path.basename(command[0])):
         for arg in command[1:]:

@@ -1,4 +1,5 @@
-"""Which thread or process held which lock, and for how long: read from what a server under check wrote with `--trace DIR`.
+"""Which thread or process held which lock, and for how long: read from what a server under check
+wrote with `--trace DIR`.
 
 Of each line, a JSON object, only the begin and the end of waiting for a lock and of holding it are
 read, as in
@@ -10,6 +11,7 @@ verdict depends on it: it is shown, no more. A line that cannot be read is passe
 followed, and of a long file the end is read.
 """
 
+import itertools
 import json
 import os
 import stat
@@ -60,7 +62,7 @@ def of_server(server) -> list[Span]:
     [] of another.
     """
     command = getattr(server, "command", [])
-    named = (to for word, to in zip(command, command[1:], strict=False) if word == "--trace")
+    named = (to for word, to in itertools.pairwise(command) if word == "--trace")
     folder = getattr(server, "trace", None) or next(named, None)
     return read(folder, server.record.began, server.record.addresses) if folder else []
 
@@ -114,7 +116,7 @@ def span(event: dict, seconds: float | None, began: float, names: Mapping[str, s
 
 
 def acting(event: dict, names: Mapping[str, str]) -> str:
-    """Names the actor: a client's thread or process by the client's name, another one by its own."""
+    """Names the actor: a client's thread or process by the client, another by its own name."""
     name = event["a"]
     if (who := names.get(name)) is None:
         return msg("the thread `{name}`", name=name)

@@ -1,13 +1,23 @@
-"""What a run of the checks found. Everything that is shown, printed or handed to a grading system is made of a Report."""
+"""What a run of the checks found. Everything that is shown, printed or handed to a grading system
+is made of a Report.
+"""
+
 from dataclasses import asdict, dataclass, field
 
 from harness.driving.messages import described, restored, template
 from harness.driving.record import Entry
 from harness.verdicts.locks import Span
 
-DEADLINE = 10               # seconds that a server may take for anything, on a machine that has nothing else to do
+DEADLINE = (
+    10  # seconds that a server may take for anything, on a machine that has nothing else to do
+)
 PASSED, FAILED, INCONCLUSIVE, NOT_RUN, FAULT = VERDICTS = (
-    template("passed"), template("failed"), template("inconclusive"), template("not run"), template("harness fault"))
+    template("passed"),
+    template("failed"),
+    template("inconclusive"),
+    template("not run"),
+    template("harness fault"),
+)
 
 
 class UsageError(Exception):
@@ -15,41 +25,54 @@ class UsageError(Exception):
 
 
 class SubmissionError(UsageError):
-    """The program under check does not build, or lacks a file: it is graded with no points, and the text says why."""
+    """The program under check does not build, or lacks a file: it is graded with no points, and the
+    text says why.
+    """
 
 
 @dataclass
 class Failure:
-    """Why a check failed, for the one who wrote the server. All texts are whole; what the server wrote may hold anything."""
-    sentence: str               # id in the catalogue
-    steps: list                 # what was done, in order: texts
+    """Why a check failed, for the one who wrote the server. All texts are whole; what the server
+    wrote may hold anything.
+    """
+
+    sentence: str  # id in the catalogue
+    steps: list  # what was done, in order: texts
     expected: str
     actual: str
-    cause: str                  # the likely cause, a sentence or two
-    page: str                   # where in the lab guide to read
-    run: str                    # which run it was, and how the server was disturbed in it; '' if there was but one, undisturbed
-    replay: str                 # the command that does it again
-    slice: list                 # the Entries of the record that show it
-    wrong: int = None           # the place in `slice` of the first wrong Entry; its length: something is missing after the last
-    locks: list = field(default_factory=list)   # the locks.Spans between the Entries, if the server was traced
+    cause: str  # the likely cause, a sentence or two
+    page: str  # where in the lab guide to read
+    # which run it was, and how the server was disturbed in it; '' if there was but one, undisturbed
+    run: str
+    replay: str  # the command that does it again
+    slice: list  # the Entries of the record that show it
+    # the place in `slice` of the first wrong Entry; its length: something is missing after the last
+    wrong: int = None
+    locks: list = field(
+        default_factory=list
+    )  # the locks.Spans between the Entries, if the server was traced
 
 
 @dataclass
 class Verdict:
     """What became of one check."""
-    check: str                  # its id
+
+    check: str  # its id
     stage: str
     title: str
-    verdict: str                # one of VERDICTS
+    verdict: str  # one of VERDICTS
     points: float
-    lab: int = 0                # the first that needs it
-    binds: bool = True          # False: this server was not asked for it, and its points are no part of the most
-    hidden: bool = False        # students see neither its title nor why it failed
+    lab: int = 0  # the first that needs it
+    binds: bool = (
+        True  # False: this server was not asked for it, and its points are no part of the most
+    )
+    hidden: bool = False  # students see neither its title nor why it failed
     seconds: float = 0.0
     runs: int = 1
-    why: str = ""               # one line, if it neither passed nor failed; of one that passed, what it had to do without
+    # one line, if it neither passed nor failed; of one that passed, what it had to do without
+    why: str = ""
     failure: Failure = None
-    record: str = ""            # the file that holds all that happened
+    record: str = ""  # the file that holds all that happened
 
     @property
     def score(self):
@@ -67,27 +90,32 @@ class Verdict:
 
     @property
     def is_judged(self):
-        """Whether there is evidence for its score: it passed, failed, or is not asked of this server."""
+        """Whether there is evidence for its score: it passed, failed, or is not asked of this
+        server.
+        """
         return not self.binds or self.verdict in (PASSED, FAILED)
 
 
 @dataclass
 class Report:
-    command: list               # of the server
+    command: list  # of the server
     design: str
     lab: int
     seed: str
-    started: str                # UTC, 2026-11-22T13:21:28Z
+    started: str  # UTC, 2026-11-22T13:21:28Z
     machine: str
-    folder: str                 # where the records are
-    student: str = ""           # the student that it is about, if known
+    folder: str  # where the records are
+    student: str = ""  # the student that it is about, if known
     seconds: float = 0.0
-    complete: bool = True       # False: it was stopped
+    complete: bool = True  # False: it was stopped
     notes: list = field(default_factory=list)
     verdicts: list = field(default_factory=list)
-    refused: str = ""           # why no check could be run: the server does not build or start, or lacks a file. 0 points
-    possible: float = 0         # all points that the lab asks for, if it was refused
-    pace: dict = field(default_factory=dict)    # {"start", "join", "say"}: seconds that each took, measured before the checks
+    # why no check could be run: the server does not build or start, or lacks a file. 0 points
+    refused: str = ""
+    possible: float = 0  # all points that the lab asks for, if it was refused
+    pace: dict = field(
+        default_factory=dict
+    )  # {"start", "join", "say"}: seconds that each took, measured before the checks
 
     @property
     def score(self):
@@ -95,19 +123,35 @@ class Report:
 
     @property
     def most(self):
-        return self.possible if self.refused else sum(verdict.points for verdict in self.verdicts if verdict.binds)
+        return (
+            self.possible
+            if self.refused
+            else sum(verdict.points for verdict in self.verdicts if verdict.binds)
+        )
 
     @property
     def is_graded(self):
-        """Whether its score may become a grade: all that was asked was judged. Else no form may hold a 0."""
-        return bool(self.refused) or self.complete and bool(self.verdicts) and not any(verdict.is_unjudged for verdict in self.verdicts)
+        """Whether its score may become a grade: all that was asked was judged. Else no form may
+        hold a 0.
+        """
+        return bool(self.refused) or (
+            self.complete
+            and bool(self.verdicts)
+            and not any(verdict.is_unjudged for verdict in self.verdicts)
+        )
 
     def of(self, word):
         """The verdicts of this kind."""
         return [verdict for verdict in self.verdicts if verdict.verdict == word]
 
     def as_dict(self):
-        return {"schema": "grupo/check/1", "score": self.score, "most": self.most, "graded": self.is_graded, **described(asdict(self))}
+        return {
+            "schema": "grupo/check/1",
+            "score": self.score,
+            "most": self.most,
+            "graded": self.is_graded,
+            **described(asdict(self)),
+        }
 
 
 def failure_from(found):
@@ -115,7 +159,13 @@ def failure_from(found):
     if found is None:
         return None
     found = restored(found)
-    return Failure(**{**found, "slice": [Entry(*entry) for entry in found["slice"]], "locks": [Span(*span) for span in found["locks"]]})
+    return Failure(
+        **{
+            **found,
+            "slice": [Entry(*entry) for entry in found["slice"]],
+            "locks": [Span(*span) for span in found["locks"]],
+        }
+    )
 
 
 def verdict_from(found):

@@ -1,12 +1,16 @@
-"""The pytest plugin that makes tests into checks: which are run and when, what their outcome is called, what people read about it.
+"""The pytest plugin that makes tests into checks: which are run and when, what their outcome is
+called, what people read about it.
 
-A check is an ordinary test in harness/checks/check_STAGE.py, named check_..., under @check(...). pytest finds it and its
-fixtures; it runs in a process of its own (pool.py), where a Judge says what became of it. What the Judge found comes back
-through a pipe. Its points and title, and whether it is hidden, are the main process's own.
+A check is an ordinary test in harness/checks/check_STAGE.py, named check_..., under @check(...).
+pytest finds it and its fixtures; it runs in a process of its own (pool.py), where a Judge says what
+became of it. What the Judge found comes back through a pipe. Its points and title, and whether it
+is hidden, are the main process's own.
 
-Servers are in sessions of their own, and what they leave behind becomes a child of the process that ran the check, or, should
-that have been killed, of the main one: each ends all its descendants after each check, and when it ends itself.
+Servers are in sessions of their own, and what they leave behind becomes a child of the process that
+ran the check, or, should that have been killed, of the main one: each ends all its descendants
+after each check, and when it ends itself.
 """
+
 import shutil
 import signal
 import tempfile
@@ -21,15 +25,34 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness.driving import deadlines
-from harness.driving.messages import Message, joined, listed, msg, of_text, packed, template, unpacked
-from harness.driving.record import Record, CheckFailed
+from harness.driving.messages import (
+    Message,
+    joined,
+    listed,
+    msg,
+    of_text,
+    packed,
+    template,
+    unpacked,
+)
+from harness.driving.record import CheckFailed, Record
 from harness.driving.server import NotStarted, Server, clipped, end_of, tail
 from harness.verdicts import causes, locks, sentences, slices
-from harness.verdicts.model import FAILED, FAULT, Failure, INCONCLUSIVE, NOT_RUN, PASSED, Verdict, failure_from
+from harness.verdicts.model import (
+    FAILED,
+    FAULT,
+    INCONCLUSIVE,
+    NOT_RUN,
+    PASSED,
+    Failure,
+    Verdict,
+    failure_from,
+)
 from harness.verdicts.pace import Pace, measure
 from harness.verdicts.pool import Job, Pool, end_descendants
 
-# The stages in order, and the checks without which a stage cannot be judged (nor those of them that come later in the list).
+# The stages in order, and the checks without which a stage cannot be judged (nor those of them that
+# come later in the list).
 STAGES = {
     template("start"): (),
     template("framing"): ("starts", "greets", "takes-requests", "answers-ping"),
@@ -42,16 +65,26 @@ STAGES = {
     template("processes"): ("a-new-member-comes-in",),
     template("faults"): ("everyone-hears-everything",),
 }
-MEASURE = "(pace)"          # the job that times the server, which is no check
-TRACE = "(trace)"           # likewise: the one that tries whether it takes --trace, if that is asked for
-AT_ONCE = {"starts", "greets", "takes-requests", "answers-ping"}      # these need no pace: so the first verdicts come soon
-GRACE = 20                  # seconds more than its limit before a check that does not end is killed
-MOST_ENTRY = 2000           # characters of an entry that are shown; the record has them all
-MOST_TEXT = 100_000         # characters of a failure's text, likewise
-STARVED = msg("other programs used this machine's CPUs while the server needed one: run it "
-              "again when the machine is less busy")
-TRACED = msg("This run was traced. Writing a trace slows the server, so a race may appear more or less often than without it.")
-TICK = 0.1                  # seconds between two beats of the pulse
+MEASURE = "(pace)"  # the job that times the server, which is no check
+TRACE = "(trace)"  # likewise: the one that tries whether it takes --trace, if that is asked for
+AT_ONCE = {
+    "starts",
+    "greets",
+    "takes-requests",
+    "answers-ping",
+}  # these need no pace: so the first verdicts come soon
+GRACE = 20  # seconds more than its limit before a check that does not end is killed
+MOST_ENTRY = 2000  # characters of an entry that are shown; the record has them all
+MOST_TEXT = 100_000  # characters of a failure's text, likewise
+STARVED = msg(
+    "other programs used this machine's CPUs while the server needed one: run it "
+    "again when the machine is less busy"
+)
+TRACED = msg(
+    "This run was traced. Writing a trace slows the server, so a race may appear more or less "
+    "often than without it."
+)
+TICK = 0.1  # seconds between two beats of the pulse
 
 
 @dataclass
@@ -62,18 +95,23 @@ class Check:
 
 
 def check(points=1, lab=1, design=None):
-    """Makes a test a check: its points, the first lab that needs it, and the design that alone it binds (None: all).
+    """Makes a test a check: its points, the first lab that needs it, and the design that alone it
+    binds (None: all).
 
     Its docstring is its title: one sentence that says what holds.
     """
+
     def mark(function):
         function.check = Check(points, lab, design)
         return function
+
     return mark
 
 
 class NotRun(Exception):
-    """The text says why. `binds`: the check is asked of this server, and its points are part of the most."""
+    """The text says why. `binds`: the check is asked of this server, and its points are part of the
+    most.
+    """
 
     def __init__(self, why, binds):
         super().__init__(why)
@@ -81,7 +119,7 @@ class NotRun(Exception):
 
 
 class Inconclusive(Exception):
-    """The run can neither be passed nor failed; the text says why. `again`: another try may tell."""
+    """The run is neither passed nor failed; the text says why. `again`: another try may tell."""
 
     def __init__(self, why, again=True):
         super().__init__(why)
@@ -106,7 +144,9 @@ def title_of(item):
 
 
 def spread(items):
-    """Has the checks of the crowd done among those of the stages after the conversation: they compute, while most others wait."""
+    """Has the checks of the crowd done among those of the stages after the conversation: they
+    compute, while most others wait.
+    """
     crowd = [item for item in items if stage_of(item) == "crowd"]
     others = [item for item in items if stage_of(item) != "crowd"]
     stages = list(STAGES)
@@ -120,12 +160,14 @@ def needs_of(item, chosen):
     """Those of the chosen checks that must have passed before this one."""
     needed = STAGES[stage_of(item)]
     if id_of(item.nodeid) in needed:
-        needed = needed[:needed.index(id_of(item.nodeid))]
+        needed = needed[: needed.index(id_of(item.nodeid))]
     return tuple(check for check in needed if check in chosen)
 
 
 class Pulse(threading.Thread):
-    """Beats as long as this process runs at all. `longest`: the most seconds that a beat came late (something stopped us; the machine stood still)."""
+    """Beats as long as this process runs at all. `longest`: the most seconds that a beat came late
+    (something stopped us; the machine stood still).
+    """
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -135,13 +177,14 @@ class Pulse(threading.Thread):
     def run(self):
         last = time.monotonic()
         while True:
-            time.sleep(TICK)            # no wait for anything: it is what is measured
+            time.sleep(TICK)  # no wait for anything: it is what is measured
             now = time.monotonic()
             self.longest, last = max(self.longest, now - last - TICK), now
 
 
 class Run:
-    """One run of the checks, in the main process: which are run, in which order, and the Verdict of each.
+    """One run of the checks, in the main process: which are run, in which order, and the Verdict of
+    each.
 
     `settings` says what to check, and how; on_verdict(verdict) is called with each as it comes.
     """
@@ -149,16 +192,23 @@ class Run:
     def __init__(self, settings: dict, on_verdict: Callable[[Verdict], None]):
         self.settings, self.on_verdict = settings, on_verdict
         self.pace = Pace()
-        self.verdicts: dict[str, str] = {}      # {check: what became of it}
-        self.notes: list[str] = []              # on the whole run
+        self.verdicts: dict[str, str] = {}  # {check: what became of it}
+        self.notes: list[str] = []  # on the whole run
 
     def pytest_collection_modifyitems(self, items):
         """In the order of the stages, but for the crowd; only those that bind this server."""
         wanted, design, lab = (self.settings[key] for key in ("only", "design", "lab"))
         stages = list(STAGES)
         items.sort(key=lambda item: stages.index(stage_of(item)))
-        items[:] = [item for item in items if (id_of(item.nodeid) in wanted or id_of(item.nodeid).partition("[")[0] in wanted if wanted else
-                                               item.function.check.design in (None, design) and item.function.check.lab <= lab)]
+        items[:] = [
+            item
+            for item in items
+            if (
+                id_of(item.nodeid) in wanted or id_of(item.nodeid).partition("[")[0] in wanted
+                if wanted
+                else item.function.check.design in (None, design) and item.function.check.lab <= lab
+            )
+        ]
         spread(items)
 
     @pytest.hookimpl(tryfirst=True)
@@ -171,23 +221,40 @@ class Run:
 
     def run(self, items, config):
         self.items = {id_of(item.nodeid): item for item in items}
-        jobs = [Job(check, lambda item=item: Judge(self.settings, self.pace).judge(item, config),
-                    (*needs_of(item, self.items), *([] if check in AT_ONCE else [MEASURE]))) for check, item in self.items.items()]
+        jobs = [
+            Job(
+                check,
+                lambda item=item: Judge(self.settings, self.pace).judge(item, config),
+                (*needs_of(item, self.items), *([] if check in AT_ONCE else [MEASURE])),
+            )
+            for check, item in self.items.items()
+        ]
         if set(self.items) - AT_ONCE:
-            place = sum(job.name in AT_ONCE for job in jobs[:len(AT_ONCE)])
-            jobs.insert(place, Job(MEASURE, lambda: asdict(measure(self.measured, self.settings["deadline"]))))
+            place = sum(job.name in AT_ONCE for job in jobs[: len(AT_ONCE)])
+            jobs.insert(
+                place,
+                Job(MEASURE, lambda: asdict(measure(self.measured, self.settings["deadline"]))),
+            )
         if self.settings["trace"]:
             for job in jobs:
                 job.needs += (TRACE,)
             jobs.insert(0, Job(TRACE, lambda: packed({"why": self.why_not_traced()})))
-        Pool(self.settings["workers"], lambda: self.pace.limit + GRACE, self.skip, self.finished).run(jobs)
+        Pool(
+            self.settings["workers"], lambda: self.pace.limit + GRACE, self.skip, self.finished
+        ).run(jobs)
 
     def measured(self):
         """A server whose pace is measured."""
         folder = tempfile.mkdtemp(dir=self.settings["scratch"])
         args = ("--trace", f"{folder}/trace") if self.settings["trace"] else ()
-        return Server(self.settings["command"], directory=f"{folder}/group", args=("--admit", "all", *args), cwd=self.settings["cwd"],
-                      deadline=2 * self.settings["deadline"], inherits=False)
+        return Server(
+            self.settings["command"],
+            directory=f"{folder}/group",
+            args=("--admit", "all", *args),
+            cwd=self.settings["cwd"],
+            deadline=2 * self.settings["deadline"],
+            inherits=False,
+        )
 
     def why_not_traced(self):
         """Why the servers are started without --trace, in a line; '' if they can be traced."""
@@ -197,27 +264,56 @@ class Run:
         except NotStarted:
             return msg("This run was not traced: the server does not start with --trace DIR.")
         trace = Path(server.start["directory"]).with_name("trace")
-        return "" if any(trace.glob("*.jsonl")) else msg("This run was not traced: the server takes --trace DIR, but writes no file *.jsonl there.")
+        return (
+            ""
+            if any(trace.glob("*.jsonl"))
+            else msg(
+                "This run was not traced: the server takes --trace DIR, but writes no file *.jsonl "
+                "there."
+            )
+        )
 
     def skip(self, job):
         """A stage waits for the checks that it needs, and is not run if they did not pass."""
         for needed in job.needs:
             if self.verdicts.get(needed, PASSED) != PASSED:
-                return packed(asdict(Result(NOT_RUN, msg("it needs the check `{needed}`, which "
-                                                         "did not pass", needed=needed))))
+                return packed(
+                    asdict(
+                        Result(
+                            NOT_RUN,
+                            msg("it needs the check `{needed}`, which did not pass", needed=needed),
+                        )
+                    )
+                )
         return None
 
     def finished(self, job, found):
-        """A result, or None if the process that was to give it was killed. Returns a job that is to be tried once more."""
+        """A result, or None if the process that was to give it was killed. Returns a job that is to
+        be tried once more.
+        """
         if job.name == MEASURE:
             self.pace = Pace(**found) if found else self.pace
             return None
         if job.name == TRACE:
-            why = unpacked(found["why"]) if found else msg("This run was not traced: the process that tried --trace DIR was killed.")
+            why = (
+                unpacked(found["why"])
+                if found
+                else msg("This run was not traced: the process that tried --trace DIR was killed.")
+            )
             self.settings["trace"] = not why
             self.notes.append(why or TRACED)
             return None
-        result = Result(**unpacked(found)) if found else Result(FAULT, msg("the process that ran this check was killed, perhaps by the server; run it again"))
+        result = (
+            Result(**unpacked(found))
+            if found
+            else Result(
+                FAULT,
+                msg(
+                    "the process that ran this check was killed, perhaps by the server; run it "
+                    "again"
+                ),
+            )
+        )
         if result.verdict == INCONCLUSIVE and result.again and not job.alone:
             return Job(job.name, job.run, job.needs, alone=True)
         verdict = self.verdict(job.name, result)
@@ -232,19 +328,32 @@ class Run:
         failure = failure_from(result.failure)
         if failure:
             failure.replay = self.settings["replay"].replace("CHECK", check)
-        return Verdict(check, stage_of(item), title_of(item), result.verdict, self.settings["points"].get(name, about.points), about.lab,
-                       binds=result.binds, hidden=name in self.settings["hidden"], seconds=result.seconds, runs=result.runs, why=result.why,
-                       failure=failure, record=f"{check}.record")
+        return Verdict(
+            check,
+            stage_of(item),
+            title_of(item),
+            result.verdict,
+            self.settings["points"].get(name, about.points),
+            about.lab,
+            binds=result.binds,
+            hidden=name in self.settings["hidden"],
+            seconds=result.seconds,
+            runs=result.runs,
+            why=result.why,
+            failure=failure,
+            record=f"{check}.record",
+        )
 
 
 @dataclass
 class Result:
     """What the process of a check found."""
+
     verdict: str
     why: str = ""
     failure: dict = None
     binds: bool = True
-    again: bool = False         # inconclusive, and another try may tell
+    again: bool = False  # inconclusive, and another try may tell
     runs: int = 1
     seconds: float = 0.0
 
@@ -255,11 +364,11 @@ class Judge:
     def __init__(self, settings, pace):
         self.settings, self.pace = settings, pace
         self.deadline = pace.deadline(settings["deadline"])
-        self.problem = None             # the first exception of the three phases
+        self.problem = None  # the first exception of the three phases
         self.runs, self.disturbed = 1, ""
-        self.notes = []                 # what a hunt had to do without
+        self.notes = []  # what a hunt had to do without
         self.record, self.running = Record(), None
-        self.first = 0                  # where in the record this run begins
+        self.first = 0  # where in the record this run begins
 
     def judge(self, item, config):
         """Runs it, and returns a Result as a dict."""
@@ -268,7 +377,7 @@ class Judge:
             self.run(item, config)
             self.record.save(Path(self.settings["folder"], f"{check}.record"))
             result = self.result(check)
-        except Exception as problem:        # of the Judge's own, or of pytest's
+        except Exception as problem:  # of the Judge's own, or of pytest's
             result = self.fault(check, problem)
         result.runs, result.seconds = self.runs, round(time.monotonic() - began, 3)
         return packed(asdict(result))
@@ -277,7 +386,9 @@ class Judge:
         self.began, self.pulse = time.monotonic(), Pulse()
         deadlines.DEADLINE = self.deadline
         config.pluginmanager.register(self, "judge")
-        with tempfile.TemporaryDirectory(dir=self.settings["scratch"], ignore_cleanup_errors=True) as self.scratch:
+        with tempfile.TemporaryDirectory(
+            dir=self.settings["scratch"], ignore_cleanup_errors=True
+        ) as self.scratch:
             signal.signal(signal.SIGALRM, self.stop)
             signal.setitimer(signal.ITIMER_REAL, self.pace.limit)
             runtestprotocol(item, nextitem=None, log=False)
@@ -285,13 +396,17 @@ class Judge:
             strays = end_descendants()
             self.keep_trace(Path(self.settings["folder"], f"{id_of(item.nodeid)}.trace"))
         if strays and self.problem is None:
-            self.problem = CheckFailed(msg("all the server's processes to end with it"), msg("these are still running:\n{lines}", lines=strays), "leftovers")
+            self.problem = CheckFailed(
+                msg("all the server's processes to end with it"),
+                msg("these are still running:\n{lines}", lines=strays),
+                "leftovers",
+            )
 
     def keep_trace(self, place):
         """Moves what the last server wrote of itself to the records."""
         trace = getattr(self.running, "trace", None)
         if trace and Path(trace).is_dir():
-            shutil.rmtree(place, ignore_errors=True)        # of a first try
+            shutil.rmtree(place, ignore_errors=True)  # of a first try
             self.running.trace = shutil.move(trace, place)
 
     @pytest.hookimpl(wrapper=True)
@@ -299,7 +414,7 @@ class Judge:
         if call.excinfo is not None and self.problem is None:
             self.problem = call.excinfo.value
             if isinstance(self.problem, CheckFailed) and self.running is not None:
-                causes.look(self.problem, self.record, self.running)        # while the server still runs
+                causes.look(self.problem, self.record, self.running)  # while the server still runs
         return (yield)
 
     @staticmethod
@@ -311,7 +426,9 @@ class Judge:
         return time.monotonic() + seconds < self.began + self.pace.budget
 
     def result(self, check):
-        """Only what the server did makes a failure; what went wrong with the check itself is a fault of the harness."""
+        """Only what the server did makes a failure; what went wrong with the check itself is a
+        fault of the harness.
+        """
         problem = self.problem
         if problem is None:
             return Result(PASSED, listed(self.notes, "; ") if self.notes else "")
@@ -320,7 +437,10 @@ class Judge:
         if isinstance(problem, Inconclusive):
             return Result(INCONCLUSIVE, problem.args[0], again=problem.again)
         if isinstance(problem, OutOfTime) and self.pace.slowness:
-            return Result(INCONCLUSIVE, msg("the time for this check ran out: {slowness}", slowness=self.pace.slowness))
+            return Result(
+                INCONCLUSIVE,
+                msg("the time for this check ran out: {slowness}", slowness=self.pace.slowness),
+            )
         if isinstance(problem, CheckFailed):
             if why := self.not_its_fault(problem):
                 return Result(INCONCLUSIVE, why, again=True)
@@ -330,30 +450,66 @@ class Judge:
     def fault(self, check, problem):
         """What went wrong with the harness, and where its traceback is."""
         path = Path(self.settings["folder"], f"{check}.traceback")
-        path.write_text("".join(traceback.format_exception(problem)), encoding="utf-8", errors="backslashreplace")
-        what = msg("it took more than {seconds:.0f} s", seconds=self.pace.limit) if isinstance(problem, OutOfTime) else f"{type(problem).__name__}: {problem}"
+        path.write_text(
+            "".join(traceback.format_exception(problem)),
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+        what = (
+            msg("it took more than {seconds:.0f} s", seconds=self.pace.limit)
+            if isinstance(problem, OutOfTime)
+            else f"{type(problem).__name__}: {problem}"
+        )
         return Result(FAULT, msg("{what} ({path})", what=what, path=path))
 
     def not_its_fault(self, problem):
-        """Why what did not come, or came late, may be the machine's fault, in a line; '' if it cannot."""
+        """Why what did not come, or came late, may be the machine's fault, in a line; '' if it
+        cannot.
+        """
         server = self.running
-        if getattr(problem, "proven", False) or server is not None and (server.died() or server.excessive()):
+        if getattr(problem, "proven", False) or (
+            server is not None and (server.died() or server.excessive())
+        ):
             return ""
         if self.pulse.longest > deadlines.DEADLINE / 4:
-            return msg("the check itself was stopped for {seconds:.0f} s, and did not see in "
-                       "time what came meanwhile: run it again", seconds=self.pulse.longest)
+            return msg(
+                "the check itself was stopped for {seconds:.0f} s, and did not see in "
+                "time what came meanwhile: run it again",
+                seconds=self.pulse.longest,
+            )
         return STARVED if server is not None and server.starved else ""
 
     def failure(self, check, problem):
         """What there is to say of a failure."""
         server, came = self.running, problem.actual
-        sentence, cause, page = causes.find(problem, check, self.record.entries[self.first:], server)
+        sentence, cause, page = causes.find(
+            problem, check, self.record.entries[self.first :], server
+        )
         if server is not None and server.excessive():
             came = msg("{excess}, so the check ended it", excess=server.excess())
         elif server is not None and server.died():
-            came = joined(came, msg("The server {end}. Its last lines on stderr:", end=end_of(server.process.poll())), tail(server.stderr) or [msg("(none)")])
-        shown, wrong = slices.shown(self.record.entries[self.first:], problem.expected, came, problem.evidence)
+            came = joined(
+                came,
+                msg(
+                    "The server {end}. Its last lines on stderr:", end=end_of(server.process.poll())
+                ),
+                tail(server.stderr) or [msg("(none)")],
+            )
+        shown, wrong = slices.shown(
+            self.record.entries[self.first :], problem.expected, came, problem.evidence
+        )
         shown = [entry._replace(text=clipped(entry.text, MOST_ENTRY)) for entry in shown]
-        return Failure(sentence, sentences.steps(self.record.entries[self.first:]), clipped(problem.expected, MOST_TEXT), clipped(came, MOST_TEXT), cause, page,
-                       self.disturbed and msg("run {runs}, {disturbed}", runs=self.runs, disturbed=self.disturbed), "", shown, wrong,
-                       locks.between(locks.of_server(server), shown, wrong))
+        return Failure(
+            sentence,
+            sentences.steps(self.record.entries[self.first :]),
+            clipped(problem.expected, MOST_TEXT),
+            clipped(came, MOST_TEXT),
+            cause,
+            page,
+            self.disturbed
+            and msg("run {runs}, {disturbed}", runs=self.runs, disturbed=self.disturbed),
+            "",
+            shown,
+            wrong,
+            locks.between(locks.of_server(server), shown, wrong),
+        )

@@ -1,8 +1,11 @@
-"""Runs jobs, each in a process of its own, at most so many at once; what a job returns comes back through a pipe.
+"""Runs jobs, each in a process of its own, at most so many at once; what a job returns comes back
+through a pipe.
 
-A job that is killed, by whatever it dealt with, takes nothing with it but its own result. Nothing that another
-program can write is read back: the pipe is open in the two processes at its ends alone.
+A job that is killed, by whatever it dealt with, takes nothing with it but its own result. Nothing
+that another program can write is read back: the pipe is open in the two processes at its ends
+alone.
 """
+
 import contextlib
 import ctypes
 import gc
@@ -18,17 +21,20 @@ from dataclasses import dataclass, field
 import psutil
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
-LAST_SIGNALS = signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT       # beside SIGINT
-MOST_STRAYS = 40            # processes that end_descendants() names
+LAST_SIGNALS = signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT  # beside SIGINT
+MOST_STRAYS = 40  # processes that end_descendants() names
 
 
 @dataclass
 class Job:
-    """`run()` is called in the process; what it returns must be JSON. Needed jobs are finished before it starts."""
+    """`run()` is called in the process; what it returns must be JSON. Needed jobs are finished
+    before it starts.
+    """
+
     name: str
     run: Callable[[], dict]
     needs: tuple[str, ...] = ()
-    alone: bool = False             # nothing else runs meanwhile
+    alone: bool = False  # nothing else runs meanwhile
 
 
 @dataclass
@@ -36,28 +42,35 @@ class Running:
     job: Job
     pid: int
     pipe: int
-    life: int                       # a descriptor that is readable when the process has ended
+    life: int  # a descriptor that is readable when the process has ended
     began: float = field(default_factory=time.monotonic)
     heard: bytes = b""
 
 
 class Pool:
-    """`limit()`: seconds after which a job is killed. `skip(job)`: a result that makes its run needless, or None.
+    """`limit()`: seconds after which a job is killed. `skip(job)`: a result that makes its run
+    needless, or None.
 
-    `finished(job, result)` is called with each result, None of a job that was killed; it may return a Job to be run again.
+    `finished(job, result)` is called with each result, None of a job that was killed; it may return
+    a Job to be run again.
     """
 
-    def __init__(self, workers: int, limit: Callable[[], float], skip: Callable[[Job], dict | None],
-                 finished: Callable[[Job, dict | None], Job | None]):
+    def __init__(
+        self,
+        workers: int,
+        limit: Callable[[], float],
+        skip: Callable[[Job], dict | None],
+        finished: Callable[[Job, dict | None], Job | None],
+    ):
         self.workers, self.limit, self.skip, self.finished = workers, limit, skip, finished
         self.waiting: list[Job] = []
-        self.running: dict[int, Running] = {}       # by pid
+        self.running: dict[int, Running] = {}  # by pid
         self.selector = selectors.DefaultSelector()
 
     def run(self, jobs: list[Job]) -> None:
         """Runs all of them, in this order as far as their needs allow."""
         self.waiting = list(jobs)
-        gc.freeze()                         # what is there now is shared with every child as long as nobody touches it
+        gc.freeze()  # what is there now is shared with every child as long as nobody touches it
         while self.waiting or self.running:
             while job := self.next():
                 self.waiting.remove(job)
@@ -67,7 +80,9 @@ class Pool:
                     self.start(job)
             if not self.running:
                 continue
-            for one in {key.data.pid: key.data for key, _ in self.selector.select(self.time_left())}.values():
+            for one in {
+                key.data.pid: key.data for key, _ in self.selector.select(self.time_left())
+            }.values():
                 self.hear(one)
             for one in list(self.running.values()):
                 if time.monotonic() > one.began + self.limit():
@@ -85,7 +100,9 @@ class Pool:
         return None
 
     def start(self, job: Job) -> None:
-        """No signal comes between the fork and the note of it: what a handler raises inside fork() is lost."""
+        """No signal comes between the fork and the note of it: what a handler raises inside fork()
+        is lost.
+        """
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         try:
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, *LAST_SIGNALS))
@@ -103,10 +120,18 @@ class Pool:
 
     def time_left(self) -> float:
         """Seconds until the first of those that run is at its limit."""
-        return max(0.0, min(one.began for one in self.running.values()) + self.limit() - time.monotonic()) + 0.01
+        return (
+            max(
+                0.0,
+                min(one.began for one in self.running.values()) + self.limit() - time.monotonic(),
+            )
+            + 0.01
+        )
 
     def hear(self, one: Running) -> None:
-        """Takes what it wrote; if it has ended (a process that it forked may still hold its pipe), that is its result."""
+        """Takes what it wrote; if it has ended (a process that it forked may still hold its pipe),
+        that is its result.
+        """
         has_ended = bool(select.select([one.life], [], [], 0)[0])
         with contextlib.suppress(BlockingIOError):
             while chunk := os.read(one.pipe, 1 << 16):
@@ -116,10 +141,14 @@ class Pool:
         self.end(one)
         try:
             result = json.loads(one.heard)
-        except ValueError:                  # it was killed before it could tell
+        except ValueError:  # it was killed before it could tell
             result = None
-            end_descendants(of=lambda child: child.pid not in self.running)     # what it had started is ours now
-        if again := self.finished(one.job, result):         # at once if others need it, else when all others are done
+            end_descendants(
+                of=lambda child: child.pid not in self.running
+            )  # what it had started is ours now
+        if again := self.finished(
+            one.job, result
+        ):  # at once if others need it, else when all others are done
             is_needed = any(again.name in job.needs for job in self.waiting)
             self.waiting.insert(0 if is_needed else len(self.waiting), again)
 
@@ -136,7 +165,8 @@ class Pool:
 
 
 def live(job: Job, pipe: int, mask: set[int]) -> None:
-    """A job's whole life, in its own process and session: Ctrl-C reaches the main process alone, and that ends all.
+    """A job's whole life, in its own process and session: Ctrl-C reaches the main process alone,
+    and that ends all.
 
     `mask`: the signals that are blocked in it, once its own handlers are there.
     """
@@ -150,19 +180,21 @@ def live(job: Job, pipe: int, mask: set[int]) -> None:
             signal.signal(number, give_up)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         nothing = os.open(os.devnull, os.O_RDWR)
-        for descriptor in 0, 1, 2:          # only the main process talks to the user
+        for descriptor in 0, 1, 2:  # only the main process talks to the user
             os.dup2(nothing, descriptor)
         os.close(nothing)
         result = json.dumps(job.run()).encode()
         while result:
-            result = result[os.write(pipe, result):]
+            result = result[os.write(pipe, result) :]
         status = 0
     finally:
-        os._exit(status)                    # not sys.exit: nothing of the main process's is to be cleaned up here
+        os._exit(status)  # not sys.exit: nothing of the main process's is to be cleaned up here
 
 
 def hide() -> None:
-    """No other process of this user may look into this one, its descriptors or its environment (root still may)."""
+    """No other process of this user may look into this one, its descriptors or its environment
+    (root still may).
+    """
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)
 
 
@@ -178,7 +210,9 @@ def give_up(*_) -> None:
 
 
 def descendants(of: Callable[[psutil.Process], bool] | None) -> list[psutil.Process]:
-    """The processes that descend from those children of this one of which `of` is true (None: of all)."""
+    """The processes that descend from those children of this one of which `of` is true (None: of
+    all).
+    """
     if of is None:
         return psutil.Process().children(recursive=True)
     found = []
@@ -189,7 +223,8 @@ def descendants(of: Callable[[psutil.Process], bool] | None) -> list[psutil.Proc
 
 
 def end_descendants(of: Callable[[psutil.Process], bool] | None = None) -> list[str]:
-    """Ends every process that descends from this one, or only descendants(of), and reaps those that became ours.
+    """Ends every process that descends from this one, or only descendants(of), and reaps those that
+    became ours.
 
     Returns what they were, as texts.
     """
@@ -200,17 +235,21 @@ def end_descendants(of: Callable[[psutil.Process], bool] | None = None) -> list[
             with contextlib.suppress(psutil.Error, OSError):
                 if child.status() != psutil.STATUS_ZOMBIE:
                     if len(found) < MOST_STRAYS:
-                        found[child.pid] = f"pid {child.pid}: {' '.join(child.cmdline()) or child.name()}"
+                        found[child.pid] = (
+                            f"pid {child.pid}: {' '.join(child.cmdline()) or child.name()}"
+                        )
                     end_one(child)
         for child in children:
-            with contextlib.suppress(ChildProcessError):    # not ours yet: its parent is still ending
+            with contextlib.suppress(ChildProcessError):  # not ours yet: its parent is still ending
                 os.waitpid(child.pid, os.WNOHANG)
         time.sleep(0.005)
     return list(found.values())
 
 
 def end_tree(process: psutil.Process) -> None:
-    """Kills a child of this process, and all that descends from it now; what it had started becomes ours."""
+    """Kills a child of this process, and all that descends from it now; what it had started becomes
+    ours.
+    """
     for one in [process, *process.children(recursive=True)]:
         with contextlib.suppress(psutil.Error, OSError):
             end_one(one)

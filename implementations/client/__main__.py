@@ -154,7 +154,7 @@ COMMANDS = {"join": join, "groups": list_groups, "leave": leave}
 def usable(stream: TextIO | None) -> TextIO:
     """Return a stream for output that never fails: at a letter it lacks, or if it was closed."""
     if stream is None:
-        stream = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+        stream = open(os.devnull, "w")
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     return stream

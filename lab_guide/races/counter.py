@@ -9,6 +9,7 @@ result, force the schedule `ana:read ben:read ana:write ben:write` (harness/trac
 
     python -m lab_guide.races.counter threads|processes [--lock] [--trace DIR] [NAME...]
 """
+
 import argparse
 import fcntl
 import os
@@ -26,7 +27,7 @@ class Variable:
     """A number that threads share."""
 
     def __init__(self):
-        self.value = 0              # guarded by the lock "number" if there is one
+        self.value = 0  # guarded by the lock "number" if there is one
 
     def read(self) -> int:
         return self.value
@@ -114,16 +115,26 @@ def with_processes(names: list[str], locked: bool) -> int:
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m lab_guide.races.counter",
-                                     description="Workers count; updates may be lost.")
+    parser = argparse.ArgumentParser(
+        prog="python -m lab_guide.races.counter", description="Workers count; updates may be lost."
+    )
     parser.add_argument("kind", choices=("threads", "processes"))
-    parser.add_argument("names", nargs="*", default=["ana", "ben"], metavar="NAME",
-                        help="the workers (default: ana ben)")
-    parser.add_argument("--lock", action="store_true",
-                        help="the fix: hold a lock from the read to the write")
-    parser.add_argument("--trace", metavar="DIR",
-                        help="record each event in DIR; if DIR/gates is a socket, wait at each "
-                             "event until it allows the next step")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        default=["ana", "ben"],
+        metavar="NAME",
+        help="the workers (default: ana ben)",
+    )
+    parser.add_argument(
+        "--lock", action="store_true", help="the fix: hold a lock from the read to the write"
+    )
+    parser.add_argument(
+        "--trace",
+        metavar="DIR",
+        help="record each event in DIR; if DIR/gates is a socket, wait at each "
+        "event until it allows the next step",
+    )
     options = parser.parse_args()
     if options.trace:
         trace.start(options.kind, options.trace)

@@ -10,6 +10,7 @@ The exit status is 0 if the schedule is impossible in that program, which is the
 It is 1 if all steps were taken in this order, or if the program is deadlocked. While the command
 waits for a step, it writes the reason to stderr.
 """
+
 import argparse
 import os
 import signal
@@ -23,8 +24,8 @@ from harness.teaching.notebook import under
 from harness.tracing.gates import Forced, Wrong, force_on
 
 LOST = "ana:read ben:read ana:write ben:write"
-TRIES = 3                   # a server without a lock may crash before the schedule begins
-TICK = 0.2                  # seconds between two checks that the parent still exists
+TRIES = 3  # a server without a lock may crash before the schedule begins
+TICK = 0.2  # seconds between two checks that the parent still exists
 
 
 def tell(text: str):
@@ -38,8 +39,9 @@ def stop_with_parent():
     The program then leaves its `with` blocks, and that ends the server that it started. A signal
     that was ignored at the start stays ignored.
     """
+
     def stop(number, _):
-        for other in handled:       # a second signal must not interrupt the cleanup
+        for other in handled:  # a second signal must not interrupt the cleanup
             signal.signal(other, signal.SIG_IGN)
         sys.exit(128 + number)
 
@@ -48,8 +50,11 @@ def stop_with_parent():
             time.sleep(TICK)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    handled = [number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-               if signal.getsignal(number) != signal.SIG_IGN]
+    handled = [
+        number
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN
+    ]
     for number in handled:
         signal.signal(number, stop)
     threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
@@ -61,8 +66,9 @@ def count(kind: str, schedule: str, *options: str) -> tuple[str, Forced]:
     Returns what the counter printed, and the outcome of the schedule. Raises Wrong if the schedule
     cannot be parsed.
     """
-    out, forced = under(schedule, sys.executable, "-m", "lab_guide.races.counter", kind, *options,
-                        tell=tell)
+    out, forced = under(
+        schedule, sys.executable, "-m", "lab_guide.races.counter", kind, *options, tell=tell
+    )
     return out.strip(), forced
 
 
@@ -72,21 +78,32 @@ def both_want_zoe(folder: str, schedule: str) -> tuple[str, Forced]:
     Returns the RENAMED events that carla received, and the outcome of the schedule. Raises Wrong if
     the schedule cannot be parsed; CheckFailed or OSError if the server fails before the schedule.
     """
-    forced, lines = force_on([sys.executable, "-m", "implementations.pthread"], folder, schedule,
-                             {"ana": "NAME zoe", "ben": "NAME zoe"}, "carla", tell=tell)
+    forced, lines = force_on(
+        [sys.executable, "-m", "implementations.pthread"],
+        folder,
+        schedule,
+        {"ana": "NAME zoe", "ben": "NAME zoe"},
+        "carla",
+        tell=tell,
+    )
     events = [line.split(" ") for line in lines if line.startswith("RENAMED")]
-    received = [" ".join(words[:2] + words[3:]) for words in events]        # without the time
+    received = [" ".join(words[:2] + words[3:]) for words in events]  # without the time
     return "carla hears " + ", ".join(received or ["nothing"]), forced
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m lab_guide.races.force",
-                                     description="Forces an order of steps on a program, "
-                                                 "and prints the result.")
-    parser.add_argument("what", metavar="threads|processes|FOLDER",
-                        help="the counter, or the folder of a lab: its pthread server is run")
-    parser.add_argument("schedule", nargs="?", default=LOST, metavar="SCHEDULE",
-                        help="default: %(default)s")
+    parser = argparse.ArgumentParser(
+        prog="python -m lab_guide.races.force",
+        description="Forces an order of steps on a program, and prints the result.",
+    )
+    parser.add_argument(
+        "what",
+        metavar="threads|processes|FOLDER",
+        help="the counter, or the folder of a lab: its pthread server is run",
+    )
+    parser.add_argument(
+        "schedule", nargs="?", default=LOST, metavar="SCHEDULE", help="default: %(default)s"
+    )
     parser.add_argument("--lock", action="store_true", help="run the counter with its lock")
     options = parser.parse_intermixed_args()
     stop_with_parent()
@@ -97,8 +114,10 @@ def main() -> int:
             elif Path(options.what, "implementations", "pthread.py").is_file():
                 result, forced = both_want_zoe(options.what, options.schedule)
             else:
-                sys.exit(f"force: {options.what} has no implementations/pthread.py: "
-                         "name a lab's folder, or `threads`, or `processes`")
+                sys.exit(
+                    f"force: {options.what} has no implementations/pthread.py: "
+                    "name a lab's folder, or `threads`, or `processes`"
+                )
             break
         except Wrong as error:
             sys.exit(f"force: {error}")
@@ -116,8 +135,10 @@ def show(result: str, forced: Forced) -> int:
     print(result)
     print(forced)
     if forced.deadlock:
-        print("The program is deadlocked. That is a bug of its own: "
-              "it does not show that the lock works.")
+        print(
+            "The program is deadlocked. That is a bug of its own: "
+            "it does not show that the lock works."
+        )
     elif not forced.possible:
         print("The lock says no.")
     if forced.after:

@@ -7,10 +7,11 @@ this does not happen, so tests seldom find the bug.
 
     python -m lab_guide.races.torn SIZE...
 """
+
 import os
 import sys
 
-LINES = 100                 # per writer
+LINES = 100  # per writer
 
 
 def write_lines(pipe: int, line: bytes):
@@ -18,7 +19,7 @@ def write_lines(pipe: int, line: bytes):
     for _ in range(LINES):
         rest = line
         while rest:
-            rest = rest[os.write(pipe, rest):]
+            rest = rest[os.write(pipe, rest) :]
 
 
 def torn(size: int) -> tuple[int, int]:
@@ -35,7 +36,7 @@ def torn(size: int) -> tuple[int, int]:
             write_lines(writing, bytes([letter]) * (size - 1) + b"\n")
             os._exit(0)
         children.append(pid)
-    os.close(writing)       # must stay: if this end is open, the reads below never reach the end
+    os.close(writing)  # must stay: if this end is open, the reads below never reach the end
     pieces = list(iter(lambda: os.read(reading, 1 << 20), b""))
     os.close(reading)
     for pid in children:

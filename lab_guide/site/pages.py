@@ -1,20 +1,24 @@
-"""What MkDocs makes pages of, and where they stand in the navigation: a hook of lab_guide/mkdocs.yml.
+"""What MkDocs makes pages of, and where they stand in the navigation: a hook of
+lab_guide/mkdocs.yml.
 
-To MkDocs each page stands where it stands in the repository, so a link that leads somewhere there does so in the site. Pages are the guide's
-Markdown, the notebooks as they were run, and every file or folder of the repository that a page links to.
+To MkDocs each page stands where it stands in the repository, so a link that leads somewhere there
+does so in the site. Pages are the guide's Markdown, the notebooks as they were run, and every file
+or folder of the repository that a page links to.
 """
+
 import base64
 import itertools
 import posixpath
 import re
 from pathlib import Path
 
-from lab_guide.site import side_by_side
 from markdown_it import MarkdownIt
 from mkdocs.structure.files import File
 from nbformat import read
 from pygments.lexers import get_lexer_for_filename
 from pygments.util import ClassNotFound
+
+from lab_guide.site import side_by_side
 
 ROOT = Path(__file__).parents[2]
 LABS = [f"lab{number}.md" for number in range(9)]
@@ -41,8 +45,11 @@ class Shown(File):
 
 
 def on_files(files, config):
-    todo = [path.relative_to(ROOT).as_posix() for those in ("lab_guide/*.md", "lab_guide/pt-BR/*.md", "notebooks/[0-9][0-9]_*.ipynb")
-            for path in sorted(ROOT.glob(those))]
+    todo = [
+        path.relative_to(ROOT).as_posix()
+        for those in ("lab_guide/*.md", "lab_guide/pt-BR/*.md", "notebooks/[0-9][0-9]_*.ipynb")
+        for path in sorted(ROOT.glob(those))
+    ]
     seen = set()
     while todo:
         uri = todo.pop(0)
@@ -60,9 +67,13 @@ def on_files(files, config):
 
 
 def made_of(uri, files, config):
-    """(the file for MkDocs, the Markdown whose links are to be followed) of a path of the repository."""
+    """(the file for MkDocs, the Markdown whose links are to be followed) of a path of the
+    repository.
+    """
     path, to = ROOT / uri, uri.removeprefix("lab_guide/")
-    if path.is_file() and (path.suffix == ".svg" or b"\0" in path.read_bytes()):        # a picture, a capture
+    if path.is_file() and (
+        path.suffix == ".svg" or b"\0" in path.read_bytes()
+    ):  # a picture, a capture
         file = File.generated(config, uri, abs_src_path=str(path))
         file.dest_uri = to
         return file, ""
@@ -81,11 +92,18 @@ def made_of(uri, files, config):
 
 def navigation(there):
     """What is there of the pages that we know by name, in their order, and then the others."""
+
     def those(*names, under="lab_guide/"):
         return [under + name for name in names if under + name in there]
 
     def others(under="lab_guide/"):
-        return sorted(uri for uri in there if uri.endswith(".md") and posixpath.dirname(uri) + "/" == under and posixpath.basename(uri) not in KNOWN)
+        return sorted(
+            uri
+            for uri in there
+            if uri.endswith(".md")
+            and posixpath.dirname(uri) + "/" == under
+            and posixpath.basename(uri) not in KNOWN
+        )
 
     made = [
         *those("index.md"),
@@ -94,13 +112,16 @@ def navigation(there):
         {"Using Grupo": those(*PAGES)},
         {"Notebooks": sorted(uri for uri in there if uri.endswith(".ipynb"))},
         {"For teachers": those("instructor.md", "exam.md")},
-        {"Em português": those("index.md", *LABS, "exhibits.md", *PAGES, under=PORTUGUESE) + others(PORTUGUESE)},
+        {
+            "Em português": those("index.md", *LABS, "exhibits.md", *PAGES, under=PORTUGUESE)
+            + others(PORTUGUESE)
+        },
         *others(),
     ]
     return [part for part in made if isinstance(part, str) or any(part.values())]
 
 
-# -- What is not Markdown --------------------------------------------------------------------------------------------------------
+# -- What is not Markdown --------------------------------------------------------------------------
 
 
 def fence(text, info):
@@ -110,12 +131,18 @@ def fence(text, info):
 
 def unsearched(path, text):
     """Sources would drown the guide's own words in the search."""
-    return f"---\nsearch: {{exclude: true}}\nhide: [toc]\n---\n# {path.relative_to(ROOT).as_posix()}\n\n{text}"
+    head = "---\nsearch: {exclude: true}\nhide: [toc]\n---\n"
+    return f"{head}# {path.relative_to(ROOT).as_posix()}\n\n{text}"
 
 
 def folder(path):
     inside = sorted(each for each in path.iterdir() if each.name[0] not in "._")
-    return unsearched(path, "\n".join(f"- [{each.name}{'/' * each.is_dir()}]({path.name}/{each.name})" for each in inside))
+    return unsearched(
+        path,
+        "\n".join(
+            f"- [{each.name}{'/' * each.is_dir()}]({path.name}/{each.name})" for each in inside
+        ),
+    )
 
 
 def source(path):
@@ -127,7 +154,9 @@ def source(path):
 
 
 def notebook(path, files, config):
-    """A notebook's Markdown, code and outputs as they are kept in it; nothing is run. The pictures in it become files."""
+    """A notebook's Markdown, code and outputs as they are kept in it; nothing is run. The pictures
+    in it become files.
+    """
     parts = []
     for cell in read(path, as_version=4).cells:
         tags = cell.metadata.get("tags", [])
@@ -135,10 +164,14 @@ def notebook(path, files, config):
             parts.append(cell.source + "\n")
         elif "test" not in tags:
             code = fence(cell.source, "python")
-            parts.append(f"<details>\n<summary>A solution</summary>\n\n{code}\n</details>\n" if "solution" in tags else code)
+            parts.append(
+                f"<details>\n<summary>A solution</summary>\n\n{code}\n</details>\n"
+                if "solution" in tags
+                else code
+            )
             for name, outputs in itertools.groupby(cell.outputs, lambda output: output.get("name")):
                 outputs = list(outputs)
-                if name:                            # what was printed bit by bit
+                if name:  # what was printed bit by bit
                     parts.append(printed("".join(output.text for output in outputs)))
                 else:
                     parts += [shown(output, path, files, config) for output in outputs]
@@ -155,14 +188,16 @@ def shown(output, path, files, config):
 
     def kept(match):
         name = f"{path.stem}-{sum(path.stem in uri for uri in files.src_uris) + 1}.png"
-        files.append(File.generated(config, f"notebooks/{name}", content=base64.b64decode(match[1])))
+        files.append(
+            File.generated(config, f"notebooks/{name}", content=base64.b64decode(match[1]))
+        )
         return f'src="{name}"'
 
     page = re.sub(r'src="data:image/png;base64,([^"]+)"', kept, output.data["text/html"])
     return f'<div class="output">\n{page}\n</div>\n'
 
 
-# -- What is -----------------------------------------------------------------------------------------------------------------------
+# -- What is ---------------------------------------------------------------------------------------
 
 
 def on_page_markdown(markdown, page, config, files):
@@ -171,20 +206,32 @@ def on_page_markdown(markdown, page, config, files):
         name, other = "English", "../" + uri.removeprefix(PORTUGUESE)
     else:
         name, other = "Português", "pt-BR/" + uri.removeprefix("lab_guide/")
-    if uri.startswith("lab_guide/") and files.get_file_from_path(posixpath.normpath(posixpath.join(posixpath.dirname(uri), other))):
-        markdown = re.sub(r"^(# .*)$", lambda title: f"{title[1]}\n\n[{name}]({other}){{.language}}\n", markdown, count=1, flags=re.M)
+    if uri.startswith("lab_guide/") and files.get_file_from_path(
+        posixpath.normpath(posixpath.join(posixpath.dirname(uri), other))
+    ):
+        markdown = re.sub(
+            r"^(# .*)$",
+            lambda title: f"{title[1]}\n\n[{name}]({other}){{.language}}\n",
+            markdown,
+            count=1,
+            flags=re.M,
+        )
     return as_python_markdown(markdown).replace(side_by_side.PLACE, side_by_side.table())
 
 
 def as_python_markdown(text):
-    """Where Python-Markdown does not read what GitHub does: lists that are indented by less than four, or follow a paragraph
-    without a blank line; bars in a table's code; details; dialogues."""
+    """Where Python-Markdown does not read what GitHub does: lists that are indented by less than
+    four, or follow a paragraph without a blank line; bars in a table's code; details; dialogues.
+    """
     lines, items, begins, tables = text.split("\n"), {}, set(), set()
     for token in MarkdownIt().enable("table").parse(text):
         if token.type == "list_item_open":
             for line in range(*token.map):
                 items.setdefault(line, []).append(token.map[0])
-        elif token.type in ("bullet_list_open", "ordered_list_open", "table_open", "blockquote_open") and token.level == 0:
+        elif (
+            token.type in ("bullet_list_open", "ordered_list_open", "table_open", "blockquote_open")
+            and token.level == 0
+        ):
             begins.add(token.map[0])
         if token.type == "table_open":
             tables.update(range(*token.map))
@@ -194,7 +241,9 @@ def as_python_markdown(text):
         if number in around and (mark := ITEM.match(line)):
             columns[number] = mark.end()
             before = (items.get(number - 1) or [number])[-1]
-            if "" in map(str.strip, lines[before:number]):      # the item before has paragraphs: only a blank line ends its last
+            if "" in map(
+                str.strip, lines[before:number]
+            ):  # the item before has paragraphs: only a blank line ends its last
                 begins.add(number)
             line = " " * 4 * (len(around) - 1) + line.lstrip()
         elif around and around[-1] in columns and line.strip():
@@ -207,7 +256,12 @@ def as_python_markdown(text):
         made.append(line)
     text = "\n".join(made)
     text = re.sub(r"^( *)<details( open)?>", r"\1<details markdown\2>", text, flags=re.M)
-    return re.sub(r"^( *```)dialogue *(.*)$", lambda found: found[1] + "text" + f' title="{found[2]}"' * bool(found[2]), text, flags=re.M)
+    return re.sub(
+        r"^( *```)dialogue *(.*)$",
+        lambda found: found[1] + "text" + f' title="{found[2]}"' * bool(found[2]),
+        text,
+        flags=re.M,
+    )
 
 
 def on_page_context(context, page, config, nav):

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A Grupo server (grupo/1) in one file: Python 3.11, asyncio and the standard library.
 
-The law: everything that is shared belongs to one thread, the event loop's. Each connection has one task that
-reads a line, does it, and only then reads the next. Between two `await`s nobody else runs, so no lock is
-needed; after an `await` the world may have changed, so look again. Other threads hash passwords, read orders
-and write answers; they touch nothing but their own bytes. What the group knows is what reading its journal
-from top to bottom tells: first an event is written there, then it is applied, then it is told.
+The law: everything that is shared belongs to one thread, the event loop's. Each connection has one
+task that reads a line, does it, and only then reads the next. Between two `await`s nobody else
+runs, so no lock is needed; after an `await` the world may have changed, so look again. Other
+threads hash passwords, read orders and write answers; they touch nothing but their own bytes. What
+the group knows is what reading its journal from top to bottom tells: first an event is written
+there, then it is applied, then it is told.
 """
 
 import asyncio
@@ -26,31 +27,46 @@ import time
 from array import array
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import islice
 
-LINE = 512                      # bytes of a line, its LF among them
-JOIN_WITHIN, PING_AFTER, IDLE_AFTER, SLOW_AFTER, REJECT_AFTER = 20, 60, 90, 10, 1   # seconds
-OUTBOX, SNDBUF = 1 << 20, 1 << 16        # bytes that may wait for one client, here and in the kernel
-KEEPS_READING, HOLD = 128 << 10, 2       # who takes so many bytes in so many seconds keeps reading
+LINE = 512  # bytes of a line, its LF among them
+JOIN_WITHIN, PING_AFTER, IDLE_AFTER, SLOW_AFTER, REJECT_AFTER = 20, 60, 90, 10, 1  # seconds
+OUTBOX, SNDBUF = 1 << 20, 1 << 16  # bytes that may wait for one client, here and in the kernel
+KEEPS_READING, HOLD = 128 << 10, 2  # who takes so many bytes in so many seconds keeps reading
 MAX_HERE, MAX_STRANGERS, MAX_ASKING = 1024, 256, 32
 HASHERS = min(2, max(1, (os.cpu_count() or 1) - 1))
-OWNER_BOX = 64 << 10            # bytes that may wait for an owner who does not read
+OWNER_BOX = 64 << 10  # bytes that may wait for an owner who does not read
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
-BAD_TEXT = re.compile(          # what is not one of these; the common ones first, for speed
+BAD_TEXT = re.compile(  # what is not one of these; the common ones first, for speed
     "[^ -~\xa0-\u2029\u202f-\u2065\u206a-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd"
-    + "".join(f"{chr(plane)}-{chr(plane + 0xfffd)}" for plane in range(0x10000, 0x110000, 0x10000)) + "]")
-REQUESTS = {                    # what a good line of each verb looks like; in bytes, for so are its lengths
-    "JOIN": rb"JOIN ([^ ]+) (.{1,128})", "SAY": rb"SAY (.{1,400})", "NAME": rb"NAME ([^ ]+)", "WHO": rb"WHO",
-    "HISTORY": rb"HISTORY ([0-9]{1,16})", "LEAVE": rb"LEAVE", "QUIT": rb"QUIT",
-    "PING": rb"PING ([!-~]{1,64})", "PONG": rb"PONG ([!-~]{1,64})"}
+    + "".join(f"{chr(plane)}-{chr(plane + 0xFFFD)}" for plane in range(0x10000, 0x110000, 0x10000))
+    + "]"
+)
+REQUESTS = {  # what a good line of each verb looks like; in bytes, for so are its lengths
+    "JOIN": rb"JOIN ([^ ]+) (.{1,128})",
+    "SAY": rb"SAY (.{1,400})",
+    "NAME": rb"NAME ([^ ]+)",
+    "WHO": rb"WHO",
+    "HISTORY": rb"HISTORY ([0-9]{1,16})",
+    "LEAVE": rb"LEAVE",
+    "QUIT": rb"QUIT",
+    "PING": rb"PING ([!-~]{1,64})",
+    "PONG": rb"PONG ([!-~]{1,64})",
+}
 ERRORS = {
-    "too-long": "a line has at most 512 bytes", "bad-utf8": "a line is UTF-8", "bad-text": "no control characters",
-    "unknown": "there is no such verb", "not-joined": "ask to enter first, with JOIN",
-    "already-joined": "you have joined, or are asking to", "bad-arguments": "the verb wants other words after it",
+    "too-long": "a line has at most 512 bytes",
+    "bad-utf8": "a line is UTF-8",
+    "bad-text": "no control characters",
+    "unknown": "there is no such verb",
+    "not-joined": "ask to enter first, with JOIN",
+    "already-joined": "you have joined, or are asking to",
+    "bad-arguments": "the verb wants other words after it",
     "bad-name": "a name is 1 to 32 of A-Z a-z 0-9 . _ - and begins with a letter or a digit",
-    "name-taken": "that name is held", "not-saved": "the disk does not take it; try again later"}
+    "name-taken": "that name is held",
+    "not-saved": "the disk does not take it; try again later",
+}
 
 
 class NotSaved(Exception):
@@ -70,23 +86,26 @@ def scrypt(password, salt):
 
 
 class Journal:
-    """The file of the group: the events as they were sent, and between them lines that nobody is sent, which
-    begin with a small letter: `member NAME SALT DIGEST` (a new one) and `unban NAME`."""
+    """The file of the group: the events as they were sent, and between them lines that nobody is
+    sent, which begin with a small letter: `member NAME SALT DIGEST` (a new one) and `unban NAME`.
+    """
 
     def __init__(self, directory):
         os.makedirs(directory, 0o700, exist_ok=True)
         self.path = os.path.join(directory, "journal")
         self.lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)     # the kernel lets go when we die
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go when we die
         except BlockingIOError:
             sys.exit("grupo: another server holds this directory")
         self.file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         self.size = 0
-        self.starts = array("Q")         # starts[n] is where event n + 1 stands in the file
+        self.starts = array("Q")  # starts[n] is where event n + 1 stands in the file
 
     def replay(self, apply):
-        """Tell `apply` every line of the file. What a crash left half written at its end is left out."""
+        """Tell `apply` every line of the file. What a crash left half written at its end is left
+        out.
+        """
         with open(self.file, "rb", closefd=False) as lines:
             for number, line in enumerate(lines, 1):
                 try:
@@ -129,7 +148,7 @@ class Journal:
         position = self.starts[after] if after < last else self.size
         while after < last:
             chunk = os.pread(self.file, 1 << 16, position)
-            chunk = chunk[:chunk.rindex(b"\n") + 1]
+            chunk = chunk[: chunk.rindex(b"\n") + 1]
             position += len(chunk)
             for line in chunk.splitlines(keepends=True):
                 if not line[:1].islower() and after < last:
@@ -140,7 +159,7 @@ class Journal:
 class Member:
     def __init__(self, name, salt, digest):
         self.name, self.salt, self.digest = name, bytes.fromhex(salt), bytes.fromhex(digest)
-        self.client = None               # his connection, while he is here
+        self.client = None  # his connection, while he is here
 
 
 class Group:
@@ -148,13 +167,17 @@ class Group:
 
     def __init__(self, journal, admit):
         self.journal, self.admit = journal, admit
-        self.name, self.members, self.banned = None, {}, {}     # these three are what the journal tells
-        self.asking = {}                 # key -> the client whom the owner considers
-        self.joining = set()             # keys of new names whose password is being hashed
+        self.name, self.members, self.banned = (
+            None,
+            {},
+            {},
+        )  # these three are what the journal tells
+        self.asking = {}  # key -> the client whom the owner considers
+        self.joining = set()  # keys of new names whose password is being hashed
         self.clients = set()
-        self.owed = []                   # names of those who went while the journal could not be written
-        self.holders = set()             # clients for whom the talkers wait
-        self.road = asyncio.Event()      # set while nobody holds the talkers up
+        self.owed = []  # names of those who went while the journal could not be written
+        self.holders = set()  # clients for whom the talkers wait
+        self.road = asyncio.Event()  # set while nobody holds the talkers up
         self.road.set()
         self.stopped = asyncio.Event()
         self.hashers = ThreadPoolExecutor(HASHERS)
@@ -166,7 +189,9 @@ class Group:
     # --- what happens
 
     def apply(self, line):
-        """Change the group as a line of the journal says. Raises ValueError or KeyError if it makes no sense."""
+        """Change the group as a line of the journal says. Raises ValueError or KeyError if it makes
+        no sense.
+        """
         if BAD_TEXT.search(line):
             raise ValueError("not a line that we wrote")
         verb, rest = line.split(" ", 1)
@@ -201,12 +226,14 @@ class Group:
             self.apply(line)
 
     def happen(self, verb, what, *before):
-        """Write an event down, behind the lines `before`. Returns its line, which is to be told at once."""
+        """Write an event down, behind the lines `before`. Returns its line, which is to be told at
+        once.
+        """
         self.pay_outs()
         return self.write_event(verb, what, *before)
 
     def write_event(self, verb, what, *before):
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")[:23] + "Z"
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")[:23] + "Z"
         line = f"{verb} {self.journal.seq() + 1} {now} {what}"
         self.record(*before, line)
         return line
@@ -223,7 +250,9 @@ class Group:
             self.tell(line)
 
     def went(self, member):
-        """His connection has ended. Nobody can be refused an OUT: it is told once it can be written."""
+        """His connection has ended. Nobody can be refused an OUT: it is told once it can be
+        written.
+        """
         member.client = None
         self.owed.append(member.name)
         if len(self.owed) == 1:
@@ -252,13 +281,19 @@ class Group:
         if new:
             self.joining.add(key)
         try:
-            digest = await asyncio.get_running_loop().run_in_executor(self.hashers, scrypt, password, salt)
+            digest = await asyncio.get_running_loop().run_in_executor(
+                self.hashers, scrypt, password, salt
+            )
         finally:
             if new:
                 self.joining.discard(key)
         if client.writer.is_closing():
-            return                                           # his connection broke meanwhile
-        right = member and self.members.get(key) is member and hmac.compare_digest(digest, member.digest)
+            return  # his connection broke meanwhile
+        right = (
+            member
+            and self.members.get(key) is member
+            and hmac.compare_digest(digest, member.digest)
+        )
         new = new and not self.held(key)
         record = f"member {name} {salt.hex()} {digest.hex()}"
         if right:
@@ -311,23 +346,31 @@ class Group:
 
 
 class Client:
-    """One connection. A stranger has no `member`; one whom the owner considers `asks`; who is here has a member."""
+    """One connection. A stranger has no `member`; one whom the owner considers `asks`; who is here
+    has a member.
+    """
 
     def __init__(self, group, reader, writer, address):
         self.group, self.reader, self.writer = group, reader, writer
-        self.address = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+        self.address = (
+            f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
+        )
         self.loop = asyncio.get_running_loop()
         self.member = self.asks = None
-        self.over = False                # BYE was said, or he was dropped: nothing more is done for him
+        self.over = False  # BYE was said, or he was dropped: nothing more is done for him
         self.errors = self.rejections = 0
-        self.sent = 0                    # bytes, those that still wait included
-        self.watcher = None              # the task that looks after him while something waits
-        self.stalled = False             # he had his time and read too little: nobody waits for him any more
+        self.sent = 0  # bytes, those that still wait included
+        self.watcher = None  # the task that looks after him while something waits
+        self.stalled = False  # he had his time and read too little: nobody waits for him any more
         self.heard = self.join_at = self.loop.time()
         self.deadline = self.heard + JOIN_WITHIN
-        self.busy = self.pinged = False  # busy: a request of his is being done, so he is not listened to
+        self.busy = self.pinged = (
+            False  # busy: a request of his is being done, so he is not listened to
+        )
         self.alarm = self.loop.call_at(self.deadline, self.look_at_clock)
-        writer.transport.set_write_buffer_limits(OUTBOX // 8)       # drain() waits while more than this waits
+        writer.transport.set_write_buffer_limits(
+            OUTBOX // 8
+        )  # drain() waits while more than this waits
         group.clients.add(self)
         self.task = asyncio.create_task(self.run())
 
@@ -351,9 +394,9 @@ class Client:
             self.error("too-long")
             self.end("protocol")
         except asyncio.CancelledError:
-            pass                         # end() was called by somebody else
+            pass  # end() was called by somebody else
         except (OSError, EOFError, RuntimeError, MemoryError):
-            self.end("quit")             # he closed, or broke off; or there is no thread or memory for him
+            self.end("quit")  # he closed, or broke off; or there is no thread or memory for him
         finally:
             if self.member:
                 self.group.went(self.member)
@@ -369,7 +412,7 @@ class Client:
                 while await self.reader.read(1 << 16):
                     pass
         except OSError:
-            pass                         # TimeoutError is one, too
+            pass  # TimeoutError is one, too
         finally:
             self.writer.transport.abort()
             self.group.clients.discard(self)
@@ -417,7 +460,7 @@ class Client:
     async def watch(self):
         """Runs while something waits for him: do the talkers wait for him, and must he go?"""
         taken, moved = self.sent - self.waiting(), self.loop.time()
-        window = None                    # when these HOLD seconds began, and what he had taken by then
+        window = None  # when these HOLD seconds began, and what he had taken by then
         while waiting := self.waiting():
             now, before, taken = self.loop.time(), taken, self.sent - waiting
             if taken != before:
@@ -543,7 +586,7 @@ class Client:
 
     async def do_name(self, name):
         await self.wait_for_road()
-        key = name.lower()                  # a JOIN holds a new name while its password is being hashed, too
+        key = name.lower()  # a JOIN holds a new name while its password is being hashed, too
         if key != self.member.name.lower() and (self.group.held(key) or key in self.group.joining):
             return self.error("name-taken")
         self.group.tell(self.group.happen("RENAMED", f"{self.member.name} {name}"))
@@ -553,8 +596,10 @@ class Client:
             await self.group.road.wait()
 
     async def do_who(self):
-        members = [f"MEMBER {member.name} {'here' if member.client else 'away'}\n".encode()
-                   for member in self.group.members.values()]
+        members = [
+            f"MEMBER {member.name} {'here' if member.client else 'away'}\n".encode()
+            for member in self.group.members.values()
+        ]
         await self.answer(members)
         self.send("END WHO")
 
@@ -579,14 +624,18 @@ class Client:
 
 
 class Console:
-    """The owner's. Standard input and output may be anything, also things that block: so each has a thread."""
+    """The owner's. Standard input and output may be anything, also things that block: so each has a
+    thread.
+    """
 
     def __init__(self, group):
         self.group = group
-        self.rest = b""                  # the beginning of a line
-        self.consent = False             # the next line says whether the group is deleted
+        self.rest = b""  # the beginning of a line
+        self.consent = False  # the next line says whether the group is deleted
         self.lines = queue.SimpleQueue()
-        self.queued = self.written = 0   # bytes; the one is the loop's, the other the writing thread's
+        self.queued = self.written = (
+            0  # bytes; the one is the loop's, the other the writing thread's
+        )
         self.hidden = 0
         self.taken = threading.Semaphore(0)
 
@@ -604,14 +653,14 @@ class Console:
     def write_lines(self):
         while data := self.lines.get():
             size = len(data)
-            with suppress(OSError):      # there may be no reader
+            with suppress(OSError):  # there may be no reader
                 while data:
                     select.select([], [1], [])
-                    data = data[os.write(1, data):]
+                    data = data[os.write(1, data) :]
             self.written += size
 
     def read_orders(self):
-        with suppress(OSError, RuntimeError):      # no terminal any more, or the loop has ended
+        with suppress(OSError, RuntimeError):  # no terminal any more, or the loop has ended
             while True:
                 select.select([0], [], [])
                 try:
@@ -619,15 +668,15 @@ class Console:
                 except OSError as error:
                     if error.errno != errno.EIO:
                         raise
-                    os.tcgetpgrp(0)      # an error if the terminal is gone
-                    time.sleep(0.1)      # in the background of our terminal there are no orders
+                    os.tcgetpgrp(0)  # an error if the terminal is gone
+                    time.sleep(0.1)  # in the background of our terminal there are no orders
                     continue
                 if not data:
                     return
                 self.loop.call_soon_threadsafe(self.take, data)
                 self.taken.acquire()
                 while self.queued - self.written > 4 * OWNER_BOX:
-                    time.sleep(0.1)      # who does not read answers is not heard
+                    time.sleep(0.1)  # who does not read answers is not heard
 
     def put(self, *lines):
         if self.hidden and self.queued - self.written <= OWNER_BOX:
@@ -646,7 +695,7 @@ class Console:
 
     def take(self, data):
         *lines, rest = (self.rest + data).split(b"\n")
-        self.rest = rest[:LINE]          # enough to see that it is too long
+        self.rest = rest[:LINE]  # enough to see that it is too long
         for line in lines:
             if not self.group.stopped.is_set():
                 self.take_line(line)
@@ -682,14 +731,19 @@ class Console:
             getattr(self, order)(rest)
         elif order == "rename":
             if not good_group(rest):
-                raise Refused("a group's name has 1 to 64 bytes, no space at its ends, no control characters")
+                raise Refused(
+                    "a group's name has 1 to 64 bytes, no space at its ends, no control characters"
+                )
             self.group.tell(self.group.happen("GROUP", rest))
         elif text == "members":
             return self.members()
         elif text == "close":
             self.group.stop("closed")
         elif text == "help":
-            return ["# accept NAME, reject NAME, ban NAME, unban NAME, rename GROUP, members, close, delete"]
+            return [
+                "# accept NAME, reject NAME, ban NAME, unban NAME, rename GROUP, members, close, "
+                "delete"
+            ]
         else:
             raise Refused("no such order; try help")
         return []
@@ -728,17 +782,22 @@ class Console:
         self.group.record(f"unban {name}")
 
     def members(self):
-        lines = [f"member {member.name} {'here' if member.client else 'away'}"
-                 for member in self.group.members.values()]
+        lines = [
+            f"member {member.name} {'here' if member.client else 'away'}"
+            for member in self.group.members.values()
+        ]
         lines += [f"member {name} banned" for name in self.group.banned.values()]
-        lines += [f"member {client.asks[0]} asks from {client.address}" for client in self.group.asking.values()]
+        lines += [
+            f"member {client.asks[0]} asks from {client.address}"
+            for client in self.group.asking.values()
+        ]
         return lines
 
     def delete(self, consent):
         if consent != self.group.name:
             raise Refused("not deleted")
         try:
-            os.unlink(self.group.journal.path)     # the lock stays: another server may wait to have it
+            os.unlink(self.group.journal.path)  # the lock stays: another server may wait to have it
         except OSError:
             raise Refused("the journal cannot be removed") from None
         self.group.stop("deleted")
@@ -752,19 +811,19 @@ async def accept_clients(group, listener):
             Client(group, *await asyncio.open_connection(sock=connection, limit=LINE - 1), address)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                spare.close()            # make room for one, to close it: else he would wait for ever
+                spare.close()  # make room for one, to close it: else he would wait for ever
                 with suppress(OSError):
                     listener.accept()[0].close()
                 with suppress(OSError):
                     spare = open(os.devnull)
-            await asyncio.sleep(0.01)    # whatever is wrong: do not spin
+            await asyncio.sleep(0.01)  # whatever is wrong: do not spin
 
 
 def open_listener(host, port):
     family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, kind)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SNDBUF)     # accepted sockets inherit it
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SNDBUF)  # accepted sockets inherit it
     listener.bind(address)
     listener.listen(256)
     listener.setblocking(False)
@@ -775,7 +834,7 @@ async def serve(options):
     try:
         group = Group(Journal(options["dir"]), options["admit"])
         listener = open_listener(options["host"], options["port"])
-    except (OSError, UnicodeError) as error:     # UnicodeError: of a host that can be none
+    except (OSError, UnicodeError) as error:  # UnicodeError: of a host that can be none
         sys.exit(f"grupo: cannot start: {error}")
     group.journal.cut()
     try:
@@ -791,10 +850,12 @@ async def serve(options):
     if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
         os.write(2, b"grupo: warning: this is no loopback address, and passwords travel in clear\n")
     group.console.start()
-    group.console.put(f"listening on [{host}]:{port}" if ":" in host else f"listening on {host}:{port}")
+    group.console.put(
+        f"listening on [{host}]:{port}" if ":" in host else f"listening on {host}:{port}"
+    )
     accepting = asyncio.create_task(accept_clients(group, listener))
     await group.stopped.wait()
-    loop.remove_reader(listener)         # at once: cancel() alone does so a turn of the loop later
+    loop.remove_reader(listener)  # at once: cancel() alone does so a turn of the loop later
     accepting.cancel()
     listener.close()
     if group.clients:
@@ -808,7 +869,13 @@ def wrong(why):
 
 
 def read_options(arguments):
-    options = {"host": "127.0.0.1", "port": "7000", "group": "grupo", "dir": "./grupo", "admit": "ask"}
+    options = {
+        "host": "127.0.0.1",
+        "port": "7000",
+        "group": "grupo",
+        "dir": "./grupo",
+        "admit": "ask",
+    }
     arguments = iter(arguments)
     for argument in arguments:
         flag, equals, value = argument.partition("=")
@@ -829,9 +896,11 @@ def read_options(arguments):
 
 def main():
     while os.open(os.devnull, os.O_RDWR) <= 2:
-        pass                             # if 0, 1 or 2 was closed, no file of ours may get its number
+        pass  # if 0, 1 or 2 was closed, no file of ours may get its number
     os.umask(0o077)
-    signal.signal(signal.SIGTTIN, signal.SIG_IGN)       # reading in the background fails, and does not stop us
+    signal.signal(
+        signal.SIGTTIN, signal.SIG_IGN
+    )  # reading in the background fails, and does not stop us
     asyncio.run(serve(read_options(sys.argv[1:])))
 
 

@@ -6,9 +6,10 @@ Points that are no whole numbers are rounded down where a system takes only thos
 A Report is graded, refused, or neither (Report.is_graded):
 
 refused     The server does not build or start. That is a grade: 0 of all points, with the reason.
-not graded  A check was inconclusive, there was a harness fault, or the run was stopped. No form may hold a number that a system
-            takes for the grade, nor a part of it. Each function says what its system knows for that. The exit status of `check`
-            is not 0 then.
+not graded  A check was inconclusive, there was a harness fault, or the run was stopped. No form may
+hold a number that a system
+            takes for the grade, nor a part of it. Each function says what its system knows for
+            that. The exit status of `check` is not 0 then.
 """
 
 import csv

@@ -103,7 +103,7 @@ def drawing_of(failure):
     """
     people = list(dict.fromkeys(entry.who for entry in failure.slice if entry.who != "server"))
     server = (len(people) + 1) // 2
-    lanes = people[:server] + ["server"] + people[server:]
+    lanes = [*people[:server], "server", *people[server:]]
     at = (
         {
             who: MARGIN + number * (100 - 2 * MARGIN) / (len(lanes) - 1)

@@ -189,7 +189,8 @@ def events(failure):
         if not first <= where <= last:
             continue
         line = (
-            f"{one.at:.3f} {named(one.who)} {deed(one.what)} {brief(in_a_line(one.text, ' / '), LONG_EVENT)}".rstrip()
+            f"{one.at:.3f} {named(one.who)} {deed(one.what)} "
+            f"{brief(in_a_line(one.text, ' / '), LONG_EVENT)}".rstrip()
             if one
             else say("nothing more came")
         )
