@@ -2,6 +2,7 @@
 workflow.
 """
 
+import ast
 import re
 from pathlib import Path
 
@@ -66,3 +67,17 @@ def test_the_workflow_calls_what_there_is():
     assert {line.split()[-1] for line in lines if line.startswith("make")} <= set(targets)
     assert all((ROOT / line).is_file() for line in lines if not line.startswith("make"))
     assert jobs["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13", "3.14"]
+
+
+@pytest.mark.parametrize("page", ["lab_guide/architecture.md", "lab_guide/pt-BR/architecture.md"])
+def test_the_code_is_where_the_guide_says(page):
+    """Each row of its table of questions names a function or class, and the file that has it."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .+ \| `([\w.]+)` \w+ `([\w/]+\.py)` \|$", text, re.M)
+    assert len(rows) >= 10
+    for name, file in rows:
+        body = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+        for part in name.split("."):
+            found = [node for node in body if getattr(node, "name", None) == part]
+            assert found, f"{page}: {file} has no {name}"
+            body = found[0].body
