@@ -1,5 +1,5 @@
 """The bench counts right: a server that loses, doubles or swaps a line, for one member or for all,
-is caught, and told how.
+is caught, and the complaint says how.
 
 No test here looks at how fast anything is.
 """

@@ -33,7 +33,7 @@ from itertools import islice
 LINE = 512  # bytes of a line, its LF among them
 JOIN_WITHIN, PING_AFTER, IDLE_AFTER, SLOW_AFTER, REJECT_AFTER = 20, 60, 90, 10, 1  # seconds
 OUTBOX, SNDBUF = 1 << 20, 1 << 16  # bytes that may wait for one client, here and in the kernel
-KEEPS_READING, HOLD = 128 << 10, 2  # a client that takes so many bytes in so many seconds keeps reading
+KEEPS_READING, HOLD = 128 << 10, 2  # bytes, seconds: a client that takes so much keeps reading
 MAX_HERE, MAX_STRANGERS, MAX_ASKING = 1024, 256, 32
 HASHERS = min(2, max(1, (os.cpu_count() or 1) - 1))
 OWNER_BOX = 64 << 10  # bytes buffered for an owner who does not read
