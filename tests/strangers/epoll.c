@@ -49,7 +49,7 @@ enum {                                      /* what one server bears */
 };
 static const double JOIN_WITHIN = 20, PING_AFTER = 60, IDLE_AFTER = 90, SLOW_AFTER = 10, REJECT_AFTER = 1, LINGER = 1,
                     STOP_WITHIN = 1.2,      /* the page allows 2 */
-                    READER_WINDOW = 2;      /* who took READER_TAKES bytes in this time keeps reading */
+                    READER_WINDOW = 2;      /* a client that took READER_TAKES bytes in this time keeps reading */
 enum { READER_TAKES = 128 * 1024 };
 
 struct outbox { char *bytes; size_t start, len, room; };
