@@ -20,7 +20,7 @@ settings.load_profile("unhurried")
 
 
 def pytest_make_parametrize_id(val):
-    """A long text is named by its beginning: a test's whole name stands in its environment, which
+    """A long text is named by its beginning: a test's whole name is in its environment, which
     has a limit.
     """
     return f"{val[:60]!r}..." if isinstance(val, (str, bytes)) and len(val) > 60 else None
@@ -56,8 +56,8 @@ def server(design, tmp_path):
 @pytest.fixture
 def connect(server):
     """connect(running, **options) -> a WireClient that is closed before the servers are.
-    connect.hang_up() closes all so far: a server that ends waits, a second at most, for who has not
-    closed after his BYE.
+    connect.hang_up() closes all so far: a server that ends waits, a second at most, for a client
+    that has not closed after its BYE.
     """
     clients = []
 
@@ -76,7 +76,7 @@ def connect(server):
 
 @pytest.fixture
 def enter(connect):
-    """enter(running, name) -> a member who is here and has read his own IN; his password is
+    """enter(running, name) -> a member that is here and has read its own IN; its password is
     `secret-of-NAME`.
     """
 

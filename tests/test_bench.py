@@ -1,5 +1,5 @@
 """The bench counts right: a server that loses, doubles or swaps a line, for one member or for all,
-is caught, and told how.
+is caught, and the complaint says how.
 
 No test here looks at how fast anything is.
 """
@@ -30,11 +30,11 @@ def compiler():
 
 class Broken:
     """A server that does right until the `at`th message, and then does `fault` to it, for member
-    `whom` or for all.
+    `victim` or for all.
     """
 
-    def __init__(self, fault=None, whom=None, at=5):
-        self.fault, self.whom, self.at = fault, whom, at
+    def __init__(self, fault=None, victim=None, at=5):
+        self.fault, self.victim, self.at = fault, victim, at
         self.seq, self.messages = 1, 0
         self.here, self.held = {}, {}  # by name: writers, and lines that are to come after the next
 
@@ -42,7 +42,7 @@ class Broken:
         self.seq += 1
         line = event.replace(b"SEQ", b"%d" % self.seq, 1)
         for name, writer in self.here.items():
-            wrong = self.messages == self.at and self.whom in (None, int(name[1:]))
+            wrong = self.messages == self.at and self.victim in (None, int(name[1:]))
             writer.write(self.spoilt(name, line) if wrong else line + self.held.pop(name, b""))
 
     def spoilt(self, name, line):
@@ -109,7 +109,7 @@ def test_an_open_loop_says_as_many_as_it_was_told():
 
 
 @pytest.mark.parametrize(
-    "fault, whom, complaint",
+    "fault, victim, complaint",
     [
         ("lose", 0, "heard"),
         ("lose", N - 1, "heard"),
@@ -125,8 +125,8 @@ def test_an_open_loop_says_as_many_as_it_was_told():
         ("lose-unsent", None, "lost"),
     ],
 )
-def test_what_a_server_does_wrong_is_caught(fault, whom, complaint):
-    with Broken(fault, whom) as server, Load(server.port, "grupo") as load:
+def test_what_a_server_does_wrong_is_caught(fault, victim, complaint):
+    with Broken(fault, victim) as server, Load(server.port, "grupo") as load:
         load.order(f"join {N}")
         with pytest.raises(Failed, match=complaint):
             load.order(TALK)

@@ -353,7 +353,7 @@ ONE = """
     server! starts
     ana! connects
 """
-SILENT = {  # the record, who waits, what was seen of the server, in which check: the sentence
+SILENT = {  # the record, the waiting client, the sight of the server, the check: the sentence
     "no HELLO": (ONE, "ana", Sight(), "greets", "no-hello"),
     "no HELLO, and lines are read": (
         ONE,

@@ -358,7 +358,7 @@ def test_kills_who_checks_it(check):
     assert found.verdicts["starts"]["verdict"] == "passed" and found.status == 3
 
 
-# -- The check itself is told to end ---------------------------------------------------------------
+# -- The check itself gets a signal to end ---------------------------------------------------------
 
 
 def begun(running):
@@ -437,7 +437,7 @@ def test_killed_it_leaves_nothing(check):
     running.nothing_left()
 
 
-# -- It cannot be told -----------------------------------------------------------------------------
+# -- The check cannot decide ----------------------------------------------------------------------
 
 
 def test_a_check_that_stood_still_does_not_tell(check):

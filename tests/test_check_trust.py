@@ -239,9 +239,7 @@ def test_the_check_s_own_process_is_closed_to_others_of_its_user():
 
 
 def test_results_of_an_earlier_run_are_gone_whatever_happens(tmp_path):
-    """The harness is told to check what is not there, or is told nonsense: last week's grade does
-    not stay.
-    """
+    """The harness gets a missing path or a wrong option: last week's grade does not stay."""
     nonsense = [
         [*words, "--", "/bin/false"]
         for words in (

@@ -1,8 +1,8 @@
 """Every rule of the wire, the console, the files and the exit statuses, against each of the three
 servers.
 
-The rules stand in lab_guide/protocol.md. No test sleeps: a fence (PING) shows that nothing more was
-on its way, and where time itself is the rule, another client's deadline is the clock. `told` strips
+The rules are in lab_guide/protocol.md. No test sleeps: a fence (PING) shows that nothing more was
+on its way, and where time itself is the rule, another client's deadline is the clock. `normalized` strips
 what varies (seq and time) from event lines.
 """
 
@@ -25,7 +25,7 @@ EVENT = re.compile(
 )
 
 
-def told(lines):
+def normalized(lines):
     """Event lines without seq and time; other lines as they are."""
     return [EVENT.sub(r"\1 \4", line) for line in lines]
 
@@ -76,7 +76,11 @@ def test_cr_before_lf_is_dropped_and_empty_lines_are_ignored(server, connect):
     client.greeted()
     client.send_bytes(b"\n\r\n\nJOIN ana secret\r\n\r\nSAY hi\r\nPING x\r\n")
     client.expect(r"WELCOME \d+ ana")
-    assert told([client.line(), client.line(), client.line()]) == ["IN ana", "MSG ana hi", "PONG x"]
+    assert normalized([client.line(), client.line(), client.line()]) == [
+        "IN ana",
+        "MSG ana hi",
+        "PONG x",
+    ]
 
 
 def test_a_line_has_at_most_512_bytes_with_its_lf(server, connect):
@@ -137,7 +141,7 @@ def test_text_is_kept_as_it_was_sent(server, enter):
         "%s %d {} \\n \\x1b",
     ]
     ana.send(*["SAY " + text for text in texts])
-    assert told(ana.fence()) == ["MSG ana " + text for text in texts]
+    assert normalized(ana.fence()) == ["MSG ana " + text for text in texts]
 
 
 def test_text_has_1_to_400_bytes(server, enter):
@@ -264,7 +268,7 @@ def test_a_name_that_is_held_is_taken(server, connect, enter):
     ana.fence()
     for name in ("away", "AWAY", "asking", "Banned"):
         assert err(ana, "NAME " + name) == "name-taken", name
-    assert told(ana.fence()) == []
+    assert normalized(ana.fence()) == []
 
 
 def test_ones_own_name_may_change_its_spelling(server, enter):
@@ -272,14 +276,14 @@ def test_ones_own_name_may_change_its_spelling(server, enter):
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.send("NAME ANA", "NAME ANA", "SAY hi")
     ana.fence()
-    assert told(ben.fence()) == ["RENAMED ana ANA", "RENAMED ANA ANA", "MSG ANA hi"]
+    assert normalized(ben.fence()) == ["RENAMED ana ANA", "RENAMED ANA ANA", "MSG ANA hi"]
 
 
 def test_a_new_name_has_the_old_password_and_the_old_name_is_free(server, enter, connect):
     running = server(*OPEN)
     ana = enter(running, "ana")
     ana.send("NAME eva")
-    assert told(ana.fence()) == ["RENAMED ana eva"]
+    assert normalized(ana.fence()) == ["RENAMED ana eva"]
     ana.close()
     running.expect(r"\* eva went")
     connect(running).join("eva", "secret-of-ana")
@@ -309,7 +313,7 @@ def test_after_welcome_come_exactly_the_events_after_s(server, connect, enter):
     ana.send("SAY after")
     ana.fence()
     lines = ben.fence()
-    assert told(lines) == ["IN ben", "MSG ana after"] and seqs(lines) == [s + 1, s + 2]
+    assert normalized(lines) == ["IN ben", "MSG ana after"] and seqs(lines) == [s + 1, s + 2]
 
 
 def test_a_password_has_1_to_128_bytes_spaces_included(server, connect):
@@ -381,7 +385,7 @@ def test_the_owner_accepts(server, connect):
     assert running.order("accept ANA") == ["ok"]
     assert ana.line() == "WELCOME 1 ana"
     running.expect(r"\* ana came")
-    assert told(ana.fence()) == ["IN ana"]
+    assert normalized(ana.fence()) == ["IN ana"]
 
 
 def test_the_owner_rejects_three_times(server, connect):
@@ -467,8 +471,8 @@ def test_a_member_who_joins_again_takes_over(server, enter, connect):
     assert again.join("ana", "secret-of-ana") == newest
     assert ana.rest()[-1] == "BYE replaced"
     again.send("SAY from here")
-    assert told(again.fence()) == ["MSG ana from here"]
-    assert told(ben.fence()) == ["MSG ana from here"]  # neither OUT nor IN
+    assert normalized(again.fence()) == ["MSG ana from here"]
+    assert normalized(ben.fence()) == ["MSG ana from here"]  # neither OUT nor IN
     assert running.order("members") == ["member ana here", "member ben here", "ok"]
 
 
@@ -480,7 +484,7 @@ def test_a_wrong_password_takes_nothing_over(server, enter, connect):
     eve.send("JOIN ana guess")
     eve.expect("REJECTED refused")
     ana.send("SAY still here")
-    assert told(ana.fence()) == ["MSG ana still here"]
+    assert normalized(ana.fence()) == ["MSG ana still here"]
 
 
 # -- ERR: the first that applies -------------------------------------------------------------------
@@ -595,7 +599,7 @@ def test_requests_in_one_segment_are_answered_in_order(server, connect):
         "QUIT",
         "SAY never",
     )
-    lines = [re.sub(r"^(ERR \S+) .*", r"\1", line) for line in told(client.rest())]
+    lines = [re.sub(r"^(ERR \S+) .*", r"\1", line) for line in normalized(client.rest())]
     assert lines == [
         "PONG a",
         "ERR not-joined",
@@ -622,7 +626,7 @@ def test_what_follows_a_rejected_join_waits_for_it(server, connect, enter):
     eve.send("JOIN ana wrong", "PING a", "JOIN eve secret", "PING b")
     eve.expect(r"IN .*")
     eve.expect(r"PONG b")
-    assert told(eve.lines[1:]) == [
+    assert normalized(eve.lines[1:]) == [
         "PENDING",
         "REJECTED refused",
         "PONG a",
@@ -660,7 +664,7 @@ def test_a_message_goes_to_everyone_and_its_sender(server, enter):
         [line for line in member.lines if "hello, all" in line] or member.fence()
         for member in members
     ]
-    assert heard[0] == heard[1] == heard[2] and told(heard[0]) == ["MSG ben hello, all"]
+    assert heard[0] == heard[1] == heard[2] and normalized(heard[0]) == ["MSG ben hello, all"]
 
 
 def test_one_order_for_all_with_many_simultaneous_talkers(server, enter):
@@ -699,7 +703,7 @@ def test_one_order_for_all_with_many_simultaneous_talkers(server, enter):
         "seq does not count every event once"
     )
     for n in range(talkers):
-        mine = [line for line in told(first) if line.startswith(f"MSG t{n} {n} ")]
+        mine = [line for line in normalized(first) if line.startswith(f"MSG t{n} {n} ")]
         assert mine == [f"MSG t{n} {n} {k} " + "x" * (k * 37 % 350) for k in range(lines)], (
             f"of t{n}'s messages some are lost, torn or swapped"
         )
@@ -712,7 +716,7 @@ def test_pong_comes_after_every_event_handled_before_its_ping(server, enter):
     for n in range(50):
         ana.send(f"SAY {n}")
         ana.expect(rf"MSG \d+ \S+ ana {n}")
-        assert told(ben.fence())[-1] == f"MSG ana {n}"
+        assert normalized(ben.fence())[-1] == f"MSG ana {n}"
 
 
 def test_times_are_utc_with_milliseconds_and_do_not_run_backwards(server, enter):
@@ -743,18 +747,18 @@ def test_end_of_file_is_a_quit_and_drops_an_unfinished_line(server, enter):
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ben.send_bytes(b"SAY whole\nSAY half")
     ben.half_close()
-    assert told(ben.rest()) == ["MSG ben whole", "BYE quit"]
+    assert normalized(ben.rest()) == ["MSG ben whole", "BYE quit"]
     ana.expect(r"OUT .*")
-    assert told(ana.lines)[-3:] == ["IN ben", "MSG ben whole", "OUT ben"]
+    assert normalized(ana.lines)[-3:] == ["IN ben", "MSG ben whole", "OUT ben"]
 
 
 def test_leave_strikes_the_member(server, enter, connect):
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ben.send("LEAVE", "SAY never")
-    assert told(ben.rest())[-2:] == ["LEFT ben", "BYE left"]
+    assert normalized(ben.rest())[-2:] == ["LEFT ben", "BYE left"]
     running.expect(r"\* ben left")
-    assert told(ana.fence()) == ["IN ben", "LEFT ben"]  # no OUT
+    assert normalized(ana.fence()) == ["IN ben", "LEFT ben"]  # no OUT
     assert running.order("members") == ["member ana here", "ok"]
     connect.hang_up()
     running.restart(args=("--admit", "none", "--reject-after", "0.05"))
@@ -802,7 +806,7 @@ def test_a_new_member_may_read_what_was_said_before_he_came(server, enter):
     ana = enter(running, "ana")
     ana.send("SAY long ago")
     ana.fence()
-    assert "MSG ana long ago" in told(history(enter(running, "ben"))[0])
+    assert "MSG ana long ago" in normalized(history(enter(running, "ben"))[0])
 
 
 def test_history_never_changes_what_comes_live(server, enter):
@@ -852,7 +856,7 @@ def test_the_silent_are_asked_and_then_dropped(server, enter, connect):
     silent.join("ben", "secret")
     silent.expect(r"PING [!-~]{1,64}")
     silent.send_bytes(b"half a line is silence, too")
-    ana.expect(r"OUT \d+ \S+ ben")  # who answers PINGs stays
+    ana.expect(r"OUT \d+ \S+ ben")  # a client that answers PINGs stays
     rest = silent.rest()
     assert rest == ["BYE idle"]  # asked once
     ana.fence()
@@ -928,7 +932,7 @@ def test_max_here(server, enter, connect):
     enter_again.send("QUIT")
     enter_again.rest()
     wait_until(lambda: "member ana away" in running.order("members"))
-    enter(running, "ben", "secret")  # who was new is a member all the same
+    enter(running, "ben", "secret")  # the new client is a member all the same
 
 
 def test_max_strangers(server, connect):
@@ -1057,8 +1061,8 @@ def test_ban_of_one_who_is_here(server, enter, connect):
     ana, eve = enter(running, "ana"), enter(running, "eve")
     eve.fence()
     assert running.order("ban EVE") == ["ok"]
-    assert told(eve.rest()) == ["BANNED eve", "BYE banned"]
-    assert told(ana.fence()) == ["IN eve", "BANNED eve"]  # no OUT
+    assert normalized(eve.rest()) == ["BANNED eve", "BYE banned"]
+    assert normalized(ana.fence()) == ["IN eve", "BANNED eve"]  # no OUT
     again = connect(running)
     again.greeted()
     again.send("JOIN eve secret-of-eve")
@@ -1077,7 +1081,7 @@ def test_ban_of_one_who_is_away_who_asks_or_whom_nobody_knows(server, connect):
     eve = ask(running, connect, "eve")
     for name in ("ben", "eve", "nobody"):
         assert running.order("ban " + name) == ["ok"]
-    assert told(ana.fence()) == ["BANNED ben", "BANNED eve", "BANNED nobody"]
+    assert normalized(ana.fence()) == ["BANNED ben", "BANNED eve", "BANNED nobody"]
     eve.expect("REJECTED refused")
     assert [line for line in running.order("members") if "banned" in line] == [
         f"member {name} banned" for name in ("ben", "eve", "nobody")
@@ -1111,7 +1115,7 @@ def test_rename_the_group(server, enter, connect):
     running = server(*OPEN, group="before")
     ana = enter(running, "ana")
     assert running.order("rename after, with  spaces and ñ") == ["ok"]
-    assert told(ana.fence()) == ["GROUP after, with  spaces and ñ"]
+    assert normalized(ana.fence()) == ["GROUP after, with  spaces and ñ"]
     assert connect(running).greeted() == "after, with  spaces and ñ"
     connect.hang_up()
     running.restart(group="ignored")
@@ -1168,10 +1172,10 @@ def test_close_makes_no_event(server, enter):
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     running.order("close")
-    assert "OUT" not in " ".join(told(ana.rest() + ben.rest()))
+    assert "OUT" not in " ".join(normalized(ana.rest() + ben.rest()))
     running.restart()
     ana = enter(running, "ana")
-    assert told(history(ana, 1)[0]) == ["IN ana", "IN ben", "IN ana"]
+    assert normalized(history(ana, 1)[0]) == ["IN ana", "IN ben", "IN ana"]
 
 
 def test_delete_takes_the_group_s_name_for_consent_and_nothing_else(server, enter):
@@ -1208,7 +1212,7 @@ def test_the_end_of_input_is_no_order(server, enter):
     running.process.stdin.close()
     ana = enter(running, "ana")
     ana.send("SAY still here")
-    assert told(ana.fence()) == ["MSG ana still here"]
+    assert normalized(ana.fence()) == ["MSG ana still here"]
     running.expect("<ana> still here")
 
 
@@ -1236,7 +1240,7 @@ def test_nothing_is_lost_by_a_restart(server, enter, connect):
     assert ana.greeted() == "second name"
     assert ana.join("anita", "secret-of-ana") == newest  # no OUT was written
     after, _ = history(ana)
-    assert after[:-1] == before and told(after[-1:]) == ["IN Anita"]
+    assert after[:-1] == before and normalized(after[-1:]) == ["IN Anita"]
     enter(running, "eva")
     stranger = connect(running)
     stranger.greeted()
@@ -1251,7 +1255,7 @@ def test_a_second_server_on_the_same_directory_is_refused(server, enter, design)
     status, out, err_text = start_refused(design, directory=running.directory)
     assert status == 1 and out == "" and one_clear_line(err_text)
     ana.send("SAY unharmed")
-    assert told(ana.fence()) == ["MSG ana unharmed"]
+    assert normalized(ana.fence()) == ["MSG ana unharmed"]
 
 
 def one_clear_line(text):
@@ -1389,10 +1393,10 @@ def test_the_transcript_is_the_events_exactly_as_sent(server, enter):
 def test_the_member_file_is_replaced_whole(server, enter):
     running = server(*OPEN)
     path = running.directory / "members"
-    with open(path) as before:  # who opened it before reads the old one, whole
+    with open(path) as before:  # a reader that opened it before reads the old one, whole
         enter(running, "ana")
         assert os.fstat(before.fileno()).st_ino != path.stat().st_ino, (
-            "the member file was written where it stands"
+            "the member file was written in place"
         )
         assert re.fullmatch(r"# grupo 1 seq \d+\n", before.read())
     assert len(path.read_text().splitlines()) == 2

@@ -363,8 +363,8 @@ def test_what_each_state_permits(state, join, say, ping):
 
 
 class World:
-    """A Room with everything around it played by the simplest means: the transcript is a list, time
-    stands still.
+    """A Room with everything around it played by the simplest means: the transcript is a list, and
+    time does not pass.
     """
 
     def __init__(self, **rules):
@@ -375,7 +375,7 @@ class World:
         self.owner = self.room.owner = Client("console", 0)
         self.owner.state = State.OWNER
         self.sessions = {}
-        self.heard = {}  # client: what he was sent, events included
+        self.heard = {}  # client: what it was sent, events included
         self.hearing = []
         self.orders = OwnerSession()
         self.hold_saves = False
@@ -594,7 +594,7 @@ def test_a_join_whose_event_cannot_be_written_fails_whole():
     world.deliver(world.room.saved("", world.now, NOON))
     assert world.heard[world.owner][-1] == "error: not saved"
     assert not any(line.startswith(("WELCOME", "REJECTED")) for line in world.heard[ana]), (
-        "he asks on"
+        "its request still waits"
     )
     world.full, world.hold_saves = False, False
     assert not world.room.group.members and world.order("accept ana")[-1] == "ok"
@@ -656,7 +656,7 @@ DEEDS = st.one_of(
 @settings(max_examples=200)
 @given(st.sampled_from(["ask", "all", "none"]), st.lists(DEEDS, max_size=40))
 def test_whatever_happens_the_kept_events_make_the_same_room_again(admit, deeds):
-    """...and every member heard exactly the kept events after his WELCOME's seq, in order, while he
+    """...and every member heard exactly the kept events after its WELCOME's seq, in order, while it
     was here.
     """
     world = World(admit=admit)

@@ -1,5 +1,5 @@
 """What `make demo` promises: every step passes on all three servers and nothing stays; a broken
-server is told by its step.
+server fails a step of its own.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""Each exhibit, a server of ours with one bug, is caught by the check that it names, and told as
-tests/told/NAME.txt records.
+"""Each exhibit, a server of ours with one bug, is caught by the check that it names, in the
+words of tests/told/NAME.txt.
 
-GRUPO_RECORD=1 writes those files anew: read the difference before you commit it.
+GRUPO_RECORD=1 writes those files again: read the difference before you commit it.
 """
 
 import os
@@ -28,7 +28,7 @@ def wording(verdict):
         "" if failure.sentence == "died" else f"expected: {failure.expected}\n"
     )  # it may die at any moment
     text = f"{verdict.title}\n{expected}cause: {failure.cause}\nread: {failure.page}\n"
-    # A broken connection shows as the one or the other, by who sees it first.
+    # A broken connection shows as the one or the other: chance decides.
     text = re.sub(
         r"(BrokenPipe|ConnectionReset)Error: .*", "BrokenPipeError or ConnectionResetError", text
     )
@@ -87,7 +87,7 @@ def test_there_are_forty_over_all_designs_each_told_apart():
 
 
 def test_an_exhibit_whose_old_text_is_gone_is_broken(tmp_path):
-    for old in ("no such text stands there", "def "):
+    for old in ("no such text is there", "def "):
         with pytest.raises(exhibits.Broken, match="not once"):
             exhibits.build(replace(ALL[0], old=old), tmp_path / str(len(old)))
 

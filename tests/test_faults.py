@@ -1,7 +1,7 @@
 """What goes wrong, made to go wrong: each fault is one test, against each of the three servers.
 
-Outcome and order are asserted, never milliseconds: "the others finish 50 fenced rounds while he is
-stuck". GRUPO_SOAK=100 repeats what is random so often; GRUPO_SEED=n replays it.
+Outcome and order are asserted, never milliseconds: "the others finish 50 fenced rounds while one
+is stuck". GRUPO_SOAK=100 repeats what is random so often; GRUPO_SEED=n replays it.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ SEED = int(os.environ.get("GRUPO_SEED", random.randrange(10**6)))
 EVENT = re.compile(r"(MSG|IN|OUT|RENAMED|LEFT|BANNED|GROUP) (\d+) (\S+) (.+)")
 
 
-def told(lines):
+def normalized(lines):
     return [EVENT.sub(r"\1 \4", line) for line in lines]
 
 
@@ -103,13 +103,13 @@ def test_bytes_one_at_a_time(server, connect):
         client.send_bytes(bytes([byte]))
         other.fence()  # the server has had its turn: the bytes do not meet in the kernel
     client.expect(r"IN .*")
-    assert told([client.line(), client.line()]) == ["MSG ana añ😀b", "PONG x"]
+    assert normalized([client.line(), client.line()]) == ["MSG ana añ😀b", "PONG x"]
 
 
 def test_many_lines_in_one_segment(server, enter):
     ana = enter(server(*OPEN), "ana")
     ana.send_bytes(b"".join(b"SAY %d\n" % n for n in range(2000)))
-    assert told(ana.fence()) == [f"MSG ana {n}" for n in range(2000)]
+    assert normalized(ana.fence()) == [f"MSG ana {n}" for n in range(2000)]
 
 
 def test_a_line_cut_at_every_place(server, enter):
@@ -121,7 +121,7 @@ def test_a_line_cut_at_every_place(server, enter):
         ana.send_bytes(data[:cut])
         other.fence()  # likewise
         ana.send_bytes(data[cut:])
-        assert told(ana.fence()) == ["MSG ana añ😀b", "MSG ana c"], f"cut behind byte {cut}"
+        assert normalized(ana.fence()) == ["MSG ana añ😀b", "MSG ana c"], f"cut behind byte {cut}"
 
 
 def test_lines_around_the_sizes_of_buffers(server, enter):
@@ -220,7 +220,7 @@ def test_half_a_line_then_silence_holds_up_nobody(server, enter, connect):
     slow.send_bytes(b"SAY to be con")
     rounds(ana, ben, 50)
     slow.send_bytes(b"tinued\n")
-    assert told(slow.fence())[-1] == "MSG slow to be continued"
+    assert normalized(slow.fence())[-1] == "MSG slow to be continued"
     halves[0].send_bytes(b"cret\n")
     halves[0].welcomed()
 
@@ -242,7 +242,9 @@ def test_a_reset_in_the_middle_of_a_broadcast(server, enter):
     ana.fence(), ben.fence()
     for client in (ana, ben):
         heard = [
-            line.split(" ")[2] for line in told(client.lines) if re.match(r"MSG ana \d-", line)
+            line.split(" ")[2]
+            for line in normalized(client.lines)
+            if re.match(r"MSG ana \d-", line)
         ]
         assert heard == [f"{n}-{k}" for n in range(5) for k in range(200)]
 
@@ -263,7 +265,7 @@ def test_half_close_what_was_complete_is_answered(server, connect, sent, answers
     client = connect(running)
     client.send_bytes(b"JOIN ana secret\nSAY one\n" + sent.encode())
     client.half_close()
-    assert told(client.rest()) == [
+    assert normalized(client.rest()) == [
         "HELLO grupo/1 grupo",
         "PENDING",
         "WELCOME 1 ana",
@@ -286,7 +288,7 @@ def test_after_clients_have_gone_all_is_as_before(server, enter, connect):
         clients[0].join("ana", "secret-of-ana")
         clients[1].greeted()
         clients[1].send("JOIN ana wrong")
-        clients[2].send("JOIN ben secret-of-ben")  # gone while his password is checked
+        clients[2].send("JOIN ben secret-of-ben")  # gone while its password is checked
         clients[3].send_bytes(b"x" * 400)
         for client in clients:
             getattr(client, how)()
@@ -328,7 +330,7 @@ def test_a_member_who_stops_reading_is_dropped_and_holds_up_nobody(server, enter
     for n in range(50):
         ana.send(
             *[f"SAY {n} " + "x" * 380] * 8
-        )  # 50 * 8 * 430 bytes: more than his outbox and his socket hold
+        )  # 50 * 8 * 430 bytes: more than its outbox and its socket hold
         ana.fence(), ben.fence()
     for client in (ana, ben):
         if not any(line.startswith("OUT ") for line in client.lines):
@@ -339,7 +341,7 @@ def test_a_member_who_stops_reading_is_dropped_and_holds_up_nobody(server, enter
         [],
         ["BYE slow"],
     )  # mostly a bare end
-    back = enter(running, "stuck")  # and he may come back
+    back = enter(running, "stuck")  # and it may come back
     back.fence()
 
 
@@ -370,7 +372,7 @@ def test_one_who_reads_slowly_but_steadily_is_never_dropped(server, enter):
     running = server(*OPEN, *SMALL, "--slow-after", "2")
     steady = enter(running, "steady", rcvbuf=16384)
     talkers = [enter(running, f"t{n}") for n in range(2)]
-    count = 1200  # each: together ten times what his outbox and his socket hold
+    count = 1200  # each: together ten times what its outbox and its socket hold
     pace = 512 * 1024  # bytes a second, eight times what is promised: cores may be busy
 
     def talk(talker):
@@ -384,21 +386,20 @@ def test_one_who_reads_slowly_but_steadily_is_never_dropped(server, enter):
     with in_background(*map(talk, talkers)):
         heard, messages, start = bytearray(), 0, time.monotonic()
         while messages < 2 * count or not heard.endswith(b"\n"):
-            time.sleep(0.004)  # this is no wait for the server: it is how slow he is
+            time.sleep(0.004)  # this is no wait for the server: it is the client's pace
             passed = time.monotonic() - start
             assert passed < 4 * deadlines.DEADLINE, f"only {messages} messages came"
-            due = int(pace * passed) - len(
-                heard
-            )  # who was held up reads on faster, as his pace wants it
+            # A client that was held up reads on faster, to keep its pace.
+            due = int(pace * passed) - len(heard)
             chunk = steady.socket.recv(max(due, 1))
             assert chunk, f"dropped after {messages} of {2 * count} messages, {heard[-80:]!r}"
             messages += (heard[-3:] + chunk).count(b"MSG ")
             heard += chunk
     lines = heard.decode().splitlines()
     for name in ("t0", "t1"):
-        assert [line.split(" ")[2] for line in told(lines) if line.startswith(f"MSG {name} ")] == [
-            str(n) for n in range(count)
-        ]
+        assert [
+            line.split(" ")[2] for line in normalized(lines) if line.startswith(f"MSG {name} ")
+        ] == [str(n) for n in range(count)]
     assert "* steady went" not in running.stdout
 
 
@@ -438,7 +439,7 @@ def test_history_of_many_events_while_others_talk(server, connect, enter):
     events = 200_000
     running = server(
         *OPEN, "--slow-after", "100"
-    )  # he reads nothing while the others talk, however long that takes
+    )  # it reads nothing while the others talk, however long that takes
     newest = int(enter(running, "ana").lines[-1].split(" ")[1])
     connect.hang_up()
     running.expect(r"\* ana went")
@@ -453,7 +454,7 @@ def test_history_of_many_events_while_others_talk(server, connect, enter):
     ana, ben = enter(running, "ana"), enter(running, "ben")
     ana.fence(), ben.fence()
     before = sum(process.memory_info().rss for process in running.family())
-    ben.send("HISTORY 0")  # 14 MB, and he takes his time
+    ben.send("HISTORY 0")  # 14 MB, read slowly
     ben.line()  # it is under way
     for n in range(50):
         ana.send(f"SAY round {n}")
@@ -569,7 +570,7 @@ def test_takeover_while_the_old_connection_still_sends(server, enter, connect):
             s = new.join("ana", "secret-of-ana")
         assert ana.lines[-1] == "BYE replaced" or ana.was_reset
         new.send("SAY mine")
-        assert told(new.fence()) == ["MSG ana mine"], (
+        assert normalized(new.fence()) == ["MSG ana mine"], (
             "after WELCOME s come the events after s; the old one's end with it"
         )
         events = history(new, 0)
@@ -584,12 +585,12 @@ def test_takeover_while_the_old_connection_still_sends(server, enter, connect):
 
 
 def is_let_in(stranger):
-    """Whether a newcomer may stay; if not, all he heard was a plain close or BYE full."""
+    """Whether a newcomer may stay; if not, all it heard was a plain close or BYE full."""
     try:
         stranger.fence()
         return True
     except (AssertionError, ConnectionError):
-        assert stranger.lines in ([], ["BYE full"]), f"for want of room he heard {stranger.lines}"
+        assert stranger.lines in ([], ["BYE full"]), f"for want of room it heard {stranger.lines}"
         return False
 
 
@@ -702,7 +703,7 @@ def test_disk_full(server, enter, connect, room):
             continue  # it makes no event, and its file may fit
         answer = running.order(order)
         assert len(answer) == 1 and answer[0].startswith("error: "), f"{order}: {answer}"
-    eva.close()  # her OUT is announced once it can be written
+    eva.close()  # its OUT is announced once it can be written
     ben.send("WHO")
     ben.expect("MEMBER ben here")
     ben.expect("END WHO")
@@ -719,10 +720,10 @@ def test_disk_full(server, enter, connect, room):
     ben.expect(r"OUT \d+ \S+ eva")
     assert running.order("accept zoe") == ["ok"]
     asking.expect(r"IN \d+ \S+ zoe")
-    back.send("JOIN eva secret-of-eva")  # that request was over: he may ask again
+    back.send("JOIN eva secret-of-eva")  # that request was over: it may ask again
     back.expect(r"IN \d+ \S+ eva")
     ana.send("SAY saved", "NAME anita")
-    assert told(ana.fence()) == [
+    assert normalized(ana.fence()) == [
         "OUT eva",
         "IN zoe",
         "IN eva",
@@ -756,9 +757,9 @@ def test_disk_full_for_who_would_be_new(server, enter, connect):
     new.expect(r"ERR not-saved .+")
     disk(running, None)
     assert "ben" not in " ".join(running.order("members")), "what was not saved has not happened"
-    new.send("JOIN ben secret-2")  # he is new still
+    new.send("JOIN ben secret-2")  # it is new still
     new.welcomed()
-    assert told(ana.fence()) == ["IN ben"]
+    assert normalized(ana.fence()) == ["IN ben"]
 
 
 # -- Kills -----------------------------------------------------------------------------------------
@@ -779,8 +780,8 @@ def parse_files(directory):
 
 
 def test_kill_9_at_random_moments(server, connect):
-    """Who saw WELCOME is a member, who saw his LEFT is none, and what came back to its sender is in
-    the history.
+    """A client that saw WELCOME is a member, and one that saw its LEFT is none. What came back to its
+    sender is in the history.
     """
     chance = random.Random(SEED)
     running = server(*OPEN, "--hashes", "2")
@@ -822,7 +823,7 @@ def test_kill_9_at_random_moments(server, connect):
                     client.join(name, password)
                     members[name] = password
                     confirmed("membership")
-                    if n % 3 == 1:  # another name: until it is confirmed, either may be his
+                    if n % 3 == 1:  # another name: until it is confirmed, either may be right
                         client.send(f"NAME {name}x")
                         members.pop(name)
                         client.expect(rf"RENAMED \d+ \S+ {name} {name}x")
@@ -861,7 +862,7 @@ def test_kill_9_at_random_moments(server, connect):
         )
         for name in recent:
             with WireClient(running.address, name=name) as client:
-                client.join(name, members[name])  # his password, too, is what it was
+                client.join(name, members[name])  # its password, too, is what it was
                 if name is recent[-1]:
                     texts = {
                         event.split(" ", 4)[4]
@@ -934,10 +935,10 @@ def test_kill_9_of_a_child_while_it_hashes_gives_back_its_turn(server, connect):
         victims[0].expect("PENDING")
         child.kill()
         victims[0].rest()
-        connect(running).join(f"next{n}", "secret")  # else it would wait for ever
+        connect(running).join(f"next{n}", "secret")  # else it would wait forever
         if f"member victim{n} away" in running.order("members"):
             continue  # it was ready before
-        connect(running).join(f"victim{n}", "another")  # his name is free
+        connect(running).join(f"victim{n}", "another")  # the name is free
         killed += 1
         if killed == 8:
             break
@@ -1168,7 +1169,7 @@ def test_a_delete_that_a_kill_cut_is_finished_or_did_not_happen(
     if client.greeted() == "os lab":
         assert call == "replace", "the transcript was put away, and the group is there"
         client.join("ana", "secret-of-ana")
-        assert "MSG ana before" in told(history(client))
+        assert "MSG ana before" in normalized(history(client))
     else:
         assert client.group == "new" and running.order("members") == ["ok"]
         assert {path.name for path in running.directory.iterdir()} == {
@@ -1213,7 +1214,7 @@ def test_an_owner_who_stopped_his_terminal_delays_nobody(design, tmp_path):
         for n in range(50):
             ana.send(*[f"SAY {n}-{k} " + "x" * 380 for k in range(8)])
             ana.fence()
-        terminal.expect(r"# \d+ lines not shown\r\n")  # he reads again
+        terminal.expect(r"# \d+ lines not shown\r\n")  # the owner reads again
         terminal.sendline("close")
         terminal.expect("ok\r\n")
         assert ana.rest()[-1] == "BYE closed"
@@ -1227,7 +1228,7 @@ def chat_is_alive(address):
     with WireClient(address) as client:
         client.join("ana", "secret")
         client.send("SAY alive")
-        assert told(client.fence())[-1] == "MSG ana alive"
+        assert normalized(client.fence())[-1] == "MSG ana alive"
 
 
 def test_stdin_is_a_pipe(server):

@@ -100,7 +100,7 @@ def test_three_swimlanes(three):
         "nonblocking": "worker",
         "pthread": "thread of zoe",
         "fork": "child of zoe",
-    }, "who hashes"
+    }, "the lanes that hash"
     held = figure.table().head.index("holds the lock")
     assert {row[0] for row in figure.table().rows if row[held]} == {"pthread"}
 

@@ -153,7 +153,7 @@ def ends(process):
 
 @pytest.fixture
 def waits():
-    """It waits for a step that never comes: a function (what stands before its command line) ->
+    """It waits for a step that never comes: a function (the words before its command line) ->
     Popen.
     """
     started = []

@@ -64,7 +64,7 @@ def report(text="all is well", hidden=False, student="ana"):
             failure=failure,
             hidden=hidden,
         ),
-        Verdict("who", stages[2], "Who is here.", "inconclusive", 1, why=text),
+        Verdict("who", stages[2], "A list of members.", "inconclusive", 1, why=text),
         Verdict("ban", stages[3], "A ban.", "harness fault", 1, why=text),
         Verdict("limits", stages[4], "A limit.", "not run", 1, binds=False, why=text),
         Verdict("order", stages[5], "One order.", "not run", 3, why=text),

@@ -28,7 +28,7 @@ def design():
 
 @pytest.fixture
 def folder():
-    """A folder for a trace, whose path is short enough for a socket's name."""
+    """A folder for a trace, with a path short enough for a socket's name."""
     with tempfile.TemporaryDirectory(prefix="grupo-") as path:
         yield path
 
@@ -189,7 +189,7 @@ def test_when_who_holds_the_gates_is_gone_all_gates_are_open(server, enter, fold
 
 
 @pytest.mark.parametrize(
-    "words, told, status",
+    "words, output, status",
     [
         (["threads"], "2 workers counted to 1", 1),
         (["processes", LOST, "--lock"], "The lock says no.", 0),
@@ -198,7 +198,7 @@ def test_when_who_holds_the_gates_is_gone_all_gates_are_open(server, enter, fold
         (["threads", "ana-read"], "a step is ACTOR:EVENT", 1),
     ],
 )
-def test_a_schedule_is_forced_from_the_command_line(words, told, status):
+def test_a_schedule_is_forced_from_the_command_line(words, output, status):
     done = subprocess.run(
         [sys.executable, "-m", "lab_guide.races.force", *map(str, words)],
         cwd=ROOT,
@@ -206,6 +206,6 @@ def test_a_schedule_is_forced_from_the_command_line(words, told, status):
         text=True,
         timeout=60,
     )
-    assert told in done.stdout + done.stderr and done.returncode == status, (
+    assert output in done.stdout + done.stderr and done.returncode == status, (
         done.stdout + done.stderr
     )

@@ -1,10 +1,9 @@
-"""The lab guide is run: what stands behind `$` in a page is typed, and what stands below it must
-come.
+"""The lab guide is run: the text after `$` in a page is typed, and the text below it must come.
 
 A page is run in a home of its own, where ~/grupo is the project. Blocks are ```console; those with
-a title, `terminal 2`, are typed in a terminal of that name, whose last command goes on running.
+a title, `terminal 2`, are typed in a terminal of that name. Its last command goes on running.
 `...` stands for anything. Times, ports, seeds and the like may differ. Blocks in Python or C bear
-the file that they are from as their title, and stand there word for word.
+the file that they are from as their title, and are in it word for word.
 """
 
 import ast
@@ -91,7 +90,7 @@ def plain(text):
 
 
 class Reader:
-    """A home of his own, and the terminals in it."""
+    """A home of its own, and the terminals in it."""
 
     def __init__(self, home, language):
         (home / "grupo").symlink_to(ROOT)
@@ -356,7 +355,7 @@ def forms():
 
 
 def pattern_of(line):
-    """What an instance of this template looks like: a value that stands in it twice is the same
+    """What an instance of this template looks like: a value that is in it twice is the same
     there.
     """
     pattern, seen = "", set()
@@ -407,8 +406,12 @@ def test_a_portuguese_page_shows_the_same_output_in_portuguese(page):
     try:
         for block, other in zip(blocks(page), blocks(Path(GUIDE, "pt-BR", page.name)), strict=True):
             if block.language == "console":
-                for (command, shown), (_, told) in zip(block.typed, other.typed, strict=True):
-                    assert is_the_same(shown, told), f"{other.line}: {command}\n{told}"
+                for (command, shown), (_, other_shown) in zip(
+                    block.typed, other.typed, strict=True
+                ):
+                    assert is_the_same(shown, other_shown), (
+                        f"{other.line}: {command}\n{other_shown}"
+                    )
     finally:
         language.use("en")
 

@@ -66,7 +66,7 @@ GOOD = {
     "PING y\nben< PONG y",
     "the same said twice": "ana> SAY hi / SAY hi\nana< MSG {4} ana hi\nana< MSG {5} ana hi\nben< "
     "MSG {4} ana hi\nben< MSG {5} ana hi",
-    "a reset: what he said last may be heard or not": "ben> SAY hi / SAY more\nben! resets\nana< "
+    "a reset: the last line before it may be heard or not": "ben> SAY hi / SAY more\nben! resets\nana< "
     "MSG {4} ben hi\nana< OUT {5} ben",
     "a history": "ana> HISTORY 0\nana< GROUP {1} g\nana< IN {2} ana\nana< IN {3} ben\nana< END "
     "HISTORY 3",
@@ -89,13 +89,13 @@ GOOD = {
     "the name of one that left": "ben> LEAVE\nben< LEFT {4} ben\nben< BYE left\nben! ended\nana< "
     "LEFT {4} ben\nana> NAME ben\nana< RENAMED {5} ana ben",
     "a name that is taken": "ben> NAME ana / PING x\nben< ERR name-taken no\nben< PONG x",
-    "he goes, and comes again": "ben> QUIT\nben< BYE quit\nben! ended\nana< OUT {4} ben\nben#2! "
+    "a member goes, and comes again": "ben> QUIT\nben< BYE quit\nben! ended\nana< OUT {4} ben\nben#2! "
     "connects\nben#2< HELLO grupo/1 g\nben#2> JOIN ben secret\n"
     "ben#2< PENDING\nben#2< WELCOME 4 ben\nben#2< IN {5} ben\nana< IN {5} ben",
     "a takeover": "ben#2! connects\nben#2< HELLO grupo/1 g\nben#2> JOIN ben secret\nben#2< "
     "PENDING\nben#2< WELCOME 3 ben\nben< BYE replaced\nben! ended\n"
     "ana> SAY hi\nana< MSG {4} ana hi\nben#2< MSG {4} ana hi",
-    "he leaves for good": "ben> LEAVE\nben< LEFT {4} ben\nben< BYE left\nben! ended\nana< LEFT {4} "
+    "a member leaves for good": "ben> LEAVE\nben< LEFT {4} ben\nben< BYE left\nben! ended\nana< LEFT {4} "
     "ben",
     "who": "ana> WHO\nana< MEMBER ana here\nana< MEMBER ben here\nana< END WHO",
     "the same token again": "ana> PING x\nana< PONG x\nben> SAY hi\nben< MSG {4} ben hi\nana> PING "
@@ -167,7 +167,7 @@ BAD = {  # what happened: (which sentence, after START, how many entries show it
     ),
     "a message nobody said": ("invented", "ana< MSG {4} ana hi\nben< MSG {4} ana hi", 1),
     "under another's name": ("invented", "ana> SAY hi\nana< MSG {4} ben hi", 2),
-    "said once, told twice": (
+    "said once, heard twice": (
         "said-twice",
         "ana> SAY hi\nana< MSG {4} ana hi\nana< MSG {5} ana hi",
         3,
@@ -194,7 +194,7 @@ BAD = {  # what happened: (which sentence, after START, how many entries show it
         "ana> HISTORY 0\nana< GROUP {1} g\nana< IN {2} ana\nana< END HISTORY 2",
         3,
     ),
-    "a history that is told otherwise": (
+    "a history with other text": (
         "one-number-twice",
         "ana> HISTORY 0\nana< GROUP {1} g\nana< IN {2} ana\nana< IN {3} ben\nana< END HISTORY 3\n"
         "ben> HISTORY 0\nben< GROUP {1} h\nben< IN {2} ana\nben< IN {3} ben\nben< END HISTORY 3",
@@ -241,8 +241,8 @@ BAD = {  # what happened: (which sentence, after START, how many entries show it
         "ben#2< IN {4} ben",
         2,
     ),
-    "put out": ("put-out", "ben! ended", 2),
-    "put out as too slow": ("put-out", "ben< BYE slow\nben! ended", 2),
+    "disconnected": ("put-out", "ben! ended", 2),
+    "disconnected as too slow": ("put-out", "ben< BYE slow\nben! ended", 2),
 }
 
 
@@ -282,8 +282,8 @@ def test_an_empty_record_is_good():
 
 
 class Model:
-    """A tiny correct server and its clients: chance decides who acts, and when each hears what
-    waits for him.
+    """A tiny correct server and its clients: chance decides which one acts, and when each
+    hears what is buffered for it.
     """
 
     def __init__(self, rng):

@@ -1,4 +1,4 @@
-"""The bug hunt: what is dealt is blind, a repair is told from what is none, and the score is kept."""
+"""The bug hunt: the deal is blind, a fix is checked, and the score is kept."""
 
 import json
 import os
@@ -97,11 +97,12 @@ def test_a_repair_counts_and_what_breaks_something_else_does_not(monkeypatch, tm
     assert exhibit.file.endswith("room.py") and broken != right
     place.write_text(broken)
     status, said = play("check", folder, capsys)
-    assert status == 1 and "Not yet" in said and "no longer do: who" in said
+    broken_check = "who"
+    assert status == 1 and "Not yet" in said and f"no longer do: {broken_check}" in said
 
     place.write_text(right)
     status, said = play("check", folder, capsys)
-    assert status == 0 and f"Mended, at try 3. It was `{exhibit.name}`" in said
+    assert status == 0 and f"Fixed, at try 3. It was `{exhibit.name}`" in said
     assert f" {exhibit.name} " in play("score", folder, capsys)[1]
 
 

@@ -1,6 +1,4 @@
-"""Who held which lock between the events of a failing run: read from the server's own trace, and
-shown.
-"""
+"""The locks held between the events of a failing run, read from the server's own trace."""
 
 import json
 import os

@@ -31,7 +31,7 @@ def tagged(notebook, tag):
 
 
 def figures(notebook):
-    """What stands in place of each picture: (alternative text, PNG bytes)."""
+    """The figures of a notebook: (alternative text, PNG bytes)."""
     pages = [
         output.data["text/html"]
         for cell in notebook.cells

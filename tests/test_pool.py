@@ -109,7 +109,7 @@ def test_one_that_is_alone_shares_the_machine_with_no_other(tmp_path):
     assert dict(run(jobs))["c"] == {"saw": []}
 
 
-# what is called at a fork cannot be taken back, so it calls what stands here, once
+# what is called at a fork cannot be taken back, so it calls these functions, once
 HOOKS: list = []
 
 

@@ -79,7 +79,7 @@ FLAGS = [
     "max-strangers",
 ]
 
-# What no dialogue can show from outside: a disk that is full, and a client too slow to be told.
+# What no dialogue can show from outside: a disk that is full, and a client too slow to read it.
 NOT_SHOWN = {"not-saved", "slow"}
 
 
@@ -105,7 +105,7 @@ class Dialogue:
         return f"{self.heading}-line-{self.number}"
 
     def steps(self):
-        """(number of the line in the page, who, what, text); `what` is one of > < <* >| |"""
+        """(number of the line in the page, actor, what, text); `what` is one of > < <* >| |"""
         for number, line in enumerate(self.lines, self.number):
             found = re.fullmatch(r"([a-z0-9]+)(>\||<\*|[<>|])(?: (.*))?", line)
             assert found, f"protocol.md:{number}: not in the notation of section 2: {line!r}"
@@ -485,8 +485,8 @@ def test_the_table_of_err_has_the_codes_in_the_order_of_the_checks():
 
 
 def labs_with(number):
-    """The first lab in whose row of the table of labs this section stands, alone, in a range, or as
-    a part of one.
+    """The first lab with this section in its row of the table of labs: alone, in a range, or as a part
+    of one.
     """
     for lab, sections in re.findall(r"^\| (\d) \| (.+) \|$", section(14), re.MULTILINE):
         for first, last in re.findall(r"(?<![\w.])(\d+(?:\.\d)?)(?: to (\d+(?:\.\d)?))?", sections):

@@ -1,7 +1,7 @@
 """README and the pages about using Grupo are run: they show what happens, except for times, ports
 and addresses.
 
-tests/test_guide.py runs what stands behind `$` in a block of kind `console`. Here are the dialogues
+tests/test_guide.py runs the text after `$` in a block of kind `console`. Here are the dialogues
 that a reader types by hand, and the commands that take long or open a window: they must exist, and
 take the flags that a page gives them.
 """

@@ -106,9 +106,8 @@ def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(
     found, _ = verdicts(folder, begun, design, tmp_path, *asked)
     failed = {check for check, kinds in found.items() if kinds != {PASSED}}
     assert set(begun.fails) <= failed <= set(begun.fails) | set(begun.may_fail), failed
-    assert all(
-        found[check] & {FAILED, INCONCLUSIVE} for check in failed
-    )  # who spins on a busy machine cannot be told from who is kept waiting
+    # On a busy machine a thread that spins looks like a thread that is kept waiting.
+    assert all(found[check] & {FAILED, INCONCLUSIVE} for check in failed)
 
     starter.put_back(begun, folder)
     assert all(
@@ -228,7 +227,7 @@ def test_a_syntax_error_is_named_by_its_line(folder):
         place.read_text().replace("    def feed(self, data):", "    def feed(self, data)")
     )
     number = place.read_text().split("\n").index("    def feed(self, data)") + 1
-    broken(folder, make(folder, "check"), f"wire.py, line {number}: expected ':'", "Mend that line")
+    broken(folder, make(folder, "check"), f"wire.py, line {number}: expected ':'", "Fix that line")
 
 
 def test_a_body_that_is_not_written_yet(folder):

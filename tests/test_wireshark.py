@@ -10,7 +10,7 @@ import pytest
 from harness.driving.capture import CannotCapture, Capture, fields, tshark
 from tests.conftest import OPEN, lacks, need
 
-# A conversation as bytes, each chunk with who sends it, and what a dissector is to say of its
+# A conversation as bytes, each chunk with its sender, and what a dissector must say of its
 # lines.
 pytestmark = pytest.mark.xdist_group(
     "test_wireshark"

@@ -395,7 +395,7 @@ def judging(parser):
         "--workers", type=positive, metavar="N", help="checks at once (default: 5, on one core 3)"
     )
     parser.add_argument(
-        "--student", default="", metavar="LOGIN", help="whom the line for Canvas is about"
+        "--student", default="", metavar="LOGIN", help="the student in the line for Canvas"
     )
     parser.add_argument(
         "--lang",

@@ -28,7 +28,7 @@ from .groups import GroupsFile, Membership
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the options in `argv`; None stands for the command line. Exits if they are wrong."""
+    """Return the options in `argv`; None means the command line. Exits if they are wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m implementations.client",
         allow_abbrev=False,

@@ -24,7 +24,7 @@ INPUT_SIZE = 4096  # bytes
 
 
 def item_line(item: Item, time: str = "") -> str:
-    """Return the line for an item; `time` stands before an event.
+    """Return the line for an item; `time` goes before an event.
 
     A message, another event, and the client's own words begin with "<", "*" and "--". A name has no
     space and no such characters, so no text can imitate another form.

@@ -38,7 +38,7 @@ CLOSING = 1.2  # seconds that the clients have, after `close`, to read what is q
 class BaseServer:
     """The part of a server that is the same in all three designs.
 
-    A design adds how it reads, and what stands between Session and Room.
+    A design adds how it reads, and the part between Session and Room.
     """
 
     def __init__(

@@ -18,16 +18,16 @@ class State(Enum):
     STRANGER = "stranger"  # accepted, and not here yet
     CHECKED = "checked"  # its JOIN waits until the password has been checked
     ASKING = "asking"  # the owner considers its JOIN
-    HERE = "here"  # a member, who receives the events
+    HERE = "here"  # a member that receives the events
     OVER = "over"  # its BYE is decided: no request of it is handled any more
-    OWNER = "owner"  # the console, whose requests are orders
+    OWNER = "owner"  # the console: its requests are orders
 
 
 # The members under short names: Python 3.11 takes 150 ns to look up State.HERE, and each request of
 # a client is checked.
 STRANGER, CHECKED, ASKING, HERE, OVER, OWNER = State
 
-# Malformed is permitted everywhere: what is wrong with the line is told by its handler.
+# Malformed is permitted everywhere: its handler reports what is wrong with the line.
 ANYTIME = {requests.Ping, requests.Pong, requests.Quit, requests.Malformed}
 MEMBERS_ONLY = {
     requests.Say,

@@ -45,7 +45,7 @@ class Events(Delivery):
 
 @dataclass(slots=True)
 class Welcome(ToClient):
-    """The WELCOME of a client, who receives all later events."""
+    """The WELCOME of a client. The client receives all later events."""
 
     text: str
 

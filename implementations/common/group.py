@@ -53,9 +53,7 @@ class Group:
             old, new = rest.split(" ")
             member = self.members.pop(wire.fold(old), None)
             if member is None:
-                raise DamagedError(
-                    f"members: lacks {old}, whose new name in the transcript is {new}"
-                )
+                raise DamagedError(f"members: lacks {old}, renamed to {new} in the transcript")
             self.members[wire.fold(new)] = Member(new, "member", member.phc)
         elif verb == "IN" and wire.fold(rest) not in self.members:
-            raise DamagedError(f"members: lacks {rest}, who came in according to the transcript")
+            raise DamagedError(f"members: lacks {rest}, but the transcript has its IN")

@@ -101,7 +101,7 @@ class Unbanning(Change):
         return True
 
     def orderer(self) -> Client | None:
-        """Returns the owner, whose order it was."""
+        """Returns the owner, because the owner gave the order."""
         return self.owner
 
 

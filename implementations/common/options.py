@@ -21,7 +21,7 @@ def parse(argv: Sequence[str] | None, design: str) -> argparse.Namespace:
 
 
 def add_general(parser: argparse.ArgumentParser) -> None:
-    """Adds where the server listens, where its files are, and who can join."""
+    """Adds the options for the address, the files, and the admission of members."""
 
     def add(flag: str, text: str, **more: object) -> None:
         default = " (default: %(default)s)" if "default" in more else ""

@@ -67,7 +67,7 @@ class Session(RequestQueue):
 
     def receive_encoded(self, data: bytes) -> bytes:
         """Does what receive() does, and returns the requests as requests.encode() writes them."""
-        # Most data is plain messages, whose encoding is the data itself.
+        # Most data is plain messages, and their encoding is the data itself.
         if not self.awaiting_reply and not self.unparsed and self.lines.are_messages(data):
             return data
         return requests.encode(self.receive(data))
@@ -134,7 +134,7 @@ VERBS = {"SAY", "JOIN", "NAME", "HISTORY", "PING", "PONG", *WITHOUT_ARGUMENT}
 
 
 class OwnerSession(RequestQueue):
-    """The Session of the owner, whose lines are orders. Trusted, but as likely to mistype."""
+    """The Session of the owner. Its lines are orders. An owner is trusted, but can mistype."""
 
     def __init__(self) -> None:
         super().__init__()

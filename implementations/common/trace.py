@@ -129,9 +129,9 @@ def amount_of(result: object) -> int | None:
 
 
 def lock(name: str, guards: str, of: Any = None) -> Any:
-    """Returns a new lock, or the lock `of`, whose events are traced.
+    """Returns a new lock, or the lock `of`, with its events traced.
 
-    guards: what the lock guards, so that a figure of who waits can tell for what.
+    guards: what the lock guards. A figure of waiting threads shows it.
     """
     from threading import Lock
 

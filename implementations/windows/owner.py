@@ -64,7 +64,7 @@ class OwnerApp(WindowApp):
 
 
 def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Return the options in `argv`; None stands for the command line. Exits if they are wrong.
+    """Return the options in `argv`; None means the command line. Exits if they are wrong.
 
     The arguments after -- are in `command`.
     """

@@ -1,7 +1,7 @@
 """What MkDocs makes pages of, and where they stand in the navigation: a hook of
 lab_guide/mkdocs.yml.
 
-To MkDocs each page stands where it stands in the repository, so a link that leads somewhere there
+To MkDocs each page has the same place as in the repository, so a link that leads somewhere there
 does so in the site. Pages are the guide's Markdown, the notebooks as they were run, and every file
 or folder of the repository that a page links to.
 """

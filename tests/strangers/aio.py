@@ -5,8 +5,8 @@ The law: everything that is shared belongs to one thread, the event loop's. Each
 task that reads a line, does it, and only then reads the next. Between two `await`s nobody else
 runs, so no lock is needed; after an `await` the world may have changed, so look again. Other
 threads hash passwords, read orders and write answers; they touch nothing but their own bytes. What
-the group knows is what reading its journal from top to bottom tells: first an event is written
-there, then it is applied, then it is told.
+the group knows is what reading its journal from top to bottom says: first an event is written
+there, then it is applied, then it is sent.
 """
 
 import asyncio
@@ -33,10 +33,10 @@ from itertools import islice
 LINE = 512  # bytes of a line, its LF among them
 JOIN_WITHIN, PING_AFTER, IDLE_AFTER, SLOW_AFTER, REJECT_AFTER = 20, 60, 90, 10, 1  # seconds
 OUTBOX, SNDBUF = 1 << 20, 1 << 16  # bytes that may wait for one client, here and in the kernel
-KEEPS_READING, HOLD = 128 << 10, 2  # who takes so many bytes in so many seconds keeps reading
+KEEPS_READING, HOLD = 128 << 10, 2  # bytes, seconds: a client that takes so much keeps reading
 MAX_HERE, MAX_STRANGERS, MAX_ASKING = 1024, 256, 32
 HASHERS = min(2, max(1, (os.cpu_count() or 1) - 1))
-OWNER_BOX = 64 << 10  # bytes that may wait for an owner who does not read
+OWNER_BOX = 64 << 10  # bytes buffered for an owner who does not read
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 BAD_TEXT = re.compile(  # what is not one of these; the common ones first, for speed
@@ -100,7 +100,7 @@ class Journal:
             sys.exit("grupo: another server holds this directory")
         self.file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         self.size = 0
-        self.starts = array("Q")  # starts[n] is where event n + 1 stands in the file
+        self.starts = array("Q")  # starts[n] is where event n + 1 begins in the file
 
     def replay(self, apply):
         """Tell `apply` every line of the file. What a crash left half written at its end is left
@@ -136,7 +136,7 @@ class Journal:
             self.index(line)
 
     def cut(self):
-        """Nothing stands behind the last whole line."""
+        """Cut off what follows the last whole line."""
         with suppress(OSError):
             os.ftruncate(self.file, self.size)
 
@@ -159,11 +159,11 @@ class Journal:
 class Member:
     def __init__(self, name, salt, digest):
         self.name, self.salt, self.digest = name, bytes.fromhex(salt), bytes.fromhex(digest)
-        self.client = None  # his connection, while he is here
+        self.client = None  # the member's connection, while it is here
 
 
 class Group:
-    """Who is a member, who is banned, who asks, who is connected. Keys are names in small letters."""
+    """The members, bans, requests and connections. Keys are names in small letters."""
 
     def __init__(self, journal, admit):
         self.journal, self.admit = journal, admit
@@ -172,11 +172,11 @@ class Group:
             {},
             {},
         )  # these three are what the journal tells
-        self.asking = {}  # key -> the client whom the owner considers
+        self.asking = {}  # key -> the client that waits for the owner's answer
         self.joining = set()  # keys of new names whose password is being hashed
         self.clients = set()
-        self.owed = []  # names of those who went while the journal could not be written
-        self.holders = set()  # clients for whom the talkers wait
+        self.owed = []  # names of members that left while the journal could not be written
+        self.holders = set()  # clients that hold the talkers up
         self.road = asyncio.Event()  # set while nobody holds the talkers up
         self.road.set()
         self.stopped = asyncio.Event()
@@ -226,8 +226,8 @@ class Group:
             self.apply(line)
 
     def happen(self, verb, what, *before):
-        """Write an event down, behind the lines `before`. Returns its line, which is to be told at
-        once.
+        """Write an event down, behind the lines `before`. Returns its line, which the caller sends
+        at once.
         """
         self.pay_outs()
         return self.write_event(verb, what, *before)
@@ -250,7 +250,7 @@ class Group:
             self.tell(line)
 
     def went(self, member):
-        """His connection has ended. Nobody can be refused an OUT: it is told once it can be
+        """The member's connection has ended. An OUT cannot be refused: it is sent once it can be
         written.
         """
         member.client = None
@@ -264,7 +264,7 @@ class Group:
         except NotSaved:
             asyncio.get_running_loop().call_later(1, self.try_outs)
 
-    # --- who enters
+    # --- joining the group
 
     def count(self, here):
         return sum(not client.over and bool(client.member) == here for client in self.clients)
@@ -288,7 +288,7 @@ class Group:
             if new:
                 self.joining.discard(key)
         if client.writer.is_closing():
-            return  # his connection broke meanwhile
+            return  # the connection broke meanwhile
         right = (
             member
             and self.members.get(key) is member
@@ -309,7 +309,7 @@ class Group:
             client.reject()
 
     def enter(self, client, name, *record):
-        """He may come in; `record` makes him a member if he is none yet."""
+        """Let the client in; `record` makes it a member if it is none yet."""
         member = self.members.get(name.lower())
         old = member and member.client
         event = None
@@ -346,8 +346,8 @@ class Group:
 
 
 class Client:
-    """One connection. A stranger has no `member`; one whom the owner considers `asks`; who is here
-    has a member.
+    """One connection. A stranger has no `member`; a client that waits for the owner `asks`; a
+    client that is here has a member.
     """
 
     def __init__(self, group, reader, writer, address):
@@ -357,15 +357,15 @@ class Client:
         )
         self.loop = asyncio.get_running_loop()
         self.member = self.asks = None
-        self.over = False  # BYE was said, or he was dropped: nothing more is done for him
+        self.over = False  # BYE was sent, or the client was dropped: nothing more is done for it
         self.errors = self.rejections = 0
         self.sent = 0  # bytes, those that still wait included
-        self.watcher = None  # the task that looks after him while something waits
-        self.stalled = False  # he had his time and read too little: nobody waits for him any more
+        self.watcher = None  # the task that watches the client while something is buffered
+        self.stalled = False  # it read too little in its time: nobody waits for it any more
         self.heard = self.join_at = self.loop.time()
         self.deadline = self.heard + JOIN_WITHIN
         self.busy = self.pinged = (
-            False  # busy: a request of his is being done, so he is not listened to
+            False  # busy: a request of the client is being done, so nothing is read from it
         )
         self.alarm = self.loop.call_at(self.deadline, self.look_at_clock)
         writer.transport.set_write_buffer_limits(
@@ -396,7 +396,7 @@ class Client:
         except asyncio.CancelledError:
             pass  # end() was called by somebody else
         except (OSError, EOFError, RuntimeError, MemoryError):
-            self.end("quit")  # he closed, or broke off; or there is no thread or memory for him
+            self.end("quit")  # it closed, or broke off; or there is no thread or memory for it
         finally:
             if self.member:
                 self.group.went(self.member)
@@ -404,7 +404,7 @@ class Client:
             await self.part()
 
     async def part(self):
-        """Let him have what waits for him and his BYE; closing at once might destroy it on its way."""
+        """Send what is buffered, and BYE; closing at once might destroy it on its way."""
         try:
             self.writer.transport.set_write_buffer_limits(0)
             await self.writer.drain()
@@ -418,7 +418,7 @@ class Client:
             self.group.clients.discard(self)
 
     def end(self, code):
-        """BYE. His task is told to stop; if he was here, it is his task that tells the others."""
+        """BYE. Stop the client's task; if it was here, its task sends OUT to the others."""
         if self.over:
             return
         self.send(f"BYE {code}")
@@ -435,7 +435,7 @@ class Client:
         self.writer.transport.abort()
         self.end("slow")
 
-    # --- what goes to him
+    # --- what goes to the client
 
     def send(self, line):
         self.send_bytes(line.encode() + b"\n")
@@ -458,9 +458,9 @@ class Client:
         return self.writer.transport.get_write_buffer_size()
 
     async def watch(self):
-        """Runs while something waits for him: do the talkers wait for him, and must he go?"""
+        """Runs while something is buffered: must the talkers wait for the client, and must it go?"""
         taken, moved = self.sent - self.waiting(), self.loop.time()
-        window = None  # when these HOLD seconds began, and what he had taken by then
+        window = None  # when these HOLD seconds began, and the bytes taken by then
         while waiting := self.waiting():
             now, before, taken = self.loop.time(), taken, self.sent - waiting
             if taken != before:
@@ -479,7 +479,7 @@ class Client:
         self.group.hold(self, False)
 
     async def breathe(self):
-        """Let the others run, and wait until he has taken most of his answers."""
+        """Let the others run, and wait until the client has taken most of its answers."""
         await asyncio.sleep(0)
         await self.writer.drain()
 
@@ -500,7 +500,7 @@ class Client:
     # --- time
 
     def look_at_clock(self):
-        """Ask the silent whether they live, end those whose time is up, and set the alarm anew."""
+        """Ask the silent whether they live, end those whose time is up, and set the next alarm."""
         if self.over:
             return
         now = self.loop.time()
@@ -524,13 +524,13 @@ class Client:
     # --- joining
 
     def leave_the_queue(self):
-        """The owner considers him no longer."""
+        """End the request to join."""
         if self.asks and self.group.asking.get(self.asks[0].lower()) is self:
             del self.group.asking[self.asks[0].lower()]
         self.asks = None
 
     def stay_outside(self):
-        """His JOIN is over. The time it took is not counted against him."""
+        """The JOIN is over. The time it took is not counted against the client."""
         self.deadline += self.loop.time() - self.join_at
         self.asks = None
         self.look_at_clock()
@@ -544,7 +544,7 @@ class Client:
         if self.rejections == 3:
             self.end("refused")
 
-    # --- his requests
+    # --- requests
 
     async def request(self, line):
         try:
@@ -676,7 +676,7 @@ class Console:
                 self.loop.call_soon_threadsafe(self.take, data)
                 self.taken.acquire()
                 while self.queued - self.written > 4 * OWNER_BOX:
-                    time.sleep(0.1)  # who does not read answers is not heard
+                    time.sleep(0.1)  # an owner who does not read answers is not heard
 
     def put(self, *lines):
         if self.hidden and self.queued - self.written <= OWNER_BOX:
@@ -811,7 +811,7 @@ async def accept_clients(group, listener):
             Client(group, *await asyncio.open_connection(sock=connection, limit=LINE - 1), address)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                spare.close()  # make room for one, to close it: else he would wait for ever
+                spare.close()  # make room for one, to close it: else its client would wait forever
                 with suppress(OSError):
                     listener.accept()[0].close()
                 with suppress(OSError):

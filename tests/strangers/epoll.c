@@ -5,7 +5,7 @@
  *
  * The law: one thread, the loop at the end of this file, owns everything and waits nowhere but in epoll_wait().
  * One other thread hashes passwords. The two share only the struct jobs in `waiting` and `done`, and `jobs_lock` guards
- * those lists. No event is told to anybody before it stands in the journal.
+ * those lists. No event is sent to anybody before it is in the journal.
  *
  * Each turn of the loop takes what the kernel has for us, works on each connection, sends what it can, and then
  * looks at the clock. A connection is freed in one place only (in the loop, if it is `gone`), so a pointer to
@@ -49,7 +49,7 @@ enum {                                      /* what one server bears */
 };
 static const double JOIN_WITHIN = 20, PING_AFTER = 60, IDLE_AFTER = 90, SLOW_AFTER = 10, REJECT_AFTER = 1, LINGER = 1,
                     STOP_WITHIN = 1.2,      /* the page allows 2 */
-                    READER_WINDOW = 2;      /* who took READER_TAKES bytes in this time keeps reading */
+                    READER_WINDOW = 2;      /* a client that took READER_TAKES bytes in this time keeps reading */
 enum { READER_TAKES = 128 * 1024 };
 
 struct outbox { char *bytes; size_t start, len, room; };
@@ -114,7 +114,7 @@ static bool held;                           /* a client that keeps reading has m
 static int journal;                         /* the group's file, locked while we live */
 static off_t journal_size;
 static uint64_t seq;                        /* of the newest event */
-static off_t *event_at;                     /* event_at[n]: where event n stands in the journal */
+static off_t *event_at;                     /* event_at[n]: where event n is in the journal */
 static size_t event_room;
 static char *event;                         /* the newest event's line, with its LF */
 static size_t event_len;
@@ -224,7 +224,7 @@ static bool is_group(const char *s)
 
 /* ---------- the owner's screen ---------- */
 
-/* A line for the owner, unless more than `limit` bytes wait for him already. */
+/* A line for the owner, unless more than `limit` bytes are buffered for them already. */
 __attribute__((format(printf, 2, 3)))
 static void show(size_t limit, const char *format, ...)
 {
@@ -417,7 +417,7 @@ static bool write_event(const char *record, const char *verb, const char *who, c
     return true;
 }
 
-/* Tells the newest event to all who are here. */
+/* Sends the newest event to all members that are here. */
 static void tell_all(void)
 {
     for (int i = 0; i < conn_count; i++) {
@@ -450,7 +450,7 @@ static bool outs_told(void)
     return true;
 }
 
-/* Keeps an event. Only if this is true may it be told (tell_all). */
+/* Keeps an event. Only if this is true may it be sent (tell_all). */
 static bool keep(const char *record, const char *verb, const char *who, const char *rest)
 {
     return outs_told() && write_event(record, verb, who, rest);
@@ -516,11 +516,11 @@ static void cancel_job(struct job *job)
 
 /* ---------- the end of a connection ---------- */
 
-/* c is out of the group's life. There is an OUT if it was here; who wants none takes c->member away before. */
+/* c is out of the group's life. There is an OUT if it was here; a caller that wants none takes c->member away before. */
 static void go_away(struct conn *c)
 {
     struct member *m = c->member;
-    c->state = OVER;                        /* before the OUT, which is not for him */
+    c->state = OVER;                        /* before the OUT, which is not for this client */
     c->member = NULL;
     c->history_to = 0;
     if (c->job)
@@ -558,7 +558,7 @@ static void stop(const char *code)
         end_without_out(conns[i], code);
 }
 
-/* ---------- who gets in ---------- */
+/* ---------- joining the group ---------- */
 
 /* c's JOIN is finished, one way or the other: the time it took is not the client's. */
 static void stranger_again(struct conn *c)
@@ -1170,7 +1170,7 @@ static void let_in(int fd, const struct sockaddr_storage *from)
 
 static void accept_all(void)
 {
-    for (int i = 0; i < 64; i++) {          /* not for ever: the others wait */
+    for (int i = 0; i < 64; i++) {          /* not without end: the others wait */
         struct sockaddr_storage from;
         socklen_t len = sizeof from;
         int fd = accept4(listener, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -1356,7 +1356,7 @@ static void open_journal(const char *dir)
         die(1, "the journal", strerror(errno));
     while ((n = getline(&line, &room, in)) > 0) {
         if (line[n - 1] != '\n' && seq && n < LINE)
-            break;                          /* the last line was torn by a kill: nobody has been told of it */
+            break;                          /* the last line was torn by a kill: it was sent to nobody */
         line[n - 1] = '\0';
         if (n > LINE || text_fault(line, n - 1) || !replay(line, journal_size))
             die(1, "the journal is damaged", "nothing was changed");

@@ -2,8 +2,8 @@
 //
 // The law. One thread: every handler (a line came, a timer fired, the owner typed) runs to its end before the next one starts. So all
 // that is shared (the tables below, the two files) needs no lock. The one `await` is in join(), while a password is hashed on another
-// thread; whoever comes back from it looks at the tables afresh. Nobody waits for a client: send() only puts bytes into his queue, and
-// flush() hands them to the kernel as he takes them. An event is written to the transcript before anybody hears of it.
+// thread; code after it looks at the tables again. Nobody waits for a client: send() only puts bytes into its queue, and
+// flush() hands them to the kernel as the client takes them. An event is written to the transcript before anybody hears of it.
 
 import { isUtf8 } from 'node:buffer';
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto';
@@ -22,7 +22,7 @@ const REJECT_AFTER = 1_000;
 const OUTBOX = 1 << 20;                    // bytes that may wait for one client
 const HALF = OUTBOX / 2;                   // above this the talkers are held up
 const CHUNK = 16_384;                      // bytes that are handed to the kernel at a time
-const STEADY = 65_536;                     // who takes so many bytes in 2 s keeps reading (128 KiB less a lump: the kernel tells in lumps)
+const STEADY = 65_536;                     // a client that takes so many bytes in 2 s keeps reading (128 KiB less a lump: the kernel tells in lumps)
 const MAX_HERE = 1024;
 const MAX_STRANGERS = 256;
 const MAX_ASKERS = 32;
@@ -36,14 +36,14 @@ const isGroup = (text) => /^[^ ](.*[^ ])?$/s.test(text) && Buffer.byteLength(tex
 const fold = (name) => name.toLowerCase();
 
 // Shared by all handlers. A `key` is a folded name.
-const members = new Map();                 // key -> { name, salt, hash, client: his connection, or null if away }
+const members = new Map();                 // key -> { name, salt, hash, client: the connection, or null if away }
 const bans = new Map();                    // key -> name
 const claims = new Map();                  // key -> the client whose JOIN with this new name is under way
 const clients = new Set();                 // all connections,
 const strangers = new Set();               // those before WELCOME,
 const here = new Set();                    // those after
-const holders = new Set();                 // those who read, but are so far behind that the talkers wait for them
-const laggards = new Set();                // those for whom something waits
+const holders = new Set();                 // those that read, but are so far behind that the talkers wait for them
+const laggards = new Set();                // those with something buffered
 let group;
 let closing = false;
 let listening;                             // our address
@@ -104,7 +104,7 @@ class Lines {                              // takes bytes as they come, gives li
   }
 }
 
-// --- the two files: `transcript` has the events as they are sent, `members` has what no event tells: passwords, and who was unbanned.
+// --- the two files: `transcript` has the events as they are sent, `members` has what no event says: passwords, and lifted bans.
 // A line of `members` begins with the number of the event after which it happened. Both only grow.
 
 class NotSaved extends Error {}
@@ -113,7 +113,7 @@ class Log {
   constructor(name) {
     this.fd = fs.openSync(`${options.dir}/${name}`, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o600);
     this.bytes = fs.readFileSync(this.fd);
-    this.size = this.bytes.lastIndexOf(10) + 1;      // what stands behind the last LF was torn by a crash
+    this.size = this.bytes.lastIndexOf(10) + 1;      // what follows the last LF was torn by a crash
     if (!isUtf8(this.bytes.subarray(0, this.size))) throw new Error(`${options.dir}/${name} is damaged: not UTF-8`);
   }
 
@@ -211,7 +211,7 @@ function tell(event) {
   }
 }
 
-// An OUT cannot be refused to anybody: if the disk is full it is owed, and told before any later event.
+// An OUT cannot be refused to anybody: if the disk is full it is owed, and sent before any later event.
 const owedOuts = [];
 let owedTimer;
 
@@ -279,7 +279,7 @@ function bye(client, code) {
   client.socket.resume();                  // what comes is discarded; flush() ends the connection
 }
 
-function detach(client) {                  // he is no part of the group's present any more
+function detach(client) {                  // the client no longer takes part in the group
   if (client.state === 'over') return;
   client.state = 'over';
   client.history = null;
@@ -356,7 +356,7 @@ function flush(client) {
   });
 }
 
-function feedHistory(client) {             // the next few events of his answer
+function feedHistory(client) {             // the next few events of the answer
   const { from, to } = client.history;
   let last = from;
   while (last < to && ends[last + 1] - ends[from] <= CHUNK) last++;
@@ -373,7 +373,7 @@ function feedHistory(client) {             // the next few events of his answer
   }
 }
 
-function weigh(client) {                   // do the talkers wait for him?
+function weigh(client) {                   // must the talkers wait for this client?
   const held = holders.size > 0;
   if (client.state === 'here' && client.keepsReading && client.waiting > HALF) holders.add(client);
   else holders.delete(client);
@@ -382,7 +382,7 @@ function weigh(client) {                   // do the talkers wait for him?
 
 let watchTimer = null;
 
-function watchLaggards() {                 // who reads, who is slow? Runs only while something waits for somebody
+function watchLaggards() {                 // which clients read, and which are slow? Runs only while something is buffered
   if (laggards.size === 0) {
     clearInterval(watchTimer);
     watchTimer = null;
@@ -408,7 +408,7 @@ function watchLaggards() {                 // who reads, who is slow? Runs only 
 }
 
 // Node cannot set SO_SNDBUF. The kernel may keep megabytes of ours, and shows room for more only when a third of them has gone: a client
-// who reads looks for many seconds like one who does not. Linux tells how many bytes of each connection have not been taken.
+// that reads looks for many seconds like one that does not. Linux tells how many bytes of each connection have not been taken.
 function bytesInKernel() {
   const { port, family } = listening;
   const bytes = new Map();                 // by the client's port
@@ -456,7 +456,7 @@ function err(client, code) {
   if (client.state !== 'here' && ++client.errors === 10) bye(client, 'protocol');
 }
 
-// Who may send it, the form of what follows the verb, the most bytes of its last field, what it does.
+// The states that may send it, the form of what follows the verb, the most bytes of its last field, what it does.
 const REQUESTS = new Map(Object.entries({
   JOIN: { who: 'stranger', form: /^ ([^ ]+) (.+)$/s, max: 128, run: askToJoin },
   SAY: { who: 'here', form: /^ (.+)$/s, max: 400, run: (client, text) => happen('MSG', client.member.name, text) },
@@ -507,7 +507,7 @@ function who(client) {
   send(client, lines.join('') + 'END WHO');
 }
 
-function history(client, since) {          // flush() feeds the rest of it to him, as fast as he takes it
+function history(client, since) {          // flush() sends the rest of it, as fast as the client takes it
   client.history = { from: Math.min(Number(since), newest()), to: newest() };
   feedHistory(client);
 }
@@ -518,7 +518,7 @@ function leave(client) {
   bye(client, 'left');
 }
 
-// --- who gets in
+// --- joining the group
 
 const scryptOnAnotherThread = promisify(scrypt);
 const waitingToHash = [];
@@ -588,7 +588,7 @@ function admit(client) {                   // throws NotSaved, and then nothing 
   const { name, key, salt, hash } = client.request;
   const known = members.get(key);
   const member = known ?? { name, salt, hash, client: null };
-  const before = member.client;            // takeover: his other connection
+  const before = member.client;            // takeover: the member's other connection
   const full = !before && here.size >= MAX_HERE;
   settleOuts();
   const seq = newest();
@@ -656,7 +656,7 @@ function openConsole() {
     runOrders();
   });
   if (!tty.isatty(0)) return void readOrders();
-  let reading = false;                     // Node cannot ignore SIGTTIN, which stops whoever reads a terminal in its background
+  let reading = false;                     // Node cannot ignore SIGTTIN, which stops a process that reads a terminal in its background
   setInterval(() => {
     if (reading === inForeground()) return;
     reading = !reading;
@@ -739,7 +739,7 @@ function ban(name) {
     client.member.client = null;           // so no OUT follows
     bye(client, 'banned');
   }
-  if (claimer?.state === 'asking') reject(claimer);        // if his password is still being hashed, join() will see the ban
+  if (claimer?.state === 'asking') reject(claimer);        // if the password is still being hashed, join() will see the ban
 }
 
 function unban(name) {

@@ -5,12 +5,12 @@
  *
  * The law: nothing is shared. One process, the hub, owns everything, decides everything, and alone writes to the sockets.
  * Each client has a child, which only reads: that client's socket. Two pipes join it to the hub: requests go up, answers
- * come down. A pipe ends when who held its other end is gone, even by kill -9: so the hub sees the end of a child, and a child
+ * come down. A pipe ends when the process at its other end is gone, even by kill -9: so the hub sees the end of a child, and a child
  * that of the hub. That holds only if nobody else has a copy: a child closes what it inherited, before anything else.
  *
  * Lines go up: a request as the client sent it (of a JOIN not the password), `!VERB code words` if it is malformed, and
  * `=HASH`, of a password. Down come `check SETTING`, when it is the child's turn to hash, `done`, when a JOIN is finished, and
- * `over`. No event is told to anybody before it stands in the journal. A connection is freed in one place only (in the hub's
+ * `over`. No event is sent to anybody before it is in the journal. A connection is freed in one place only (in the hub's
  * loop, if it is `gone` and its child, too). Read from the bottom up: main, the loop, then what it calls.
  */
 #define _GNU_SOURCE
@@ -47,7 +47,7 @@ enum {                                      /* what one server bears */
     CHUNK = 65536,                          /* HISTORY is read from the journal in pieces of this size */
     GULP = 4096,                            /* a socket, or a pipe, is read in pieces of at most this size */
     SCREEN = 65536,                         /* bytes that may wait for the owner */
-    READER_TAKES = 128 * 1024,              /* in READER_WINDOW: who took so much keeps reading */
+    READER_TAKES = 128 * 1024,              /* in READER_WINDOW: a client that took so much keeps reading */
     MAX_CONNS = 2048, MAX_HERE = 1024, MAX_STRANGERS = 256, MAX_ASKING = 32, MAX_NO = 3, MAX_ERR = 10
 };
 static const double JOIN_WITHIN = 20, PING_AFTER = 60, IDLE_AFTER = 90, SLOW_AFTER = 10, REJECT_AFTER = 1, LINGER = 1,
@@ -80,9 +80,9 @@ struct conn {
     bool shut;                              /* BYE is sent, and so is our end of file */
     struct member *member;                  /* while HERE */
     char name[NAME + 1];                    /* while CHECKED or ASKING; empty once it is refused */
-    char hash[CRYPT_OUTPUT_SIZE];           /* while CHECKED, the member's (empty: a new name); while ASKING, his own */
+    char hash[CRYPT_OUTPUT_SIZE];           /* while CHECKED, the member's (empty: a new name); while ASKING, the client's own */
     bool hopeless;                          /* another JOIN with this new name is under way */
-    unsigned long ticket;                   /* while it waits for its turn to hash: who has the least is next. Else 0 */
+    unsigned long ticket;                   /* while it waits for its turn to hash: the least is next. Else 0 */
     bool has_turn;                          /* its child hashes */
     bool child_waits, told_over;            /* what the child waits for, and has heard */
     bool refused, pinged;                   /* REJECTED will be sent when its time has come; PING was sent */
@@ -104,7 +104,7 @@ static int outs_due;                        /* members with out_due */
 static struct conn *conns[MAX_CONNS];
 static int conn_count;
 static bool held;                           /* a client that keeps reading has much waiting: members are not read */
-static int turns, max_turns;                /* children who hash now, and who may at the same time */
+static int turns, max_turns;                /* children that hash now, and the most at the same time */
 
 static int journal;                         /* the group's file, locked while we live */
 static off_t journal_size;
@@ -405,7 +405,7 @@ static void child_main(int fd, int up, int down)
 
 /* ---------- the owner's screen ---------- */
 
-/* A line for the owner, unless more than `limit` bytes wait for him already. */
+/* A line for the owner, unless more than `limit` bytes are buffered for them already. */
 __attribute__((format(printf, 2, 3)))
 static void show(size_t limit, const char *format, ...)
 {
@@ -582,7 +582,7 @@ static bool write_event(const char *record, const char *verb, const char *who, c
     return true;
 }
 
-/* Tells the newest event to all who are here. */
+/* Sends the newest event to all members that are here. */
 static void tell_all(void)
 {
     for (int i = 0; i < conn_count; i++) {
@@ -612,7 +612,7 @@ static bool outs_told(void)
     return true;
 }
 
-/* Keeps an event. Only if this is true may it be told (tell_all). */
+/* Keeps an event. Only if this is true may it be sent (tell_all). */
 static bool keep(const char *record, const char *verb, const char *who, const char *rest)
 {
     return outs_told() && write_event(record, verb, who, rest);
@@ -657,11 +657,11 @@ static void give_turns(void)
     }
 }
 
-/* c is out of the group's life. There is an OUT if it was here; who wants none takes c->member away before. */
+/* c is out of the group's life. There is an OUT if it was here; a caller that wants none takes c->member away before. */
 static void go_away(struct conn *c)
 {
     struct member *m = c->member;
-    c->state = OVER;                        /* before the OUT, which is not for him */
+    c->state = OVER;                        /* before the OUT, which is not for this client */
     c->member = NULL;
     c->history_to = 0;
     c->ticket = 0;                          /* (a turn it gives back when its child has hashed, or ended) */
@@ -697,7 +697,7 @@ static void stop(const char *code)
         end_without_out(conns[i], code);
 }
 
-/* ---------- who gets in ---------- */
+/* ---------- joining the group ---------- */
 
 /* c's JOIN is finished, one way or the other: the time it took is not the client's. */
 static void stranger_again(struct conn *c)
@@ -1208,7 +1208,7 @@ static void accept_client(int fd, const struct sockaddr_storage *from)
 
 static void accept_all(void)
 {
-    for (int i = 0; i < 16; i++) {          /* not for ever: the others wait */
+    for (int i = 0; i < 16; i++) {          /* not without end: the others wait */
         struct sockaddr_storage from;
         socklen_t len = sizeof from;
         int fd = accept4(listener, (struct sockaddr *)&from, &len, SOCK_CLOEXEC);
@@ -1280,7 +1280,7 @@ static void loop(void)
                 held = true;
         }
         if (polled[NEWCOMERS].revents && !stopping)
-            accept_all();                   /* now that who has gone has made room */
+            accept_all();                   /* now that closed connections have made room */
         for (int i = 0; i < conn_count; i++) {
             struct conn *c = conns[i];
             if (c->down >= 0) {             /* (else we only wait for the end of its child) */
@@ -1376,7 +1376,7 @@ static void open_journal(const char *dir)
     ssize_t n;
     while ((n = getline(&line, &room, in)) > 0) {
         if (line[n - 1] != '\n' && seq && n < LINE)
-            break;                          /* the last line was torn by a kill: nobody has been told of it */
+            break;                          /* the last line was torn by a kill: it was sent to nobody */
         line[n - 1] = '\0';
         if (n > LINE || text_fault(line, n - 1) || !replay(line))
             die(1, "the journal is damaged", "nothing was changed");

@@ -5,11 +5,11 @@
  * The law: each client has a thread, which blocks in recv and serves the client's requests one by one. All that is shared (clients,
  * people, journal, what waits for the owner) is guarded by one lock, `room`; all that happens, happens under it, in one order. Nobody
  * waits for a person while holding it: passwords are hashed without it, and sockets are written with MSG_DONTWAIT. What a socket does not take
- * waits in its client's box; the postman, one thread for all, sends it when the socket takes more. He also watches the clocks.
+ * waits in its client's box; the postman, one thread for all, sends it when the socket takes more. It also watches the clocks.
  *
  * The group is one file, `journal`: a line for each change, written before anybody hears of it, read again at the next start.
  *     GROUP 1 TIME os-lab      events stand in it as they are sent
- *     + ana $y$j9T$...         Ana is a member, with the hash of her password
+ *     + ana $y$j9T$...         Ana is a member, with the hash of Ana's password
  *     - eve                    Eve is banned no longer
  */
 #define _GNU_SOURCE
@@ -40,7 +40,7 @@
 enum {                              /* sizes, in bytes, with no NUL */
     LINE = 512, NAME = 32, GROUP = 64, TEXT = 400, PASSWORD = 128, TOKEN = 64,
     OUTBOX = 1 << 20,               /* what may wait for one client, */
-    READS = 128 << 10,              /* how much of it a client takes in PATIENCE if he keeps reading, */
+    READS = 128 << 10,              /* how much of it a client takes in PATIENCE if it keeps reading, */
     AHEAD = 64 << 10,               /* how much of it an answer to HISTORY may fill, */
     SNDBUF = 64 << 10,              /* and what may wait in the kernel */
     CONSOLE = 64 << 10,             /* what may wait for the owner */
@@ -98,8 +98,8 @@ static sem_t hashing;                                          /* how many may h
 
 /* ---- small things ---- */
 
-/* A mutex is not fair: who gives it back and comes again at once has it before one who waits has woken up. So there is one who is
- * next, and who comes again stands behind him. */
+/* A mutex is not fair: a thread that gives it back and comes again at once has it before a waiting thread has woken up. So one
+ * thread is next, and a thread that comes again waits behind it. */
 static void enter_room(void)
 {
     static pthread_mutex_t next = PTHREAD_MUTEX_INITIALIZER;
@@ -316,7 +316,7 @@ __attribute__((format(printf, 2, 3))) static void send_line(Client *c, const cha
     send_bytes(c, line, n);
 }
 
-/* Is it for this client that the others are to wait? Only as long as he keeps reading, or might. */
+/* Must the others wait for this client? Only as long as it keeps reading, or might. */
 static bool holds_up(Client *c)
 {
     if (waiting(&c->box) <= OUTBOX / 2 || c->given_up || c->state == OVER)
@@ -363,7 +363,7 @@ __attribute__((format(printf, 1, 2))) static void show_line(const char *format, 
     show(line, n);
 }
 
-/* The thread that writes to the owner. It alone waits if he does not read. */
+/* The thread that writes to the owner. It alone waits if the owner does not read. */
 static void *console_writer(void *unused)
 {
     char piece[4096];
@@ -461,7 +461,7 @@ static bool pay_outs(void)
     return true;
 }
 
-/* Keeps an event: true if it is written, and may be told. */
+/* Keeps an event: true if it is written, and may be sent. */
 __attribute__((format(printf, 4, 5)))
 static bool keep(char line[LINE + 1], const char *note, const char *verb, const char *format, ...)
 {
@@ -552,7 +552,7 @@ static void end(Client *c, const char *code)
     wake_postman();
 }
 
-/* The same for one whose going is told by another event, or by none. */
+/* The same for a member that leaves with another event, or with none. */
 static void end_without_out(Client *c, const char *code)
 {
     c->person = NULL;
@@ -618,7 +618,7 @@ static bool admit(Client *c, Person *p)
     return true;
 }
 
-/* ---- requests: each is called with the lock held, with what stands after the verb and its space, NULL if there is no space ---- */
+/* ---- requests: each is called with the lock held, with what follows the verb and its space, NULL if there is no space ---- */
 
 static const char NOT_SAVED[] = "not-saved the server could not write this down; try later";
 
@@ -974,7 +974,7 @@ static double look_after(Client *c, double t)
         shutdown(c->fd, SHUT_RDWR);
         c->over_at = due = INFINITY;
     }
-    /* poll tells of room in a socket only when a third of it is free. Who takes less is not slow: we look ourselves. */
+    /* poll tells of room in a socket only when a third of it is free. A client that takes less is not slow: we look ourselves. */
     return waiting(&c->box) > 0 ? fmin(due, t + LOOK) : due;
 }
 
@@ -1347,7 +1347,7 @@ static void load(const char *dir, const char *new_group)
     }
     if (n > 0 && group.length == 0)
         die(1, "%s/journal is not a journal", dir);
-    if (ferror(file) || ftruncate(journal, group.length) < 0)   /* a last line without its end was never told to anybody */
+    if (ferror(file) || ftruncate(journal, group.length) < 0)   /* a last line without its end was never sent to anybody */
         die(1, "%s/journal: %s", dir, strerror(errno));
     fclose(file);
     free(line);
