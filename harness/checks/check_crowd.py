@@ -145,7 +145,7 @@ def check_whole_lines(hunt, gather, rng):
     for running in hunt(*OPEN):
         with gather(running) as crowd:
             slow, *others = names(4)
-            crowd.enter([slow], gulp=SIP, **NARROW)
+            crowd.enter([slow], read_size=SIP, **NARROW)
             crowd.enter(others, **NARROW)
             crowd.play(
                 {
@@ -293,7 +293,7 @@ def check_history_meanwhile(hunt, gather, rng):
     for running in hunt(*OPEN, part=2 / 5):
         with gather(running) as crowd:
             reader, *talkers = names(3)
-            crowd.enter([reader], gulp=SIP, **NARROW)
+            crowd.enter([reader], read_size=SIP, **NARROW)
             crowd.enter(talkers)
             crowd.play({name: Script(lines(name, 30, rng, LONG), turn=30) for name in talkers})
             crowd.play(
@@ -327,7 +327,7 @@ def check_a_long_history_meanwhile(judge, server, gather, rng):
         crowd.enter([first])
         crowd.play({first: Script(lines(first, 3600, rng, LONG), turn=90)})
         crowd.enter(others)
-        crowd.enter([reader], gulp=32 * LONG, rcvbuf=16384, mss=SMALL_MSS)
+        crowd.enter([reader], read_size=32 * LONG, rcvbuf=16384, mss=SMALL_MSS)
         crowd.start({reader: Script(["HISTORY 0", "WHO"])})
         heard, end = 0, time.monotonic() + deadlines.DEADLINE
         while not crowd[reader].is_done:
@@ -353,5 +353,5 @@ def check_a_burst(hunt, gather, rng):
     for running in hunt(*OPEN, part=1 / 5):
         with gather(running) as crowd:
             people = names(4)
-            crowd.enter(people, gulp=4 * LONG, **NARROW)
+            crowd.enter(people, read_size=4 * LONG, **NARROW)
             crowd.play({name: Script(lines(name, 320, rng, LONG), turn=320) for name in people})

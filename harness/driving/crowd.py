@@ -19,7 +19,7 @@ from harness.driving import deadlines, processes
 from harness.driving.messages import Message, joined, msg
 from harness.driving.record import CheckFailed, Entry, Record
 
-GULP = 65536  # bytes that a client reads at once
+READ_SIZE = 65536  # bytes that a client reads at once
 SMALL_MSS = 536  # bytes: small segments keep the server's send buffer for the client small, too
 TCP_INFO_RETRANSMITTED = 100  # where struct tcp_info has tcpi_total_retrans
 
@@ -47,8 +47,8 @@ class Person:
     `awaited` is the line that starts its next turn, "" for the end of the connection, or None.
     """
 
-    def __init__(self, crowd: "Crowd", name: str, sock: socket.socket, gulp: int):
-        self.crowd, self.name, self.socket, self.gulp = crowd, name, sock, gulp
+    def __init__(self, crowd: "Crowd", name: str, sock: socket.socket, read_size: int):
+        self.crowd, self.name, self.socket, self.read_size = crowd, name, sock, read_size
         self.who = crowd.record.name(name)
         self.lines: list[str] = []
         self.rest = b""  # received, without the end of its line
@@ -129,7 +129,7 @@ class Person:
     def receive(self) -> None:
         """Read once, and handle each line that is complete."""
         try:
-            chunk = self.socket.recv(self.gulp)
+            chunk = self.socket.recv(self.read_size)
         except BlockingIOError:
             return
         except OSError:
@@ -223,12 +223,12 @@ class Crowd:
         *,
         rcvbuf: int | None = None,
         mss: int | None = None,
-        gulp: int = GULP,
+        read_size: int = READ_SIZE,
     ) -> None:
         """Connect a client for each name, all at once, and wait for nothing.
 
         `rcvbuf` is the size of each receive buffer and `mss` that of the segments, in bytes. Small
-        ones make the server's own buffer for a client fill soon. `gulp`: bytes that a client reads
+        ones make the server's own buffer for a client fill soon. `read_size`: bytes that a client reads
         at once. Raises OSError if the server refuses.
         """
         names = list(names)
@@ -240,7 +240,7 @@ class Crowd:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setblocking(False)
-            self.people[name] = Person(self, name, sock, gulp)
+            self.people[name] = Person(self, name, sock, read_size)
         for name in names:  # a loop of its own, so that the connects follow each other closely
             person = self.people[name]
             self.record.add(person.who, "connects")
