@@ -228,8 +228,8 @@ class Crowd:
         """Connect a client for each name, all at once, and wait for nothing.
 
         `rcvbuf` is the size of each receive buffer and `mss` that of the segments, in bytes. Small
-        ones make the server's own buffer for a client fill soon. `read_size`: bytes that a client reads
-        at once. Raises OSError if the server refuses.
+        ones make the server's own buffer for a client fill soon. `read_size`: bytes that a client
+        reads at once. Raises OSError if the server refuses.
         """
         names = list(names)
         for name in names:
