@@ -278,7 +278,7 @@ def test_the_lock_board_of_a_real_run(three):
         list(figure.facts) == [("pthread", "room")]
         and figure.facts["pthread", "room"]["count"] > 10
     )
-    is_whole(figure, "the order in which everyone hears it", "writer")
+    is_whole(figure, "the order in which everyone receives them", "writer")
 
 
 def test_turns_of_a_loop(three, written):

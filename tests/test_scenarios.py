@@ -82,8 +82,8 @@ def test_what_an_end_costs_is_measured_whatever_else_is_wrong_with_it(end, tmp_p
 # 50 ms under the lock, at each turn: slow, and correct.
 SLOW = dict(
     file="implementations/pthread.py",
-    old="            self.room.hear(batch, *clock())\n",
-    new="            sleep(0.05)\n            self.room.hear(batch, *clock())\n",
+    old="            self.room.process(batch, *clock())\n",
+    new="            sleep(0.05)\n            self.room.process(batch, *clock())\n",
 )
 
 
