@@ -293,7 +293,7 @@ runpy.run_module("implementations.nonblocking", run_name="__main__")
 
 def test_does_not_end_when_it_is_told_to(check):
     check([sys.executable, "-c", DEAF], "sigterm-ends-in-order").failed(
-        "sigterm-ends-in-order", "does-not-end", "went on running"
+        "sigterm-ends-in-order", "does-not-end", "kept running"
     )
 
 
@@ -450,7 +450,7 @@ def test_a_check_that_stood_still_does_not_tell(check):
     assert (verdict["verdict"], verdict["failure"], found.status) == ("inconclusive", None, 3), (
         verdict
     )
-    assert "stood still" in verdict["why"] and found.report["score"] == 0
+    assert "was stopped for" in verdict["why"] and found.report["score"] == 0
 
 
 @contextlib.contextmanager
