@@ -15,6 +15,11 @@ class NotCompiled(Exception):
     """A program could not be compiled; the text says why."""
 
 
+def find_compiler() -> str | None:
+    """Return the path of a C compiler, or None."""
+    return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+
+
 def compiled(source: Path, *flags: str) -> Path:
     """Return the path of the program made from a C source; compile it if it is not there yet.
 
@@ -23,8 +28,8 @@ def compiled(source: Path, *flags: str) -> Path:
     digest = hashlib.sha256(source.read_bytes() + " ".join(flags).encode()).hexdigest()[:16]
     program = folder_of_programs() / f"{source.stem}-{digest}"
     if not program.exists():
-        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-        if not compiler:
+        compiler = find_compiler()
+        if compiler is None:
             raise NotCompiled(
                 msg("no C compiler found. On Debian or Ubuntu: apt install gcc libc6-dev")
             )

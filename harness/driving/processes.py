@@ -12,7 +12,7 @@ import stat
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
@@ -22,6 +22,7 @@ from harness.driving.messages import Message, msg
 if TYPE_CHECKING:
     from harness.driving.client import WireClient
 
+ESTABLISHED = "01"  # of the states in /proc/net/tcp
 PF_EXITING = 4  # one of the kernel's flags of a process
 GONE = psutil.Error, OSError  # the process has ended, or belongs to another user
 
@@ -197,10 +198,8 @@ def memory(processes: Iterable[psutil.Process]) -> int:
     for process in processes:
         with contextlib.suppress(*GONE):
             try:
-                with open(f"/proc/{process.pid}/smaps_rollup") as file:
-                    match = re.search(r"^Pss: +(\d+) kB", file.read(), re.MULTILINE)
-                total += 1024 * int(match[1])
-            except (OSError, TypeError):
+                total += process.memory_full_info().pss
+            except (psutil.AccessDenied, AttributeError):
                 total += process.memory_info().rss
     return total
 
@@ -322,13 +321,30 @@ def queues(local: int, remote: int) -> tuple[int, int]:
     It is at port `local` of this machine, and its peer at port `remote`. Zeros if the kernel does
     not show it.
     """
+    return next(((one.sent, one.received) for one in tcp_queues((local, remote))), (0, 0))
+
+
+class TcpQueues(NamedTuple):
+    """What the kernel holds for one TCP socket of this machine."""
+
+    ends: tuple[int, int]  # its port, and its peer's
+    is_established: bool
+    sent: int  # bytes sent and not acknowledged
+    received: int  # bytes received and not read
+
+
+def tcp_queues(*wanted: tuple[int, int]) -> Iterator[TcpQueues]:
+    """Yield the queues of the IPv4 sockets with these ends (port, peer's port), from /proc/net/tcp.
+
+    A socket that has gone is left out; all are, if the kernel has no such file.
+    """
+    by_text = {f"{local:04X}:{remote:04X}": (local, remote) for local, remote in wanted}
     with contextlib.suppress(OSError), open("/proc/net/tcp") as table:
-        for line in table:
-            fields = line.split()
-            if fields[1].endswith(f":{local:04X}") and fields[2].endswith(f":{remote:04X}"):
+        for fields in map(str.split, table):
+            ends = by_text.get(f"{fields[1][-4:]}:{fields[2][-4:]}")
+            if ends:
                 sent, _, received = fields[4].partition(":")
-                return int(sent, 16), int(received, 16)
-    return 0, 0
+                yield TcpQueues(ends, fields[3] == ESTABLISHED, int(sent, 16), int(received, 16))
 
 
 def kernel_holds(client: "WireClient") -> int:

@@ -18,6 +18,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from harness.driving.compiled import find_compiler
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS
 from harness.teaching import starter
@@ -139,7 +140,7 @@ def build_c(folder):
             )
         )
     must_be_inside("server.c", folder)
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = find_compiler()
     if compiler is None:
         raise UsageError(
             msg(

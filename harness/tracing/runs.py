@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ from harness.tracing.workloads import (
     WORKLOADS,
 )
 
-ESTABLISHED = "01"  # of the states in /proc/net/tcp
 SAMPLE = 0.004  # seconds between two looks at the kernel's buffers
 MOST_JOINING = 200  # clients that join at once: a server accepts no more unknown ones
 
@@ -129,7 +128,11 @@ class Stage:
 
         def look():
             while person.socket.fileno() >= 0 and not self.over.wait(SAMPLE):
-                queues = dict(socket_queues((ours, theirs), (theirs, ours)))
+                queues = {
+                    one.ends: (one.sent, one.received)
+                    for one in processes.tcp_queues((ours, theirs), (theirs, ours))
+                    if one.is_established
+                }
                 if (ours, theirs) not in queues or (theirs, ours) not in queues:
                     return  # the server has disconnected this member
                 received, unsent = queues[ours, theirs][1], queues[theirs, ours][0]
@@ -156,27 +159,6 @@ class Stage:
             "cpu": round(self.server.cpu() - cpu, 4),
             "clients": sum(not person.ended for person in self.crowd),
         }
-
-
-def socket_queues(*pairs: tuple[int, int]) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Yields the kernel's buffers for TCP connections of this machine (/proc/net/tcp, Linux only).
-
-    pairs       (port, other port) of established connections
-
-    Each result is (pair, (bytes sent and not yet acknowledged, bytes received and not yet read)).
-    """
-    try:
-        with open("/proc/net/tcp") as file:
-            lines = file.read().splitlines()[1:]
-    except OSError:
-        return
-    wanted = {f"{here:04X}:{there:04X}": (here, there) for here, there in pairs}
-    for line in lines:
-        fields = line.split()
-        pair = wanted.get(f"{fields[1][-4:]}:{fields[2][-4:]}")
-        if pair and fields[3] == ESTABLISHED:
-            sends, receives = fields[4].split(":")
-            yield pair, (int(sends, 16), int(receives, 16))
 
 
 # -- Running --------------------------------------------------------------------------------------
