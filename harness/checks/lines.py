@@ -8,7 +8,7 @@ from itertools import zip_longest
 from harness.driving.client import Silence
 from harness.driving.history import ERR_LINE, EVENT_LINE, normalized
 from harness.driving.messages import joined, msg
-from harness.driving.processes import unread, waiting_in_pipe
+from harness.driving.processes import unread_of, waiting_in_pipe
 from harness.driving.record import CheckFailed, difference, same
 from harness.driving.record import shown as as_text
 
@@ -168,12 +168,8 @@ def taken(client):
 
     Returns whether it has, as far as the kernel shows; it never fails.
     """
-    try:
-        (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
-    except OSError:
-        return True  # the connection is over
     end = time.monotonic() + READ_WITHIN
-    while is_waiting := unread(theirs, mine):
+    while is_waiting := unread_of(client.socket):
         if time.monotonic() > end:
             break
         time.sleep(0.0005)

@@ -174,10 +174,7 @@ class Person:
 
     def unread(self) -> int:
         """Return how many bytes of this client the server has not read; 0 if that is unknown."""
-        if self.ended:
-            return 0
-        (_, mine, *_), (_, theirs, *_) = self.socket.getsockname(), self.socket.getpeername()
-        return processes.unread(theirs, mine)
+        return 0 if self.ended else processes.unread_of(self.socket)
 
     @property
     def is_done(self) -> bool:

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import re
+import socket
 import stat
 import sys
 import termios
@@ -313,6 +314,18 @@ def unread(local: int, remote: int) -> int:
     Its peer is at port `remote`, on this machine. 0 if the kernel does not show it.
     """
     return queues(local, remote)[1]
+
+
+def unread_of(sock: socket.socket) -> int:
+    """Return the bytes that a client's socket has sent and the server has not read.
+
+    0 if the connection is over, or the kernel does not show it.
+    """
+    try:
+        (_, mine, *_), (_, theirs, *_) = sock.getsockname(), sock.getpeername()
+    except OSError:
+        return 0
+    return unread(theirs, mine)
 
 
 def queues(local: int, remote: int) -> tuple[int, int]:

@@ -292,7 +292,11 @@ def look(problem: CheckFailed, record: Record, server) -> Sight | None:
     )
     sight.full = any(map(is_full, family))
     sight.stopped = any(map(is_stopped, family))
-    sight.unread = {client.who: count for client in record.clients if (count := unread(client))}
+    sight.unread = {
+        client.who: count
+        for client in record.clients
+        if (count := processes.unread_of(client.socket))
+    }
     began = time.monotonic()
     listen(record.clients)
     sight.at = record.clock()
@@ -341,14 +345,6 @@ def is_stopped(process) -> bool:
     with suppress(*processes.GONE):
         return process.status() == psutil.STATUS_STOPPED
     return False
-
-
-def unread(client) -> int:
-    """Bytes that the server has not taken of what this client sent, as far as can be seen."""
-    with suppress(OSError):
-        (_, mine, *_), (_, theirs, *_) = client.socket.getsockname(), client.socket.getpeername()
-        return processes.unread(theirs, mine)
-    return 0
 
 
 def listen(clients: Sequence) -> None:
