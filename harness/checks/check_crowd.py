@@ -33,8 +33,8 @@ def gather(judge, connect):
     """
 
     def gather(running):
-        connect(running).close()  # so that the deadline fits this machine and this server
         crowd = Judged(running.address, judge.record)
+        connect(running).close()  # so that the deadline fits this machine and this server
         crowd.running = running
         return crowd
 

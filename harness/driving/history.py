@@ -326,6 +326,36 @@ class History:
             None,
         )
 
+    def is_anothers(self, connection: ConnectionHistory, reply: Line) -> bool:
+        """Return whether this line can only have been meant for a connection that ended before.
+
+        Nothing that the client had sent asked for it. The client may have connected before the
+        other one ended: the server accepts it, and its descriptor gets a number, later.
+        """
+        verb = reply.line.partition(" ")[0]
+        if reply.line in ("BYE quit", "BYE left"):
+            own_end = connection.own_end is not None and connection.own_end < reply.place
+            return not own_end and not self.has_asked(connection, reply, "QUIT", "LEAVE")
+        if event := EVENT.fullmatch(reply.line):
+            was_before = connection.since is not None and int(event[2]) <= connection.since
+            asked = not was_before and self.has_asked(connection, reply, "JOIN")
+        elif verb in ("PENDING", "WELCOME", "REJECTED", "PONG"):
+            asked = self.has_asked(connection, reply, ANSWERS[verb])
+        else:
+            return False
+        return not asked and any(
+            other.ended is not None and other.ended < reply.place
+            for other in self.connections.values()
+            if other is not connection
+        )
+
+    @staticmethod
+    def has_asked(connection: ConnectionHistory, reply: Line, *verbs: str) -> bool:
+        """Return whether the client had sent a request with one of these verbs before the reply."""
+        return any(
+            request.place < reply.place for verb in verbs for request in connection.sends(verb)
+        )
+
     def source(self, event: Event) -> Line | None:
         """Return the request that caused this event; None if the record does not show it."""
         verb, argument = {
@@ -443,10 +473,8 @@ def each_is_greeted_once(entries: "Iterable[Entry] | History") -> None:
             is_hello = reply.line.startswith("HELLO ")
             if is_hello == (number == 0) or (number, reply.line) == (0, "BYE full"):
                 continue
-            is_anothers = history.gone_before(connection) or (
-                reply.line in ("BYE quit", "BYE left") and not connection.asked_to_end
-            )
-            first = "descriptor-reused" if is_anothers else "not-greeted"
+            reused = history.is_anothers(connection, reply)
+            first = "descriptor-reused" if reused else "not-greeted"
             raise CheckFailed(
                 msg("HELLO once for {who}, as the first line", who=connection.who),
                 msg(
@@ -549,11 +577,15 @@ def only_members_hear(entries: "Iterable[Entry] | History") -> None:
                 is_own = event.verb == "IN" and fold(event.rest) in connection.names
                 expected = msg("no event for {who} before WELCOME", who=who)
                 sentence = "in-before-welcome" if is_own else "before-welcome"
+                if history.is_anothers(connection, event) and is_alone(history, connection, event):
+                    sentence = "descriptor-reused"
                 raise heard_wrong(history, connection, expected, event, sentence)
         for reply in connection.heard if bye else ():
             if reply.place > bye.place and reply.line:
                 expected = msg("nothing for {who} after {line}", who=who, line=bye.line)
-                raise heard_wrong(history, connection, expected, reply, "after-bye", bye)
+                is_anothers = history.is_anothers(connection, bye)
+                sentence = "descriptor-reused" if is_anothers else "after-bye"
+                raise heard_wrong(history, connection, expected, reply, sentence, bye)
         if connection.live and not replaced:
             first = connection.live[0]
             if (first.verb, fold(first.rest)) != ("IN", fold(connection.name)):
@@ -562,6 +594,24 @@ def only_members_hear(entries: "Iterable[Entry] | History") -> None:
                 )
                 raise heard_wrong(history, connection, expected, first, "not-ones-own-in", welcome)
         own_end_is_the_last(history, connection)
+
+
+def is_alone(history: History, connection: ConnectionHistory, event: Event) -> bool:
+    """Return whether others who were greeted and not yet welcomed exist, and none heard the event.
+
+    A server that sends its events to every connection reaches them all.
+    """
+    bystanders = [
+        other
+        for other in history.connections.values()
+        if other is not connection
+        and other.heard
+        and other.heard[0].place < event.place
+        and not (other.welcome and other.welcome.place < event.place)
+        and not (other.ended and other.ended < event.place)
+    ]
+    heard = {reply.line for other in bystanders for reply in other.heard}
+    return bool(bystanders) and event.line not in heard
 
 
 def own_end_is_the_last(history: History, connection: ConnectionHistory) -> None:
@@ -1201,7 +1251,11 @@ def nobody_is_put_out(entries: "Iterable[Entry] | History") -> None:
             continue
         if code in ("replaced", "refused", "banned", "protocol", "deleted", "closed"):
             continue
-        reused = not code and len(connection.heard) < 2 and history.gone_before(connection)
+        reused = (
+            history.is_anothers(connection, connection.bye)
+            if code
+            else len(connection.heard) < 2 and history.gone_before(connection)
+        )
         raise CheckFailed(
             msg("{who} to stay connected", who=connection.who),
             msg("the server closed the connection with {line}", line=connection.bye.line)
