@@ -163,6 +163,7 @@ def test_orders_are_bounded(order):
             load.order(order)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", SERVERS)
 def test_each_server_can_be_driven(name, tmp_path):
     if why := missing(name):
@@ -196,6 +197,7 @@ def test_a_history_is_compared_with_the_transcript(tmp_path):
             load.order(f"history {other} 0.2")
 
 
+@pytest.mark.long
 def test_a_bench_of_one_cell_from_end_to_end(tmp_path):
     page, figures = tmp_path / "bench.html", tmp_path / "bench.json"
     command = [

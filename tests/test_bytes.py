@@ -181,6 +181,7 @@ public class Main {
 """
 
 
+@pytest.mark.long
 def test_the_jvm_is_one(tmp_path):
     need("java")
     (tmp_path / "Main.java").write_text(JAVA)

@@ -1273,6 +1273,7 @@ def test_it_reconnects_after_a_restart_and_catches_up(start, folder):
         )
 
 
+@pytest.mark.long
 def test_kill_9_of_the_server_loses_and_doubles_nothing(start, folder):
     server = start("--admit", "all")
     texts = [f"line {number}" for number in range(600)]

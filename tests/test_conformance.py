@@ -316,6 +316,7 @@ def test_after_welcome_come_exactly_the_events_after_s(server, connect, enter):
     assert normalized(lines) == ["IN ben", "MSG ana after"] and seqs(lines) == [s + 1, s + 2]
 
 
+@pytest.mark.long
 def test_a_password_has_1_to_128_bytes_spaces_included(server, connect):
     running = server(*OPEN)
     for n, password in enumerate(("x", "a b  c", " lead and trail ", "ñ" * 64, "p" * 128)):
@@ -433,6 +434,7 @@ def test_one_request_per_name_the_first_stays(server, connect):
     connect(running).join("ana", "secret-of-ana")
 
 
+@pytest.mark.long
 def test_at_most_32_wait_for_the_owner(server, connect):
     running = server("--reject-after", "0.05")
     waiting = [connect(running, name=f"w{n}") for n in range(32)]
@@ -902,6 +904,7 @@ def test_the_clock_stands_still_while_the_owner_considers(server, connect):
     assert ana.rest() == ["REJECTED refused", "BYE timeout"]  # and then it runs on
 
 
+@pytest.mark.long
 def test_what_the_server_spends_on_a_join_does_not_count(server, connect):
     client = connect(server("--admit", "none", "--join-within", "1", "--reject-after", "1.5"))
     client.greeted()
@@ -1304,7 +1307,9 @@ def test_a_freed_port_can_be_taken_at_once(server, enter):
     ],
     ids=" ".join,
 )
-def test_wrong_arguments(design, tmp_path, args):
+def test_wrong_arguments(tmp_path, args):
+    """The three servers share their command line: one stands for all."""
+    design = "nonblocking"
     status, out, err_text = start_refused(design, directory=tmp_path / "grupo", args=args)
     assert (status, out) == (2, "") and err_text and "Traceback" not in err_text
     assert not (tmp_path / "grupo").exists(), "a wrong command line made the directory"

@@ -65,6 +65,7 @@ def assert_nothing_left(place):
     assert not list(place.iterdir())
 
 
+@pytest.mark.long
 def test_every_step_passes_and_the_table_goes_where_it_is_wanted(place, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\n{END}\nbehind\n")

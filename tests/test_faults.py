@@ -353,6 +353,7 @@ def test_a_member_who_takes_nothing_is_dropped_though_little_waits(server, enter
     ana.expect(r"OUT \d+ \S+ stuck")
 
 
+@pytest.mark.long
 def test_who_sends_and_never_reads_is_dropped_too(server, enter):
     running = server(*OPEN, *SMALL, "--slow-after", "1")
     ana, ben, deaf = (
@@ -435,6 +436,7 @@ def test_a_client_stopped_by_sigstop(server, enter):
         frozen.stdout.close()
 
 
+@pytest.mark.long
 def test_history_of_many_events_while_others_talk(server, connect, enter):
     events = 200_000
     running = server(
@@ -474,6 +476,7 @@ def test_history_of_many_events_while_others_talk(server, connect, enter):
 # -- Crowds ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_200_connects_and_joins_at_one_instant(server, connect):
     running = server(*OPEN, "--hashes", "2")
     together, clients, problems = threading.Barrier(8), [], []
@@ -508,6 +511,7 @@ def test_200_connects_and_joins_at_one_instant(server, connect):
     )
 
 
+@pytest.mark.long
 def test_a_storm_of_passwords_holds_up_nobody(server, enter, connect):
     running = server("--admit", "all", "--reject-after", "0")
     ana, ben = enter(running, "ana"), enter(running, "ben")
@@ -529,6 +533,7 @@ def test_a_storm_of_passwords_holds_up_nobody(server, enter, connect):
             rounds(ana, ben, 20)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("admit", ["ask", "all"])
 def test_two_strangers_ask_under_one_name(server, connect, admit):
     running = server("--admit", admit, "--reject-after", "0.05", "--hashes", "2")
@@ -627,6 +632,7 @@ module.run(design, module.Server, sys.argv[4:])
 """
 
 
+@pytest.mark.long
 def test_out_of_processes_and_threads(server, enter, connect, design):
     if os.getuid() != 0:
         lacks("needs a user of its own, thus root")
@@ -779,6 +785,7 @@ def parse_files(directory):
     return events, entries
 
 
+@pytest.mark.long
 def test_kill_9_at_random_moments(server, connect):
     """A client that saw WELCOME is a member, and one that saw its LEFT is none. What came back to its
     sender is in the history.
@@ -998,6 +1005,7 @@ def traffic(clients):
     return [body(client) for client in clients]
 
 
+@pytest.mark.long
 def test_sigterm_in_the_middle_of_traffic(server, enter):
     running = server(*OPEN)
     clients = [enter(running, f"m{n}") for n in range(6)]
@@ -1012,6 +1020,7 @@ def test_sigterm_in_the_middle_of_traffic(server, enter):
     assert [client.lines[-1] for client in clients] == ["BYE closed"] * 6
 
 
+@pytest.mark.long
 def test_ctrl_c_in_a_terminal_in_the_middle_of_traffic(design, tmp_path):
     with in_a_terminal(design, tmp_path / "grupo", *OPEN) as terminal:
         clients = []
@@ -1083,6 +1092,7 @@ def damages():
     }
 
 
+@pytest.mark.long
 def test_a_damaged_file_is_named_and_not_overwritten(used, design):
     for kind, (name, spoil) in damages().items():
         path = used.directory / name
@@ -1106,6 +1116,7 @@ def test_noise_in_the_lock_file_harms_nothing(used, enter):
     enter(used, "ana")
 
 
+@pytest.mark.long
 def test_a_torn_tail_is_cut_at_start(used, enter):
     path = used.directory / "transcript"
     whole = path.read_bytes()
@@ -1143,6 +1154,7 @@ runpy.run_module("implementations." + design, run_name="__main__")
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "call, name", [("replace", "deleted"), ("unlink", "members"), ("unlink", "deleted")]
 )

@@ -96,6 +96,7 @@ def test_a_thread_that_ended_with_the_lock_is_named(tmp_path):
     assert "RuntimeError: a bug of my own" in err and status == 1
 
 
+@pytest.mark.long
 def test_what_the_server_wrote_to_stderr_is_shown_when_a_step_is_not_taken(tmp_path):
     status, out, err, seconds = force(
         mutant(
@@ -110,6 +111,7 @@ def test_what_the_server_wrote_to_stderr_is_shown_when_a_step_is_not_taken(tmp_p
     assert seconds < SOON
 
 
+@pytest.mark.long
 def test_a_server_that_lets_nobody_in_is_told_with_its_stderr(tmp_path):
     status, out, err, seconds = force(
         mutant(tmp_path / "tree", "\n        raise RuntimeError('a bug of my own')" + HANDLE)
@@ -186,6 +188,7 @@ def test_it_says_what_it_waits_for(waits):
     assert "waiting for step 1, zoe:read: zoe was never seen" in lines[-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
 def test_when_it_is_ended_so_is_its_server(waits, number):
     process = waits()

@@ -54,6 +54,7 @@ def ends(running, of=Pace(end=0.1)):
     return scenarios.ends_in_time(running, began)
 
 
+@pytest.mark.long
 def test_an_end_that_takes_long_is_in_time_only_where_any_end_takes_long(tmp_path):
     with server(tmp_path, 3.3) as running, pytest.raises(CheckFailed, match="it took 3"):
         ends(running)

@@ -569,6 +569,7 @@ def test_a_line_that_is_not_sent_stays_in_the_field(open_server, tmp_path):
     as_member(act, place_of(open_server), tmp_path)
 
 
+@pytest.mark.long
 def test_a_paste_of_10_000_lines_is_sent_whole_after_a_confirmation(open_server, tmp_path):
     async def act(pilot, app):
         await comes_in(pilot)

@@ -240,6 +240,7 @@ def test_a_server_is_known_by_its_hello_on_any_port(tmp_path):
 # -- What our own servers really send --------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("design", ["nonblocking", "pthread", "fork"])
 def test_traffic_of_our_servers(server, enter, connect, design, tmp_path):
     running = server(*OPEN)

@@ -18,8 +18,8 @@ from __future__ import annotations
 import atexit
 import json
 import os
-import platform
 import socket
+import sys
 import time
 from collections.abc import Callable
 from time import monotonic_ns
@@ -219,7 +219,7 @@ def file() -> int:
             "clock": "CLOCK_MONOTONIC",
             "mono": monotonic_ns(),
             "real": time.time_ns(),
-            "py": platform.python_version(),
+            "py": sys.version.split()[0],
             "sink": sink,
         }
         os.write(descriptor, (json.dumps(header) + "\n").encode())
