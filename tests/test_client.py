@@ -1152,6 +1152,7 @@ def test_a_rejected_client_ends_with_a_reason(start, folder):
     assert folder.kept() == []
 
 
+@pytest.mark.long
 def test_banned_replaced_and_deleted_are_the_end(start, folder):
     server = start("--admit", "all")
     with folder.terminal("join", place(server), "ana") as ana:
@@ -1194,6 +1195,7 @@ def test_control_c_and_control_d_quit(start, folder, key):
     assert folder.kept() == [("ana", "grupo", 3)]
 
 
+@pytest.mark.long
 def test_a_script_starts_with_the_last_100_events_and_continues_there(start, folder):
     server = start("--admit", "all")
     with WireClient(server.address) as ben:
@@ -1236,6 +1238,7 @@ def test_a_script_starts_with_the_last_100_events_and_continues_there(start, fol
     assert (status, error.count("\n")) == (1, 1)
 
 
+@pytest.mark.long
 def test_it_reconnects_after_a_restart_and_catches_up(start, folder):
     server = start("--admit", "all")
     with folder.terminal("join", place(server), "ana") as ana:

@@ -369,6 +369,7 @@ def test_who_sends_and_never_reads_is_dropped_too(server, enter):
     rounds(ana, ben, 5)
 
 
+@pytest.mark.long
 def test_one_who_reads_slowly_but_steadily_is_never_dropped(server, enter):
     running = server(*OPEN, *SMALL, "--slow-after", "2")
     steady = enter(running, "steady", rcvbuf=16384)
@@ -557,6 +558,7 @@ def test_two_strangers_ask_under_one_name(server, connect, admit):
     assert sum(line.startswith("member ") for line in running.order("members")) == 8
 
 
+@pytest.mark.long
 def test_takeover_while_the_old_connection_still_sends(server, enter, connect):
     running = server(*OPEN)
     ben = enter(running, "ben")

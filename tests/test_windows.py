@@ -470,6 +470,7 @@ def test_no_server_and_a_wrong_password_are_reported(open_server, tmp_path):
     as_member(wrong, place_of(open_server), tmp_path)
 
 
+@pytest.mark.long
 def test_a_saved_group_fills_the_form_and_missed_messages_are_below_the_mark(open_server, tmp_path):
     async def first(pilot, app):
         await comes_in(pilot)
