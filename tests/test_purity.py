@@ -3,6 +3,7 @@ written on.
 """
 
 import ast
+import platform
 import pwd
 import re
 import subprocess
@@ -72,6 +73,24 @@ def test_the_forking_server_has_no_threading():
     """Its mere presence would copy half a megabyte in each child: it works at every fork."""
     script = "import implementations.fork, sys; sys.exit('threading' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
+
+
+HASHES = """
+import psutil
+from implementations.common import passwords
+passwords.release_hash_memory()
+before = psutil.Process().memory_info().rss
+for _ in range(3):
+    passwords.HASHER.hash("secret")
+print((psutil.Process().memory_info().rss - before) >> 20)
+"""
+
+
+def test_a_hash_gives_its_memory_back():
+    """Its 19 MiB, where glibc would keep them for the next one."""
+    if platform.libc_ver()[0] != "glibc":
+        lacks("this C library is not glibc")
+    assert int(subprocess.check_output([sys.executable, "-c", HASHES], cwd=ROOT)) < 5
 
 
 def test_the_servers_stand_side_by_side():
