@@ -1,20 +1,30 @@
 # make demo     play one conversation on each of the three servers
 # make windows  try a server in a graphical view
+# make ready    try the main parts in about a minute
 # make test     run the tests
-# Each target first creates the virtual environment if that is missing.
+# Each target first installs what it needs and what is missing, into the virtual environment.
 PYTHON ?= python3
 VENV   := .venv
 RUN    := $(VENV)/bin/python
+# $(call with,GROUPS): groups of packages, by their headings in requirements.txt
+with    = $(VENV)/ready $(1:%=$(VENV)/ready-%)
+# The user's settings for other programs in Python, and for other tests
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE $(filter PYTEST_%,$(.VARIABLES))
 
-.PHONY: demo guide notebooks windows screenshots lint test test-long soak bench bench-quick lock clean
+# pip runs once at a time
+.NOTPARALLEL:
+.PHONY: demo compare guide notebooks windows screenshots lint ready test test-long soak bench bench-quick lock clean
 demo: $(VENV)/ready
 	@$(RUN) -m harness demo
 
-guide: $(VENV)/ready
+compare: $(call with,figures)
+	@$(RUN) -m harness compare --html compare.html
+
+guide: $(call with,guide)
 	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --config-file lab_guide/mkdocs.yml
 	@echo "The guide is in site/. Open site/index.html in a browser, or serve it: $(RUN) -m http.server --bind 127.0.0.1 --directory site"
 
-notebooks: $(VENV)/ready
+notebooks: $(call with,figures notebooks)
 	@$(RUN) notebooks/open.py
 
 windows: $(VENV)/ready
@@ -24,22 +34,28 @@ screenshots: $(VENV)/ready
 	@$(RUN) -m implementations.windows.screenshots
 
 # Style, likely bugs and types (pyproject.toml says what is asked). `ruff format .` brings the style about.
-lint: $(VENV)/ready
+lint: $(call with,lint)
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m ruff format --check --quiet .
 	@$(RUN) -m mypy --no-error-summary
 
-test: $(VENV)/ready
+# Some tests of each part, for a newcomer: the servers, the checks, the client, the windows.
+READY := $(addprefix tests/test_,demo.py protocol_dialogues.py check_command.py client.py windows.py)
+ready: $(call with,tests)
+	@$(RUN) -m pytest -n 4 --dist loadgroup -m "not long" $(READY)
+	@echo "Grupo is ready on this machine. All its tests: make test"
+
+test: $(call with,figures notebooks guide tests)
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "not long"
 
 # The long tests. First those that mostly wait: each exhibit against its check, hostile programs.
 # Then those that compute: windows, figures, notebooks, the guide, the strangers' servers, labs.
 WAITS := tests/test_exhibits.py tests/test_check_hostile.py
-test-long: $(VENV)/ready
+test-long: $(call with,figures perfetto notebooks guide bench tests browser)
 	@$(RUN) -m pytest -n 5 -m long $(WAITS)
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "long and not soak" $(WAITS:%=--ignore=%)
 
-soak: $(VENV)/ready
+soak: $(call with,figures perfetto notebooks guide bench tests browser)
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
 	@GRUPO_SOAK=1 $(RUN) -m pytest -n 1 tests/test_starters.py tests/test_guide.py
 	@$(RUN) -m pytest -n 2 -m soak
@@ -47,7 +63,7 @@ soak: $(VENV)/ready
 	@$(RUN) -m harness exhibits --busy
 	@$(RUN) -m harness soak
 
-bench: $(VENV)/ready
+bench: $(call with,figures bench)
 	@$(RUN) -m harness bench --text --html bench.html
 
 bench-quick: $(VENV)/ready
@@ -60,13 +76,22 @@ lock: $(VENV)/ready
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 	    --no-annotate $(UPGRADE) requirements.txt --output-file requirements.lock
 
-# The virtual environment. It is made again when one of the two lists changes.
-$(VENV)/ready: requirements.txt requirements.lock
+# The virtual environment, with the packages of the group core. What changes in a list is installed again.
+LISTS := requirements.txt requirements.lock requirements.py
+$(VENV)/ready: $(LISTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Grupo needs Python 3.11 or newer; this is %s. Name another: make PYTHON=python3.12 demo" % sys.version.split()[0])'
 	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	@echo "Installing what requirements.txt names into $(VENV) (once)..."
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -c requirements.lock
+	@echo "Installing what Grupo needs into $(VENV) (once)..."
+	@$(RUN) requirements.py core
 	@touch $@
+
+# Another group: make install-figures
+install-%: $(VENV)/ready-% ;
+$(VENV)/ready-%: $(VENV)/ready $(LISTS)
+	@echo "Installing the packages of the group $* into $(VENV) (once)..."
+	@$(RUN) requirements.py $*
+	@touch $@
+.PRECIOUS: $(VENV)/ready-%
 
 clean:
 	rm -rf $(VENV)

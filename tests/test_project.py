@@ -3,12 +3,21 @@ workflow.
 """
 
 import ast
+import base64
+import hashlib
+import os
 import re
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import need
 
+import requirements
 from lab_guide.site import layers
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,6 +62,168 @@ def test_the_changelog_keeps_its_form():
     assert titles[1:] and all(
         re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", title) for title in titles[1:]
     )
+
+
+# -- set-up: make and pip ---------------------------------------------------------------------------
+
+
+def write_wheel(folder, name, text, *needs):
+    """A package of one module."""
+    about = f"{name}-1.0.dist-info"
+    files = {
+        f"{name}.py": text,
+        f"{about}/METADATA": "\n".join(
+            ["Metadata-Version: 2.1", f"Name: {name}", "Version: 1.0"]
+            + [f"Requires-Dist: {need}" for need in needs]
+        ),
+        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = ""
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        record += f"{path},sha256={digest.rstrip('=')},\n"
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as wheel:
+        for path, text in {**files, f"{about}/RECORD": f"{record}{about}/RECORD,,\n"}.items():
+            wheel.writestr(path, text)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """make(target, **environment) in a folder that has our Makefile, two groups of one package
+    each, and a mirror of them in the user's pip.conf.
+    """
+    need("make")
+    folder = tmp_path_factory.mktemp("small")
+    for name in "Makefile", "requirements.py":
+        shutil.copy(ROOT / name, folder)
+    (folder / "requirements.txt").write_text("# core: one\nfirst==1.0\n# more: two\nsecond==1.0\n")
+    (folder / "requirements.lock").write_text("first==1.0\nsecond==1.0\nthird==1.0\n")
+    mirror = folder / "mirror"
+    mirror.mkdir()
+    for name, text, *needs in ("first", ""), ("second", "import third", "third"), ("third", ""):
+        write_wheel(mirror, name, text, *needs)
+    conf = folder / "home" / ".config" / "pip" / "pip.conf"
+    conf.parent.mkdir(parents=True)
+
+    def make(target, settings="", **environment):
+        conf.write_text(f"[global]\nno-index = true\nfind-links = {mirror}\n{settings}")
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PIP_", "PYTHON", "MAKE", "XDG_"))
+        }
+        return subprocess.run(
+            ["make", f"PYTHON={sys.executable}", target],
+            cwd=folder,
+            env={**ours, "HOME": str(folder / "home"), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    make.folder = folder
+    return make
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("set-up")
+def test_packages_arrive_whatever_pips_settings_are(small, tmp_path):
+    """The mirror is used: nothing else has these packages. PYTHONPATH has one of them already."""
+    write_wheel(tmp_path, "first", "")
+    with zipfile.ZipFile(tmp_path / "first-1.0-py3-none-any.whl") as wheel:
+        wheel.extractall(tmp_path / "path")
+    elsewhere = {name: str(tmp_path / name) for name in ("target", "prefix", "root")}
+    done = small(
+        ".venv/ready",
+        PIP_USER="1",
+        PIP_REQUIRE_VIRTUALENV="1",
+        PYTHONHOME="/nowhere",
+        PYTHONPATH=str(tmp_path / "path"),
+        PYTHONSAFEPATH="1",
+        **{f"PIP_{name.upper()}": path for name, path in elsewhere.items()},
+    )
+    assert done.returncode == 0 and (small.folder / ".venv" / "ready").exists(), done.stdout
+    assert "Successfully installed first" in done.stdout, "what pip does is shown"
+    assert list(small.folder.glob(".venv/lib/*/site-packages/first.py"))
+
+    settings = "".join(f"{name} = {path}\n" for name, path in elsewhere.items())
+    done = small("install-more", f"user = true\n{settings}require-virtualenv = true\n")
+    assert done.returncode == 0 and (small.folder / ".venv" / "ready-more").exists(), done.stdout
+    assert list(small.folder.glob(".venv/lib/*/site-packages/third.py"))
+    assert not any(Path(path).exists() for path in elsewhere.values())
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("set-up")
+def test_what_cannot_be_imported_is_not_ready(small):
+    """And the user reads what to do."""
+    assert small(".venv/ready").returncode == 0
+    (small.folder / ".venv" / "ready-more").unlink(missing_ok=True)
+    for path in small.folder.glob(".venv/lib/*/site-packages/*"):
+        if path.name.startswith(("second", "third")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    done = small("install-more", "no-deps = true\n")
+    assert done.returncode and not (small.folder / ".venv" / "ready-more").exists()
+    assert "second cannot be imported" in done.stdout and "pip config list" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert small("install-more").returncode == 0
+
+
+def test_each_package_is_in_one_group():
+    found = requirements.groups((ROOT / "requirements.txt").read_text())
+    listed = [requirement for group in found.values() for requirement in group]
+    assert list(found)[0] == "core" and len(listed) == len(set(listed))
+    assert len(listed) == sum(map(len, pins("requirements.txt").values()))
+
+
+def test_make_installs_groups_that_there_are():
+    found = requirements.groups((ROOT / "requirements.txt").read_text())
+    named = re.findall(r"\$\(call with,([a-z ]+)\)", (ROOT / "Makefile").read_text())
+    assert set(found) - {"core"} == set(" ".join(named).split())
+
+
+FOREIGN = """
+import os
+os.write(1, b"a foreign plugin was loaded\\n")
+"""
+
+
+def test_no_foreign_plugin_reaches_the_tests(tmp_path):
+    """And ours are there without the search for plugins: `-n` and `timeout` are theirs."""
+    about = tmp_path / "foreign-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: foreign\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[pytest11]\nforeign = foreign\n")
+    (tmp_path / "foreign.py").write_text(FOREIGN)
+    for switch in {}, {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-n", "1", "-k", "keeps_its_form", __file__],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(tmp_path), **switch},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "1 passed" in done.stdout and "foreign" not in done.stdout
+
+
+def test_make_keeps_settings_of_other_programs_out(tmp_path):
+    """Here the environment's Python only shows what it is given."""
+    need("make")
+    for name in "Makefile", "requirements.txt", "requirements.lock", "requirements.py":
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nenv\n")
+    python.chmod(0o755)
+    foreign = {"PYTEST_ADDOPTS": "-x", "PYTEST_PLUGINS": "none", "PYTEST_DEBUG": "1"}
+    foreign |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": "/x", "PYTHONHOME": "/y"}
+    for group in "", "-tests":
+        (tmp_path / ".venv" / f"ready{group}").touch()
+    shown = subprocess.run(
+        ["make", "ready"], cwd=tmp_path, env={**os.environ, **foreign}, capture_output=True
+    ).stdout.decode()
+    assert "PATH=" in shown and not any(f"{name}=" in shown for name in foreign)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob(".github/**/*.yml")), ids=lambda path: path.name)

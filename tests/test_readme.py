@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import need
 
+import requirements
 from harness.driving.client import WireClient
 from harness.driving.deadlines import wait_until
 from harness.driving.server import ROOT, Server
@@ -138,7 +139,9 @@ def test_a_command_of_the_harness_takes_what_a_page_gives_it(line):
 def test_make_has_the_targets_that_a_page_names():
     targets = set(re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.M)[1].split())
     named = set(re.findall(r"(?:^|`)make (?:[A-Z]+=\S+ )?([a-z-]+)", WHOLE, re.M))
-    assert {"demo", "test"} <= named <= targets | {"run", "check"}
+    groups = requirements.groups((ROOT / "requirements.txt").read_text())
+    installs = {f"install-{group}" for group in groups}
+    assert {"demo", "test"} <= named <= targets | installs | {"run", "check"}
 
 
 # -- README itself ---------------------------------------------------------------------------------

@@ -149,7 +149,7 @@ def missing(name: str) -> str:
     if name == "ngircd" and not find_ngircd():
         return "not installed (apt install ngircd)"
     if name.startswith("uvloop") and not importlib.util.find_spec("uvloop"):
-        return "not installed (pip install uvloop)"
+        return "not installed (make install-bench)"
     return ""
 
 

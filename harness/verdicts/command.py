@@ -254,8 +254,8 @@ def run(options):
         report.verdicts.append(verdict)
         terminal.show(verdict)
 
-    for name in "PYTEST_ADDOPTS", "PYTEST_PLUGINS":  # meant for other runs of pytest
-        os.environ.pop(name, None)
+    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+        del os.environ[name]  # meant for other runs of pytest
     os.environ.pop("PYTHONUNBUFFERED", None)  # a server is to flush by itself
     pool.hide()
     broken = Broken()
