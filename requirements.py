@@ -1,8 +1,8 @@
 """Install groups of requirements.txt into the environment that runs this:
 
-.venv/bin/python requirements.py core figures
+.venv/bin/python requirements.py servers core
 
-A group is what stands under its heading, such as `# core: the servers`. The user's settings of pip
+A group is what stands under its heading, such as `# core: the windows`. The user's settings of pip
 hold (a mirror, a proxy), except those that send packages elsewhere. The Makefile calls this.
 """
 
@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent
 HERE = ["--no-user", "--target=", f"--prefix={sys.prefix}", "--root=/"]
 ELSEWHERE = """\
 {problem}
-pip reports success, but the group {group} is not complete in {prefix}. Perhaps a setting of pip
-leaves packages out: {python} -m pip config list
+pip reports success, but not all packages are in {prefix}. Perhaps a setting of pip leaves some
+out: {python} -m pip config list
 To do without your settings, set PIP_CONFIG_FILE=/dev/null and run the same command again."""
 
 
@@ -36,6 +36,7 @@ def groups(text: str) -> dict[str, list[str]]:
 
 def problem_with(requirements: list[str]) -> str:
     """Import each package that these requirements name. Return what failed, or ""."""
+    importlib.invalidate_caches()
     modules: dict[str, list[str]] = {}
     for module, packages in packages_distributions().items():
         for package in packages:
@@ -53,27 +54,26 @@ def problem_with(requirements: list[str]) -> str:
     return ""
 
 
-def install(group: str, requirements: list[str]) -> None:
-    """Have pip install a group, and check that it is there. Raises SystemExit."""
+def install(names: list[str]) -> None:
+    """Have pip install the groups of these names, and check that they are there.
+
+    Raises SystemExit.
+    """
+    known = groups((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    if unknown := set(names) - set(known):
+        sys.exit(f"requirements.txt has no group {unknown.pop()}; it has {', '.join(known)}")
+    requirements = [requirement for name in names for requirement in known[name]]
     pip = [sys.executable, "-m", "pip", "--python", sys.executable]
     pip += ["--disable-pip-version-check", "install", *HERE]
     done = subprocess.run([*pip, "-c", ROOT / "requirements.lock", *requirements])
     if done.returncode:
-        sys.exit(f"The group {group} is not installed: pip says why above.")
+        sys.exit(f"Not installed: {' '.join(names)}. pip says why above.")
     if problem := problem_with(requirements):
-        sys.exit(
-            ELSEWHERE.format(problem=problem, group=group, prefix=sys.prefix, python=sys.executable)
-        )
-
-
-def main(names: list[str]) -> None:
-    """Install the groups of these names. Raises SystemExit."""
-    known = groups((ROOT / "requirements.txt").read_text(encoding="utf-8"))
-    for name in names:
-        if name not in known:
-            sys.exit(f"requirements.txt has no group {name}; it has {', '.join(known)}")
-        install(name, known[name])
+        sys.exit(ELSEWHERE.format(problem=problem, prefix=sys.prefix, python=sys.executable))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        install(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit("stopped: the next `make` goes on")

