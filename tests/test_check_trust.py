@@ -174,7 +174,7 @@ def test_a_killed_check_delays_no_other(tmp_path):
 def test_the_environment_tells_nothing(tmp_path):
     """Neither which check runs, nor a token; and the folder's name does not tell it either."""
     dump = f"open({str(tmp_path / 'seen')!r}, 'a').write(repr((dict(os.environ), sys.argv)))"
-    check(
+    _, _, shown = check(
         tmp_path / "one",
         mild(before=dump),
         "starts",
@@ -184,8 +184,10 @@ def test_the_environment_tells_nothing(tmp_path):
             "PYTHONPATH": str(ROOT),
             "GITHUB_TOKEN": "t0ken",
             "PYTEST_ADDOPTS": "-q",
+            "PYTEST_DEBUG": "1",
         },
     )
+    assert "[hook]" not in shown, "what pytest shows of itself"
     seen = (tmp_path / "seen").read_text()
     assert "PATH" in seen and not any(
         word in seen for word in ("PYTEST", "t0ken", "GITHUB", "check_", "greets", "starts")
