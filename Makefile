@@ -9,7 +9,7 @@ RUN    := $(VENV)/bin/python
 # $(call with,GROUPS): groups of packages, by their headings in requirements.txt
 with    = $(VENV)/ready $(1:%=$(VENV)/ready-%)
 # The user's settings for other programs in Python, and for other tests
-unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE $(filter PYTEST_%,$(.VARIABLES))
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS $(filter PYTEST_%,$(.VARIABLES))
 
 # pip runs once at a time
 .NOTPARALLEL:

@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parent
 HERE = ["--no-user", "--target=", f"--prefix={sys.prefix}", "--root=/"]
 ELSEWHERE = """\
 {problem}
-pip reports success, but not all packages are in {prefix}. Perhaps a setting of pip leaves some
-out: {python} -m pip config list
-To do without your settings, set PIP_CONFIG_FILE=/dev/null and run the same command again."""
+pip reports success, but not all packages are in {prefix}. Perhaps a setting of pip, such as
+no-deps or dry-run, leaves some out. Remove it, and run the same command again. All your settings:
+{python} -m pip config list"""
 
 
 def groups(text: str) -> dict[str, list[str]]:

