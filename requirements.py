@@ -2,7 +2,7 @@
 
 .venv/bin/python requirements.py servers core
 
-A group is what stands under its heading, such as `# core: the windows`. The user's settings of pip
+A group is the lines under its heading, such as `# core: the windows`. The user's settings of pip
 hold (a mirror, a proxy), except those that send packages elsewhere. The Makefile calls this.
 """
 
