@@ -96,7 +96,9 @@ def small(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")
     for name in "Makefile", "requirements.py":
         shutil.copy(ROOT / name, folder)
-    (folder / "requirements.txt").write_text("# servers: one\nfirst==1.0\n# core: none\n# more: two\nsecond==1.0\n")
+    (folder / "requirements.txt").write_text(
+        "# servers: one\nfirst==1.0\n# core: none\n# more: two\nsecond==1.0\n"
+    )
     (folder / "requirements.lock").write_text("first==1.0\nsecond==1.0\nthird==1.0\n")
     mirror = folder / "mirror"
     mirror.mkdir()

@@ -71,8 +71,22 @@ def test_the_core_is_pure(module):
 
 def test_the_forking_server_has_no_threading():
     """Its mere presence would copy half a megabyte in each child: it works at every fork."""
-    script = "import implementations.fork, sys; sys.exit('threading' in sys.modules)"
+    script = (
+        "import sys, implementations.fork; from implementations.common import passwords; "
+        "passwords.release_hash_memory(); sys.exit('threading' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT).returncode == 0
+
+
+def test_no_import_opens_a_file_as_a_closed_stdin(design):
+    """The server would take its bytes for the owner's orders. libffi, for one, keeps a file."""
+    script = f"import os, implementations.{design}; os.close(0)"
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" <&-', sys.executable, script],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+    )
+    assert done.returncode == 1 and b"Bad file descriptor" in done.stderr
 
 
 HASHES = """

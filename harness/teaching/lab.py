@@ -68,7 +68,8 @@ def inspect_python(begun, folder):
             data = path.read_bytes()
             tree = ast.parse(data)  # bytes: the file itself may name its encoding
         except SyntaxError as error:
-            if not error.lineno or "codec can't decode" in str(error.msg):
+            why = str(error.msg)  # the second is Python 3.14's
+            if not error.lineno or "codec can't decode" in why or why.startswith("Non-UTF-8"):
                 raise SubmissionError(
                     msg("{place}: {msg}. Save it as UTF-8 text", place=place, msg=error.msg)
                 ) from None

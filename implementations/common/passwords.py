@@ -4,10 +4,6 @@ The cost is the least that OWASP recommends: 19 MiB, 2 passes, 1 lane (OWASP Pas
 Cheat Sheet, 2026).
 """
 
-# The core of `ctypes`. That itself imports `threading` on Python 3.14, and `threading` works after
-# each fork, in the child: this costs each client of fork.py 0.4 MB.
-import _ctypes
-
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
@@ -26,6 +22,11 @@ def release_hash_memory() -> None:
 
     Without it every thread that has hashed once keeps them (mallopt(3)).
     """
+    # Here, after open_standard_descriptors(): some systems' libffi opens its own file and keeps it,
+    # and the server would read that in place of a closed stdin. Not `ctypes`: on Python 3.14 it
+    # imports `threading`, which works after each fork, and costs each client of fork.py 0.4 MB.
+    import _ctypes
+
     try:
         mallopt = _ctypes.dlsym(_ctypes.dlopen("libc.so.6", 0), "mallopt")
         # In bytes. From here on glibc does not adjust it.

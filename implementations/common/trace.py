@@ -164,6 +164,10 @@ class TracedLock:
         self.lock.release()  # first: nobody has to wait until this event is written
         record("E.lock.hold", self.name, now=now)
 
+    def locked(self) -> bool:
+        """As of threading.Lock: on Python 3.14 threading.Condition wants it."""
+        return bool(self.lock.locked())
+
     def __enter__(self) -> None:
         self.acquire()
 
