@@ -308,7 +308,7 @@ class Room:
         if new != old and not lookalikes.has_usual_letters(request.name):
             return self.send_error(client, "bad-name")
         taken = new in self.group.members or new in self.joining.join_requests
-        if new != old and taken or self.joining.looks_like_another(request.name, own=old):
+        if (new != old and taken) or self.joining.looks_like_another(request.name, own=old):
             return self.send_error(client, "name-taken")
         if not self.commit("RENAMED", [f"{client.name} {request.name}"]):
             return self.send_error(client, "not-saved")
