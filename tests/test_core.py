@@ -615,7 +615,8 @@ def test_a_group_keeps_members_whose_names_are_refused_today():
         assert world.heard[client][-1].endswith(f" {NOON} {name}")
         world.send(client, f"NAME {name.upper()}")
     assert [line.split(" ", 3)[3] for line in world.kept if line.startswith("RENAMED")] == [
-        "ɑnn ⱭNN"
+        "jose JOSE",
+        "ɑnn ⱭNN",
     ]
 
 

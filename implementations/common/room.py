@@ -308,7 +308,9 @@ class Room:
         if new != old and not lookalikes.has_usual_letters(request.name):
             return self.send_error(client, "bad-name")
         taken = new in self.group.members or new in self.joining.join_requests
-        if (new != old and taken) or self.joining.looks_like_another(request.name, own=old):
+        is_alike = self.joining.looks_like_another(request.name, own=old)
+        # In ASCII, the same name in another case does not look like more names than before.
+        if (new != old and taken) or (is_alike and (new != old or not new.isascii())):
             return self.send_error(client, "name-taken")
         if not self.commit("RENAMED", [f"{client.name} {request.name}"]):
             return self.send_error(client, "not-saved")
