@@ -1147,7 +1147,7 @@ import os, runpy, signal, sys
 design, call, name = sys.argv[1:4]
 real = getattr(os, call)
 def cut(*paths, **options):
-    if str(paths[-1]).endswith("/" + name):
+    if paths[-1] == name:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*paths, **options)
 setattr(os, call, cut)
