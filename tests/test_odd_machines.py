@@ -11,6 +11,7 @@ import socket
 import stat
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from harness.driving import deadlines
 from harness.driving.compiled import NotCompiled, compiled
 from harness.driving.deadlines import wait_until
 from harness.driving.server import ROOT, command_line, command_of, start_refused
+from implementations.client.groups import GroupsFile, Membership
 from implementations.common.errors import StartupError
 from implementations.common.files import Folder
 from implementations.common.private_files import open_folder
@@ -160,6 +162,26 @@ def test_a_trace_is_not_written_where_others_can_write(design, tmp_path):
     line = one_line(start_refused(design, directory=tmp_path / "group", args=options))
     assert str(tmp_path / "trace") in line
     assert os.listdir(tmp_path / "trace") == [] and not (tmp_path / "group").exists()
+
+
+def test_the_windows_keep_their_groups_in_a_folder_of_ones_own(tmp_path):
+    """All users know its name."""
+    folder = tmp_path / f"grupo-windows-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    command = [sys.executable, "-m", "implementations.windows"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert str(folder) in one_line((ended.returncode, ended.stdout, ended.stderr))
+
+
+@pytest.mark.parametrize("suffix", [".new", ".lock"])
+def test_the_groups_file_is_not_written_through_a_link(tmp_path, suffix):
+    (tmp_path / "outside").write_text("mine")
+    (tmp_path / f"groups{suffix}").symlink_to("outside")
+    with pytest.raises(OSError, match="symbolic links"):
+        GroupsFile(tmp_path / "groups").save(Membership("[::1]:7000", "ana", "grupo", 1))
+    assert (tmp_path / "outside").read_text() == "mine"
 
 
 # -- File systems that lack something --------------------------------------------------------------
