@@ -676,7 +676,8 @@ def disk(running, size):
     """
     limit = resource.RLIM_INFINITY if size is None else size
     for process in running.family():
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        with contextlib.suppress(ProcessLookupError):  # such as fork's writer of the member file
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
 
 @pytest.mark.parametrize("room", [None, 25], ids=["nothing-fits", "part-of-a-line-fits"])
