@@ -1069,6 +1069,12 @@ CAUSES = {
         "a limited piece from each client in turn.",
         "protocol.md#91-requests-one-at-a-time",
     ),
+    "a-slow-reader-holds-up-nobody-for-long": (
+        "As long as one member reads slowly, the server reads no other member. Limit the time for "
+        "which all slow readers together hold up the others. After that, read the others again, "
+        "and disconnect a client for which more than --outbox bytes are buffered.",
+        "protocol.md#98-slow-and-silent-clients",
+    ),
     "guessing-passwords": (
         "Checking a password is slow on purpose, and the answer to a wrong one is delayed by a "
         "second. Do neither in the loop, nor while you hold a lock that others need.",
