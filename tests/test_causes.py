@@ -134,7 +134,7 @@ MUTANTS = {
             (
                 PTHREAD,
                 "        with self.lock:\n"
-                "            if batch[0][0] is not self.owner:  # whose orders wait for nobody\n"
+                "            if batch[0][0] is not self.owner:  # the owner's orders wait for nobody\n"
                 "                self.line.wait_in_turn()\n            self.turn_bytes",
                 "        with threading.Lock():\n            self.turn_bytes",
             )

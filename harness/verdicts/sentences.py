@@ -993,6 +993,12 @@ CAUSES = {
         "queue that nothing empties.",
         "protocol.md#91-requests-one-at-a-time",
     ),
+    "all-wait-for-a-wake-up": (
+        "As many threads as there are clients wait for a condition or a lock, no thread holds the "
+        "others up, and none works. Look for a notify that is missing, came before the wait, or "
+        "wakes another thread than the one that could go on; and for a lock that stays locked.",
+        "protocol.md#91-requests-one-at-a-time",
+    ),
     "ghost": (
         "A connection has ended, and the others received no OUT. The server did not see its "
         "end, or the thread that saw it ended without an OUT.",

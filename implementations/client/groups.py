@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 
 import platformdirs
 
+from ..common import wire
 from .errors import GroupsFileError
 
 DEFAULT_PATH = os.path.join(platformdirs.user_data_dir("grupo"), "groups")
@@ -31,8 +32,8 @@ class Membership:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The address and the name in lower case: they identify the entry."""
-        return self.address, self.name.casefold()
+        """The address and the folded name: they identify the entry."""
+        return self.address, wire.fold(self.name)
 
 
 FIELD_TYPES = {"address": str, "name": str, "group": str, "last": int}
@@ -104,5 +105,8 @@ class GroupsFile:
 
 
 def open_private(path: str, flags: int) -> int:
-    """Open a file that only its owner may read; for open(opener=...). Returns a descriptor."""
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    """Open a file that only its owner may read; for open(opener=...). Returns a descriptor.
+
+    It is never behind a link: in a folder of many users, somebody else may have put one there.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
