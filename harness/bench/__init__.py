@@ -24,6 +24,7 @@ import psutil
 from harness.bench import report
 from harness.bench.run import HERE, LIMIT_SERVER, SERVERS, Failed, Load, Running, cores, missing
 from harness.driving.compiled import NotCompiled, compiled
+from harness.output import put
 
 # Members . talkers among them . messages that each talker has under way.
 CELLS = ("10.10.1", "100.10.1", "100.10.16", "100.100.1", "1000.1000.1")
@@ -289,12 +290,21 @@ def main(options: argparse.Namespace) -> int:
 
 
 def write(bench: Bench, options: argparse.Namespace, absent: dict[str, str]) -> None:
-    """Print the results, and write them to the files that the options name. Raises OSError."""
+    """Write the results to the files that the options name, and print them. Raises OSError."""
     about = machine()
-    if options.text or not options.html:
-        print(report.text(bench, about, absent))
+    try:
+        write_files(bench, options, about, absent)
+    finally:
+        if options.text or not options.html:
+            print(report.text(bench, about, absent))
+
+
+def write_files(
+    bench: Bench, options: argparse.Namespace, about: str, absent: dict[str, str]
+) -> None:
+    """Write the results to the files that the options name. Raises OSError."""
     if options.html:
-        Path(options.html).write_text(report.html(bench, about, absent), encoding="utf-8")
+        put(options.html, report.html(bench, about, absent))
         print(f"written: {options.html}", file=sys.stderr)
     if options.json:
         data = {
@@ -310,4 +320,4 @@ def write(bench: Bench, options: argparse.Namespace, absent: dict[str, str]) -> 
                 for (name, key), why in bench.failed.items()
             ],
         }
-        Path(options.json).write_text(json.dumps(data, indent=1))
+        put(options.json, json.dumps(data, indent=1))

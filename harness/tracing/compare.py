@@ -20,6 +20,7 @@ from typing import Any
 
 from harness.driving.record import CheckFailed
 from harness.driving.server import DESIGNS
+from harness.output import put
 from harness.tracing import figures, perfetto, runs
 from harness.tracing.figures import base
 from harness.tracing.figures.base import ms
@@ -294,9 +295,11 @@ def main(options: argparse.Namespace) -> int:
         except OSError as error:
             print(f"compare: {error.filename or folder}: {error.strerror}", file=sys.stderr)
             return 2
-        for workload, these in results.items():
-            print(text(workload, these), end="\n\n")
-        write_files(options, results)
+        try:
+            write_files(options, results)
+        finally:
+            for workload, these in results.items():
+                print(text(workload, these), end="\n\n")
     seconds = time.monotonic() - began
     pictures = f"the pictures are in {options.html}" if options.html else "--html FILE draws them"
     count = base.plural(len(workloads), "workload")
@@ -316,14 +319,14 @@ def write_files(options: argparse.Namespace, results: dict[str, Results]):
             workload: [numbers(run) for run in these] for workload, these in results.items()
         }
         data = {"schema": 1, "about": about(), "workloads": measured}
-        Path(options.json).write_text(json.dumps(data, indent=1), encoding="utf-8")
+        put(options.json, json.dumps(data, indent=1))
     if options.html:
         extra = []
         if not options.workloads:
             progress("cost of scale")
             rows = [row for design in DESIGNS for row in runs.scale(design, (4, 16, 64))]
             extra = [figures.scale(rows)]
-        Path(options.html).write_text(page(results, extra), encoding="utf-8")
+        put(options.html, page(results, extra))
     if options.perfetto:
         all_runs = [run for these in results.values() for run in these]
         good = [run for run in all_runs if not isinstance(run, Failed)]

@@ -7,13 +7,17 @@ waits for the owner.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import os
 import select
 import signal
 import socket
 import stat
-from typing import TYPE_CHECKING, cast
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO, cast
 
 from .outbox import Outbox
 
@@ -180,3 +184,32 @@ def open_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+
+
+def usable(stream: TextIO | None) -> TextIO:
+    """Returns a stream that escapes the letters it lacks; /dev/null in the place of a closed one."""
+    if stream is None:
+        stream = open(os.devnull, "w")
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
+
+
+@contextlib.contextmanager
+def complete_output() -> Iterator[None]:
+    """Ends the program with status 1 if what is printed in this block cannot be written.
+
+    If nobody reads it any more (`| head`), nothing is said; of a full disk, one line on stderr is.
+    """
+    open_standard_descriptors()
+    sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # at the end Python flushes again
+            if not isinstance(error, BrokenPipeError):
+                print(f"stdout: {error.strerror}", file=sys.stderr)
+            sys.exit(1)
