@@ -24,7 +24,7 @@ from .outbox import Outbox
 if TYPE_CHECKING:
     from .connection import Connection
 
-STDIN, STDOUT = 0, 1
+STDIN, STDOUT, STDERR = 0, 1, 2
 EVENT_LIMIT = 64 * 1024  # bytes that may be queued before another event is dropped, ...
 NOTE_LIMIT, REPLY_LIMIT = 2 * EVENT_LIMIT, 16 * EVENT_LIMIT  # ... a note, a line of an answer
 # The owner's line for each event. Names begin with a letter or digit: nobody can imitate these.
@@ -186,13 +186,20 @@ def open_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def usable(stream: TextIO | None) -> TextIO:
-    """Returns a stream that escapes the letters it lacks; /dev/null in the place of a closed one."""
-    if stream is None:
-        stream = open(os.devnull, "w")
+def usable(stream: TextIO | None, descriptor: int) -> TextIO:
+    """Returns a stream for this descriptor, which escapes the letters that it cannot encode.
+
+    It has a buffer, also with PYTHONUNBUFFERED: so a part that could not be written is not lost
+    where argparse ignores the error, but fails again at the end.
+    """
+    buffering, encoding = 1, "utf-8"  # 1: each line is written at once
     if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
-    return stream
+        encoding = stream.encoding
+        if not (stream.line_buffering or stream.write_through):
+            buffering = -1
+    return open(
+        descriptor, "w", buffering, encoding=encoding, errors="backslashreplace", closefd=False
+    )
 
 
 @contextlib.contextmanager
@@ -202,14 +209,25 @@ def complete_output() -> Iterator[None]:
     If nobody reads it any more (`| head`), nothing is said; of a full disk, one line on stderr is.
     """
     open_standard_descriptors()
-    sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
+    sys.stdout, sys.stderr = usable(sys.stdout, STDOUT), usable(sys.stderr, STDERR)
     try:
         yield
     finally:
-        try:
-            sys.stdout.flush()
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)  # at the end Python flushes again
-            if not isinstance(error, BrokenPipeError):
-                print(f"stdout: {error.strerror}", file=sys.stderr)
+        lost = flush(sys.stdout)
+        if lost and not isinstance(lost, BrokenPipeError):
+            with contextlib.suppress(OSError):
+                print(f"stdout: {lost.strerror}", file=sys.stderr)
+        if flush(sys.stderr) or lost:
             sys.exit(1)
+
+
+def flush(stream: TextIO) -> OSError | None:
+    """Writes what is left; if that fails, throws it away, and returns the error."""
+    try:
+        stream.flush()
+    except OSError as error:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())  # Python flushes the stream once more at its end
+        os.close(nothing)
+        return error
+    return None
