@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, TextIO, cast
 from .outbox import Outbox
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
     from .connection import Connection
 
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -186,19 +188,30 @@ def open_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
+class Output(io.FileIO):
+    """Stdout or stderr, unbuffered. Its errors name it, as those of a file do."""
+
+    def write(self, data: ReadableBuffer) -> int:
+        """As of io.FileIO. Raises OSError."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = "stdout" if self.fileno() == STDOUT else "stderr"
+            raise
+
+
 def usable(stream: TextIO | None, descriptor: int) -> TextIO:
     """Returns a stream for this descriptor, which escapes the letters that it cannot encode.
 
     It has a buffer, also with PYTHONUNBUFFERED: so a part that could not be written is not lost
     where argparse ignores the error, but fails again at the end.
     """
-    buffering, encoding = 1, "utf-8"  # 1: each line is written at once
+    encoding, line_buffering = "utf-8", True
     if isinstance(stream, io.TextIOWrapper):
-        encoding = stream.encoding
-        if not (stream.line_buffering or stream.write_through):
-            buffering = -1
-    return open(
-        descriptor, "w", buffering, encoding=encoding, errors="backslashreplace", closefd=False
+        encoding, line_buffering = stream.encoding, stream.line_buffering or stream.write_through
+    raw = Output(descriptor, "w", closefd=False)
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=line_buffering
     )
 
 
@@ -216,7 +229,7 @@ def complete_output() -> Iterator[None]:
         lost = flush(sys.stdout)
         if lost and not isinstance(lost, BrokenPipeError):
             with contextlib.suppress(OSError):
-                print(f"stdout: {lost.strerror}", file=sys.stderr)
+                print(f"{lost.filename}: {lost.strerror}", file=sys.stderr)
         if flush(sys.stderr) or lost:
             sys.exit(1)
 
