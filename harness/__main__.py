@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         print("\nstopped", file=sys.stderr)
         return 130
     except OSError as error:
-        if error.errno not in output.DISK:
+        if error.errno not in output.DISK and not isinstance(error, output.NotWrittenError):
             raise
         where = f"{error.filename}: " if error.filename else ""
         print(f"harness: {where}{error.strerror}", file=sys.stderr)

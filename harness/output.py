@@ -11,7 +11,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +23,10 @@ DISK = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS  # no fault of the p
 
 class OutputLost(KeyboardInterrupt):
     """Stdout or stderr can take no more. What ends a command after Ctrl-C ends it after this."""
+
+
+class NotWrittenError(OSError):
+    """A file could not be written; it has the file's name."""
 
 
 class Output(io.FileIO):
@@ -96,7 +100,7 @@ def use_own_streams() -> None:
 def put(path: str | Path, data: str | bytes) -> None:
     """Write a file whole or not at all; a device or a pipe as it comes.
 
-    Raises an OSError that names the file.
+    Raises NotWrittenError.
     """
     place = written_first(path)
     try:
@@ -109,7 +113,22 @@ def put(path: str | Path, data: str | bytes) -> None:
         if place != path:
             with contextlib.suppress(OSError):
                 os.unlink(place)
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        raise NotWrittenError(error.errno, error.strerror, str(path)) from None
+
+
+def put_all(files: Iterable[tuple[str, Callable[[], str | bytes]]]) -> None:
+    """Write what each function returns to its path, as put() does.
+
+    Raises the first NotWrittenError, when all others are written.
+    """
+    first = None
+    for path, make in files:
+        try:
+            put(path, make())
+        except NotWrittenError as error:
+            first = first or error
+    if first:
+        raise first
 
 
 def written_first(path: str | Path) -> str | Path:

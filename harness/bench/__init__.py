@@ -24,7 +24,7 @@ import psutil
 from harness.bench import report
 from harness.bench.run import HERE, LIMIT_SERVER, SERVERS, Failed, Load, Running, cores, missing
 from harness.driving.compiled import NotCompiled, compiled
-from harness.output import put
+from harness.output import put_all
 
 # Members . talkers among them . messages that each talker has under way.
 CELLS = ("10.10.1", "100.10.1", "100.10.16", "100.100.1", "1000.1000.1")
@@ -303,10 +303,11 @@ def write_files(
     bench: Bench, options: argparse.Namespace, about: str, absent: dict[str, str]
 ) -> None:
     """Write the results to the files that the options name. Raises OSError."""
-    if options.html:
-        put(options.html, report.html(bench, about, absent))
-        print(f"written: {options.html}", file=sys.stderr)
-    if options.json:
+
+    def as_page() -> str:
+        return report.html(bench, about, absent)
+
+    def as_json() -> str:
         data = {
             "machine": about,
             "absent": absent,
@@ -320,4 +321,9 @@ def write_files(
                 for (name, key), why in bench.failed.items()
             ],
         }
-        put(options.json, json.dumps(data, indent=1))
+        return json.dumps(data, indent=1)
+
+    files = (options.html, as_page), (options.json, as_json)
+    put_all((path, make) for path, make in files if path)
+    if options.html:
+        print(f"written: {options.html}", file=sys.stderr)

@@ -25,7 +25,7 @@ import pytest
 from harness.arguments import positive, seconds
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, command_of
-from harness.output import put, written_first
+from harness.output import put_all, written_first
 from harness.verdicts import catalogue, formats, language, plugin, pool
 from harness.verdicts.formats import terminal
 from harness.verdicts.language import LANGUAGES, say
@@ -331,14 +331,10 @@ def refuse(options, why):
 
 def write(report, outputs):
     """The report in each form, into its file. Raises UsageError, when all others are written."""
-    problems = []
-    for name, path in outputs:
-        try:
-            put(path, formats.FORMATS[name](report))
-        except OSError as error:
-            problems.append(f"{path}: {error.strerror}")
-    if problems:
-        raise UsageError("; ".join(problems))
+    try:
+        put_all((path, lambda name=name: formats.FORMATS[name](report)) for name, path in outputs)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from None
 
 
 def tell(options, report):
