@@ -2,8 +2,8 @@
 
 While its run goes on, a folder is locked, and has a file MARK in it. The end of the process, by
 whatever, ends the lock, and leaves the file. So a folder that has the file, and no lock, is left
-over. A folder without the file was kept for the user, who was told its name; after KEPT seconds
-that is over.
+over. A folder without the file holds records that the user may want to read. It is left over after
+KEPT seconds.
 """
 
 import contextlib
