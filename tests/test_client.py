@@ -7,18 +7,21 @@ between core and Room, the test plays the network, an unreliable one.
 import json
 import os
 import re
+import select
+import selectors
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections import deque
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 
 import pexpect
 import psutil
 import pytest
+from conftest import lacks, need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +29,9 @@ from harness.driving.client import WireClient
 from harness.driving.deadlines import wait_until
 from harness.driving.server import DESIGNS, ROOT, Server
 from implementations.client import conversation, resequencer, user_input
+from implementations.client.__main__ import read_password
+from implementations.client.arguments import check_address
+from implementations.client.connection import Connection, alternate_families
 from implementations.client.connection_state import State
 from implementations.client.console import item_line
 from implementations.client.conversation import Conversation
@@ -979,6 +985,140 @@ def test_a_damaged_groups_file_is_named_and_not_overwritten(tmp_path, line):
     assert path.read_bytes() == before
 
 
+# -- Several addresses of one server (RFC 8305) ---------------------------------------------------
+
+
+@contextmanager
+def silent_address(host="127.0.0.2", port=0):
+    """Yield an address that answers no attempt to connect: the kernel's queue for it is full."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.bind((host, port))
+        listener.listen(0)
+        with socket.create_connection(listener.getsockname()[:2]):
+            yield listener.getsockname()
+
+
+def info_of(address):
+    return (socket.AF_INET, socket.SOCK_STREAM, 0, "", address)
+
+
+def drive(connection, until, what):
+    """Take turns, as the console does, until a condition holds."""
+
+    def turn():
+        connection.connect_if_due()
+        waits = list(connection.waits_for())
+        ready = select.select(
+            [sock for sock, events in waits if events & selectors.EVENT_READ],
+            [sock for sock, events in waits if events & selectors.EVENT_WRITE],
+            [],
+            0.02,
+        )
+        for sock in {*ready[0], *ready[1]}:
+            connection.on_ready(sock)
+        connection.flush()
+        return until()
+
+    wait_until(turn, what=what)
+
+
+def test_a_silent_address_does_not_hide_the_next_and_a_reconnect_begins_with_what_worked():
+    answers = [b"HELLO grupo/1 lab\nPENDING\nWELCOME 0 ana\nEND HISTORY 0\n"] * 2
+    with silent_address() as silent, stranger(*answers) as place:
+        works = ("127.0.0.1", int(place.rpartition(":")[2]))
+        core = Core()
+        connection = Connection([info_of(silent), info_of(works)], core)
+        with closing(connection):
+            drive(connection, lambda: core.progress.caught_up, "the history")
+            assert connection.sock.getpeername() == works
+            assert [sock for sock, _ in connection.waits_for()] == [connection.sock]
+            drive(connection, lambda: core.state is State.DISCONNECTED, "the end")
+            core.retry_at = 0
+            connection.connect_if_due()
+            [(sock, _)] = connection.waits_for()
+            drive(connection, lambda: core.progress.caught_up, "the history")
+            assert connection.sock is sock, "the first attempt went to the address that worked"
+            core.end(0, "")
+            connection.flush()
+            assert not list(connection.waits_for())
+
+
+def test_addresses_that_fail_are_passed_over_at_once_and_the_last_failure_is_reported():
+    with socket.socket() as closed, stranger(b"HELLO grupo/1 lab\nBYE deleted\n") as place:
+        closed.bind(("127.0.0.1", 0))
+        refused = info_of(closed.getsockname())
+        impossible = (socket.AF_INET, 12345, 0, "", ("127.0.0.1", 1))
+        works = info_of(("127.0.0.1", int(place.rpartition(":")[2])))
+        core = Core()
+        with closing(Connection([refused, impossible, refused, works], core)) as connection:
+            drive(connection, lambda: core.state is State.OVER, "the end")
+        assert core.bye_code == "deleted"
+        core = Core()
+        with closing(Connection([impossible, refused], core)) as connection:
+            drive(connection, lambda: core.state is State.OVER, "the end")
+        assert core.reason == "no Grupo server answers: Connection refused"
+
+
+def test_an_address_at_which_no_server_answered_does_not_become_the_first():
+    core = Core()
+    core._found_server = True  # in an earlier connection
+    with silent_address() as silent, stranger(b"", b"HELLO grupo/1 lab\nPENDING\n") as place:
+        closes = ("127.0.0.1", int(place.rpartition(":")[2]))
+        with closing(Connection([info_of(silent), info_of(closes)], core)) as connection:
+            drive(connection, lambda: core.state is State.DISCONNECTED, "the end without HELLO")
+            core.retry_at = 0
+            connection.connect_if_due()
+            [(first, _)] = connection.waits_for()
+            drive(connection, lambda: core.state is State.ASKING, "PENDING")
+            assert connection.sock is not first
+
+
+def test_the_families_of_addresses_take_turns():
+    six, four = socket.AF_INET6, socket.AF_INET
+    infos = [(family, 0, 0, "", n) for n, family in enumerate([six, six, six, four, four])]
+    assert [info[4] for info in alternate_families(infos)] == [0, 3, 1, 4, 2]
+
+
+@pytest.fixture
+def with_hosts(tmp_path):
+    """with_hosts(lines, *command, **options) runs a command whose /etc/hosts has these lines."""
+
+    def run(lines, *command, **options):
+        (tmp_path / "hosts").write_text(lines)
+        mount = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+        return subprocess.run(
+            ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", tmp_path / "hosts"]
+            + list(command),
+            cwd=ROOT,
+            capture_output=True,
+            timeout=60,
+            **options,
+        )
+
+    need("unshare")
+    if (tried := run("", "true")).returncode:
+        lacks(f"this machine does not give a process another /etc/hosts: {tried.stderr.decode()}")
+    return run
+
+
+def test_the_client_connects_though_the_first_address_of_a_name_is_silent(
+    with_hosts, folder, tmp_path
+):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        lacks(f"this machine has no ::1: {error}")
+    options = {"directory": tmp_path / "group", "args": ["--admit", "all"]}
+    with Server("nonblocking", **options) as server, silent_address("::1", server.address[1]):
+        done = with_hosts(
+            "::1 far.test\n127.0.0.1 far.test\n",
+            *folder.command("join", f"far.test:{server.address[1]}", "ana"),
+            input=b"hi\n",
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b" <ana> hi\n")
+
+
 # -- End to end -----------------------------------------------------------------------------------
 
 
@@ -1004,12 +1144,12 @@ class Folder:
             else [*command, "--password-file", str(self.password_file)]
         )
 
-    def run(self, *words, typed="", **options):
+    def run(self, *words, typed="", encoding="utf-8", **options):
         """Run the client as a script does; return exit status, lines of stdout, stderr."""
         done = subprocess.run(
             self.command(*words, **options),
             cwd=ROOT,
-            input=typed.encode(),
+            input=typed.encode(encoding),
             capture_output=True,
             check=False,
             timeout=60,
@@ -1434,7 +1574,8 @@ def test_mistakes_in_the_arguments(folder, words, status):
     [
         (None, "No such file"),
         (b"", "a password has 1 to 128 bytes"),
-        (b"\xff\n", "a password has"),
+        (b"\xff\n", "the first line is not UTF-8"),
+        ("secret\n".encode("utf-16"), "the text is UTF-16: save it as UTF-8"),
         (b"x" * 129, "a password has"),
     ],
 )
@@ -1445,6 +1586,36 @@ def test_a_password_file_without_a_valid_password(folder, content, says):
     status, lines, error = folder.run("join", "127.0.0.1:1", "ana")
     assert (status, lines, error.count("\n")) == (1, [], 1)
     assert says in error
+
+
+@pytest.mark.parametrize("line_end", [b"", b"\n", b"\r\n"])
+def test_a_byte_order_mark_is_not_part_of_the_password(folder, line_end):
+    folder.password_file.write_bytes(b"\xef\xbb\xbf" + PASSWORD.encode() + line_end)
+    assert read_password(folder.password_file) == PASSWORD
+
+
+def test_the_encoding_of_a_script_is_utf_8_with_or_without_a_byte_order_mark(tmp_path, folder):
+    with Server("nonblocking", directory=tmp_path / "group", args=["--admit", "all"]) as server:
+        status, lines, error = folder.run("join", place(server), "ana", typed="\ufeffhi\n")
+        assert (status, clock(lines)[-1], error) == (0, "<ana> hi", "")
+        for encoding in ("utf-16", "utf-32"):
+            status, lines, error = folder.run(
+                "join", place(server), "ana", typed="hi\n", encoding=encoding
+            )
+            says = f"-- the input is {encoding.upper()}: save it as UTF-8\n"
+            assert (status, error) == (1, says) and "<ana> hi" not in clock(lines)[1:]
+
+
+@pytest.mark.parametrize(
+    "text, address",
+    [
+        ("LocalHost:07000", "localhost:7000"),
+        ("[FE80::1%Eth0]:7000", "[fe80::1%Eth0]:7000"),
+        ("[::1]:7000", "[::1]:7000"),
+    ],
+)
+def test_an_address_is_saved_in_lower_case_but_for_its_zone(text, address):
+    assert check_address(text) == address
 
 
 def test_without_a_terminal_the_password_must_come_from_a_file(folder):
@@ -1459,6 +1630,21 @@ def test_without_a_terminal_the_password_must_come_from_a_file(folder):
     assert (done.returncode, done.stderr) == (
         1,
         b"-- no terminal to ask for the password: use --password-file FILE\n",
+    )
+
+
+@pytest.mark.parametrize("words", [["--help"], ["join", "--help"], ["groups", "--groups", "none"]])
+def test_without_a_home_folder_the_client_works(homeless, words):
+    done = homeless(sys.executable, "-m", "implementations.client", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_groups_file_is_asked_for_where_the_home_folder_is_not_known(homeless):
+    done = homeless(sys.executable, "-m", "implementations.client", "groups")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "-- your home folder is not known: name a groups file with --groups FILE, or set HOME\n",
     )
 
 

@@ -23,7 +23,7 @@ from harness.driving.server import Server
 from implementations.client.groups import GroupsFile
 from implementations.client.items import Event, MemberStatus
 from implementations.common.wire import FORBIDDEN
-from implementations.windows import log_lines, message_log, processes
+from implementations.windows import chat_screen, log_lines, message_log, processes
 from implementations.windows.chat_screen import ChatScreen
 from implementations.windows.log_lines import LineKind, LogLine
 from implementations.windows.member import MemberApp
@@ -450,6 +450,23 @@ def test_why_a_group_cannot_be_joined_is_displayed(place, name, said, tmp_path):
         assert app.screen.query_one("#address", Input).value == place
 
     as_member(act, "", tmp_path)
+
+
+def test_a_silent_address_does_not_hide_the_next(open_server, tmp_path, monkeypatch):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.2", 0))
+        listener.listen(0)
+        with socket.create_connection(listener.getsockname()):  # the kernel's queue is full now
+            addresses = listener.getsockname(), open_server.address
+            infos = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", where) for where in addresses]
+            monkeypatch.setattr(chat_screen, "resolve", lambda address: infos)
+
+            async def act(pilot, app):
+                await comes_in(pilot)
+                await pilot.press(*"hello", "enter")
+                await shows(pilot, "ana: hello")
+
+            as_member(act, "localhost:7000", tmp_path)
 
 
 def test_no_server_and_a_wrong_password_are_reported(open_server, tmp_path):
