@@ -91,6 +91,7 @@ def test_a_rubric_is_utf_8_with_or_without_a_byte_order_mark(tmp_path):
     assert command.read_rubric(rubric) == ({}, {"starts"})
     for encoding, why in (
         ("utf-16", "the text is UTF-16: save it as UTF-8"),
+        ("utf-16-be", "the text is UTF-16: save it as UTF-8"),
         ("utf-32", "the text is UTF-32: save it as UTF-8"),
         ("latin-1", "line 1 is not UTF-8 (byte 0xe3): save it as UTF-8"),
     ):

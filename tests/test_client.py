@@ -917,6 +917,16 @@ for number in range(40):
 """
 
 
+@pytest.mark.parametrize("name", ["groups.new", "groups.lock"])
+def test_a_link_in_place_of_its_other_files_is_not_followed(tmp_path, name):
+    other = tmp_path / "other"
+    other.write_text("keep this")
+    (tmp_path / name).symlink_to(other)
+    with pytest.raises(OSError):
+        GroupsFile(tmp_path / "groups").save(Membership("127.0.0.1:1", "ana", "lab", 1))
+    assert other.read_text() == "keep this" and not (tmp_path / "groups").exists()
+
+
 def test_clients_that_save_at_the_same_time_lose_nothing(tmp_path):
     path = tmp_path / "groups"
     keepers = [
@@ -1047,9 +1057,7 @@ def test_no_flood_of_lines_makes_what_is_queued_grow(begin, line):
 
 def test_a_server_that_refuses_all_and_reads_nothing_stops_the_users_input():
     core = settled()
-    for n in range(10_000):
-        if core.user_input.should_pause:
-            break
+    while not core.user_input.should_pause:
         core.types("x" * 400)
         hear(core, "ERR not-saved no")
     assert conversation.MAX_OUTGOING <= len(core.outgoing) < conversation.MAX_OUTGOING + 512
@@ -1695,6 +1703,7 @@ def test_mistakes_in_the_arguments(folder, words, status):
         (b"", "a password has 1 to 128 bytes"),
         (b"\xff\n", "the first line is not UTF-8"),
         ("secret\n".encode("utf-16"), "the text is UTF-16: save it as UTF-8"),
+        ("secret\n".encode("utf-16-be"), "the text is UTF-16: save it as UTF-8"),
         (b"x" * 129, "a password has"),
     ],
 )

@@ -281,8 +281,8 @@ def test_orders_from_a_file_are_utf_8_with_or_without_a_byte_order_mark():
     session = OwnerSession()
     assert session.receive(text.encode("utf-8-sig")) == [known]
     assert session.request_done() == [unknown], "only the first character of a file is a mark"
-    for encoding in ("utf-16", "utf-32"):
-        named = requests.BadOrder(f"the orders are {encoding.upper()}: save them as UTF-8")
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        named = requests.BadOrder(f"the orders are {encoding.upper()[:6]}: save them as UTF-8")
         assert OwnerSession().receive("members\n".encode(encoding))[0] == named
 
 

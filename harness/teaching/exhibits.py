@@ -23,7 +23,7 @@ from rich.table import Table
 from harness.arguments import positive
 from harness.driving.messages import template
 from harness.driving.server import DESIGNS, ROOT
-from harness.text_files import EncodingError, read_text
+from harness.driving.text_files import EncodingError, read_text
 from harness.verdicts import language
 from harness.verdicts.command import known
 from harness.verdicts.language import LANGUAGES, say

@@ -25,7 +25,7 @@ import pytest
 from harness.arguments import positive, seconds
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, command_of
-from harness.text_files import EncodingError, read_text
+from harness.driving.text_files import EncodingError, read_text
 from harness.verdicts import catalogue, formats, language, plugin, pool
 from harness.verdicts.formats import terminal
 from harness.verdicts.language import LANGUAGES, say

@@ -45,7 +45,7 @@ class ConnectionProgress:
 
     def is_dead(self, now: float) -> bool:
         """Return whether the server has not answered, or has been silent, for too long."""
-        if not self.got_answer:  # other bytes do not count, or a server could go on for ever
+        if not self.got_answer:  # other bytes do not count: a server may send them without end
             return now - self.started_at >= JOIN_TIMEOUT
         return now - self.heard_at >= DEAD_AFTER
 

@@ -115,5 +115,8 @@ def default_path() -> str:
 
 
 def open_private(path: str, flags: int) -> int:
-    """Open a file that only its owner may read; for open(opener=...). Returns a descriptor."""
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    """Open a file that only its owner may read; for open(opener=...). Returns a descriptor.
+
+    A link at `path` is not followed: the folder may be one where another user can make links.
+    """
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -20,5 +20,7 @@ def without_mark(data: bytes) -> bytes:
 
 
 def foreign_encoding(data: bytes) -> str:
-    """Returns the encoding, other than UTF-8, whose mark is at the beginning of a text; or ""."""
-    return next((name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark)), "")
+    """Returns the encoding of a text, by its beginning, if it is UTF-16 or UTF-32; else ""."""
+    unmarked = "UTF-16" if b"\0" in data[:2] else ""  # half of an ASCII character is zero
+    marked = (name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark))
+    return next(marked, unmarked)

@@ -24,9 +24,10 @@ class EncodingError(ValueError):
 def read_text(path: str | os.PathLike[str]) -> str:
     """Return the text of a UTF-8 file, without a byte order mark. Raises OSError, EncodingError."""
     data = Path(path).read_bytes()
-    for mark, encoding in BYTE_ORDER_MARKS.items():
-        if data.startswith(mark):
-            raise EncodingError(msg("the text is {encoding}: save it as UTF-8", encoding=encoding))
+    unmarked = "UTF-16" if b"\0" in data[:2] else ""  # half of an ASCII character is zero
+    marked = (name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark))
+    if encoding := next(marked, unmarked):
+        raise EncodingError(msg("the text is {encoding}: save it as UTF-8", encoding=encoding))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
