@@ -27,7 +27,7 @@ class Server(BaseServer):
         self.fork = traced("fork", Child, lambda name, *_: name)
 
         listener.setblocking(False)
-        self.readers = Readers()
+        self.readers = Readers(self.outboxes.pause_after)
         self.readers.add_source(listener, self.accept)
         self.readers.add_source(self.outboxes)
         self.readers.resume_reading(self.owner)
@@ -46,22 +46,16 @@ class Server(BaseServer):
 
     def accept(self):
         """Lets new clients in."""
-        clients = []
-        for accepted in self.acceptor.accept_batch():
-            if client := self.new_client(accepted, len(clients)):
-                clients.append(client)
-        for client in clients:  # what the hub changes between two forks is copied: so forks first
+        accepted = self.acceptor.accept()  # only one: a fork takes long, and the others wait
+        if client := accepted and self.new_client(accepted):
             try:
                 client.child = self.fork(client.address, self.read_from, client)
             except OSError:  # no more processes or descriptors: it is refused, the rest continue
-                refuse_connection(client.sock)
-                client.child = None
-        for client in clients:
-            if client.child:
-                client.source, client.decoder = client.child.up, Decoder()
-                self.children.add(client.child)
-                self.readers.resume_reading(client)
-                self.deliver(self.room.connected(client))
+                return refuse_connection(client.sock)
+            client.source, client.decoder = client.child.up, Decoder()
+            self.children.add(client.child)
+            self.readers.resume_reading(client)
+            self.deliver(self.room.connected(client))
 
     def read_from(self, client, hub):
         """Runs in the client's process: waits for bytes, hands over requests, waits for replies."""
@@ -148,8 +142,8 @@ class Server(BaseServer):
     def read_pipe(self, client):
         """Returns the requests that the client's child has written. The owner has no child."""
         if client is self.owner:
-            return self.readers.receive(client, self.read_size)
-        data = client.child.read(self.read_size)
+            return self.readers.receive(client, self.size_to_read(client))
+        data = client.child.read(self.size_to_read(client))
         if not data:
             self.drop(client)
         return client.decoder.receive(data)

@@ -17,7 +17,6 @@ from .common.deliveries import ReaderDone
 from .common.readers import Readers
 from .common.requests import Quit
 from .common.trace import traced
-from .common.wire import MAX_LINE
 
 # Seconds that a worker waits for Python's lock while the loop sends to thousands; the default, 5 ms
 # at each step, is too long for a check of a password.
@@ -37,7 +36,7 @@ class Server(BaseServer):
         sys.setswitchinterval(SWITCH)
 
         listener.setblocking(False)
-        self.readers = Readers()
+        self.readers = Readers(self.outboxes.pause_after)
         self.readers.add_source(listener, self.accept)
         self.readers.add_source(self.wakeup_read, self.collect)
         self.readers.add_source(self.outboxes)
@@ -64,7 +63,7 @@ class Server(BaseServer):
 
     def read_from(self, client):
         """Returns the client's next requests. It is readable, so nothing waits here."""
-        requests = self.readers.receive(client, self.read_size if client.name else MAX_LINE)
+        requests = self.readers.receive(client, self.size_to_read(client))
         if client.eof:
             self.drop(client)
         return requests

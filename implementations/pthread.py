@@ -19,10 +19,11 @@ from .common.base_server import DONE, TICK, BaseServer, clock, run
 from .common.deliveries import ReaderDone
 from .common.requests import Quit, event_bytes
 from .common.trace import traced
-from .common.wire import MAX_LINE
+from .common.waiting_line import WaitingLine
 
 STACK = 256 * 1024  # bytes of a thread's stack; the usual 8 MiB are not needed
 FOREVER = 1e6  # seconds; a timeout lets recv wait while the descriptor is non-blocking for sends
+ACCEPT_PAUSE = 0.001  # seconds for each new client: a storm of them leaves the others time
 SWITCH = 0.1  # seconds that a thread may run while others want to; with 5 ms, 1,000 threads thrash
 
 
@@ -39,7 +40,7 @@ class Server(BaseServer):
         self.writer_awake = True  # guarded by self.lock; the writer works, or has been woken
         self.backpressure = False  # guarded by self.lock
         self.serving = True  # written under self.lock; serve() may see it late
-        self.not_full = threading.Condition(self.lock)  # the turn has room for more requests
+        self.line = WaitingLine(self.lock, self.is_crowded)  # of clients' threads
         self.texts = SimpleQueue()  # for the member file
         self.owner.replies = SimpleQueue()
 
@@ -49,7 +50,6 @@ class Server(BaseServer):
         for source in self.wakeup_read, self.outboxes:
             self.selector.register(source, selectors.EVENT_READ)
         self.select = traced("wait", self.selector.select)
-        self.not_full.wait = traced("wait", self.not_full.wait, "crowded")
         sys.setswitchinterval(SWITCH)
 
     def serve(self):
@@ -69,6 +69,8 @@ class Server(BaseServer):
     def accept(self):
         """Lets new clients in."""
         accepted = self.acceptor.accept()
+        if accepted:
+            sleep(ACCEPT_PAUSE)
         with self.lock:
             client = accepted and self.new_client(accepted)
             if client:
@@ -84,7 +86,7 @@ class Server(BaseServer):
         """Runs in the client's thread: waits for bytes, hands over requests, waits for replies."""
         while True:
             try:
-                data = client.recv(self.read_size if client.name else MAX_LINE)
+                data = client.recv(self.size_to_read(client))
             except BlockingIOError:  # another job has the owner's terminal
                 sleep(TICK)
                 continue
@@ -93,16 +95,19 @@ class Server(BaseServer):
             if not data:
                 return self.drop(client)
             if not client.over:
-                self.hand_over([(client, client.session.receive(data))])
+                requests = client.session.receive(data)
+                self.hand_over([(client, requests)])
+                if pause := self.outboxes.pause_after(client, requests):
+                    sleep(pause)
             while client.session.awaiting_reply and not client.over:
                 reply = client.replies.get()
                 self.hand_over([(client, self.resume(client, reply))])
 
     def hand_over(self, batch):
         """From Session to Room: a lock."""
-        with self.lock:  # during backpressure, and when the turn is full, the client's thread waits
-            while self.backpressure or self.turn_bytes > self.turn_budget:
-                self.not_full.wait()
+        with self.lock:
+            if batch[0][0] is not self.owner:  # whose orders wait for nobody
+                self.line.wait_in_turn()
             self.turn_bytes += sum([event_bytes(requests) for _, requests in batch])
             self.room.process(batch, *clock())
             self.deliver(self.room.take_deliveries())
@@ -121,7 +126,7 @@ class Server(BaseServer):
             self.backpressure = self.outboxes.backpressure
             self.writer_awake = self.has_output()
             self.serving = self.writer_awake or self.is_serving()
-            self.not_full.notify_all()
+            self.line.wake_first()
         for client in finished:
             client.replies.put(DONE)
 
@@ -147,6 +152,10 @@ class Server(BaseServer):
     def start(self, name, task, *arguments):
         """Starts a thread. Raises RuntimeError if the system permits no more."""
         threading.Thread(target=task, args=arguments, name=name, daemon=True).start()
+
+    def is_crowded(self):
+        """Whether clients wait: during backpressure, and while the turn is full."""
+        return self.backpressure or self.turn_bytes > self.turn_budget
 
     def write(self):
         """Runs in the writer's thread: sleeps until there is output, and flushes it."""

@@ -9,6 +9,7 @@ import asyncio
 import multiprocessing
 import os
 import platform
+import select
 import selectors
 import socket
 import statistics
@@ -29,7 +30,9 @@ MEMBERS, LINE = 100, 80  # bytes of a MSG line, about
 SECONDS, RUNS = 2.0, 5
 PROBES = 10  # members in the tests of patience
 PATIENCE = 5.0  # seconds of each of these tests
-STORM = 6  # clients that guess passwords
+STORM = 6  # clients that guess passwords, or connect, without a pause
+SLOW, SIP = 60_000, 2_000  # bytes a second that a slow reader reads, and at once
+BUDGET_SPENT = 5.0  # seconds after which the others have waited enough for a slow reader
 EVENTS = 1_000_000
 IDLE, IDLE_SECONDS = 1000, 60.0
 
@@ -224,6 +227,50 @@ def password_storm(server: Server, stop: Event) -> None:
         thread.join()
 
 
+def flood_and_slow_reader(server: Server, stop: Event) -> None:
+    """Play two members of one person: one floods, the other reads slowly, and joins again."""
+
+    def read_slowly() -> None:
+        while not stop.is_set():
+            with WireClient(server.address, rcvbuf=4096) as client:
+                client.join("slow", "secret")
+                while not stop.wait(SIP / SLOW) and client.socket.recv(SIP):
+                    pass
+
+    thread = threading.Thread(target=read_slowly)
+    thread.start()
+    with WireClient(server.address) as client:
+        client.join("flooder", "secret")
+        flood(client.socket, stop)
+    thread.join()
+
+
+def flood(sock: socket.socket, stop: Event) -> None:
+    """Send messages as fast as the server reads them, and read whatever comes."""
+    data, sent = f"SAY {'x' * LINE}\n".encode() * 512, 0
+    sock.setblocking(False)
+    while not stop.is_set():
+        readable, writable, _ = select.select([sock], [sock], [], 0.1)
+        if readable and not sock.recv(1 << 20):
+            return  # the server disconnected it
+        if writable:
+            sent = (sent + sock.send(data[sent:])) % len(data)
+
+
+def connection_storm(server: Server, stop: Event) -> None:
+    """Play strangers that connect and close without a word, without a pause."""
+
+    def knock() -> None:
+        while not stop.is_set():
+            socket.create_connection(server.address).close()
+
+    threads = [threading.Thread(target=knock) for _ in range(STORM)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def long_history(server: Server, stop: Event) -> None:
     """Play a member that reads a million events repeatedly."""
     with WireClient(server.address) as client:
@@ -236,11 +283,16 @@ def long_history(server: Server, stop: Event) -> None:
 
 
 def patience(
-    folder: Path, title: str, deed: Callable[[Server, Event], None], events: int = 0
+    folder: Path,
+    title: str,
+    deed: Callable[[Server, Event], None],
+    events: int = 0,
+    after: float = 0.0,
 ) -> None:
     """Print p50 and p99 of the members' own echoes, before and while another process runs `deed`.
 
-    `events`: the events in the transcript at the start.
+    `events`: the events in the transcript at the start. `after`: seconds of the deed after which
+    the echoes count.
     """
     print(
         f"\n{title}: {PROBES} members, {PROBES} talk, {PATIENCE:g} s; "
@@ -257,7 +309,9 @@ def patience(
             stop = multiprocessing.get_context("fork").Event()
             other = multiprocessing.get_context("fork").Process(target=deed, args=(server, stop))
             other.start()
-            busy = talk_past_events(talkers)
+            if after:
+                talk_past_events(talkers, after)
+            busy = talk_past_events(talkers, PATIENCE)
             stop.set()
             other.join(10)
             if other.exitcode is None:
@@ -271,8 +325,8 @@ def patience(
             close(clients)
 
 
-def talk_past_events(talkers: Sequence[Talker]) -> list[float]:
-    """Let all members talk for PATIENCE seconds; return the latencies in seconds.
+def talk_past_events(talkers: Sequence[Talker], seconds: float) -> list[float]:
+    """Let all members talk for so many seconds; return the latencies in seconds.
 
     Other members come and go meanwhile, so the lines are not counted.
     """
@@ -284,7 +338,7 @@ def talk_past_events(talkers: Sequence[Talker]) -> list[float]:
     start = time.perf_counter()
     while any(talker.sent_at for talker in talkers):
         for key, _ in selector.select(1):
-            if key.data.hear() and time.perf_counter() < start + PATIENCE:
+            if key.data.hear() and time.perf_counter() < start + seconds:
                 key.data.say()
     selector.close()
     return [latency for talker in talkers for latency in talker.latencies]
@@ -347,5 +401,12 @@ def main(_: argparse.Namespace) -> None:
         throughput(folder)
         patience(folder, "A member that stops reading", stopped_reader)
         patience(folder, "A password storm", password_storm)
+        patience(
+            folder,
+            f"A flood and a slow reader, after {BUDGET_SPENT:g} s",
+            flood_and_slow_reader,
+            after=BUDGET_SPENT,
+        )
+        patience(folder, "A connection storm", connection_storm)
         patience(folder, f"HISTORY of {EVENTS:,} events", long_history, events=EVENTS)
         idle(folder)

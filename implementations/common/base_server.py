@@ -17,7 +17,7 @@ from typing import NoReturn, cast
 
 from . import options, trace, wire
 from .acceptor import Acceptor, address_text, refuse_connection
-from .connection import ClientConnection, OwnerConnection
+from .connection import ClientConnection, Connection, OwnerConnection
 from .console import OwnerOutbox, open_standard_descriptors
 from .deliveries import CheckPassword, Delivery, SaveMembers
 from .errors import DamagedError, GrupoError, StartupError
@@ -82,18 +82,17 @@ class BaseServer:
 
     # -- What they share -----------------------------------------------------------------------
 
-    def new_client(
-        self, accepted: tuple[socket.socket, str], pending: int = 0
-    ) -> ClientConnection | None:
-        """Returns a new connection as a client; None if it was refused, since the room is full.
-
-        pending: clients that are on their way into the Room.
-        """
+    def new_client(self, accepted: tuple[socket.socket, str]) -> ClientConnection | None:
+        """Returns a new connection as a client; None if it was refused, since the room is full."""
         sock, address = accepted
-        if self.room.is_full(pending):
+        if self.room.is_full():
             refuse_connection(sock)
             return None
         return ClientConnection(sock, address, monotonic())
+
+    def size_to_read(self, client: Connection) -> int:
+        """Returns how many bytes to read from a client at once: few, if it may not say much."""
+        return self.read_size if client.name and not self.outboxes.rationing else MAX_LINE
 
     def resume(self, client: ClientConnection, reply: str) -> list[Request]:
         """Returns the client's next requests, now that there is a reply to the one before.

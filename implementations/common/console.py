@@ -172,6 +172,10 @@ class OwnerOutbox(Outbox):
         """The owner is never disconnected."""
         return False
 
+    def is_full(self, limit: int) -> bool:
+        """Lines are dropped before that."""
+        return False
+
 
 def open_standard_descriptors() -> None:
     """Opens /dev/null for a closed stdin, stdout or stderr; else a socket would get its number."""

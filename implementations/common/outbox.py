@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 READING_BYTES = 64 * 1024  # a client that took as many in the last READING_WINDOW keeps reading
 READING_WINDOW = 2.0  # seconds; half of what is promised, since the kernel frees buffers in lumps
-MERGE_WITHIN = 0.1  # seconds in which reads are counted as one
+MERGE_WITHIN = 0.1  # seconds
 
 
 class OutboxState(Enum):
@@ -36,36 +36,52 @@ OPEN, FAILED, ENDING, ENDED = (
 )
 
 
+class Recent:
+    """A sum over the last `window` seconds."""
+
+    def __init__(self, window: float) -> None:
+        self.window = window
+        self.parts: deque[tuple[float, float]] = deque()  # (when, amount), the oldest first
+
+    def add(self, amount: float, now: float) -> None:
+        """Adds an amount. What comes within MERGE_WITHIN is counted as one."""
+        if self.parts and now - self.parts[-1][0] < MERGE_WITHIN:
+            when, before = self.parts.pop()
+            self.parts.append((when, before + amount))
+        else:
+            self.parts.append((now, amount))
+
+    def total(self, now: float) -> float:
+        """Returns the sum of what was added in the last `window` seconds."""
+        while self.parts and self.parts[0][0] < now - self.window:
+            self.parts.popleft()
+        return sum(amount for _, amount in self.parts)
+
+
 class Pace:
     """How fast a slow client reads. Times are in seconds."""
 
     def __init__(self, now: float) -> None:
         self.last_progress_at = now  # when it took anything
         self.last_empty_at = now  # when it had taken everything
-        self.reads: deque[tuple[float, int]] = deque()  # (when, bytes) in the last READING_WINDOW
+        self.reads = Recent(READING_WINDOW)  # bytes
 
     def start(self, now: float) -> None:
         """From now on something waits for it."""
         self.last_progress_at = self.last_empty_at = now
-        self.reads.clear()
+        self.reads = Recent(READING_WINDOW)
 
     def took(self, sent: int, is_empty: bool, now: float) -> None:
         """It took `sent` bytes; `is_empty`: nothing waits for it any more."""
         self.last_progress_at = now
-        if self.reads and now - self.reads[-1][0] < MERGE_WITHIN:
-            when, size = self.reads.pop()
-            self.reads.append((when, size + sent))
-        else:
-            self.reads.append((now, sent))
+        self.reads.add(sent, now)
         if is_empty:
             self.last_empty_at = now
 
     def keeps_reading(self, now: float) -> bool:
         """Whether it took READING_BYTES, or everything, within the last READING_WINDOW."""
-        while self.reads and self.reads[0][0] < now - READING_WINDOW:
-            self.reads.popleft()
-        recent = sum(size for _, size in self.reads)
-        return now - self.last_empty_at <= READING_WINDOW or recent >= READING_BYTES
+        has_caught_up = now - self.last_empty_at <= READING_WINDOW
+        return has_caught_up or self.reads.total(now) >= READING_BYTES
 
 
 class HistoryTransfer:
@@ -148,6 +164,10 @@ class Outbox:
         """
         others = self.queued_bytes - (self.reply_bytes or 0)
         return others > limit // 2 and self.pace.keeps_reading(now)
+
+    def is_full(self, limit: int) -> bool:
+        """Whether more than `limit` bytes are queued, without the answer to its own request."""
+        return self.queued_bytes - (self.reply_bytes or 0) > limit
 
     def is_too_slow(self, limit: int, slow_after: float, now: float) -> bool:
         """Whether the client is to be disconnected, since it does not read.

@@ -5,7 +5,10 @@ each outbox with one non-blocking send. Only slow clients are watched for being 
 
 A client that does not read is disconnected when its outbox is full, or after --slow-after seconds.
 One that keeps reading is not: while more than half of its outbox is full, `backpressure` tells the
-server to read from nobody. Outboxes belong to the one thread that flushes them.
+server to read from nobody. But nobody waits longer than MAX_WAIT in any WAIT_WINDOW. After that, no
+full outbox is excused, and `rationing` takes the place of backpressure: a client that has sent much
+is read again a little later, so that those that talk much, and not all, wait for the slow ones.
+Outboxes belong to the one thread that flushes them.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import deliveries
 from .deliveries import Delivery
-from .outbox import ENDED, ENDING, FAILED, OPEN, HistoryTransfer, Outbox
+from .outbox import ENDED, ENDING, FAILED, OPEN, HistoryTransfer, Outbox, Recent
+from .requests import event_bytes
 from .trace import sequence, traced
 
 if TYPE_CHECKING:
@@ -26,12 +30,15 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .console import OwnerOutbox
     from .files import Transcript
+    from .requests import Request
 
 CHUNK = 256 * 1024  # bytes of history, or of queued chunks, in one send at most
 HISTORY_SENDS = 4  # in one flush, as long as the kernel takes all: a chunk seldom fits its buffer
 # While a long history is sent, the kernel's send buffer is so many times as large: so the client
 # has enough to read until we come back.
 HISTORY_SNDBUF_FACTOR = 8
+MAX_WAIT, WAIT_WINDOW = 2.0, 60.0  # seconds of backpressure, for all slow clients together
+RATION = 64 * 1024  # bytes of events that a client may cause in a second while there is rationing
 CHECK_EVERY = 0.1  # seconds between two searches for clients that are too slow
 LINGER = 1.0  # seconds after BYE in which input is discarded: a reset would destroy the BYE
 
@@ -60,9 +67,10 @@ class Outboxes:
         self.closing: dict[Outbox, None] = {}  # their BYE is queued
         self.finished: list[Connection] = []  # their request is finished
         self.next_check = 0.0
-        self.backpressure = (
-            False  # a client that keeps reading has more than half of its outbox full
-        )
+        self.backpressure = False  # the server is to read from nobody
+        self.rationing = False  # it is to obey pause_after()
+        self.waited = Recent(WAIT_WINDOW)  # seconds of backpressure
+        self.flushed_at = 0.0
         self.send_all = traced(
             "send", self.send_events, lambda events, _: sequence(b"".join(events))
         )
@@ -110,11 +118,32 @@ class Outboxes:
         if now >= self.next_check:
             self.check_slow(now)
         self.flush_queued(now)
-        self.backpressure = any(
-            outbox.needs_backpressure(self.limit, now) for outbox in self.slow_outboxes
-        )
+        self.protect_slow_clients(now)
         finished, self.finished = self.finished, []
         return finished
+
+    def protect_slow_clients(self, now: float) -> None:
+        """Sets backpressure or rationing while a client that keeps reading is far behind."""
+        if self.backpressure:
+            self.waited.add(now - self.flushed_at, now)
+        self.flushed_at = now
+        is_behind = any(outbox.needs_backpressure(self.limit, now) for outbox in self.slow_outboxes)
+        self.rationing = is_behind and self.is_patience_over(now)
+        self.backpressure = is_behind and not self.rationing
+
+    def pause_after(self, client: Connection, requests: Iterable[Request]) -> float:
+        """Returns for how many seconds not to read a client that has sent these requests."""
+        return event_bytes(requests) / RATION if self.rationing and not client.is_owner else 0.0
+
+    def is_patience_over(self, now: float) -> bool:
+        """Whether the others have waited MAX_WAIT for slow clients in the last WAIT_WINDOW."""
+        return self.waited.total(now) >= MAX_WAIT
+
+    def is_too_slow(self, outbox: Outbox, now: float) -> bool:
+        """Whether the client is to be disconnected, since it does not read, or not fast enough."""
+        return outbox.is_too_slow(self.limit, self.slow_after, now) or (
+            outbox.is_full(self.limit) and self.is_patience_over(now)
+        )
 
     def send_events(self, events: list[bytes], now: float) -> None:
         """Sends a turn's events to every client that receives them."""
@@ -220,7 +249,7 @@ class Outboxes:
             self.finished.append(outbox.client)
         if outbox.chunks or outbox.history:
             self.mark_slow(outbox, now)
-            if outbox.is_too_slow(self.limit, self.slow_after, now):
+            if self.is_too_slow(outbox, now):
                 self.disconnect(outbox)
         else:
             self.unmark_slow(outbox)
@@ -332,7 +361,7 @@ class Outboxes:
         """Disconnects clients that are too slow, or that stay connected after their BYE."""
         self.next_check = now + CHECK_EVERY
         for outbox in list(self.slow_outboxes):
-            if outbox.is_too_slow(self.limit, self.slow_after, now):
+            if self.is_too_slow(outbox, now):
                 self.disconnect(outbox)
         for outbox in list(self.closing):
             if now - outbox.ended_at >= LINGER:

@@ -1,6 +1,6 @@
 """What an event loop waits for, and which client it reads next: each in its turn.
 
-While there is backpressure, it reads from no client.
+While there is backpressure, it reads from no client but the owner.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import selectors
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from .requests import count
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
 class Readers:
     """The clients of an event loop that are to be read, and its other sources."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause_after: Callable[[Connection, list[Request]], float]) -> None:
+        """pause_after(client, requests): for how many seconds not to read it, after these."""
+        self.pause_after = pause_after
+        self.rationed: dict[Connection, tuple[float, bool]] = {}  # until when; see resume_reading()
         self.sources = selectors.DefaultSelector()  # what is served during backpressure, too
         self.all = selectors.DefaultSelector()  # and the clients: one system call waits for all
         self.select_all = traced("wait", self.all.select)
         self.select_sources = traced("wait", self.sources.select, "crowded")
         self.ready: deque[Connection] = deque()  # readable in this round, and not read yet
         self.resumed: list[Connection] = []  # have lines that were read and not handled yet
+        self.owner: Connection | None = None  # it is ready: its orders wait for nobody
         self.paused = False
 
     def add_source(
@@ -49,20 +54,44 @@ class Readers:
 
         has_lines: some of its lines have been read already, and it is ready for the next round.
         """
+        if client in self.rationed:  # not yet
+            until, had_lines = self.rationed[client]
+            self.rationed[client] = until, has_lines or had_lines
+            return
         if not client.is_watched and not client.eof:
             client.is_watched = True
-            self.all.register(client.source, selectors.EVENT_READ, client)
-        if has_lines:
+            for selector in self.selectors_of(client):
+                selector.register(client.source, selectors.EVENT_READ, client)
+        if has_lines and client.is_owner:
+            self.owner = client
+        elif has_lines:
             self.resumed.append(client)
 
     def pause_reading(self, client: Connection) -> None:
         """Leaves in the kernel what the client sends."""
         if client.is_watched:
             client.is_watched = False
-            self.all.unregister(client.source)
+            for selector in self.selectors_of(client):
+                selector.unregister(client.source)
+
+    def ration(self, client: Connection, until: float) -> None:
+        """Leaves in the kernel what the client sends, until that time."""
+        self.pause_reading(client)
+        self.rationed[client] = until, False
+
+    def end_rations(self, now: float) -> None:
+        """Goes on with the clients whose time has come."""
+        for client, (until, has_lines) in list(self.rationed.items()):
+            if now >= until:
+                del self.rationed[client]
+                self.resume_reading(client, has_lines)
+
+    def selectors_of(self, client: Connection) -> list[selectors.BaseSelector]:
+        """Returns the selectors that wait for a client."""
+        return [self.sources, self.all] if client.is_owner else [self.all]
 
     def pause_all(self, backpressure: bool) -> None:
-        """Reads from no client while there is backpressure, so that slow readers catch up."""
+        """While there is backpressure, reads from no client but the owner: slow ones catch up."""
         self.paused = backpressure
 
     def wait(self, seconds: float) -> None:
@@ -70,12 +99,18 @@ class Readers:
 
         Calls what add_source() was given. When the last round is over, starts the next one.
         """
-        has_ready = (self.ready or self.resumed) and not self.paused
+        if self.rationed:
+            now = monotonic()
+            self.end_rations(now)
+            seconds = min([seconds, *(until - now for until, _ in self.rationed.values())])
+        has_ready = self.owner or ((self.ready or self.resumed) and not self.paused)
         readable = []
         select = self.select_sources if self.paused else self.select_all
         for key, _ in select(0 if has_ready else seconds):
             if callable(key.data):
                 key.data()
+            elif key.data and key.data.is_owner:
+                self.owner = key.data
             elif key.data:
                 readable.append(key.data)
         if not self.ready and not self.paused:  # so everyone's turn comes before anyone's second
@@ -90,13 +125,24 @@ class Readers:
         Returns (client, its requests) of each. Those not read stay first in line.
         """
         batch, size = [], 0
-        while self.ready and not self.paused and size < limit:
-            client = self.ready.popleft()
+        while size < limit and (client := self.next_client()):
             if client.is_watched:
                 requests = read_from(client)
                 batch.append((client, requests))
                 size += count(requests)
+                if pause := self.pause_after(client, requests):
+                    self.ration(client, monotonic() + pause)
         return batch
+
+    def next_client(self) -> Connection | None:
+        """Returns the client to read next: the owner, or the first in line; None if there is none.
+
+        A client is in line once, until it has been read.
+        """
+        if self.owner:
+            owner, self.owner = self.owner, None
+            return owner
+        return self.ready.popleft() if self.ready and not self.paused else None
 
     def receive(self, client: Connection, size: int) -> list[Request]:
         """Returns the client's next requests, by one recv, which does not wait: it is readable.

@@ -257,9 +257,9 @@ class Room:
 
     # -- Connections ---------------------------------------------------------------------------
 
-    def is_full(self, pending: int = 0) -> bool:
-        """Whether there is no place for another stranger, `pending` more being on their way in."""
-        return not self.open or len(self.strangers) + pending >= self.rules.max_strangers
+    def is_full(self) -> bool:
+        """Whether there is no place for another stranger."""
+        return not self.open or len(self.strangers) >= self.rules.max_strangers
 
     def connected(self, client: Client) -> list[Delivery]:
         """A connection was accepted. Returns deliveries."""
