@@ -153,6 +153,8 @@ class Conversation:
 
     def tick(self, now: float) -> None:
         """Handle time-outs."""
+        if self.state is State.OVER:
+            return
         is_late = self._confirm_deadline is not None and now >= self._confirm_deadline
         if is_late or self._script_is_stuck(now):
             self.end(1, f"gave up after {CONFIRM_TIMEOUT} s")
@@ -293,7 +295,8 @@ class Conversation:
 
     def _set_name(self, name: str) -> None:
         """Take a name from the server, if it is valid: the client reconnects with it."""
-        if wire.clean_name(name) == name:
+        # The length first: to clean a long text takes milliseconds
+        if len(name) <= wire.MAX_NAME and wire.clean_name(name) == name:
             self.name = name
 
     def _on_err(self, code: str, reason: str, now: float) -> None:
