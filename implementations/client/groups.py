@@ -117,6 +117,6 @@ def default_path() -> str:
 def open_private(path: str, flags: int) -> int:
     """Open a file that only its owner may read; for open(opener=...). Returns a descriptor.
 
-    A link at `path` is not followed: the folder may be one where another user can make links.
+    It is never behind a link: in a folder of many users, somebody else may have put one there.
     """
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
