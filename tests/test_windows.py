@@ -227,6 +227,7 @@ def test_the_roster_follows_the_members_and_completes_their_names():
 def test_what_the_roster_keeps_of_a_malicious_server_is_bounded(monkeypatch):
     monkeypatch.setattr(roster, "MAX_MEMBERS", 3)
     members = Roster("ana")
+    members.follow(MemberStatus("ж" * 33, "here"))
     for n in range(9):
         members.follow(MemberStatus(f"member{n}", "here"))
         members.follow(Event("IN", n, name=f"in{n}"))
@@ -684,7 +685,7 @@ def test_a_faulty_server_is_reported_in_words(tmp_path):
 
 
 FLOODS = {
-    "members": lambda n: f"MEMBER name{n} here",
+    "members": lambda n: f"MEMBER имя{n} here",
     "names": lambda n: f"RENAMED {n + 2} 2026-11-22T13:21:28.123Z {own(n)} {own(n + 1)}",
     "wide": lambda n: f"MSG {n + 2} 2026-11-22T13:21:28.123Z eve {'早' * 130}",
 }

@@ -9,7 +9,7 @@ from ..common import wire
 
 MAX_SPEAKERS = 50
 # A server may name any number of members, and rename the user any number of times
-MAX_MEMBERS = 10_000
+MAX_MEMBERS = 2_000  # less than wire.fold() remembers: to sort them again stays quick
 MAX_OWN_NAMES = 20
 
 
@@ -40,7 +40,8 @@ class Roster:
             self._follow_event(item)
 
     def _set_status(self, name: str, status: str) -> None:
-        if name in self.status or len(self.status) < MAX_MEMBERS:
+        is_name = len(name) <= wire.MAX_NAME  # to fold a longer text takes milliseconds
+        if name in self.status or (is_name and len(self.status) < MAX_MEMBERS):
             self.status[name] = status
 
     def _follow_event(self, event: Event) -> None:
