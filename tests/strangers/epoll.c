@@ -471,6 +471,14 @@ static void tell_all(void)
     show(EVENT_LIMIT, "# %.*s", (int)event_len - 1, event);
 }
 
+/* The same for an event that the member c has caused. While members are rationed, that costs c time. */
+static void tell_all_for(struct conn *c)
+{
+    tell_all();
+    if (crowded && !is_held())
+        c->rest_until = now + (double)event_len / RATION;
+}
+
 /* An OUT has nobody to be refused to: it waits until it can be written, and every other event waits behind it. */
 static bool outs_told(void)
 {
@@ -729,7 +737,7 @@ static void rename_member(struct conn *c, const char *name)
         err(c, "not-saved the server cannot write to its disk; try again later");
     } else {
         strcpy(c->member->name, name);
-        tell_all();
+        tell_all_for(c);
     }
 }
 
@@ -852,7 +860,7 @@ static void request(struct conn *c, char *line, size_t len)
         break;
     case SAY:
         if (keep("", "MSG", c->member->name, rest))
-            tell_all();
+            tell_all_for(c);
         else
             err(c, "not-saved the server cannot write to its disk; try again later");
         break;
@@ -921,10 +929,7 @@ static void work(struct conn *c)
         line[len] = '\0';
         c->heard_at = now;
         c->pinged = false;
-        uint64_t newest = seq;
         request(c, line, len);
-        if (seq != newest && crowded && !is_held())
-            c->rest_until = now + (double)event_len / RATION;
     }
 }
 
@@ -1096,8 +1101,6 @@ static void look_at_clock(struct conn *c)
 {
     if (!is_heard(c))
         c->heard_at = now;                  /* silence is what we could have heard */
-    if (c->rest_until > now)
-        due(c->rest_until);
     if (c->state == STRANGER && due(c->join_by)) {
         end(c, "timeout");
     } else if (c->refused && c->state == CHECKED && due(c->joined_at + REJECT_AFTER)) {
@@ -1302,6 +1305,8 @@ static void loop(void)
             watch_conn(c);
             if (c->gone || (is_heard(c) && has_request(c)) || (c->history_to && c->out.len < CHUNK))
                 due(now);                   /* there is something to do: do not sleep */
+            if (c->rest_until > now)
+                due(c->rest_until);
         }
         if (outs_due && due(retry_outs_at)) {
             outs_told();

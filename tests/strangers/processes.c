@@ -834,7 +834,7 @@ static void verdict(struct conn *c, const char *hash)
 
 /* ---------- requests ---------- */
 
-/* The member c causes an event. False: it could not be written. */
+/* The member c causes an event. While members are rationed, that costs c time. False: it could not be written. */
 static bool cause(struct conn *c, const char *verb, const char *rest)
 {
     bool kept = keep("", verb, c->member->name, rest);
@@ -842,6 +842,8 @@ static bool cause(struct conn *c, const char *verb, const char *rest)
         tell_all();
     else
         err(c, not_saved);
+    if (kept && crowded && !is_held())
+        c->rest_until = now + (double)event_len / RATION;
     return kept;
 }
 
@@ -960,10 +962,7 @@ static void work(struct conn *c)
         char *line = c->in + start;
         *lf = '\0';
         start = lf + 1 - c->in;
-        uint64_t newest = seq;
         request(c, line);
-        if (seq != newest && crowded && !is_held())
-            c->rest_until = now + (double)event_len / RATION;
     }
     c->in_len -= start;
     memmove(c->in, c->in + start, c->in_len);
@@ -1114,8 +1113,6 @@ static void look_at_clock(struct conn *c)
 {
     if (!is_heard(c))
         c->heard_at = now;                  /* silence is what we could have heard */
-    if (c->rest_until > now)
-        due(c->rest_until);
     if (c->state == STRANGER && due(c->join_by)) {
         end(c, "timeout");
     } else if (c->refused && c->state == CHECKED && due(c->joined_at + REJECT_AFTER)) {
@@ -1337,6 +1334,8 @@ static void loop(void)
             bool unread = c->eof || memchr(c->in, '\n', c->in_len);
             if ((c->gone && c->down >= 0) || (is_heard(c) && unread) || (c->history_to && c->out.len < CHUNK))
                 due(now);                   /* there is something to do: do not sleep */
+            if (c->rest_until > now)
+                due(c->rest_until);
         }
         give_turns();
         if (outs_due && due(retry_outs_at)) {
