@@ -106,8 +106,9 @@ class Server(BaseServer):
         """Has a process of its own write the member file."""
 
         def write(hub):
-            hub.keep_only("save", self.folder.lock, self.folder.transcript.fd)
-            hub.write(traced("save", self.folder.save_members)(text).encode())
+            folder = self.folder
+            hub.keep_only("save", folder.fd, folder.lock, folder.transcript.fd)
+            hub.write(traced("save", folder.save_members)(text).encode())
 
         def saved():
             why = os.read(child.up, 4096).decode()

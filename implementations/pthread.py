@@ -106,7 +106,7 @@ class Server(BaseServer):
     def hand_over(self, batch):
         """From Session to Room: a lock."""
         with self.lock:
-            if batch[0][0] is not self.owner:  # whose orders wait for nobody
+            if batch[0][0] is not self.owner:  # the owner's orders wait for nobody
                 self.line.wait_in_turn()
             self.turn_bytes += sum([event_bytes(requests) for _, requests in batch])
             self.room.process(batch, *clock())

@@ -133,10 +133,9 @@ MUTANTS = {
         [
             (
                 PTHREAD,
-                "        with self.lock:  # during backpressure, and when the turn is full, the "
-                "client's thread waits\n"
-                "            while self.backpressure or self.turn_bytes > self.turn_budget:\n"
-                "                self.not_full.wait()\n            self.turn_bytes",
+                "        with self.lock:\n"
+                "            if batch[0][0] is not self.owner:  # the owner's orders wait for nobody\n"
+                "                self.line.wait_in_turn()\n            self.turn_bytes",
                 "        with threading.Lock():\n            self.turn_bytes",
             )
         ],
@@ -237,7 +236,7 @@ MUTANTS = {
     ),
     "a missing notify": (
         "pthread",
-        [(PTHREAD, "            self.not_full.notify_all()\n", "")],
+        [(PTHREAD, "            self.line.wake_first()\n", "")],
         "a-burst",
         "stuck",
         "notify that is missing",

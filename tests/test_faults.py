@@ -676,7 +676,8 @@ def disk(running, size):
     """
     limit = resource.RLIM_INFINITY if size is None else size
     for process in running.family():
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        with contextlib.suppress(ProcessLookupError):  # such as fork's writer of the member file
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
 
 @pytest.mark.parametrize("room", [None, 25], ids=["nothing-fits", "part-of-a-line-fits"])
@@ -1147,7 +1148,7 @@ import os, runpy, signal, sys
 design, call, name = sys.argv[1:4]
 real = getattr(os, call)
 def cut(*paths, **options):
-    if str(paths[-1]).endswith("/" + name):
+    if paths[-1] == name:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*paths, **options)
 setattr(os, call, cut)

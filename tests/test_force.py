@@ -18,7 +18,7 @@ from harness.driving.server import ROOT
 
 HANDLE = """
         with self.lock:
-            if batch[0][0] is not self.owner:  # whose orders wait for nobody
+            if batch[0][0] is not self.owner:  # the owner's orders wait for nobody
                 self.line.wait_in_turn()
 """
 IF_NAME = "if any(type(one).__name__ == 'Rename' for _, requests in batch for one in requests)"

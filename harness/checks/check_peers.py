@@ -153,28 +153,33 @@ def check_a_slow_reader_gets_all(server, enter, rng):
     same(slow.fence(), [])
 
 
-class Flood(threading.Thread):
-    """Sends as fast as the server reads, and reads all answers, until the `with` block ends.
+# Mostly PONGs, which are work and have no answer: with an answer to each line it would be the
+# reading that has to keep pace, and a server that waits for that serves the others meanwhile. Now
+# and then a PING shows that the flood is served.
+PONGS = (b"PING x\n" + b"PONG x\n" * 1023) * 8
+MESSAGES = f"SAY {'x' * LINE}\n".encode() * 10
 
-    Mostly PONGs, which are work and have no answer: with an answer to each line it would be the
-    reading that has to keep pace, and a server that waits for that serves the others meanwhile. Now
-    and then a PING shows that the flood is served.
+
+class Flood(threading.Thread):
+    """Sends `data` so many `times` every so many seconds, if the server reads it as fast, and reads
+    all answers, until the `with` block ends.
     """
 
-    def __init__(self, client):
+    def __init__(self, client, data, times=64, every=0.001):
         super().__init__(daemon=True)
         self.socket, self.over = client.socket, threading.Event()
+        self.data, self.times, self.every = data, times, every
         self.answered = []  # when answers came
         self.socket.setblocking(False)
-        client.record.add(client.who, "sends", "PONG x\n... without end")
+        line = data.splitlines()[-1].decode()
+        client.record.add(client.who, "sends", f"{line}\n... without end")
 
     def run(self):
-        data = (b"PING x\n" + b"PONG x\n" * 1023) * 8
-        sent = 0
+        data, sent = self.data, 0
         try:
-            while not self.over.wait(0.001):
+            while not self.over.wait(self.every):
                 with contextlib.suppress(BlockingIOError):
-                    for _ in range(64):  # a limit, so that a fast server gets its answers read, too
+                    for _ in range(self.times):  # so that a fast server gets its answers read, too
                         sent = (sent + self.socket.send(data[sent:])) % len(data)
                 with contextlib.suppress(BlockingIOError):
                     for _ in range(64):
@@ -211,7 +216,7 @@ def check_a_flooder(server, connect, enter):
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     flooder = connect(running, "flooder")
-    with Flood(flooder) as flood:
+    with Flood(flooder, PONGS) as flood:
         try:
             rounds(ana, ben, count=20)
         except CheckFailed as problem:  # which of the two it strikes first is chance
@@ -227,6 +232,53 @@ def check_a_flooder(server, connect, enter):
             ) from None
     flooder.reset()
     rounds(ana, ben, count=1)
+
+
+SLOW, SIP = 80_000, 2_000  # bytes that a slow reader reads in a second, and at once
+WAITS = 0.25  # seconds; a shorter wait does not count
+HELD_UP = 7.0  # seconds for which a talker and a slow reader try to hold up the others
+PATIENCE = 4.5  # seconds; what protocol.md permits at most, and something for a busy machine
+
+
+class SlowReader(threading.Thread):
+    """Reads a little, again and again, until the `with` block ends or the server disconnects it."""
+
+    def __init__(self, client):
+        super().__init__(daemon=True)
+        self.socket, self.over = client.socket, threading.Event()
+
+    def run(self):
+        with contextlib.suppress(OSError):  # disconnected
+            while not self.over.wait(SIP / SLOW) and self.socket.recv(SIP):
+                pass
+
+    __enter__, __exit__ = Flood.__enter__, Flood.__exit__
+
+
+@check(points=1, lab=5)
+def check_a_slow_reader_holds_up_nobody_for_long(server, enter):
+    """While one member sends much and another one reads slowly, the others wait for a short time
+    only."""
+    running = server(*OPEN)
+    ben = enter(running, "ben")
+    eve, slow = enter(running, "eve"), enter(running, "slow", rcvbuf=4096)
+    waits, began = [], time.monotonic()
+    with Flood(eve, MESSAGES, times=1, every=0.004), SlowReader(slow):
+        while time.monotonic() < began + HELD_UP:
+            asked = time.monotonic()
+            with contextlib.suppress(CheckFailed):  # no answer is a long wait, too
+                ben.fence()
+            waits.append(time.monotonic() - asked)
+    held = sum(wait for wait in waits if wait > WAITS)
+    if held > PATIENCE:
+        raise CheckFailed(
+            msg(
+                "ben to wait for a slow reader for {patience:g} s at most, in {all:g} s",
+                patience=PATIENCE,
+                all=HELD_UP,
+            ),
+            msg("it waited for {held:.1f} s", held=held),
+        )
 
 
 @check(points=2, lab=6)

@@ -1,8 +1,10 @@
 """Compiles the harness's C programs on first use, and keeps them by a hash of source and flags."""
 
+import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -27,7 +29,7 @@ def compiled(source: Path, *flags: str) -> Path:
     """
     digest = hashlib.sha256(source.read_bytes() + " ".join(flags).encode()).hexdigest()[:16]
     program = folder_of_programs() / f"{source.stem}-{digest}"
-    if not program.exists():
+    if not is_own(program, stat.S_IFREG):
         compiler = find_compiler()
         if compiler is None:
             raise NotCompiled(
@@ -54,11 +56,29 @@ def compiled(source: Path, *flags: str) -> Path:
 
 
 def folder_of_programs() -> Path:
-    """Return the folder of compiled programs, for this user alone to write. Raises NotCompiled."""
+    """Return the folder of compiled programs, for this user alone to write. Raises NotCompiled.
+
+    It is in .venv, or in the temporary folder where .venv cannot be written or its file system
+    keeps no permissions.
+    """
     venv = ROOT / ".venv"
-    in_venv = venv.is_dir() and os.access(venv, os.W_OK)
-    folder = (venv if in_venv else Path(tempfile.gettempdir())) / f"grupo-compiled-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise NotCompiled(msg("{folder} belongs to another user", folder=folder))
-    return folder
+    parents = [venv] if venv.is_dir() and os.access(venv, os.W_OK) else []
+    for parent in [*parents, Path(tempfile.gettempdir())]:
+        folder = parent / f"grupo-compiled-{os.getuid()}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        can_others_write = folder.lstat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if is_own(folder, stat.S_IFDIR) and not can_others_write:
+            return folder
+    raise NotCompiled(
+        msg("{folder} is not a folder that only you can write to; remove it", folder=folder)
+    )
+
+
+def is_own(path: Path, kind: int) -> bool:
+    """Return whether there is a file of this kind, of this user, and not behind a link."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_IFMT(found.st_mode) == kind and found.st_uid == os.getuid()

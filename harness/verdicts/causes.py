@@ -653,7 +653,7 @@ def of_what_was_heard(problem, check, entries, server):
     """By the last line that the client concerned heard: a step that prepares, or its end."""
     sight = getattr(server, "sight", None) or Sight()
     if problem.sentence == "stuck":
-        return of_a_crowd(problem, sight, server)
+        return of_a_crowd(problem, entries, sight, server)
     side = history.History(since_start(entries)).connections.get(problem.who)
     if side is None:
         return None
@@ -694,7 +694,7 @@ def of_a_silence(side, entries, sight, check):
     if not heard:
         others = [
             other
-            for other in history.History(since_start(entries)).connections.values()
+            for other in sides(entries)
             if other is not side
             and other.heard
             and other.connected < side.connected
@@ -738,14 +738,25 @@ def of_a_silence(side, entries, sight, check):
     return None
 
 
-def of_a_crowd(problem, sight, server):
+def of_a_crowd(problem, entries, sight, server):
     """Nothing moves any more: by what the threads wait for, and whether newcomers are served."""
     if getattr(problem, "unread", None) and sight.greets:
         return cause("nobody-reads")
     if sight.greets:
         return cause("stuck", text=words("lost-wake-up"))
-    trace = of_the_trace(server, words("stuck"))
-    return cause("stuck", text=trace or words("stuck" if is_locked(sight) else "stuck-unknown"))
+    if trace := of_the_trace(server, words("stuck")):
+        return cause("stuck", text=trace)
+    if is_locked(sight):
+        return cause("stuck", text=words("stuck"))
+    crowd = [side for side in sides(entries) if side.ended is None]
+    if sight.waits.count("lock") >= max(len(crowd), 3) and not {"runs", "send"} & set(sight.waits):
+        return cause("stuck", text=words("all-wait-for-a-wake-up"))
+    return cause("stuck", text=words("stuck-unknown"))
+
+
+def sides(entries):
+    """Every ConnectionHistory since the server was last started."""
+    return history.History(since_start(entries)).connections.values()
 
 
 def of_the_trace(server, why) -> str | None:

@@ -993,6 +993,12 @@ CAUSES = {
         "queue that nothing empties.",
         "protocol.md#91-requests-one-at-a-time",
     ),
+    "all-wait-for-a-wake-up": (
+        "As many threads as there are clients wait for a condition or a lock, no thread holds the "
+        "others up, and none works. Look for a notify that is missing, came before the wait, or "
+        "wakes another thread than the one that could go on; and for a lock that stays locked.",
+        "protocol.md#91-requests-one-at-a-time",
+    ),
     "ghost": (
         "A connection has ended, and the others received no OUT. The server did not see its "
         "end, or the thread that saw it ended without an OUT.",
@@ -1068,6 +1074,12 @@ CAUSES = {
         "The server reads from one client until nothing is left, and there is always more. Read "
         "a limited piece from each client in turn.",
         "protocol.md#91-requests-one-at-a-time",
+    ),
+    "a-slow-reader-holds-up-nobody-for-long": (
+        "As long as one member reads slowly, the server reads no other member. Limit the time for "
+        "which all slow readers together hold up the others. After that, read the others again, "
+        "and disconnect a client for which more than --outbox bytes are buffered.",
+        "protocol.md#98-slow-and-silent-clients",
     ),
     "guessing-passwords": (
         "Checking a password is slow on purpose, and the answer to a wrong one is delayed by a "

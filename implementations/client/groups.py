@@ -104,5 +104,8 @@ class GroupsFile:
 
 
 def open_private(path: str, flags: int) -> int:
-    """Open a file that only its owner may read; for open(opener=...). Returns a descriptor."""
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    """Open a file that only its owner may read; for open(opener=...). Returns a descriptor.
+
+    It is never behind a link: in a folder of many users, somebody else may have put one there.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import resource
 import socket
 import time
@@ -17,6 +18,7 @@ from .trace import traced
 
 RESERVED_DESCRIPTORS = 8  # for the server's own files
 ACCEPT_BATCH = 32  # connections in one turn of a loop: together, but the others need not wait long
+PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")  # an interface's; Linux also allows bytes of any kind
 
 
 class Acceptor:
@@ -96,6 +98,21 @@ def refuse_connection(sock: socket.socket) -> None:
 
 
 def address_text(address: tuple[Any, ...]) -> str:
-    """Returns a socket address as HOST:PORT, or [HOST]:PORT for IPv6."""
-    host, port = address[:2]
+    """Returns a socket address as HOST:PORT, or [HOST]:PORT for IPv6.
+
+    Nobody can connect to a link-local address without its zone, so that is shown, too:
+    [fe80::1%eth0]:7000 (RFC 4007, section 11).
+    """
+    host, port, *more = address
+    if len(more) == 2 and more[1]:  # flow and zone
+        host += f"%{zone_text(more[1])}"
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def zone_text(zone: int) -> str:
+    """Returns the name of a network interface; its number if it has no name, or an odd one."""
+    try:
+        name = socket.if_indextoname(zone)
+    except OSError:  # it is gone
+        name = ""
+    return name if PLAIN_NAME.fullmatch(name) else str(zone)

@@ -18,7 +18,7 @@ from typing import NoReturn, cast
 from . import options, trace, wire
 from .acceptor import Acceptor, address_text, refuse_connection
 from .connection import ClientConnection, Connection, OwnerConnection
-from .console import OwnerOutbox, open_standard_descriptors
+from .console import STDOUT, OwnerOutbox, open_standard_descriptors
 from .deliveries import CheckPassword, Delivery, SaveMembers
 from .errors import DamagedError, GrupoError, StartupError
 from .files import Folder
@@ -26,6 +26,7 @@ from .outboxes import Outboxes
 from .passwords import release_hash_memory
 from .requests import Request
 from .room import Room, Rules
+from .stderr import warn
 from .storage import members_text
 from .trace import traced
 from .wire import MAX_LINE
@@ -166,15 +167,28 @@ def run(design: str, make_server: MakeServer, argv: Sequence[str] | None = None)
         sys.exit(f"grupo: {error.filename or chosen.dir}: {error.strerror}")
     server = make_server(chosen, listener, room, folder)
     stop_on_signals(server)
-    host, port = listener.getsockname()[:2]
-    print(f"listening on {address_text((host, port))}", flush=True)
+    lines = [f"listening on {address_text(listener.getsockname())}"]
     if room.group.name != chosen.group:
-        print(f"# the group is {room.group.name}", flush=True)  # --group names only a new one
+        lines.append(f"# the group is {room.group.name}")  # --group names only a new one
+    print_first_lines(lines)
     gc.collect()
     gc.freeze()  # no later collection looks at what exists now, and no forked child copies it
     server.serve()
     server.close()
     sys.exit(0)
+
+
+def print_first_lines(lines: Iterable[str]) -> None:
+    """Writes lines to stdout at once, as UTF-8. Exits with 1 and a line on stderr if that fails."""
+    why = "cannot write to standard output"
+    if sys.stdout is None:  # descriptor 1 was closed; it is /dev/null by now
+        sys.exit(f"grupo: {why}: it is closed; give it a file, a pipe, or /dev/null")
+    try:
+        # Not by sys.stdout: that would keep the lines, and try again when Python ends.
+        with open(STDOUT, "w", encoding="utf-8", closefd=False) as stdout:
+            print(*lines, sep="\n", file=stdout)
+    except OSError as error:
+        sys.exit(f"grupo: {why}: {error.strerror}")
 
 
 def stop_on_signals(server: BaseServer) -> None:
@@ -236,8 +250,7 @@ def listen(host: str, port: int) -> socket.socket:
         reason = why.partition(" (")[0]
         raise StartupError(f"cannot listen on {host} port {port}: {reason}") from None
     if not is_loopback(listener.getsockname()[0]):
-        warning = f"{host} can be reached from other machines, and passwords travel in clear"
-        print(f"grupo: warning: {warning}", file=sys.stderr, flush=True)
+        warn(f"{host} can be reached from other machines, and passwords travel in clear")
     return listener
 
 

@@ -7,6 +7,7 @@ changed in place.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -14,8 +15,13 @@ from collections.abc import Iterator
 
 from . import wire
 from .errors import StartupError
+from .private_files import open_file, open_folder
+from .stderr import warn
 
 LOCK_WITHIN = 1.0  # seconds; the last writing of a server that was killed may hold the lock so long
+# What fsync of a folder says where a file system has no such thing (shared folders of VirtualBox,
+# some CIFS).
+NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class Folder:
@@ -27,20 +33,54 @@ class Folder:
         Raises StartupError, OSError.
         """
         self.path = path
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        self.fd = open_folder(path)
         self.lock = self.take_lock()
-        if os.path.exists(self.file("deleted")):
+        if "deleted" in os.listdir(self.fd):
             self.erase()
-        remove(self.file("members.new"))  # of a writing that was interrupted
-        self.transcript = Transcript(self.file("transcript"))
+        self.remove("members.new")  # of a writing that was interrupted
+        fd = self.open("transcript", os.O_RDWR | os.O_CREAT)
+        self.transcript = Transcript(self.file("transcript"), fd)
+        if not self.sync():
+            warn(
+                f"{path}: its file system cannot fsync a folder, so a power failure may undo the"
+                " last changes of the members, or a new group; kill -9 undoes nothing"
+            )
 
     def file(self, name: str) -> str:
         """Returns the path of a file in the folder."""
         return os.path.join(self.path, name)
 
+    def open(self, name: str, flags: int) -> int:
+        """Opens a file in the folder, as open_file() does. Raises StartupError, OSError."""
+        return open_file(self.fd, self.file(name), flags)
+
+    def replace(self, old: str, new: str) -> None:
+        """Gives a file the name of another, which it replaces. Raises OSError."""
+        os.replace(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def remove(self, name: str) -> None:
+        """Removes a file from the folder, if it is there. Raises OSError."""
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            pass
+
+    def sync(self) -> bool:
+        """Makes it durable which files are in the folder. Slow.
+
+        Returns whether the file system has that. Raises OSError.
+        """
+        try:
+            os.fsync(self.fd)
+        except OSError as error:
+            if error.errno not in NO_FOLDER_SYNC:
+                raise
+            return False
+        return True
+
     def take_lock(self) -> int:
         """Returns the descriptor that holds the lock. Raises StartupError if a server has it."""
-        lock = os.open(self.file("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = self.open("lock", os.O_RDWR | os.O_CREAT)
         deadline = time.monotonic() + LOCK_WITHIN
         while True:
             try:
@@ -57,7 +97,8 @@ class Folder:
     def members(self) -> str:
         """Returns the text of the member file, "" if there is none yet. Raises StartupError."""
         try:
-            with open(self.file("members"), encoding="utf-8", newline="\n") as file:
+            members = self.open("members", os.O_RDONLY)
+            with open(members, encoding="utf-8", newline="\n") as file:
                 return file.read()
         except FileNotFoundError:
             return ""
@@ -74,17 +115,14 @@ class Folder:
         """
         try:
             os.fsync(self.transcript.fd)
-            new = self.file("members.new")
-            with open(new, "w", encoding="utf-8", newline="\n", opener=open_private) as file:
+            self.remove("members.new")  # of a writing that failed
+            new = self.open("members.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            with open(new, "w", encoding="utf-8", newline="\n") as file:
                 file.write(text)
                 file.flush()
-                os.fsync(file.fileno())
-            os.replace(self.file("members.new"), self.file("members"))
-            folder = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+                os.fsync(new)
+            self.replace("members.new", "members")
+            self.sync()
         except OSError as error:
             return error.strerror or str(error)
         return ""
@@ -94,11 +132,13 @@ class Folder:
 
         The first step decides: if a kill interrupts the others, the next start completes them.
         """
-        if os.path.exists(self.file("transcript")):
-            os.replace(self.file("transcript"), self.file("deleted"))
         try:
-            remove(self.file("members"))
-            remove(self.file("deleted"))
+            self.replace("transcript", "deleted")
+        except FileNotFoundError:  # an erase that was interrupted behind this step
+            pass
+        try:
+            self.remove("members")
+            self.remove("deleted")
         except OSError:
             pass
 
@@ -109,10 +149,10 @@ class Transcript:
     So they survive kill -9, but perhaps not a power failure.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self.size = os.fstat(self.fd).st_size  # what counts: a torn write can be behind it
+    def __init__(self, path: str, fd: int) -> None:
+        """path: for messages; fd: the descriptor of the file, open for both ways."""
+        self.path, self.fd = path, fd
+        self.size = os.fstat(fd).st_size  # what counts: a torn write can be behind it
 
     def lines(self) -> Iterator[str]:
         """Yields every stored line without LF. Cuts off a torn last one. Raises StartupError."""
@@ -172,16 +212,3 @@ class Transcript:
         """Returns where the line begins that holds the byte at `offset`."""
         before = max(0, offset - wire.MAX_LINE)
         return before + os.pread(self.fd, offset - before, before).rfind(b"\n") + 1
-
-
-def open_private(path: str, flags: int) -> int:
-    """Opens a file that nobody else can read, as an `opener` of open()."""
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-
-def remove(path: str) -> None:
-    """Removes a file, if there is one."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

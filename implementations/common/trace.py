@@ -25,6 +25,8 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any, ParamSpec, TypeVar
 
+from .private_files import open_folder
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Event = tuple[int, tuple[int, int, str], str, str, int | None]
@@ -66,13 +68,13 @@ size = 0  # bytes written
 def start(of_design: str, to: str, by: str = "write") -> None:
     """Starts tracing into the folder `to`, which is made if necessary, by one of SINKS.
 
-    Raises OSError.
+    Raises OSError, or StartupError if somebody else can write to it.
     """
     global design, folder, sink, gated, threading, local
     import threading
 
     local = threading.local()
-    os.makedirs(to, mode=0o700, exist_ok=True)
+    os.close(open_folder(to))
     design, folder, sink = of_design, os.path.abspath(to), by
     gated = os.path.exists(os.path.join(to, "gates"))
     os.register_at_fork(after_in_child=begin_child)
@@ -209,7 +211,7 @@ def file() -> int:
     """
     global descriptor
     if descriptor is None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(os.path.join(folder, f"{os.getpid()}.jsonl"), flags, 0o600)
         header = {
             "schema": 1,

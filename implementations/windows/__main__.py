@@ -11,6 +11,8 @@ import shutil
 import sys
 import tempfile
 
+from ..common.errors import StartupError
+from ..common.private_files import open_folder
 from .owner import parse_arguments
 
 MEMBERS = "ana", "ben"
@@ -31,13 +33,17 @@ def window_commands(options: list[str], address: str) -> list[str]:
     """
     commands = [["owner", *options]]
     # Each member has a groups file of their own, as on a machine of their own
-    folder = os.path.join(tempfile.gettempdir(), f"grupo-windows-{os.getuid()}")
     for name in MEMBERS:
-        commands.append(["member", address, name, "--groups", os.path.join(folder, name)])
+        commands.append(["member", address, name, "--groups", os.path.join(folder(), name)])
     return [
         shlex.join([sys.executable, "-m", f"implementations.windows.{window}", *arguments])
         for window, *arguments in commands
     ]
+
+
+def folder() -> str:
+    """Return the path of the folder of the groups files. Its name is known to all users."""
+    return os.path.join(tempfile.gettempdir(), f"grupo-windows-{os.getuid()}")
 
 
 def tmux_arguments(owner: str, first: str, second: str) -> list[str]:
@@ -54,6 +60,11 @@ def tmux_arguments(owner: str, first: str, second: str) -> list[str]:
 def main() -> int:
     """Replace this process by tmux; without tmux, print instructions, and return 1."""
     options = parse_arguments()
+    try:
+        os.close(open_folder(folder()))
+    except (StartupError, OSError) as error:
+        print(f"grupo: {error}", file=sys.stderr)
+        return 1
     commands = window_commands(sys.argv[1:], f"{options.host}:{options.port}")
     if not shutil.which("tmux"):
         print("tmux is not installed. Open three terminals and run one command in each:")
