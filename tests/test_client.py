@@ -901,6 +901,18 @@ def test_memberships_are_saved_replaced_and_removed(tmp_path):
     assert sorted(os.listdir(tmp_path / "new")) == ["groups", "groups.lock"]
 
 
+def test_names_that_a_server_distinguishes_have_entries_of_their_own(tmp_path):
+    groups = GroupsFile(tmp_path / "groups")
+    weiss, other = replace(ANA, name="weiss"), replace(ANA, name="weiß")
+    groups.save(weiss)
+    groups.save(other)
+    assert groups.read() == [weiss, other] and groups.find(ANA.address, "WEISS") == weiss
+    strange = replace(ANA, name="another server's\u200b")
+    groups.save(strange)
+    groups.remove(strange)
+    assert groups.read() == [weiss, other]
+
+
 KEEPER = """
 import sys
 from implementations.client.groups import GroupsFile, Membership

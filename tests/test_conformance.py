@@ -228,6 +228,24 @@ def test_a_name_is_of_one_script(server, enter):
         assert err(ana, "NAME " + name) == "bad-name", f"{name!a} went through"
 
 
+def test_a_new_name_looks_like_no_held_name(server, connect, enter):
+    running = server(*OPEN)
+    jose, ben = enter(running, "jose"), enter(running, "ben")
+    for name, code in (("ɑnn", "bad-name"), ("јоѕе", "name-taken")):
+        assert err(ben, "NAME " + name) == code
+    eve = connect(running)
+    eve.greeted()
+    assert err(eve, "JOIN ɑnn secret") == "bad-name"
+    eve.send("JOIN јоѕе secret-of-jose")
+    eve.expect("PENDING")
+    eve.expect("REJECTED .*")
+    eve.send("JOIN Егор secret")
+    eve.expect("PENDING")
+    eve.expect("WELCOME .* Егор")
+    jose.expect("IN .* ben")
+    jose.expect("IN .* Егор")
+
+
 def test_a_name_has_at_most_64_bytes(server, enter):
     ana = enter(server(*OPEN), "ana")
     assert err(ana, "NAME " + "あ" * 22) == "bad-name"  # 66 bytes in 22 characters

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from implementations.common import deliveries, requests, storage, wire
+from implementations.common import deliveries, lookalikes, requests, storage, wire
 from implementations.common import session as sessions
 from implementations.common.client_state import Client, State, refusal
 from implementations.common.errors import DamagedError
@@ -115,6 +115,8 @@ def test_lines(data, lines):
         ("Анна", "анна"),
         ("中文", "中文"),
         ("e\u0301va", "éva"),
+        ("weiß", "weiß"),
+        ("WEISS", "weiss"),
     ],
 )
 def test_names(name, key):
@@ -147,6 +149,68 @@ def test_names(name, key):
 )
 def test_no_names(name):
     assert wire.clean_name(name) is None
+
+
+@pytest.mark.parametrize("name", ["WEI\u1e9e \u200b", "ÉVA:1", "\ud800", "😀"])
+def test_a_name_of_another_server_has_a_key(name):
+    assert wire.fold(name) == name.lower()
+
+
+NAMES_OF_PEOPLE = """
+    Ana José João Łukasz Müller weiß Þór Øyvind Nguyễn Aydın Əli Ġorġ Constanţa Ọlá Kaʻiulani
+    Ольга Егор Љубица Ђорђе Δήμητρα Արամ ქეთი אברהם نور عليّ हिन्दी বাংলা தமிழ் తెలుగు ಕನ್ನಡ
+    ദീപ ਸਿੰਘ ગુજરાત සිංහල สมชาย ສົມ ភា မောင် አበበ 李 𠮷野 佐々木 さくら サクラ 김민준
+"""
+
+
+@pytest.mark.parametrize("name", NAMES_OF_PEOPLE.split())
+def test_the_letters_of_peoples_names_are_usual(name):
+    assert wire.clean_name(name) and lookalikes.has_usual_letters(wire.clean_name(name))
+
+
+@pytest.mark.parametrize("name", ["ɑna", "anaː", "ʔana", "anɐ", "ᴀna", "ꞵeta", "ⲁⲛⲁ", "ᏚᎪᏒᎪ"])
+def test_letters_that_uts_39_restricts(name):
+    assert wire.clean_name(name) == name and not lookalikes.has_usual_letters(name)
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("jose", "јоѕе"),  # Cyrillic
+        ("JOSE", "јоѕе"),
+        ("bepa", "Вера"),  # only the capital letter looks like a Latin one
+        ("herr", "Негг"),  # so do the capital letter and the small ones, as they are written
+        ("ibo", "ІВО"),
+        ("nik", "ΝΙΚ"),  # Greek
+        ("αν", "av"),
+        ("ορ", "ор"),  # Greek and Cyrillic
+        ("aydin", "Aydın"),
+        ("om", "оm"),  # rn looks like m
+        ("corn", "сom"),
+        ("şan", "șan"),
+        ("علي", "علی"),
+    ],
+)
+def test_names_that_look_alike(one, other):
+    assert lookalikes.are_alike(one, other) and lookalikes.are_alike(other, one)
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("a1", "al"),
+        ("O", "0"),
+        ("jose", "José"),
+        ("weiß", "weiss"),
+        ("weiß", "WEISS"),
+        ("łukasz", "lukasz"),
+        ("ольга", "olga"),
+        ("nguyễn", "nguyên"),
+        ("ана", "ana"),
+    ],
+)
+def test_names_that_do_not_look_alike(one, other):
+    assert not lookalikes.are_alike(one, other)
 
 
 @given(st.text(max_size=40))
@@ -488,6 +552,72 @@ def test_join_talk_leave():
         "BYE left",
     ]
     assert lasting(world.restarted()) == lasting(world.room)
+
+
+def test_a_name_that_looks_like_a_held_name_is_held():
+    world = World(admit="all")
+    jose, ben = world.member("jose"), world.member("ben")
+    other = world.member("јоѕе")
+    world.tick(1)
+    assert world.heard[other][-1] == "REJECTED refused"
+    world.send(ben, "NAME Јоѕе")
+    assert world.heard[ben][-1].startswith("ERR name-taken ")
+    world.order("ban aydin")
+    world.send(ben, "NAME Aydın")
+    assert world.heard[ben][-1].startswith("ERR name-taken ")
+    world.order("unban aydin")
+    world.send(ben, "NAME Aydın")
+    world.send(ben, "NAME aydin")  # its own name does not count
+    world.send(jose, "NAME јоѕе")
+    assert world.kept[-3:] == [
+        f"RENAMED 5 {NOON} ben Aydın",
+        f"RENAMED 6 {NOON} Aydın aydin",
+        f"RENAMED 7 {NOON} jose јоѕе",
+    ]
+    late = world.member("JOSE")
+    world.tick(2)
+    assert world.heard[late][-1] == "REJECTED refused"
+    assert list(world.room.group.members) == ["aydin", "јоѕе"]
+
+
+def test_a_name_that_looks_like_one_that_waits_for_the_owner_is_held():
+    world = World()
+    jose, other = world.member("jose"), world.member("јоѕе")
+    assert world.order("accept јоѕе") == ["error: јоѕе does not ask to join"]
+    world.order("accept jose")
+    world.tick(1)
+    assert world.heard[jose][-1] == f"IN 2 {NOON} jose"
+    assert world.heard[other][-1] == "REJECTED refused"
+
+
+def test_a_new_name_has_usual_letters():
+    world = World(admit="all")
+    ana = world.member("ana")
+    world.send(ana, "NAME ɑnn")
+    assert world.heard[ana][-1].startswith("ERR bad-name ")
+    eve = world.member("ɑnn")
+    assert world.heard[eve][-1].startswith("ERR bad-name ") and "PENDING" not in world.heard[eve]
+    world.send(eve, "JOIN eve pw")
+    assert world.heard[eve][-1] == f"IN 3 {NOON} eve"
+
+
+def test_a_group_keeps_members_whose_names_are_refused_today():
+    world = World(admit="all")
+    names = "jose", "јоѕе", "ɑnn"
+    for name in names:
+        world.room.group.members[name] = storage.Member(
+            name, "member", f"{PHC}{f'pw-{name}'.encode().hex()}"
+        )
+    world.saved_text = storage.members_text(1, world.room.group.members)
+    assert lasting(world.restarted()) == lasting(world.room)
+    for name in names:
+        client = world.member(name)
+        assert world.heard[client][-1].endswith(f" {NOON} {name}")
+        world.send(client, f"NAME {name.upper()}")
+    assert [line.split(" ", 3)[3] for line in world.kept if line.startswith("RENAMED")] == [
+        "jose JOSE",
+        "ɑnn ⱭNN",
+    ]
 
 
 def test_takeover_makes_no_event():

@@ -102,6 +102,8 @@ GOOD = {
     "x\nana< MSG {4} ben hi\nana< PONG x",
     "a stranger hears nothing": "eve! connects\neve< HELLO grupo/1 g\neve> PING x\neve< PONG "
     "x\neve> SAY hi\neve< ERR not-joined no",
+    "two names, though str.casefold() makes them one": "ana> NAME weiß\nana< RENAMED {4} ana weiß\nben< "
+    "RENAMED {4} ana weiß\nben> NAME weiss\nben< RENAMED {5} ben weiss\nana< RENAMED {5} ben weiss",
     "the server is closed": "server! signal SIGTERM\nana< BYE closed\nana! ended\nben! torn "
     "MS\nben! reset",
 }

@@ -193,6 +193,14 @@ def test_a_snapshot_of_this_process():
     assert processes.take_snapshot(2**30).processes == ()
 
 
+def test_names_that_a_server_distinguishes_are_two_people(console):
+    console.refresh_members()
+    heard(console, "member weiss here", "member weiß away", "member João here", "ok")
+    assert [person.name for person in console.people.values()] == ["weiss", "weiß", "João"]
+    heard(console, "* weiß left", "* JOÃO came")
+    assert [person.name for person in console.people.values()] == ["weiss", "JOÃO"]
+
+
 def test_the_roster_follows_the_members_and_completes_their_names():
     roster = Roster("ana")
     for item in (

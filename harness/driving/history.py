@@ -406,8 +406,11 @@ def names_asked(connection: ConnectionHistory) -> set[str]:
 
 
 def fold(name: str) -> str:
-    """Return the form in which two names are compared: their case does not count."""
-    return name.casefold()
+    """Return the form in which two names are compared: their case does not count.
+
+    protocol.md, 9.5, asks for lower case. str.casefold() would make one name of `weiß` and `weiss`.
+    """
+    return name.lower()
 
 
 def history_of(entries: "Iterable[Entry] | History") -> History:

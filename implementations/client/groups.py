@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 
 import platformdirs
 
+from ..common import wire
 from .errors import GroupsFileError
 
 DEFAULT_PATH = os.path.join(platformdirs.user_data_dir("grupo"), "groups")
@@ -31,8 +32,8 @@ class Membership:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The address and the name in lower case: they identify the entry."""
-        return self.address, self.name.casefold()
+        """The address and the folded name: they identify the entry."""
+        return self.address, wire.fold(self.name)
 
 
 FIELD_TYPES = {"address": str, "name": str, "group": str, "last": int}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from . import requests, wire
+from . import lookalikes, requests, wire
 from .client_state import ASKING, CHECKED, HERE, STRANGER, Client, PendingJoin
 from .deliveries import CheckPassword, Done, Line, Welcome
 from .member_file import Admission
@@ -35,8 +35,13 @@ class Joining:
 
     def join_requested(self, client: Client, request: requests.Join) -> bool:
         """JOIN: the answer comes when the password has been checked."""
+        key = wire.fold(request.name)
+        # A group can have members with names that are refused today.
+        if key not in self.room.group.members and not lookalikes.has_usual_letters(request.name):
+            self.room.send_error(client, "bad-name")
+            return True
         self.room.send(client, "PENDING")
-        client.join = PendingJoin(request.name, wire.fold(request.name), self.room.now)
+        client.join = PendingJoin(request.name, key, self.room.now)
         client.state = CHECKED
         self.check_queue.append(client)
         self.start_next_check()
@@ -61,6 +66,8 @@ class Joining:
         admit = self.room.rules.admit
         full = admit == "ask" and len(self.join_requests) >= MAX_JOIN_REQUESTS
         if member or key in self.join_requests or full or admit == "none":
+            return NOBODY
+        if self.looks_like_another(pending(client).name):
             return NOBODY
         self.join_requests[key] = client
         return NEW_MEMBER
@@ -171,6 +178,16 @@ class Joining:
         if join and join.checked_against:
             self.running_checks -= 1
             self.start_next_check()
+
+    def looks_like_another(self, name: str, own: str = "") -> bool:
+        """Whether a member, a ban or a request holds a name that looks like this one.
+
+        own: the key of the member that asks; its present name does not count.
+        """
+        members = self.room.group.members
+        others = [member.name for key, member in members.items() if key != own]
+        others += [pending(client).name for client in self.join_requests.values()]
+        return any(lookalikes.are_alike(name, other) for other in others)
 
     def release_name(self, client: Client) -> None:
         """Frees the name that the client's JOIN reserves, if it does."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from . import requests, wire
+from . import lookalikes, requests, wire
 from .client_state import ASKING, HERE, OVER, STRANGER, Client, refusal
 from .deliveries import Delivery, Done, End, Events, HistoryRange, Line, Note, Welcome
 from .group import Group
@@ -30,8 +30,8 @@ ERROR_TEXTS = {
     "not-joined": "JOIN first, or wait to be let in",
     "already-joined": "you have asked already",
     "bad-arguments": "not what this verb takes",
-    "bad-name": "a name is 1 to 32 letters, digits, or . _ -",
-    "name-taken": "somebody has that name",
+    "bad-name": "a name is 1 to 32 common letters of one script, digits, or . _ -",
+    "name-taken": "somebody has that name, or one that looks like it",
     "not-saved": "the server could not write it down",
 }
 Batch = Iterable[tuple[Client, list[Request]]]  # requests, with the client that each list is of
@@ -305,8 +305,12 @@ class Room:
     def rename(self, client: Client, request: requests.Rename) -> None:
         """NAME: the member has another name from now on."""
         old, new = wire.fold(client.name), wire.fold(request.name)
+        if new != old and not lookalikes.has_usual_letters(request.name):
+            return self.send_error(client, "bad-name")
         taken = new in self.group.members or new in self.joining.join_requests
-        if new != old and taken:
+        is_alike = self.joining.looks_like_another(request.name, own=old)
+        # In ASCII, the same name in another case does not look like more names than before.
+        if (new != old and taken) or (is_alike and (new != old or not new.isascii())):
             return self.send_error(client, "name-taken")
         if not self.commit("RENAMED", [f"{client.name} {request.name}"]):
             return self.send_error(client, "not-saved")

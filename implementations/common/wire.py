@@ -136,9 +136,16 @@ def clean_name(text: str) -> str | None:
     return text if len(text) <= MAX_NAME and size(text) <= MAX_NAME_BYTES else None
 
 
+@lru_cache(maxsize=4096)  # a window folds all names whenever it sorts them
 def fold(name: str) -> str:
-    """Returns the key of a clean name: names that differ only in case have the same key."""
-    return name.lower() if name.isascii() else str(FOLDED.enforce(name))
+    """Returns the key of a name: names that differ only in case have the same key.
+
+    A client can get names that our servers do not accept: other servers may accept more.
+    """
+    try:
+        return name.lower() if name.isascii() else str(FOLDED.enforce(name))
+    except UnicodeEncodeError:
+        return name.lower()
 
 
 def script(char: str) -> str:

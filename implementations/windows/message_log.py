@@ -14,6 +14,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from ..common import wire
 from .log_lines import RULES, TIME_WIDTH, LineKind, LogLine, WrappedLines
 
 MAX_LINES = 200_000  # above this, the oldest tenth is dropped
@@ -238,7 +239,7 @@ class MessageLog(ScrollView, can_focus=True):
 
 def color_of(name: str) -> str:
     """Return the color of a name, which never changes."""
-    checksum = zlib.crc32(name.casefold().encode(errors="replace"))
+    checksum = zlib.crc32(wire.fold(name).encode(errors="replace"))
     return AUTHOR_COLORS[checksum % len(AUTHOR_COLORS)]
 
 

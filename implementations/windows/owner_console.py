@@ -129,9 +129,9 @@ class OwnerConsole:
         """Take over a change, also in a list that is on its way, which may be older."""
         for people in (self.people, self._listed):
             if people is not None and status is None:
-                people.pop(name.casefold(), None)
+                people.pop(wire.fold(name), None)
             elif people is not None and status is not None:
-                people[name.casefold()] = Person(name, status, address)
+                people[wire.fold(name)] = Person(name, status, address)
 
     def _handle_answer(self, line: str, time: datetime) -> Iterable[LogLine]:
         """Take a line of the answer to the oldest order, or a line of another kind."""
@@ -144,7 +144,7 @@ class OwnerConsole:
         elif order.text == "members" and (found := MEMBER.fullmatch(line)):
             self._listed = {} if self._listed is None else self._listed
             person = Person(found[1], Status(found[2]), found[3] or "")
-            self._listed[person.name.casefold()] = person
+            self._listed[wire.fold(person.name)] = person
         else:
             return [note(line.removeprefix("# "), time)]
         return []

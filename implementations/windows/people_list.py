@@ -8,6 +8,7 @@ from typing import Any
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
+from ..common import wire
 from .owner_console import Person, Status
 from .widgets import plain_content
 
@@ -33,7 +34,7 @@ class PeopleList(OptionList):
         """Display these people, and keep the present choice if that person is still there."""
         ordered = sorted(
             people,
-            key=lambda person: (STATUS_ORDER.index(person.status), person.name.casefold()),
+            key=lambda person: (STATUS_ORDER.index(person.status), wire.fold(person.name)),
         )
         if ordered == self.people:
             return

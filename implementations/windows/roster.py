@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from ..client.items import Event, Item, MemberStatus
+from ..common import wire
 
 MAX_SPEAKERS = 50
 
@@ -54,14 +55,14 @@ class Roster:
 
     def sorted_names(self) -> list[str]:
         """Return the members, those that are here first."""
-        return sorted(self.status, key=lambda name: (self.status[name] != "here", name.casefold()))
+        return sorted(self.status, key=lambda name: (self.status[name] != "here", wire.fold(name)))
 
     def completions(self, start: str) -> list[str]:
         """Return the other members whose names begin with `start`, the latest speaker first."""
         spoken = [name for name in self._speakers if name in self.status]
-        others = sorted(self.status.keys() - spoken, key=str.casefold)
+        others = sorted(self.status.keys() - spoken, key=wire.fold)
         return [
             name
             for name in (*spoken, *others)
-            if name not in self.own_names and name.casefold().startswith(start.casefold())
+            if name not in self.own_names and wire.fold(name).startswith(wire.fold(start))
         ]
