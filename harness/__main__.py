@@ -13,8 +13,9 @@ if sys.argv[1:2] in (["check"], ["lab"]):
 
 import argparse
 import importlib
-import os
 from collections.abc import Sequence
+
+from harness import output
 
 # By command: its module, what it does, and more for its --help. The module has
 # `arguments(parser)`, and `main(options)`, which returns the exit status.
@@ -80,6 +81,9 @@ COMMANDS = {
     ),
 }
 
+# Options that promise a file or a folder.
+PROMISES = "outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"
+
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of a command line, by default ours, with `command` and `module`.
@@ -90,6 +94,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m harness",
         allow_abbrev=False,
         description="Drive group-chat servers, and show, check and measure what they do.",
+        epilog="A command whose stdout is closed, as by `| head`, ends with exit status 141; if "
+        "the disk is full, with 2. If it is to write files, it goes on, and writes them.",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     argv = sys.argv[1:] if argv is None else argv
@@ -110,13 +116,20 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     """Run a command, by default that of our command line; return its exit status."""
     try:
         options = parse(argv)
+        if options.command == "hunt" or any(getattr(options, name, None) for name in PROMISES):
+            output.promise_files()  # a hunt keeps a score
         return importlib.import_module(options.module).main(options)
+    except output.OutputLost:
+        raise
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as `| head`, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 141
+    except OSError as error:
+        if error.errno not in output.DISK and not isinstance(error, output.NotWrittenError):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"harness: {where}{error.strerror}", file=sys.stderr)
+        return output.FULL
     except ModuleNotFoundError as missing:
         if missing.name.startswith(("harness", "implementations")):
             raise
@@ -125,4 +138,4 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    output.run(main)

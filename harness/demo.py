@@ -30,6 +30,7 @@ from harness.driving.client import WireClient
 from harness.driving.deadlines import wait_until
 from harness.driving.server import DESIGNS, command_of, session_of
 from harness.driving.terminals import TerminalClient
+from harness.output import put
 
 WAIT = 10.0  # seconds for anything that must happen
 MEMBERS, MESSAGES = 10, 500  # of the measurement
@@ -546,15 +547,14 @@ def put_into(path: str, results: Sequence[Result] | None = None) -> None:
     """
     place = rf"(?ms)^({BEGIN}\n).*?^({END})$"
     try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a device may have no end
+            raise Trouble(f"{path}: is not a regular file")
         text = Path(path).read_text(encoding="utf-8")
         if not re.search(place, text):
             raise Trouble(f"{path}: has no line {BEGIN} with a line {END} after it")
         if results:
             table = markdown(results)
-            Path(path).write_text(
-                re.sub(place, lambda found: found[1] + table + found[2], text, count=1),
-                encoding="utf-8",
-            )
+            put(path, re.sub(place, lambda found: found[1] + table + found[2], text, count=1))
     except OSError as error:
         raise Trouble(f"{path}: {error.strerror}") from None
     except UnicodeError:
@@ -589,23 +589,25 @@ def main(options: argparse.Namespace) -> int:
     try:
         if options.markdown:
             put_into(options.markdown)
+        began = time.monotonic()
         results = play(list(dict.fromkeys(options.designs or DESIGNS)))  # each once
-        if any(result.passed < result.scenes for result in results):
-            return 1
-        if options.markdown:
-            put_into(options.markdown, results)
+        failed = [result.design for result in results if result.passed < result.scenes]
+        try:
+            if options.markdown and not failed:
+                put_into(options.markdown, results)
+        finally:
+            show_results(results, failed, time.monotonic() - began)
     except Trouble as trouble:
         print(f"demo: {trouble}", file=sys.stderr)
         return 2
-    return 0
+    return 1 if failed else 0
 
 
 def play(designs: Sequence[str]) -> list[Result]:
-    """Play and print the whole demo; return the result of each design."""
+    """Play the whole demo, and print its scenes; return the result of each design."""
     for number in ENDINGS[1:]:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores it on purpose
             signal.signal(number, signal.default_int_handler)  # end as on Ctrl-C
-    began = time.monotonic()
     screen.print(
         f"One conversation on each of: {', '.join(designs)}.\n"
         "$ was started, > was typed, | was shown. The owner's terminal is the server's."
@@ -616,14 +618,18 @@ def play(designs: Sequence[str]) -> list[Result]:
             place = Path(folder, design)
             place.mkdir()
             results.append(Play(design, place).run())
+    return results
+
+
+def show_results(results: Sequence[Result], failed: Sequence[str], seconds: float) -> None:
+    """Print the table, what to see in it, and the designs on which the demo failed."""
+    designs = [result.design for result in results]
     screen.print()
     screen.print(table(results))
     screen.print(caption(results), *("\n" + WHAT_TO_SEE[design] for design in designs), sep="\n")
-    failed = [result.design for result in results if result.passed < result.scenes]
     text, style = (
         (f"failed: {', '.join(failed)}", "bold red")
         if failed
         else ("all steps passed", "bold green")
     )
-    screen.print(Text.assemble("\n", (text, style), f" in {time.monotonic() - began:.0f} s"))
-    return results
+    screen.print(Text.assemble("\n", (text, style), f" in {seconds:.0f} s"))

@@ -15,6 +15,7 @@ from nbclient.exceptions import CellExecutionError
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from harness.output import promise_files, put, run
 from harness.teaching.notebook import USUAL
 
 
@@ -50,7 +51,9 @@ def execute(notebook, guessed=True):
     return notebook
 
 
-def main(chosen):
+def main():
+    chosen = sys.argv[1:]
+    promise_files()
     for source in sources():
         if not chosen or source.name[:2] in chosen:
             began = time.monotonic()
@@ -58,9 +61,9 @@ def main(chosen):
                 notebook = execute(jupytext.read(source))
             except CellExecutionError as error:
                 sys.exit(f"{source.name}: {error}")
-            jupytext.write(notebook, source.with_suffix(".ipynb"))
+            put(source.with_suffix(".ipynb"), jupytext.writes(notebook, "ipynb") + "\n")
             print(f"{source.stem}: {time.monotonic() - began:.1f} s", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(main)

@@ -10,6 +10,10 @@ from pathlib import Path
 import jupytext
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from harness import output
+
 MINE = HERE.parent / "my-notebooks"
 NOT_FOR_LEARNERS = {"solution", "test"}  # tags of cells that a learner does not get
 
@@ -49,4 +53,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    output.run(main)

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 
 import pytest
 
@@ -27,10 +26,9 @@ def design():
 
 
 @pytest.fixture
-def folder():
-    """A folder for a trace, with a path short enough for a socket's name."""
-    with tempfile.TemporaryDirectory(prefix="grupo-") as path:
-        yield path
+def folder(tmp_path):
+    """A folder for a trace, with a path for which a socket's name has no room."""
+    return str(tmp_path / ("a-long-name-" * 10))
 
 
 def count(kind, schedule, folder, *more, deadline=None):

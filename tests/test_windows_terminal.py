@@ -368,7 +368,9 @@ def test_hostile_text_reaches_no_terminal(tmp_path):
         assert b"\x1b]0;pwn" not in head.raw and "\x9b".encode() not in head.raw
 
 
-def test_a_lesson_in_one_terminal(tmp_path):
+@contextlib.contextmanager
+def lesson_in_one_terminal(tmp_path):
+    """A lesson whose server runs, and the processes of its tmux, its windows and its server."""
     need("tmux")
     with Terminal(
         "implementations.windows",
@@ -379,15 +381,46 @@ def test_a_lesson_in_one_terminal(tmp_path):
         "--group",
         "os-lab",
         size=(40, 160),
-        env={"TMPDIR": str(tmp_path)},
+        env={"TMPDIR": str(tmp_path), "TMUX_TMPDIR": str(tmp_path / ("long" * 25))},
     ) as lesson:
         lesson.shows("Grupo: start a group", "Your name     ana", "Your name     ben")
         lesson.press(F["enter"])
         lesson.shows("listening on 127.0.0.1:")
+        processes = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if any(str(tmp_path) in word for word in process.info["cmdline"] or ())
+        ]
+        names = "tmux", "owner", "member", "member", "pthread"
+        lines = [" ".join(process.info["cmdline"]) for process in processes]
+        assert all(sum(name in line for line in lines) >= names.count(name) for name in names)
+        try:
+            yield lesson, processes
+        finally:
+            for process in psutil.wait_procs(processes, 0)[1]:
+                process.kill()
+
+
+def test_a_lesson_in_one_terminal(tmp_path):
+    with lesson_in_one_terminal(tmp_path) as (lesson, processes):
         lesson.press("q")
         lesson.shows("The server ends with this window")
         lesson.press("y")
-        assert lesson.ends() == 0
+        assert lesson.ends() == 0 and gone(processes)
+
+
+@pytest.mark.parametrize("ending", ["closed", "killed"])
+def test_a_lesson_ends_with_its_terminal(tmp_path, ending):
+    """Whether the terminal was closed, or what runs in it was killed."""
+    with lesson_in_one_terminal(tmp_path) as (lesson, processes):
+        us = lesson.child.pid  # tmux, in the place of the program that started it
+        if ending == "closed":
+            lesson.child.ptyproc.fileobj.close()
+            lesson.child.ptyproc.closed = lesson.child.closed = True
+        else:
+            os.kill(us, signal.SIGKILL)
+        assert gone([process for process in processes if process.pid != us])
+        lesson.child.wait()
 
 
 def test_the_pictures_in_readme_can_be_made_again(tmp_path):

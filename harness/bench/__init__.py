@@ -24,6 +24,7 @@ import psutil
 from harness.bench import report
 from harness.bench.run import HERE, LIMIT_SERVER, SERVERS, Failed, Load, Running, cores, missing
 from harness.driving.compiled import NotCompiled, compiled
+from harness.output import put_all
 
 # Members . talkers among them . messages that each talker has under way.
 CELLS = ("10.10.1", "100.10.1", "100.10.16", "100.100.1", "1000.1000.1")
@@ -289,14 +290,24 @@ def main(options: argparse.Namespace) -> int:
 
 
 def write(bench: Bench, options: argparse.Namespace, absent: dict[str, str]) -> None:
-    """Print the results, and write them to the files that the options name. Raises OSError."""
+    """Write the results to the files that the options name, and print them. Raises OSError."""
     about = machine()
-    if options.text or not options.html:
-        print(report.text(bench, about, absent))
-    if options.html:
-        Path(options.html).write_text(report.html(bench, about, absent), encoding="utf-8")
-        print(f"written: {options.html}", file=sys.stderr)
-    if options.json:
+    try:
+        write_files(bench, options, about, absent)
+    finally:
+        if options.text or not options.html:
+            print(report.text(bench, about, absent))
+
+
+def write_files(
+    bench: Bench, options: argparse.Namespace, about: str, absent: dict[str, str]
+) -> None:
+    """Write the results to the files that the options name. Raises OSError."""
+
+    def as_page() -> str:
+        return report.html(bench, about, absent)
+
+    def as_json() -> str:
         data = {
             "machine": about,
             "absent": absent,
@@ -310,4 +321,9 @@ def write(bench: Bench, options: argparse.Namespace, absent: dict[str, str]) -> 
                 for (name, key), why in bench.failed.items()
             ],
         }
-        Path(options.json).write_text(json.dumps(data, indent=1))
+        return json.dumps(data, indent=1)
+
+    files = (options.html, as_page), (options.json, as_json)
+    put_all((path, make) for path, make in files if path)
+    if options.html:
+        print(f"written: {options.html}", file=sys.stderr)

@@ -23,6 +23,7 @@ from rich.table import Table
 from harness.arguments import positive
 from harness.driving.messages import template
 from harness.driving.server import DESIGNS, ROOT
+from harness.output import put
 from harness.verdicts import language
 from harness.verdicts.command import known
 from harness.verdicts.language import LANGUAGES, say
@@ -339,18 +340,18 @@ def main(options):
             return 0
         if options.page:
             language.use(options.lang)
-            Path(options.page).write_text(page(chosen), encoding="utf-8")
+            put(options.page, page(chosen))
             return 0
         with busy_cores() if options.busy else nullcontext():
             results = run(chosen, options.times, options.all)
+        if options.json:
+            put(options.json, json.dumps(results, indent=1) + "\n")
     except Broken as why:
         print(f"exhibits: {why}", file=sys.stderr)
         return 2
     except OSError as error:
         print(f"exhibits: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    if options.json:
-        Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
     escaped = [found for found in results if found["caught"] < 0.95 * found["runs"]]
     screen.print(
         f"{len(results) - len(escaped)} of {len(results)} exhibits are caught by the check they "

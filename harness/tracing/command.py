@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.driving.crowd import Crowd, Script
 from harness.driving.server import DESIGNS, Server
+from harness.output import put
 from harness.tracing import perfetto, runs, traces
 
 WAYS = "off", "mem", "write"
@@ -101,6 +102,9 @@ def cost(rounds: int, path: str | None) -> int:
         design: cost_of({way: rates[design, way] for way in WAYS}, events[design], off)
         for design in DESIGNS
     }
+    if path:
+        data = {"schema": 1, "point_off": off, "designs": designs}
+        put(path, json.dumps(data, indent=1))
     print(
         f"{'':<12} {'messages/s off':>15} {'mem':>6} {'write':>6} {'points a message':>17} "
         f"{'cost of off':>15}"
@@ -125,9 +129,6 @@ def cost(rounds: int, path: str | None) -> int:
         f"off costs under {MOST_OFF:.0%}, mem under {1 - LEAST_MEM:.0%}: "
         + (f"not here: {'; '.join(wrong)}" if wrong else "so it is here")
     )
-    if path:
-        data = {"schema": 1, "point_off": off, "designs": designs}
-        Path(path).write_text(json.dumps(data, indent=1), encoding="utf-8")
     return 1 if wrong else 0
 
 

@@ -18,6 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from harness import output
 from harness.driving.record import CheckFailed
 from harness.driving.server import DESIGNS
 from harness.tracing import figures, perfetto, runs
@@ -294,9 +295,11 @@ def main(options: argparse.Namespace) -> int:
         except OSError as error:
             print(f"compare: {error.filename or folder}: {error.strerror}", file=sys.stderr)
             return 2
-        for workload, these in results.items():
-            print(text(workload, these), end="\n\n")
-        write_files(options, results)
+        try:
+            write_files(options, results)
+        finally:
+            for workload, these in results.items():
+                print(text(workload, these), end="\n\n")
     seconds = time.monotonic() - began
     pictures = f"the pictures are in {options.html}" if options.html else "--html FILE draws them"
     count = base.plural(len(workloads), "workload")
@@ -310,24 +313,33 @@ def main(options: argparse.Namespace) -> int:
 
 
 def write_files(options: argparse.Namespace, results: dict[str, Results]):
-    """Writes the files that the command line names."""
-    if options.json:
+    """Writes the files that the command line names. Raises OSError."""
+
+    def as_json() -> str:
         measured = {
             workload: [numbers(run) for run in these] for workload, these in results.items()
         }
         data = {"schema": 1, "about": about(), "workloads": measured}
-        Path(options.json).write_text(json.dumps(data, indent=1), encoding="utf-8")
-    if options.html:
+        return json.dumps(data, indent=1)
+
+    def as_page() -> str:
         extra = []
         if not options.workloads:
             progress("cost of scale")
             rows = [row for design in DESIGNS for row in runs.scale(design, (4, 16, 64))]
             extra = [figures.scale(rows)]
-        Path(options.html).write_text(page(results, extra), encoding="utf-8")
-    if options.perfetto:
+        return page(results, extra)
+
+    def as_traces() -> bytes:
         all_runs = [run for these in results.values() for run in these]
-        good = [run for run in all_runs if not isinstance(run, Failed)]
-        perfetto.write(good, options.perfetto)
+        return perfetto.as_json([run for run in all_runs if not isinstance(run, Failed)])
+
+    files = (
+        (options.json, as_json),
+        (options.html, as_page),
+        (options.perfetto, as_traces),
+    )
+    output.put_all((path, make) for path, make in files if path)
 
 
 def progress(line: str):

@@ -26,7 +26,7 @@ from harness.driving import deadlines
 from harness.driving.client import WireClient
 from harness.driving.record import CheckFailed
 from harness.driving.server import Server, tail
-from implementations.common.trace import KINDS
+from implementations.common.trace import KINDS, short_name
 
 # Words for events. A server decides what to write by what it read before. Once that is written, the
 # server goes on from there.
@@ -122,19 +122,20 @@ def is_idle(actor: Actor) -> bool:
 class Gates:
     """Holds the gates of each program that starts with --trace `directory` from here on.
 
-    directory   its path must be shorter than 100 bytes, because it is part of a socket's name
+    directory   the folder for the socket; it is made if necessary
     tell        tell(text) is called from another thread while no step is taken: what the gates
                 wait for
 
     Use it in a `with` block: at its end all gates open. Raises OSError if the socket cannot be
-    made.
+    made: on a system without /proc, if the folder's path is longer than a socket's name may be.
     """
 
     def __init__(self, directory: str, tell: Callable[[str], None] | None = None):
         os.makedirs(directory, mode=0o700, exist_ok=True)
         self.path = os.path.join(directory, "gates")
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.listener.bind(self.path)
+        with short_name(directory, "gates") as name:
+            self.listener.bind(name)
         self.listener.listen(1024)
         self.selector = selectors.DefaultSelector()
         self.selector.register(self.listener, selectors.EVENT_READ)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.driving.record import Entry
+from harness.output import put
 from harness.tracing.traces import Interval, Key, Run, is_about
 
 SLICE = 2.0  # microseconds; the length of an instant: an arrow must begin and end in a slice
@@ -165,7 +166,7 @@ def shown(entry: Entry) -> str:
 
 def write(runs: Sequence[Run], path: str | Path):
     """Writes the runs to a file that opens in the Perfetto UI. Raises OSError."""
-    Path(path).write_bytes(as_json(runs))
+    put(path, as_json(runs))
 
 
 def as_json(runs: Sequence[Run]) -> bytes:

@@ -25,10 +25,12 @@ import pytest
 from harness.arguments import positive, seconds
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, command_of
+from harness.output import put_all, written_first
 from harness.verdicts import catalogue, formats, language, plugin, pool
 from harness.verdicts.formats import terminal
 from harness.verdicts.language import LANGUAGES, say
 from harness.verdicts.model import DEADLINE, FAILED, Report, UsageError
+from harness.verdicts.temporary import TemporaryFolder
 
 CHECKS = Path(plugin.__file__).parents[1] / "checks"
 WORKERS = min(
@@ -119,24 +121,9 @@ def must_be_writable(folder, files):
 
 def forget(path):
     """Removes a file of an earlier run, if it can be removed."""
-    if os.path.isfile(path) or os.path.islink(path):
+    if written_first(path) != path:
         with contextlib.suppress(OSError):
             os.unlink(path)
-
-
-def put(path, text):
-    """Writes a file whole or not at all; a device or a pipe as it comes."""
-    place = written_first(path)
-    Path(place).write_text(text, encoding="utf-8")
-    if place != path:
-        os.replace(place, path)
-
-
-def written_first(path):
-    """Where put() writes: a device or a pipe itself, else a new file beside the one meant."""
-    return (
-        path if os.path.exists(path) and not os.path.isfile(path) else f"{path}.{os.getpid()}.part"
-    )
 
 
 def command_from(options):
@@ -215,8 +202,11 @@ def report_of(options, design, seed, folder):
     )
 
 
-def run(options):
-    """Runs the checks; returns the Report. Each verdict is shown as it comes. Raises UsageError."""
+def run(options, folder):
+    """Runs the checks; returns the Report. Each verdict is shown as it comes. Raises UsageError.
+
+    folder: of the records.
+    """
     command, design = command_from(options)
     points, hidden = read_rubric(options.rubric)
     must_be_known([check.partition("[")[0] for check in options.only or ()], "check", known())
@@ -224,7 +214,6 @@ def run(options):
         options.records and Path(options.records), [path for _, path in options.outputs]
     )
     seed = options.seed or secrets.token_hex(4)
-    folder = Path(options.records or tempfile.mkdtemp(prefix="grupo-check-"))
     for old in (*folder.glob("*.record"), *folder.glob("*.traceback")):
         forget(old)
     for old in folder.glob("*.trace"):
@@ -259,7 +248,7 @@ def run(options):
     os.environ.pop("PYTHONUNBUFFERED", None)  # a server is to flush by itself
     pool.hide()
     broken = Broken()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch, ends_by_signals():
+    with TemporaryFolder() as scratch, ends_by_signals():
         checks = plugin.Run(
             {
                 "command": command,
@@ -272,7 +261,7 @@ def run(options):
                 "points": points,
                 "hidden": hidden,
                 "folder": str(folder),
-                "scratch": scratch,
+                "scratch": str(scratch.path),
                 "deadline": options.deadline,
                 "trace": options.trace,
                 "workers": options.workers or WORKERS,
@@ -341,9 +330,19 @@ def refuse(options, why):
 
 
 def write(report, outputs):
-    """The report in each form, into its file."""
-    for name, path in outputs:
-        put(path, formats.FORMATS[name](report))
+    """The report in each form, into its file. Raises UsageError, when all others are written."""
+    try:
+        put_all((path, lambda name=name: formats.FORMATS[name](report)) for name, path in outputs)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from None
+
+
+def tell(options, report):
+    """The report on the screen."""
+    terminal.summary(report)
+    if options.replay:  # a learner's folder
+        terminal.progress(report)
+    terminal.advise(report)
 
 
 def judging(parser):
@@ -502,18 +501,21 @@ def check(options):
     as of status_of(); 2 misuse, 3 also if the harness itself fails.
     """
     end = terminal.begin()
+    temporary = None
     try:
-        report = run(options)
         if options.records is None:
+            temporary = TemporaryFolder()
+        report = run(options, temporary.path if temporary else Path(options.records))
+        if temporary:
             with contextlib.suppress(
                 OSError
             ):  # a file that cannot be removed is no reason to lose the report
                 tidy(report)
-        terminal.summary(report)
-        if options.replay:  # a learner's folder
-            terminal.progress(report)
-        terminal.advise(report)
-        write(report, options.outputs)
+            temporary.keep()
+        try:
+            write(report, options.outputs)
+        finally:
+            tell(options, report)
     except UsageError as why:
         print(f"check: {say(why.args[0])}", file=sys.stderr)
         return 2
@@ -521,5 +523,7 @@ def check(options):
         traceback.print_exc()
         return 3
     finally:
+        if temporary:
+            temporary.close()
         end()
     return status_of(report)

@@ -11,11 +11,11 @@ import functools
 import os
 import re
 import string
-import sys
 import tomllib
 from pathlib import Path
 
 from harness.driving.messages import Message, of_text
+from harness.output import run
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -157,4 +157,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

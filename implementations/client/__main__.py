@@ -2,16 +2,14 @@
 
 import argparse
 import getpass
-import io
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from random import random
-from typing import TextIO
 
 from ..common import wire
-from ..common.console import open_standard_descriptors
+from ..common.console import complete_output
 from .arguments import (
     add_groups_option,
     argument_type,
@@ -151,19 +149,9 @@ def list_groups(options: argparse.Namespace) -> int:
 COMMANDS = {"join": join, "groups": list_groups, "leave": leave}
 
 
-def usable(stream: TextIO | None) -> TextIO:
-    """Return a stream for output that never fails: at a letter it lacks, or if it was closed."""
-    if stream is None:
-        stream = open(os.devnull, "w")
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
-    return stream
-
-
+@complete_output()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the client; return the exit status."""
-    open_standard_descriptors()
-    sys.stdout, sys.stderr = usable(sys.stdout), usable(sys.stderr)
     options = parse_arguments(argv)
     try:
         return COMMANDS[options.command](options)

@@ -181,7 +181,7 @@ def run(design: str, make_server: MakeServer, argv: Sequence[str] | None = None)
 def print_first_lines(lines: Iterable[str]) -> None:
     """Writes lines to stdout at once, as UTF-8. Exits with 1 and a line on stderr if that fails."""
     why = "cannot write to standard output"
-    if sys.stdout is None:  # descriptor 1 was closed; it is /dev/null by now
+    if sys.__stdout__ is None:  # descriptor 1 was closed; it is /dev/null by now
         sys.exit(f"grupo: {why}: it is closed; give it a file, a pipe, or /dev/null")
     try:
         # Not by sys.stdout: that would keep the lines, and try again when Python ends.

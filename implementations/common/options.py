@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from . import trace, wire
+from .console import complete_output
 
 
 def parse(argv: Sequence[str] | None, design: str) -> argparse.Namespace:
@@ -17,7 +18,8 @@ def parse(argv: Sequence[str] | None, design: str) -> argparse.Namespace:
     )
     add_general(parser)
     add_limits(parser.add_argument_group("limits, in seconds and bytes"))
-    return parser.parse_args(argv)
+    with complete_output():  # of --help
+        return parser.parse_args(argv)
 
 
 def add_general(parser: argparse.ArgumentParser) -> None:

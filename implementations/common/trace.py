@@ -16,12 +16,13 @@ on: so a schedule can be forced from outside.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic_ns
 from typing import Any, ParamSpec, TypeVar
 
@@ -50,6 +51,8 @@ KINDS = {
 # Written at once, which survives kill -9, or kept in memory until the end, which disturbs least.
 SINKS = "write", "mem"
 MAX_BYTES, MAX_EVENTS = 64 << 20, 500_000  # of one process; later events are not traced
+
+MAX_SOCKET_NAME = 100  # bytes; systems have 104 to 108, with a zero byte at the end
 
 # The actor of each design's first thread.
 MAIN = {"nonblocking": "loop", "pthread": "accept", "fork": "hub"}
@@ -245,11 +248,30 @@ def pass_gate(line: bytes) -> None:
     try:
         if not hasattr(local, "gate"):
             local.gate = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            local.gate.connect(os.path.join(folder, "gates"))
+            with short_name(folder, "gates") as name:
+                local.gate.connect(name)
         local.gate.send(line)
         local.gate.recv(1)
     except OSError:
         pass
+
+
+@contextlib.contextmanager
+def short_name(directory: str, name: str) -> Iterator[str]:
+    """Gives a path to `name` in a directory that fits into a socket's name.
+
+    If it is longer than MAX_SOCKET_NAME, it goes by way of a descriptor of the directory, in /proc
+    of Linux. Raises OSError.
+    """
+    path = os.path.join(directory, name)
+    if len(os.fsencode(path)) <= MAX_SOCKET_NAME:
+        yield path
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{name}"
+    finally:
+        os.close(descriptor)
 
 
 def sequence(data: bytes) -> str:

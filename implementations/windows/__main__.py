@@ -11,16 +11,19 @@ import shutil
 import sys
 import tempfile
 
+from ..common.console import complete_output
 from ..common.errors import StartupError
 from ..common.private_files import open_folder
 from .owner import parse_arguments
 
 MEMBERS = "ana", "ben"
+MAX_TMUX_FOLDER = 64  # bytes; tmux makes /tmux-UID/grupo-PID in it, and the limit is 107
 TMUX_OPTIONS = (
     ("-g", "mouse", "on"),
     ("-g", "status", "off"),
     ("-g", "focus-events", "on"),
     ("-s", "escape-time", "10"),
+    ("-g", "destroy-unattached", "on"),  # when the terminal is closed, the lesson is over, too
 )
 
 
@@ -57,6 +60,7 @@ def tmux_arguments(owner: str, first: str, second: str) -> list[str]:
     return [*arguments, "select-pane", "-t", "0"]
 
 
+@complete_output()
 def main() -> int:
     """Replace this process by tmux; without tmux, print instructions, and return 1."""
     options = parse_arguments()
@@ -71,6 +75,8 @@ def main() -> int:
         print(*(f"    {command}" for command in commands), sep="\n")
         return 1
     os.environ.pop("TMUX", None)  # this terminal may itself be in tmux
+    if len(os.environ.get("TMUX_TMPDIR", "")) > MAX_TMUX_FOLDER:
+        del os.environ["TMUX_TMPDIR"]  # then tmux uses /tmp
     os.execvp("tmux", ["tmux", *tmux_arguments(*commands)])
 
 

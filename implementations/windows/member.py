@@ -11,6 +11,7 @@ import sys
 
 from ..client.arguments import add_groups_option, argument_type, check_address, check_name
 from ..client.groups import DEFAULT_PATH, GroupsFile
+from ..common.console import complete_output
 from .app import WindowApp
 from .chat_screen import ChatScreen
 from .join_screen import JoinScreen
@@ -55,6 +56,7 @@ class MemberApp(WindowApp):
                 screen.set_watched(is_watched)
 
 
+@complete_output()
 def main() -> int:
     """Run the window; return the exit status."""
     parser = argparse.ArgumentParser(

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
+from ..common.console import complete_output
 from .app import WindowApp
 from .owner_screen import OwnerScreen
 from .server_process import ServerProcess
@@ -101,6 +102,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
+@complete_output()
 def main() -> int:
     """Run the window; return the exit status."""
     OwnerApp(parse_arguments()).run()

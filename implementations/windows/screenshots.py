@@ -17,6 +17,7 @@ from functools import partial
 
 from textual.pilot import Pilot
 
+from ..common.console import complete_output
 from .chat_screen import ChatScreen
 from .log_lines import LineKind
 from .member import MemberApp
@@ -173,6 +174,7 @@ async def take_pictures() -> dict[str, str]:
     return {"owner": owner, "member": member}
 
 
+@complete_output()
 def main() -> int:
     """Write the pictures into a folder, by default that of this module; return 0."""
     here = os.path.dirname(os.path.abspath(__file__))

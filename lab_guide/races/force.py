@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from harness.driving.record import CheckFailed
+from harness.output import run
 from harness.teaching.notebook import under
 from harness.tracing.gates import Forced, Wrong, force_on
 
@@ -149,4 +150,4 @@ def show(result: str, forced: Forced) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

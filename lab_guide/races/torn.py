@@ -11,6 +11,8 @@ this does not happen, so tests seldom find the bug.
 import os
 import sys
 
+from harness.output import run
+
 LINES = 100  # per writer
 
 
@@ -52,4 +54,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

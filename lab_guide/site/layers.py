@@ -10,6 +10,8 @@ import sys
 from html import escape
 from pathlib import Path
 
+from harness.output import put, run
+
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "lab_guide" / "pictures" / "layers.svg"
 SERVERS = "nonblocking pthread fork"
@@ -33,7 +35,7 @@ PLACES = {
 }
 # Modules that are no layer: the command line finds its commands by name, and these serve it.
 NO_LAYER = {
-    "harness": {"__init__", "__main__", "arguments", "sources"},
+    "harness": {"__init__", "__main__", "arguments", "output", "sources"},
     "implementations": {"__init__"},
 }
 WIDE, HIGH, GAP, DEEP = 116, 60, 14, 40  # pixels: a box, and the gaps beside and below it
@@ -168,7 +170,11 @@ def draw():
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-if __name__ == "__main__":
+def main():
     file = Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURE
-    file.write_text(draw(), encoding="utf-8")
+    put(file, draw())
     print(file)
+
+
+if __name__ == "__main__":
+    run(main)
