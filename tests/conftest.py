@@ -4,12 +4,13 @@ folder of its own.
 
 import os
 import shutil
+import subprocess
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from harness.driving.client import WireClient
-from harness.driving.server import DESIGNS, Server
+from harness.driving.server import DESIGNS, ROOT, Server
 
 # In --admit all a JOIN is answered by WELCOME, and a wrong password soon: what most tests want.
 OPEN = ("--admit", "all", "--reject-after", "0.05")
@@ -102,6 +103,29 @@ def lacks(what):
     if os.environ.get("CI") == "true":
         pytest.fail(f"{what}, and CI must not skip")
     pytest.skip(what)
+
+
+@pytest.fixture
+def homeless():
+    """homeless(*command, **options) runs a command without HOME, as a user without an entry in the
+    password database.
+    """
+    need("unshare")
+
+    def run(*command, **options):
+        return subprocess.run(
+            ["unshare", "--user", "--map-user=54321", *map(str, command)],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"]},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            **options,
+        )
+
+    if (tried := run("true")).returncode:
+        lacks(f"this machine does not give a process another user: {tried.stderr}")
+    return run
 
 
 def rest_in_soak(values, chosen):

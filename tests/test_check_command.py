@@ -84,6 +84,21 @@ def test_a_rubric_that_is_right(tmp_path):
     assert command.read_rubric(None) == ({}, set())
 
 
+def test_a_rubric_is_utf_8_with_or_without_a_byte_order_mark(tmp_path):
+    rubric = tmp_path / "rubric.toml"
+    text = '# não\r\nhidden = ["starts"]\r\n'
+    rubric.write_text(text, encoding="utf-8-sig", newline="")
+    assert command.read_rubric(rubric) == ({}, {"starts"})
+    for encoding, why in (
+        ("utf-16", "the text is UTF-16: save it as UTF-8"),
+        ("utf-16-be", "the text is UTF-16: save it as UTF-8"),
+        ("utf-32", "the text is UTF-32: save it as UTF-8"),
+        ("latin-1", "line 1 is not UTF-8 (byte 0xe3): save it as UTF-8"),
+    ):
+        rubric.write_text(text, encoding=encoding)
+        assert misuse("--rubric", rubric) == (2, "", f"check: {rubric}: {why}\n")
+
+
 def test_what_is_misspelt_is_told_on_the_command_line(tmp_path):
     (tmp_path / "rubric.toml").write_text("hidden = ['one-odrer']")
     for options, why in (

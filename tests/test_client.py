@@ -7,18 +7,21 @@ between core and Room, the test plays the network, an unreliable one.
 import json
 import os
 import re
+import select
+import selectors
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections import deque
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 
 import pexpect
 import psutil
 import pytest
+from conftest import lacks, need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +29,9 @@ from harness.driving.client import WireClient
 from harness.driving.deadlines import wait_until
 from harness.driving.server import DESIGNS, ROOT, Server
 from implementations.client import conversation, resequencer, user_input
+from implementations.client.__main__ import read_password
+from implementations.client.arguments import check_address
+from implementations.client.connection import Connection, alternate_families
 from implementations.client.connection_state import State
 from implementations.client.console import item_line
 from implementations.client.conversation import Conversation
@@ -649,12 +655,11 @@ def test_live_events_between_those_of_history_come_out_in_order(last, missed, li
                 source = chance.choice([each for each in (answer, alive) if each])
                 out += ordered.add(source.pop(0))
             heard = max(newest, welcomed + live - len(alive))
-            out += ordered.end_of_history(newest)
-            if not ordered.history_complete:  # asked again
-                answer = [
-                    Event("MSG", seq) for seq in range(ordered.requested_after + 1, heard + 1)
-                ]
-                newest = heard
+            if ordered.overflowed:
+                again = range(ordered.request_again() + 1, heard + 1)
+                answer, newest = [Event("MSG", seq) for seq in again], heard
+            else:
+                out += ordered.complete(newest)
         for event in alive:
             out += ordered.add(event)
     assert [event.seq for event in out] == list(range(last + 1, max(newest, welcomed + live) + 1))
@@ -924,6 +929,16 @@ for number in range(40):
 """
 
 
+@pytest.mark.parametrize("name", ["groups.new", "groups.lock"])
+def test_a_link_in_place_of_its_other_files_is_not_followed(tmp_path, name):
+    other = tmp_path / "other"
+    other.write_text("keep this")
+    (tmp_path / name).symlink_to(other)
+    with pytest.raises(OSError):
+        GroupsFile(tmp_path / "groups").save(Membership("127.0.0.1:1", "ana", "lab", 1))
+    assert other.read_text() == "keep this" and not (tmp_path / "groups").exists()
+
+
 def test_clients_that_save_at_the_same_time_lose_nothing(tmp_path):
     path = tmp_path / "groups"
     keepers = [
@@ -991,6 +1006,258 @@ def test_a_damaged_groups_file_is_named_and_not_overwritten(tmp_path, line):
     assert path.read_bytes() == before
 
 
+# -- A malicious server: what it can make the client compute, keep and wait for is bounded ----------
+
+
+def flood(core, line, count=100_000):
+    """Send lines to a core, as a network does: many in one piece."""
+    for start in range(0, count, 1000):
+        core.receive("".join(f"{line(n)}\n" for n in range(start, start + 1000)).encode(), 0)
+
+
+def test_ends_of_history_after_far_events_cost_one_request_and_one_sort(monkeypatch):
+    monkeypatch.setattr(resequencer, "MAX_HELD", 100)
+    core = member(last=0)
+    flood(core, lambda n: msg(10**15 + 2 * n, "eve", "far"), 1000)
+    hear(core, "END HISTORY 1")
+    assert said(core) == ["HISTORY 0"], "events that did not fit are requested again, once"
+    flood(core, lambda n: f"END HISTORY {n + 2}")
+    assert said(core) == [] and core.progress.caught_up
+    assert [line for line in shown(core) if "far" in line][-1].endswith("<eve> far")
+    assert core.last_seen == 10**15 + 198
+
+
+def test_a_second_history_that_does_not_fit_ends_the_connection_and_loses_nothing(monkeypatch):
+    monkeypatch.setattr(resequencer, "MAX_HELD", 2)
+    core = member(last=8)
+    for released in (8, 9):
+        hear(core, *(msg(seq, "ben", str(seq)) for seq in (20, 21, 22)))
+        hear(core, msg(released + 1, "ben", "old"), f"END HISTORY {released + 1}")
+    assert said(core) == ["HISTORY 9"]
+    assert (core.state, core.last_seen) == (State.DISCONNECTED, 10)
+    assert shown(core)[-1] == "-- too many new events arrived during the history; reconnecting"
+    assert core.retry_at >= 1, "a server cannot have this repeated at once"
+    reconnect(core, "WELCOME 22 ana")
+    assert said(core)[-1] == "HISTORY 10"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        lambda n: f"PING {n}",
+        lambda n: f"END HISTORY {n}",
+        lambda n: msg(10**14 * n, "eve", "far"),
+        lambda n: "WELCOME 10 ana",
+        lambda n: "HELLO grupo/1 os-lab",
+        lambda n: "PENDING",
+        lambda n: "ERR not-saved no",
+        lambda n: f"RENAMED {n + 12} {TIME} {'ab'[n % 2]} {'ba'[n % 2]}",
+        lambda n: "",
+    ],
+)
+@pytest.mark.parametrize("begin", [lambda: member(last=5), settled], ids=["history", "settled"])
+def test_no_flood_of_lines_makes_what_is_queued_grow(begin, line):
+    core = begin()
+    for n in range(10):
+        if not core.user_input.should_pause:
+            core.types(f"message {n}")
+    flood(core, line, 20_000)
+    assert len(core.outgoing) <= conversation.MAX_OUTGOING + wire.MAX_LINE
+    assert len(core.requests) <= 10 and len(core.progress.resequencer.held) <= resequencer.MAX_HELD
+    assert bytes(core.outgoing).count(b"HISTORY") <= 1 + (begin is not settled)
+
+
+def test_a_server_that_refuses_all_and_reads_nothing_stops_the_users_input():
+    core = settled()
+    while not core.user_input.should_pause:
+        core.types("x" * 400)
+        hear(core, "ERR not-saved no")
+    assert conversation.MAX_OUTGOING <= len(core.outgoing) < conversation.MAX_OUTGOING + 512
+
+
+def test_a_line_without_an_end_is_the_end():
+    core = settled()
+    for _ in range(10):
+        core.receive(b"M" * 65536, 0)
+    assert core.state is State.OVER and len(core.progress.lines.rest) < wire.MAX_LINE
+
+
+def test_bytes_that_are_no_answer_do_not_extend_the_time_for_one():
+    core = Core()
+    core.connection_started(0)
+    for now in range(1, 20):
+        core.receive(b"H", now), core.tick(now)
+    assert core.state is State.CONNECTING
+    core.tick(20)
+    assert core.state is State.OVER
+    assert core.reason == "no Grupo server answers: no answer within 20 s"
+
+
+def test_no_event_of_a_server_delays_the_end_after_quit():
+    core = settled()
+    core.types("/quit", now=0)
+    for now in (0.5, 1, 1.5, 2):
+        hear(core, f"LEFT {12 + 2 * now:.0f} {TIME} ana", "PING x", now=now)
+        assert core.state is State.HERE
+        core.tick(now)
+    assert (core.state, core.bye_code) == (State.OVER, "left")
+
+
+def test_after_ones_own_leaving_the_client_waits_two_seconds_for_bye():
+    core = settled(f"LEFT 12 {TIME} ana")
+    core.tick(1), hear(core, "PING x", now=1)
+    assert core.state is State.HERE
+    core.tick(2)
+    assert (core.state, core.bye_code, core.exit_status) == (State.OVER, "left", 0)
+
+
+def test_a_script_gives_up_when_nothing_is_confirmed():
+    core = settled(is_script=True)
+    for n in range(100):
+        core.types(f"message {n}")
+    core.tick(0), core.tick(29)
+    hear(core, msg(12, "ana", "message 0"), now=29)
+    core.types("one more", now=29)
+    core.tick(29), hear(core, "PING x", now=58), core.tick(58)
+    assert core.state is State.HERE
+    core.tick(59)
+    assert (core.state, core.reason) == (State.OVER, "gave up after 30 s")
+
+
+# -- Several addresses of one server (RFC 8305) ---------------------------------------------------
+
+
+@contextmanager
+def silent_address(host="127.0.0.2", port=0):
+    """Yield an address that answers no attempt to connect: the kernel's queue for it is full."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.bind((host, port))
+        listener.listen(0)
+        with socket.create_connection(listener.getsockname()[:2]):
+            yield listener.getsockname()
+
+
+def info_of(address):
+    return (socket.AF_INET, socket.SOCK_STREAM, 0, "", address)
+
+
+def drive(connection, until, what):
+    """Take turns, as the console does, until a condition holds."""
+
+    def turn():
+        connection.connect_if_due()
+        waits = list(connection.waits_for())
+        ready = select.select(
+            [sock for sock, events in waits if events & selectors.EVENT_READ],
+            [sock for sock, events in waits if events & selectors.EVENT_WRITE],
+            [],
+            0.02,
+        )
+        for sock in {*ready[0], *ready[1]}:
+            connection.on_ready(sock)
+        connection.flush()
+        return until()
+
+    wait_until(turn, what=what)
+
+
+def test_a_silent_address_does_not_hide_the_next_and_a_reconnect_begins_with_what_worked():
+    answers = [b"HELLO grupo/1 lab\nPENDING\nWELCOME 0 ana\nEND HISTORY 0\n"] * 2
+    with silent_address() as silent, stranger(*answers) as place:
+        works = ("127.0.0.1", int(place.rpartition(":")[2]))
+        core = Core()
+        connection = Connection([info_of(silent), info_of(works)], core)
+        with closing(connection):
+            drive(connection, lambda: core.progress.caught_up, "the history")
+            assert connection.sock.getpeername() == works
+            assert [sock for sock, _ in connection.waits_for()] == [connection.sock]
+            drive(connection, lambda: core.state is State.DISCONNECTED, "the end")
+            core.retry_at = 0
+            connection.connect_if_due()
+            [(sock, _)] = connection.waits_for()
+            drive(connection, lambda: core.progress.caught_up, "the history")
+            assert connection.sock is sock, "the first attempt went to the address that worked"
+            core.end(0, "")
+            connection.flush()
+            assert not list(connection.waits_for())
+
+
+def test_addresses_that_fail_are_passed_over_at_once_and_the_last_failure_is_reported():
+    with socket.socket() as closed, stranger(b"HELLO grupo/1 lab\nBYE deleted\n") as place:
+        closed.bind(("127.0.0.1", 0))
+        refused = info_of(closed.getsockname())
+        impossible = (socket.AF_INET, 12345, 0, "", ("127.0.0.1", 1))
+        works = info_of(("127.0.0.1", int(place.rpartition(":")[2])))
+        core = Core()
+        with closing(Connection([refused, impossible, refused, works], core)) as connection:
+            drive(connection, lambda: core.state is State.OVER, "the end")
+        assert core.bye_code == "deleted"
+        core = Core()
+        with closing(Connection([impossible, refused], core)) as connection:
+            drive(connection, lambda: core.state is State.OVER, "the end")
+        assert core.reason == "no Grupo server answers: Connection refused"
+
+
+def test_an_address_at_which_no_server_answered_does_not_become_the_first():
+    core = Core()
+    core._found_server = True  # in an earlier connection
+    with silent_address() as silent, stranger(b"", b"HELLO grupo/1 lab\nPENDING\n") as place:
+        closes = ("127.0.0.1", int(place.rpartition(":")[2]))
+        with closing(Connection([info_of(silent), info_of(closes)], core)) as connection:
+            drive(connection, lambda: core.state is State.DISCONNECTED, "the end without HELLO")
+            core.retry_at = 0
+            connection.connect_if_due()
+            [(first, _)] = connection.waits_for()
+            drive(connection, lambda: core.state is State.ASKING, "PENDING")
+            assert connection.sock is not first
+
+
+def test_the_families_of_addresses_take_turns():
+    six, four = socket.AF_INET6, socket.AF_INET
+    infos = [(family, 0, 0, "", n) for n, family in enumerate([six, six, six, four, four])]
+    assert [info[4] for info in alternate_families(infos)] == [0, 3, 1, 4, 2]
+
+
+@pytest.fixture
+def with_hosts(tmp_path):
+    """with_hosts(lines, *command, **options) runs a command whose /etc/hosts has these lines."""
+
+    def run(lines, *command, **options):
+        (tmp_path / "hosts").write_text(lines)
+        mount = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+        return subprocess.run(
+            ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", tmp_path / "hosts"]
+            + list(command),
+            cwd=ROOT,
+            capture_output=True,
+            timeout=60,
+            **options,
+        )
+
+    need("unshare")
+    if (tried := run("", "true")).returncode:
+        lacks(f"this machine does not give a process another /etc/hosts: {tried.stderr.decode()}")
+    return run
+
+
+def test_the_client_connects_though_the_first_address_of_a_name_is_silent(
+    with_hosts, folder, tmp_path
+):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        lacks(f"this machine has no ::1: {error}")
+    options = {"directory": tmp_path / "group", "args": ["--admit", "all"]}
+    with Server("nonblocking", **options) as server, silent_address("::1", server.address[1]):
+        done = with_hosts(
+            "::1 far.test\n127.0.0.1 far.test\n",
+            *folder.command("join", f"far.test:{server.address[1]}", "ana"),
+            input=b"hi\n",
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b" <ana> hi\n")
+
+
 # -- End to end -----------------------------------------------------------------------------------
 
 
@@ -1016,12 +1283,12 @@ class Folder:
             else [*command, "--password-file", str(self.password_file)]
         )
 
-    def run(self, *words, typed="", **options):
+    def run(self, *words, typed="", encoding="utf-8", **options):
         """Run the client as a script does; return exit status, lines of stdout, stderr."""
         done = subprocess.run(
             self.command(*words, **options),
             cwd=ROOT,
-            input=typed.encode(),
+            input=typed.encode(encoding),
             capture_output=True,
             check=False,
             timeout=60,
@@ -1446,7 +1713,9 @@ def test_mistakes_in_the_arguments(folder, words, status):
     [
         (None, "No such file"),
         (b"", "a password has 1 to 128 bytes"),
-        (b"\xff\n", "a password has"),
+        (b"\xff\n", "the first line is not UTF-8"),
+        ("secret\n".encode("utf-16"), "the text is UTF-16: save it as UTF-8"),
+        ("secret\n".encode("utf-16-be"), "the text is UTF-16: save it as UTF-8"),
         (b"x" * 129, "a password has"),
     ],
 )
@@ -1457,6 +1726,32 @@ def test_a_password_file_without_a_valid_password(folder, content, says):
     status, lines, error = folder.run("join", "127.0.0.1:1", "ana")
     assert (status, lines, error.count("\n")) == (1, [], 1)
     assert says in error
+
+
+@pytest.mark.parametrize("line_end", [b"", b"\n", b"\r\n"])
+def test_a_byte_order_mark_is_not_part_of_the_password(folder, line_end):
+    folder.password_file.write_bytes(b"\xef\xbb\xbf" + PASSWORD.encode() + line_end)
+    assert read_password(folder.password_file) == PASSWORD
+
+
+def test_the_encoding_of_a_script_is_utf_8_with_or_without_a_byte_order_mark(tmp_path, folder):
+    with Server("nonblocking", directory=tmp_path / "group", args=["--admit", "all"]) as server:
+        status, lines, error = folder.run("join", place(server), "ana", typed="\ufeffhi\n")
+        assert (status, clock(lines)[-1], error) == (0, "<ana> hi", "")
+        done = folder.run("join", place(server), "ana", typed="hi\n", encoding="utf-16")
+        assert (done[0], done[2]) == (1, "-- the input is UTF-16: save it as UTF-8\n")
+
+
+@pytest.mark.parametrize(
+    "text, address",
+    [
+        ("LocalHost:07000", "localhost:7000"),
+        ("[FE80::1%Eth0]:7000", "[fe80::1%Eth0]:7000"),
+        ("[::1]:7000", "[::1]:7000"),
+    ],
+)
+def test_an_address_is_saved_in_lower_case_but_for_its_zone(text, address):
+    assert check_address(text) == address
 
 
 def test_without_a_terminal_the_password_must_come_from_a_file(folder):
@@ -1471,6 +1766,21 @@ def test_without_a_terminal_the_password_must_come_from_a_file(folder):
     assert (done.returncode, done.stderr) == (
         1,
         b"-- no terminal to ask for the password: use --password-file FILE\n",
+    )
+
+
+@pytest.mark.parametrize("words", [["--help"], ["join", "--help"], ["groups", "--groups", "none"]])
+def test_without_a_home_folder_the_client_works(homeless, words):
+    done = homeless(sys.executable, "-m", "implementations.client", *words)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_groups_file_is_asked_for_where_the_home_folder_is_not_known(homeless):
+    done = homeless(sys.executable, "-m", "implementations.client", "groups")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "-- your home folder is not known: name a groups file with --groups FILE, or set HOME\n",
     )
 
 

@@ -339,6 +339,17 @@ def test_orders(line, order):
     assert OwnerSession().receive(line.encode() + b"\n") == [order]
 
 
+def test_orders_from_a_file_are_utf_8_with_or_without_a_byte_order_mark():
+    text = "members\n\ufeffmembers\n"
+    known, unknown = requests.ListMembers(), requests.BadOrder("no such order: type help")
+    session = OwnerSession()
+    assert session.receive(text.encode("utf-8-sig")) == [known]
+    assert session.request_done() == [unknown], "only the first character of a file is a mark"
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        named = requests.BadOrder(f"the orders are {encoding.upper()[:6]}: save them as UTF-8")
+        assert OwnerSession().receive("members\n".encode(encoding))[0] == named
+
+
 def test_the_line_after_delete_is_the_consent_even_if_it_is_an_order_or_empty():
     for line in "grupo", "close", "", "x" * 600:
         session = OwnerSession()

@@ -137,6 +137,10 @@ def test_bad_input(hunting, tmp_path):
     told(hunting("score"), "hunt.json", "move it away")
 
 
+def test_where_the_home_folder_is_not_known_one_line_says_so(homeless):
+    told(homeless(sys.executable, "-m", "harness", "hunt", "score"), "home folder is not known")
+
+
 @pytest.mark.parametrize(
     "damage",
     [

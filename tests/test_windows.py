@@ -1,6 +1,7 @@
 """Tests of the windows without a terminal: their parts, and their reports of failures."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -23,7 +24,7 @@ from harness.driving.server import Server
 from implementations.client.groups import GroupsFile
 from implementations.client.items import Event, MemberStatus
 from implementations.common.wire import FORBIDDEN
-from implementations.windows import log_lines, message_log, processes
+from implementations.windows import chat_screen, log_lines, message_log, processes, roster
 from implementations.windows.chat_screen import ChatScreen
 from implementations.windows.log_lines import LineKind, LogLine
 from implementations.windows.member import MemberApp
@@ -221,6 +222,20 @@ def test_the_roster_follows_the_members_and_completes_their_names():
 
 
 # -- The conversation on the screen ---------------------------------------------------------------
+
+
+def test_what_the_roster_keeps_of_a_malicious_server_is_bounded(monkeypatch):
+    monkeypatch.setattr(roster, "MAX_MEMBERS", 3)
+    members = Roster("ana")
+    members.follow(MemberStatus("ж" * 33, "here"))
+    for n in range(9):
+        members.follow(MemberStatus(f"member{n}", "here"))
+        members.follow(Event("IN", n, name=f"in{n}"))
+        members.follow(Event("OUT", n, name=f"out{n}"))
+        members.follow(Event("RENAMED", n, name=f"old{n}", text=f"new{n}"))
+    assert list(members.status) == ["member0", "in0", "out0"]
+    members.follow(Event("IN", 9, name="out0"))
+    assert members.status["out0"] == "here" and members.here == 3
 
 
 class Stage(App):
@@ -460,6 +475,23 @@ def test_why_a_group_cannot_be_joined_is_displayed(place, name, said, tmp_path):
     as_member(act, "", tmp_path)
 
 
+def test_a_silent_address_does_not_hide_the_next(open_server, tmp_path, monkeypatch):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.2", 0))
+        listener.listen(0)
+        with socket.create_connection(listener.getsockname()):  # the kernel's queue is full now
+            addresses = listener.getsockname(), open_server.address
+            infos = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", where) for where in addresses]
+            monkeypatch.setattr(chat_screen, "resolve", lambda address: infos)
+
+            async def act(pilot, app):
+                await comes_in(pilot)
+                await pilot.press(*"hello", "enter")
+                await shows(pilot, "ana: hello")
+
+            as_member(act, "localhost:7000", tmp_path)
+
+
 def test_no_server_and_a_wrong_password_are_reported(open_server, tmp_path):
     async def nobody(pilot, app):
         await pilot.press(*"secret", "enter")
@@ -647,6 +679,49 @@ def test_a_faulty_server_is_reported_in_words(tmp_path):
                 r"the server said BYE \x1b[2J",
             )
             assert not FORBIDDEN.search(seen(app).replace("\n", ""))
+
+        as_member(act, f"127.0.0.1:{listener.getsockname()[1]}", tmp_path)
+        thread.join()
+
+
+FLOODS = {
+    "members": lambda n: f"MEMBER имя{n} here",
+    "names": lambda n: f"RENAMED {n + 2} 2026-11-22T13:21:28.123Z {own(n)} {own(n + 1)}",
+    "wide": lambda n: f"MSG {n + 2} 2026-11-22T13:21:28.123Z eve {'早' * 130}",
+}
+
+
+def own(number):
+    return f"own{number}" if number else "ana"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("flood", FLOODS)
+def test_the_window_obeys_its_keys_while_a_malicious_server_floods_it(flood, tmp_path):
+    sent = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            sock, _ = listener.accept()
+            with sock, contextlib.suppress(OSError):
+                sock.sendall(b"HELLO grupo/1 os-lab\n")
+                sock.recv(100)
+                sock.sendall(b"PENDING\nWELCOME 1 ana\nEND HISTORY 1\n")
+                while True:
+                    lines = range(len(sent) * 500, (len(sent) + 1) * 500)
+                    sock.sendall("".join(FLOODS[flood](n) + "\n" for n in lines).encode())
+                    sent.append(500)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+
+        async def act(pilot, app):
+            await pilot.press(*"secret", "enter")
+            await until(pilot, lambda: len(sent) > 40, "a flood of 20,000 lines")
+            assert len(app.screen.roster.own_names) <= roster.MAX_OWN_NAMES
+            assert app.screen.query_one("#people", OptionList).option_count <= 301
+            await pilot.press("ctrl+g")
+            await shows(pilot, "join a group")
 
         as_member(act, f"127.0.0.1:{listener.getsockname()[1]}", tmp_path)
         thread.join()

@@ -158,6 +158,29 @@ def gone(processes):
     return not psutil.wait_procs(processes, DEADLINE)[1]
 
 
+@pytest.mark.parametrize("words", [[], ["127.0.0.1:7000"]])
+def test_the_members_window_starts_without_a_name_and_an_address(tmp_path, words):
+    groups = tmp_path / "groups"
+    with Terminal("implementations.windows.member", *words, "--groups", groups) as window:
+        window.shows("join a group", "127.0.0.1:7000")
+        window.press(ctrl("q"))
+        assert window.ends() == 0
+
+
+@pytest.mark.parametrize("program", ["owner", "member"])
+def test_without_a_home_folder_the_windows_explain_themselves(homeless, program):
+    done = homeless(sys.executable, "-m", f"implementations.windows.{program}", "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_groups_file_is_asked_for_where_the_home_folder_is_not_known(homeless):
+    done = homeless(sys.executable, "-m", "implementations.windows.member")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "-- your home folder is not known: name a groups file with --groups FILE, or set HOME\n",
+    )
+
+
 def life_of_a_group(tmp_path, *arguments, reports_messages=True):
     """Use every function of both windows with keys alone, and read the results on the screens."""
     with owner(tmp_path, *arguments) as head, contextlib.ExitStack() as stack:

@@ -23,6 +23,7 @@ from rich.table import Table
 from harness.arguments import positive
 from harness.driving.messages import template
 from harness.driving.server import DESIGNS, ROOT
+from harness.driving.text_files import EncodingError, read_text
 from harness.output import put
 from harness.verdicts import language
 from harness.verdicts.command import known
@@ -70,8 +71,8 @@ class Exhibit:
 def read(path):
     """One exhibit. Raises Broken."""
     try:
-        exhibit = Exhibit(path.stem, **tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, TypeError) as error:
+        exhibit = Exhibit(path.stem, **tomllib.loads(read_text(path)))
+    except (tomllib.TOMLDecodeError, EncodingError, TypeError) as error:
         raise Broken(f"{path.name}: {error}") from None
     if exhibit.design not in DESIGNS:
         raise Broken(f"{path.name}: design {exhibit.design!r} is none of {', '.join(DESIGNS)}")

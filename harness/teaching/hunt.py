@@ -40,7 +40,13 @@ TRIES = 5  # a race may hide in one run
 
 
 def score_file():
-    return Path(platformdirs.user_data_dir("grupo"), "hunt.json")
+    """Where the score is kept. Raises UsageError."""
+    try:
+        return Path(platformdirs.user_data_dir("grupo"), "hunt.json")
+    except RuntimeError:  # no HOME, and no home folder in the password database
+        raise UsageError(
+            msg("your home folder is not known, and the score is kept there: set HOME")
+        ) from None
 
 
 def read_score():

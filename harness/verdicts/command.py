@@ -25,6 +25,7 @@ import pytest
 from harness.arguments import positive, seconds
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, command_of
+from harness.driving.text_files import EncodingError, read_text
 from harness.output import put_all, written_first
 from harness.verdicts import catalogue, formats, language, plugin, pool
 from harness.verdicts.formats import terminal
@@ -71,7 +72,7 @@ def read_rubric(path):
     if path is None:
         return {}, set()
     try:
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        found = tomllib.loads(read_text(path))
         must_be_known(found, "setting", ("points", "hidden"))
         points, hidden = found.get("points", {}), found.get("hidden", [])
         if not isinstance(points, dict):
@@ -95,8 +96,8 @@ def read_rubric(path):
                 )
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeError, UsageError) as error:
-        raise UsageError(f"{path}: {error}") from None
+    except (tomllib.TOMLDecodeError, EncodingError, UsageError) as error:
+        raise UsageError(msg("{path}: {why}", path=path, why=error.args[0])) from None
     return points, set(hidden)
 
 

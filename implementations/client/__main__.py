@@ -10,6 +10,7 @@ from random import random
 
 from ..common import wire
 from ..common.console import complete_output
+from ..common.encoding import foreign_encoding, without_mark
 from .arguments import (
     add_groups_option,
     argument_type,
@@ -68,9 +69,7 @@ def read_password(path: str | None) -> str:
     Raises InputError if it is not valid or there is no terminal, and OSError.
     """
     if path is not None:
-        with open(path, "rb") as file:
-            line = file.readline(wire.MAX_LINE)
-        password = line.removesuffix(b"\n").removesuffix(b"\r").decode(errors="surrogateescape")
+        password = first_line(path)
     else:
         try:
             with warnings.catch_warnings():
@@ -80,6 +79,18 @@ def read_password(path: str | None) -> str:
             message = "no terminal to ask for the password: use --password-file FILE"
             raise InputError(message) from None
     return check_password(password)
+
+
+def first_line(path: str) -> str:
+    """Return the first line of a UTF-8 file, without its line end. Raises InputError, OSError."""
+    with open(path, "rb") as file:
+        line = file.readline(wire.MAX_LINE)
+    if encoding := foreign_encoding(line):
+        raise InputError(f"{path}: the text is {encoding}: save it as UTF-8")
+    try:
+        return without_mark(line).removesuffix(b"\n").removesuffix(b"\r").decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: the first line is not UTF-8: save it as UTF-8") from None
 
 
 def join(options: argparse.Namespace) -> int:

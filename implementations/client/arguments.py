@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 from ..common import wire
 from .errors import InputError
-from .groups import DEFAULT_PATH
 
 MAX_PORT = 65535
 
@@ -23,9 +22,12 @@ AddressInfo = tuple[
 def check_address(text: str) -> str:
     """Return HOST:PORT in the form in which it is saved: in lower case, the port without zeros.
 
-    An IPv6 address must be in brackets. Raises InputError.
+    An IPv6 address must be in brackets. The zone after its % is the name of a network interface,
+    which keeps its case. Raises InputError.
     """
-    host, _, port = text.lower().rpartition(":")
+    host, _, port = text.rpartition(":")
+    host, percent, zone = host.partition("%")
+    host = host.lower() + percent + zone
     is_bracketed = host.startswith("[") and host.endswith("]")
     has_host = bool(host[1:-1]) if is_bracketed else bool(host) and ":" not in host
     if not has_host or not is_port(port) or int(port) == 0:
@@ -71,8 +73,8 @@ def add_groups_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--groups",
         metavar="FILE",
-        default=DEFAULT_PATH,
-        help="file that remembers the groups you belong to (default: %(default)s)",
+        help="file that remembers the groups you belong to (default: grupo/groups in the folder "
+        "for your data, on Linux ~/.local/share)",
     )
 
 

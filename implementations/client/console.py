@@ -6,8 +6,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from functools import partial
 from time import monotonic
 
+from ..common.encoding import foreign_encoding, without_mark
 from .arguments import AddressInfo
 from .connection import TICK, Connection
 from .connection_state import State
@@ -61,6 +63,7 @@ class Console:
         self.saver = MembershipSaver(conversation, address, groups_file)
         self._stdin_open = not conversation.leave_only
         self._typed = LenientLines()
+        self._nothing_read = True  # of stdin
         self._date = date.today()  # of the line that was printed last
         self._signal_read, self._signal_write = os.pipe()
         self._interrupted = False
@@ -97,12 +100,8 @@ class Console:
     def _sources(self) -> Iterator[tuple[int, int, Callable[[], None]]]:
         """Yield the sources to wait for: descriptor, selector events, handler."""
         yield self._signal_read, selectors.EVENT_READ, self._interrupt
-        connection = self.connection
-        if connection.sock is not None:
-            events = selectors.EVENT_READ
-            if connection.wants_write:
-                events |= selectors.EVENT_WRITE
-            yield connection.sock.fileno(), events, connection.on_ready
+        for sock, events in self.connection.waits_for():
+            yield sock.fileno(), events, partial(self.connection.on_ready, sock)
         if self._stdin_open and not self.user_input.should_pause:
             yield STDIN, selectors.EVENT_READ, self._read_stdin
 
@@ -119,7 +118,12 @@ class Console:
             data = os.read(STDIN, INPUT_SIZE)
         except OSError:  # the terminal is gone
             data = b""
-        for line in self._typed.feed(data or b"\n"):  # the last line of a script may lack its LF
+        if self._nothing_read and (encoding := foreign_encoding(data)):
+            self.conversation.end(1, f"the input is {encoding}: save it as UTF-8")
+        text = without_mark(data) if self._nothing_read else data
+        self._nothing_read = False
+        # The last line of a script may lack its LF
+        for line in self._typed.feed(text if data else b"\n"):
             self.user_input.enter(line, monotonic())
         if not data:
             self._stdin_open = False

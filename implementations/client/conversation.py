@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..common import wire
-from .connection_state import CONNECTED, ConnectionProgress, State
+from .connection_state import CONNECTED, JOIN_TIMEOUT, ConnectionProgress, State
 from .items import Event, Item, MemberStatus, Note
 from .reconnect import RECONNECT_AFTER, Backoff, ending_after
 from .requests import Request, UnconfirmedRequests
@@ -42,9 +42,11 @@ from .server_lines import (
 )
 
 FIRST_HISTORY = 100  # events that a client without a past shows
-MAX_OUTGOING = 64 * 1024  # bytes; a server that does not read gets no further PONG
-BYE_TIMEOUT = 2  # seconds from QUIT to its BYE
-CONFIRM_TIMEOUT = 30  # seconds from the end of a script to the confirmation of its messages
+MAX_OUTGOING = 64 * 1024  # bytes; a server that does not read gets no further PONG or message
+BYE_TIMEOUT = 2  # seconds from QUIT, or from one's own LEFT or BANNED, to BYE
+# Seconds from the end of a script to the confirmation of its messages, or between two
+# confirmations while the script waits for them
+CONFIRM_TIMEOUT = 30
 
 
 class Conversation:
@@ -98,12 +100,14 @@ class Conversation:
         self.was_here = False
         self.outgoing = bytearray()
         self.requests = UnconfirmedRequests()
-        self.progress = ConnectionProgress(heard_at=0)
+        self.progress = ConnectionProgress(started_at=0, heard_at=0)
         self._password, self._jitter, self._context = password, jitter, context
         self._backoff = Backoff()
         self._items: list[Item] = []
         self._found_server = False  # a server has answered with HELLO, in any connection
         self._confirm_deadline: float | None = None  # set when the user has typed everything
+        self._newest_progress: tuple[Request | None, int | None] = None, None
+        self._progress_at = 0.0  # when that changed
 
     # -- The connection ------------------------------------------------------------------------
 
@@ -124,7 +128,7 @@ class Conversation:
     def connection_started(self, now: float) -> None:
         """Take note that an attempt to connect begins."""
         self.state = State.CONNECTING
-        self.progress = ConnectionProgress(heard_at=now)
+        self.progress = ConnectionProgress(started_at=now, heard_at=now)
         self.outgoing.clear()
 
     def connection_lost(self, reason: str, now: float) -> None:
@@ -149,15 +153,31 @@ class Conversation:
 
     def tick(self, now: float) -> None:
         """Handle time-outs."""
-        if self._confirm_deadline is not None and now >= self._confirm_deadline:
+        if self.state is State.OVER:
+            return
+        is_late = self._confirm_deadline is not None and now >= self._confirm_deadline
+        if is_late or self._script_is_stuck(now):
             self.end(1, f"gave up after {CONFIRM_TIMEOUT} s")
-        elif self.progress.expected_bye == "quit" and now >= self.progress.bye_deadline:
-            self.end(0, "")
+        elif self.is_connected and self.progress.expected_bye and now >= self.progress.bye_deadline:
+            self._connection_ended("", "", now)
         elif self.is_connected and self.progress.is_dead(now):
-            self.connection_lost("the server is silent", now)
+            limit = f"no answer within {JOIN_TIMEOUT} s"
+            silent = "the server is silent"
+            self.connection_lost(silent if self.progress.got_answer else limit, now)
         elif self.is_connected and self.progress.should_ping(now):
             self.progress.pinged = True
             self._send("PING alive")
+
+    def _script_is_stuck(self, now: float) -> bool:
+        """Return whether a script waits for confirmations, and none comes from the server.
+
+        While there is no server, or the owner has not decided, a script waits as long as it takes.
+        """
+        progress = self.requests.oldest, self.last_seen
+        is_waiting = self.is_script and self.requests.is_full and self.state is State.HERE
+        if not is_waiting or progress != self._newest_progress:
+            self._newest_progress, self._progress_at = progress, now
+        return now - self._progress_at >= CONFIRM_TIMEOUT
 
     def end(self, exit_status: int, reason: str) -> None:
         """End the conversation at once, whatever is unconfirmed.
@@ -221,7 +241,7 @@ class Conversation:
             case WhoEnd():
                 self.requests.confirm("WHO")
             case HistoryEnd(newest):
-                self._on_history_end(newest)
+                self._on_history_end(newest, now)
             case Ping(token) if len(self.outgoing) < MAX_OUTGOING:
                 self._send(f"PONG {token}")
             case Err(code, reason):
@@ -275,7 +295,8 @@ class Conversation:
 
     def _set_name(self, name: str) -> None:
         """Take a name from the server, if it is valid: the client reconnects with it."""
-        if wire.clean_name(name) == name:
+        # The length first: to clean a long text takes milliseconds
+        if len(name) <= wire.MAX_NAME and wire.clean_name(name) == name:
             self.name = name
 
     def _on_err(self, code: str, reason: str, now: float) -> None:
@@ -286,21 +307,27 @@ class Conversation:
             self.end(1, f"the server refused: {reason}")
         elif not self.progress.caught_up:
             self.note(f"no history: {reason}")
-            self._on_history_end(0)
+            self._complete_history(0)
         elif self.requests.sent:
             self.note(f"failed ({reason}): {self.requests.sent.popleft().line()}".rstrip())
 
     # -- Events, each once, in order -----------------------------------------------------------
 
-    def _on_history_end(self, newest: int) -> None:
-        resequencer = self.progress.resequencer
-        if self.state is not State.HERE or self.progress.caught_up:
+    def _on_history_end(self, newest: int, now: float) -> None:
+        progress = self.progress
+        if self.state is not State.HERE or progress.caught_up:
             return
-        for event in resequencer.end_of_history(newest):
+        if not progress.resequencer.overflowed:
+            self._complete_history(newest)
+        elif not progress.asked_again:
+            progress.asked_again = True
+            self._send(f"HISTORY {progress.resequencer.request_again()}")
+        else:  # the next connection continues where this one stopped
+            self._connection_ended("", "too many new events arrived during the history", now)
+
+    def _complete_history(self, newest: int) -> None:
+        for event in self.progress.resequencer.complete(newest):
             self._deliver(event)
-        if not resequencer.history_complete:
-            self._send(f"HISTORY {resequencer.requested_after}")
-            return
         self.progress.caught_up = True
         self._backoff.reset()
         # The history has confirmed all messages that arrived; these never reached the server
@@ -330,7 +357,7 @@ class Conversation:
             self._set_name(event.text)
             self.requests.confirm("NAME")
         elif event.verb in ("LEFT", "BANNED") and is_own:
-            self.progress.expected_bye = event.verb.lower()
+            self._expect_bye(event.verb.lower(), self.progress.heard_at)
         elif event.verb == "GROUP":
             self.group = event.text
 
@@ -350,10 +377,15 @@ class Conversation:
         if self.state in (State.ASKING, State.HERE):
             if not self.progress.expected_bye:
                 self._send("QUIT")
-                self.progress.expected_bye = "quit"
-                self.progress.bye_deadline = now + BYE_TIMEOUT
+                self._expect_bye("quit", now)
         elif self.state is not State.OVER:
             self.end(0, "")
+
+    def _expect_bye(self, code: str, now: float) -> None:
+        """Take note that BYE `code` follows; the connection ends like that even if it does not."""
+        if not self.progress.expected_bye:
+            self.progress.bye_deadline = now + BYE_TIMEOUT
+        self.progress.expected_bye = code
 
     def quit_after_input(self, now: float) -> None:
         """Quit after the lines that the user has typed. For a script, wait for confirmation."""

@@ -10,4 +10,4 @@ class InputError(ClientError):
 
 
 class GroupsFileError(ClientError):
-    """The groups file is damaged. The text names the file, the line and a remedy."""
+    """The groups file is damaged, or it is not known where it is. The text names a remedy."""

@@ -18,8 +18,6 @@ import platformdirs
 from ..common import wire
 from .errors import GroupsFileError
 
-DEFAULT_PATH = os.path.join(platformdirs.user_data_dir("grupo"), "groups")
-
 
 @dataclass(frozen=True, order=True)
 class Membership:
@@ -45,9 +43,12 @@ class GroupsFile:
     They raise OSError if it cannot be read or written.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Use the file at `path`, which need not exist. If it is a link, it stays one."""
-        self.path = os.path.realpath(path)
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+        """Use the file at `path`, which need not exist; if it is None, the user's own.
+
+        If it is a link, it stays one. Raises GroupsFileError if the user's own is not known.
+        """
+        self.path = os.path.realpath(default_path() if path is None else path)
 
     def read(self) -> list[Membership]:
         """Return the entries; an empty list if there is no file yet."""
@@ -102,6 +103,16 @@ class GroupsFile:
         with open(self.path + ".lock", "w", opener=open_private) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def default_path() -> str:
+    """Return the path of the user's own groups file. Raises GroupsFileError."""
+    try:
+        return os.path.join(platformdirs.user_data_dir("grupo"), "groups")
+    except RuntimeError:  # no HOME, and no home folder in the password database
+        raise GroupsFileError(
+            "your home folder is not known: name a groups file with --groups FILE, or set HOME"
+        ) from None
 
 
 def open_private(path: str, flags: int) -> int:

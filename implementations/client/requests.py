@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
-MAX_UNCONFIRMED = 100  # requests; above this, the user's input should pause
+MAX_UNCONFIRMED = 100  # requests; from here on, the user's input should pause
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,11 @@ class UnconfirmedRequests:
     def is_full(self) -> bool:
         """Whether the user's input should pause."""
         return len(self) >= MAX_UNCONFIRMED
+
+    @property
+    def oldest(self) -> Request | None:
+        """The first request, sent or not; None if there is none."""
+        return next(iter(self.sent or self.unsent), None)
 
     @property
     def messages(self) -> int:

@@ -14,16 +14,14 @@ class Resequencer:
     def __init__(self, last: int) -> None:
         """Start after event number `last`, the newest one that was released before."""
         self.released = last  # events up to this number were released
-        self.requested_after = last  # the argument of the latest HISTORY request
-        self.highest = last  # the highest event number that arrived
         self.held: dict[int, Event] = {}  # live events, by number, that older ones must precede
+        self.overflowed = False  # a live event did not fit into `held` since HISTORY was requested
         self.history_complete = False  # from now on, each event that arrives is the next one
 
     def add(self, event: Event) -> list[Event]:
         """Take an event from either source; return the events that this releases, in order."""
         if event.seq <= self.released:
             return []
-        self.highest = max(self.highest, event.seq)
         if self.history_complete or event.seq == self.released + 1:
             events = [event]
             while events[-1].seq + 1 in self.held:
@@ -32,21 +30,23 @@ class Resequencer:
             return events
         if len(self.held) < MAX_HELD:
             self.held[event.seq] = event
+        else:
+            self.overflowed = True
         return []
 
-    def end_of_history(self, newest: int) -> list[Event]:
+    def request_again(self) -> int:
+        """Take note that HISTORY is requested again; return the event to request it after."""
+        self.overflowed = False
+        return self.released
+
+    def complete(self, newest: int) -> list[Event]:
         """Take the end of a history that reaches up to `newest`; return the events it releases.
 
-        If `history_complete` is still False afterwards, some live events did not fit into `held`.
-        Then request HISTORY again, from `requested_after`.
+        A correct server leaves no event here, unless some overflowed: the history contained all
+        that precede them.
         """
-        # A correct server leaves nothing here: its history contained these events
-        events = [self.held.pop(seq) for seq in sorted(self.held) if seq <= newest]
-        self.released = max(self.released, newest)
-        if self.highest > self.released > self.requested_after:
-            self.requested_after = self.released
-            return events
         self.history_complete = True
-        self.released = max(self.released, self.highest)
-        # Only a faulty server leaves events here: another request did not bring the missing ones
-        return events + [self.held.pop(seq) for seq in sorted(self.held)]
+        events = [self.held[seq] for seq in sorted(self.held)]
+        self.held.clear()
+        self.released = max([self.released, newest] + [event.seq for event in events[-1:]])
+        return events

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..common import wire
 from .connection_state import State
-from .conversation import Conversation
+from .conversation import MAX_OUTGOING, Conversation
 
 HELP = (
     "type a message to send it to everyone; type //x to send /x",
@@ -27,8 +27,9 @@ class UserInput:
 
     @property
     def should_pause(self) -> bool:
-        """Whether too many requests are unconfirmed, so the user's next lines should wait."""
-        return self.conversation.requests.is_full
+        """Whether too much is unconfirmed or not sent, so the user's next lines should wait."""
+        conversation = self.conversation
+        return conversation.requests.is_full or len(conversation.outgoing) >= MAX_OUTGOING
 
     def enter(self, line: str, now: float) -> None:
         """Take a line without its LF, or a wire.Fault from LenientLines.

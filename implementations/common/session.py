@@ -8,6 +8,7 @@ Room knows that.
 from collections import deque
 
 from . import requests, wire
+from .encoding import foreign_encoding, without_mark
 from .passwords import DUMMY_HASH, hash_password, verify_password
 from .requests import Request, Say
 
@@ -139,6 +140,16 @@ class OwnerSession(RequestQueue):
     def __init__(self) -> None:
         super().__init__()
         self.confirming = False  # the last order was `delete`: the next line confirms it
+        self.nothing_read = True
+        self.encoding = ""  # of the input, if it is not UTF-8 and says so
+
+    def receive(self, data: bytes) -> list[Request]:
+        """Returns the requests that can be handled now that these bytes have come."""
+        if self.nothing_read:  # orders may come from a file
+            self.nothing_read = False
+            self.encoding = foreign_encoding(data)
+            data = without_mark(data)
+        return super().receive(data)
 
     def parse(self, line: str) -> Request | None:
         """Returns one line as an order; BadOrder if it is none; None if it is empty."""
@@ -146,6 +157,8 @@ class OwnerSession(RequestQueue):
             self.confirming = False
             return requests.ConfirmDelete(line)
         if isinstance(line, wire.Fault):
+            if self.encoding:
+                return requests.BadOrder(f"the orders are {self.encoding}: save them as UTF-8")
             is_long = line == "too-long"
             return requests.BadOrder(f"the line is {'too long' if is_long else 'not plain text'}")
         if not line:

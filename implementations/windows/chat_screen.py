@@ -35,6 +35,7 @@ from .server_connection import ServerConnection
 from .widgets import ConfirmDialog, LogScreen, PlainText, TextDialog, plain_content
 
 CONTEXT = 100  # events before the first new one that are displayed again
+MAX_SHOWN = 300  # members in the list; a longer list takes long to lay out at each change
 
 
 class ChatScreen(LogScreen):
@@ -100,6 +101,8 @@ class ChatScreen(LogScreen):
         self._news_started = False
         self._who_requested_in: ConnectionProgress | None = None  # the connection that sent WHO
         self._enabled: list[bool | None] = []  # of the actions, as the footer shows them
+        self._people_changed = False  # since the list was displayed
+        self._next_people = 0.0  # when it may be displayed again
         self.conversation = Conversation(
             member_name, password, last_seen, jitter=random, context=CONTEXT
         )
@@ -140,7 +143,7 @@ class ChatScreen(LogScreen):
 
     def take_turn(self) -> None:
         """Do everything that can be done now without waiting."""
-        if self._connection and self.is_attached:
+        if self._connection and self.is_whole:
             self._send_waiting()
             self._connection.turn()
 
@@ -157,7 +160,7 @@ class ChatScreen(LogScreen):
 
     def refresh_screen(self) -> None:
         """Display all changes, and leave the screen if the conversation is over."""
-        if not self.is_attached:
+        if not self.is_whole:
             return
         conversation = self.conversation
         if conversation.state is State.HERE:
@@ -165,6 +168,9 @@ class ChatScreen(LogScreen):
         items = conversation.take_items()
         self._add_items(items)
         if any(not isinstance(item, Event) or item.verb != "MSG" for item in items):
+            self._people_changed = True
+        if self._people_changed and monotonic() >= self._next_people:
+            self._people_changed, self._next_people = False, monotonic() + TICK
             self._show_people()
         self._show_state()
         if self._connection and (failure := self._saver.save_if_due()):
@@ -210,7 +216,7 @@ class ChatScreen(LogScreen):
         """Take over the changes of an item; return the line to display, if any."""
         self.roster.follow(item)
         if self.conversation.name not in self.roster.own_names:
-            self.roster.own_names.add(self.conversation.name)
+            self.roster.own_names.append(self.conversation.name)
             self.message_log.highlight_names(self.roster.own_names)
         if isinstance(item, MemberStatus):
             return None
@@ -234,8 +240,11 @@ class ChatScreen(LogScreen):
                 return Option(plain_content(("● ", "green"), (name, "bold")))
             return Option(plain_content((f"○ {name} (away)", "dim")))
 
-        people = self.query_one("#people", OptionList)
-        people.set_options(label(name) for name in self.roster.sorted_names())
+        names = self.roster.sorted_names()
+        options = [label(name) for name in names[:MAX_SHOWN]]
+        if more := len(names) - len(options):
+            options.append(Option(plain_content((f"and {more:,} more", "dim")), disabled=True))
+        self.query_one("#people", OptionList).set_options(options)
 
     def _show_state(self) -> None:
         conversation = self.conversation

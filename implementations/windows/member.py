@@ -10,7 +10,9 @@ import os
 import sys
 
 from ..client.arguments import add_groups_option, argument_type, check_address, check_name
-from ..client.groups import DEFAULT_PATH, GroupsFile
+from ..client.display import explain
+from ..client.errors import ClientError
+from ..client.groups import GroupsFile
 from ..common.console import complete_output
 from .app import WindowApp
 from .chat_screen import ChatScreen
@@ -26,14 +28,16 @@ class MemberApp(WindowApp):
         self,
         address: str = "",
         member_name: str = "",
-        groups: str | os.PathLike[str] = DEFAULT_PATH,
+        groups: str | os.PathLike[str] | None = None,
     ) -> None:
         """Prepare the window.
 
         Args:
             address: HOST:PORT for the form; may be "".
             member_name: the name for the form; may be "".
-            groups: path of the groups file.
+            groups: path of the groups file; None for the user's own.
+
+        Raises GroupsFileError if the user's own groups file is not known.
         """
         super().__init__()
         self.join_screen = JoinScreen(address, member_name, GroupsFile(groups))
@@ -67,7 +71,6 @@ def main() -> int:
     parser.add_argument(
         "address",
         nargs="?",
-        default="",
         type=argument_type(check_address),
         metavar="HOST:PORT",
         help="address of a server, for example 127.0.0.1:7000 or [::1]:7000",
@@ -75,14 +78,18 @@ def main() -> int:
     parser.add_argument(
         "name",
         nargs="?",
-        default="",
         type=argument_type(check_name),
         metavar="NAME",
         help="your name in the group",
     )
     add_groups_option(parser)
     options = parser.parse_args()
-    MemberApp(options.address, options.name, options.groups).run()
+    try:
+        app = MemberApp(options.address or "", options.name or "", options.groups)
+    except (ClientError, OSError) as error:
+        print(f"-- {explain(error)}", file=sys.stderr)
+        return 1
+    app.run()
     return 0
 
 

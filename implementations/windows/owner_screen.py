@@ -164,7 +164,7 @@ class OwnerScreen(LogScreen):
 
     def refresh_screen(self) -> None:
         """Display all changes."""
-        if not self.is_attached:
+        if not self.is_whole:
             return
         lines, self._new_lines = self._new_lines, []
         if lines:

@@ -8,20 +8,23 @@ from ..client.items import Event, Item, MemberStatus
 from ..common import wire
 
 MAX_SPEAKERS = 50
+# A server may name any number of members, and rename the user any number of times
+MAX_MEMBERS = 2_000  # less than wire.fold() remembers: to sort them again stays quick
+MAX_OWN_NAMES = 20
 
 
 class Roster:
     """The members of the group and the latest speakers.
 
     Attributes:
-        status: "here" or "away" by name.
-        own_names: names that the user has, or had since the window was opened.
+        status: "here" or "away" by name, of MAX_MEMBERS at most.
+        own_names: the latest names that the user had since the window was opened.
     """
 
     def __init__(self, name: str) -> None:
         """Start with the user's own name, and no members."""
         self.status: dict[str, str] = {}
-        self.own_names = {name}
+        self.own_names = deque([name], maxlen=MAX_OWN_NAMES)
         self._speakers: deque[str] = deque(maxlen=MAX_SPEAKERS)  # the latest first
 
     @property
@@ -32,20 +35,25 @@ class Roster:
     def follow(self, item: Item) -> None:
         """Take over the changes of an item."""
         if isinstance(item, MemberStatus):
-            self.status[item.name] = item.status
+            self._set_status(item.name, item.status)
         elif isinstance(item, Event):
             self._follow_event(item)
+
+    def _set_status(self, name: str, status: str) -> None:
+        is_name = len(name) <= wire.MAX_NAME  # to fold a longer text takes milliseconds
+        if name in self.status or (is_name and len(self.status) < MAX_MEMBERS):
+            self.status[name] = status
 
     def _follow_event(self, event: Event) -> None:
         name = event.name
         if event.verb == "IN":
-            self.status[name] = "here"
+            self._set_status(name, "here")
         elif event.verb == "OUT":
-            self.status[name] = "away"
+            self._set_status(name, "away")
         elif event.verb in ("LEFT", "BANNED"):
             self.status.pop(name, None)
         elif event.verb == "RENAMED":
-            self.status[event.text] = self.status.pop(name, "here")
+            self._set_status(event.text, self.status.pop(name, "here"))
             renamed = (event.text if speaker == name else speaker for speaker in self._speakers)
             self._speakers = deque(renamed, maxlen=MAX_SPEAKERS)
         elif event.verb == "MSG":

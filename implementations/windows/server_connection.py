@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
+from selectors import EVENT_READ, EVENT_WRITE
 
 from ..client.arguments import AddressInfo
 from ..client.connection import Connection
@@ -30,37 +32,36 @@ class ServerConnection(Connection):
         super().__init__(infos, conversation)
         self._on_turn = on_turn
         self._loop = asyncio.get_running_loop()
-        self._watches_write = False  # the loop waits until the socket is writable
+        self._watched: dict[socket.socket, int] = {}  # the selector events that the loop waits for
 
     def turn(self) -> None:
         """Do everything that can be done now without waiting."""
         if self.conversation.state is not State.OVER:
             self.connect_if_due()
         self.flush()
-        self._watch_write()
+        self._watch()
         self._on_turn()
 
-    def _try_next(self, reason: str) -> None:
-        super()._try_next(reason)
-        if self.sock:
-            self._loop.add_reader(self.sock, self._woken)
-
-    def _watch_write(self) -> None:
-        if self.sock and self.wants_write != self._watches_write:
-            self._watches_write = self.wants_write
-            if self._watches_write:
-                self._loop.add_writer(self.sock, self._woken)
+    def _watch(self) -> None:
+        """Let the loop wait for the same as waits_for()."""
+        for sock, events in self.waits_for():
+            if self._watched.get(sock) == events:
+                continue
+            self._watched[sock] = events
+            if events & EVENT_READ:
+                self._loop.add_reader(sock, self._woken, sock)
+            if events & EVENT_WRITE:
+                self._loop.add_writer(sock, self._woken, sock)
             else:
-                self._loop.remove_writer(self.sock)
+                self._loop.remove_writer(sock)
 
-    def _woken(self) -> None:
-        self.on_ready()
+    def _woken(self, sock: socket.socket) -> None:
+        self.on_ready(sock)
         self.turn()
 
-    def close(self) -> None:
-        """Close the socket, if there is one, after the loop has forgotten it."""
-        if self.sock:
-            self._loop.remove_reader(self.sock)
-            self._loop.remove_writer(self.sock)
-        self._watches_write = False
-        super().close()
+    def _close_socket(self, sock: socket.socket) -> None:
+        """Close a socket after the loop has forgotten it."""
+        if self._watched.pop(sock, 0):
+            self._loop.remove_reader(sock)
+            self._loop.remove_writer(sock)
+        super()._close_socket(sock)

@@ -84,6 +84,11 @@ class LeavableScreen(Screen[str]):
     Its result is a line for the user that says why it was left; "" if there is nothing to say.
     """
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all widgets of the screen exist. While it closes, some of them do not."""
+        return self.is_attached and self.display
+
     def leave(self, reason: str) -> None:
         """Close the dialogs above this screen, and the screen itself."""
         if self in self.app.screen_stack:
