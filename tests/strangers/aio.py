@@ -34,6 +34,8 @@ LINE = 512  # bytes of a line, its LF among them
 JOIN_WITHIN, PING_AFTER, IDLE_AFTER, SLOW_AFTER, REJECT_AFTER = 20, 60, 90, 10, 1  # seconds
 OUTBOX, SNDBUF = 1 << 20, 1 << 16  # bytes that may wait for one client, here and in the kernel
 KEEPS_READING, HOLD = 128 << 10, 2  # bytes, seconds: a client that takes so much keeps reading
+PATIENCE, PATIENT_AGAIN = 2, 60  # seconds: the talkers wait no longer than this in so long
+RATION = 64 << 10  # bytes that a talker may cause in a second when the patience is over
 MAX_HERE, MAX_STRANGERS, MAX_ASKING = 1024, 256, 32
 HASHERS = min(2, max(1, (os.cpu_count() or 1) - 1))
 OWNER_BOX = 64 << 10  # bytes buffered for an owner who does not read
@@ -177,8 +179,9 @@ class Group:
         self.clients = set()
         self.owed = []  # names of members that left while the journal could not be written
         self.holders = set()  # clients that hold the talkers up
-        self.road = asyncio.Event()  # set while nobody holds the talkers up
+        self.road = asyncio.Event()  # clear while the talkers wait for the holders
         self.road.set()
+        self.waited, self.waited_until = 0, 0  # how long they did so, and up to when
         self.stopped = asyncio.Event()
         self.hashers = ThreadPoolExecutor(HASHERS)
         self.console = Console(self)
@@ -331,9 +334,19 @@ class Group:
             self.tell(event)
 
     def hold(self, client, yes):
-        """Let the talkers wait for a client, or no longer."""
+        """Let the talkers wait for a client, or no longer. They wait for PATIENCE, whoever makes
+        them; after that only PATIENT_AGAIN without a wait gives them new patience.
+        """
+        now, waited = time.monotonic(), not self.road.is_set()
+        if waited:
+            self.waited += now - self.waited_until
+        elif now >= self.waited_until + PATIENT_AGAIN:
+            self.waited = 0
         (self.holders.add if yes else self.holders.discard)(client)
-        (self.road.clear if self.holders else self.road.set)()
+        waits = self.holders and self.waited < PATIENCE
+        (self.road.clear if waits else self.road.set)()
+        if waited or waits:
+            self.waited_until = now
 
     def stop(self, code):
         """The end: to all the same BYE, and no OUT."""
@@ -360,6 +373,7 @@ class Client:
         self.over = False  # BYE was sent, or the client was dropped: nothing more is done for it
         self.errors = self.rejections = 0
         self.sent = 0  # bytes, those that still wait included
+        self.answered = 0  # the same, up to the last long answer
         self.watcher = None  # the task that watches the client while something is buffered
         self.stalled = False  # it read too little in its time: nobody waits for it any more
         self.heard = self.join_at = self.loop.time()
@@ -446,7 +460,7 @@ class Client:
         self.sent += len(data)
         self.writer.write(data)
         waiting = self.waiting()
-        if waiting > OUTBOX:
+        if min(waiting, self.sent - self.answered) > OUTBOX:  # answers do not count
             self.drop()
         elif waiting:
             if waiting > OUTBOX // 2 and not self.stalled:
@@ -487,6 +501,7 @@ class Client:
         """A long answer, piece by piece; events may come between the pieces."""
         lines = iter(lines)
         while piece := b"".join(islice(lines, 100)):
+            self.answered = self.sent + len(piece)
             self.send_bytes(piece)
             await self.breathe()
 
@@ -582,18 +597,25 @@ class Client:
 
     async def do_say(self, text):
         await self.wait_for_road()
-        self.group.tell(self.group.happen("MSG", f"{self.member.name} {text}"))
+        await self.talk("MSG", f"{self.member.name} {text}")
 
     async def do_name(self, name):
         await self.wait_for_road()
         key = name.lower()  # a JOIN holds a new name while its password is being hashed, too
         if key != self.member.name.lower() and (self.group.held(key) or key in self.group.joining):
             return self.error("name-taken")
-        self.group.tell(self.group.happen("RENAMED", f"{self.member.name} {name}"))
+        await self.talk("RENAMED", f"{self.member.name} {name}")
 
     async def wait_for_road(self):
-        while self.group.holders:
+        while not self.group.road.is_set():
             await self.group.road.wait()
+
+    async def talk(self, verb, what):
+        """Tell all; and pause, if a slow reader is behind although the talkers have waited."""
+        line = self.group.happen(verb, what)
+        self.group.tell(line)
+        if self.group.holders and self.group.road.is_set():
+            await asyncio.sleep(len(line) / RATION)
 
     async def do_who(self):
         members = [

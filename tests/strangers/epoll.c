@@ -45,11 +45,13 @@ enum {                                      /* what one server bears */
     SNDBUF = 65536,                         /* bytes that may wait in the kernel for one client */
     CHUNK = 65536,                          /* HISTORY is read from the journal in pieces of this size */
     SCREEN = 65536,                         /* bytes that may wait for the owner */
+    RATION = 65536,                         /* bytes of events that a member may cause in a second, if they are rationed */
     MAX_CONNS = 2048, MAX_HERE = 1024, MAX_STRANGERS = 256, MAX_ASKING = 32, MAX_NO = 3, MAX_ERR = 10
 };
 static const double JOIN_WITHIN = 20, PING_AFTER = 60, IDLE_AFTER = 90, SLOW_AFTER = 10, REJECT_AFTER = 1, LINGER = 1,
                     STOP_WITHIN = 1.2,      /* the page allows 2 */
-                    READER_WINDOW = 2;      /* a client that took READER_TAKES bytes in this time keeps reading */
+                    READER_WINDOW = 2,      /* a client that took READER_TAKES bytes in this time keeps reading */
+                    HOLD = 2, HOLD_AGAIN = 60;      /* the members wait for those that read no longer than this in that */
 enum { READER_TAKES = 128 * 1024 };
 
 struct outbox { char *bytes; size_t start, len, room; };
@@ -101,6 +103,8 @@ struct conn {
     double window_start;                    /* of what is counted in window_took */
     size_t window_took;
     bool reads;                             /* it keeps reading, so the others wait for it */
+    size_t newer;                           /* bytes put in `out` after the latest answer to WHO or HISTORY */
+    double rest_until;                      /* it has caused so many events that it is not read until then */
 };
 
 static enum { ASK, ALL, NONE } admission = ASK;
@@ -109,7 +113,8 @@ static struct member *members;
 static struct conn *conns[MAX_CONNS];
 static int conn_count;
 static int outs_due;                        /* members with out_due */
-static bool held;                           /* a client that keeps reading has much waiting: members are not read */
+static bool crowded;                        /* a client that keeps reading has much waiting: members are not read, */
+static double held_for, held_until;         /* until they have waited so long, the last time then: from now on they are rationed */
 
 static int journal;                         /* the group's file, locked while we live */
 static off_t journal_size;
@@ -260,6 +265,7 @@ static void send_bytes(struct conn *c, const char *bytes, size_t n)
         c->took_at = c->window_start = now;
         c->window_took = 0;
     }
+    c->newer += n;
     if (!put(&c->out, bytes, n))
         c->gone = true;                     /* no memory: a plain close */
 }
@@ -417,6 +423,37 @@ static bool write_event(const char *record, const char *verb, const char *who, c
     return true;
 }
 
+/* Does c need time to read what waits for it? */
+static bool is_behind(const struct conn *c)
+{
+    return c->state == HERE && !c->gone && c->reads && c->out.len > OUTBOX / 2;
+}
+
+/* Do the members wait? HOLD is for all clients that are behind. Then an outbox may overflow, and those that talk much talk less. */
+static bool is_held(void)
+{
+    return crowded && held_for < HOLD;
+}
+
+/* Once a turn. Only after HOLD_AGAIN without a wait the members may wait again: so it is never more than HOLD in so long. */
+static void count_hold(void)
+{
+    static double before;                   /* `now` of the turn before */
+    if (is_held()) {
+        held_for += now - before;
+        held_until = now;
+    } else if (now >= held_until + HOLD_AGAIN) {
+        held_for = 0;
+    }
+    before = now;
+}
+
+/* An event for c, too, would be too much: it is too slow. What it asked for itself does not count. */
+static bool is_full(const struct conn *c)
+{
+    return c->out.len + event_len > OUTBOX && c->newer + event_len > OUTBOX;
+}
+
 /* Sends the newest event to all members that are here. */
 static void tell_all(void)
 {
@@ -424,15 +461,22 @@ static void tell_all(void)
         struct conn *c = conns[i];
         if (c->state != HERE || c->gone)
             continue;
-        if (c->out.len + event_len > OUTBOX) {
-            c->gone = true;                 /* too slow: a bare end */
+        if (is_full(c)) {
+            c->gone = true;                 /* a bare end */
             continue;
         }
         send_bytes(c, event, event_len);
-        if (c->reads && c->out.len > OUTBOX / 2)
-            held = true;
+        crowded |= is_behind(c);
     }
     show(EVENT_LIMIT, "# %.*s", (int)event_len - 1, event);
+}
+
+/* The same for an event that the member c has caused. While members are rationed, that costs c time. */
+static void tell_all_for(struct conn *c)
+{
+    tell_all();
+    if (crowded && !is_held())
+        c->rest_until = now + (double)event_len / RATION;
 }
 
 /* An OUT has nobody to be refused to: it waits until it can be written, and every other event waits behind it. */
@@ -693,7 +737,7 @@ static void rename_member(struct conn *c, const char *name)
         err(c, "not-saved the server cannot write to its disk; try again later");
     } else {
         strcpy(c->member->name, name);
-        tell_all();
+        tell_all_for(c);
     }
 }
 
@@ -732,6 +776,7 @@ static void go_on_with_history(struct conn *c)
         tell(c, "END HISTORY %llu", (unsigned long long)c->history_to);
         c->history_to = 0;
     }
+    c->newer = 0;
 }
 
 static void history(struct conn *c, uint64_t since)
@@ -815,7 +860,7 @@ static void request(struct conn *c, char *line, size_t len)
         break;
     case SAY:
         if (keep("", "MSG", c->member->name, rest))
-            tell_all();
+            tell_all_for(c);
         else
             err(c, "not-saved the server cannot write to its disk; try again later");
         break;
@@ -827,6 +872,7 @@ static void request(struct conn *c, char *line, size_t len)
             if (!m->banned)
                 tell(c, "MEMBER %s %s", m->name, m->here ? "here" : "away");
         tell(c, "END WHO");
+        c->newer = 0;
         break;
     case HISTORY:
         history(c, strtoull(rest, NULL, 10));
@@ -849,7 +895,7 @@ static void request(struct conn *c, char *line, size_t len)
 static bool is_heard(const struct conn *c)
 {
     return !c->gone && !c->history_to && c->out.len <= OUTBOX / 2
-           && (c->state == STRANGER || c->state == ASKING || (c->state == HERE && !held));
+           && (c->state == STRANGER || c->state == ASKING || (c->state == HERE && !is_held() && c->rest_until <= now));
 }
 
 /* Is there something in c's buffer to be handled: a line, a line too long, or the end? */
@@ -1220,6 +1266,7 @@ static void loop(void)
         int n = epoll_wait(poller, events, 64, ms);
         now = clock_now();
         wake_at = INFINITY;
+        count_hold();
 
         for (int i = 0; i < n; i++) {
             void *mark = events[i].data.ptr;
@@ -1241,21 +1288,25 @@ static void loop(void)
         for (int i = 0; i < conn_count; i++)
             work(conns[(i + turn) % conn_count]);
 
-        held = false;
+        crowded = false;
         for (int i = conn_count - 1; i >= 0; i--) {
             struct conn *c = conns[i];
             flush(c);
             if (c->gone)
                 bury(i);
-            else if (c->state == HERE && c->reads && c->out.len > OUTBOX / 2)
-                held = true;
+            else
+                crowded |= is_behind(c);
         }
+        if (is_held())
+            due(now + HOLD - held_for);
         for (int i = 0; i < conn_count; i++) {
             struct conn *c = conns[i];
             look_at_clock(c);
             watch_conn(c);
             if (c->gone || (is_heard(c) && has_request(c)) || (c->history_to && c->out.len < CHUNK))
                 due(now);                   /* there is something to do: do not sleep */
+            if (c->rest_until > now)
+                due(c->rest_until);
         }
         if (outs_due && due(retry_outs_at)) {
             outs_told();

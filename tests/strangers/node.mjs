@@ -20,7 +20,10 @@ const IDLE_AFTER = 90_000;
 const SLOW_AFTER = 10_000;
 const REJECT_AFTER = 1_000;
 const OUTBOX = 1 << 20;                    // bytes that may wait for one client
-const HALF = OUTBOX / 2;                   // above this the talkers are held up
+const HALF = OUTBOX / 2;                   // above this the talkers are held up,
+const PATIENCE = 2_000;                    // no longer than this, by whomever,
+const PATIENT_AGAIN = 60_000;              // until so long they were not.
+const RATION = 65.536;                     // bytes that a talker may cause in a millisecond when there is no patience left
 const CHUNK = 16_384;                      // bytes that are handed to the kernel at a time
 const STEADY = 65_536;                     // a client that takes so many bytes in 2 s keeps reading (128 KiB less a lump: the kernel tells in lumps)
 const MAX_HERE = 1024;
@@ -42,7 +45,7 @@ const claims = new Map();                  // key -> the client whose JOIN with 
 const clients = new Set();                 // all connections,
 const strangers = new Set();               // those before WELCOME,
 const here = new Set();                    // those after
-const holders = new Set();                 // those that read, but are so far behind that the talkers wait for them
+const holders = new Set();                 // those that read, but are so far behind that the talkers wait for them, or take rations
 const laggards = new Set();                // those with something buffered
 let group;
 let closing = false;
@@ -207,7 +210,7 @@ function apply(verb, first, second) {      // what the event means for the table
 function tell(event) {
   for (const client of here) {
     send(client, event);
-    if (client.waiting > OUTBOX && !client.keepsReading) client.socket.destroy();
+    if (unasked(client) > OUTBOX && (!client.keepsReading || patience.left <= 0)) client.socket.destroy();
   }
 }
 
@@ -239,6 +242,7 @@ function welcomeConnection(socket) {
     socket, address: spell(socket.remoteAddress, socket.remotePort), state: 'stranger', lines: new Lines(), ended: false,
     errors: 0, rejections: 0, joinTimeLeft: JOIN_WITHIN, pings: 0, request: null, member: null, history: null,
     queue: [], waiting: 0, handed: 0, flushing: false, keepsReading: true, watched: null,
+    newer: 0, resting: false,              // bytes queued after its last answer to WHO or HISTORY; it has used up its ration
   };
   clients.add(client);
   socket.on('error', () => {});            // 'close' follows
@@ -316,11 +320,12 @@ function stopListeningForSilence(client) {
 
 // --- what goes to a client
 
-function send(client, line) {              // a line, or bytes that are whole lines
+function send(client, line, asked = false) {        // a line, or bytes that are whole lines
   if (client.state === 'over') return;
   const bytes = typeof line === 'string' ? Buffer.from(line + '\n') : line;
   client.queue.push(bytes);
   client.waiting += bytes.length;
+  client.newer = asked ? 0 : client.newer + bytes.length;
   weigh(client);
   if (!client.flushing) {
     client.flushing = true;
@@ -363,21 +368,44 @@ function feedHistory(client) {             // the next few events of the answer
   if (last > from) {
     const events = Buffer.alloc(ends[last] - ends[from]);
     fs.readSync(transcript.fd, events, 0, events.length, ends[from]);
-    send(client, events);
+    send(client, events, true);
     client.history.from = last;
   }
   if (last === to) {
-    send(client, `END HISTORY ${to}`);
+    send(client, `END HISTORY ${to}`, true);
     client.history = null;
     setImmediate(serve, client);
   }
 }
 
+function unasked(client) {                 // bytes that wait for it and are no answer, however long, of its own
+  return Math.min(client.waiting, client.newer);
+}
+
 function weigh(client) {                   // must the talkers wait for this client?
   const held = holders.size > 0;
-  if (client.state === 'here' && client.keepsReading && client.waiting > HALF) holders.add(client);
+  if (client.state === 'here' && client.keepsReading && unasked(client) > HALF) holders.add(client);
   else holders.delete(client);
   if (held && holders.size === 0) setImmediate(() => here.forEach(serve));
+}
+
+const patience = { left: PATIENCE, waits: false, until: 0 };     // until: when it was last needed
+
+function talkersWait() {                   // for the holders? Counts the time, so it is asked again and again
+  const now = performance.now(), waited = patience.waits;
+  if (waited) patience.left -= now - patience.until;
+  else if (now >= patience.until + PATIENT_AGAIN) patience.left = PATIENCE;
+  patience.waits = holders.size > 0 && patience.left > 0;
+  if (waited || patience.waits) patience.until = now;
+  return patience.waits;
+}
+
+function rest(client, bytes) {             // it has caused so many, and a holder cannot take more
+  client.resting = true;
+  setTimeout(() => {
+    client.resting = false;
+    serve(client);
+  }, Math.ceil(bytes / RATION));
 }
 
 let watchTimer = null;
@@ -388,6 +416,7 @@ function watchLaggards() {                 // which clients read, and which are 
     watchTimer = null;
     return;
   }
+  if (patience.waits && !talkersWait()) here.forEach(serve);
   const now = performance.now();
   const inKernel = bytesInKernel();
   for (const client of laggards) {
@@ -426,7 +455,7 @@ function bytesInKernel() {
 // --- what comes from a client
 
 function mayServe(client) {
-  if (client.state === 'here' && holders.size > 0) return false;
+  if (client.state === 'here' && (client.resting || talkersWait())) return false;
   return client.state !== 'over' && client.state !== 'checked' && !client.history && client.waiting <= HALF;
 }
 
@@ -487,12 +516,14 @@ function handle(client, line) {
   if (request.who === 'stranger' && client.state !== 'stranger') return err(client, 'already-joined');
   const fields = request.form.exec(text.slice(verb.length));
   if (!fields || Buffer.byteLength(fields.at(-1)) > request.max) return err(client, 'bad-arguments');
+  const before = newest();
   try {
     request.run(client, ...fields.slice(1));
   } catch (error) {
     if (!(error instanceof NotSaved)) throw error;
     err(client, 'not-saved');
   }
+  if (newest() > before && holders.size > 0 && !talkersWait()) rest(client, ends.at(-1) - ends[before]);
 }
 
 function changeName(client, name) {
@@ -504,7 +535,7 @@ function changeName(client, name) {
 
 function who(client) {
   const lines = [...members.values()].map((member) => `MEMBER ${member.name} ${member.client ? 'here' : 'away'}\n`);
-  send(client, lines.join('') + 'END WHO');
+  send(client, lines.join('') + 'END WHO', true);
 }
 
 function history(client, since) {          // flush() sends the rest of it, as fast as the client takes it

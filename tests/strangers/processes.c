@@ -47,11 +47,13 @@ enum {                                      /* what one server bears */
     CHUNK = 65536,                          /* HISTORY is read from the journal in pieces of this size */
     GULP = 4096,                            /* a socket, or a pipe, is read in pieces of at most this size */
     SCREEN = 65536,                         /* bytes that may wait for the owner */
+    RATION = 65536,                         /* bytes of events that a member may cause in a second, if they are rationed */
     READER_TAKES = 128 * 1024,              /* in READER_WINDOW: a client that took so much keeps reading */
     MAX_CONNS = 2048, MAX_HERE = 1024, MAX_STRANGERS = 256, MAX_ASKING = 32, MAX_NO = 3, MAX_ERR = 10
 };
 static const double JOIN_WITHIN = 20, PING_AFTER = 60, IDLE_AFTER = 90, SLOW_AFTER = 10, REJECT_AFTER = 1, LINGER = 1,
-                    READER_WINDOW = 2, STOP_WITHIN = 1.2;       /* (the page allows 2) */
+                    READER_WINDOW = 2, STOP_WITHIN = 1.2,       /* (the page allows 2) */
+                    HOLD = 2, HOLD_AGAIN = 60;      /* the members wait for those that read no longer than this in that */
 
 struct outbox { char *bytes; size_t len, room; };
 
@@ -95,6 +97,8 @@ struct conn {
     double window_start;                    /* of what is counted in window_took */
     size_t window_took;
     bool reads;                             /* it keeps reading, so the others wait for it */
+    size_t newer;                           /* bytes put in `out` after the latest answer to WHO or HISTORY */
+    double rest_until;                      /* it has caused so many events that it is not read until then */
 };
 
 static enum { ASK, ALL, NONE } admission = ASK;
@@ -103,7 +107,8 @@ static struct member *members;
 static int outs_due;                        /* members with out_due */
 static struct conn *conns[MAX_CONNS];
 static int conn_count;
-static bool held;                           /* a client that keeps reading has much waiting: members are not read */
+static bool crowded;                        /* a client that keeps reading has much waiting: members are not read, */
+static double held_for, held_until;         /* until they have waited so long, the last time then: from now on they are rationed */
 static int turns, max_turns;                /* children that hash now, and the most at the same time */
 
 static int journal;                         /* the group's file, locked while we live */
@@ -439,6 +444,7 @@ static void send_bytes(struct conn *c, const char *bytes, size_t n)
         c->took_at = c->window_start = now;
         c->window_took = 0;
     }
+    c->newer += n;
     if (!put(&c->out, bytes, n))
         c->gone = true;                     /* no memory: a plain close */
 }
@@ -582,16 +588,47 @@ static bool write_event(const char *record, const char *verb, const char *who, c
     return true;
 }
 
+/* Does c need time to read what waits for it? */
+static bool is_behind(const struct conn *c)
+{
+    return c->state == HERE && !c->gone && c->reads && c->out.len > OUTBOX / 2;
+}
+
+/* Do the members wait? HOLD is for all clients that are behind. Then an outbox may overflow, and those that talk much talk less. */
+static bool is_held(void)
+{
+    return crowded && held_for < HOLD;
+}
+
+/* Once a turn. Only after HOLD_AGAIN without a wait the members may wait again: so it is never more than HOLD in so long. */
+static void count_hold(void)
+{
+    static double before;                   /* `now` of the turn before */
+    if (is_held()) {
+        held_for += now - before;
+        held_until = now;
+    } else if (now >= held_until + HOLD_AGAIN) {
+        held_for = 0;
+    }
+    before = now;
+}
+
+/* An event for c, too, would be too much: it is too slow. What it asked for itself does not count. */
+static bool is_full(const struct conn *c)
+{
+    return c->out.len + event_len > OUTBOX && c->newer + event_len > OUTBOX;
+}
+
 /* Sends the newest event to all members that are here. */
 static void tell_all(void)
 {
     for (int i = 0; i < conn_count; i++) {
         struct conn *c = conns[i];
-        if (c->state == HERE && c->out.len + event_len > OUTBOX) {
-            c->gone = true;                 /* too slow: a bare end */
+        if (c->state == HERE && is_full(c)) {
+            c->gone = true;                 /* a bare end */
         } else if (c->state == HERE && !c->gone) {
             send_bytes(c, event, event_len);
-            held |= c->reads && c->out.len > OUTBOX / 2;
+            crowded |= is_behind(c);
         }
     }
     show(EVENT_LIMIT, "# %.*s", (int)event_len - 1, event);
@@ -797,7 +834,7 @@ static void verdict(struct conn *c, const char *hash)
 
 /* ---------- requests ---------- */
 
-/* The member c causes an event. False: it could not be written. */
+/* The member c causes an event. While members are rationed, that costs c time. False: it could not be written. */
 static bool cause(struct conn *c, const char *verb, const char *rest)
 {
     bool kept = keep("", verb, c->member->name, rest);
@@ -805,6 +842,8 @@ static bool cause(struct conn *c, const char *verb, const char *rest)
         tell_all();
     else
         err(c, not_saved);
+    if (kept && crowded && !is_held())
+        c->rest_until = now + (double)event_len / RATION;
     return kept;
 }
 
@@ -832,6 +871,7 @@ static void who(struct conn *c)
         if (!m->banned)
             tell(c, "MEMBER %s %s", m->name, m->here ? "here" : "away");
     tell(c, "END WHO");
+    c->newer = 0;
 }
 
 /* Sends a piece of the answer to HISTORY, if there is room for it. What is not asked for is read, too, but piece by piece. */
@@ -854,6 +894,7 @@ static void go_on_with_history(struct conn *c)
     } else if (line == piece) {
         c->gone = true;                     /* the journal cannot be read */
     }
+    c->newer = 0;
 }
 
 static void history(struct conn *c, uint64_t since)
@@ -909,7 +950,7 @@ static bool is_heard(const struct conn *c)
     if (c->gone || c->state == CHECKED)
         return !c->gone && !c->refused;
     return !c->history_to && c->out.len <= OUTBOX / 2
-           && (c->state == STRANGER || c->state == ASKING || (c->state == HERE && !held));
+           && (c->state == STRANGER || c->state == ASKING || (c->state == HERE && !is_held() && c->rest_until <= now));
 }
 
 static void work(struct conn *c)
@@ -1258,6 +1299,7 @@ static void loop(void)
     unsigned turn = 0;
     while (!(stopping && (due(stop_by) || (conn_count == 0 && screen.len == 0)))) {
         wait_for_all();
+        count_hold();
         for (int i = 0; i < conn_count; i++)
             hear_child(conns[i], &polled[CONNS + 2 * i]);
         if (polled[SIGNALS].revents)
@@ -1268,7 +1310,7 @@ static void loop(void)
         for (int i = 0; i < conn_count; i++)
             work(conns[(i + turn) % conn_count]);
 
-        held = false;
+        crowded = false;
         for (int i = conn_count - 1; i >= 0; i--) {
             struct conn *c = conns[i];
             flush(c);
@@ -1276,9 +1318,11 @@ static void loop(void)
                 hang_up(c);
             if (c->gone && !c->pid)
                 bury(i);
-            else if (c->state == HERE && c->reads && c->out.len > OUTBOX / 2)
-                held = true;
+            else
+                crowded |= is_behind(c);
         }
+        if (is_held())
+            due(now + HOLD - held_for);
         if (polled[NEWCOMERS].revents && !stopping)
             accept_all();                   /* now that closed connections have made room */
         for (int i = 0; i < conn_count; i++) {
@@ -1290,6 +1334,8 @@ static void loop(void)
             bool unread = c->eof || memchr(c->in, '\n', c->in_len);
             if ((c->gone && c->down >= 0) || (is_heard(c) && unread) || (c->history_to && c->out.len < CHUNK))
                 due(now);                   /* there is something to do: do not sleep */
+            if (c->rest_until > now)
+                due(c->rest_until);
         }
         give_turns();
         if (outs_due && due(retry_outs_at)) {

@@ -43,12 +43,13 @@ enum {                              /* sizes, in bytes, with no NUL */
     READS = 128 << 10,              /* how much of it a client takes in PATIENCE if it keeps reading, */
     AHEAD = 64 << 10,               /* how much of it an answer to HISTORY may fill, */
     SNDBUF = 64 << 10,              /* and what may wait in the kernel */
+    RATION = 64 << 10,              /* what a talker may cause in a second when the talkers have waited enough */
     CONSOLE = 64 << 10,             /* what may wait for the owner */
     STACK = 256 << 10,
 };
 enum { MAX_HERE = 1024, MAX_STRANGERS = 256, MAX_OVER = 256, MAX_ASKING = 32, MAX_REJECTED = 3, MAX_ERR = 10, MAX_HASHES = 2 };
 static const double JOIN_WITHIN = 20, PING_AFTER = 60, IDLE_AFTER = 90, SLOW_AFTER = 10, REJECT_AFTER = 1, PATIENCE = 2,
-                    DISCARD = 1, END_WITHIN = 1.5, LOOK = 0.1;     /* seconds */
+                    DISCARD = 1, END_WITHIN = 1.5, LOOK = 0.1, HOLD = 2, HOLD_AGAIN = 60;  /* seconds */
 
 typedef unsigned long long Seq;
 typedef struct { char *data; size_t start, end, size; } Box;    /* data[start] to data[end] wait */
@@ -70,6 +71,7 @@ typedef struct Client {
     double behind_since;            /* half the box was full; 0: it has been empty since */
     size_t behind_took;             /* what the socket took since then */
     bool given_up;                  /* nobody waits for this client any more */
+    size_t newer;                   /* what was put into the box after its last answer to WHO or HISTORY */
     bool lost;                      /* takes nothing more: the postman is to end this conversation */
     bool sent_all;                  /* OVER, and our side of the connection is shut */
 } Client;
@@ -87,6 +89,7 @@ static pthread_mutex_t room = PTHREAD_MUTEX_INITIALIZER;       /* guards all var
 static Client *clients;
 static Person *people;
 static struct { char name[GROUP + 1]; Seq seq; off_t length, *where; Seq where_size; int outs_owed; bool closing; } group;
+static struct { int talkers; double spent, until; } held;      /* how many wait for others; how long some did, and up to when */
 static struct { Box box; int not_shown; } console;             /* ... to here */
 static pthread_cond_t changed, console_filled;                 /* changed: somebody took some bytes, got a verdict, went */
 
@@ -290,10 +293,11 @@ static void send_bytes(Client *c, const char *text, size_t n)
         return;
     if (before == 0)
         c->took_at = now();
-    if (before > OUTBOX || !put(&c->box, text, n)) {
+    if ((before > OUTBOX && c->newer > OUTBOX) || !put(&c->box, text, n)) {
         lose(c);
         return;
     }
+    c->newer += n;
     if (before == 0) {              /* else the socket is full, and the postman waits for it */
         flush(c);
         if (waiting(&c->box) > 0)
@@ -329,19 +333,54 @@ static bool holds_up(Client *c)
     return !c->given_up;
 }
 
+static Client *who_holds_up(const Client *c)
+{
+    Client *other = clients;
+    while (other && (other == c || !holds_up(other)))
+        other = other->next;
+    return other;
+}
+
+/* How long may the talkers still wait for others? HOLD, all their waits together; and anew when HOLD_AGAIN has passed without any. */
+static double patience(void)
+{
+    double t = now();
+    if (held.talkers > 0) {
+        held.spent += t - held.until;
+        held.until = t;
+    } else if (t >= held.until + HOLD_AGAIN)
+        held.spent = 0;
+    return HOLD - held.spent;
+}
+
 /* Before a request is served: waits until there is room for the answer in the client's own box; `talking`: in everybody's. */
 static void wait_for_readers(Client *c, bool talking)
 {
     while (c->state != OVER) {
-        Client *slow = NULL;
-        for (Client *other = clients; other; other = other->next)
-            if ((talking || other == c) && holds_up(other))
-                slow = other;
-        if (!slow)
+        double left = talking ? patience() : 0, t = now();
+        Client *slow = left > 0 ? who_holds_up(c) : NULL;
+        if (slow) {
+            if (held.talkers++ == 0)
+                held.until = t;
+            wait_changed(fmin(slow->behind_since + PATIENCE, t + left));
+            patience();
+            held.talkers--;
+        } else if (holds_up(c))
+            wait_changed(c->behind_since + PATIENCE);
+        else
             return;
-        wait_changed(slow->behind_since + PATIENCE);
         c->heard = now();           /* it is not the client's silence */
     }
+}
+
+/* After n bytes were told to all. If the talkers may not wait for a slow reader any more, those that talk much pause instead. */
+static void ration(const Client *c, size_t n)
+{
+    if (!who_holds_up(c) || patience() > 0)
+        return;
+    leave_room();
+    usleep(n * 1000000 / RATION);
+    enter_room();
 }
 
 /* ---- the owner's console ---- */
@@ -696,9 +735,10 @@ static void say(Client *c, char *text)
     wait_for_readers(c, true);
     if (c->state == OVER)
         return;
-    if (keep(line, "", "MSG", "%s %s", c->person->name, text))
+    if (keep(line, "", "MSG", "%s %s", c->person->name, text)) {
         tell(line);
-    else
+        ration(c, strlen(line));
+    } else
         err(c, NOT_SAVED);
 }
 
@@ -724,6 +764,7 @@ static void rename_self(Client *c, char *name)
     if (keep(line, "", "RENAMED", "%s %s", c->person->name, name)) {
         strcpy(c->person->name, name);
         tell(line);
+        ration(c, strlen(line));
     } else
         err(c, NOT_SAVED);
 }
@@ -749,6 +790,7 @@ static void who(Client *c, char *rest)
         send_bytes(c, text, n);     /* all at once, for even a long list may not be called slowness */
     else
         lose(c);
+    c->newer = 0;
     free(text);
 }
 
@@ -793,6 +835,7 @@ static void history(Client *c, char *rest)
         }
         at += last + 1 - block;
         send_bytes(c, block, only_events(block, last + 1 - block));
+        c->newer = 0;
     }
     send_line(c, "END HISTORY %llu", newest);
 }
