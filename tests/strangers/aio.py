@@ -334,7 +334,7 @@ class Group:
             self.tell(event)
 
     def hold(self, client, yes):
-        """Let the talkers wait for a client, or no longer. They wait for PATIENCE, whoever makes
+        """Let the talkers wait for a client, or no longer. They wait for PATIENCE, regardless of the client that makes
         them; after that only PATIENT_AGAIN without a wait gives them new patience.
         """
         now, waited = time.monotonic(), not self.road.is_set()

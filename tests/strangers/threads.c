@@ -341,7 +341,7 @@ static Client *who_holds_up(const Client *c)
     return other;
 }
 
-/* How long may the talkers still wait for others? HOLD, all their waits together; and anew when HOLD_AGAIN has passed without any. */
+/* How long may the talkers still wait for others? HOLD, all their waits together; and again when HOLD_AGAIN has passed without any. */
 static double patience(void)
 {
     double t = now();
@@ -373,7 +373,7 @@ static void wait_for_readers(Client *c, bool talking)
     }
 }
 
-/* After n bytes were told to all. If the talkers may not wait for a slow reader any more, those that talk much pause instead. */
+/* After n bytes were sent to all. If the talkers may not wait for a slow reader any more, those that talk much pause instead. */
 static void ration(const Client *c, size_t n)
 {
     if (!who_holds_up(c) || patience() > 0)
