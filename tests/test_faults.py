@@ -323,6 +323,7 @@ def test_nothing_spins(server, enter, connect):
 SMALL = ("--sndbuf", "4096", "--outbox", "65536")
 
 
+@pytest.mark.long
 def test_a_member_who_stops_reading_is_dropped_and_holds_up_nobody(server, enter):
     running = server(*OPEN, *SMALL)
     ana, ben = enter(running, "ana"), enter(running, "ben")
@@ -601,6 +602,7 @@ def is_let_in(stranger):
         return False
 
 
+@pytest.mark.long
 def test_out_of_descriptors(server, enter, connect):
     running = server(*OPEN, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
     ana, ben = enter(running, "ana"), enter(running, "ben")

@@ -149,6 +149,7 @@ TEXTS = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=TEXTS)
 def test_each_form_fits_its_schema_whatever_the_server_wrote(kind, text):

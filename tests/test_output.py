@@ -73,6 +73,7 @@ def run(words, stdout=subprocess.PIPE, **env):
     return ended.returncode, ended.stdout, ended.stderr.decode()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_whose_output_goes_nowhere_says_so_in_a_line_at_most(name, tmp_path):
     words, (_, full, closed) = command_line(name, tmp_path), COMMANDS[name]
@@ -84,6 +85,7 @@ def test_a_command_whose_output_goes_nowhere_says_so_in_a_line_at_most(name, tmp
         assert run(words, nobody) == (closed, None, CLOSED)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["harness", "client", "windows"])
 def test_letters_that_the_terminal_lacks_are_escaped(name, tmp_path):
     words = command_line(name, tmp_path)

@@ -123,6 +123,7 @@ def test_a_module_that_a_page_runs_is_there(module):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("line", sorted(set(re.findall(r"python -m harness (\w[^#`\n]*)", WHOLE))))
 def test_a_command_of_the_harness_takes_what_a_page_gives_it(line):
     command, *more = line.partition(" -- ")[0].split()
