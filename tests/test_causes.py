@@ -120,8 +120,8 @@ MUTANTS = {
         [
             (
                 PTHREAD,
-                "        accepted = self.acceptor.accept()\n        with self.lock:\n",
-                "        accepted = self.acceptor.accept()\n        with self.lock, self.lock:\n",
+                "            sleep(ACCEPT_PAUSE)\n        with self.lock:\n",
+                "            sleep(ACCEPT_PAUSE)\n        with self.lock, self.lock:\n",
             )
         ],
         "greets",
@@ -216,7 +216,7 @@ MUTANTS = {
         [
             (
                 COMMON + "room.py",
-                "        if new != old and taken:",
+                "        if (new != old and taken) or (is_alike and (new != old or not new.isascii())):",
                 "        if False:",
             ),
             (

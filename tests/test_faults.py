@@ -629,7 +629,7 @@ LIMITED = """
 import importlib, os, resource, sys
 design, uid, limit = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 module = importlib.import_module("implementations." + design)
-import encodings.idna; importlib.import_module("implementations.common.options").parse([], design)     # all that Python loads late
+import _ctypes, encodings.idna; importlib.import_module("implementations.common.options").parse([], design)     # all that Python loads late
 resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
 os.setgid(uid); os.setuid(uid)                  # root would be exempt
 module.run(design, module.Server, sys.argv[4:])

@@ -122,6 +122,8 @@ def clean_name(text: str) -> str | None:
     with a Cyrillic a.
     """
     if not text.isascii():
+        if len(text) > 4 * MAX_NAME:  # no character of NFC has more than four parts
+            return None  # at once: PRECIS takes long for a long text
         try:
             text = PRESERVED.enforce(text)
             FOLDED.enforce(text)
