@@ -1240,6 +1240,7 @@ def test_the_end_of_input_is_no_order(server, enter):
 # -- The start, the command line, the files --------------------------------------------------------
 
 
+@pytest.mark.long
 def test_nothing_is_lost_by_a_restart(server, enter, connect):
     running = server(*OPEN, group="first name")
     ana, ben, eva = (enter(running, name) for name in ("ana", "ben", "eva"))

@@ -299,6 +299,7 @@ def test_after_clients_have_gone_all_is_as_before(server, enter, connect):
     assert all(process.status() != psutil.STATUS_ZOMBIE for process in running.family())
 
 
+@pytest.mark.long
 def test_nothing_spins(server, enter, connect):
     running = server(*OPEN, "--sndbuf", "4096", "--outbox", "1048576", "--slow-after", "60")
     ana, stuck = enter(running, "ana"), enter(running, "stuck", rcvbuf=4096)
@@ -415,6 +416,7 @@ for line in s.makefile("rb"):
 """
 
 
+@pytest.mark.long
 def test_a_client_stopped_by_sigstop(server, enter):
     running = server(*OPEN, *SMALL)
     ana, ben = enter(running, "ana"), enter(running, "ben")

@@ -60,6 +60,7 @@ def count(kind, schedule, folder, *more, deadline=None):
     return int(re.search(r"counted to (\d+)", out)[1]), forced
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 @pytest.mark.parametrize(
     "schedule, outcome", [(LOST, 1), (RIGHT, 2), ("ben:read ana:read ana:write ben:write", 1)]

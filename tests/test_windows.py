@@ -579,6 +579,7 @@ def test_tab_completes_names_the_latest_speaker_first(open_server, tmp_path):
     as_member(act, place_of(open_server), tmp_path)
 
 
+@pytest.mark.long
 def test_a_line_that_is_not_sent_stays_in_the_field(open_server, tmp_path):
     async def act(pilot, app):
         await comes_in(pilot)
@@ -756,6 +757,7 @@ async def listens(pilot):
     return pilot.app.screen
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "field, value, said",
     [
@@ -795,6 +797,7 @@ def test_a_command_that_does_not_exist_is_reported(tmp_path):
     as_owner(act, tmp_path, "--", str(tmp_path / "no-such-server"))
 
 
+@pytest.mark.long
 def test_a_click_accepts_the_chosen_person(tmp_path):
     async def act(pilot, app):
         screen = await listens(pilot)

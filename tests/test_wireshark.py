@@ -127,6 +127,7 @@ def test_every_line_and_its_verb(talk):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "only, names, values",
     [
