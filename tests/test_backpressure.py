@@ -14,6 +14,7 @@ from implementations.common.requests import Say
 from implementations.common.waiting_line import WaitingLine
 
 LIMIT = 1 << 20
+READ_AT_ONCE = 8 * 1024  # bytes; ten times a second this is enough
 
 
 class Client:
@@ -120,9 +121,6 @@ def passes(group, outbox, began, ended):
     return seconds
 
 
-READ_AT_ONCE = 8 * 1024  # bytes; ten times a second this is enough
-
-
 def test_the_others_wait_two_seconds_in_any_sixty(behind):
     assert passes(*behind, 0, 30) == pytest.approx(2, abs=0.3)
     assert passes(*behind, 30, 58) == 0
@@ -142,14 +140,9 @@ def test_the_answer_to_its_own_request_does_not_fill_an_outbox(behind):
     group, outbox = behind
     outbox.put(b"x" * LIMIT)
     outbox.finish_when_sent()
-    passes_by(group, outbox)
-    assert not group.is_too_slow(outbox, 5.0)
-
-
-def passes_by(group, outbox):
-    """The patience is used up by others."""
-    group.waited.add(outboxes.MAX_WAIT, 5.0)
+    group.waited.add(outboxes.MAX_WAIT, 5.0)  # others have used it up
     outbox.pace.took(LIMIT, True, 5.0)
+    assert not group.is_too_slow(outbox, 5.0)
 
 
 def test_rations_are_in_bytes_of_events_and_not_for_the_owner(behind):

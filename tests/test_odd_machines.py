@@ -40,7 +40,7 @@ def give_away(path, user=OTHER, group=OTHER):
     try:
         subprocess.run([*sudo, "chown", f"{user}:{group}", path], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        lacks("needs another user, thus root, or sudo without a password")
+        lacks("needs another user: root, or sudo without a password")
 
 
 def one_line(result):
@@ -291,7 +291,7 @@ def test_a_link_local_address_has_its_zone(server, design):
     user = ["--user"] if os.geteuid() else []  # in which we are root
     make = ["unshare", "--net", *user, *(["--map-root-user"] if user else [])]
     if subprocess.run([*make, "true"], capture_output=True).returncode:
-        lacks("needs a network of its own, thus root, or user namespaces")
+        lacks("needs a network of its own: root, or user namespaces")
     running = server(
         command=[*make, "sh", "-c", LINK_LOCAL, "sh", *command_of(design)], host="fe80::1%lo"
     )

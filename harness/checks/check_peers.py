@@ -160,14 +160,29 @@ PONGS = (b"PING x\n" + b"PONG x\n" * 1023) * 8
 MESSAGES = f"SAY {'x' * LINE}\n".encode() * 10
 
 
-class Flood(threading.Thread):
+class Meanwhile(threading.Thread):
+    """Does something to a client's socket until the `with` block ends."""
+
+    def __init__(self, client):
+        super().__init__(daemon=True)
+        self.socket, self.over = client.socket, threading.Event()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
+
+
+class Flood(Meanwhile):
     """Sends `data` so many `times` every so many seconds, if the server reads it as fast, and reads
     all answers, until the `with` block ends.
     """
 
     def __init__(self, client, data, times=64, every=0.001):
-        super().__init__(daemon=True)
-        self.socket, self.over = client.socket, threading.Event()
+        super().__init__(client)
         self.data, self.times, self.every = data, times, every
         self.answered = []  # when answers came
         self.socket.setblocking(False)
@@ -201,14 +216,6 @@ class Flood(threading.Thread):
         ]
         return max(after - before for before, after in itertools.pairwise(moments)) < seconds / 4
 
-    def __enter__(self):
-        self.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        self.join()
-
 
 @check(points=2, lab=5)
 def check_a_flooder(server, connect, enter):
@@ -240,19 +247,13 @@ HELD_UP = 7.0  # seconds for which a talker and a slow reader try to hold up the
 PATIENCE = 4.5  # seconds; what protocol.md permits at most, and something for a busy machine
 
 
-class SlowReader(threading.Thread):
+class SlowReader(Meanwhile):
     """Reads a little, again and again, until the `with` block ends or the server disconnects it."""
-
-    def __init__(self, client):
-        super().__init__(daemon=True)
-        self.socket, self.over = client.socket, threading.Event()
 
     def run(self):
         with contextlib.suppress(OSError):  # disconnected
             while not self.over.wait(SIP / SLOW) and self.socket.recv(SIP):
                 pass
-
-    __enter__, __exit__ = Flood.__enter__, Flood.__exit__
 
 
 @check(points=1, lab=5)

@@ -334,8 +334,8 @@ class Group:
             self.tell(event)
 
     def hold(self, client, yes):
-        """Let the talkers wait for a client, or no longer. They wait for PATIENCE, regardless of the client that makes
-        them; after that only PATIENT_AGAIN without a wait gives them new patience.
+        """Let the talkers wait for a client, or no longer. They wait for PATIENCE, for all clients
+        together; after that only PATIENT_AGAIN without a wait gives them new patience.
         """
         now, waited = time.monotonic(), not self.road.is_set()
         if waited:
