@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from random import random
 
 from ..common import wire
-from ..common.console import complete_output
 from ..common.encoding import foreign_encoding, without_mark
+from ..common.output import complete_output
 from .arguments import (
     add_groups_option,
     argument_type,

@@ -7,26 +7,20 @@ waits for the owner.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import io
 import os
 import select
 import signal
 import socket
 import stat
-import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, cast
 
 from .outbox import Outbox
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
-
     from .connection import Connection
 
-STDIN, STDOUT, STDERR = 0, 1, 2
+STDIN, STDOUT = 0, 1
 EVENT_LIMIT = 64 * 1024  # bytes that may be queued before another event is dropped, ...
 NOTE_LIMIT, REPLY_LIMIT = 2 * EVENT_LIMIT, 16 * EVENT_LIMIT  # ... a note, a line of an answer
 # The owner's line for each event. Names begin with a letter or digit: nobody can imitate these.
@@ -190,61 +184,3 @@ def open_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-
-
-class Output(io.FileIO):
-    """Stdout or stderr, unbuffered. Its errors name it, as those of a file do."""
-
-    def write(self, data: ReadableBuffer) -> int:
-        """As of io.FileIO. Raises OSError."""
-        try:
-            return super().write(data)
-        except OSError as error:
-            error.filename = "stdout" if self.fileno() == STDOUT else "stderr"
-            raise
-
-
-def usable(stream: TextIO | None, descriptor: int) -> TextIO:
-    """Returns a stream for this descriptor, which escapes the letters that it cannot encode.
-
-    It has a buffer, also with PYTHONUNBUFFERED: so a part that could not be written is not lost
-    where argparse ignores the error, but fails again at the end.
-    """
-    encoding, line_buffering = "utf-8", True
-    if isinstance(stream, io.TextIOWrapper):
-        encoding, line_buffering = stream.encoding, stream.line_buffering or stream.write_through
-    raw = Output(descriptor, "w", closefd=False)
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding, errors="backslashreplace", line_buffering=line_buffering
-    )
-
-
-@contextlib.contextmanager
-def complete_output() -> Iterator[None]:
-    """Ends the program with status 1 if what is printed in this block cannot be written.
-
-    If nobody reads it any more (`| head`), nothing is said; of a full disk, one line on stderr is.
-    """
-    open_standard_descriptors()
-    sys.stdout, sys.stderr = usable(sys.stdout, STDOUT), usable(sys.stderr, STDERR)
-    try:
-        yield
-    finally:
-        lost = flush(sys.stdout)
-        if lost and not isinstance(lost, BrokenPipeError):
-            with contextlib.suppress(OSError):
-                print(f"{lost.filename}: {lost.strerror}", file=sys.stderr)
-        if flush(sys.stderr) or lost:
-            sys.exit(1)
-
-
-def flush(stream: TextIO) -> OSError | None:
-    """Writes what is left; if that fails, throws it away, and returns the error."""
-    try:
-        stream.flush()
-    except OSError as error:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, stream.fileno())  # Python flushes the stream once more at its end
-        os.close(nothing)
-        return error
-    return None

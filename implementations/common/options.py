@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from . import trace, wire
-from .console import complete_output
+from .output import complete_output
 
 
 def parse(argv: Sequence[str] | None, design: str) -> argparse.Namespace:

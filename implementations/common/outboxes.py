@@ -139,7 +139,7 @@ class Outboxes:
         """Whether the others have waited MAX_WAIT for slow clients in the last WAIT_WINDOW."""
         return self.waited.total(now) >= MAX_WAIT
 
-    def is_too_slow(self, outbox: Outbox, now: float) -> bool:
+    def must_disconnect(self, outbox: Outbox, now: float) -> bool:
         """Whether the client is to be disconnected, since it does not read, or not fast enough."""
         return outbox.is_too_slow(self.limit, self.slow_after, now) or (
             outbox.is_full(self.limit) and self.is_patience_over(now)
@@ -249,7 +249,7 @@ class Outboxes:
             self.finished.append(outbox.client)
         if outbox.chunks or outbox.history:
             self.mark_slow(outbox, now)
-            if self.is_too_slow(outbox, now):
+            if self.must_disconnect(outbox, now):
                 self.disconnect(outbox)
         else:
             self.unmark_slow(outbox)
@@ -361,7 +361,7 @@ class Outboxes:
         """Disconnects clients that are too slow, or that stay connected after their BYE."""
         self.next_check = now + CHECK_EVERY
         for outbox in list(self.slow_outboxes):
-            if self.is_too_slow(outbox, now):
+            if self.must_disconnect(outbox, now):
                 self.disconnect(outbox)
         for outbox in list(self.closing):
             if now - outbox.ended_at >= LINGER:

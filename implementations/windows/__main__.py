@@ -11,8 +11,8 @@ import shutil
 import sys
 import tempfile
 
-from ..common.console import complete_output
 from ..common.errors import StartupError
+from ..common.output import complete_output
 from ..common.private_files import open_folder
 from .owner import parse_arguments
 

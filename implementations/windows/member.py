@@ -13,7 +13,7 @@ from ..client.arguments import add_groups_option, argument_type, check_address, 
 from ..client.display import explain
 from ..client.errors import ClientError
 from ..client.groups import GroupsFile
-from ..common.console import complete_output
+from ..common.output import complete_output
 from .app import WindowApp
 from .chat_screen import ChatScreen
 from .join_screen import JoinScreen

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from ..common.console import complete_output
+from ..common.output import complete_output
 from .app import WindowApp
 from .owner_screen import OwnerScreen
 from .server_process import ServerProcess

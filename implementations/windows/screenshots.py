@@ -17,7 +17,7 @@ from functools import partial
 
 from textual.pilot import Pilot
 
-from ..common.console import complete_output
+from ..common.output import complete_output
 from .chat_screen import ChatScreen
 from .log_lines import LineKind
 from .member import MemberApp
