@@ -456,7 +456,9 @@ class _Search:
                 self.miss(outcome, "owner", " | ".join(outcome.answers or ()), came)
                 return False
         heard, cut, due, explained = {}, node.cut, node.due, 0
-        for who, outs in outcome.to.items():
+        # The client that asked comes first: if nothing fits, its own answer says most.
+        for who in sorted(outcome.to, key=lambda who: who != move.who):
+            outs = outcome.to[who]
             lines, place = node.heard.get(who, ([], 0))
             for out in outs:
                 fitted = self.fit(node, who, out, lines, place, outcome, clock)

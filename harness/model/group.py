@@ -200,9 +200,10 @@ class Member:
 class Connection:
     """One connection. `name` and `password` are those of its JOIN, and `key` its folded name.
 
-    `found`: what the name stood for, in turn, during the password check; `prompt`: that check began
-    at once, since no other was under way. `heard_at`: when its
-    last line was sent; `joined_at`: likewise its JOIN. `pinged`: the server sent PING since then. `lenient`: its silence may have begun at WELCOME.
+    `found`: what the name stood for, in turn, during the password check. `prompt`: that check
+    began at once, since no other was under way. `heard_at`: when its last line was sent.
+    `joined_at`: likewise its JOIN. `pinged`: the server sent PING since its last line. `lenient`:
+    its silence may have begun at WELCOME.
     """
 
     standing: Standing

@@ -20,7 +20,17 @@ def varying(line: str) -> str:
     line = re.sub(r"^(ERR \S+) .*", r"\1 WORDS", line)
     line = re.sub(r"^PING .*", "PING TOKEN", line)
     line = re.sub(r"^(error: ).*", r"\1WORDS", line)
-    return shortened(ADDRESS.sub("ADDRESS", line))
+    return shortened(visible(ADDRESS.sub("ADDRESS", line)))
+
+
+def visible(line: str) -> str:
+    """Return a line without anything that a terminal might obey."""
+    return "".join(
+        sign
+        if sign.isprintable()
+        else "".join(f"\\x{byte:02x}" for byte in sign.encode("utf-8", "surrogateescape"))
+        for sign in line
+    )
 
 
 def shortened(line: str) -> str:

@@ -30,8 +30,8 @@ class Act:
     """`who` does `what`; `more`: the next act happens at the same time.
 
     A client: sends (Latin-1 bytes), piece (likewise, and waits until the server has read them),
-    shuts, resets, closes, awaits (reads up to PENDING), pongs (answers a PING). owner: types. server: restart, killed,
-    stops and goes (SIGSTOP, SIGCONT), waits (seconds).
+    shuts, resets, closes, awaits (reads up to PENDING), pongs (answers a PING). owner: types.
+    server: restart, killed, stops and goes (SIGSTOP, SIGCONT), waits (seconds).
     """
 
     who: str
