@@ -24,6 +24,7 @@ NAMES = re.compile(rf"\b({'|'.join(PEOPLE)})", re.IGNORECASE)
 ADMIT = "all", "ask", "all", "ask", "all", "none"
 ON_ONE_SERVER = 30  # dialogues, then a new one is started
 SHRINKING = 40.0  # seconds that it may take to find a shorter dialogue
+LAB_OF_TIMERS = 6  # from this lab on, silence and strangers that stay are asked
 CONFIRMATIONS = 6  # tries of the shortest on new servers; it must go wrong twice
 # Limits of the server that make dialogues quick: its flag, its name in Rules, and the value.
 QUICK = (("--reject-after", "reject_after", 0.1),)

@@ -17,7 +17,6 @@ import psutil
 
 from harness.driving import deadlines
 from harness.driving.client import CutOff, Silence, WireClient, taken
-from harness.driving.history import seqs
 from harness.driving.record import CheckFailed
 from harness.driving.server import Server, end_of, tail
 from harness.model.explain import Difference, Explanation
@@ -208,7 +207,6 @@ class Play:
             for _ in range(2):
                 self.fence()
             self.until_gone()
-            self.hear_events()
             if not self.after_orders().consent:
                 self.types(b"members")
                 self.answered()
@@ -229,16 +227,22 @@ class Play:
         for who, last in waiting.items():
             self.reads(who, lambda line, last=last: line in ("", last))
 
-    def hear_events(self) -> None:
-        """Read clients that have sent half a line, and so no fence, up to the newest event."""
-        heard = [one.text for one in self.record.entries[self.first :] if one.what == "hears"]
-        newest = max([self.after_orders().seq, *seqs(heard)])
-        for label, who in self.current.items():
-            one = self.group.connections.get(who)
-            if self.is_open(label) and self.rest.get(who) and one and one.standing is Standing.HERE:
-                known = max([self.group.seq, *seqs(self.clients[who].lines)])
-                if known < newest:
-                    self.reads(who, lambda line: line == "" or seqs([line]) == [newest])
+    def hears_more(self) -> bool:
+        """Read the clients that have sent half a line, and so no fence. Return whether any of them
+        heard something more before the deadline.
+        """
+        unfenced = [
+            self.clients[who]
+            for label, who in self.current.items()
+            if self.is_open(label) and self.rest.get(who)
+        ]
+        before = len(self.record.entries)
+        end = time.monotonic() + deadlines.DEADLINE
+        while unfenced and len(self.record.entries) == before and time.monotonic() < end:
+            for client in unfenced:
+                with contextlib.suppress(Silence):
+                    client.line(0.01)
+        return len(self.record.entries) > before
 
     def did(self, who: str, what: str) -> bool:
         """Return whether this client did this in the step under way."""
@@ -323,17 +327,24 @@ class Play:
         After a wait, something may still be on its way: then it is explained with the next step,
         and the result is False.
         """
+        while not self.explained():
+            if not self.settled:
+                return False
+        self.settled, self.loose = True, []
+        return True
+
+    def explained(self) -> bool:
+        """Try once; return False if more may come. Raises Difference or Unclear."""
         entries = self.record.entries[self.first :]
         reader = copy.deepcopy(self.reader)
         step = reader.step(entries, self.addresses, self.settled, self.loose)
         try:
             self.known.explain(step)
         except Difference:
-            if self.settled:
+            if self.settled and not self.hears_more():
                 raise
             return False
         self.first, self.reader = self.first + len(entries), reader
-        self.settled, self.loose = True, []
         return True
 
 

@@ -25,7 +25,7 @@ from harness.driving import deadlines
 from harness.driving.messages import Message, msg
 from harness.driving.record import Record
 from harness.driving.server import NotStarted, Server
-from harness.model.fuzz import Found, Fuzz, Tally
+from harness.model.fuzz import LAB_OF_TIMERS, Found, Fuzz, Tally
 from harness.model.generate import LABS
 from harness.verdicts import language
 from harness.verdicts.command import command_from, ends_by_signals
@@ -34,7 +34,6 @@ from harness.verdicts.model import DEADLINE, UsageError
 from harness.verdicts.temporary import TemporaryFolder
 
 TICK = 0.5  # seconds between two reports of a worker
-LAB_OF_TIMERS = 6  # from this lab on, silence and strangers that stay are asked
 screen = Console(highlight=False, markup=False, soft_wrap=True)
 
 
