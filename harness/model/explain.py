@@ -147,6 +147,7 @@ class _Node:
         self.due: dict[
             str, tuple[frozenset[str], int]
         ] = {}  # WHO lists not yet true: (list, events)
+        self.lists: list[tuple[float, frozenset[str]]] = []  # earlier lists: (until when, list)
         self.cut: frozenset[str] = frozenset()  # clients with an answer that a BYE cut short
         self.explained = 0
 
@@ -156,6 +157,7 @@ class _Node:
             "sent": dict(self.sent),
             "heard": dict(self.heard),
             "due": dict(self.due),
+            "lists": list(self.lists),
         }
         return new
 
@@ -244,7 +246,7 @@ class Explanation:
         search = _Search(self.group, step)
         node = search.run()
         if node is None:
-            raise difference(*search.best)
+            raise search.difference()
         self.group, self.left = node.group.without_the_ended(), node.left()
 
     def overdue(self, since: float, now: float) -> None:
@@ -285,8 +287,12 @@ class _Search:
     def __init__(self, group: Group, step: Step):
         self.step = step
         self.events = events_of(step)
+        self.ends = ends_of(step)
+        self.has_lists = any(
+            one.line == b"WHO" for sent in step.sent.values() for one in sent
+        )  # else no earlier list of members is looked at
         self.start = _Node(group, step)
-        self.best: tuple[_Node, list[_Miss]] = (self.start, [])
+        self.best = self.start.copy()
         self.misses: list[_Miss] = []
         size = sum(map(len, step.sent.values())) + sum(map(len, step.heard.values()))
         self.left = MOST_MOVES + 4 * size
@@ -327,15 +333,19 @@ class _Search:
         return self.children(node)
 
     def keep(self, node: _Node) -> None:
-        """Remember the node that explains most, and why nothing fitted there."""
-        if node.explained > self.best[0].explained or node is self.start:
-            misses: list[_Miss] = []
-            for move in self.moves(node):
-                for outcome in move.outcomes:
-                    self.misses = []
-                    if not self.apply(node.copy(), move, outcome):
-                        misses += self.misses
-            self.best = (node.copy(), misses)
+        """Remember the node that explains most."""
+        if node.explained > self.best.explained:
+            self.best = node.copy()
+
+    def difference(self) -> Difference:
+        """Return what does not fit where most was explained."""
+        misses: list[_Miss] = []
+        for move in self.moves(self.best):
+            for outcome in move.outcomes:
+                self.misses = []
+                if not self.apply(self.best.copy(), move, outcome):
+                    misses += self.misses
+        return difference(self.best, misses)
 
     def children(self, node: _Node) -> Iterator[_Node]:
         """Yield what may follow: first what was seen first, for that is the likeliest."""
@@ -343,7 +353,7 @@ class _Search:
             for outcome in move.outcomes:
                 self.left -= 1
                 if self.left < 0:
-                    raise Unclear(str(difference(*self.best)))
+                    raise Unclear(str(self.difference()))
                 child = node.copy()
                 if self.apply(child, move, outcome):
                     yield child
@@ -362,7 +372,9 @@ class _Search:
         """Yield what the server may do next, the likeliest first."""
         group = node.group
         expected = self.events.get(group.seq + 1)
-        first = self.sources(node, *expected) if expected else []
+        # The number in END HISTORY says when a HISTORY was handled: it cannot wait.
+        first = [who for who in self.ends.get(group.seq, ()) if who in group.connections]
+        first += self.sources(node, *expected) if expected else []
         done = set(first)
         for who in first:
             yield from self.moves_of(node, who)
@@ -396,7 +408,7 @@ class _Search:
         if one is None:
             if sent and sent.what == "connects":
                 outcomes = group.connects(who, self.step.addresses.get(who, ""), sent.at)
-                yield _Move(outcomes, "sent", who, sent.at)
+                yield _Move(outcomes, "sent", who, sent.at, is_safe(group, outcomes))
             return
         if one.standing is Standing.OVER:
             return
@@ -473,6 +485,11 @@ class _Search:
                 if was_cut:
                     cut = cut | {who}
             heard[who] = lines, place
+        changed = outcome.group.members is not node.group.members or (
+            outcome.group.here is not node.group.here
+        )
+        if changed and self.has_lists:
+            node.lists.append((clock, node.group.list_of_members().lines))
         node.heard.update(heard)
         node.cut, node.asks, node.group = cut, asks, outcome.group
         if not local:
@@ -504,7 +521,7 @@ class _Search:
             self.miss(outcome, who, out, None)
             return None
         if isinstance(out, Members | Range):
-            found = self.take(node, who, out, lines, place)
+            found = self.take(node, who, out, lines, place, clock)
             if found is None:
                 self.miss(outcome, who, out, lines[place].line)
             return found
@@ -518,7 +535,13 @@ class _Search:
         return lines, place + 1, None, False
 
     def take(
-        self, node: _Node, who: str, out: Members | Range, lines: list[Heard], place: int
+        self,
+        node: _Node,
+        who: str,
+        out: Members | Range,
+        lines: list[Heard],
+        place: int,
+        at: float,
     ) -> tuple[list[Heard], int, tuple[frozenset[str], int] | None, bool] | None:
         """Take an answer of several lines out of those heard; live events between them stay."""
         newest = out.newest if isinstance(out, Range) else 0
@@ -535,11 +558,11 @@ class _Search:
                         return None
                     return live + lines[number + 1 :], 0, None, False
                 rest = live + lines[number + 1 :]
-                if frozenset(listed) == out.lines and len(listed) == len(out.lines):
+                came, whole = frozenset(listed), len(set(listed)) == len(listed)
+                earlier = [one for until, one in node.lists if until >= at]
+                if whole and (came == out.lines or came in earlier):
                     return rest, 0, None, False
-                if len(set(listed)) != len(listed) or not live:
-                    return None
-                return rest, 0, (frozenset(listed), len(live)), False
+                return (rest, 0, (came, len(live)), False) if whole and live else None
             if line is None or line.startswith("BYE "):
                 # A BYE that the client did not ask for may cut the answer short (8).
                 cut = line is None or line[4:] in UNASKED_BYES
@@ -642,6 +665,18 @@ def events_of(step: Step) -> dict[int, tuple[str, str]]:
         for heard in lines
         if heard.line and (match := EVENT.fullmatch(heard.line))
     }
+
+
+def ends_of(step: Step) -> dict[int, list[str]]:
+    """Return which clients heard END HISTORY with each number."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for who, lines in step.heard.items():
+        for heard in lines:
+            if heard.line and heard.line.startswith("END HISTORY "):
+                number = heard.line[12:]
+                if number.isascii() and number.isdigit() and len(number) <= 16:
+                    found[int(number)].append(who)
+    return found
 
 
 def words_of(out: Out | str) -> str:
