@@ -286,8 +286,11 @@ class Explanation:
 class _Search:
     def __init__(self, group: Group, step: Step):
         self.step = step
-        self.events = events_of(step)
+        self.events, self.first_heard = events_of(step)
         self.ends = ends_of(step)
+        self.lost_at = {
+            who: one.at for who, sent in step.sent.items() for one in sent if one.what == "lost"
+        }
         self.has_lists = any(
             one.line == b"WHO" for sent in step.sent.values() for one in sent
         )  # else no earlier list of members is looked at
@@ -403,6 +406,7 @@ class _Search:
         return [node.group.here[key]] if key in node.group.here else []
 
     def moves_of(self, node: _Node, who: str) -> Iterator[_Move]:
+        """Yield what the server may do next with this client."""
         group, sent = node.group, node.next_sent(who)
         one = group.connections.get(who)
         if one is None:
@@ -414,33 +418,20 @@ class _Search:
             return
         if one.standing is Standing.CHECKED:
             yield _Move(group.checked(who), who=who)
-            if any(
-                later.what == "lost"
-                for later in node.step.sent.get(who, ())[node.sent.get(who, 0) :]
-            ):
-                yield self.lost(node, who)
-            return
-        if sent and sent.what == "line":
+        elif sent and sent.what == "line":
             outcomes = group.request(who, sent.line, sent.at)
             yield _Move(outcomes, "sent", who, sent.at, is_safe(group, outcomes))
-        if sent and sent.what == "eof":
+        elif sent and sent.what == "eof":
             yield _Move(group.eof(who), "sent", who, sent.at)
-        place = node.sent.get(who, 0)
-        if any(later.what == "lost" for later in node.step.sent.get(who, ())[place:]):
-            yield self.lost(node, who)
+        if sent and who in self.lost_at:  # the server notices it, and the rest is lost
+            outcomes = group.lost(who)
+            safe = sent.what == "lost" and is_local(group, outcomes[0])
+            yield _Move(outcomes, "lost", who, self.lost_at[who], safe)
         if one.standing is Standing.REFUSED:
             yield _Move(group.rejects(who), who=who)
         heard = node.next_heard(who)
         if heard and heard.line and heard.line.startswith(("PING ", "BYE idle", "BYE timeout")):
             yield _Move(group.times_out(who), who=who)
-
-    def lost(self, node: _Node, who: str) -> _Move:
-        """The server notices that the client is gone; what else it sent is lost."""
-        sent = node.step.sent[who]
-        at = next(later.at for later in sent if later.what == "lost")
-        outcomes, place = node.group.lost(who), node.sent.get(who, 0)
-        safe = sent[place].what == "lost" and is_local(node.group, outcomes[0])
-        return _Move(outcomes, "lost", who, at, safe)
 
     def orders(self, node: _Node) -> Iterator[_Move]:
         if node.orders < len(self.step.orders):
@@ -451,7 +442,10 @@ class _Search:
 
     def apply(self, node: _Node, move: _Move, outcome: Outcome) -> bool:
         """Let the outcome happen in this node if it fits what was seen; else note the miss."""
-        # What touches one connection alone has no place in the common order.
+        # What was sent after somebody heard an event is handled after that event.
+        if self.first_heard.get(node.group.seq + 1, LATE) < move.at:
+            return False
+        # What touches one connection alone has no other place in the common order.
         local = is_local(node.group, outcome)
         clock = move.at if local else max(node.clock, move.at)
         asks = node.asks
@@ -545,6 +539,8 @@ class _Search:
     ) -> tuple[list[Heard], int, tuple[frozenset[str], int] | None, bool] | None:
         """Take an answer of several lines out of those heard; live events between them stay."""
         newest = out.newest if isinstance(out, Range) else 0
+        if lines[place].at < at:
+            return None
         end = "END WHO" if isinstance(out, Members) else f"END HISTORY {newest}"
         expected = iter(range(out.since + 1, newest + 1)) if isinstance(out, Range) else iter(())
         listed: list[str] = []
@@ -553,11 +549,14 @@ class _Search:
             line = lines[number].line
             event = EVENT.fullmatch(line) if line else None
             if line == end:
-                if isinstance(out, Range):
-                    if next(expected, None) is not None:
-                        return None
-                    return live + lines[number + 1 :], 0, None, False
                 rest = live + lines[number + 1 :]
+                if isinstance(out, Range):
+                    missing = list(expected)
+                    # The live events that it lacks were the answer: they must come again, live.
+                    again = [EVENT.fullmatch(one.line or "") for one in rest[: len(missing)]]
+                    if [int(one[2]) if one else 0 for one in again] != missing:
+                        return None
+                    return rest[len(missing) :], 0, None, False
                 came, whole = frozenset(listed), len(set(listed)) == len(listed)
                 earlier = [one for until, one in node.lists if until >= at]
                 if whole and (came == out.lines or came in earlier):
@@ -657,14 +656,17 @@ def is_safe(group: Group, outcomes: list[Outcome]) -> bool:
     return bool(outs) and isinstance(outs[0], Event) and outs[0].verb == "MSG"
 
 
-def events_of(step: Step) -> dict[int, tuple[str, str]]:
-    """Return the events that were heard in a step: number to verb and rest."""
-    return {
-        int(match[2]): (match[1], match[3])
-        for lines in step.heard.values()
-        for heard in lines
-        if heard.line and (match := EVENT.fullmatch(heard.line))
-    }
+def events_of(step: Step) -> tuple[dict[int, tuple[str, str]], dict[int, float]]:
+    """Return the events that were heard in a step, (verb, rest), and when each was heard first."""
+    events: dict[int, tuple[str, str]] = {}
+    first: dict[int, float] = {}
+    for lines in step.heard.values():
+        for heard in lines:
+            if heard.line and (match := EVENT.fullmatch(heard.line)):
+                number = int(match[2])
+                events[number] = match[1], match[3]
+                first[number] = min(heard.at, first.get(number, LATE))
+    return events, first
 
 
 def ends_of(step: Step) -> dict[int, list[str]]:
