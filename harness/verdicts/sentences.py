@@ -559,7 +559,7 @@ CAUSES = {
     "any-dialogue": (
         "The dialogue above is the shortest that was found, and it went wrong again on two new "
         "servers. Play it by hand. The section named above says what must come, and why.",
-        "protocol.md#9-rules",
+        "protocol.md#2-words-and-notation",
     ),
     "no-order": (
         "Somewhere two things happened at once, and what clients received fits neither order. "
