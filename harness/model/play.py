@@ -211,6 +211,7 @@ class Play:
                 self.types(b"members")
                 self.answered()
             self.explain()
+            self.known.overdue(self.record.clock(), self.record.clock())
 
     def fence(self, *labels: str) -> None:
         """Send PING in these or all open connections; read each up to its PONG or its end."""
