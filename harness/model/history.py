@@ -8,6 +8,7 @@ kind of mistake it is.
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from harness.driving import history
 from harness.driving.messages import msg
@@ -61,12 +62,11 @@ def started_with(entries: list[Entry]) -> tuple[Rules, str]:
     """Return the flags of the server, and the group's name."""
     flags = dict(FLAG.findall(entries[0].text)) if entries and entries[0].what == "starts" else {}
     known = {name.replace("-", "_"): value for name, value in flags.items()}
-    numbers = {
-        name: float(known[name])
-        for name in ("join_within", "ping_after", "idle_after", "reject_after")
-        if name in known
-    }
-    counts = {name: int(known[name]) for name in ("max_here", "max_strangers") if name in known}
+    rules = Rules(known.get("admit", "ask" if flags else "all"))
+    for name in ("join_within", "ping_after", "idle_after", "reject_after"):
+        rules = replace(rules, **{name: float(known.get(name, getattr(rules, name)))})
+    for name in ("max_here", "max_strangers"):
+        rules = replace(rules, **{name: int(known.get(name, getattr(rules, name)))})
     hello = next((one.text for one in entries if one.text.startswith("HELLO grupo/1 ")), "")
     title = hello.removeprefix("HELLO grupo/1 ")
-    return Rules(known.get("admit", "ask" if flags else "all"), **numbers, **counts), title
+    return rules, title
