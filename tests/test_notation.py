@@ -5,7 +5,6 @@ and the printed block is played by the page's own player, with a new server.
 """
 
 import random
-import re
 
 import pytest
 from hypothesis import example, given
@@ -66,7 +65,7 @@ WRITTEN = {
     "ten-errors": [says("ana", *["HOLA"] * 10)],
     "orders": [ANA, types("members"), types("help"), types("dance"), types("ban ana"), BEN],
     "lists-and-consent": [ANA, BEN, types("delete"), types("members"), types("members")],
-    "delete": [ANA, types("delete"), types("grupo"), ANA],
+    "delete": [ANA, types("delete"), types("grupo"), says("ana", "PING 1")],
     "close": [ANA, types("close"), ANA, says("ana", "HISTORY 0")],
     "restart": [ANA, BEN, Act("server", "restart"), ANA, says("ana", "WHO")],
     "killed": [ANA, Act("server", "killed"), ANA, Act("ana", "piece", "SAY"), says("ana", " x")],
@@ -164,3 +163,210 @@ def test_a_random_dialogue_happens_again(seed, tmp_path):
     author.admit = ("all", "ask")[seed % 2]
     dialogue = author.dialogue()
     happens_again([*dialogue.opening, *dialogue.acts], author.admit, (), tmp_path)
+
+
+# -- What came in place of what must come
+
+
+def wrong_places(entries):
+    return [
+        place
+        for place, one in enumerate(entries)
+        if one.what == "hears" and not one.text.startswith(("HELLO", "PONG f"))
+    ]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(0, 16, 3))
+@pytest.mark.parametrize("what", ["changed", "missing", "surplus"])
+def test_a_dialogue_that_went_wrong_passes_with_a_right_server(what, number, tmp_path):
+    acts = [ANA, BEN, says("ana", "SAY hi"), says("ben", "WHO", "HISTORY 2")]
+    entries, args = played(acts, "all", (), tmp_path / "model")
+    places = wrong_places(entries)
+    place = places[number % len(places)]
+    one = entries[place]
+    if what == "changed":
+        entries[place] = one._replace(text="HOLA")
+        wrong = Difference("9.2", one.who, [one.text], "HOLA")
+    elif what == "missing":
+        later = next(
+            (n for n in range(place + 1, len(entries)) if entries[n][1:3] == one[1:3]), None
+        )
+        wrong = Difference("9.2", one.who, [one.text], entries[later].text if later else "")
+        del entries[place]
+    else:
+        entries.insert(place, one._replace(text="HOLA"))
+        wrong = Difference("9.2", one.who, [], "HOLA")
+    if what != "surplus":  # the server ends the run at the first wrong line
+        last = max(n for n, each in enumerate(entries[:place]) if each.what == "sends")
+        after = [n for n, each in enumerate(entries) if n > last and each.what == "sends"]
+        entries = entries[: after[0]] if after and after[0] > place else entries
+    block = notation.dialogue(entries, args, wrong)
+    assert "HOLA" not in block
+    try:
+        replayed(block, tmp_path / "page")
+    except AssertionError as problem:
+        raise AssertionError(f"{problem}\n{block}") from None
+
+
+def shown(wrong, *entries):
+    """The lines of the block of these entries: (who, what, text)."""
+    entries = [Entry(float(at), *entry) for at, entry in enumerate(entries)]
+    return notation.dialogue(entries, ("--admit", "all"), wrong).split("\n")[1:-1]
+
+
+JOINED = [
+    ("ana", "hears", "HELLO grupo/1 grupo"),
+    ("ana", "sends", "WHO\n"),
+    ("ana", "sends", "PING f1\n"),
+    ("ana", "hears", "MEMBER ana here"),
+    ("ana", "hears", "END WHO"),
+    ("ana", "hears", "PONG f1"),
+]
+
+
+@pytest.mark.parametrize(
+    "wrong, lines",
+    [
+        (NOTHING, ["ana> WHO", "ana< MEMBER ana here", "ana< END WHO"]),
+        (
+            Difference(
+                "6", "ana", ["MEMBER ana here, MEMBER ben away, END WHO"], "MEMBER ana here"
+            ),
+            [
+                "ana> WHO",
+                *("ana<* MEMBER ana here", "ana<* MEMBER ben away", "ana< END WHO", "..."),
+            ],
+        ),
+        (
+            Difference("9.4", "ana", ["PONG f1"], ""),
+            [
+                *("ana> WHO", "ana> PING f1", "ana< MEMBER ana here", "ana< END WHO"),
+                *("ana< PONG f1", "ana< PONG f1", "..."),
+            ],
+        ),
+        (
+            Difference("6", "ana", ["MSG 4 TIME ben TIME"], "PONG f1"),
+            [
+                *("ana> WHO", "ana< MEMBER ana here", "ana< END WHO"),
+                *(r"ana< MSG 4 TIME ben \x54IME", "..."),
+            ],
+        ),
+        (
+            Difference("8", "ana", ["the end of the connection"], ""),
+            ["ana> WHO", "ana< MEMBER ana here", "ana< END WHO", "ana|", "..."],
+        ),
+        (
+            Difference("9.3", "ana", ["the events after 1, END HISTORY 2"], "MEMBER ana here"),
+            ["ana> WHO", "ana< ...", "ana< END HISTORY 2", "..."],
+        ),
+        (
+            Difference("12", "server", ["the server runs"], "it ended"),
+            ["ana> WHO", "ana< MEMBER ana here", "ana< END WHO", "server| runs", "..."],
+        ),
+    ],
+)
+def test_the_block_ends_with_what_must_come(wrong, lines):
+    assert shown(wrong, *JOINED) == lines
+
+
+ORDERS = [
+    ("owner", "types", "members\n"),
+    ("server", "shows", "member ana asks from 127.0.0.1:50412"),
+    ("server", "shows", "ok"),
+    ("owner", "types", "help\n"),
+    ("server", "shows", "* ana came"),
+    ("server", "shows", "# accept NAME"),
+    ("server", "shows", "ok"),
+    ("owner", "types", "dance\x1b\n"),
+    ("server", "shows", "ana asks to join from [::1]:7"),
+    ("server", "shows", "error: no \x1b such order"),
+]
+
+
+@pytest.mark.parametrize(
+    "wrong, lines",
+    [
+        (
+            NOTHING,
+            [
+                *("owner> help", "owner< ...", "owner< ok", r"owner> dance\x1b"),
+                *("owner< ana asks to join from ADDRESS", "owner< error: WORDS"),
+            ],
+        ),
+        (
+            Difference(
+                "11", "owner", ["member ana here | ok"], "member ana asks from 127.0.0.1:50412 | ok"
+            ),
+            ["owner> members", "owner< member ana here", "owner< ok", "..."],
+        ),
+        (
+            Difference("11", "owner", ["ok"], "error: no \x1b such order"),
+            [
+                *("owner> help", "owner< ...", "owner< ok", r"owner> dance\x1b"),
+                *("owner< ana asks to join from ADDRESS", "owner< ok", "..."),
+            ],
+        ),
+    ],
+)
+def test_the_owners_orders_and_their_answers(wrong, lines):
+    assert shown(wrong, *ORDERS) == lines
+
+
+# -- A line
+
+
+TEXTS = st.text() | st.lists(
+    st.sampled_from(["TIME", "WORDS", "TOKEN", "\\x41", "{a*20}", "a" * 20, " ", "\x1b", "\udcff"])
+).map("".join)
+
+
+@given(TEXTS.filter(lambda text: "\n" not in text))
+@example("\x9b\u202e\u2066\xa0\u2028\udced")
+@example("é" * 17 + "TIME" + "\x85" * 17)
+def test_a_text_stands_for_itself_and_no_terminal_obeys_it(text):
+    data = text.encode("utf-8", "surrogateescape" if not has_lone(text) else "surrogatepass")
+    text = data.decode("utf-8", "surrogateescape")
+    shown = notation.escaped(text)
+    assert shown.isprintable() and shown == shown.strip(" ")
+    assert notation.data(shown) == data
+    assert notation.pattern(shown).fullmatch(text)
+
+
+def has_lone(text):
+    """Whether it has a surrogate that stands for no byte."""
+    return any("\ud800" <= sign <= "\udfff" and not "\udc80" <= sign <= "\udcff" for sign in text)
+
+
+@pytest.mark.parametrize(
+    "line, shown",
+    [
+        ("MSG 4 2026-11-22T13:21:28.123Z ana hi ", r"MSG 4 TIME ana hi\x20"),
+        ("ERR unknown there is \x1b[2J no such verb", "ERR unknown WORDS"),
+        ("ERR unknown", "ERR unknown"),
+        ("PING abc", "PING TOKEN"),
+        ("PING a b", "PING a b"),
+        ("MSG x\x00", r"MSG x\x00"),
+        ("", ""),
+    ],
+)
+def test_what_varies_has_a_word_in_capitals(line, shown):
+    assert notation.received(line) == shown
+    assert notation.pattern(shown).fullmatch(line)
+
+
+def test_a_pong_stands_for_the_clients_own_token():
+    assert shown(
+        NOTHING,
+        ("ana", "hears", "PING one"),
+        ("ben", "hears", "PING two"),
+        ("ana", "sends", "PONG one\nPONG two\n"),
+    ) == ["ana< PING TOKEN", "ben< PING TOKEN", "ana> PONG TOKEN", "ana> PONG two"]
+
+
+def test_a_line_in_another_notation_is_named():
+    assert [step.what for step in notation.steps(["ana>+ a", "ana>x reset", "ana<* b", "..."])] == [
+        *(">+", ">x", "<*", "..."),
+    ]
+    with pytest.raises(ValueError, match="line 8 "):
+        list(notation.steps(["ana> a", "Ana> a"], first=7))

@@ -31,8 +31,10 @@ RUN = re.compile(r"(.)\1{15,}")
 
 FENCE = re.compile(rb"PING (f\d+)\n")  # what the harness sends only to wait
 SIGNALS = {"SIGTERM": "restart", "SIGINT": "restart", "SIGHUP": "restart", "SIGKILL": "killed"}
+MEMBERS = "owner", "types", "members\n"
 CLOSES = {"resets": "reset", "closes": "close"}
 END = "the end of the connection"
+UNKNOWN = "an answer", "another line first"
 DEEDS = {">", ">+", ">|", ">x"}
 
 
@@ -153,7 +155,7 @@ def printed(line: str) -> str:
     """Return a line of the console, with words in capitals for what varies."""
     if line.startswith("error: "):
         return "error: WORDS"
-    if found := re.fullmatch(rf"(.*) (?:{VARYING['ADDRESS']}|ADDRESS)", line, re.DOTALL):
+    if found := re.fullmatch(rf"(.* from) (?:{VARYING['ADDRESS']}|ADDRESS|)", line, re.DOTALL):
         return f"{escaped(found[1])} ADDRESS"
     return escaped(line)
 
@@ -203,6 +205,13 @@ def is_listed(line: Shown) -> bool:
     return line.what == "<" and line.text.startswith(verb)
 
 
+def is_list(wrong: Difference) -> bool:
+    """Return whether it is the answer to `members` that is wrong."""
+    return wrong.who == "owner" and any(
+        one.startswith("member ") for one in (wrong.came, *wrong.allowed)
+    )
+
+
 class _Reader:
     """Reads a record, and leaves out what the harness sends only to wait: fences, `members`."""
 
@@ -220,9 +229,12 @@ class _Reader:
 
     def lines(self, entries: Iterable[Entry]) -> Iterator[Shown]:
         """Yield the lines of the block."""
-        for entry in entries:
+        entries = list(entries)
+        lists = [place for place, one in enumerate(entries) if one[1:] == MEMBERS]
+        last = lists[-1] if lists and is_list(self.wrong) else -1
+        for place, entry in enumerate(entries):
             if entry.who == "owner":
-                yield from self.owner(entry)
+                yield from self.owner(entry, place == last)
             elif entry.who == "server":
                 yield from self.server(entry)
             elif entry.who not in self.over:
@@ -266,20 +278,14 @@ class _Reader:
         elif not (is_first and line.startswith("HELLO grupo/1 ")):
             yield Shown(who, "<", line)
 
-    def owner(self, entry: Entry) -> Iterator[Shown]:
+    def owner(self, entry: Entry, is_wrong: bool) -> Iterator[Shown]:
         for line in entry.text.encode("utf-8", "surrogateescape").split(b"\n")[:-1]:
-            is_shown = line != b"members" or self.consents or self.is_wrong_list(entry)
+            is_shown = line != b"members" or self.consents or is_wrong
             if line.removesuffix(b"\r") or self.consents:  # else it gets no answer
                 self.orders.append((line, is_shown))
             self.consents = line.removesuffix(b"\r") == b"delete" and not self.consents
             if is_shown:
                 yield Shown("owner", ">", sent(line, ""))
-
-    def is_wrong_list(self, entry: Entry) -> bool:
-        """Return whether it may be this `members` whose answer is wrong."""
-        return self.wrong.who == "owner" and any(
-            re.match(r"member \S+ |ok$", one) for one in (self.wrong.came, *self.wrong.allowed)
-        )
 
     def server(self, entry: Entry) -> Iterator[Shown]:
         what, text = entry.what, entry.text
@@ -394,7 +400,7 @@ def required(wrong: Difference, lines: Iterable[Shown]) -> Iterator[Shown]:
     if who == "server":
         if first != "exits 0":
             yield Shown(who, "|", "runs")
-    elif isinstance(first, Message) or first == "an answer":
+    elif isinstance(first, Message) or first in UNKNOWN:
         pass  # the harness could not do its part, or anything may come
     elif first == END:
         yield Shown(who, "|")
