@@ -327,7 +327,9 @@ class Play(ExitStack):
             assert not self.answer, f"the console also said {self.answer}"
             self.order(notation.data(text))
         elif text == REST:
-            del self.answer[:-1]
+            after = next((step.text for step in self.steps if step[1:3] == (who, "<")), "")
+            while self.answer and not notation.pattern(after).fullmatch(self.answer[0]):
+                del self.answer[0]
         elif self.answer and not re.fullmatch(r"\S+ asks to join from ADDRESS", text):
             lines, self.answer = self.answer[: len(texts)], self.answer[len(texts) :]
             self.compare(texts, lines)

@@ -1,4 +1,4 @@
-"""Random dialogues: whatever clients and the owner say, in whatever order, the answers are those
+"""Random dialogues: clients and the owner send anything in any order, and each answer must be one
 that the protocol allows.
 """
 
@@ -11,6 +11,7 @@ from harness.driving import deadlines
 from harness.driving.messages import msg
 from harness.driving.record import CheckFailed
 from harness.driving.server import NotStarted
+from harness.model import notation
 from harness.model.fuzz import LAB_OF_TIMERS, Fuzz
 from harness.verdicts.pace import SLOW_JOIN
 from harness.verdicts.plugin import Inconclusive, NotRun, check
@@ -22,9 +23,7 @@ PATIENCE = 2.0  # seconds without an answer after which a dialogue is looked at 
 
 @check(points=2, lab=0)
 def check_any_dialogue(judge, start, pace, tmp_path):
-    """In random dialogues, every line that clients and the owner receive is one that the protocol
-    allows.
-    """
+    """In random dialogues, clients and the owner receive only what the protocol allows."""
 
     def begin(flags, record):
         folder = Path(tempfile.mkdtemp(dir=tmp_path), "group")
@@ -65,10 +64,12 @@ def check_any_dialogue(judge, start, pace, tmp_path):
         raise problem
     dialogues = sum(fuzz.tally.dialogues for fuzz in runs)
     if not dialogues:
-        raise Inconclusive(msg("no dialogue could be judged in {seconds:.0f} s", seconds=SECONDS))
+        raise Inconclusive(
+            msg("no dialogue could be judged within {seconds:.0f} s", seconds=SECONDS)
+        )
     judge.notes.append(
         msg(
-            "{count} dialogues of {acts} acts, seed {seed}",
+            "{count} dialogues of {acts} actions, seed {seed}",
             count=dialogues,
             acts=sum(fuzz.tally.acts for fuzz in runs),
             seed=seed,
@@ -80,17 +81,10 @@ def failed(found):
     """The failure of a dialogue that went wrong."""
     wrong = found.difference
     return CheckFailed(
+        notation.expected(wrong),
         msg(
-            "{who} to receive what section {section} of protocol.md allows: {allowed}",
-            who=wrong.who,
-            section=wrong.section,
-            allowed=wrong.allowed or msg("nothing"),
-        ),
-        msg(
-            "{who} received: {came}\nThe shortest dialogue found, with the line that must come:\n"
-            "{dialogue}",
-            who=wrong.who,
-            came=wrong.came or msg("nothing"),
+            "{actual}\nThe shortest dialogue that shows it ends with what must come:\n{dialogue}",
+            actual=notation.actual(wrong),
             dialogue=found.dialogue,
         ),
         "any-dialogue",

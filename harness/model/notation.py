@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from harness.driving.messages import Message
+from harness.driving.messages import Message, msg
 from harness.driving.record import Entry
 from harness.driving.server import ANSWERED
 from harness.model.explain import EVENT, TIME, Difference
@@ -158,6 +158,41 @@ def printed(line: str) -> str:
     if found := re.fullmatch(rf"(.* from) (?:{VARYING['ADDRESS']}|ADDRESS|)", line, re.DOTALL):
         return f"{escaped(found[1])} ADDRESS"
     return escaped(line)
+
+
+# -- What was wrong, in words
+
+
+def expected(wrong: Difference) -> Message:
+    """Return what the page allows."""
+    allowed: str | list[str] = wrong.allowed or msg("nothing")
+    if wrong.who == "server":
+        return msg(
+            "the server to do what section {section} of protocol.md requires: {allowed}",
+            section=wrong.section,
+            allowed=allowed,
+        )
+    return msg(
+        "{who} to receive what section {section} of protocol.md allows: {allowed}",
+        who=named(wrong),
+        section=wrong.section,
+        allowed=allowed,
+    )
+
+
+def named(wrong: Difference) -> str:
+    """Return whom it is about."""
+    return msg("the owner") if wrong.who == "owner" else wrong.who
+
+
+def actual(wrong: Difference) -> Message:
+    """Return what came in its place."""
+    came = wrong.came or msg("nothing")
+    if wrong.who == "server":
+        return msg("the server did this: {came}", came=came)
+    if wrong.early:
+        return msg("{who} received it too early: {came}", who=named(wrong), came=came)
+    return msg("{who} received: {came}", who=named(wrong), came=came)
 
 
 # -- Showing a dialogue

@@ -557,8 +557,9 @@ CAUSES = {
     ),
     # -- dialogues
     "any-dialogue": (
-        "The dialogue above is the shortest that was found, and it went wrong again on two new "
-        "servers. Play it by hand. The section named above says what must come, and why.",
+        "The dialogue above is the shortest that was found. It went wrong on two new servers, too. "
+        "Play it by hand, line by line: section 2 explains its marks. The section named above says "
+        "what must come, and why.",
         "protocol.md#2-words-and-notation",
     ),
     "no-order": (

@@ -26,6 +26,7 @@ PAGES = [
     "installing.md",
     "using-the-servers.md",
     "checking-a-server.md",
+    "model.md",
     "pictures-and-traces.md",
     "benchmarks.md",
     "architecture.md",
