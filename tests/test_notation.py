@@ -5,21 +5,24 @@ and the printed block is played by the page's own player, with a new server.
 """
 
 import random
+import re
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harness.driving.record import Entry, Record
-from harness.driving.server import Server
+from harness.driving.server import DESIGNS, ROOT, Server
 from harness.model import notation, play
 from harness.model.explain import Difference
 from harness.model.fuzz import QUIET
 from harness.model.generate import Author
 from harness.model.group import Rules
 from harness.model.play import Act
+from harness.teaching import exhibits
 from tests.test_protocol_dialogues import Dialogue, Play
 
+GUIDE = ROOT / "lab_guide"
 NOTHING = Difference("", "", [], "")
 TRIES = 3  # of a dialogue in which several act at once: who comes first is up to the server
 
@@ -127,13 +130,13 @@ def played(acts, admit, limits, folder):
             one.close()
 
 
-def replayed(block, folder):
+def replayed(block, folder, server="nonblocking", **options):
     """Play a printed block with a new server; raise AssertionError if it does not happen."""
     first, *lines, last = block.split("\n")
     assert first.startswith("```dialogue") and last == "```"
     assert "".join(lines).isprintable()
     dialogue = Dialogue(1, "printed", first.removeprefix("```dialogue").strip(), lines)
-    with Play(dialogue, Server("nonblocking", directory=folder, args=dialogue.args)) as one:
+    with Play(dialogue, Server(server, directory=folder, args=dialogue.args, **options)) as one:
         one.run()
 
 
@@ -225,6 +228,14 @@ JOINED = [
 ]
 
 
+GLUED = [
+    ("ana", "hears", "HELLO grupo/1 grupo"),
+    ("ana", "sends", "PING 1\n"),
+    ("ana", "sends", "PING f1\n"),
+    ("ana", "hears", "ERR unknown PING 1 PING f1"),
+]
+
+
 @pytest.mark.parametrize(
     "wrong, lines",
     [
@@ -253,6 +264,10 @@ JOINED = [
             ],
         ),
         (
+            Difference("6", "ana", ["PONG 1"], "ERR unknown PING 1 PING f1"),
+            ["ana> PING 1", "ana> PING f1", "ana< PONG 1", "..."],
+        ),
+        (
             Difference("8", "ana", ["the end of the connection"], ""),
             ["ana> WHO", "ana< MEMBER ana here", "ana< END WHO", "ana|", "..."],
         ),
@@ -267,7 +282,7 @@ JOINED = [
     ],
 )
 def test_the_block_ends_with_what_must_come(wrong, lines):
-    assert shown(wrong, *JOINED) == lines
+    assert shown(wrong, *(JOINED if "PONG 1" not in wrong.allowed else GLUED)) == lines
 
 
 ORDERS = [
@@ -370,3 +385,28 @@ def test_a_line_in_another_notation_is_named():
     ]
     with pytest.raises(ValueError, match="line 8 "):
         list(notation.steps(["ana> a", "Ana> a"], first=7))
+
+
+# -- The example of the guide
+
+
+def example_of(page):
+    """The dialogue that a page shows."""
+    text = (GUIDE / page / "model.md").read_text(encoding="utf-8")
+    return re.search(r"^```dialogue.*?^```$", text, re.M | re.S)[0]
+
+
+def test_both_languages_show_the_same_dialogue():
+    assert example_of(".") == example_of("pt-BR")
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_our_servers_answer_the_example_of_the_guide(design, tmp_path):
+    replayed(example_of("."), tmp_path / "group", design)
+
+
+def test_the_server_with_the_bug_does_not(tmp_path):
+    exhibit = exhibits.read(exhibits.EXHIBITS / "old-name-not-removed.toml")
+    exhibits.build(exhibit, tmp_path / "servers")
+    with pytest.raises(AssertionError, match=r"BANNED 4 TIME ANA|BYE banned"):
+        replayed(example_of("."), tmp_path / "group", exhibit.command, cwd=tmp_path / "servers")

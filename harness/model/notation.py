@@ -253,6 +253,7 @@ class _Reader:
     def __init__(self, wrong: Difference):
         self.wrong = wrong
         self.fences: set[tuple[str, str]] = set()  # (client, answer) that are due
+        self.heard: set[tuple[str, str]] = set()
         self.greeted: set[str] = set()
         self.over: set[str] = set()
         self.tokens: dict[str, str] = {}
@@ -265,6 +266,7 @@ class _Reader:
     def lines(self, entries: Iterable[Entry]) -> Iterator[Shown]:
         """Yield the lines of the block."""
         entries = list(entries)
+        self.heard = {(one.who, one.text) for one in entries if one.what == "hears"}
         lists = [place for place, one in enumerate(entries) if one[1:] == MEMBERS]
         last = lists[-1] if lists and is_list(self.wrong) else -1
         for place, entry in enumerate(entries):
@@ -294,7 +296,7 @@ class _Reader:
     def sends(self, who: str, data: bytes) -> Iterator[Shown]:
         if found := FENCE.fullmatch(data):
             answer = f"PONG {found[1].decode()}"
-            if answer not in self.wrong.allowed:
+            if not self.matters(who, answer):
                 self.fences.add((who, answer))
                 return
         *lines, rest = data.split(b"\n")
@@ -302,6 +304,17 @@ class _Reader:
             yield Shown(who, ">", sent(line, self.tokens.get(who, "")))
         if rest:
             yield Shown(who, ">+", sent(rest, ""))
+
+    def matters(self, who: str, answer: str) -> bool:
+        """Return whether a fence is part of what went wrong: its answer is what must come, or
+        something else came in place of all answers that were due.
+        """
+        wrong = self.wrong
+        if answer in wrong.allowed:
+            return True
+        is_line = bool(wrong.allowed) and wrong.came not in ("", END)
+        is_pong = wrong.came.startswith("PONG f")
+        return who == wrong.who and is_line and not is_pong and (who, answer) not in self.heard
 
     def hears(self, who: str, line: str) -> Iterator[Shown]:
         is_first = who not in self.greeted
