@@ -26,6 +26,9 @@ PROMISES = {
 }
 STRANGERS = ROOT / "tests" / "strangers"
 WARNINGS = "-Wall", "-Wextra", "-Werror"
+# A checked server lives for seconds: the JVM's best compiler, its threads for garbage collection
+# and its figures for other tools would cost more than they gain.
+JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -Xshare:auto -Xmx256m".split()
 screen = Console(highlight=False, markup=False, soft_wrap=True)
 
 
@@ -49,12 +52,18 @@ def stranger(name, folder):
             check=True,
         )
         return [str(program)]
+    if source.suffix == ".java":
+        subprocess.run(
+            [tool("javac"), "-Xlint:all", "-d", folder, source], check=True, capture_output=True
+        )
+        return [tool("java"), *JVM, "-cp", str(folder), name]
     return [tool("node") if source.suffix == ".mjs" else sys.executable, str(source)]
 
 
 def strangers():
     """Their names."""
-    return sorted(path.stem for path in STRANGERS.iterdir() if path.suffix in (".c", ".mjs", ".py"))
+    kinds = ".c", ".java", ".mjs", ".py"
+    return sorted(path.stem for path in STRANGERS.iterdir() if path.suffix in kinds)
 
 
 def judged(name, command, folder):
