@@ -9,7 +9,7 @@ from harness.teaching import soak
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", rest_in_soak(soak.strangers(), ("epoll", "node")))
+@pytest.mark.parametrize("name", rest_in_soak(soak.strangers(), ("Nio", "epoll", "node")))
 def test_every_check_that_binds_passes(name, tmp_path):
     try:
         command = soak.stranger(name, tmp_path)

@@ -87,6 +87,13 @@ final class Nio {
     }
   }
 
+  /** A thread that does not keep the program alive: when the loop ends, all ends. */
+  private static Thread inBackground(String name, Runnable task) {
+    Thread thread = new Thread(task, name);
+    thread.setDaemon(true);
+    return thread;
+  }
+
   /** The command line is wrong. */
   static final class UsageException extends Exception {
     UsageException(String why) {
@@ -416,8 +423,8 @@ final class Nio {
     private final String nobodys; // a hash that matches no password
 
     Passwords(int count) {
-      threads = new ThreadPoolExecutor(
-          count, count, 0, TimeUnit.SECONDS, new LinkedBlockingQueue<>());
+      threads = new ThreadPoolExecutor(count, count, 0, TimeUnit.SECONDS,
+          new LinkedBlockingQueue<>(), task -> inBackground("passwords", task));
       threads.prestartAllCoreThreads(); // later, there may be no thread left
       byte[] noise = new byte[SIZE / 8];
       random.nextBytes(noise);
@@ -923,9 +930,9 @@ final class Nio {
         throw new StartException("cannot write to standard output: " + failed.getMessage());
       }
       if (!isTheJvms()) {
-        background("orders", this::readOrders);
+        inBackground("orders", this::readOrders).start();
       }
-      background("printer", this::print);
+      inBackground("printer", this::print).start();
     }
 
     /** If standard input was closed, the JVM's own lib/modules is descriptor 0: not the owner. */
@@ -936,12 +943,6 @@ final class Nio {
       } catch (IOException noFile) {
         return false; // a pipe, a socket, or a deleted file
       }
-    }
-
-    private static void background(String name, Runnable task) {
-      Thread thread = new Thread(task, name);
-      thread.setDaemon(true);
-      thread.start();
     }
 
     private static void pause() {
