@@ -593,6 +593,7 @@ final class Nio {
         if (!isLocked()) {
           throw new StartException("another server holds the directory of --dir");
         }
+        finishDelete();
         transcript = file("transcript", StandardOpenOption.CREATE, StandardOpenOption.READ,
             StandardOpenOption.WRITE);
         load();
@@ -627,18 +628,27 @@ final class Nio {
       String time = TIME.format(Instant.now());
       byte[] line = Text.encode(verb + " " + (seq + 1) + " " + time + " " + fields);
       if (torn) {
-        transcript.truncate(end);
+        cut();
       }
-      torn = true;
       ByteBuffer rest = ByteBuffer.wrap(line);
-      while (rest.hasRemaining()) {
-        transcript.write(rest, end + rest.position());
+      try {
+        while (rest.hasRemaining()) {
+          transcript.write(rest, end + rest.position());
+        }
+      } catch (IOException diskIsFull) {
+        torn = true; // some of the line may be written; if it cannot be cut now, then later
+        cut();
+        throw diskIsFull;
       }
-      torn = false;
       mark(seq + 1, end);
       end += line.length;
       seq++;
       return line;
+    }
+
+    private void cut() throws IOException {
+      transcript.truncate(end);
+      torn = false;
     }
 
     /** Writes an event that admits a new member, who is in the group already. */
@@ -653,7 +663,8 @@ final class Nio {
       } catch (IOException failed) {
         seq = before;
         end = start;
-        torn = true;
+        torn = true; // if members.new could not be renamed, the event stands there, whole
+        cut();
         Files.deleteIfExists(dir.resolve("members.new"));
         throw failed;
       }
@@ -692,10 +703,23 @@ final class Nio {
       Files.move(from, dir.resolve("members"), StandardCopyOption.ATOMIC_MOVE);
     }
 
+    /** Deletes the group. If the server is killed in between, the next start does the rest. */
     void delete() throws IOException {
-      Files.deleteIfExists(dir.resolve("transcript"));
-      Files.deleteIfExists(dir.resolve("members"));
-      Files.deleteIfExists(dir.resolve("members.new"));
+      Path transcript = dir.resolve("transcript");
+      Files.move(transcript, dir.resolve("deleted"), StandardCopyOption.ATOMIC_MOVE);
+      try {
+        finishDelete();
+      } catch (IOException later) {
+        // there is no group any more, and the next start tries again
+      }
+    }
+
+    private void finishDelete() throws IOException {
+      if (Files.exists(dir.resolve("deleted"), LinkOption.NOFOLLOW_LINKS)) {
+        Files.deleteIfExists(dir.resolve("members"));
+        Files.deleteIfExists(dir.resolve("members.new"));
+        Files.delete(dir.resolve("deleted"));
+      }
     }
 
     private void mark(long number, long offset) {
@@ -737,15 +761,16 @@ final class Nio {
 
     private void load() throws IOException, StartException {
       if (!hasWholeLine()) { // killed inside its first line, or never started: the group is new
+        if (Files.exists(dir.resolve("members"), LinkOption.NOFOLLOW_LINKS)) {
+          throw damaged("transcript"); // a new group has no members
+        }
         transcript.truncate(0);
-        Files.deleteIfExists(dir.resolve("members"));
-        Files.deleteIfExists(dir.resolve("members.new"));
         return;
       }
       readTranscript();
       long saved = readMembers();
       if (saved > seq) {
-        throw damaged("transcript");
+        throw damaged("members");
       }
       applyAfter(saved);
       transcript.truncate(end); // a torn last line
@@ -983,6 +1008,10 @@ final class Nio {
       byte[] lines = waiting.toByteArray();
       waiting = new ByteArrayOutputStream();
       printing = true;
+      if (hidden > 0) { // after these lines, and before all that come later
+        add("# " + hidden + " lines not shown");
+        hidden = 0;
+      }
       return lines;
     }
 
@@ -1012,15 +1041,11 @@ final class Nio {
 
     /** A line about something that happened, which is dropped while the owner does not read. */
     synchronized void tell(String line) {
-      if (!hasRoom()) {
+      if (hasRoom()) {
+        add(line);
+      } else {
         hidden++;
-        return;
       }
-      if (hidden > 0) {
-        add("# " + hidden + " lines not shown");
-        hidden = 0;
-      }
-      add(line);
     }
 
     /** Waits until everything is printed, or until the deadline. */
@@ -1380,6 +1405,7 @@ final class Nio {
     private Selector selector;
     private ServerSocketChannel listener;
     private SelectionKey acceptKey;
+    private FileChannel spare; // a descriptor for a connection that there is no room for
     private Console console;
     private Passwords passwords;
     private boolean awaitsConsent; // the next line decides about `delete`
@@ -1435,6 +1461,7 @@ final class Nio {
         listener.bind(address, 1024);
         listener.configureBlocking(false);
         acceptKey = listener.register(selector, SelectionKey.OP_ACCEPT);
+        spare = FileChannel.open(Path.of("/dev/null"));
         if (!address.getAddress().isLoopbackAddress()) {
           System.err.println("nio: warning: passwords travel in clear on this network");
         }
@@ -1729,9 +1756,28 @@ final class Nio {
         while ((channel = listener.accept()) != null) {
           welcomeStranger(channel);
         }
-      } catch (IOException noDescriptor) { // try again later, and not in a tight loop
-        acceptKey.interestOps(0);
-        acceptAgain = now + ACCEPT_PAUSE;
+      } catch (IOException noDescriptor) {
+        turnAway();
+      }
+    }
+
+    /** Closes one connection, with the descriptor that is spared for this. It need not wait. */
+    private void turnAway() {
+      acceptKey.interestOps(0); // again after a moment, and not in a tight loop
+      acceptAgain = now + ACCEPT_PAUSE;
+      try {
+        if (spare != null) {
+          spare.close();
+          SocketChannel channel = listener.accept();
+          if (channel != null) {
+            channel.close();
+            acceptKey.interestOps(SelectionKey.OP_ACCEPT);
+          }
+        }
+        spare = null;
+        spare = FileChannel.open(Path.of("/dev/null"));
+      } catch (IOException noDescriptor) {
+        // no spare one either: the next turn tries again
       }
     }
 
