@@ -28,7 +28,7 @@ STRANGERS = ROOT / "tests" / "strangers"
 WARNINGS = "-Wall", "-Wextra", "-Werror"
 # A checked server lives for seconds: the JVM's best compiler, its threads for garbage collection
 # and its figures for other tools would cost more than they gain.
-JVM = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData -Xshare:auto -Xmx256m".split()
+JVM = "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto", "-Xmx256m"
 screen = Console(highlight=False, markup=False, soft_wrap=True)
 
 
@@ -53,7 +53,7 @@ def stranger(name, folder):
         )
         return [str(program)]
     if source.suffix == ".java":
-        # Signals are in a package that javac warns of, unless it looks at its classes, not its list.
+        # javac warns of the package with signals, unless it ignores its list of packages.
         subprocess.run([tool("javac"), "-XDignore.symbol.file", "-d", folder, source], check=True)
         return [tool("java"), *JVM, "-cp", str(folder), name]
     return [tool("node") if source.suffix == ".mjs" else sys.executable, str(source)]
