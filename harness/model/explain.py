@@ -631,7 +631,7 @@ def is_line(out: Out, line: str | None) -> bool:
             return line == text
         case Event(seq, verb, rest):
             found = EVENT.fullmatch(line)
-            return bool(found) and (found[1], int(found[2]), found[3]) == (verb, seq, rest)
+            return found is not None and (found[1], int(found[2]), found[3]) == (verb, seq, rest)
         case Err(code):
             return line.startswith(f"ERR {code} ") and len(line) > len(code) + 5
         case Ping():

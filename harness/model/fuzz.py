@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from harness.driving import deadlines
 from harness.driving.record import Entry, Record
@@ -199,7 +200,8 @@ class Fuzz:
             QUIET if self.quiet else self.author.draw("limits", (QUICK, QUICK, QUICK, SMALL, ()))
         )
         for tried in (limits, ()) if self.accepts_limits and self.lab else ((),):
-            rules = replace(Rules(admit), **{name: value for _, name, value in tried})
+            values: dict[str, Any] = {name: value for _, name, value in tried}
+            rules = Rules(admit, **values)
             flags = [part for flag, _, value in tried for part in (flag, str(value))]
             flags = [*(("--admit", admit) if self.lab else ()), *flags]
             try:
