@@ -9,6 +9,7 @@ from harness.teaching import soak
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # the checks start hundreds of servers, and a JVM starts slowly
 @pytest.mark.parametrize("name", rest_in_soak(soak.strangers(), ("Nio", "epoll", "node")))
 def test_every_check_that_binds_passes(name, tmp_path):
     try:
