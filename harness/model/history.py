@@ -9,6 +9,7 @@ kind of mistake it is.
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from harness.driving import history
 from harness.driving.messages import msg
@@ -63,10 +64,12 @@ def started_with(entries: list[Entry]) -> tuple[Rules, str]:
     flags = dict(FLAG.findall(entries[0].text)) if entries and entries[0].what == "starts" else {}
     known = {name.replace("-", "_"): value for name, value in flags.items()}
     rules = Rules(known.get("admit", "ask" if flags else "all"))
-    for name in ("join_within", "ping_after", "idle_after", "reject_after"):
-        rules = replace(rules, **{name: float(known.get(name, getattr(rules, name)))})
-    for name in ("max_here", "max_strangers"):
-        rules = replace(rules, **{name: int(known.get(name, getattr(rules, name)))})
+    kinds = {"join_within": float, "ping_after": float, "idle_after": float, "reject_after": float}
+    changes: dict[str, Any] = {
+        name: kind(known[name])
+        for name, kind in (kinds | {"max_here": int, "max_strangers": int}).items()
+        if name in known
+    }
     hello = next((one.text for one in entries if one.text.startswith("HELLO grupo/1 ")), "")
     title = hello.removeprefix("HELLO grupo/1 ")
-    return rules, title
+    return replace(rules, **changes), title

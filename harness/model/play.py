@@ -10,7 +10,7 @@ import copy
 import re
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -22,6 +22,8 @@ from harness.driving.server import Server, end_of, tail
 from harness.model.explain import Difference, Explanation
 from harness.model.group import MOST_LINE, Connection, Group, Rules, Standing, framed
 from harness.model.steps import StepReader
+
+GROUP = "grupo"  # the name of a group whose server was started without --group
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,12 @@ class Play:
     label of the dialogue.
     """
 
-    def __init__(self, server: Server, rules: Rules, title: str = "grupo"):
-        self.server, self.record = server, server.record
-        self.known = Explanation(Group(rules, title))
+    def __init__(self, server: Server, rules: Rules, patience: float | None = None):
+        """Play with this server. An answer counts as missing after `patience` seconds, by default
+        deadlines.DEADLINE.
+        """
+        self.server, self.record, self.patience = server, server.record, patience
+        self.known = Explanation(Group(rules, GROUP))
         self.clients: dict[str, WireClient] = {}
         self.current: dict[str, str] = {}
         self.addresses: dict[str, str] = {}
@@ -121,7 +126,7 @@ class Play:
         elif act.what == "pongs":
             self.pongs(who)
         elif act.what == "awaits":
-            self.reads(who, lambda line: line in ("", "PENDING") or line.startswith("ERR "))
+            self.reads(who, "PENDING", "ERR ")
         elif act.what == "shuts":
             with contextlib.suppress(CutOff):
                 client.half_close()
@@ -148,7 +153,7 @@ class Play:
             host, port, *_ = client.socket.getsockname()
             self.addresses[client.who] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             if not self.stopped:
-                self.reads(client.who, lambda line: True)  # HELLO
+                self.reads(client.who, "")  # HELLO
         return self.current[label]
 
     def sends(self, who: str, data: bytes) -> None:
@@ -215,18 +220,18 @@ class Play:
 
     def fence(self, *labels: str) -> None:
         """Send PING in these or all open connections; read each up to its PONG or its end."""
-        waiting = {}
+        waiting: dict[str, tuple[str, ...]] = {}
         for label, who in self.current.items():
             if labels and label not in labels:
                 continue
             if self.is_open(label) and self.did(who, "shuts"):
-                waiting[who] = ""
+                waiting[who] = ()
             elif self.is_open(label) and not self.rest.get(who):  # a PING would end half a line
                 self.tokens += 1
-                waiting[who] = f"PONG f{self.tokens}"
+                waiting[who] = (f"PONG f{self.tokens}",)
                 self.sends(who, f"PING f{self.tokens}\n".encode())
         for who, last in waiting.items():
-            self.reads(who, lambda line, last=last: line in ("", last))
+            self.reads(who, *last)
 
     def hears_more(self) -> bool:
         """Read the clients that have sent half a line, and so no fence. Return whether any of them
@@ -238,7 +243,7 @@ class Play:
             if self.is_open(label) and self.rest.get(who)
         ]
         before = len(self.record.entries)
-        end = time.monotonic() + deadlines.DEADLINE
+        end = time.monotonic() + (self.patience or deadlines.DEADLINE)
         while unfenced and len(self.record.entries) == before and time.monotonic() < end:
             for client in unfenced:
                 with contextlib.suppress(Silence):
@@ -249,12 +254,16 @@ class Play:
         """Return whether this client did this in the step under way."""
         return any(one.who == who and one.what == what for one in self.record.entries[self.first :])
 
-    def reads(self, who: str, is_last: Callable[[str], bool]) -> None:
-        """Read a client up to this line; if it does not come, the model says what is missing."""
+    def reads(self, who: str, *last: str) -> None:
+        """Read a client up to one of these beginnings of a line, or its end.
+
+        If it does not come, the model says what is missing.
+        """
         client = self.clients[who]
         with contextlib.suppress(Silence):
-            while not client.ended and not is_last(client.line()):
-                pass
+            while line := client.line(self.patience):
+                if line.startswith(last):
+                    break
 
     def reads_what_came(self, who: str) -> None:
         """Read what has come."""
@@ -282,12 +291,12 @@ class Play:
             )
 
         with contextlib.suppress(CheckFailed):
-            deadlines.wait_until(noticed)
+            deadlines.wait_until(noticed, self.patience)
         self.fence()
 
     def answered(self) -> None:
         """Wait for the answer of each order that was typed; the model says what is missing."""
-        self.server.answers(self.typed)
+        self.server.answers(self.typed, self.patience)
 
     def after_orders(self) -> Group:
         """Return the likeliest group after the orders of this step."""
@@ -306,7 +315,7 @@ class Play:
                 raise Difference("12", "server", ["exits 0"], str(end_of(status)))
         for label, who in self.current.items():
             if self.is_open(label):
-                self.reads(who, lambda line: line == "")
+                self.reads(who)
         self.explain()
         self.server.restart()
         self.typed, self.first = 0, len(self.record.entries)
