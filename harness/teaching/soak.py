@@ -5,6 +5,7 @@ The servers are our three, and those in tests/strangers, which others wrote from
 lab_guide/protocol.md alone (and processes.c, which is epoll.c made over, with processes).
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,7 @@ WARNINGS = "-Wall", "-Wextra", "-Werror"
 # A checked server lives for seconds: the JVM's best compiler, its threads for garbage collection
 # and its figures for other tools would cost more than they gain.
 JVM = "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto", "-Xmx256m"
+SUFFIXES = ".c", ".go", ".java", ".mjs", ".py"
 screen = Console(highlight=False, markup=False, soft_wrap=True)
 
 
@@ -52,6 +54,14 @@ def stranger(name, folder):
             check=True,
         )
         return [str(program)]
+    if source.suffix == ".go":
+        program = Path(folder, name)
+        subprocess.run(
+            [tool("go"), "build", "-o", program, source],
+            check=True,
+            env={**os.environ, "GO111MODULE": "off", "GOFLAGS": ""},  # it needs no module
+        )
+        return [str(program)]
     if source.suffix == ".java":
         # javac warns of the package with signals, unless it ignores its list of packages.
         subprocess.run([tool("javac"), "-XDignore.symbol.file", "-d", folder, source], check=True)
@@ -61,8 +71,7 @@ def stranger(name, folder):
 
 def strangers():
     """Their names."""
-    kinds = ".c", ".java", ".mjs", ".py"
-    return sorted(path.stem for path in STRANGERS.iterdir() if path.suffix in kinds)
+    return sorted(path.stem for path in STRANGERS.iterdir() if path.suffix in SUFFIXES)
 
 
 def judged(name, command, folder):
