@@ -24,7 +24,7 @@ from tests.test_protocol_dialogues import Dialogue, Play
 
 GUIDE = ROOT / "lab_guide"
 NOTHING = Difference("", "", [], "")
-TRIES = 3  # of a dialogue in which several act at once: who comes first is up to the server
+TRIES = 3  # of a dialogue in which several act at once: the server chooses their order
 
 
 def says(who, *lines, more=False):
@@ -213,7 +213,7 @@ def test_a_dialogue_that_went_wrong_passes_with_a_right_server(what, number, tmp
 
 
 def shown(wrong, *entries):
-    """The lines of the block of these entries: (who, what, text)."""
+    """Return the lines of the block of these entries, each without its time."""
     entries = [Entry(float(at), *entry) for at, entry in enumerate(entries)]
     return notation.dialogue(entries, ("--admit", "all"), wrong).split("\n")[1:-1]
 

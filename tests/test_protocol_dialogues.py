@@ -171,7 +171,7 @@ class Play(ExitStack):
         self.server = self.enter_context(server)
         self.clients = {}
         self.steps = list(dialogue.steps())
-        self.ungreeted = set()  # whose HELLO was not read, and is not shown
+        self.ungreeted = set()  # their HELLO was not read, and is not shown
         self.silent = set()  # that have sent half a line, or shut: they take no fence
         self.tokens = {}  # the last of each client
         self.names = {}  # the member that each client is
