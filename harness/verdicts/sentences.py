@@ -1597,6 +1597,36 @@ CAUSES = {
         "strip them.",
         "protocol.md#10-limits",
     ),
+    "flags-in-any-order": (
+        "The server takes flags only in one order, or only with a space before the value. Parse "
+        "the command line with a library: argparse, getopt_long, util.parseArgs.",
+        "protocol.md#12-the-command-line",
+    ),
+    "an-ipv6-address": (
+        "An IPv6 address before a port needs brackets, because it contains colons itself. Without "
+        "them nobody can tell where the port begins.",
+        "protocol.md#11-the-owners-console",
+    ),
+    "closes-after-bye": (
+        "The server sent BYE and then waits for the client to close. A client that never does "
+        "costs a descriptor for good. Discard its input for at most 1 s, and then close.",
+        "protocol.md#4-the-life-of-a-connection",
+    ),
+    "the-same-work-under-none": (
+        "The server hashes a password only if there is such a member, so the time until REJECTED "
+        "may show which names are members'. Check the password of an unknown name, too, against a "
+        "hash that matches no password.",
+        "protocol.md#95-names",
+    ),
+    "accepted-before-shown": (
+        "The owner could accept a request that the console had not shown yet. A client is asking "
+        "only after that line. Before it, answer `accept` by `error: why`.",
+        "protocol.md#95-names",
+    ),
+    "zero-is-a-limit": (
+        "With 0 the time is over at once. Does the server take 0 for no limit?",
+        "protocol.md#10-limits",
+    ),
     "orders-at-the-limit": (
         "Orders are lines: at most 512 bytes with the LF, in any pieces. Skip a longer one up "
         "to its own LF and answer it once. Then reset the mark that the line is too long.",
