@@ -104,15 +104,6 @@ CASES = [
 ]
 
 
-class Recorded(play.Play):
-    """Notes in the record what happens to the server's processes."""
-
-    def machine(self, act):
-        if act.what in ("stops", "goes", "waits"):
-            self.record.add("server", act.what, act.text)
-        super().machine(act)
-
-
 def options(admit, limits):
     return ["--admit", admit, *(str(part) for flag, _, value in limits for part in (flag, value))]
 
@@ -122,7 +113,7 @@ def played(acts, admit, limits, folder):
     limits = limits or (("--reject-after", "reject_after", 0.1),)
     args = options(admit, limits)
     with Server("nonblocking", directory=folder, args=args, record=Record()) as server:
-        one = Recorded(server, Rules(admit, **{name: value for _, name, value in limits}))
+        one = play.Play(server, Rules(admit, **{name: value for _, name, value in limits}))
         try:
             one.play(acts)
             return list(one.record.entries), args
