@@ -156,6 +156,8 @@ def test_a_random_dialogue_happens_again(seed, tmp_path):
     author = Author(random.Random(seed))
     author.admit = ("all", "ask")[seed % 2]
     dialogue = author.dialogue()
+    while sum(act.more for act in dialogue.acts) > 4:  # 33 at once: chance decides who is too many
+        dialogue = author.dialogue()
     # At the end, a REJECTED may still be on its way.
     acts = [*dialogue.opening, *dialogue.acts, Act("server", "waits", "0.3")]
     happens_again(acts, author.admit, (), tmp_path)

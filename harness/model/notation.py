@@ -437,7 +437,7 @@ def without(lines: list[Shown], place: int, wrong: Difference) -> Iterator[Shown
     for number, line in enumerate(lines):
         if surplus and (line.what, line.text) == surplus[1:]:
             counts[line.who] += 1
-            if counts[line.who] > most and number > last:
+            if counts[line.who] > most and (number == place or number > last):
                 continue
         yield line
 
