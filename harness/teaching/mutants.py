@@ -265,7 +265,8 @@ def main(options):
     except UsageError as why:
         print(f"mutants: {say(why.args[0])}", file=sys.stderr)
     except Missing as missing:
-        print(f"mutants: {say('{tool} is not installed', tool=missing)}", file=sys.stderr)
+        why = say("{tool} is not installed", tool=missing)
+        print(f"mutants: {why}", file=sys.stderr)
     except OSError as error:
         print(f"mutants: {error.filename}: {error.strerror}", file=sys.stderr)
     return 2

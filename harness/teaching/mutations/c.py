@@ -169,7 +169,7 @@ class Program:
         )
 
     def is_jump(self, one: Statement) -> bool:
-        """Whether a statement, or the last one of a block, leaves the place where it stands."""
+        """Whether a statement, or the last one of a block, leaves its loop or its function."""
         if one.kind == "block":
             return bool(one.inner) and self.is_jump(one.inner[-1])
         return one.kind == "simple" and self.tokens[one.first].text in JUMPS | {"die"}

@@ -252,7 +252,7 @@ def out_of_lock(source, statement) -> Iterator[Edit]:
 
 
 def dedented(source, statement) -> str:
-    """Return a statement of a block as it stands one level further out, from its first letter."""
+    """Return a statement, from its first letter, with one level of indentation less."""
     lines = source.of(statement).split("\n")
     return "\n".join([lines[0], *(line[INDENT:] for line in lines[1:])])
 
