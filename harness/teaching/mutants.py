@@ -186,9 +186,8 @@ def cells(counts: Counter[str]) -> list[str]:
 
 def tell_of(record: dict, number: int, count: int) -> None:
     """Show one result as it comes."""
-    by = record["by"].strip().rpartition("\n")[2] if record["outcome"] == CHECK else ""
     word = COLUMNS[record["outcome"]]
-    what = f"{say(word)}: {by}" if by else say(word)
+    what = f"{say(word)}: {record['by']}" if record["by"] else say(word)
     screen.print(f"{number:>5} / {count}  {what}  {record['id']}  {record['place']}")
 
 

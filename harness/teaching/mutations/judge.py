@@ -33,6 +33,7 @@ LARGEST = 256 << 20  # bytes of a file that a mutant may write
 VERDICT = re.compile(
     r" *(passed|failed|inconclusive|not run|harness fault)  [\w ]+: ([\w\[\].-]+)  "
 )
+REPLAY = re.compile(" *again:  ")  # the last line that explains a failure
 # What becomes of a mutant.
 STILLBORN, ALIKE, CHECK, FUZZ = "stillborn", "equivalent", "caught by check", "caught by fuzz"
 SURVIVED, FAULT = "survived", "not judged"
@@ -68,7 +69,7 @@ class Judge:
     def judge(self, mutant: Mutant, earlier: dict | None) -> dict:
         """Return the result of one mutant. earlier: that of the run before, if there was any."""
         began = time.monotonic()
-        found = {"outcome": SURVIVED, "by": "", "unsure": [], "minutes": 0}
+        found = {"outcome": SURVIVED, "by": "", "why": "", "unsure": [], "minutes": 0}
         with tempfile.TemporaryDirectory(
             prefix="grupo-mutant-", ignore_cleanup_errors=True
         ) as folder:
@@ -81,9 +82,9 @@ class Judge:
                 if found["outcome"] == SURVIVED and self.minutes:
                     found |= self.fuzz(command, folder)
             except Stillborn as why:
-                found |= {"outcome": STILLBORN, "by": str(why)[-300:]}
+                found |= {"outcome": STILLBORN, "why": str(why)[-300:]}
             except Alike:
-                found |= {"outcome": ALIKE, "by": "it compiles to the same program"}
+                found |= {"outcome": ALIKE, "why": "it compiles to the same program"}
         return {
             "id": mutant.id,
             "kind": mutant.edit.kind,
@@ -124,14 +125,17 @@ class Judge:
                 harness_command("check", "--lang", "en", "--in", folder, *asked, "--", *command),
                 folder,
                 CHECK_WITHIN,
-                lambda line: (found := VERDICT.match(line)) and found[1] == "failed",
+                REPLAY.match,
             )
             verdicts = [match.groups() for match in map(VERDICT.match, lines) if match]
             if failed := [name for verdict, name in verdicts if verdict == "failed"]:
-                return {"outcome": CHECK, "by": failed[0]}
+                explained = "".join(lines).rpartition(f": {failed[0]}  ")[2]
+                return {"outcome": CHECK, "by": failed[0], "why": explained[:2000]}
             if status not in (0, 3) or not verdicts:
-                return {"outcome": FAULT, "by": "".join(lines)[-2000:]}
-            only = [name for verdict, name in verdicts if verdict != "passed"]
+                return {"outcome": FAULT, "why": "".join(lines)[-2000:]}
+            only = [
+                name for verdict, name in verdicts if verdict in ("inconclusive", "harness fault")
+            ]
             if not only:
                 break
         return {"unsure": only}
@@ -144,10 +148,10 @@ class Judge:
             60 * self.minutes + CHECK_WITHIN,
         )
         if status == 1:
-            return {"outcome": FUZZ, "by": "".join(lines)[-2000:]}
+            return {"outcome": FUZZ, "why": "".join(lines)[-2000:]}
         if status in (0, 3):
             return {"minutes": self.minutes}
-        return {"outcome": FAULT, "by": "".join(lines)[-2000:]}
+        return {"outcome": FAULT, "why": "".join(lines)[-2000:]}
 
     def run(
         self,
