@@ -52,7 +52,7 @@ COLUMNS = {
     SURVIVED: template("survived"),
     FAULT: template("not judged"),
 }
-screen = Console(highlight=False, markup=False, soft_wrap=True)
+screen = Console(highlight=False, markup=False, soft_wrap=True, width=WIDTH)
 
 
 # -- What is known already -------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def report(mutants: list[Mutant], results: Results, known: dict[str, str]) -> fl
             table.add_row(kind, *cells(counts))
     table.add_row(say("all"), *cells(total), style="bold")
     screen.print()
-    screen.print(table, width=WIDTH, crop=False)
+    screen.print(table)
     caught, counted = total[CHECK] + total[FUZZ], total[CHECK] + total[FUZZ] + total[SURVIVED]
     share = caught / counted if counted else 1.0
     screen.print(
