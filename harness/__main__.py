@@ -42,6 +42,11 @@ COMMANDS = {
         "check a server in any language and explain each failure",
         "The exit status is 1 if a check failed, else 3 if one could not be judged, else 0.",
     ),
+    "fuzz": (
+        "harness.teaching.fuzz",
+        "play random dialogues with a server, and show the shortest that goes wrong",
+        "The exit status is 1 if a dialogue went wrong, 3 if none could be judged, else 0.",
+    ),
     "starter": (
         "harness.teaching.starter",
         "write a lab's starting folder",

@@ -7,7 +7,8 @@ import re
 
 from conftest import OPEN
 
-from harness.checks.lines import answers, hears, hears_the_end, history, refused, same_lines, taken
+from harness.checks.lines import answers, hears, hears_the_end, history, refused, same_lines
+from harness.driving.client import taken
 from harness.driving.history import EVENT_LINE, normalized, seqs
 from harness.driving.messages import msg
 from harness.driving.record import CheckFailed, same

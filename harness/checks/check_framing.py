@@ -16,10 +16,9 @@ from harness.checks.lines import (
     refused,
     same_lines,
     shown,
-    taken,
 )
 from harness.driving import deadlines
-from harness.driving.client import Silence
+from harness.driving.client import Silence, taken
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
 from harness.driving.processes import queues

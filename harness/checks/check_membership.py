@@ -9,9 +9,9 @@ import time
 import psutil
 from conftest import OPEN
 
-from harness.checks.lines import answers, each_refused, hears, hears_the_end, refused, taken
+from harness.checks.lines import answers, each_refused, hears, hears_the_end, refused
 from harness.driving import deadlines, processes
-from harness.driving.client import Silence
+from harness.driving.client import Silence, taken
 from harness.driving.deadlines import wait_until
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg

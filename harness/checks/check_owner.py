@@ -19,10 +19,10 @@ from harness.checks.lines import (
     orders_taken,
     refused,
     shown,
-    taken,
 )
 from harness.checks.scenarios import ends_in_time, rests
 from harness.driving import deadlines
+from harness.driving.client import taken
 from harness.driving.deadlines import wait_until
 from harness.driving.history import normalized
 from harness.driving.messages import joined, msg

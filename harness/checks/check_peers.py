@@ -10,9 +10,10 @@ import time
 
 from conftest import OPEN
 
-from harness.checks.lines import history, refused, same_lines, taken
+from harness.checks.lines import history, refused, same_lines
 from harness.checks.scenarios import NARROW, fill, no_traceback, rounds
 from harness.driving import deadlines, processes
+from harness.driving.client import taken
 from harness.driving.deadlines import wait_until
 from harness.driving.history import normalized
 from harness.driving.messages import both, msg

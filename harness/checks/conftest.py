@@ -185,6 +185,7 @@ def start(judge, tmp_path):
             "command": judge.settings["command"],
             "directory": tmp_path / "group",
             "deadline": 2 * judge.settings["deadline"],
+            "record": judge.record,
             **options,
         }
         try:
@@ -192,7 +193,6 @@ def start(judge, tmp_path):
                 options.pop("command"),
                 args=(*args, *(["--trace", trace] if trace else [])),
                 cwd=judge.settings["cwd"],
-                record=judge.record,
                 inherits=False,
                 **options,
             )

@@ -5,14 +5,12 @@ fence, wait until the server has read.
 import time
 from itertools import zip_longest
 
-from harness.driving.client import Silence
+from harness.driving.client import READ_WITHIN, Silence
 from harness.driving.history import ERR_LINE, EVENT_LINE, normalized
 from harness.driving.messages import joined, msg
-from harness.driving.processes import unread_of, waiting_in_pipe
+from harness.driving.processes import waiting_in_pipe
 from harness.driving.record import CheckFailed, difference, same
 from harness.driving.record import shown as as_text
-
-READ_WITHIN = 1.0  # seconds within which the server should read a piece before the next one follows
 
 
 def hears(client, *expected, sentence=None):
@@ -160,20 +158,6 @@ def history(client, since=0):
     start = len(client.lines)
     newest = int(client.expect(r"END HISTORY (\d+)")[1])
     return [line for line in client.lines[start:-1] if EVENT_LINE.fullmatch(line)], newest
-
-
-def taken(client):
-    """Waits until the server has read what this client sent, so that the next piece is a piece of
-    its own.
-
-    Returns whether it has, as far as the kernel shows; it never fails.
-    """
-    end = time.monotonic() + READ_WITHIN
-    while is_waiting := unread_of(client.socket):
-        if time.monotonic() > end:
-            break
-        time.sleep(0.0005)
-    return not is_waiting
 
 
 def orders_taken(running):

@@ -13,10 +13,13 @@ import time
 
 from harness.driving import deadlines
 from harness.driving.messages import msg
+from harness.driving.processes import unread_of
 from harness.driving.record import CheckFailed, Record
 
 MOST_LINES = 1 << 19  # that a client hears; more is a flood
 MOST_BYTES = 1 << 18  # of a line without an end; more is a flood
+
+READ_WITHIN = 1.0  # seconds within which the server should read a piece before the next one follows
 
 _tokens = itertools.count(1)
 
@@ -352,3 +355,16 @@ class WireClient:
         if self.socket.fileno() >= 0:
             self.record.add(self.who, "closes")
             self.socket.close()
+
+
+def taken(client: WireClient) -> bool:
+    """Wait until the server has read what this client sent, so that the next piece stands alone.
+
+    Return whether it has, as far as the kernel shows; it never fails.
+    """
+    end = time.monotonic() + READ_WITHIN
+    while is_waiting := unread_of(client.socket):
+        if time.monotonic() > end:
+            break
+        time.sleep(0.0005)
+    return not is_waiting

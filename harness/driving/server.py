@@ -261,6 +261,7 @@ class Server:
         self.leftovers: list[psutil.Process] = []
         self._unasked: collections.deque[str] = collections.deque()
         self._answers: collections.deque[str] = collections.deque()
+        self._answered = 0  # orders, since its start
         # The order under way is `help`: lines that begin with `# ` are its answer.
         self._helping = False
         # Guards `unfinished`, `stdout`, `stderr`, and the three above.
@@ -370,6 +371,7 @@ class Server:
             self._answers.append(line)
             if ANSWERED.fullmatch(line):
                 self._helping = False
+                self._answered += 1
 
     def _runs(self) -> bool:
         return self.process.poll() is None and not (self.flooded or self.forked)
@@ -479,6 +481,17 @@ class Server:
             while not answer or not ANSWERED.fullmatch(answer[-1]):
                 answer.append(self._answers.popleft())
             return answer
+
+    def answers(self, count: int, deadline: float | None = None) -> bool:
+        """Wait until the console has answered so many orders since the start.
+
+        `deadline` is in seconds, by default DEADLINE. Returns whether it has.
+        """
+        with self._heard:
+            return self._heard.wait_for(
+                lambda: self._answered >= count or not self._runs(),
+                deadlines.DEADLINE if deadline is None else deadline,
+            )
 
     def type(self, text: str) -> None:
         """Type a line, and wait for nothing. Raises CheckFailed if its stdin is closed."""

@@ -58,6 +58,7 @@ STAGES = {
     template("framing"): ("starts", "greets", "takes-requests", "answers-ping"),
     template("membership"): ("greets", "takes-requests", "answers-ping"),
     template("conversation"): ("a-new-member-comes-in",),
+    template("dialogues"): ("starts", "greets", "takes-requests", "answers-ping"),
     template("owner"): ("a-new-member-comes-in",),
     template("files"): ("a-new-member-comes-in",),
     template("crowd"): ("everyone-hears-everything",),

@@ -555,6 +555,12 @@ CAUSES = {
         "A connection belongs to one member from its WELCOME to its end.",
         "protocol.md#7-err-a-request-that-was-not-done",
     ),
+    # -- dialogues
+    "any-dialogue": (
+        "The dialogue above is the shortest that was found, and it went wrong again on two new "
+        "servers. Play it by hand. The section named above says what must come, and why.",
+        "protocol.md#9-rules",
+    ),
     # -- conversation
     "everyone-hears-everything": (
         "Each event goes once to every member who is here. In a server with several processes, "

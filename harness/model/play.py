@@ -1,0 +1,358 @@
+"""Plays a dialogue with a server, act by act, and has each step explained by the model.
+
+An Act is one thing that a client, the owner or the machine does. After an act the harness waits
+until all that was sent must have been handled: a fence in each client, `members` on the console.
+An act with `more` is not waited for, so that the next one happens at the same time.
+"""
+
+import contextlib
+import copy
+import re
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from harness.driving import deadlines
+from harness.driving.client import CutOff, Silence, WireClient, taken
+from harness.driving.record import CheckFailed
+from harness.driving.server import Server, end_of, tail
+from harness.model.explain import Difference, Explanation
+from harness.model.group import MOST_LINE, Connection, Group, Rules, Standing, framed
+from harness.model.steps import StepReader
+
+
+@dataclass(frozen=True)
+class Act:
+    """`who` does `what`; `more`: the next act happens at the same time.
+
+    A client: sends (Latin-1 bytes), piece (likewise, and waits until the server has read them),
+    shuts, resets, closes, awaits (reads up to PENDING), pongs (answers a PING). owner: types.
+    server: restart, killed, stops and goes (SIGSTOP, SIGCONT), waits (seconds).
+    """
+
+    who: str
+    what: str
+    text: str = ""
+    more: bool = False
+
+
+@dataclass
+class Dialogue:
+    """`acts` to play, after an `opening` in which members join."""
+
+    opening: list[Act]
+    acts: list[Act]
+
+
+class Play:
+    """One server, the clients of a dialogue, and what is known of the group.
+
+    `clients` holds every connection by its name in the record; `current` the last one of each
+    label of the dialogue.
+    """
+
+    def __init__(self, server: Server, rules: Rules, title: str = "grupo"):
+        self.server, self.record = server, server.record
+        self.known = Explanation(Group(rules, title))
+        self.clients: dict[str, WireClient] = {}
+        self.current: dict[str, str] = {}
+        self.addresses: dict[str, str] = {}
+        self.reader = StepReader()
+        self.first = len(self.record.entries)  # of the step under way
+        self.rest: dict[str, bytes] = {}  # half a line that each has sent
+        self.tokens = 0
+        self.typed = 0  # lines of the owner's since the server's start
+        self.settled = True
+        self.quiet_since = 0.0  # when all that had been sent had been handled
+        self.loose: list[str] = []  # clients that closed unnoticed, in the step under way
+        self.stopped = False  # the server's processes, by SIGSTOP
+
+    @property
+    def group(self) -> Group:
+        """The likeliest state of the group."""
+        return self.known.group
+
+    def close(self) -> None:
+        """Close all clients."""
+        for client in self.clients.values():
+            client.close()
+
+    # -- Acts
+
+    def play(self, acts: Sequence[Act]) -> None:
+        """Do the acts; each step is explained. Raises Difference or Unclear."""
+        try:
+            for act in acts:
+                self.act(act)
+                if not (act.more or self.stopped):
+                    self.settle(act)
+            if self.stopped or self.first < len(self.record.entries):
+                self.machine(Act("server", "goes"))
+                self.settle(Act("server", "goes"))
+        except CheckFailed as problem:
+            self.must_live()
+            raise Difference(
+                "9.1", problem.who or "server", [problem.expected], problem.actual
+            ) from problem
+
+    def act(self, act: Act) -> None:
+        """Do one act, and wait for nothing."""
+        if act.who == "owner":
+            self.types(act.text.encode("latin-1"))
+        elif act.who == "server":
+            self.machine(act)
+        elif act.what not in ("sends", "piece") and not self.is_open(act.who):
+            pass  # there is nothing to end
+        else:
+            self.client(act, self.connection(act.who))
+
+    def client(self, act: Act, who: str) -> None:
+        """Do what a client does."""
+        client = self.clients[who]
+        if act.what in ("sends", "piece"):
+            if act.what == "piece" and self.did(who, "sends") and not self.rest.get(who):
+                self.fence(act.who)  # half a line would leave no way to wait for the lines before
+            self.sends(who, act.text.encode("latin-1"))
+            if act.what == "piece":
+                taken(client)
+        elif act.what == "pongs":
+            self.pongs(who)
+        elif act.what == "awaits":
+            self.reads(who, lambda line: line in ("", "PENDING") or line.startswith("ERR "))
+        elif act.what == "shuts":
+            with contextlib.suppress(CutOff):
+                client.half_close()
+        elif act.what in ("resets", "closes"):
+            self.reads_what_came(who)
+            client.reset() if act.what == "resets" else client.close()
+
+    def pongs(self, who: str) -> None:
+        """Answer the server's last PING, if there was one."""
+        pings = [line for line in self.clients[who].lines if line.startswith("PING ")]
+        if pings:
+            self.sends(who, f"PONG{pings[-1][4:]}\n".encode("utf-8", "surrogateescape"))
+
+    def is_open(self, label: str) -> bool:
+        """Return whether the connection of this label is open at our end."""
+        client = self.clients.get(self.current.get(label, ""))
+        return client is not None and not client.ended and client.socket.fileno() >= 0
+
+    def connection(self, label: str) -> str:
+        """Return the open connection of this label, or a new one. Raises CutOff."""
+        if not self.is_open(label):
+            client = WireClient(self.server.address, name=label, pong=False, record=self.record)
+            self.clients[client.who], self.current[label] = client, client.who
+            host, port, *_ = client.socket.getsockname()
+            self.addresses[client.who] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            if not self.stopped:
+                self.reads(client.who, lambda line: True)  # HELLO
+        return self.current[label]
+
+    def sends(self, who: str, data: bytes) -> None:
+        """Send bytes, if the connection is still open."""
+        self.rest[who] = framed(self.rest.get(who, b"") + data)[1]
+        with contextlib.suppress(CutOff):
+            self.clients[who].send_bytes(data)
+
+    def types(self, line: bytes) -> None:
+        """Type a line, and wait for nothing."""
+        self.typed += 1
+        self.server.type_bytes(line + b"\n")
+
+    def machine(self, act: Act) -> None:
+        """Do something to the server's processes, or wait."""
+        if act.what == "waits":
+            self.waits(float(act.text))
+        elif act.what in ("stops", "goes"):
+            self.stopped = act.what == "stops"
+            for process in self.server.family():
+                with contextlib.suppress(psutil.Error):
+                    process.suspend() if act.what == "stops" else process.resume()
+        elif act.what == "killed":
+            self.server.kill()
+        else:
+            self.server.send_signal(signal.SIGTERM)
+
+    def waits(self, seconds: float) -> None:
+        """Read all clients for so long, and send nothing."""
+        if self.settled:
+            self.quiet_since = self.record.clock()
+        self.settled = False
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            listening = [
+                one for one in self.clients.values() if not one.ended and one.socket.fileno() >= 0
+            ]
+            if not listening:
+                time.sleep(left)
+            for client in listening:
+                with contextlib.suppress(Silence):
+                    client.line(min(left, 0.02))
+
+    # -- Waiting until all is handled
+
+    def settle(self, act: Act) -> None:
+        """Wait until everything that was sent must have been handled, and explain it."""
+        if act.what == "waits":
+            if self.explain():
+                self.known.overdue(self.quiet_since, self.record.clock())
+        elif act.what in ("restart", "killed") or self.after_orders().ended:
+            self.end(act)
+        else:
+            self.settled = True
+            self.answered()
+            for _ in range(2):
+                self.fence()
+            self.until_gone()
+            if not self.after_orders().consent:
+                self.types(b"members")
+                self.answered()
+            self.explain()
+
+    def fence(self, *labels: str) -> None:
+        """Send PING in these or all open connections; read each up to its PONG or its end."""
+        waiting = {}
+        for label, who in self.current.items():
+            if labels and label not in labels:
+                continue
+            if self.is_open(label) and self.did(who, "shuts"):
+                waiting[who] = ""
+            elif self.is_open(label) and not self.rest.get(who):  # a PING would end half a line
+                self.tokens += 1
+                waiting[who] = f"PONG f{self.tokens}"
+                self.sends(who, f"PING f{self.tokens}\n".encode())
+        for who, last in waiting.items():
+            self.reads(who, lambda line, last=last: line in ("", last))
+
+    def hears_more(self) -> bool:
+        """Read the clients that have sent half a line, and so no fence. Return whether any of them
+        heard something more before the deadline.
+        """
+        unfenced = [
+            self.clients[who]
+            for label, who in self.current.items()
+            if self.is_open(label) and self.rest.get(who)
+        ]
+        before = len(self.record.entries)
+        end = time.monotonic() + deadlines.DEADLINE
+        while unfenced and len(self.record.entries) == before and time.monotonic() < end:
+            for client in unfenced:
+                with contextlib.suppress(Silence):
+                    client.line(0.01)
+        return len(self.record.entries) > before
+
+    def did(self, who: str, what: str) -> bool:
+        """Return whether this client did this in the step under way."""
+        return any(one.who == who and one.what == what for one in self.record.entries[self.first :])
+
+    def reads(self, who: str, is_last: Callable[[str], bool]) -> None:
+        """Read a client up to this line; if it does not come, the model says what is missing."""
+        client = self.clients[who]
+        with contextlib.suppress(Silence):
+            while not client.ended and not is_last(client.line()):
+                pass
+
+    def reads_what_came(self, who: str) -> None:
+        """Read what has come."""
+        with contextlib.suppress(Silence):
+            while self.clients[who].line(0.0):
+                pass
+
+    def until_gone(self) -> None:
+        """Wait until the server has noticed each client that went in this step."""
+        lost = [
+            one.who for one in self.record.entries[self.first :] if one.what in ("resets", "closes")
+        ]
+        listed = {who: listed_as(self.group, who) for who in lost}
+        patterns = [re.compile(one, re.IGNORECASE) for one in listed.values() if one]
+        self.loose = [who for who, one in listed.items() if not one]
+        if not patterns:
+            return
+
+        def noticed() -> bool:
+            start = len(self.server.stdout)
+            self.types(b"members")
+            self.answered()
+            return not any(
+                one.fullmatch(line) for one in patterns for line in self.server.stdout[start:]
+            )
+
+        with contextlib.suppress(CheckFailed):
+            deadlines.wait_until(noticed)
+        self.fence()
+
+    def answered(self) -> None:
+        """Wait for the answer of each order that was typed; the model says what is missing."""
+        self.server.answers(self.typed)
+
+    def after_orders(self) -> Group:
+        """Return the likeliest group after the orders of this step."""
+        group = self.group
+        for entry in self.record.entries[self.first :]:
+            if entry[1:3] == ("owner", "types"):
+                line = entry.text.encode("utf-8", "surrogateescape").removesuffix(b"\n")
+                group = group.order(line if len(line) < MOST_LINE else None)[0].group
+        return group
+
+    def end(self, act: Act) -> None:
+        """Read all clients up to their end, explain, and start the server again."""
+        if act.what != "killed":
+            status = self.server.wait()
+            if status != 0:
+                raise Difference("12", "server", ["exits 0"], str(end_of(status)))
+        for label, who in self.current.items():
+            if self.is_open(label):
+                self.reads(who, lambda line: line == "")
+        self.explain()
+        self.server.restart()
+        self.typed, self.first = 0, len(self.record.entries)
+        self.known.starts_again()
+        self.current.clear()
+
+    # -- Explaining
+
+    def must_live(self) -> None:
+        """Raise Difference if the server ended without being asked to."""
+        status = self.server.process.poll()
+        if status is not None and not self.did("server", "signal"):
+            came = "\n".join([str(end_of(status)), *tail(self.server.stderr)])
+            raise Difference("12", "server", ["the server runs"], came)
+
+    def explain(self) -> bool:
+        """Have what was seen since the last time explained. Raises Difference or Unclear.
+
+        After a wait, something may still be on its way: then it is explained with the next step,
+        and the result is False.
+        """
+        while not self.explained():
+            if not self.settled:
+                return False
+        self.settled, self.loose = True, []
+        return True
+
+    def explained(self) -> bool:
+        """Try once; return False if more may come. Raises Difference or Unclear."""
+        entries = self.record.entries[self.first :]
+        reader = copy.deepcopy(self.reader)
+        step = reader.step(entries, self.addresses, self.settled, self.loose)
+        try:
+            self.known.explain(step)
+        except Difference:
+            if self.settled and not self.hears_more():
+                raise
+            return False
+        self.first, self.reader = self.first + len(entries), reader
+        return True
+
+
+def listed_as(group: Group, who: str) -> str:
+    """Return a pattern of the console's lines on this connection; "" if there is none."""
+    one: Connection | None = group.connections.get(who)
+    if one is None or one.standing not in (Standing.HERE, Standing.ASKING):
+        return ""
+    name = group.members[one.key].name if one.standing is Standing.HERE else one.name
+    what = "here" if one.standing is Standing.HERE else f"asks from {re.escape(one.address)}"
+    return f"member {re.escape(name)} {what}"

@@ -1,0 +1,247 @@
+"""python -m harness fuzz: random dialogues against a server, for as long as one likes.
+
+Each worker is a process that plays dialogues with servers of its own, and has the model of the
+protocol judge every line. The first dialogue that goes wrong ends the run, shrunk and confirmed.
+"""
+
+import argparse
+import contextlib
+import itertools
+import multiprocessing
+import os
+import secrets
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterable
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.arguments import positive
+from harness.driving import deadlines
+from harness.driving.messages import Message, msg
+from harness.driving.record import Record
+from harness.driving.server import NotStarted, Server
+from harness.model.fuzz import LAB_OF_TIMERS, Found, Fuzz, Tally
+from harness.model.generate import LABS
+from harness.verdicts import language
+from harness.verdicts.command import command_from, ends_by_signals
+from harness.verdicts.language import LANGUAGES, say
+from harness.verdicts.model import DEADLINE, UsageError
+from harness.verdicts.temporary import TemporaryFolder
+
+TICK = 0.5  # seconds between two reports of a worker
+screen = Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def minutes(text: str) -> float:
+    """Return a number of minutes above 0. Raises argparse.ArgumentTypeError."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= 10_000:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"{text} is not a number of minutes above 0")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what `harness fuzz` takes."""
+    parser.add_argument(
+        "server",
+        nargs="+",
+        metavar="COMMAND",
+        help="after `--`: the server's command line; or one of ours: nonblocking, pthread, fork",
+    )
+    parser.add_argument(
+        "--minutes", type=minutes, default=1.0, metavar="M", help="default: %(default)g"
+    )
+    parser.add_argument("--seed", help="of an earlier run: plays the same dialogues")
+    parser.add_argument(
+        "--lab",
+        type=int,
+        choices=LABS,
+        default=max(LABS),
+        help="only requests that are asked up to this lab",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes that play dialogues (default: one for each core)",
+    )
+    parser.add_argument(
+        "--in", dest="folder", metavar="DIR", help="run the server there (default: here)"
+    )
+    parser.add_argument("--lang", choices=LANGUAGES, help="of what is shown")
+    parser.set_defaults(design=None)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Exit status 1 if a dialogue went wrong, 3 if none could be judged, else 0; 2 for misuse."""
+    language.choose(options.lang)
+    seed = options.seed or secrets.token_hex(4)
+    try:
+        command, _ = command_from(options)
+        with TemporaryFolder() as folder:
+            run = Run(command, options, seed, folder.path)
+            try:
+                with ends_by_signals():
+                    run.run()
+            except KeyboardInterrupt:
+                screen.print(say(msg("stopped")))
+    except UsageError as why:
+        print(f"fuzz: {say(why.args[0])}", file=sys.stderr)
+        return 2
+    again = f"python -m harness fuzz --seed {seed} --workers {options.workers} -- "
+    lines = [*run.tried(seed), *(found_lines(run.found) if run.found else [])]
+    screen.print(*map(say, lines), *(["again: " + again + shlex.join(options.server)]), sep="\n")
+    return 1 if run.found else 0 if run.dialogues else 3
+
+
+class Starter:
+    """Starts servers of one command, each in a folder of its own."""
+
+    def __init__(self, command: list[str], cwd: str | None, folder: Path):
+        self.command, self.cwd, self.folder = command, cwd, folder
+        self.numbers = itertools.count()
+
+    def __call__(self, flags: tuple[str, ...], record: Record) -> Server:
+        """Start one. Raises NotStarted or OSError."""
+        return Server(
+            self.command,
+            directory=self.folder / f"{os.getpid()}-{next(self.numbers)}",
+            args=flags,
+            cwd=self.cwd or os.getcwd(),
+            record=record,
+            inherits=False,
+            deadline=4 * DEADLINE,
+        )
+
+
+class Run:
+    """Some workers, until the time is over or one of them has found something."""
+
+    def __init__(
+        self, command: list[str], options: argparse.Namespace, seed: str, folder: Path
+    ) -> None:
+        self.starter = Starter(command, options.folder, folder)
+        self.seed, self.lab, self.workers = seed, options.lab, options.workers
+        self.began = time.monotonic()
+        self.until = self.began + 60 * options.minutes
+        self.tallies: dict[int, Tally] = {}
+        self.found: Found | None = None
+
+    def run(self) -> None:
+        """Start the workers, and hear what they found. Raises UsageError."""
+        context = multiprocessing.get_context("fork")
+        pipes: dict[Connection, int] = {}
+        for number in range(self.workers + (1 if self.lab >= LAB_OF_TIMERS else 0)):
+            ours, theirs = context.Pipe(duplex=False)
+            # One more worker plays the dialogues in which time passes: it waits most of the time.
+            quiet = number == self.workers
+            process = context.Process(target=self.work, args=(number, theirs, quiet), daemon=True)
+            process.start()
+            theirs.close()
+            pipes[ours] = number
+        with screen.status("") as status:
+            while pipes and not (self.found and self.found.times):
+                for pipe in wait(list(pipes), TICK):
+                    self.hear(pipe, pipes)  # type: ignore[arg-type]
+                status.update(say(self.progress()))
+
+    def hear(self, pipe: Connection, pipes: dict[Connection, int]) -> None:
+        """Take one report of a worker. Raises UsageError if its server cannot be started."""
+        try:
+            tally, found = pipe.recv()
+        except EOFError:
+            del pipes[pipe]
+            return
+        if isinstance(found, str):
+            raise UsageError(found)
+        self.tallies[pipes[pipe]] = tally
+        if found and (self.found is None or found.times or len(found.acts) < len(self.found.acts)):
+            self.found = found
+
+    def work(self, number: int, pipe: Connection, quiet: bool) -> None:
+        """Play dialogues, and report, in a process of its own."""
+        signal.signal(signal.SIGINT, lambda *_: None)  # the main process ends this one
+        deadlines.DEADLINE = DEADLINE
+        sent = 0.0
+
+        def report(fuzz: Fuzz) -> None:
+            nonlocal sent
+            if time.monotonic() > sent + TICK:
+                sent = time.monotonic()
+                pipe.send((fuzz.tally, fuzz.shortest))
+
+        fuzz = Fuzz(
+            self.starter,
+            f"{self.seed}/{number}",
+            self.until,
+            lab=self.lab,
+            quiet=quiet,
+            report=report,
+        )
+        try:
+            pipe.send((fuzz.tally, None))
+            found = fuzz.run()
+            pipe.send((fuzz.tally, found))
+        except (NotStarted, OSError) as problem:
+            pipe.send((fuzz.tally, str(problem)))
+
+    @property
+    def dialogues(self) -> int:
+        """How many dialogues were played."""
+        return sum(tally.dialogues for tally in self.tallies.values())
+
+    def progress(self) -> Message:
+        """Return what was tried so far, and what time is left."""
+        left = max(0, round(self.until - time.monotonic()))
+        if self.found:
+            return msg("shrinking: {count} acts", count=len(self.found.acts))
+        return msg(
+            "{count} dialogues; {minutes}:{seconds:02d} left",
+            count=self.dialogues,
+            minutes=left // 60,
+            seconds=left % 60,
+        )
+
+    def tried(self, seed: str) -> Iterable[Message]:
+        """Yield lines on what was tried."""
+        tallies = self.tallies.values()
+        yield msg(
+            "{count} dialogues of {acts} acts in {seconds:.0f} s, seed {seed}",
+            count=self.dialogues,
+            acts=sum(tally.acts for tally in tallies),
+            seconds=time.monotonic() - self.began,
+            seed=seed,
+        )
+        if unclear := sum(tally.unclear for tally in tallies):
+            yield msg("{count} could not be judged", count=unclear)
+        for tally in tallies:
+            for lost in tally.lost:
+                yield msg("seen once, and not again: {difference}", difference=str(lost))
+
+
+def found_lines(found: Found) -> list[Message]:
+    """Return the lines that report a dialogue that went wrong."""
+    wrong = found.difference
+    return [
+        msg("{who} received: {came}", who=wrong.who, came=wrong.came or msg("nothing")),
+        msg(
+            "section {section} of lab_guide/protocol.md allows: {allowed}",
+            section=wrong.section,
+            allowed=wrong.allowed or msg("nothing"),
+        ),
+        msg("it came too early") if wrong.early else msg("The shortest dialogue found:"),
+        msg("{dialogue}", dialogue=found.dialogue),
+        msg(
+            "{count} acts; it went wrong on {times} new servers",
+            count=len(found.acts),
+            times=found.times,
+        )
+        if found.times
+        else msg("{count} acts; it was not confirmed", count=len(found.acts)),
+    ]
