@@ -7,7 +7,6 @@ its tests in the mutant's own process: so the mutations are ours (harness/teachi
 
 import json
 import os
-import subprocess
 import sys
 import tomllib
 from collections import Counter
@@ -31,7 +30,6 @@ from harness.teaching.mutations.judge import (
     STILLBORN,
     SURVIVED,
     Judge,
-    harness_command,
     isolation,
 )
 from harness.teaching.mutations.population import Mutant, all_mutants, sample
@@ -126,14 +124,6 @@ def judge_all(
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
             judge.stop()
-
-
-def has_fuzz() -> bool:
-    """Whether this harness can play random dialogues."""
-    return (
-        subprocess.run(harness_command("fuzz", "--help"), cwd=ROOT, capture_output=True).returncode
-        == 0
-    )
 
 
 # -- The report ------------------------------------------------------------------------------------
@@ -274,14 +264,13 @@ def main(options):
 def judged(options, found: list[Mutant], mutants: list[Mutant], known: dict[str, str]) -> int:
     """Judge what is asked for and not known yet; return the exit status."""
     results, namespaces = Results(options.results), isolation()
-    minutes = options.minutes if has_fuzz() else 0
     todo = [
         mutant
         for mutant in found
-        if mutant.id not in known and not results.is_final(mutant, minutes)
+        if mutant.id not in known and not results.is_final(mutant, options.minutes)
     ]
     try:
-        judge = Judge(minutes, namespaces)
+        judge = Judge(options.minutes, namespaces)
         with (
             ends_by_signals(),
             closing(judge_all(judge, todo, results, options.workers)) as records,
@@ -294,4 +283,4 @@ def judged(options, found: list[Mutant], mutants: list[Mutant], known: dict[str,
             screen.print(
                 say("{file}: there is no mutant {name} any more", file=EQUIVALENT.name, name=name)
             )
-    return int(share < (BY_CHECK_AND_FUZZ if minutes else BY_CHECK))
+    return int(share < (BY_CHECK_AND_FUZZ if options.minutes else BY_CHECK))

@@ -80,7 +80,7 @@ class Judge:
                 else:
                     found |= self.check(mutant, command, folder)
                 if found["outcome"] == SURVIVED and self.minutes:
-                    found |= self.fuzz(command, folder)
+                    found |= self.fuzz(mutant, command, folder)
             except Stillborn as why:
                 found |= {"outcome": STILLBORN, "why": str(why)[-300:]}
             except Alike:
@@ -140,10 +140,11 @@ class Judge:
                 break
         return {"unsure": only}
 
-    def fuzz(self, command: list[str], folder: str) -> dict:
+    def fuzz(self, mutant: Mutant, command: list[str], folder: str) -> dict:
         """Play random dialogues against a mutant that the checks did not catch."""
+        asked = ["--lang", "en", "--minutes", str(self.minutes), "--seed", mutant.id]
         lines, status = self.run(
-            harness_command("fuzz", "--minutes", str(self.minutes), "--in", folder, "--", *command),
+            harness_command("fuzz", *asked, "--in", folder, "--", *command),
             folder,
             60 * self.minutes + CHECK_WITHIN,
         )
