@@ -20,6 +20,7 @@ from harness.teaching.mutations.edit import (
     STATEMENTS_SWAPPED,
     WRONG_CONSTANT,
     Edit,
+    next_number,
 )
 
 TOKEN = re.compile(
@@ -96,8 +97,7 @@ class Program:
         place = outside = 0
         while place < len(self.tokens):
             token = self.tokens[place]
-            if token.text == "{" and self.tokens[place - 1].text == ")":
-                name = self.tokens[self.tokens[place - 1].partner - 1].text
+            if token.text == "{" and (name := self.function_before(place)):
                 yield from self.named_constants(outside, place)
                 for edit in self.of_block(self.block(place)):
                     yield Edit(edit.kind, edit.start, edit.end, edit.new, name)
@@ -105,6 +105,13 @@ class Program:
             else:
                 place += 1
         yield from self.named_constants(outside, place)
+
+    def function_before(self, place: int) -> str:
+        """Return the function whose body begins with this bracket, "" if there is none."""
+        if not place or self.tokens[place - 1].text != ")":
+            return ""
+        name = self.tokens[self.tokens[place - 1].partner - 1]
+        return name.text if name.kind == "word" else ""
 
     def edit(self, kind: str, first: int, last: int, new: str) -> Edit:
         """Return the edit that replaces the tokens from `first` up to `last`."""
@@ -300,7 +307,7 @@ class Program:
         text = self.tokens[place].text
         is_whole = not re.search(r"\.|\d[eE]", text) or text.startswith("0x")
         if is_whole:
-            yield self.edit(OFF_BY_ONE, place, place + 1, f"({text} + 1)")
+            yield self.edit(OFF_BY_ONE, place, place + 1, next_number(text))
         if is_named or not is_whole:
             yield self.edit(WRONG_CONSTANT, place, place + 1, f"(2 * {text})")
 

@@ -1,5 +1,6 @@
 """One mutation, and the kinds of them."""
 
+import re
 from dataclasses import dataclass
 
 STATEMENT_DROPPED = "statement-dropped"
@@ -40,3 +41,10 @@ class Edit:
     def line(self, text: str) -> int:
         """Return the number of its first line, from 1."""
         return text.count("\n", 0, self.start) + 1
+
+
+def next_number(text: str) -> str:
+    """Return the number that follows this one, or this expression, as source."""
+    return (
+        str(int(text) + 1) if text == "0" or re.fullmatch("[1-9][0-9]*", text) else f"({text} + 1)"
+    )

@@ -19,6 +19,7 @@ from harness.teaching.mutations.edit import (
     STATEMENTS_SWAPPED,
     WRONG_CONSTANT,
     Edit,
+    next_number,
 )
 
 INDENT = 4  # columns
@@ -96,8 +97,8 @@ def blocks(node, where="", function=None) -> Iterator[tuple[str, ast.AST | None,
                 yield from blocks(statement, inner, None if is_class else statement)
             else:
                 yield from blocks(statement, where, function)
-    for handler in getattr(node, "handlers", []):
-        yield from blocks(handler, where, function)
+    for branch in [*getattr(node, "handlers", []), *getattr(node, "cases", [])]:
+        yield from blocks(branch, where, function)
 
 
 def is_behaviour(statement) -> bool:
@@ -237,7 +238,7 @@ def out_of_lock(source, statement) -> Iterator[Edit]:
     colon = text.index(":", source.end(statement.items[-1].context_expr))
     yield Edit(LOCK_DROPPED, start, colon, "if True")
     body = statement.body
-    if len(body) == 1:
+    if len(body) == 1 or body[0].lineno == statement.lineno:
         return
     indent = " " * statement.col_offset
     first, last = body[0], body[-1]
@@ -338,7 +339,7 @@ def constants(source, nodes, is_named) -> Iterator[Edit]:
             inside |= set(ast.walk(node))
             text = source.of(node)
             if not has_float(node):
-                yield source.edit(OFF_BY_ONE, node, f"({text} + 1)")
+                yield source.edit(OFF_BY_ONE, node, next_number(text))
             if has_float(node) or is_named:
                 yield source.edit(WRONG_CONSTANT, node, f"(2 * {text})")
 
