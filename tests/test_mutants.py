@@ -347,7 +347,7 @@ def test_one_mutant_is_caught_and_another_survives(tmp_path):
     assert "1 of 2 mutants that are not equivalent were caught (50.0%)." in done.stdout
     assert done.returncode == 1
     again = run("--results", str(file), caught, survives)
-    assert again.stdout.split("\n\n", 1)[1] == done.stdout.split("\n\n", 1)[1]
+    assert again.stdout.strip() == done.stdout.split("\n\n", 1)[1].strip()
     assert len(records(file)) == 2
 
 
