@@ -29,6 +29,7 @@ from harness.verdicts.model import UsageError
 
 CHECK_WITHIN, BUILD_WITHIN = 600, 60  # seconds; a check that takes longer is a fault
 LARGEST = 256 << 20  # bytes of a file that a mutant may write
+LONGEST = 4000  # characters that are kept of what a check or the fuzz said
 # A line of `harness check`: the verdict, the stage and the name of the check.
 VERDICT = re.compile(
     r" *(passed|failed|inconclusive|not run|harness fault)  [\w ]+: ([\w\[\].-]+)  "
@@ -130,9 +131,9 @@ class Judge:
             verdicts = [match.groups() for match in map(VERDICT.match, lines) if match]
             if failed := [name for verdict, name in verdicts if verdict == "failed"]:
                 explained = "".join(lines).rpartition(f": {failed[0]}  ")[2]
-                return {"outcome": CHECK, "by": failed[0], "why": explained[:2000]}
+                return {"outcome": CHECK, "by": failed[0], "why": explained[:LONGEST]}
             if status not in (0, 3) or not verdicts:
-                return {"outcome": FAULT, "why": "".join(lines)[-2000:]}
+                return {"outcome": FAULT, "why": "".join(lines)[-LONGEST:]}
             only = [
                 name for verdict, name in verdicts if verdict in ("inconclusive", "harness fault")
             ]
@@ -149,10 +150,10 @@ class Judge:
             60 * self.minutes + CHECK_WITHIN,
         )
         if status == 1:
-            return {"outcome": FUZZ, "why": "".join(lines)[-2000:]}
+            return {"outcome": FUZZ, "why": "".join(lines)[:LONGEST]}
         if status in (0, 3):
             return {"minutes": self.minutes}
-        return {"outcome": FAULT, "why": "".join(lines)[-2000:]}
+        return {"outcome": FAULT, "why": "".join(lines)[-LONGEST:]}
 
     def run(
         self,
