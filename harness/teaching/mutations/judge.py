@@ -32,8 +32,12 @@ LARGEST = 256 << 20  # bytes of a file that a mutant may write
 LONGEST = 4000  # characters that are kept of what a check or the fuzz said
 # A line of `harness check`: the verdict, the stage and the name of the check.
 VERDICT = re.compile(
-    r" *(passed|failed|inconclusive|not run|harness fault)  [\w ]+: ([\w\[\].-]+)  "
+    r" *(passed|failed|inconclusive|not run|harness fault)  ([\w ]+: [\w\[\].-]+)  "
 )
+UNCLEAR = "inconclusive", "harness fault"
+# Stages in which a check depends on time: on a busy machine, one failure is no certainty.
+TIMED = "crowd", "peers", "processes", "faults"
+TRIES = 3  # runs of such a check alone, of which one must fail
 REPLAY = re.compile(" *again:  ")  # the last line that explains a failure
 # What becomes of a mutant.
 STILLBORN, ALIKE, CHECK, FUZZ = "stillborn", "equivalent", "caught by check", "caught by fuzz"
@@ -42,6 +46,10 @@ SURVIVED, FAULT = "survived", "not judged"
 
 class Stillborn(Exception):
     """A mutant does not compile, or cannot be imported."""
+
+
+class NotJudged(Exception):
+    """The check or the fuzz itself did not end as it should; the text is what it said last."""
 
 
 class Stopped(Exception):
@@ -84,6 +92,8 @@ class Judge:
                     found |= self.fuzz(mutant, command, folder)
             except Stillborn as why:
                 found |= {"outcome": STILLBORN, "why": str(why)[-300:]}
+            except NotJudged as why:
+                found |= {"outcome": FAULT, "why": str(why)}
             except Alike:
                 found |= {"outcome": ALIKE, "why": "it compiles to the same program"}
         return {
@@ -117,29 +127,46 @@ class Judge:
         return [sys.executable, "-m", module]
 
     def check(self, mutant: Mutant, command: list[str], folder: str) -> dict:
-        """Run all checks up to the first that fails; those that are inconclusive, once more."""
-        only: list[str] = []
+        """Run all checks up to the first that fails, and a second time if that was no certainty."""
+        unsure: list[str] = []
         for _ in range(2):
-            asked = ["--design", mutant.design, "--deadline", str(SOON), "--seed", mutant.id]
-            asked += ["--only", *only] if only else []
-            lines, status = self.run(
-                harness_command("check", "--lang", "en", "--in", folder, *asked, "--", *command),
-                folder,
-                CHECK_WITHIN,
-                REPLAY.match,
-            )
-            verdicts = [match.groups() for match in map(VERDICT.match, lines) if match]
-            if failed := [name for verdict, name in verdicts if verdict == "failed"]:
-                explained = "".join(lines).rpartition(f": {failed[0]}  ")[2]
-                return {"outcome": CHECK, "by": failed[0], "why": explained[:LONGEST]}
-            if status not in (0, 3) or not verdicts:
-                return {"outcome": FAULT, "why": "".join(lines)[-LONGEST:]}
-            only = [
-                name for verdict, name in verdicts if verdict in ("inconclusive", "harness fault")
-            ]
-            if not only:
+            failed, why, unsure = self.verdicts(mutant, command, folder, unsure)
+            if failed and self.is_certain(failed, mutant, command, folder):
+                return {"outcome": CHECK, "by": failed, "why": why}
+            if not failed and not unsure:
                 break
-        return {"unsure": only}
+            unsure = [] if failed else unsure
+        return {"unsure": [failed] if failed else unsure}
+
+    def is_certain(self, failed: str, mutant: Mutant, command: list[str], folder: str) -> bool:
+        """Whether this check did not fail only because the machine was busy."""
+        if failed.partition(": ")[0] not in TIMED:
+            return True
+        again = (self.verdicts(mutant, command, folder, [failed]) for _ in range(TRIES))
+        return any(failed for failed, _, _ in again)
+
+    def verdicts(
+        self, mutant: Mutant, command: list[str], folder: str, only: list[str]
+    ) -> tuple[str, str, list[str]]:
+        """Run these checks (none: all). Return the first that failed, why, and the unclear ones.
+
+        A check is named with its stage. Raises NotJudged.
+        """
+        asked = ["--design", mutant.design, "--deadline", str(SOON), "--seed", mutant.id]
+        asked += ["--only", *(name.rpartition(": ")[2] for name in only)] if only else []
+        lines, status = self.run(
+            harness_command("check", "--lang", "en", "--in", folder, *asked, "--", *command),
+            folder,
+            CHECK_WITHIN,
+            REPLAY.match,
+        )
+        found = [match.groups() for match in map(VERDICT.match, lines) if match]
+        for verdict, name in found:
+            if verdict == "failed":
+                return name, "".join(lines).rpartition(f": {name}  ")[2][-LONGEST:], []
+        if status not in (0, 3) or not found:
+            raise NotJudged("".join(lines)[-LONGEST:])
+        return "", "", [name for verdict, name in found if verdict in UNCLEAR]
 
     def fuzz(self, mutant: Mutant, command: list[str], folder: str) -> dict:
         """Play random dialogues against a mutant that the checks did not catch."""
@@ -153,7 +180,7 @@ class Judge:
             return {"outcome": FUZZ, "why": "".join(lines)[:LONGEST]}
         if status in (0, 3):
             return {"minutes": self.minutes}
-        return {"outcome": FAULT, "why": "".join(lines)[-LONGEST:]}
+        raise NotJudged("".join(lines)[-LONGEST:])
 
     def run(
         self,
