@@ -9,10 +9,11 @@ import time
 import pytest
 from conftest import OPEN
 
-from harness.driving import deadlines, history
+from harness.driving import deadlines
 from harness.driving.crowd import SMALL_MSS, Crowd, Script
 from harness.driving.messages import msg
 from harness.driving.record import CheckFailed
+from harness.model import history
 from harness.verdicts import causes
 from harness.verdicts.plugin import Inconclusive, check
 
@@ -50,7 +51,7 @@ class Judged(Crowd):
             if kind is None:
                 self.fence()
             if kind is None or issubclass(kind, (CheckFailed, OSError)):
-                history.judge(self.entries)
+                history.judge(self.record.entries)
             if isinstance(problem, CheckFailed):
                 causes.look(problem, self.record, self.running)  # while the server still runs
         except CheckFailed as problem:

@@ -147,6 +147,7 @@ class _Node:
         self.due: dict[
             str, tuple[frozenset[str], int]
         ] = {}  # WHO lists not yet true: (list, events)
+        self.lists: list[tuple[float, frozenset[str]]] = []  # earlier lists: (until when, list)
         self.cut: frozenset[str] = frozenset()  # clients with an answer that a BYE cut short
         self.explained = 0
 
@@ -156,6 +157,7 @@ class _Node:
             "sent": dict(self.sent),
             "heard": dict(self.heard),
             "due": dict(self.due),
+            "lists": list(self.lists),
         }
         return new
 
@@ -244,7 +246,7 @@ class Explanation:
         search = _Search(self.group, step)
         node = search.run()
         if node is None:
-            raise difference(*search.best)
+            raise search.difference()
         self.group, self.left = node.group.without_the_ended(), node.left()
 
     def overdue(self, since: float, now: float) -> None:
@@ -284,9 +286,16 @@ class Explanation:
 class _Search:
     def __init__(self, group: Group, step: Step):
         self.step = step
-        self.events = events_of(step)
+        self.events, self.first_heard = events_of(step)
+        self.ends = ends_of(step)
+        self.lost_at = {
+            who: one.at for who, sent in step.sent.items() for one in sent if one.what == "lost"
+        }
+        self.has_lists = any(
+            one.line == b"WHO" for sent in step.sent.values() for one in sent
+        )  # else no earlier list of members is looked at
         self.start = _Node(group, step)
-        self.best: tuple[_Node, list[_Miss]] = (self.start, [])
+        self.best = self.start.copy()
         self.misses: list[_Miss] = []
         size = sum(map(len, step.sent.values())) + sum(map(len, step.heard.values()))
         self.left = MOST_MOVES + 4 * size
@@ -327,15 +336,19 @@ class _Search:
         return self.children(node)
 
     def keep(self, node: _Node) -> None:
-        """Remember the node that explains most, and why nothing fitted there."""
-        if node.explained > self.best[0].explained or node is self.start:
-            misses: list[_Miss] = []
-            for move in self.moves(node):
-                for outcome in move.outcomes:
-                    self.misses = []
-                    if not self.apply(node.copy(), move, outcome):
-                        misses += self.misses
-            self.best = (node.copy(), misses)
+        """Remember the node that explains most."""
+        if node.explained > self.best.explained:
+            self.best = node.copy()
+
+    def difference(self) -> Difference:
+        """Return what does not fit where most was explained."""
+        misses: list[_Miss] = []
+        for move in self.moves(self.best):
+            for outcome in move.outcomes:
+                self.misses = []
+                if not self.apply(self.best.copy(), move, outcome):
+                    misses += self.misses
+        return difference(self.best, misses)
 
     def children(self, node: _Node) -> Iterator[_Node]:
         """Yield what may follow: first what was seen first, for that is the likeliest."""
@@ -343,7 +356,7 @@ class _Search:
             for outcome in move.outcomes:
                 self.left -= 1
                 if self.left < 0:
-                    raise Unclear(str(difference(*self.best)))
+                    raise Unclear(str(self.difference()))
                 child = node.copy()
                 if self.apply(child, move, outcome):
                     yield child
@@ -362,7 +375,9 @@ class _Search:
         """Yield what the server may do next, the likeliest first."""
         group = node.group
         expected = self.events.get(group.seq + 1)
-        first = self.sources(node, *expected) if expected else []
+        # The number in END HISTORY says when a HISTORY was handled: it cannot wait.
+        first = [who for who in self.ends.get(group.seq, ()) if who in group.connections]
+        first += self.sources(node, *expected) if expected else []
         done = set(first)
         for who in first:
             yield from self.moves_of(node, who)
@@ -391,44 +406,32 @@ class _Search:
         return [node.group.here[key]] if key in node.group.here else []
 
     def moves_of(self, node: _Node, who: str) -> Iterator[_Move]:
+        """Yield what the server may do next with this client."""
         group, sent = node.group, node.next_sent(who)
         one = group.connections.get(who)
         if one is None:
             if sent and sent.what == "connects":
                 outcomes = group.connects(who, self.step.addresses.get(who, ""), sent.at)
-                yield _Move(outcomes, "sent", who, sent.at)
+                yield _Move(outcomes, "sent", who, sent.at, is_safe(group, outcomes))
             return
         if one.standing is Standing.OVER:
             return
         if one.standing is Standing.CHECKED:
             yield _Move(group.checked(who), who=who)
-            if any(
-                later.what == "lost"
-                for later in node.step.sent.get(who, ())[node.sent.get(who, 0) :]
-            ):
-                yield self.lost(node, who)
-            return
-        if sent and sent.what == "line":
+        elif sent and sent.what == "line":
             outcomes = group.request(who, sent.line, sent.at)
             yield _Move(outcomes, "sent", who, sent.at, is_safe(group, outcomes))
-        if sent and sent.what == "eof":
+        elif sent and sent.what == "eof":
             yield _Move(group.eof(who), "sent", who, sent.at)
-        place = node.sent.get(who, 0)
-        if any(later.what == "lost" for later in node.step.sent.get(who, ())[place:]):
-            yield self.lost(node, who)
+        if sent and who in self.lost_at:  # the server notices it, and the rest is lost
+            outcomes = group.lost(who)
+            safe = sent.what == "lost" and is_local(group, outcomes[0])
+            yield _Move(outcomes, "lost", who, self.lost_at[who], safe)
         if one.standing is Standing.REFUSED:
             yield _Move(group.rejects(who), who=who)
         heard = node.next_heard(who)
         if heard and heard.line and heard.line.startswith(("PING ", "BYE idle", "BYE timeout")):
             yield _Move(group.times_out(who), who=who)
-
-    def lost(self, node: _Node, who: str) -> _Move:
-        """The server notices that the client is gone; what else it sent is lost."""
-        sent = node.step.sent[who]
-        at = next(later.at for later in sent if later.what == "lost")
-        outcomes, place = node.group.lost(who), node.sent.get(who, 0)
-        safe = sent[place].what == "lost" and is_local(node.group, outcomes[0])
-        return _Move(outcomes, "lost", who, at, safe)
 
     def orders(self, node: _Node) -> Iterator[_Move]:
         if node.orders < len(self.step.orders):
@@ -439,7 +442,10 @@ class _Search:
 
     def apply(self, node: _Node, move: _Move, outcome: Outcome) -> bool:
         """Let the outcome happen in this node if it fits what was seen; else note the miss."""
-        # What touches one connection alone has no place in the common order.
+        # What was sent after somebody heard an event is handled after that event.
+        if self.first_heard.get(node.group.seq + 1, LATE) < move.at:
+            return False
+        # What touches one connection alone has no other place in the common order.
         local = is_local(node.group, outcome)
         clock = move.at if local else max(node.clock, move.at)
         asks = node.asks
@@ -473,6 +479,11 @@ class _Search:
                 if was_cut:
                     cut = cut | {who}
             heard[who] = lines, place
+        changed = outcome.group.members is not node.group.members or (
+            outcome.group.here is not node.group.here
+        )
+        if changed and self.has_lists:
+            node.lists.append((clock, node.group.list_of_members().lines))
         node.heard.update(heard)
         node.cut, node.asks, node.group = cut, asks, outcome.group
         if not local:
@@ -504,7 +515,7 @@ class _Search:
             self.miss(outcome, who, out, None)
             return None
         if isinstance(out, Members | Range):
-            found = self.take(node, who, out, lines, place)
+            found = self.take(node, who, out, lines, place, clock)
             if found is None:
                 self.miss(outcome, who, out, lines[place].line)
             return found
@@ -518,10 +529,18 @@ class _Search:
         return lines, place + 1, None, False
 
     def take(
-        self, node: _Node, who: str, out: Members | Range, lines: list[Heard], place: int
+        self,
+        node: _Node,
+        who: str,
+        out: Members | Range,
+        lines: list[Heard],
+        place: int,
+        at: float,
     ) -> tuple[list[Heard], int, tuple[frozenset[str], int] | None, bool] | None:
         """Take an answer of several lines out of those heard; live events between them stay."""
         newest = out.newest if isinstance(out, Range) else 0
+        if lines[place].at < at:
+            return None
         end = "END WHO" if isinstance(out, Members) else f"END HISTORY {newest}"
         expected = iter(range(out.since + 1, newest + 1)) if isinstance(out, Range) else iter(())
         listed: list[str] = []
@@ -530,16 +549,19 @@ class _Search:
             line = lines[number].line
             event = EVENT.fullmatch(line) if line else None
             if line == end:
-                if isinstance(out, Range):
-                    if next(expected, None) is not None:
-                        return None
-                    return live + lines[number + 1 :], 0, None, False
                 rest = live + lines[number + 1 :]
-                if frozenset(listed) == out.lines and len(listed) == len(out.lines):
+                if isinstance(out, Range):
+                    missing = list(expected)
+                    # The live events that it lacks were the answer: they must come again, live.
+                    again = [EVENT.fullmatch(one.line or "") for one in rest[: len(missing)]]
+                    if [int(one[2]) if one else 0 for one in again] != missing:
+                        return None
+                    return rest[len(missing) :], 0, None, False
+                came, whole = frozenset(listed), len(set(listed)) == len(listed)
+                earlier = [one for until, one in node.lists if until >= at]
+                if whole and (came == out.lines or came in earlier):
                     return rest, 0, None, False
-                if len(set(listed)) != len(listed) or not live:
-                    return None
-                return rest, 0, (frozenset(listed), len(live)), False
+                return (rest, 0, (came, len(live)), False) if whole and live else None
             if line is None or line.startswith("BYE "):
                 # A BYE that the client did not ask for may cut the answer short (8).
                 cut = line is None or line[4:] in UNASKED_BYES
@@ -634,14 +656,29 @@ def is_safe(group: Group, outcomes: list[Outcome]) -> bool:
     return bool(outs) and isinstance(outs[0], Event) and outs[0].verb == "MSG"
 
 
-def events_of(step: Step) -> dict[int, tuple[str, str]]:
-    """Return the events that were heard in a step: number to verb and rest."""
-    return {
-        int(match[2]): (match[1], match[3])
-        for lines in step.heard.values()
-        for heard in lines
-        if heard.line and (match := EVENT.fullmatch(heard.line))
-    }
+def events_of(step: Step) -> tuple[dict[int, tuple[str, str]], dict[int, float]]:
+    """Return the events that were heard in a step, (verb, rest), and when each was heard first."""
+    events: dict[int, tuple[str, str]] = {}
+    first: dict[int, float] = {}
+    for lines in step.heard.values():
+        for heard in lines:
+            if heard.line and (match := EVENT.fullmatch(heard.line)):
+                number = int(match[2])
+                events[number] = match[1], match[3]
+                first[number] = min(heard.at, first.get(number, LATE))
+    return events, first
+
+
+def ends_of(step: Step) -> dict[int, list[str]]:
+    """Return which clients heard END HISTORY with each number."""
+    found: dict[int, list[str]] = defaultdict(list)
+    for who, lines in step.heard.items():
+        for heard in lines:
+            if heard.line and heard.line.startswith("END HISTORY "):
+                number = heard.line[12:]
+                if number.isascii() and number.isdigit() and len(number) <= 16:
+                    found[int(number)].append(who)
+    return found
 
 
 def words_of(out: Out | str) -> str:

@@ -561,6 +561,11 @@ CAUSES = {
         "servers. Play it by hand. The section named above says what must come, and why.",
         "protocol.md#9-rules",
     ),
+    "no-order": (
+        "Somewhere two things happened at once, and what clients received fits neither order. "
+        "Decide, store and send each event in one step that nothing can interrupt.",
+        "protocol.md#92-delivery",
+    ),
     # -- conversation
     "everyone-hears-everything": (
         "Each event goes once to every member who is here. In a server with several processes, "
