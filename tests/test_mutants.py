@@ -298,6 +298,48 @@ def test_an_equivalent_mutant_that_is_gone_is_named():
     assert mutants.gone(["s.c:off-by-one:0", mutant_of().id], [mutant_of()]) == ["s.c:off-by-one:0"]
 
 
+# -- What is certain -------------------------------------------------------------------------------
+
+
+class Told(judging.Judge):
+    """A judge whose runs of the checks have these outcomes: what failed, and what is unclear."""
+
+    def verdicts(self, mutant, command, folder, only):
+        failed, unclear = self.outcomes.pop(0)
+        self.asked.append(only)
+        return failed, "why", unclear
+
+    def found(self, *outcomes):
+        self.outcomes, self.asked = list(outcomes), []
+        found = self.check(mutant_of(), [], "")
+        assert not self.outcomes
+        return found
+
+
+PASSED, LATE, EARLY = ("", []), ("faults: late", []), ("framing: early", [])
+
+
+def test_a_failure_is_certain_if_no_clock_is_in_it_or_if_it_repeats():
+    judge = Told(0, [])
+    assert judge.found(EARLY)["by"] == "framing: early"
+    assert judge.found(LATE, PASSED, LATE)["by"] == "faults: late"
+    assert judge.asked == [[], ["faults: late"], ["faults: late"]]
+    assert judge.found(LATE, PASSED, PASSED, PASSED, EARLY)["by"] == "framing: early"
+    never = [LATE, PASSED, PASSED, PASSED]
+    assert judge.found(*never, *never) == {"unsure": ["faults: late"]}
+    assert judge.found(*never, PASSED) == {"unsure": []}
+
+
+def test_what_is_inconclusive_is_tried_once_more():
+    judge = Told(0, [])
+    unclear = ("", ["crowd: slow", "files: slow"])
+    assert judge.found(unclear, PASSED) == {"unsure": []}
+    assert judge.asked == [[], ["crowd: slow", "files: slow"]]
+    assert judge.found(unclear, ("", ["crowd: slow"])) == {"unsure": ["crowd: slow"]}
+    assert judge.found(unclear, EARLY)["by"] == "framing: early"
+    assert judge.found(PASSED) == {"unsure": []}
+
+
 # -- Whole runs ------------------------------------------------------------------------------------
 
 
