@@ -5,6 +5,7 @@
 import contextlib
 import fcntl
 import re
+import socket
 import struct
 import termios
 import time
@@ -86,18 +87,30 @@ def typed(running, data):
 
 
 @check(points=2, lab=1)
-def check_the_owner_is_told(server, ask, rng):
+def check_the_owner_is_told(server, ask, rng, tmp_path):
     """Under --admit ask the owner sees the name and address of each client that asks to join;
     `members` shows it too."""
-    running = server()
     name = f"Ana{rng.randrange(1000)}"
-    ana = ask(running, name)
-    host, port = ana.socket.getsockname()
-    same(
-        [line for line in running.stdout if "asks" in line],
-        [f"{name} asks to join from {host}:{port}"],
-    )
-    same(running.order("members"), [f"member {name} asks from {host}:{port}", "ok"])
+    tells(server(), ask, name)
+    if has_ipv6():
+        tells(server(host="::1", directory=tmp_path / "ipv6"), ask, name, "address-of-ipv6")
+
+
+def tells(running, ask, name, sentence=None):
+    """The owner must see this client's request, with its address, in both places."""
+    host, port, *_ = ask(running, name).socket.getsockname()
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    asks = [line for line in running.stdout if "asks" in line]
+    same(asks, [f"{name} asks to join from {address}"], sentence)
+    same(running.order("members"), [f"member {name} asks from {address}", "ok"], sentence)
+
+
+def has_ipv6():
+    """Whether this machine has the loopback address of IPv6."""
+    with contextlib.suppress(OSError):
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        return True
+    return False
 
 
 @check(points=2, lab=1)

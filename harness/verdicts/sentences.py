@@ -679,6 +679,11 @@ CAUSES = {
         "`members` shows the request as long as it waits.",
         "protocol.md#11-the-owners-console",
     ),
+    "address-of-ipv6": (
+        "An IPv6 address has colons of its own, so brackets separate it from the port: "
+        "`[::1]:50412`. Use the address that `accept` returns, of whichever family it is.",
+        "protocol.md#11-the-owners-console",
+    ),
     "members": (
         "`members` consists of three lists: the members (here or away), the banned names, and "
         "the requests that wait for the owner.",
