@@ -232,7 +232,9 @@ class Play(ExitStack):
     def client(self, who, what, text):
         if who not in self.clients:
             self.clients[who] = self.enter_context(
-                WireClient(self.server.address, name=who, pong=False)
+                WireClient(
+                    self.server.address, name=who, pong=False, record=self.server.record
+                )
             )
             if what == ">" or what == ">|":
                 hello = self.clients[who].line()

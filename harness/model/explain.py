@@ -144,6 +144,8 @@ class _Node:
         self.orders = 0
         self.asks = tuple(step.asks)
         self.clock = 0.0
+        # When members sent what is handled after the newest event: the next one comes later.
+        self.floor = 0.0
         self.due: dict[
             str, tuple[frozenset[str], int]
         ] = {}  # WHO lists not yet true: (list, events)
@@ -259,6 +261,11 @@ class Explanation:
         for who, one in self.group.connections.items():
             if who in self.left:
                 continue
+            if (
+                one.standing is Standing.REFUSED
+                and now - one.joined_at - SLACK > rules.reject_after
+            ):
+                raise Difference("9.5", who, ["REJECTED refused"], "")
             quiet = now - max(one.heard_at, since) - SLACK
             if one.standing is Standing.STRANGER and not one.joined_at:
                 if now - one.since - SLACK > rules.join_within:
@@ -445,15 +452,23 @@ class _Search:
         # What was sent after somebody heard an event is handled after that event.
         if self.first_heard.get(node.group.seq + 1, LATE) < move.at:
             return False
+        # What a client heard before it sent this was on its way before, too.
+        waiting = node.next_heard(move.who) if move.uses == "sent" else None
+        if waiting and waiting.at < move.at:
+            self.miss(outcome, move.who, "another line first", waiting.line)
+            return False
         # What touches one connection alone has no other place in the common order.
         local = is_local(node.group, outcome)
-        clock = move.at if local else max(node.clock, move.at)
+        happens = outcome.group.seq > node.group.seq
+        clock = move.at if local else max(node.clock, move.at, node.floor if happens else 0.0)
         asks = node.asks
         if outcome.asks is not None:
-            if outcome.asks not in asks:
+            place = next(
+                (n for n, one in enumerate(asks) if same_but_address(one, outcome.asks)), -1
+            )
+            if place < 0:
                 self.miss(outcome, "owner", outcome.asks, None)
                 return False
-            place = asks.index(outcome.asks)
             asks = asks[:place] + asks[place + 1 :]
         if move.uses == "order":
             order = self.step.orders[node.orders]
@@ -462,6 +477,8 @@ class _Search:
                 self.miss(outcome, "owner", " | ".join(outcome.answers or ()), came)
                 return False
         heard, cut, due, explained = {}, node.cut, node.due, 0
+        one = node.group.connections.get(move.who)
+        answered = False  # a member received a line that shows where among the events it was
         # The client that asked comes first: if nothing fits, its own answer says most.
         for who in sorted(outcome.to, key=lambda who: who != move.who):
             outs = outcome.to[who]
@@ -472,6 +489,7 @@ class _Search:
                     if who in cut and not isinstance(out, End):
                         continue
                     return False
+                answered |= one is not None and one.standing is Standing.HERE and place < len(lines)
                 lines, place, pending, was_cut = fitted
                 explained += 1
                 if pending is not None:
@@ -488,6 +506,10 @@ class _Search:
         node.cut, node.asks, node.group = cut, asks, outcome.group
         if not local:
             node.clock = clock
+        if happens:
+            node.floor = 0.0
+        elif local and answered:
+            node.floor = max(node.floor, move.at)
         node.due = dict(due)
         node.explained += explained + bool(move.uses)
         if move.uses == "order":
@@ -609,7 +631,7 @@ def is_line(out: Out, line: str | None) -> bool:
             return line == text
         case Event(seq, verb, rest):
             found = EVENT.fullmatch(line)
-            return bool(found) and (found[1], int(found[2]), found[3]) == (verb, seq, rest)
+            return found is not None and (found[1], int(found[2]), found[3]) == (verb, seq, rest)
         case Err(code):
             return line.startswith(f"ERR {code} ") and len(line) > len(code) + 5
         case Ping():
@@ -626,7 +648,13 @@ def answers_fit(came: tuple[str, ...] | None, allowed: tuple[str, ...] | None) -
     last = (
         came[-1].startswith("error: ") if allowed[-1] == "error: WORDS" else came[-1] == allowed[-1]
     )
-    return last and sorted(came[:-1]) == sorted(allowed[:-1])
+    lines = sorted(came[:-1]), sorted(allowed[:-1])
+    return last and len(came) == len(allowed) and all(map(same_but_address, *lines))
+
+
+def same_but_address(came: str, allowed: str) -> bool:
+    """Return whether two console lines are the same; the model may not know an address."""
+    return came == allowed or (allowed.endswith(" from ") and came.startswith(allowed))
 
 
 def is_local(group: Group, outcome: Outcome) -> bool:

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from harness.driving import deadlines
 from harness.driving.record import Entry, Record
@@ -26,8 +27,10 @@ ON_ONE_SERVER = 30  # dialogues, then a new one is started
 SHRINKING = 40.0  # seconds that it may take to find a shorter dialogue
 LAB_OF_TIMERS = 6  # from this lab on, silence and strangers that stay are asked
 CONFIRMATIONS = 6  # tries of the shortest on new servers; it must go wrong twice
-# Limits of the server that make dialogues quick: its flag, its name in Rules, and the value.
+# Limits with which servers are started: the flag, its name in Rules, and the value. QUICK ones
+# save time, and each third server has others, or its own.
 QUICK = (("--reject-after", "reject_after", 0.1),)
+SMALL = (*QUICK, ("--max-here", "max_here", 2))
 QUIET = (
     ("--ping-after", "ping_after", 0.7),
     ("--idle-after", "idle_after", 2.5),
@@ -152,7 +155,7 @@ class Fuzz:
         self.tally = Tally()
         self.shortest: Found | None = None
         self.stopped = False
-        self.limits = QUIET if quiet else QUICK  # flags; () once the server has refused them
+        self.accepts_limits = True  # until the server has refused some
 
     def has_time(self) -> bool:
         """Return whether another dialogue may begin."""
@@ -192,23 +195,25 @@ class Fuzz:
         return None
 
     def stage(self, admit: str) -> "Stage | None":
-        """Start a server, if possible with the limits that make dialogues quick."""
-        base = () if self.lab == 0 else ("--admit", admit)
-        while True:
-            rules = Rules(admit, **{name: value for _, name, value in self.limits})
-            flags = (
-                *base,
-                *(part for flag, _, value in self.limits for part in (flag, str(value))),
-            )
+        """Start a server, with limits if it accepts them; None if it does not and must."""
+        limits = (
+            QUIET if self.quiet else self.author.draw("limits", (QUICK, QUICK, QUICK, SMALL, ()))
+        )
+        for tried in (limits, ()) if self.accepts_limits and self.lab else ((),):
+            values: dict[str, Any] = {name: value for _, name, value in tried}
+            rules = Rules(admit, **values)
+            flags = [part for flag, _, value in tried for part in (flag, str(value))]
+            flags = [*(("--admit", admit) if self.lab else ()), *flags]
             try:
-                return Stage(self.start(flags, Record()), rules, flags)
+                return Stage(self.start(tuple(flags), Record()), rules, tuple(flags))
             except NotStarted as problem:
-                if problem.status != 2 or not self.limits:
+                if problem.status != 2 or not tried:
                     raise
-                self.limits = ()
+                self.accepts_limits = False
                 if self.quiet:
                     self.stopped = True
                     return None
+        return None
 
     # -- What goes wrong
 

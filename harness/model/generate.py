@@ -102,7 +102,7 @@ class Author:
 
     def __init__(self, rng: random.Random, lab: int = 8):
         self.rng, self.lab, self.admit = rng, lab, "all"
-        self.people = PEOPLE
+        self.people: tuple[str, ...] = PEOPLE
         self.decks: dict[str, list[Any]] = {}
 
     def dialogue(self) -> Dialogue:
@@ -190,12 +190,15 @@ class Author:
         return [*acts, Act(who, last)] if last else acts
 
     def lengths(self) -> Acts:
-        """A line at the limit of its length, cut somewhere."""
-        who = self.one()
-        line, end, cut = self.draw("lengths", LENGTHS)
-        line = utf8(line) + end
-        cut = max(1, min(cut if cut > 0 else len(line) + cut, len(line) - 1))
-        return [Act(who, "piece", line[:cut]), Act(who, "sends", line[cut:]), sends(who, "PING 1")]
+        """Lines at the limit of their length, cut somewhere."""
+        acts: Acts = []
+        for who in self.rng.sample(self.people, 2):
+            cards = [one for one in LENGTHS if self.lab or not one[0].startswith("SAY")]
+            line, end, cut = self.draw("lengths", cards)
+            line = utf8(line) + end
+            cut = max(1, min(cut if cut > 0 else len(line) + cut, len(line) - 1))
+            acts += [Act(who, "piece", line[:cut]), Act(who, "sends", f"{line[cut:]}PING 1\n")]
+        return acts
 
     def pieces(self) -> Acts:
         """A line in pieces, and others' requests or halves of lines in between."""
@@ -307,12 +310,15 @@ class Author:
         ]
 
     def failing(self) -> Acts:
-        """About ten ERRs before WELCOME, or three REJECTED; and none are counted after it."""
+        """About ten ERRs before WELCOME, or three REJECTED; after WELCOME they do not count."""
         who = self.one()
         errors = [self.draw("wrong", WRONG) for _ in range(self.draw("errors", (8, 9, 10, 11)))]
-        if self.chance(0.3):
+        kind = self.draw("failing", ("strangers", "members", "guesses"))
+        if kind == "guesses":
             guesses = [sends(f"{who}2", join(who, who, f"guess-{n}"), "PING 1") for n in range(3)]
             return [*self.enters(who), *guesses]
+        if kind == "members":
+            return [sends(who, *errors[:5]), *self.enters(who), sends(who, *errors, "PING 1")]
         return [
             sends(f"{who}2", *errors[:4]),
             sends(f"{who}2", *errors[4:]),

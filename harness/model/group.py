@@ -272,7 +272,7 @@ class Group:
 
     # -- Small steps
 
-    def with_connection(self, who: str, **changes: object) -> "Group":
+    def with_connection(self, who: str, **changes: Any) -> "Group":
         """Return this group with one connection changed."""
         changed = replace(self.connections[who], **changes)
         return replace(self, connections={**self.connections, who: changed})
@@ -350,7 +350,7 @@ class Group:
         self, who: str, section: str, *last: Out, not_before: float = 0.0
     ) -> list[Outcome]:
         """Return the end of a connection: its last lines, and OUT for the others."""
-        group, to = self.over(who), {}
+        group, to = self.over(who), dict[str, tuple[Out, ...]]()
         if self.connections[who].standing is Standing.HERE:
             group, to = group.event("OUT", self.members[self.connections[who].key].name)
         to = {**to, who: (*last, End())}

@@ -8,6 +8,8 @@ kind of mistake it is.
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 from harness.driving import history
 from harness.driving.messages import msg
@@ -61,12 +63,13 @@ def started_with(entries: list[Entry]) -> tuple[Rules, str]:
     """Return the flags of the server, and the group's name."""
     flags = dict(FLAG.findall(entries[0].text)) if entries and entries[0].what == "starts" else {}
     known = {name.replace("-", "_"): value for name, value in flags.items()}
-    numbers = {
-        name: float(known[name])
-        for name in ("join_within", "ping_after", "idle_after", "reject_after")
+    rules = Rules(known.get("admit", "ask" if flags else "all"))
+    kinds = {"join_within": float, "ping_after": float, "idle_after": float, "reject_after": float}
+    changes: dict[str, Any] = {
+        name: kind(known[name])
+        for name, kind in (kinds | {"max_here": int, "max_strangers": int}).items()
         if name in known
     }
-    counts = {name: int(known[name]) for name in ("max_here", "max_strangers") if name in known}
     hello = next((one.text for one in entries if one.text.startswith("HELLO grupo/1 ")), "")
     title = hello.removeprefix("HELLO grupo/1 ")
-    return Rules(known.get("admit", "ask" if flags else "all"), **numbers, **counts), title
+    return replace(rules, **changes), title

@@ -10,7 +10,7 @@ import copy
 import re
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -121,7 +121,7 @@ class Play:
         elif act.what == "pongs":
             self.pongs(who)
         elif act.what == "awaits":
-            self.reads(who, lambda line: line in ("", "PENDING") or line.startswith("ERR "))
+            self.reads(who, "PENDING", "ERR ")
         elif act.what == "shuts":
             with contextlib.suppress(CutOff):
                 client.half_close()
@@ -148,7 +148,7 @@ class Play:
             host, port, *_ = client.socket.getsockname()
             self.addresses[client.who] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             if not self.stopped:
-                self.reads(client.who, lambda line: True)  # HELLO
+                self.reads(client.who, "")  # HELLO
         return self.current[label]
 
     def sends(self, who: str, data: bytes) -> None:
@@ -211,21 +211,22 @@ class Play:
                 self.types(b"members")
                 self.answered()
             self.explain()
+            self.known.overdue(self.record.clock(), self.record.clock())
 
     def fence(self, *labels: str) -> None:
         """Send PING in these or all open connections; read each up to its PONG or its end."""
-        waiting = {}
+        waiting: dict[str, tuple[str, ...]] = {}
         for label, who in self.current.items():
             if labels and label not in labels:
                 continue
             if self.is_open(label) and self.did(who, "shuts"):
-                waiting[who] = ""
+                waiting[who] = ()
             elif self.is_open(label) and not self.rest.get(who):  # a PING would end half a line
                 self.tokens += 1
-                waiting[who] = f"PONG f{self.tokens}"
+                waiting[who] = (f"PONG f{self.tokens}",)
                 self.sends(who, f"PING f{self.tokens}\n".encode())
         for who, last in waiting.items():
-            self.reads(who, lambda line, last=last: line in ("", last))
+            self.reads(who, *last)
 
     def hears_more(self) -> bool:
         """Read the clients that have sent half a line, and so no fence. Return whether any of them
@@ -248,12 +249,16 @@ class Play:
         """Return whether this client did this in the step under way."""
         return any(one.who == who and one.what == what for one in self.record.entries[self.first :])
 
-    def reads(self, who: str, is_last: Callable[[str], bool]) -> None:
-        """Read a client up to this line; if it does not come, the model says what is missing."""
+    def reads(self, who: str, *last: str) -> None:
+        """Read a client up to one of these beginnings of a line, or its end.
+
+        If it does not come, the model says what is missing.
+        """
         client = self.clients[who]
         with contextlib.suppress(Silence):
-            while not client.ended and not is_last(client.line()):
-                pass
+            while line := client.line():
+                if line.startswith(last):
+                    break
 
     def reads_what_came(self, who: str) -> None:
         """Read what has come."""
@@ -305,7 +310,7 @@ class Play:
                 raise Difference("12", "server", ["exits 0"], str(end_of(status)))
         for label, who in self.current.items():
             if self.is_open(label):
-                self.reads(who, lambda line: line == "")
+                self.reads(who)
         self.explain()
         self.server.restart()
         self.typed, self.first = 0, len(self.record.entries)

@@ -19,18 +19,19 @@ SERVERS = "nonblocking pthread fork"
 PLACES = {
     "harness": {
         "checks": (0, 2, 2),
-        "teaching": (0, 3, 3),
+        "teaching": (0, 3, 4),
         "demo": (1, 0, 0),
         "bench": (1, 1, 1),
-        "verdicts": (1, 2, 2),
-        "tracing": (1, 3, 3),
-        "driving": (2, 0, 2),
+        "model": (1, 2, 2),
+        "verdicts": (1, 3, 3),
+        "tracing": (1, 4, 4),
+        "driving": (2, 0, 3),
     },
     "implementations": {
         "windows": (0, 1, 1),
         SERVERS: (1, 0, 0),
         "client": (1, 1, 1),
-        "common": (2, 0, 3),
+        "common": (2, 0, 4),
     },
 }
 # Modules that are no layer: the command line finds its commands by name, and these serve it.
@@ -146,7 +147,8 @@ def text(x, y, words, look=""):
 def draw():
     """The picture, as SVG."""
     boxes, frames, height = layout()
-    width = 2 * MARGIN + GAP + 4 * (WIDE + GAP)
+    columns = 1 + max(last for boxes in PLACES.values() for _, _, last in boxes.values())
+    width = 2 * MARGIN + GAP + columns * (WIDE + GAP)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
         f' width="{width}" height="{height}"',

@@ -1,0 +1,112 @@
+"""The model of the protocol agrees with the page, and objects to each line that is wrong.
+
+The records of the page's dialogues are what it is tried on: as they are, and with one line lost,
+doubled, changed, or out of place.
+"""
+
+import re
+
+import pytest
+from test_protocol_dialogues import DIALOGUES, Play
+
+from harness.driving.record import Record
+from harness.driving.server import Server
+from harness.model import history
+from harness.model.explain import Difference, Explanation, Unclear
+from harness.model.group import Group, framed
+from harness.model.steps import StepReader
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """records(dialogue) -> the entries of one performance of it."""
+    known = {}
+
+    def entries(dialogue):
+        if str(dialogue) not in known:
+            record, folder = Record(), tmp_path_factory.mktemp("group")
+            server = Server("nonblocking", directory=folder, args=dialogue.args, record=record)
+            with Play(dialogue, server) as play:
+                play.run()
+            known[str(dialogue)] = record.entries
+        return known[str(dialogue)]
+
+    return entries
+
+
+def judged(entries):
+    """Raises Difference if the model does not allow what was heard up to the first restart."""
+    ends = [n for n, one in enumerate(entries) if one[1:3] == ("server", "signal")]
+    entries = entries[: ends[0] if ends else None]
+    rules, title = history.started_with(entries)
+    step = StepReader().step(entries, {}, settled=False)
+    step.blind |= set(step.sent)
+    Explanation(Group(rules, title)).explain(step)
+
+
+@pytest.mark.parametrize("dialogue", DIALOGUES, ids=str)
+def test_it_allows_what_the_page_shows(dialogue, records):
+    judged(records(dialogue))
+
+
+def test_lines_are_cut_as_section_3_says():
+    assert framed(b"a\nb\r\n\n\r\nc") == ([b"a", b"b"], b"c")
+    assert framed(b"x" * 511 + b"\n") == ([b"x" * 511], b"")
+    assert framed(b"x" * 511) == ([], b"x" * 511)
+    assert framed(b"PING 1\n" + b"x" * 512) == ([b"PING 1", None], b"")
+    assert framed(b"x" * 511 + b"\r\nPING 1\n") == ([None], b"")
+
+
+def heard_lines(entries):
+    """The places of the lines whose loss, change or repetition nothing else can excuse.
+
+    The last line of a client may still be on its way, a PING and the REJECTED of a client that
+    asks come when the server likes, and the first HELLO says what the group's name is.
+    """
+    hello = next(place for place, one in enumerate(entries) if one.text.startswith("HELLO "))
+    last = {one.who: place for place, one in enumerate(entries) if one.what == "hears"}
+    return [
+        place
+        for place, one in enumerate(entries)
+        if one.what == "hears"
+        and place not in (hello, last[one.who])
+        and not one.text.startswith(("PING ", "REJECTED"))
+    ]
+
+
+def changed(line):
+    """The line with another code, number, name or text."""
+    if line.startswith("ERR unknown"):
+        return line.replace("unknown", "bad-text")
+    if line.startswith("ERR "):
+        return re.sub(r"^ERR [a-z-]+", "ERR unknown", line)
+    if match := re.match(r"(\w+ )(\d+)(.*)", line):
+        return f"{match[1]}{int(match[2]) + 1}{match[3]}"
+    return f"{line}x"
+
+
+MISTAKES = {
+    "lost": lambda entries, place: entries[:place] + entries[place + 1 :],
+    "twice": lambda entries, place: [*entries[: place + 1], *entries[place:]],
+    "changed": lambda entries, place: [
+        *entries[:place],
+        entries[place]._replace(text=changed(entries[place].text)),
+        *entries[place + 1 :],
+    ],
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("dialogue", DIALOGUES, ids=str)
+def test_it_objects_to_a_wrong_line(dialogue, mistake, records):
+    entries = records(dialogue)
+    ends = [n for n, one in enumerate(entries) if one[1:3] == ("server", "signal")]
+    entries = entries[: ends[0] if ends else None]
+    accepted = []
+    for place in heard_lines(entries):
+        try:
+            judged(MISTAKES[mistake](entries, place))
+            accepted.append((place, entries[place].who, entries[place].text))
+        except (Difference, Unclear):
+            pass
+    assert not accepted, accepted
