@@ -86,7 +86,6 @@ class Step:
     loose: set[str] = field(default_factory=set)
     settled: bool = True
     ended: str | None = None
-    at: float = 0.0  # when it ended
 
 
 @dataclass
@@ -146,9 +145,8 @@ class _Node:
         self.clock = 0.0
         # When members sent what is handled after the newest event: the next one comes later.
         self.floor = 0.0
-        self.due: dict[
-            str, tuple[frozenset[str], int]
-        ] = {}  # WHO lists not yet true: (list, events)
+        # Lists of WHO that were not true yet: (the list, events that came before END WHO).
+        self.due: dict[str, tuple[frozenset[str], int]] = {}
         self.lists: list[tuple[float, frozenset[str]]] = []  # earlier lists: (until when, list)
         self.cut: frozenset[str] = frozenset()  # clients with an answer that a BYE cut short
         self.explained = 0
@@ -278,6 +276,8 @@ class Explanation:
 
     def starts_again(self) -> None:
         """Note that the server was started again."""
+        if self.group.ended == "deleted":
+            self.events = {}
         self.group, self.left = self.group.starts_again(), {}
 
     def note_events(self, step: Step) -> None:
@@ -309,7 +309,7 @@ class _Search:
 
     def run(self) -> _Node | None:
         """Return the first node found that explains the whole step, or None."""
-        seen: set[object] = set()
+        seen: dict[object, tuple[float, float]] = {}  # and the earliest that it was reached
         stack: list[Iterator[_Node]] = [iter([self.start])]
         while stack:
             node = next(stack[-1], None)
@@ -321,9 +321,10 @@ class _Search:
                 return node
             if len(stack) > 1 or children is not None:
                 mark = node.mark()
-                if mark in seen:
+                clock, floor = seen.get(mark, (LATE, LATE))
+                if clock <= node.clock and floor <= node.floor:
                     continue
-                seen.add(mark)
+                seen[mark] = node.clock, node.floor
             if children is not None:
                 stack.append(children)
         return None
@@ -374,7 +375,7 @@ class _Search:
             return self.step.orders[node.orders].answered_at
         heard = [node.next_heard(who) for outcome in move.outcomes for who in outcome.to]
         seen = [one.at for one in heard if one]
-        return min(seen, default=LATE) if move.uses != "lost" or len(seen) else LATE
+        return min(seen, default=LATE)
 
     # -- What may be next
 
@@ -472,6 +473,8 @@ class _Search:
             asks = asks[:place] + asks[place + 1 :]
         if move.uses == "order":
             order = self.step.orders[node.orders]
+            if order.answers and order.answered_at < clock:
+                return False
             if not answers_fit(order.answers, outcome.answers):
                 came = None if order.answers is None else " | ".join(order.answers)
                 self.miss(outcome, "owner", " | ".join(outcome.answers or ()), came)

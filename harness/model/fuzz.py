@@ -4,7 +4,6 @@ A server is started for some dialogues, not for each: starting it and hashing pa
 takes time. Each dialogue uses names of its own there, or members that are here already.
 """
 
-import contextlib
 import random
 import re
 import time
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.driving import deadlines
 from harness.driving.record import Entry, Record
 from harness.driving.server import NotStarted, Server
 from harness.model import notation
@@ -43,8 +41,8 @@ Start = Callable[[tuple[str, ...], Record], Server]  # starts a server with thes
 class Stage:
     """One server on which dialogues are played, each with names of its own."""
 
-    def __init__(self, server: Server, rules: Rules, flags: tuple[str, ...]):
-        self.play, self.rules, self.flags = Play(server, rules), rules, flags
+    def __init__(self, server: Server, rules: Rules, flags: tuple[str, ...], patience: float):
+        self.play, self.rules, self.flags = Play(server, rules, patience), rules, flags
         self.number = 0
         self.suffix = dict.fromkeys(PEOPLE, "")
         self.acts: list[Act] = []  # that were played here, in order, with their own names
@@ -205,7 +203,8 @@ class Fuzz:
             flags = [part for flag, _, value in tried for part in (flag, str(value))]
             flags = [*(("--admit", admit) if self.lab else ()), *flags]
             try:
-                return Stage(self.start(tuple(flags), Record()), rules, tuple(flags))
+                server = self.start(tuple(flags), Record())
+                return Stage(server, rules, tuple(flags), self.patience)
             except NotStarted as problem:
                 if problem.status != 2 or not tried:
                     raise
@@ -219,16 +218,15 @@ class Fuzz:
 
     def followed_up(self, stage: "Stage", alone: list[Act], difference: Difference) -> Found | None:
         """Try the dialogue alone, or else all that its server heard; shrink, and confirm."""
-        with patience(self.patience):
-            for acts in (alone, alone, stage.acts):
-                if found := self.fails(acts, stage, difference.kind):
-                    found = self.shrunk(found, stage)
-                    break
-            else:
-                self.tally.lost.append(difference)
-                return None
+        for acts in (alone, alone, stage.acts):
+            if found := self.fails(acts, stage, difference.kind, self.patience):
+                found = self.shrunk(found, stage)
+                break
+        else:
+            self.tally.lost.append(difference)
+            return None
         for _ in range(CONFIRMATIONS):
-            if again := self.fails(found.acts, stage, found.difference.kind):
+            if again := self.fails(found.acts, stage, found.difference.kind, None):
                 found.times += 1
                 found.entries, found.difference = again.entries, again.difference
             if found.times == 2:
@@ -236,9 +234,11 @@ class Fuzz:
         self.tally.lost.append(found.difference)
         return None
 
-    def fails(self, acts: list[Act], stage: "Stage", kind: object) -> Found | None:
+    def fails(
+        self, acts: list[Act], stage: "Stage", kind: object, patience: float | None
+    ) -> Found | None:
         """Play these acts on a new server; return what went wrong if it is of this kind."""
-        play = Play(self.start(stage.flags, Record()), stage.rules)
+        play = Play(self.start(stage.flags, Record()), stage.rules, patience)
         try:
             play.play(acts)
         except Difference as difference:
@@ -281,7 +281,7 @@ class Fuzz:
         """Return what goes wrong with fewer or simpler acts, if it does, and there is time."""
         if not acts or time.monotonic() > self.end:
             return None
-        return self.fails(acts, stage, found.difference.kind)
+        return self.fails(acts, stage, found.difference.kind, self.patience)
 
 
 def simpler(acts: list[Act]) -> Iterator[list[Act]]:
@@ -296,14 +296,3 @@ def simpler(acts: list[Act]) -> Iterator[list[Act]]:
             yield [*before, replace(act, text=text), *after]
         if act.more and act.what != "awaits":
             yield [*before, replace(act, more=False), *after]
-
-
-@contextlib.contextmanager
-def patience(seconds: float) -> Iterator[None]:
-    """Within this, an answer that does not come in so many seconds counts as missing."""
-    before = deadlines.DEADLINE
-    deadlines.DEADLINE = min(before, seconds)
-    try:
-        yield
-    finally:
-        deadlines.DEADLINE = before

@@ -23,6 +23,8 @@ from harness.model.explain import Difference, Explanation
 from harness.model.group import MOST_LINE, Connection, Group, Rules, Standing, framed
 from harness.model.steps import StepReader
 
+GROUP = "grupo"  # the name of a group whose server was started without --group
+
 
 @dataclass(frozen=True)
 class Act:
@@ -54,9 +56,12 @@ class Play:
     label of the dialogue.
     """
 
-    def __init__(self, server: Server, rules: Rules, title: str = "grupo"):
-        self.server, self.record = server, server.record
-        self.known = Explanation(Group(rules, title))
+    def __init__(self, server: Server, rules: Rules, patience: float | None = None):
+        """Play with this server. An answer counts as missing after `patience` seconds, by default
+        deadlines.DEADLINE.
+        """
+        self.server, self.record, self.patience = server, server.record, patience
+        self.known = Explanation(Group(rules, GROUP))
         self.clients: dict[str, WireClient] = {}
         self.current: dict[str, str] = {}
         self.addresses: dict[str, str] = {}
@@ -238,7 +243,7 @@ class Play:
             if self.is_open(label) and self.rest.get(who)
         ]
         before = len(self.record.entries)
-        end = time.monotonic() + deadlines.DEADLINE
+        end = time.monotonic() + (self.patience or deadlines.DEADLINE)
         while unfenced and len(self.record.entries) == before and time.monotonic() < end:
             for client in unfenced:
                 with contextlib.suppress(Silence):
@@ -256,7 +261,7 @@ class Play:
         """
         client = self.clients[who]
         with contextlib.suppress(Silence):
-            while line := client.line():
+            while line := client.line(self.patience):
                 if line.startswith(last):
                     break
 
@@ -286,12 +291,12 @@ class Play:
             )
 
         with contextlib.suppress(CheckFailed):
-            deadlines.wait_until(noticed)
+            deadlines.wait_until(noticed, self.patience)
         self.fence()
 
     def answered(self) -> None:
         """Wait for the answer of each order that was typed; the model says what is missing."""
-        self.server.answers(self.typed)
+        self.server.answers(self.typed, self.patience)
 
     def after_orders(self) -> Group:
         """Return the likeliest group after the orders of this step."""
