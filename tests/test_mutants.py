@@ -277,6 +277,14 @@ def test_a_result_that_was_not_written_whole_is_cut_off(tmp_path):
     ]
 
 
+def test_results_of_other_checks_count_for_nothing(tmp_path, monkeypatch):
+    mutant, file = mutant_of(), tmp_path / "results"
+    mutants.Results(str(file)).add({"id": mutant.id, "outcome": "caught by check"})
+    assert mutants.Results(str(file)).is_final(mutant, 0)
+    monkeypatch.setattr(mutants, "version_of_checks", lambda: "another")
+    assert not mutants.Results(str(file)).is_final(mutant, 0)
+
+
 def test_a_file_of_something_else_is_no_file_of_results(tmp_path):
     (tmp_path / "results").write_text("hello\n")
     with pytest.raises(UsageError, match="results, line 1: not a result"):

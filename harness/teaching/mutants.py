@@ -5,6 +5,7 @@ cosmic-ray and mutmut know only Python, no statement dropped or swapped and no l
 its tests in the mutant's own process: so the mutations are ours (harness/teaching/mutations).
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -41,6 +43,7 @@ from harness.verdicts.model import UsageError
 
 EQUIVALENT = ROOT / "tests" / "mutants_equivalent.toml"  # id = "why nobody can tell the difference"
 BY_CHECK, BY_CHECK_AND_FUZZ = 0.9, 0.97  # of the mutants that are not equivalent, at least
+JUDGES = "checks", "driving", "model", "verdicts"  # the packages that judge a server
 WIDTH = 100  # columns of the table
 COLUMNS = {
     STILLBORN: template("stillborn"),
@@ -71,11 +74,24 @@ def equivalents() -> dict[str, str]:
     return found
 
 
+def version_of_checks() -> str:
+    """Return what tells these checks, and all that they use, from others."""
+    digest = hashlib.sha256()
+    for folder in JUDGES:
+        for path in sorted((Path(__file__).parents[1] / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 class Results:
-    """The file of results: one JSON object a line, each written whole, only ever appended to."""
+    """The file of results: one JSON object a line, each written whole, only ever appended to.
+
+    Those of other versions of the checks stay in it, and count for nothing.
+    """
 
     def __init__(self, path: str) -> None:
         """Reads what is there. A last line that was not finished is cut off. Raises OSError."""
+        self.version = version_of_checks()
         self.file = open(path, "a+b", buffering=0)
         self.file.seek(0)
         text = self.file.read()
@@ -85,7 +101,8 @@ class Results:
         for number, line in enumerate(text[:whole].splitlines(), 1):
             try:
                 record = json.loads(line)
-                self.known[record["id"]] = record
+                if record["version"] == self.version:
+                    self.known[record["id"]] = record
             except (ValueError, KeyError, TypeError):
                 raise UsageError(
                     msg("{path}, line {number}: not a result", path=path, number=number)
@@ -93,7 +110,7 @@ class Results:
 
     def add(self, record: dict) -> None:
         """Write one result."""
-        self.file.write(json.dumps(record).encode() + b"\n")
+        self.file.write(json.dumps({**record, "version": self.version}).encode() + b"\n")
         self.known[record["id"]] = record
 
     def is_final(self, mutant: Mutant, minutes: int) -> bool:
@@ -215,8 +232,8 @@ def arguments(parser):
         "--results",
         default="mutants.jsonl",
         metavar="FILE",
-        help="append each result to FILE; what is there already is not judged again (default: "
-        "%(default)s). After a change of the checks, begin a new one",
+        help="append each result to FILE; what is there already is not judged again, unless the "
+        "checks have changed (default: %(default)s)",
     )
     parser.add_argument(
         "--lang", choices=LANGUAGES, help="of what is shown (default: the locale's, else en)"
