@@ -232,9 +232,7 @@ class Play(ExitStack):
     def client(self, who, what, text):
         if who not in self.clients:
             self.clients[who] = self.enter_context(
-                WireClient(
-                    self.server.address, name=who, pong=False, record=self.server.record
-                )
+                WireClient(self.server.address, name=who, pong=False, record=self.server.record)
             )
             if what == ">" or what == ">|":
                 hello = self.clients[who].line()

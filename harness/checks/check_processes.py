@@ -380,6 +380,23 @@ def check_quit_ends_the_connection(server, enter):
                 msg("the end of {who}'s connection, after BYE quit", who=client.who),
                 msg("it stays open"),
             ) from None
+    try:
+        wait_until(lambda: is_closed(ana))
+    except CheckFailed:
+        raise CheckFailed(
+            msg("the server to close {who}'s connection a second after BYE quit", who=ana.who),
+            msg("it still accepts what {who} sends", who=ana.who),
+            "discards-without-end",
+        ) from None
+
+
+def is_closed(client):
+    """Whether the server has closed this connection for good, and not only its own direction."""
+    try:
+        client.socket.send(b"x")
+    except ConnectionError:
+        return True
+    return False
 
 
 @check(points=1, lab=4)

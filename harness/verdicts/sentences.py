@@ -1181,6 +1181,11 @@ CAUSES = {
         "the end: close the socket and stop watching it.",
         "protocol.md#8-bye-the-end",
     ),
+    "discards-without-end": (
+        "The server has ended its own direction after BYE, and waits for the client to close the "
+        "other one. A client may never do that: after a second, close the connection yourself.",
+        "protocol.md#10-limits",
+    ),
     "quit-ends-the-connection": (
         "A connection ends when its last copy is closed. Another process, the parent or a child "
         "that was created later, still holds one. In each process, close the copies that it "

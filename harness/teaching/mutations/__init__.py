@@ -1,7 +1,8 @@
 """Mutations of a source: small changes, made systematically, each a mistake that somebody could
-make. Pure: texts in, texts out.
+make.
 
-Two files find them, one for each language: python.py reads the syntax tree, c.py the tokens.
+python.py finds them in the syntax tree of a source, c.py in its tokens; both are pure. population.py
+makes mutants of the project's sources, and judge.py judges one.
 """
 
 import difflib
