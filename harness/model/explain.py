@@ -433,7 +433,7 @@ class _Search:
             yield _Move(group.eof(who), "sent", who, sent.at)
         if sent and who in self.lost_at:  # the server notices it, and the rest is lost
             outcomes = group.lost(who)
-            safe = sent.what == "lost" and is_local(group, outcomes[0])
+            safe = sent.what == "lost" and one.standing is Standing.STRANGER
             yield _Move(outcomes, "lost", who, self.lost_at[who], safe)
         if one.standing is Standing.REFUSED:
             yield _Move(group.rejects(who), who=who)
@@ -682,8 +682,8 @@ def is_safe(group: Group, outcomes: list[Outcome]) -> bool:
     if len(outcomes) != 1:
         return False
     outs = [out for to in outcomes[0].to.values() for out in to]
-    if is_local(group, outcomes[0]):
-        return not any(isinstance(out, Members) for out in outs)
+    if is_local(group, outcomes[0]):  # but what comes of a JOIN depends on what others do
+        return not any(isinstance(out, Members) or out == Line("PENDING") for out in outs)
     return bool(outs) and isinstance(outs[0], Event) and outs[0].verb == "MSG"
 
 
