@@ -1,8 +1,8 @@
 """Mutations of a source: small changes, made systematically, each a mistake that somebody could
 make.
 
-python.py finds them in the syntax tree of a source, c.py in its tokens; both are pure. population.py
-makes mutants of the project's sources, and judge.py judges one.
+python.py finds them in the syntax tree of a source, c.py in its tokens; both are pure.
+population.py makes mutants of the project's sources, and judge.py judges one.
 """
 
 import difflib
