@@ -528,7 +528,7 @@ def test_only_passed_scores_and_what_does_not_bind_is_no_part_of_the_most():
         and json.loads(FORMATS["classroom50"](found))["max-score"] == 2 + 1 + 3
     )
     assert json.loads(FORMATS["autolab"](found).splitlines()[1]) == {
-        "scores": {"framing": 2, "owner": 0, "files": 0},
+        "scores": {"framing": 2, "dialogues": 0, "owner": 0},
         "scoreboard": [2],
     }
     assert cell_of(found) == "2" and json.loads(FORMATS["json"](found))["graded"] is True
@@ -607,7 +607,7 @@ def test_a_server_that_cannot_be_checked_has_0_of_all_points_and_the_reason_in_e
     written = json.loads(FORMATS["classroom50"](found))
     assert (written["score"], written["max-score"], written["tests"][0]["passed"]) == (0, 19, False)
     assert json.loads(FORMATS["autolab"](found).splitlines()[1]) == {
-        "scores": {"start": 0, "framing": 0},
+        "scores": {"start": 0, "framing": 0, "dialogues": 0},
         "scoreboard": [0],
     }
     assert cell_of(found) == "0" and ",19\n" in FORMATS["canvas"](found)

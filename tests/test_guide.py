@@ -208,7 +208,7 @@ def test_what_a_page_shows_is_what_comes(page, tmp_path):
 def test_code_in_a_page_stands_in_its_file(page):
     for block in blocks(page):
         where = f"{page.name}, line {block.line}"
-        assert block.language in ("console", "python", "c", "toml", "yaml", "text"), (
+        assert block.language in ("console", "python", "c", "toml", "yaml", "text", "dialogue"), (
             f"{where}: what is a block in {block.language}?"
         )
         if block.language in ("python", "c", "toml") and not (

@@ -7,17 +7,24 @@ that nothing more was on its way.
 """
 
 import re
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from harness.driving.client import WireClient
-from harness.driving.server import DESIGNS, Server
+from harness.driving import deadlines
+from harness.driving.client import CutOff, WireClient, taken
+from harness.driving.server import DESIGNS, LISTENING, UNASKED, Server
+from harness.model import notation
+from harness.model.notation import REST
 from harness.verdicts.command import known
 from harness.verdicts.sentences import CAUSES
+from lab_guide.site.requirements import ANCHOR
 
 PAGE = Path(__file__).parent.parent / "lab_guide" / "protocol.md"
+TEXT = ANCHOR.sub("", PAGE.read_text(encoding="utf-8"))  # the ids of rules are not in their words
 MAX_LINE = 512
 
 CLIENT_VERBS = ["JOIN", "SAY", "NAME", "WHO", "HISTORY", "LEAVE", "QUIT", "PING", "PONG"]
@@ -95,27 +102,20 @@ class Dialogue:
             heading,
             lines,
         )  # number: of its first line in the page
-        self.args = [
-            part
-            for option in options.split()
-            for part in ("--" + option.replace("=", " ", 1)).split(" ")
-        ]
+        self.args = notation.flags(options)
 
     def __str__(self):
         return f"{self.heading}-line-{self.number}"
 
     def steps(self):
-        """(number of the line in the page, actor, what, text); `what` is one of > < <* >| |"""
-        for number, line in enumerate(self.lines, self.number):
-            found = re.fullmatch(r"([a-z0-9]+)(>\||<\*|[<>|])(?: (.*))?", line)
-            assert found, f"protocol.md:{number}: not in the notation of section 2: {line!r}"
-            yield number, found[1], found[2], found[3] or ""
+        """(number of the line in the page, actor, what, text) of each line."""
+        return notation.steps(self.lines, self.number)
 
 
 def read_page():
     """The dialogues and the grammar of the page."""
     dialogues, grammar, heading, block = [], [], "", None
-    for number, line in enumerate(PAGE.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(TEXT.split("\n"), 1):
         if block is None and line.startswith("#"):
             heading = re.sub(
                 "[^a-z0-9.]+", "-", line.strip("# ").lower().replace(". ", " ").replace("'", "")
@@ -139,51 +139,28 @@ DIALOGUES, GRAMMAR = read_page()
 
 def section(number):
     """The text of one section of the page."""
-    return re.search(
-        rf"\n## {number}\. .*?(?=\n## |\Z)", PAGE.read_text(encoding="utf-8"), re.DOTALL
-    )[0]
+    return re.search(rf"\n## {number}\. .*?(?=\n## |\Z)", TEXT, re.DOTALL)[0]
 
 
-def expand(text):
-    """{a*400} stands for 400 times the letter a."""
-    return re.sub(r"\{(.)\*(\d+)\}", lambda found: found[1] * int(found[2]), text)
-
-
-def sent(text, token=""):
-    """The bytes of a line shown with > : \\xff is one byte."""
-    data = expand(text).replace("TOKEN", token).encode()
-    return re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), data)
-
-
-VARYING = {
-    "TIME": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z",
-    "ADDRESS": r"(?:[0-9.]+|\[[0-9a-f:]+\]):\d+",
-    "TOKEN": r"(?P<TOKEN>[!-~]{1,64})",
-    "WORDS": r".+",
-}
 LONGEST = {
     "TIME": "2026-11-22T13:21:28.123Z",
     "ADDRESS": "127.0.0.1:50412",
     "TOKEN": "t" * 64,
     "WORDS": "words",
 }
-SHORTHAND = re.compile(r"\b(%s)\b" % "|".join(VARYING))
-
-
-def pattern(shown):
-    """A regular expression for a line shown with < ."""
-    parts = SHORTHAND.split(expand(shown))
-    return re.compile(
-        "".join(VARYING[part] if part in VARYING else re.escape(part) for part in parts)
-    )
 
 
 def example(shown):
     """A line as it might really stand on the wire."""
-    return SHORTHAND.sub(lambda found: LONGEST[found[1]], expand(shown))
+    parts = notation.parts(shown)
+    return "".join(part.decode() if isinstance(part, bytes) else LONGEST[part] for part in parts)
 
 
 # -- The dialogues happen --------------------------------------------------------------------------
+
+
+QUESTION = "type the group's name to delete it"
+SENDS = (">", ">+", ">|")
 
 
 class Play(ExitStack):
@@ -193,22 +170,42 @@ class Play(ExitStack):
         super().__init__()
         self.server = self.enter_context(server)
         self.clients = {}
-        self.token = ""
-        self.answer = []  # lines of the console's last answer that were not shown yet
         self.steps = list(dialogue.steps())
+        self.ungreeted = set()  # their HELLO was not read, and is not shown
+        self.silent = set()  # that have sent half a line, or shut: they take no fence
+        self.tokens = {}  # the last of each client
+        self.names = {}  # the member that each client is
+        self.stopped = False
+        self.has_rest = False  # what comes after the dialogue is not shown
+        self.starts()
+
+    def starts(self):
+        """A server runs that was asked nothing."""
+        self.typed = self.shown = 0
+        self.answer = []  # lines of the console's answers that were not shown yet
+        self.consents = False
 
     def run(self):
         while self.steps:
             number, who, what, text = self.steps[0]
-            act = {"owner": self.owner, "server": self.process}.get(who, self.client)
+            act = {"owner": self.owner, "server": self.process, "": self.rest}
             try:
-                act(who, what, text)
+                act.get(who, self.client)(who, what, text)
             except (AssertionError, OSError) as error:
                 raise AssertionError(f"protocol.md:{number}: {who}{what} {text}\n{error}") from None
+        if self.has_rest:
+            return
         assert not self.answer, f"the console also said {self.answer}"
         for who, client in self.clients.items():
-            surplus = client.fence()
-            assert not surplus, f"at the end {who} also got {surplus}"
+            if who not in self.silent:
+                self.greet(who)
+                surplus = client.fence()
+                assert not surplus, f"at the end {who} also got {surplus}"
+
+    def rest(self, *_):
+        """`...`"""
+        self.take()
+        self.has_rest = True
 
     def take(self, *whats):
         """The texts of the steps from here on that are of this kind and of the same speaker."""
@@ -218,58 +215,160 @@ class Play(ExitStack):
             texts.append(self.steps.pop(0)[3])
         return texts
 
-    def compare(self, texts, lines):
+    def compare(self, texts, lines, who=""):
         """Each text shown fits one of the lines, and none is left over: in this order if there is
         but one.
         """
         lines = list(lines)
         for text in texts:
-            found = next((line for line in lines if pattern(text).fullmatch(line)), None)
+            pattern = notation.pattern(text)
+            found = next((line for line in lines if pattern.fullmatch(line)), None)
             assert found is not None, f"came instead: {lines}"
             lines.remove(found)
-            self.token = pattern(text).fullmatch(found).groupdict().get("TOKEN", self.token)
+            self.learn(who, found, **pattern.fullmatch(found).groupdict())
+
+    def learn(self, who, line, TOKEN=None):
+        """Note a client's token, and the name of the member that it is."""
+        if TOKEN:
+            self.tokens[who] = TOKEN
+        if welcome := re.fullmatch(r"WELCOME \d+ (\S+)", line):
+            self.names[who] = welcome[1]
+        renamed = re.fullmatch(r"RENAMED \d+ \S+ (\S+) (\S+)", line)
+        if renamed and renamed[1] == self.names.get(who):
+            self.names[who] = renamed[2]
+
+    def greet(self, who):
+        """Read the HELLO that is not shown."""
+        if who in self.ungreeted:
+            self.ungreeted.remove(who)
+            hello = self.clients[who].line()
+            assert re.fullmatch(r"HELLO grupo/1 .+", hello), f"came instead of HELLO: {hello!r}"
 
     def client(self, who, what, text):
         if who not in self.clients:
             self.clients[who] = self.enter_context(
                 WireClient(self.server.address, name=who, pong=False, record=self.server.record)
             )
-            if what == ">" or what == ">|":
-                hello = self.clients[who].line()
-                assert re.fullmatch(r"HELLO grupo/1 .+", hello), f"came instead of HELLO: {hello!r}"
+            if what in SENDS:
+                self.ungreeted.add(who)
+        if what in ("<", "<*", "|") and text.startswith(("HELLO ", "BYE full")):
+            self.ungreeted.discard(who)
+        if not (self.stopped or what == ">x"):
+            self.greet(who)
         client = self.clients[who]
-        texts = self.take("<*")
+        texts = self.take("<*", ">")
+        token = self.tokens.get(who, "")
         if what == ">":
-            client.send_bytes(sent(text, self.token) + b"\n")
+            self.silent.discard(who)
+            self.send(client, b"".join(notation.data(text, token) + b"\n" for text in texts))
+        elif what == ">+":  # the server must read this piece alone
+            self.silent.add(who)
+            taken(client)
+            self.send(client, notation.data(text, token))
+            taken(client)
         elif what == ">|":
-            client.send_bytes(sent(text, self.token))
-            client.half_close()
+            self.silent.add(who)
+            self.send(client, notation.data(text, token))
+            with suppress(CutOff):
+                client.half_close()
+        elif what == ">x":
+            self.close(who, text)
         elif what == "|":
             line = client.line()
             assert line == "", f"came instead of the end: {line!r}"
-            self.clients.pop(who).close()
+            self.forget(who).close()
+        elif text == REST:
+            self.skip(who, client)
         else:
-            self.compare(texts, [client.line() for _ in texts])
+            self.compare(texts, [client.line() for _ in texts], who)
+
+    def send(self, client, data):
+        """The server may have closed the connection; its BYE is shown later."""
+        with suppress(CutOff):
+            client.send_bytes(data)
+
+    def skip(self, who, client):
+        """Read up to the next line that is shown."""
+        after = next(step.text for step in self.steps if step[1:3] == (who, "<"))
+        client.expect(notation.pattern(after).pattern)
+        self.steps.remove(next(step for step in self.steps if step[1:3] == (who, "<")))
+
+    def close(self, who, how):
+        """The client goes, and the server notices."""
+        client = self.clients[who]
+        host, port = client.socket.getsockname()
+        name = re.escape(self.names.get(who, "-"))
+        self.forget(who)
+        client.reset() if how == "reset" else client.close()
+        listed = re.compile(rf"member ({name} here|\S+ asks from {re.escape(host)}:{port})")
+
+        def noticed():
+            self.order(b"members")
+            lines, self.answer = self.answer[before:], self.answer[:before]
+            return not any(listed.fullmatch(line) for line in lines)
+
+        before = len(self.answer)
+        if not (self.stopped or self.consents):
+            deadlines.wait_until(noticed)
+
+    def forget(self, who):
+        """The client's name opens a new connection from now on."""
+        for noted in (self.ungreeted, self.silent):
+            noted.discard(who)
+        for noted in (self.tokens, self.names):
+            noted.pop(who, None)
+        return self.clients.pop(who)
 
     def owner(self, who, what, text):
         texts = self.take("<*")
         if what == ">":
             assert not self.answer, f"the console also said {self.answer}"
-            self.answer = self.server.order(text)
-        elif text == "...":
-            del self.answer[:-1]
-        elif self.answer:
+            self.order(notation.data(text))
+        elif text == REST:
+            after = next((step.text for step in self.steps if step[1:3] == (who, "<")), "")
+            while self.answer and not notation.pattern(after).fullmatch(self.answer[0]):
+                del self.answer[0]
+        elif self.answer and not re.fullmatch(r"\S+ asks to join from ADDRESS", text):
             lines, self.answer = self.answer[: len(texts)], self.answer[len(texts) :]
             self.compare(texts, lines)
         else:
-            self.server.expect(pattern(text).pattern)
+            self.server.expect(notation.pattern(text).pattern)
+
+    def order(self, line):
+        """Type a line, and wait for the answer, if it gets one now."""
+        self.server.type_bytes(line + b"\n")
+        self.typed += bool(line or self.consents)
+        self.consents = line == b"delete" and not self.consents
+        if not self.stopped:
+            self.answered()
+
+    def answered(self):
+        """Wait for the answers of all orders."""
+        assert self.server.answers(self.typed), "the console does not answer"
+        lines = self.server.stdout[self.shown :]
+        self.shown += len(lines)
+        unasked = re.compile(rf"{UNASKED.pattern}|{LISTENING.pattern}|# .*")
+        self.answer += [line for line in lines if not unasked.fullmatch(line)]
 
     def process(self, who, what, text):
         self.take()
-        if text in ("restart", "killed"):
+        if text in ("restart", "killed", "starts"):
             if text == "killed":
                 self.server.kill()
             self.server = self.enter_context(self.server.restart())
+            self.starts()
+        elif text in ("stops", "goes"):
+            self.stopped = text == "stops"
+            for process in self.server.family():
+                with suppress(psutil.Error):
+                    process.suspend() if self.stopped else process.resume()
+            if not self.stopped:
+                self.answered()
+        elif text.startswith("waits "):
+            time.sleep(float(text.removeprefix("waits ")))
+        elif text == "runs":
+            with WireClient(self.server.address) as client:
+                client.greeted()
         else:
             assert text.startswith("exits ")
             assert self.server.wait() == int(text.removeprefix("exits "))
@@ -397,7 +496,7 @@ def test_every_client_line_shown_is_in_the_grammar_exactly_if_it_gets_no_err_for
             # nothing of it.
             if after[1] == who and answer[0] == "ERR" and not refused:
                 continue
-            data = sent(text, "t") + b"\n"
+            data = notation.data(text, "t") + b"\n"
             try:
                 good = RULES["client-line"].fullmatch(data.decode()) and len(data) <= MAX_LINE
             except UnicodeDecodeError:
@@ -455,7 +554,7 @@ def row(first):
     """The table rows whose first cells hold this in code."""
     return [
         line
-        for line in PAGE.read_text(encoding="utf-8").split("\n")
+        for line in TEXT.split("\n")
         if line.startswith("|")
         and re.search(rf"`{re.escape(first)}[ `]", "|".join(line.split("|")[:3]))
     ]

@@ -45,7 +45,9 @@ HASHES, SLASHES, DASHES = (
     for comment in (r"#[^\n]*", r"/\*.*?\*/|//[^\n]*", r"--[^\n]*")
 )
 MARKUP = re.compile(
-    r"^[ \t]*(?P<fence>```+|~~~+).*?^[ \t]*(?P=fence)|(?P<ticks>`+)[^`]+?(?P=ticks)", re.S | re.M
+    r"^[ \t]*(?P<fence>```+|~~~+).*?^[ \t]*(?P=fence)|(?P<ticks>`+)[^`]+?(?P=ticks)"
+    r"|(?P<tag></?\w[^<>]*>)",
+    re.S | re.M,
 )
 KINDS = {
     **dict.fromkeys([".py", ".toml", "Makefile"], HASHES),
@@ -70,7 +72,8 @@ def prose(text, kind):
     kind: a key of KINDS, the file's suffix or its name.
     """
     if KINDS[kind] is MARKUP:
-        view = MARKUP.sub(lambda found: ("\0" if found["fence"] else "`") * len(found[0]), text)
+        signs = {"fence": "\0", "ticks": "`", "tag": " "}
+        view = MARKUP.sub(lambda found: signs[found.lastgroup] * len(found[0]), text)
         return CONTINUES.sub(filled(" "), view)
     parts, end = [], 0
     for found in KINDS[kind].finditer(text):

@@ -18,7 +18,7 @@ from harness.verdicts.plugin import check
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
 
-@check(points=3, lab=1)
+@check(points=3, lab=1, rules="3-3 5-2 6-12 6-13 9.2-1 9.2-3")
 def check_everyone_hears_everything(server, enter, rng):
     """Every member receives each message, its sender too, once and in the same order."""
     running = server(*OPEN)
@@ -45,7 +45,7 @@ def check_everyone_hears_everything(server, enter, rng):
         )
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="3-9 3-11 3-12 5-2 6-13 10-4")
 def check_text_as_it_was_said(server, enter, rng):
     """The server delivers a text exactly as it was sent: spaces, quotes, escapes and letters of any
     script stay as they are."""
@@ -84,7 +84,7 @@ def check_text_as_it_was_said(server, enter, rng):
     same_lines(normalized(ben.fence()), expected)
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="6-3 6-20 6-21 9.2-3")
 def check_events_are_numbered(server, enter):
     """After WELCOME s come the events s+1, s+2 and so on, without a gap. Their times are correct,
     in UTC and with milliseconds."""
@@ -128,7 +128,7 @@ def check_events_are_numbered(server, enter):
                 )
 
 
-@check(points=2, lab=2)
+@check(points=2, lab=2, rules="5-8 9.1-4 9.4-1")
 def check_ping_comes_after_events(server, enter):
     """PONG comes after every event that was handled before its PING, whichever client caused the
     event."""
@@ -141,7 +141,7 @@ def check_ping_comes_after_events(server, enter):
         same(normalized(ben.fence()), [f"MSG n TIME ana {number}"])
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="5-3 6-16")
 def check_a_new_name(server, connect, enter, rng):
     """After NAME, a member's messages carry the new name. The password stays the same, and the old
     name is free."""
@@ -170,7 +170,7 @@ def check_a_new_name(server, connect, enter, rng):
     same(ana.rest()[-1:], ["BYE replaced"])
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="7-12 9.5-2 9.5-3 9.5-6 9.5-8 9.5-9")
 def check_a_taken_name(server, ask, accepted):
     """NAME is refused for a name that a member, a ban or a request holds, in upper or lower case. A
     member may change the case of their own name."""
@@ -183,10 +183,13 @@ def check_a_taken_name(server, ask, accepted):
     same(normalized(ana.fence()), ["BANNED n TIME banned"])
     for name in ("away", "AWAY", "asking", "Banned"):
         refused(ana, f"NAME {name}", "name-taken")
-    same(normalized(answers(ana, "NAME Ana")), ["RENAMED n TIME ana Ana"])
+    same(
+        normalized(answers(ana, "NAME Ana", "NAME Ana")),
+        ["RENAMED n TIME ana Ana", "RENAMED n TIME Ana Ana"],
+    )
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="5-4 5-7 6-5 6-6")
 def check_who(server, enter):
     """The answer to WHO lists every member, with here or away, and then END WHO."""
     running = server(*OPEN)
@@ -216,7 +219,7 @@ def as_lines(listing):
     return sorted(f"MEMBER {name} {where}" for name, where in listing.items())
 
 
-@check(points=1, lab=3)
+@check(points=1, lab=3, rules="6-5")
 def check_who_is_of_one_moment(server, enter):
     """The answer to WHO is the list at one moment between the request and END WHO, even while
     members join and leave."""
@@ -263,7 +266,7 @@ def check_who_is_of_one_moment(server, enter):
             other.fence()
 
 
-@check(points=1, lab=5)
+@check(points=1, lab=5, rules="6-22 8-14")
 def check_out_does_not_wait(server, enter):
     """When a member disconnects, the others receive OUT at once, even if that member has not read
     everything yet. The member can still read up to BYE."""
@@ -278,7 +281,7 @@ def check_out_does_not_wait(server, enter):
     same(ana.rest()[-2:], [last, "BYE quit"])
 
 
-@check(points=3, lab=1)
+@check(points=3, lab=1, rules="5-5 6-7 6-19 9.3-1 9.3-4")
 def check_history_is_what_was_heard(server, enter, rng):
     """HISTORY 0 returns every event from the first, each exactly as it was sent, also to a member
     that joined later."""
@@ -299,7 +302,7 @@ def check_history_is_what_was_heard(server, enter, rng):
     same_lines(history(enter(running, "eva"))[0][:-1], came)
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="5-5 6-7 9.1-5 9.3-1 9.3-2 9.3-3 9.3-6 10-8")
 def check_history_from_any_event(server, enter):
     """HISTORY s returns the events after event s, or none if there are none. It does not change the
     live events."""
@@ -319,7 +322,7 @@ def check_history_from_any_event(server, enter):
     )
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="5-6 5-10 5-11 6-17 8-3 9.1-6")
 def check_leave_is_for_good(server, enter):
     """LEAVE ends the membership: every member receives LEFT, the one that leaves too, and then that
     one receives BYE left. No OUT follows, and the name is free."""
@@ -335,7 +338,7 @@ def check_leave_is_for_good(server, enter):
     same(normalized(ana.fence()), ["IN n TIME ben"], "no-out-after-left")
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="6-14 6-15 8-2")
 def check_the_others_hear_who_goes(server, enter):
     """When a member disconnects, by QUIT, end of file or a reset, the members who remain receive
     OUT, once."""
@@ -355,7 +358,7 @@ def check_the_others_hear_who_goes(server, enter):
         same(ana.fence() + ben.fence(), [])
 
 
-@check(points=2, lab=2)
+@check(points=2, lab=2, rules="3-1 9.1-4")
 def check_one_line_at_a_time(server, enter):
     """A line is delivered at once, even if no other line follows it."""
     running = server(*OPEN)
@@ -367,7 +370,7 @@ def check_one_line_at_a_time(server, enter):
         hears(ana, f"MSG n TIME {one.name} {number}"), hears(ben, f"MSG n TIME {one.name} {number}")
 
 
-@check(points=2, lab=2)
+@check(points=2, lab=2, rules="9.2-9")
 def check_others_are_served_meanwhile(server, connect, enter):
     """No client waits for a client that sends nothing or half a line, in whatever order they
     connected."""

@@ -76,7 +76,7 @@ def names(count):
     return [f"{chr(ord('a') + number % 26)}{number}" for number in range(count)]
 
 
-@check(points=3, lab=3)
+@check(points=3, lab=3, rules="6-12 9.2-1 9.2-3 9.4-1")
 def check_one_order(hunt, gather, rng):
     """When all members send at once, each one receives every message, once and in the same
     order."""
@@ -91,7 +91,7 @@ def check_one_order(hunt, gather, rng):
             )
 
 
-@check(points=2, lab=3)
+@check(points=2, lab=3, rules="6-15 9.2-3")
 def check_nothing_lost(hunt, gather, rng):
     """The members who remain receive the last messages of a member that disconnects, and the
     messages that others send meanwhile."""
@@ -140,7 +140,7 @@ def outs(crowd, stay, go):
         )
 
 
-@check(points=2, lab=3)
+@check(points=2, lab=3, rules="9.2-1 9.2-8")
 def check_whole_lines(hunt, gather, rng):
     """Long lines from several members at once stay whole, also for a member that reads slowly."""
     for running in hunt(*OPEN):
@@ -156,7 +156,7 @@ def check_whole_lines(hunt, gather, rng):
             )
 
 
-@check(points=3, lab=3)
+@check(points=3, lab=3, rules="3-10 6-14 6-15 9.1-8 9.2-1 9.2-3")
 def check_coming_and_going(hunt, gather, rng):
     """Members join and disconnect in every way while others send. The members who remain receive
     every event."""
@@ -190,7 +190,7 @@ def check_coming_and_going(hunt, gather, rng):
             outs(crowd, stay, go)
 
 
-@check(points=2, lab=3)
+@check(points=2, lab=3, rules="6-1")
 def check_connects_at_once(hunt, gather):
     """Many clients that connect at the same moment all receive HELLO, each once."""
     for running in hunt(*OPEN, part=3 / 5):
@@ -227,7 +227,7 @@ def check_connects_at_once(hunt, gather):
             crowd.play({name: Script([f"PING of-{name}"]) for name in many})
 
 
-@check(points=3, lab=3)
+@check(points=3, lab=3, rules="3-10 4-4 6-16 9.1-1 9.1-5 9.4-1")
 def check_cross_traffic(hunt, gather, rng):
     """Every request is answered when all members send messages, change their names and ask for
     lists and history at once."""
@@ -244,7 +244,7 @@ def check_cross_traffic(hunt, gather, rng):
             )
 
 
-@check(points=2, lab=3)
+@check(points=2, lab=3, rules="9.5-8")
 def check_a_name_for_one(hunt, gather, rng):
     """When several members ask for the same name at the same moment, exactly one of them gets
     it.
@@ -287,7 +287,7 @@ def mixed(name, people, rng):
     return sorted(said + asked, key=lambda _: rng.random())
 
 
-@check(points=2, lab=3)
+@check(points=2, lab=3, rules="9.3-1 9.3-2 9.3-5 9.3-6")
 def check_history_meanwhile(hunt, gather, rng):
     """The answer to HISTORY holds every event up to that moment, also while others send, and no
     live event is lost meanwhile."""
@@ -318,7 +318,7 @@ def torn_by_a_history(reader):
         raise
 
 
-@check(points=1, lab=3)
+@check(points=1, lab=3, rules="9.2-8 9.3-5 9.8-9")
 def check_a_long_history_meanwhile(judge, server, gather, rng):
     """A member reads an answer to HISTORY of 1.5 MB slowly while others send. The answer is
     complete, and live events come between its lines, never inside one."""
@@ -347,7 +347,7 @@ def check_a_long_history_meanwhile(judge, server, gather, rng):
                 )
 
 
-@check(points=2, lab=3)
+@check(points=2, lab=3, rules="9.2-8 9.8-1")
 def check_a_burst(hunt, gather, rng):
     """Several members send bursts larger than any buffer. Every member that keeps reading receives
     them all: the server disconnects none of them and does not block."""

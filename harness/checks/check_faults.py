@@ -92,7 +92,7 @@ def ends_in_order(running, clients, signum, group=False):
     )
 
 
-@check(points=2, lab=2)
+@check(points=2, lab=2, rules="8-5 12-10")
 def check_sigterm_ends_in_order(server, everyone):
     """SIGTERM ends the server in order: every client, member or stranger, receives BYE closed, and
     the status is 0. No process remains."""
@@ -100,7 +100,7 @@ def check_sigterm_ends_in_order(server, everyone):
     ends_in_order(running, everyone(running), signal.SIGTERM)
 
 
-@check(points=1, lab=2)
+@check(points=1, lab=2, rules="12-10")
 def check_sigint_ends_in_order(server, everyone):
     """Ctrl-C, which reaches all the server's processes at once, ends it in the same order as
     SIGTERM."""
@@ -108,7 +108,7 @@ def check_sigint_ends_in_order(server, everyone):
     ends_in_order(running, everyone(running), signal.SIGINT, group=True)
 
 
-@check(points=1, lab=2)
+@check(points=1, lab=2, rules="12-10")
 def check_sighup_ends_in_order(server, everyone):
     """SIGHUP, which a closing terminal sends to all the server's processes, ends it in the same
     order as SIGTERM."""
@@ -122,7 +122,7 @@ CANNOT_KNOW = re.compile(
 )  # runtimes that forget at their start which signals were ignored
 
 
-@check(points=2, lab=5)
+@check(points=2, lab=5, rules="8-6 9.8-2 12-10")
 def check_the_end_waits_for_no_reader(server, enter, tmp_path):
     """A member that reads nothing delays neither the end of the server nor the others' BYE, in
     whichever way the server is ended."""
@@ -144,7 +144,7 @@ def check_the_end_waits_for_no_reader(server, enter, tmp_path):
         same(f"status {ends_in_time(running, began)}", "status 0", "exit-status")
 
 
-@check(points=1, lab=2)
+@check(points=1, lab=2, rules="12-10")
 def check_sighup_that_was_ignored(server, enter):
     """A server that was started with SIGHUP ignored, as nohup does, continues to run when its
     terminal is closed."""
@@ -182,7 +182,7 @@ def ignores(running, signum):
     return all(mask & 1 << signum - 1 for mask in masks)
 
 
-@check(points=1, lab=2)
+@check(points=1, lab=2, rules="12-10")
 def check_ctrl_c_at_the_terminal(terminal, connect, enter):
     """Ctrl-C, typed at the owner's terminal, ends the server in order: every client receives BYE
     closed, and the status is 0. No process remains."""
@@ -204,7 +204,7 @@ def check_ctrl_c_at_the_terminal(terminal, connect, enter):
     )
 
 
-@check(points=2, lab=4)
+@check(points=2, lab=4, rules="12-14 12-15")
 def check_killed_leaves_no_orphans(server, connect, enter):
     """When the main process is killed, no other process of the server remains, and a new server can
     start at once in the same directory."""
@@ -225,7 +225,7 @@ def check_killed_leaves_no_orphans(server, connect, enter):
     rounds(enter(running, "ana"), enter(running, "ben"), count=1)
 
 
-@check(points=2, lab=4)
+@check(points=2, lab=4, rules="12-13")
 def check_signals_are_survived(server, connect, enter):
     """SIGCHLD, SIGWINCH, and a stop and continue neither end the server nor make a read, a write or
     an accept fail."""
@@ -247,7 +247,7 @@ def check_signals_are_survived(server, connect, enter):
     same(normalized(ben.fence())[-20:], [f"MSG n TIME ana {number}" for number in range(20)])
 
 
-@check(points=1, lab=2)
+@check(points=1, lab=2, rules="11-30")
 @pytest.mark.parametrize("stdin", [CLOSED, subprocess.DEVNULL], ids=["closed", "devnull"])
 def check_without_a_terminal(server, enter, stdin):
     """Without an owner at its standard input, the server serves and stays idle: it does not read
@@ -284,7 +284,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
-@check(points=1, lab=2)
+@check(points=1, lab=2, rules="11-32")
 def check_the_owner_is_gone(judge, server, enter):
     """When no process reads its standard output any more, the server continues to serve, and uses
     no CPU while idle."""
@@ -309,7 +309,7 @@ os.waitpid(child, 0)
 """
 
 
-@check(points=1, lab=2)
+@check(points=1, lab=2, rules="11-31")
 def check_in_the_background(judge, terminal, enter):
     """In the background of its terminal, the server continues to serve, takes no orders, and uses
     no CPU while idle."""
@@ -328,7 +328,7 @@ def check_in_the_background(judge, terminal, enter):
     same([line for line in normalized(ana.fence()) if line.startswith("BANNED ")], [])
 
 
-@check(points=2, lab=2)
+@check(points=2, lab=2, rules="11-24 11-32 11-33")
 def check_the_owner_does_not_read(server, enter):
     """An owner that does not read the server's output delays no client, and later receives each
     answer whole."""
@@ -410,7 +410,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
-@check(points=1, lab=8)
+@check(points=1, lab=8, rules="9.7-3 14-1")
 def check_beyond_descriptor_1024(judge, server, connect, enter):
     """When only descriptors of 1024 and more are left, the server serves new clients or turns them
     away. The other clients are not affected."""
@@ -426,7 +426,7 @@ def check_beyond_descriptor_1024(judge, server, connect, enter):
     rounds(ana, ben, count=3)
 
 
-@check(points=2, lab=8)
+@check(points=2, lab=8, rules="9.7-3 14-1")
 def check_out_of_descriptors(judge, server, enter):
     """When no descriptor is left, the server turns newcomers away or lets them wait, stays idle,
     and serves the others. Later it accepts newcomers again."""
@@ -462,7 +462,7 @@ def let_in_again(running, what):
     wait_until(again, what=what)
 
 
-@check(points=2, lab=8)
+@check(points=2, lab=8, rules="9.7-3 14-1")
 def check_out_of_descriptors_again(server, connect, enter):
     """When no descriptor is left for the second and third time, the server does the same as the
     first time."""
@@ -578,7 +578,7 @@ def ignore_sigxfsz():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="7-2 7-13 9.2-6 9.2-7 11-10 11-12")
 def check_a_full_disk(server, ask, accepted, connect):
     """When an event cannot be written, the server answers not-saved or `error:`, sends the event to
     no member, and continues to serve, also the second time."""
@@ -685,7 +685,7 @@ def check_a_full_disk(server, ask, accepted, connect):
     )
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="7-13 9.2-6")
 def check_a_full_disk_for_a_newcomer(server, enter, connect):
     """A client whose new membership cannot be written receives not-saved, is not a member, and may
     try again, also the second time."""

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import glob
 import os
+import socket
 import stat
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from harness.driving.history import normalized
 from harness.driving.messages import joined, msg
 from harness.driving.record import CheckFailed, same
 from harness.driving.server import LISTENING, NotStarted, plain_environment, start_refused
-from harness.verdicts.plugin import check
+from harness.verdicts.plugin import NotRun, check
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def killed(running, **changes):
     restart(running, "no-restart-after-kill", **changes)
 
 
-@check(points=3, lab=1)
+@check(points=3, lab=1, rules="5-6 6-26 13-2")
 def check_a_restart_restores_members(server, enter, connect):
     """After a restart the same members exist, with their names and passwords. A member that left is
     not one of them, and nobody is here."""
@@ -85,7 +86,7 @@ def check_a_restart_restores_members(server, enter, connect):
     connect(running, "eva again").join("eva", "secret-of-eva")
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="5-6 5-11 9.1-7 9.5-9 13-2")
 def check_an_old_name_opens_nothing(server, accepted, enter, connect):
     """After NAME, LEAVE, or a ban and its end, the old name with its old password admits nobody,
     neither at once nor after kill -9 or a restart. A new member with that name has their own
@@ -150,7 +151,7 @@ def opens(connect, running, name, password, written):
     return client
 
 
-@check(points=3, lab=1)
+@check(points=3, lab=1, rules="6-20 6-25 13-2")
 def check_a_restart_restores_the_conversation(server, enter, connect, rng):
     """After a restart HISTORY returns the same events as before, byte for byte, and the next event
     has the next number."""
@@ -177,7 +178,7 @@ def check_a_restart_restores_the_conversation(server, enter, connect, rng):
         before = after
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="9.5-12 12-4 13-2")
 def check_a_restart_keeps_bans_and_names(server, enter, connect, rng):
     """After a restart banned names stay banned, and the group has the last name that its owner gave
     it, whatever --group says."""
@@ -196,7 +197,7 @@ def check_a_restart_keeps_bans_and_names(server, enter, connect, rng):
         hears(eve, "PENDING", "REJECTED refused")
 
 
-@check(points=3, lab=1)
+@check(points=3, lab=1, rules="9.2-2 9.2-5 13-6")
 def check_killed_and_nothing_is_lost(server, enter, connect, rng):
     """A message that came back to its sender, and a member that received WELCOME, still exist after
     kill -9."""
@@ -219,7 +220,7 @@ def check_killed_and_nothing_is_lost(server, enter, connect, rng):
     connect(running, "ben").join("ben", "secret-of-ben")
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="6-26 10-22 13-6")
 def check_joins_at_once_are_all_kept(server, connect):
     """Many new members that join at once are all members after kill -9 and a restart, each with
     their own password."""
@@ -239,7 +240,7 @@ def check_joins_at_once_are_all_kept(server, connect):
         connect(running, name).join(name, f"secret-of-{name}")
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="13-3")
 def check_no_password_in_clear(server, connect, enter, rng):
     """No password appears in clear text in a file, in the server's output, or on a command line."""
     running = server(*OPEN)
@@ -301,7 +302,7 @@ def command_line_with(secret):
     return None
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="12-5 13-4")
 def check_files_are_private(server, enter, tmp_path):
     """No other user can read the group's files, with any umask, also in an existing directory that
     is open to others."""
@@ -332,7 +333,7 @@ def are_private(running):
         same(open_to_others, [])
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="6-25 12-11 12-15 13-5")
 def check_a_second_server_is_refused(server, enter, refused_start):
     """A second server in the same directory ends with status 1 and says why. The first one
     continues unaffected."""
@@ -360,7 +361,7 @@ def told_end(status, out, err):
     )
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="12-11")
 def check_a_port_in_use(server, connect, refused_start, tmp_path):
     """A server whose port is in use ends with status 1 and says why on stderr."""
     running = server()
@@ -373,7 +374,7 @@ def check_a_port_in_use(server, connect, refused_start, tmp_path):
     connect(running, "ana").fence()
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="12-3 12-15")
 def check_the_same_port_again(server, enter):
     """A new server can use the port at once, even while old connections are in TIME_WAIT."""
     running = server(*OPEN)
@@ -385,7 +386,7 @@ def check_the_same_port_again(server, enter):
     enter(running, "ana").fence()
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="12-3 12-6 12-12")
 def check_wrong_arguments_end_with_2(refused_start, tmp_path):
     """An invalid command line ends the server with status 2 and a message on stderr."""
     groups = [
@@ -410,6 +411,41 @@ def check_wrong_arguments_end_with_2(refused_start, tmp_path):
             )
 
 
+@check(points=1, lab=2, rules="12-7")
+def check_flags_in_any_order(judge, server, connect):
+    """Flags may come in any order, and `--flag=value` means the same as `--flag value`."""
+    command = [*judge.settings["command"], "--admit=all", "--group=os lab"]
+    try:
+        running = server(command=command)  # --host, --port and --dir come after them
+    except NotStarted as problem:
+        problem.sentence = "flags-in-any-order"
+        raise
+    ana = connect(running, "ana")
+    same(ana.greeted(), "os lab")
+    ana.join("ana", "secret-of-ana")
+
+
+@check(points=1, lab=2, rules="11-28 12-1 12-8")
+def check_an_ipv6_address(server, ask):
+    """With `--host ::1` the server writes addresses as `[::1]:PORT`: its own in the first line, and
+    a client's in a request to join."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        raise NotRun(msg("this machine has no IPv6 address ::1"), binds=False) from None
+    try:
+        running = server(host="::1")
+    except NotStarted as problem:
+        problem.sentence = "an-ipv6-address"
+        raise
+    same(running.stdout[0], f"listening on [::1]:{running.port}")
+    port = ask(running, "ana").socket.getsockname()[1]
+    same(
+        [line for line in running.stdout if "asks" in line], [f"ana asks to join from [::1]:{port}"]
+    )
+    same(running.order("members"), [f"member ana asks from [::1]:{port}", "ok"])
+
+
 # The flags that set a limit (section 10), and values that none of them may take.
 SECONDS = "--join-within", "--ping-after", "--idle-after", "--slow-after", "--reject-after"
 COUNTS = "--hashes", "--max-here", "--max-strangers", "--outbox", "--sndbuf"
@@ -423,7 +459,7 @@ NO_LIMITS = (
 )
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="10-27 12-12")
 def check_values_of_limits(refused_start, tmp_path, rng):
     """A limit flag refuses a value that is not a number of its kind: negative, NaN, infinite, a
     count of 0 or a fraction."""

@@ -60,7 +60,7 @@ NOT_TEXT = (
 )
 
 
-@check(points=2, lab=0)
+@check(points=2, lab=0, rules="6-1 12-4")
 def check_greets(server, connect, rng):
     """Every client that connects receives HELLO, the version, and the group's name."""
     group = f"os lab {rng.randrange(10**6)}"
@@ -70,7 +70,7 @@ def check_greets(server, connect, rng):
         same(client.line() if not client.lines else client.lines[0], f"HELLO grupo/1 {group}")
 
 
-@check(points=1, lab=0)
+@check(points=1, lab=0, rules="3-6")
 def check_takes_requests(server, connect):
     """The server finds the request in what it received: it answers each client's first PING by one
     line after HELLO."""
@@ -87,7 +87,7 @@ def check_takes_requests(server, connect):
             )
 
 
-@check(points=2, lab=0)
+@check(points=2, lab=0, rules="3-3 4-1 5-8 6-8 10-7")
 def check_answers_ping(server, connect, rng):
     """The server answers a PING by a PONG with the same token."""
     ana = connect(server(), "ana")
@@ -97,7 +97,7 @@ def check_answers_ping(server, connect, rng):
         hears(ana, f"PONG {token}")
 
 
-@check(points=2, lab=0)
+@check(points=2, lab=0, rules="3-1 3-6")
 def check_a_line_in_pieces(server, connect, rng):
     """A line that arrives byte by byte is one line."""
     ana = connect(server(), "ana")
@@ -110,7 +110,7 @@ def check_a_line_in_pieces(server, connect, rng):
     same(ana.fence(), [])
 
 
-@check(points=2, lab=0)
+@check(points=2, lab=0, rules="3-6 9.1-1 9.1-2")
 def check_lines_in_one_segment(server, connect, rng):
     """Several lines that arrive together are handled one by one, and the beginning of the next line
     is not lost."""
@@ -148,7 +148,7 @@ def cut(line, *places):
     return [line[start:end] for start, end in zip((0, *places), (*places, len(line)))]
 
 
-@check(points=2, lab=0)
+@check(points=2, lab=0, rules="3-6 3-7")
 def check_halves_of_several_clients(server, connect, rng):
     """Pieces of lines belong to the client that sent them, also when pieces from other clients
     arrive in between."""
@@ -187,7 +187,7 @@ def hears_its_own(client, token):
     same(client.fence(), [])
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="3-1 3-6")
 def check_a_character_in_pieces(server, enter, rng):
     """A character whose bytes arrive one by one is one character."""
     ana = enter(server(*OPEN), "ana")
@@ -200,7 +200,7 @@ def check_a_character_in_pieces(server, enter, rng):
     hears(ana, f"MSG n TIME ana {text}")
 
 
-@check(points=1, lab=0)
+@check(points=1, lab=0, rules="3-2")
 def check_a_carriage_return_is_dropped(server, connect):
     """A CR before the LF is not part of the line, also if the two arrive separately."""
     ana = connect(server(), "ana")
@@ -212,7 +212,7 @@ def check_a_carriage_return_is_dropped(server, connect):
     same(ana.fence(), [])
 
 
-@check(points=1, lab=0)
+@check(points=1, lab=0, rules="3-1 7-6")
 def check_only_a_line_feed_ends_a_line(server, connect):
     """Only an LF ends a line. A CR without an LF right after it is an invalid character, and no
     other character ends a line."""
@@ -249,7 +249,7 @@ def check_only_a_line_feed_ends_a_line(server, connect):
     same(ana.fence(), [])
 
 
-@check(points=1, lab=0)
+@check(points=1, lab=0, rules="3-5")
 def check_empty_lines_are_ignored(server, connect):
     """An empty line gets no answer, and does not end the connection."""
     ana = connect(server(), "ana")
@@ -260,7 +260,7 @@ def check_empty_lines_are_ignored(server, connect):
     same(ana.fence(), [])
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="3-6 3-13 10-4")
 def check_long_lines(server, enter, rng):
     """Lines of any length up to the limit arrive whole, wherever a buffer ends."""
     ana = enter(server(*OPEN), "ana")
@@ -304,7 +304,7 @@ def unread_by_server(client):
     return queues(theirs, mine)[1] + queues(mine, theirs)[0]
 
 
-@check(points=1, lab=0)
+@check(points=1, lab=0, rules="3-6 5-9 9.1-2")
 def check_much_at_once(server, connect):
     """The server handles all lines of 200 kB that arrive at once, even if nothing follows them."""
     ana = connect(server(), "ana")
@@ -326,7 +326,7 @@ def check_much_at_once(server, connect):
     same(came or "the end of the connection", "PONG end")
 
 
-@check(points=1, lab=0)
+@check(points=1, lab=0, rules="3-4 7-4 8-12 10-2")
 def check_too_long(server, connect):
     """A line has at most 512 bytes with its LF. A client that sends more receives ERR too-long and
     the end of the connection; other clients are not affected."""
@@ -387,7 +387,7 @@ TOO_LONG_WAYS = [
 ]
 
 
-@check(points=2, lab=0)
+@check(points=2, lab=0, rules="3-4 10-1 10-2")
 def check_the_longest_line_in_pieces(server, connect):
     """A line of 512 bytes with its LF is not too long, wherever it is cut and whatever comes before
     and after it."""
@@ -444,7 +444,7 @@ def piece_sizes(pieces):
     return msg("{sizes} bytes", sizes=" + ".join(some))
 
 
-@check(points=2, lab=0)
+@check(points=2, lab=0, rules="3-4 7-4 10-2")
 def check_too_long_in_pieces(server, connect):
     """A line of more than 512 bytes is too long, wherever it is cut. The server handles nothing
     after it, and other clients are not affected."""
@@ -480,7 +480,7 @@ def check_too_long_in_pieces(server, connect):
         same(normalized(ana.fence() + ben.fence()), [])
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="3-6 7-4 9.1-8")
 def check_halves_of_members_and_strangers(server, connect, enter):
     """Pieces that members and strangers send in turn stay separate: messages, a JOIN, a line that
     is too long."""
@@ -528,7 +528,7 @@ def check_halves_of_members_and_strangers(server, connect, enter):
     )
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="7-5")
 def check_not_utf8(server, enter):
     """A line that is not UTF-8 is refused with ERR bad-utf8, and the conversation continues."""
     ana = enter(server(*OPEN), "ana")
@@ -545,7 +545,7 @@ def check_not_utf8(server, enter):
     same(normalized(answers(ana, "SAY olá")), ["MSG n TIME ana olá"])
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="3-12 7-6")
 def check_control_characters(server, enter):
     """Control characters, and characters that change the direction of writing, are refused with ERR
     bad-text."""
@@ -571,7 +571,7 @@ def check_control_characters(server, enter):
     each_refused(ana, *((line, "bad-text") for line in lines))
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="3-12 7-2 7-6")
 def check_text_in_every_field(server, connect, enter, rng):
     """Characters that no text may contain are refused with ERR bad-text in every field: in a name,
     a password, a token, a number and a verb, too."""
@@ -597,7 +597,7 @@ def check_text_in_every_field(server, connect, enter, rng):
     same(normalized(answers(ana, "SAY as before")), ["MSG n TIME ana as before"])
 
 
-@check(points=1, lab=0)
+@check(points=1, lab=0, rules="3-8 7-7 16-2")
 def check_unknown_verbs(server, connect, rng):
     """A line that does not begin with a verb, whole and in upper case, is refused with ERR
     unknown."""
@@ -608,7 +608,7 @@ def check_unknown_verbs(server, connect, rng):
         refused(ana, line, "unknown")
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="3-10 6-10 7-1")
 def check_errors_repeat_nothing(server, connect, enter, rng):
     """The words of an ERR never repeat what the client sent. An ERR is a line like any other: text,
     at most 512 bytes."""
@@ -674,7 +674,7 @@ def check_errors_repeat_nothing(server, connect, enter, rng):
                 )
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="3-9 7-2 7-10 7-15 7-16 7-17 7-18 7-19 10-1 10-4 10-7 10-8")
 def check_wrong_arguments(server, enter):
     """A known verb with fields that are missing, empty, too long or too many is refused with ERR
     bad-arguments, and changes nothing."""
@@ -734,7 +734,7 @@ def check_wrong_arguments(server, enter):
         same(normalized(answers(ana, f"SAY {text}")), [f"MSG n TIME ana {text}"])
 
 
-@check(points=1, lab=0)
+@check(points=1, lab=0, rules="7-20 8-12 10-11")
 def check_ten_errors(server, connect, rng):
     """A client that makes ten errors before WELCOME receives BYE protocol after the tenth, and not
     before."""
@@ -746,7 +746,7 @@ def check_ten_errors(server, connect, rng):
     hears_the_end(ana, "ERR unknown", "BYE protocol")
 
 
-@check(points=1, lab=0)
+@check(points=1, lab=0, rules="5-12 8-2 9.1-1")
 def check_half_close_is_answered(server, connect, rng):
     """A client that has ended its sending direction still receives the answers, then BYE quit and
     the end of the connection."""
@@ -758,7 +758,7 @@ def check_half_close_is_answered(server, connect, rng):
     hears_the_end(ana, *(f"PONG {token}" for token in tokens), "BYE quit")
 
 
-@check(points=1, lab=0)
+@check(points=1, lab=0, rules="4-5 5-7 6-11 8-2 9.1-6")
 def check_quit_says_bye(server, connect):
     """The server answers QUIT by BYE quit and the end of the connection. It does not handle lines
     after QUIT."""
@@ -779,7 +779,7 @@ def check_quit_says_bye(server, connect):
             )
 
 
-@check(points=1, lab=0)
+@check(points=1, lab=0, rules="3-7 5-12")
 def check_an_unfinished_line_is_dropped(server, connect):
     """The server drops an unfinished last line, one without its LF."""
     ana = connect(server(), "ana")

@@ -43,7 +43,7 @@ def send_join(connect, running, who, name, password):
     return client
 
 
-@check(points=3, lab=1)
+@check(points=3, lab=1, rules="5-1 6-2 6-3 6-14 9.2-4 9.5-1 9.5-13 12-6")
 def check_a_new_member_comes_in(server, connect, rng):
     """Under --admit all a client with a new name joins: it receives PENDING, WELCOME with the
     number of the newest event, then its own IN."""
@@ -56,7 +56,7 @@ def check_a_new_member_comes_in(server, connect, rng):
         same(client.fence(), [])
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="6-4 9.5-11 9.5-18 10-13")
 def check_a_wrong_password_is_rejected(server, connect, enter, rng):
     """A wrong password is rejected, not sooner than a second after its JOIN, and does not affect
     the member who is here."""
@@ -79,7 +79,7 @@ def check_a_wrong_password_is_rejected(server, connect, enter, rng):
     hears_the_end(ana, "BYE replaced")
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="4-6 8-8 9.5-10 9.5-11 9.5-12 9.5-19 10-10")
 def check_three_rejections(server, connect, accepted, ask, pace):
     """The third REJECTED of a connection, for any reasons, is followed by BYE refused. Two are not,
     and neither are three of two connections."""
@@ -111,7 +111,7 @@ def check_three_rejections(server, connect, accepted, ask, pace):
     hears_the_end(ana, "IN n TIME ana", "BANNED n TIME banned", "BYE replaced")
 
 
-@check(points=3, lab=1)
+@check(points=3, lab=1, rules="3-9 5-1 7-14 9.5-11")
 def check_near_misses_of_a_password(server, connect, enter, rng):
     """Only the exact password is right: not a prefix, not a longer one, not another case, not an
     added space."""
@@ -152,7 +152,7 @@ def check_near_misses_of_a_password(server, connect, enter, rng):
     refused(late, "JOIN ana", "bad-arguments")
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="3-11 7-14 10-1 10-6")
 def check_passwords_are_text(server, connect, enter):
     """A password is 1 to 128 bytes of any text, with spaces at either end too. A password of 129
     bytes is refused with ERR bad-arguments."""
@@ -168,7 +168,7 @@ def check_passwords_are_text(server, connect, enter):
     each_refused(eve, *((line, "bad-arguments") for line in lines))
 
 
-@check(points=3, lab=1)
+@check(points=3, lab=1, rules="4-1 4-2 4-7 7-8 9.1-7")
 def check_nothing_before_welcome(server, connect, enter, rng):
     """Before WELCOME a client receives nothing about the group and can do nothing in it, not even
     right after a rejected JOIN."""
@@ -185,7 +185,7 @@ def check_nothing_before_welcome(server, connect, enter, rng):
     same(normalized(ana.fence()), [], "heard-of-a-stranger")
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="7-3 7-4 7-5 7-14 7-19")
 def check_the_first_error_that_applies(server, connect, ask, accepted):
     """If a line has several errors, the answer is the first error in the order of section 7, for
     every kind of client."""
@@ -247,7 +247,7 @@ def check_the_first_error_that_applies(server, connect, ask, accepted):
         hears_the_end(client, "ERR too-long", "BYE protocol")
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="4-3 5-8 7-9 7-20 7-21 10-11")
 def check_errors_are_counted_until_welcome(server, connect, ask):
     """Ten errors before WELCOME end a connection, whatever their codes, also while the owner
     considers the request. After WELCOME errors are not counted."""
@@ -285,7 +285,7 @@ def check_errors_are_counted_until_welcome(server, connect, ask):
     same(normalized(answers(ana, "SAY still here")), ["MSG n TIME ana still here"])
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="7-11 9.5-1 9.5-5 10-1 10-3")
 def check_bad_names(server, connect, rng):
     """A name begins with a letter or digit and has at most 32 characters. Of ASCII it may contain
     only letters, digits, dot, _ and -."""
@@ -323,7 +323,7 @@ def check_bad_names(server, connect, rng):
     )
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="3-11 7-11 9.5-4 9.5-5 10-3")
 def check_names_beyond_ascii(server, connect, enter):
     """A name beyond ASCII is refused with ERR bad-name, or it is accepted, and then it is compared
     without case like any other."""
@@ -360,7 +360,7 @@ def check_names_beyond_ascii(server, connect, enter):
         hears_the_end(ana, "BYE replaced")
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="6-3 9.5-2 9.5-3 9.6-4")
 def check_names_without_case(server, connect, enter):
     """Names are compared without case, and shown as they were first written."""
     running = server(*OPEN)
@@ -373,7 +373,7 @@ def check_names_without_case(server, connect, enter):
     same(sorted(answers(again, "WHO")), ["END WHO", "MEMBER Ana here"])
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="6-24 8-7 9.2-4 9.6-1 9.6-2 9.6-3 9.6-4")
 def check_takeover(server, connect, enter, rng):
     """A member that joins again takes over: the old connection receives BYE replaced and can do
     nothing more, and the others receive no event."""
@@ -397,7 +397,7 @@ def check_takeover(server, connect, enter, rng):
     same(sorted(answers(ben, "WHO")), ["END WHO", "MEMBER ana here", "MEMBER ben here"])
 
 
-@check(points=1, lab=2)
+@check(points=1, lab=2, rules="8-4 9.6-3")
 def check_an_ended_connection_does_nothing(server, connect, enter, rng):
     """After a takeover, a ban or a LEAVE, the old connection changes nothing: not by its half line,
     not by what it sends afterwards, not by its end, even if the name is in use again."""
@@ -450,7 +450,7 @@ UNDONE = {
 ALONE, AMONG_MANY = ("ben", "cat", "dan", "fay"), ("bob", "carl", "dora", "fred")
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="6-6 9.2-3 9.5-16")
 def check_changes_while_a_password_is_checked(server, connect, accepted, pace, rng):
     """A JOIN is rejected if its member is banned, changes the name or leaves while the password is
     being checked. Another JOIN succeeds, and receives no event from before its WELCOME."""
@@ -570,7 +570,7 @@ def came_in_too_late(way, client, witness):
 TRIES = 5  # at most: a server may begin to check a password a moment after PENDING
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="7-12 9.5-7")
 def check_a_join_holds_its_name(server, connect, enter):
     """While the password of a JOIN with a new name is being checked, NAME cannot take that name,
     and the JOIN gets it."""
@@ -608,7 +608,7 @@ def check_a_join_holds_its_name(server, connect, enter):
             )
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="5-7 6-23 9.5-10")
 def check_a_name_is_free_again(server, connect, enter):
     """A member that disconnected, in whatever way, can join again at once."""
     running = server(*OPEN)
@@ -622,7 +622,7 @@ def check_a_name_is_free_again(server, connect, enter):
     ana.fence()
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="3-7 4-7")
 def check_a_newcomer_hears_nothing_of_the_old(server, connect, enter, rng):
     """A client that connects right after another one disconnected is a stranger, even if the server
     gives it the same descriptor."""
@@ -676,8 +676,8 @@ def gone(running, port):
         wait_until(lambda: not held(), 3)
 
 
-@check(points=2, lab=1)
-def check_the_owner_accepts(server, ask, rng):
+@check(points=2, lab=1, rules="4-3 4-7 6-2 7-8 7-9 9.1-9 11-8 11-12 12-6")
+def check_the_owner_accepts(server, ask, connect, rng):
     """Under --admit ask the server asks the owner. Until the owner accepts, the client receives
     nothing and can do nothing; then it receives WELCOME."""
     running = server()
@@ -693,12 +693,16 @@ def check_the_owner_accepts(server, ask, rng):
     same(normalized(ana.fence()), [f"IN n TIME {name}"])
     same(normalized(answers(ana, "SAY private")), [f"MSG n TIME {name} private"])
     same(ben.fence(), [], "while-the-owner-considers")
+    cat = connect(running, "cat")
+    cat.greeted()
+    cat.send("JOIN cat secret-of-cat", "SAY at once")
+    hears(cat, "PENDING", "ERR not-joined", sentence="while-the-owner-considers")
     same(running.order("accept ben"), ["ok"])
     ben.welcomed()
     same(normalized(ben.fence()), ["IN n TIME ben"])
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="6-4 11-13")
 def check_the_owner_rejects(server, ask):
     """A client that the owner rejects receives REJECTED, is not a member, and may ask again."""
     running = server()
@@ -713,7 +717,7 @@ def check_the_owner_rejects(server, ask):
     eve.welcomed()
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="6-4 9.5-2 9.5-14 9.5-22")
 def check_one_request_per_name(server, ask, connect):
     """While the owner considers a name, the next client that asks for it, in upper or lower case,
     is rejected. The first request remains."""
@@ -730,7 +734,7 @@ def check_one_request_per_name(server, ask, connect):
     same(ana.rest()[-1:], ["BYE replaced"])
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="9.5-23")
 def check_a_request_ends_with_its_connection(server, ask):
     """A request ends when its client disconnects before the owner decides, and another client may
     ask for the name."""
@@ -745,7 +749,7 @@ def check_a_request_ends_with_its_connection(server, ask):
     eve.welcomed()
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="6-4 9.5-15 9.5-24 10-9")
 def check_most_requests(server, connect, ask, accepted, pace):
     """32 names can wait for the owner. One more is rejected, and there is room again when one of
     the 32 no longer waits."""
@@ -804,7 +808,7 @@ def waits_no_more(running, name):
             )
 
 
-@check(points=3, lab=1)
+@check(points=3, lab=1, rules="6-24 8-7 9.6-1 9.6-2 10-22")
 def check_logins_at_once(server, connect, enter):
     """Many clients that join at once as the same member take over from each other: one remains, and
     the others receive BYE replaced."""
@@ -848,7 +852,7 @@ def is_still_in(client):
     return bool(line)
 
 
-@check(points=2, lab=1)
+@check(points=2, lab=1, rules="9.5-7 9.5-14")
 def check_a_new_name_at_once(server, connect):
     """When many clients ask at once for the same new name, each with another password, exactly one
     gets it, and the server keeps that one's password."""
@@ -869,7 +873,7 @@ def check_a_new_name_at_once(server, connect):
     connect(running, "again").join("eve", f"secret-{winner}")
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="9.5-16 9.5-17")
 def check_renamed_meanwhile(server, connect, enter):
     """A member is renamed while its second JOIN is checked: a change of case admits it, another
     name does not."""
@@ -915,7 +919,7 @@ def join_and_rename(connect, running, member, new):
     return again, again.line()
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="6-2 6-4 9.5-10 9.5-13 12-6")
 def check_only_members_under_none(server, connect, enter):
     """Under --admit none members can join, and nobody else."""
     running = server(*OPEN)
@@ -928,7 +932,7 @@ def check_only_members_under_none(server, connect, enter):
     same(running.order("members"), ["member ana here", "ok"])
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="4-4 7-9")
 def check_two_joins(server, enter):
     """A member cannot join again on the same connection: the answer is ERR already-joined."""
     ana = enter(server(*OPEN), "ana")
@@ -954,7 +958,7 @@ def turned_away(connect, running, who, why):
         )
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="8-13 9.7-1 9.7-4 10-13 10-24")
 def check_room_for_strangers(server, connect, ask, enter):
     """At most --max-strangers connections can be before WELCOME. One more receives BYE full, until
     there is room again."""
@@ -1016,7 +1020,7 @@ def room_by_default(server, connect, enter):
     ana.fence()
 
 
-@check(points=1, lab=1)
+@check(points=1, lab=1, rules="8-13 9.7-2 9.7-4 10-23")
 def check_room_for_members(server, connect, enter, ask):
     """At most --max-here members can be here. One more receives BYE full instead of WELCOME. A
     takeover needs no room."""

@@ -10,7 +10,7 @@ import time
 
 from conftest import OPEN
 
-from harness.checks.lines import history, refused, same_lines
+from harness.checks.lines import hears, hears_the_end, history, refused, same_lines
 from harness.checks.scenarios import NARROW, fill, no_traceback, rounds
 from harness.driving import deadlines, processes
 from harness.driving.client import taken
@@ -21,13 +21,13 @@ from harness.driving.processes import kernel_holds
 from harness.driving.record import CheckFailed, same
 from harness.driving.timing import EARLY, TICK, Pause, as_they_come
 from harness.verdicts.pace import SLOW_SAY
-from harness.verdicts.plugin import STARVED, Inconclusive, check
+from harness.verdicts.plugin import STARVED, Inconclusive, NotRun, check
 
 LINE = 400  # bytes of the longest text
 MB = 1 << 20
 
 
-@check(points=2, lab=5)
+@check(points=2, lab=5, rules="6-15 9.2-9")
 def check_a_reset_in_a_broadcast(server, enter):
     """Connections that break during a broadcast affect no other client: the others receive every
     message, and OUT for each broken connection."""
@@ -73,7 +73,7 @@ def check_a_reset_in_a_broadcast(server, enter):
     no_traceback(running)
 
 
-@check(points=2, lab=5)
+@check(points=2, lab=5, rules="3-6 9.2-9")
 def check_half_a_line_holds_up_nobody(server, connect, enter):
     """Strangers and members that have sent half a line delay no other client, and may complete the
     line later."""
@@ -92,7 +92,7 @@ def check_half_a_line_holds_up_nobody(server, connect, enter):
         client.expect("PONG half")
 
 
-@check(points=3, lab=5)
+@check(points=3, lab=5, rules="9.2-9 9.8-4")
 def check_a_reader_who_stops_holds_up_nobody(server, enter):
     """While one member reads nothing, all the others still receive every message."""
     running = server(*OPEN)
@@ -103,7 +103,7 @@ def check_a_reader_who_stops_holds_up_nobody(server, enter):
     )  # 200 kB: more than the kernel buffers for stuck
 
 
-@check(points=2, lab=5)
+@check(points=2, lab=5, rules="8-9 9.8-5 10-13")
 def check_a_reader_who_stops_costs_little(server, enter):
     """A member that reads nothing is disconnected before its messages fill the server's memory."""
     running = server(*OPEN)
@@ -136,7 +136,7 @@ def check_a_reader_who_stops_costs_little(server, enter):
     stuck.close()
 
 
-@check(points=2, lab=5)
+@check(points=2, lab=5, rules="9.2-8")
 def check_a_slow_reader_gets_all(server, enter, rng):
     """A member that reads late receives every line, whole, like all the others."""
     running = server(*OPEN)
@@ -218,7 +218,7 @@ class Flood(Meanwhile):
         return max(after - before for before, after in itertools.pairwise(moments)) < seconds / 4
 
 
-@check(points=2, lab=5)
+@check(points=2, lab=5, rules="9.2-9")
 def check_a_flooder(server, connect, enter):
     """A client that sends without pause does not keep the server from serving the others."""
     running = server(*OPEN)
@@ -257,7 +257,7 @@ class SlowReader(Meanwhile):
                 pass
 
 
-@check(points=1, lab=5)
+@check(points=1, lab=5, rules="9.8-3")
 def check_a_slow_reader_holds_up_nobody_for_long(server, enter):
     """While one member sends much and another one reads slowly, the others wait for a short time
     only."""
@@ -283,7 +283,7 @@ def check_a_slow_reader_holds_up_nobody_for_long(server, enter):
         )
 
 
-@check(points=2, lab=6)
+@check(points=2, lab=6, rules="9.2-9")
 def check_guessing_passwords(server, connect, enter, rng):
     """While the server checks the passwords of many strangers, the members can still talk: only the
     client that gave a password waits for its check."""
@@ -324,6 +324,51 @@ def check_guessing_passwords(server, connect, enter, rng):
         )
 
 
+STRANGERS = 6  # that give a password, so that the work is enough to be measured
+CHEAP = 0.03  # seconds of CPU; less for all of them is too little to measure
+
+
+@check(points=1, lab=6, rules="9.5-11 9.5-21")
+def check_the_same_work_under_none(server, connect, enter):
+    """Under --admit none, a JOIN with an unknown name costs the server as much as one with a
+    member's name and a wrong password, and gets the same answer."""
+    running = server(*OPEN)
+    enter(running, "ana").close()
+    running.restart(args=("--admit", "none"))
+    strangers = [connect(running, f"eve{number}") for number in range(STRANGERS)]
+    for stranger in strangers:
+        stranger.greeted()
+    member = work(running, {stranger: "ana" for stranger in strangers})
+    unknown = work(running, {stranger: stranger.name for stranger in strangers})
+    if member < CHEAP:
+        raise NotRun(
+            msg("the server checks a password with too little work to measure"), binds=False
+        )
+    if unknown < member / 3:
+        raise CheckFailed(
+            msg(
+                "as much work for {count} JOINs with unknown names as for {count} with a member's "
+                "name: {member:.2f} s of CPU",
+                count=STRANGERS,
+                member=member,
+            ),
+            msg("{unknown:.2f} s of CPU", unknown=unknown),
+            proven=True,
+        )
+
+
+def work(running, names):
+    """Returns how many seconds of CPU the server uses to reject each of these clients, which all
+    JOIN with these names and a wrong password.
+    """
+    before = running.cpu()
+    for client, name in names.items():
+        client.send(f"JOIN {name} guess")
+    for client in names:
+        hears(client, "PENDING", "REJECTED refused")
+    return running.cpu() - before
+
+
 def ten_answers(client):
     """Returns how many seconds ten answers to this client take."""
     began = time.monotonic()
@@ -332,7 +377,7 @@ def ten_answers(client):
     return time.monotonic() - began
 
 
-@check(points=1, lab=5)
+@check(points=1, lab=5, rules="3-10 9.2-9")
 def check_noise(server, connect, enter, rng):
     """The server answers random bytes by lines of the protocol or by the end of the connection, and
     other clients are not affected."""
@@ -386,7 +431,7 @@ def check_noise(server, connect, enter, rng):
     no_traceback(running)
 
 
-@check(points=2, lab=5)
+@check(points=2, lab=5, rules="7-2 9.2-9")
 def check_a_wrong_line_releases_all(server, connect, enter):
     """After a request that fails in any way, even if its client breaks the connection right after
     it, the others are still served."""
@@ -423,7 +468,49 @@ def check_a_wrong_line_releases_all(server, connect, enter):
     no_traceback(running)
 
 
-@check(points=1, lab=5)
+@check(points=1, lab=5, rules="4-5 8-15 10-12")
+def check_closes_after_bye(server, connect, enter, tmp_path):
+    """After BYE the server closes the connection, although the client keeps it open and still
+    sends. It also closes the connection of a client that does not read its BYE."""
+    eve = connect(server(), "eve")
+    eve.greeted()
+    eve.send("QUIT")
+    hears_the_end(eve, "BYE quit")
+    is_closed(eve, DISCARDS, msg("the end of the connection, although eve sends on after BYE quit"))
+    with_flags = {"directory": tmp_path / "slow"}
+    try:
+        running, slow_after = server(*OPEN, "--slow-after", "1", **with_flags), 1
+    except NotRun:  # then it behaves as with the default
+        running, slow_after = server(*OPEN, **with_flags), 10
+    ana, stuck = enter(running, "ana"), enter(running, "stuck", **NARROW)
+    fill(ana)  # stuck reads nothing
+    stuck.send("QUIT")
+    is_closed(
+        stuck,
+        slow_after + DISCARDS,
+        msg("the end of the connection of stuck, which has sent QUIT and does not read"),
+    )
+
+
+DISCARDS = 1  # seconds after BYE for which a server discards what a client sends
+
+
+def is_closed(client, within, expected):
+    """Raises CheckFailed if the server still takes what this client sends after `within` seconds,
+    and as long as anything may take.
+    """
+
+    def refuses():
+        try:
+            return not client.socket.send(b"\n")
+        except OSError:
+            return True
+
+    client.record.add(client.who, "sends", "\n... without end")
+    wait_until(refuses, within + deadlines.DEADLINE, expected)
+
+
+@check(points=1, lab=5, rules="6-9 8-10 9.8-7 10-16 10-17 10-25")
 def check_the_silent_are_dropped(server, enter, pace):
     """A silent member receives one PING, and is disconnected if it does not answer. A member that
     answers stays connected."""
@@ -457,7 +544,7 @@ SIGNS_OF_LIFE = {
 }
 
 
-@check(points=2, lab=5)
+@check(points=2, lab=5, rules="2-1 2-2 6-9 8-10 8-17 9.8-7 10-14 10-16 10-17 10-25")
 def check_what_counts_as_life(server, enter, ask, pace):
     """Any complete line ends a silence, also from a client that asks to join. Single bytes, empty
     lines and the others' messages do not."""
@@ -619,7 +706,7 @@ def answered(client, role, line, pause, most):
     )
 
 
-@check(points=1, lab=6)
+@check(points=1, lab=6, rules="8-11 8-18 8-19 10-14 10-15 10-26")
 def check_strangers_have_no_long_stay(server, connect, pace, tmp_path):
     """A stranger that does not become a member in time receives BYE timeout, not too soon, whatever
     it sends meanwhile."""
@@ -702,9 +789,13 @@ def check_strangers_have_no_long_stay(server, connect, pace, tmp_path):
                 ),
                 msg("it came {late:.1f} s too late", late=late[role]),
             )
+    soon = connect(server(*OPEN, "--join-within", "0", directory=tmp_path / "zero"), "soon")
+    soon.rest()
+    if not soon.was_reset:
+        same(soon.lines[-1:], ["BYE timeout"], "zero-is-a-limit")
 
 
-@check(points=1, lab=6)
+@check(points=1, lab=6, rules="8-11 8-20 8-21 9.5-18 10-14 10-15 10-19")
 def check_a_join_stops_the_clock(server, connect, accepted, pace):
     """The time from a JOIN to its verdict does not count for --join-within. After REJECTED the
     clock continues from where it stopped."""
@@ -870,7 +961,7 @@ def still_here(judge, running, enter, pace):
     return slow
 
 
-@check(points=1, lab=5)
+@check(points=1, lab=5, rules="8-9 9.8-1 9.8-5 9.8-6 9.8-8 10-14 10-18 10-20")
 def check_who_takes_nothing_is_disconnected(judge, server, enter, pace, tmp_path):
     """A member that reads nothing is disconnected after --slow-after, not sooner, or when more than
     --outbox bytes are buffered for it. A member that reads is not."""

@@ -67,7 +67,7 @@ def settled(running):
     return seen[-1]
 
 
-@check(points=3, lab=3)
+@check(points=3, lab=3, rules="14-4")
 def check_all_is_given_back(server, connect):
     """After clients have connected and disconnected, in whatever way, the server has as many
     descriptors, threads and processes as before."""
@@ -116,7 +116,7 @@ def dead(running):
     ]
 
 
-@check(points=2, lab=4)
+@check(points=2, lab=4, rules="14-5")
 def check_no_zombies(server, connect):
     """When a client has disconnected, no process that served it remains as a zombie."""
     running = server(*OPEN)
@@ -129,7 +129,7 @@ def check_no_zombies(server, connect):
     none_left(lambda: dead(running), msg("no zombie"))
 
 
-@check(points=2, lab=4)
+@check(points=2, lab=4, rules="14-5")
 def check_no_zombies_after_a_burst(server, connect):
     """When many clients disconnect at the same moment, no zombie remains either."""
     running = server(*OPEN)
@@ -179,7 +179,7 @@ def child_of(running, client):
     return found[0]
 
 
-@check(points=1, lab=4, design="fork")
+@check(points=1, lab=4, design="fork", rules="14-5")
 def check_a_late_end_is_waited_for(judge, server, connect, enter):
     """A child that exits a moment after its pipes are closed leaves no zombie, whatever ended it:
     QUIT, an end of file, a reset, a kill, a ban, a takeover or a line too long."""
@@ -244,7 +244,7 @@ def ends_by(way, running, connect, client, child):
     client.close()
 
 
-@check(points=3, lab=4, design="fork")
+@check(points=3, lab=4, design="fork", rules="6-23 8-1")
 def check_a_killed_child_says_no_goodbye(server, connect, enter):
     """When a child is killed, its client receives no BYE, because it did not ask for one. The
     others receive OUT and continue, the client can join again, also the second time, and the
@@ -303,7 +303,7 @@ def check_a_killed_child_says_no_goodbye(server, connect, enter):
     same(f"status {running.stop()}", "status 0", "status-of-the-end")
 
 
-@check(points=1, lab=4, design="fork")
+@check(points=1, lab=4, design="fork", rules="9.2-9 12-10")
 def check_a_stopped_child_holds_up_nobody(server, enter):
     """While a child is stopped, the other members can still talk. SIGTERM then ends the server in
     time, with status 0, and no process remains."""
@@ -332,7 +332,7 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
         raise
 
 
-@check(points=2, lab=2)
+@check(points=2, lab=2, rules="14-3")
 def check_idle_costs_nothing(server, connect, enter):
     """While members and strangers send nothing, the server uses no CPU."""
     running = server(*OPEN)
@@ -346,7 +346,7 @@ def check_idle_costs_nothing(server, connect, enter):
     rests(running)
 
 
-@check(points=2, lab=2)
+@check(points=2, lab=2, rules="14-3")
 def check_nothing_spins_after_the_end(server, connect, enter):
     """After clients have disconnected, in whatever way, the server uses no CPU."""
     running = server(*OPEN)
@@ -363,7 +363,7 @@ def check_nothing_spins_after_the_end(server, connect, enter):
     rests(running)
 
 
-@check(points=2, lab=2)
+@check(points=2, lab=2, rules="4-5 6-11")
 def check_quit_ends_the_connection(server, enter):
     """After BYE the server closes the connection, even if clients that connected later are still
     there."""
@@ -380,26 +380,9 @@ def check_quit_ends_the_connection(server, enter):
                 msg("the end of {who}'s connection, after BYE quit", who=client.who),
                 msg("it stays open"),
             ) from None
-    try:
-        wait_until(lambda: is_closed(ana))
-    except CheckFailed:
-        raise CheckFailed(
-            msg("the server to close {who}'s connection a second after BYE quit", who=ana.who),
-            msg("it still accepts what {who} sends", who=ana.who),
-            "discards-without-end",
-        ) from None
 
 
-def is_closed(client):
-    """Whether the server has closed this connection for good, and not only its own direction."""
-    try:
-        client.socket.send(b"x")
-    except ConnectionError:
-        return True
-    return False
-
-
-@check(points=1, lab=4)
+@check(points=1, lab=4, rules="6-1 14-4")
 def check_no_more_processes_than_clients(server, connect):
     """Twelve clients receive HELLO once each, cost at most two processes each, and leave none
     behind."""
@@ -432,7 +415,7 @@ def check_no_more_processes_than_clients(server, connect):
     )
 
 
-@check(points=1, lab=4)
+@check(points=1, lab=4, rules="11-25 14-6")
 def check_printed_once(server, ask):
     """Each line that the server prints appears on its stdout once, whatever processes it creates
     and ends."""
@@ -483,7 +466,7 @@ def crowd(running, connect):
     return before, settled(running)
 
 
-@check(points=2, lab=2, design="nonblocking")
+@check(points=2, lab=2, design="nonblocking", rules="14-2")
 def check_one_thread_for_all(server, connect):
     """A non-blocking server has as many threads and processes for 22 clients as for two."""
     before, now = crowd(server(*OPEN), connect)
@@ -494,7 +477,7 @@ def check_one_thread_for_all(server, connect):
         )
 
 
-@check(points=2, lab=3, design="pthread")
+@check(points=2, lab=3, design="pthread", rules="14-2")
 def check_a_thread_each(server, connect):
     """A pthread server has one more thread for each additional client, in one process."""
     before, now = crowd(server(*OPEN), connect)
@@ -512,7 +495,7 @@ def check_a_thread_each(server, connect):
         )
 
 
-@check(points=2, lab=4, design="fork")
+@check(points=2, lab=4, design="fork", rules="14-2")
 def check_a_process_each(server, connect):
     """A fork server has one more process for each additional client."""
     before, now = crowd(server(*OPEN), connect)
@@ -537,7 +520,7 @@ def growth(kind, before, now):
     )
 
 
-@check(points=2, lab=4, design="fork")
+@check(points=2, lab=4, design="fork", rules="14-2")
 def check_children_hold_only_their_own(server, connect):
     """A child holds only its own client's connection and its own pipes, and closes what it
     inherited from the others."""

@@ -358,7 +358,7 @@ class WireClient:
 
 
 def taken(client: WireClient) -> bool:
-    """Wait until the server has read what this client sent, so that the next piece stands alone.
+    """Wait until the server has read what this client sent, so that it reads the next piece alone.
 
     Return whether it has, as far as the kernel shows; it never fails.
     """

@@ -30,7 +30,8 @@ class Entry(NamedTuple):
 # A client: connects, sends (a piece of bytes, with its LFs), hears (a line without its LF), torn
 # (the end of the connection cut a line), ended (end of file was read), reset (by the server),
 # shuts (closes its sending side), resets, closes. The owner: types (an order). The server: starts,
-# shows (a line on stdout), warns (a line on stderr), signal, exits.
+# shows (a line on stdout), warns (a line on stderr), signal, exits; stops and goes (all of its
+# processes, by SIGSTOP and SIGCONT); waits (nobody sends anything for so many seconds).
 DEEDS = {
     template("connects"),
     template("sends"),
@@ -40,6 +41,9 @@ DEEDS = {
     template("types"),
     template("starts"),
     template("signal"),
+    template("stops"),
+    template("goes"),
+    template("waits"),
 }
 SEEN = {
     "hears",

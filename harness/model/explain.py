@@ -234,6 +234,7 @@ class Explanation:
         self.group = group
         self.left: dict[str, list[Sent]] = {}
         self.events: dict[int, str] = {}
+        self.refused: dict[str, float] = {}  # since when a REJECTED is known to be due
 
     def explain(self, step: Step) -> None:
         """Explain a step, and go on from there. Raises Difference or Unclear."""
@@ -259,11 +260,10 @@ class Explanation:
         for who, one in self.group.connections.items():
             if who in self.left:
                 continue
-            if (
-                one.standing is Standing.REFUSED
-                and now - one.joined_at - SLACK > rules.reject_after
-            ):
-                raise Difference("9.5", who, ["REJECTED refused"], "")
+            if one.standing is Standing.REFUSED:
+                refused_at = self.refused.setdefault(who, now)
+                if now - refused_at - SLACK > rules.reject_after:
+                    raise Difference("9.5", who, ["REJECTED refused"], "")
             quiet = now - max(one.heard_at, since) - SLACK
             if one.standing is Standing.STRANGER and not one.joined_at:
                 if now - one.since - SLACK > rules.join_within:

@@ -140,7 +140,7 @@ class Author:
         """Return True in this part of the cases."""
         return self.rng.random() < part
 
-    # -- Who and what
+    # -- People, names and requests
 
     def opening(self) -> Acts:
         """Some are members, and here, before the first scene."""
@@ -374,7 +374,7 @@ class Author:
         )
 
     def at_once(self) -> Acts:
-        """Several act while the server stands still: it finds all of it at the same time."""
+        """Several act while the server is stopped: it finds all of it at the same time."""
         acts = [self.deed() for _ in range(self.rng.choice((2, 2, 3, 4)))]
         return [Act("server", "stops"), *acts, Act("server", "goes")]
 

@@ -278,7 +278,7 @@ class Group:
         return replace(self, connections={**self.connections, who: changed})
 
     def event(self, verb: str, rest: str) -> "tuple[Group, dict[str, tuple[Out, ...]]]":
-        """Return the group after an event, and the event for all who are here (9.2)."""
+        """Return the group after an event, and the event for all members here (9.2)."""
         event = Event(self.seq + 1, verb, rest)
         group = replace(self, seq=event.seq)
         if not self.here:

@@ -169,6 +169,8 @@ class Play:
 
     def machine(self, act: Act) -> None:
         """Do something to the server's processes, or wait."""
+        if act.what in ("stops", "goes", "waits"):
+            self.record.add("server", act.what, act.text)
         if act.what == "waits":
             self.waits(float(act.text))
         elif act.what in ("stops", "goes"):

@@ -1,7 +1,7 @@
-"""python -m harness fuzz: random dialogues against a server, for as long as one likes.
+"""python -m harness fuzz: play random dialogues with a server, as long as you like.
 
-Each worker is a process that plays dialogues with servers of its own, and has the model of the
-protocol judge every line. The first dialogue that goes wrong ends the run, shrunk and confirmed.
+Each worker is a process that plays dialogues with servers of its own. The model of the protocol
+judges every line. The first dialogue that goes wrong is shortened and confirmed, and ends the run.
 """
 
 import argparse
@@ -25,10 +25,12 @@ from harness.driving import deadlines
 from harness.driving.messages import Message, msg
 from harness.driving.record import Record
 from harness.driving.server import NotStarted, Server
+from harness.model import notation
 from harness.model.fuzz import LAB_OF_TIMERS, Found, Fuzz, Tally
 from harness.model.generate import LABS
 from harness.verdicts import language
 from harness.verdicts.command import command_from, ends_by_signals
+from harness.verdicts.formats.render import cleaned
 from harness.verdicts.language import LANGUAGES, say
 from harness.verdicts.model import DEADLINE, UsageError
 from harness.verdicts.temporary import TemporaryFolder
@@ -54,15 +56,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="after `--`: the server's command line; or one of ours: nonblocking, pthread, fork",
     )
     parser.add_argument(
-        "--minutes", type=minutes, default=1.0, metavar="M", help="default: %(default)g"
+        "--minutes",
+        type=minutes,
+        default=1.0,
+        metavar="M",
+        help="how long to play (default: %(default)g)",
     )
-    parser.add_argument("--seed", help="of an earlier run: plays the same dialogues")
+    parser.add_argument("--seed", help="play the same dialogues as an earlier run with this seed")
     parser.add_argument(
         "--lab",
         type=int,
         choices=LABS,
         default=max(LABS),
-        help="only requests that are asked up to this lab",
+        help="play only what labs up to this one ask for",
     )
     parser.add_argument(
         "--workers",
@@ -95,8 +101,12 @@ def main(options: argparse.Namespace) -> int:
         print(f"fuzz: {say(why.args[0])}", file=sys.stderr)
         return 2
     again = f"python -m harness fuzz --seed {seed} --workers {options.workers} -- "
-    lines = [*run.tried(seed), *(found_lines(run.found) if run.found else [])]
-    screen.print(*map(say, lines), *(["again: " + again + shlex.join(options.server)]), sep="\n")
+    lines = [
+        *run.tried(seed),
+        *(found_lines(run.found) if run.found else []),
+        msg("again:    {command}", command=again + shlex.join(options.server)),
+    ]
+    screen.print(*map(cleaned, lines), sep="\n")
     return 1 if run.found else 0 if run.dialogues else 3
 
 
@@ -200,9 +210,12 @@ class Run:
         """Return what was tried so far, and what time is left."""
         left = max(0, round(self.until - time.monotonic()))
         if self.found:
-            return msg("shrinking: {count} acts", count=len(self.found.acts))
+            return msg(
+                "a dialogue went wrong; shortening it: {count} actions",
+                count=len(self.found.acts),
+            )
         return msg(
-            "{count} dialogues; {minutes}:{seconds:02d} left",
+            "{count} dialogues played; {minutes}:{seconds:02d} left",
             count=self.dialogues,
             minutes=left // 60,
             seconds=left % 60,
@@ -212,36 +225,35 @@ class Run:
         """Yield lines on what was tried."""
         tallies = self.tallies.values()
         yield msg(
-            "{count} dialogues of {acts} acts in {seconds:.0f} s, seed {seed}",
+            "{count} dialogues of {acts} actions in {seconds:.0f} s. Seed {seed}.",
             count=self.dialogues,
             acts=sum(tally.acts for tally in tallies),
             seconds=time.monotonic() - self.began,
             seed=seed,
         )
         if unclear := sum(tally.unclear for tally in tallies):
-            yield msg("{count} could not be judged", count=unclear)
+            yield msg("{count} dialogues could not be judged.", count=unclear)
         for tally in tallies:
             for lost in tally.lost:
-                yield msg("seen once, and not again: {difference}", difference=str(lost))
+                yield msg(
+                    "Seen once, but not again on a new server: {difference}", difference=str(lost)
+                )
 
 
 def found_lines(found: Found) -> list[Message]:
     """Return the lines that report a dialogue that went wrong."""
     wrong = found.difference
+    count = len(found.acts)
     return [
-        msg("{who} received: {came}", who=wrong.who, came=wrong.came or msg("nothing")),
-        msg(
-            "section {section} of lab_guide/protocol.md allows: {allowed}",
-            section=wrong.section,
-            allowed=wrong.allowed or msg("nothing"),
-        ),
-        msg("it came too early") if wrong.early else msg("The shortest dialogue found:"),
+        msg("expected: {expected}", expected=notation.expected(wrong)),
+        msg("actual:   {actual}", actual=notation.actual(wrong)),
+        msg("The shortest dialogue that shows it ends with what must come:"),
         msg("{dialogue}", dialogue=found.dialogue),
         msg(
-            "{count} acts; it went wrong on {times} new servers",
-            count=len(found.acts),
+            "It has {count} actions, and went wrong on {times} new servers.",
+            count=count,
             times=found.times,
         )
         if found.times
-        else msg("{count} acts; it was not confirmed", count=len(found.acts)),
+        else msg("It has {count} actions. It was not tried on another new server.", count=count),
     ]

@@ -19,7 +19,11 @@ CLOSE = 3  # names that are suggested for one that is misspelt
 
 @dataclass(frozen=True)
 class Listed:
-    """A check as its source declares it. `variants`: what may stand in brackets behind its id."""
+    """A check as its source declares it.
+
+    `variants`: what may stand in brackets behind its id. `rules`: the ids of the requirements in
+    protocol.md that it checks.
+    """
 
     id: str
     stage: str
@@ -28,6 +32,7 @@ class Listed:
     lab: int
     design: str | None
     variants: tuple[str, ...]
+    rules: tuple[str, ...]
 
     def is_asked(self, lab: int, design: str | None) -> bool:
         """Whether a server of this design is asked for it up to this lab."""
@@ -54,7 +59,14 @@ def listed(node: ast.FunctionDef, stage: str) -> Listed:
     variants = tuple(one.value for one in said["ids"].elts) if "ids" in said else ()
     title = " ".join((ast.get_docstring(node) or name).split())
     return Listed(
-        name, stage, title, value("points", 1), value("lab", 1), value("design", None), variants
+        name,
+        stage,
+        title,
+        value("points", 1),
+        value("lab", 1),
+        value("design", None),
+        variants,
+        tuple(value("rules", "").split()),
     )
 
 

@@ -93,17 +93,18 @@ class Check:
     points: float
     lab: int
     design: str
+    rules: str
 
 
-def check(points=1, lab=1, design=None):
-    """Makes a test a check: its points, the first lab that needs it, and the design that alone it
-    binds (None: all).
+def check(points=1, lab=1, design=None, rules=""):
+    """Makes a test a check: its points, the first lab that needs it, the design that alone it binds
+    (None: all), and the ids of the requirements in protocol.md that it checks, as "7-4 7-5".
 
     Its docstring is its title: one sentence that says what holds.
     """
 
     def mark(function):
-        function.check = Check(points, lab, design)
+        function.check = Check(points, lab, design, rules)
         return function
 
     return mark

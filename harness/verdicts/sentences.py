@@ -557,9 +557,10 @@ CAUSES = {
     ),
     # -- dialogues
     "any-dialogue": (
-        "The dialogue above is the shortest that was found, and it went wrong again on two new "
-        "servers. Play it by hand. The section named above says what must come, and why.",
-        "protocol.md#9-rules",
+        "The dialogue above is the shortest that was found. It went wrong on two new servers, too. "
+        "Play it by hand, line by line: section 2 explains its marks. The section named above says "
+        "what must come, and why.",
+        "protocol.md#2-words-and-notation",
     ),
     "no-order": (
         "Somewhere two things happened at once, and what clients received fits neither order. "
@@ -677,11 +678,6 @@ CAUSES = {
     "the-owner-is-told": (
         "Show each request to the owner once, in one line of exactly this form, flushed. "
         "`members` shows the request as long as it waits.",
-        "protocol.md#11-the-owners-console",
-    ),
-    "address-of-ipv6": (
-        "An IPv6 address has colons of its own, so brackets separate it from the port: "
-        "`[::1]:50412`. Use the address that `accept` returns, of whichever family it is.",
         "protocol.md#11-the-owners-console",
     ),
     "members": (
@@ -1181,11 +1177,6 @@ CAUSES = {
         "the end: close the socket and stop watching it.",
         "protocol.md#8-bye-the-end",
     ),
-    "discards-without-end": (
-        "The server has ended its own direction after BYE, and waits for the client to close the "
-        "other one. A client may never do that: after a second, close the connection yourself.",
-        "protocol.md#10-limits",
-    ),
     "quit-ends-the-connection": (
         "A connection ends when its last copy is closed. Another process, the parent or a child "
         "that was created later, still holds one. In each process, close the copies that it "
@@ -1604,6 +1595,36 @@ CAUSES = {
         "A group's name has 1 to 64 bytes (not characters), only characters of `text-char`, and "
         "no space at either end. Other blanks, such as U+00A0, are ordinary characters: do not "
         "strip them.",
+        "protocol.md#10-limits",
+    ),
+    "flags-in-any-order": (
+        "The server takes flags only in one order, or only with a space before the value. Parse "
+        "the command line with a library: argparse, getopt_long, util.parseArgs.",
+        "protocol.md#12-the-command-line",
+    ),
+    "an-ipv6-address": (
+        "An IPv6 address before a port needs brackets, because it contains colons itself. Without "
+        "them nobody can tell where the port begins.",
+        "protocol.md#11-the-owners-console",
+    ),
+    "closes-after-bye": (
+        "The server sent BYE and then waits for the client to close. A client that never does "
+        "costs a descriptor for good. Discard its input for at most 1 s, and then close.",
+        "protocol.md#4-the-life-of-a-connection",
+    ),
+    "the-same-work-under-none": (
+        "The server hashes a password only if there is such a member, so the time until REJECTED "
+        "may show which names are members'. Check the password of an unknown name, too, against a "
+        "hash that matches no password.",
+        "protocol.md#95-names",
+    ),
+    "accepted-before-shown": (
+        "The owner could accept a request that the console had not shown yet. A client is asking "
+        "only after that line. Before it, answer `accept` by `error: why`.",
+        "protocol.md#95-names",
+    ),
+    "zero-is-a-limit": (
+        "With 0 the time is over at once. Does the server take 0 for no limit?",
         "protocol.md#10-limits",
     ),
     "orders-at-the-limit": (

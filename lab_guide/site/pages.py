@@ -18,7 +18,7 @@ from nbformat import read
 from pygments.lexers import get_lexer_for_filename
 from pygments.util import ClassNotFound
 
-from lab_guide.site import side_by_side
+from lab_guide.site import requirements, side_by_side
 
 ROOT = Path(__file__).parents[2]
 LABS = [f"lab{number}.md" for number in range(9)]
@@ -26,12 +26,14 @@ PAGES = [
     "installing.md",
     "using-the-servers.md",
     "checking-a-server.md",
+    "model.md",
     "pictures-and-traces.md",
     "benchmarks.md",
     "architecture.md",
     "side-by-side.md",
 ]
-KNOWN = {"index.md", *LABS, *PAGES, "protocol.md", "exhibits.md", "instructor.md", "exam.md"}
+RULES = ["protocol.md", "requirements.md", "exhibits.md"]
+KNOWN = {"index.md", *LABS, *PAGES, *RULES, "instructor.md", "exam.md"}
 LINK = re.compile(r"""(?:\]\(<?|\b(?:src|href)="|^\[[^]\n]+\]: *)([^)\s"#>:]+)""", re.M)
 ITEM = re.compile(r" *(?:[-*+]|\d+[.)])(?: {1,4}(?! )| +|$)")
 PORTUGUESE = "lab_guide/pt-BR/"
@@ -108,7 +110,7 @@ def navigation(there):
     made = [
         *those("index.md"),
         {"Labs": those(*LABS)},
-        *those("protocol.md", "exhibits.md"),
+        *those(*RULES),
         {"Using Grupo": those(*PAGES)},
         {"Notebooks": sorted(uri for uri in there if uri.endswith(".ipynb"))},
         {"For teachers": those("instructor.md", "exam.md")},
@@ -215,6 +217,13 @@ def on_page_markdown(markdown, page, config, files):
             markdown,
             count=1,
             flags=re.M,
+        )
+    if uri == "lab_guide/requirements.md":  # its words are those of the protocol, found there first
+        page.meta["search"] = {"boost": 0.1}
+    if uri == "lab_guide/protocol.md":  # the anchor of each rule leads to what checks it
+        markdown = requirements.ANCHOR.sub(
+            r'<a class="rule" id="\1" href="requirements.html#\1" aria-label="rule \1"></a>',
+            markdown,
         )
     return as_python_markdown(markdown).replace(side_by_side.PLACE, side_by_side.table())
 
