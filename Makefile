@@ -62,6 +62,7 @@ soak: $(call with,figures perfetto notebooks guide bench tests browser)
 	@$(RUN) -m harness exhibits --all
 	@$(RUN) -m harness exhibits --busy
 	@$(RUN) -m harness soak
+	@$(RUN) -m harness mutants --sample 300 --minutes 5
 
 bench: $(call with,figures bench)
 	@$(RUN) -m harness bench --text --html bench.html

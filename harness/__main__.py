@@ -68,6 +68,12 @@ COMMANDS = {
         "run the servers with one bug each, and count how often the checks catch them",
         "Each runs against the check that it names. The exit status is 1 if one escapes too often.",
     ),
+    "mutants": (
+        "harness.teaching.mutants",
+        "make hundreds of small mistakes in correct servers, and count which the checks catch",
+        "It takes from seconds to a minute for each. Interrupt it at will: it goes on from the "
+        "file of results. The exit status is 1 if too few were caught.",
+    ),
     "soak": (
         "harness.teaching.soak",
         "run all checks against correct servers, on busy cores, and count false alarms",
