@@ -223,7 +223,7 @@ class Fuzz:
                 found = self.shrunk(found, stage)
                 break
         else:
-            self.tally.lost.append(difference)
+            self.lost(difference)
             return None
         for _ in range(CONFIRMATIONS):
             if again := self.fails(found.acts, stage, found.difference.kind, None):
@@ -231,8 +231,13 @@ class Fuzz:
                 found.entries, found.difference = again.entries, again.difference
             if found.times == 2:
                 return found
-        self.tally.lost.append(found.difference)
+        self.lost(found.difference)
         return None
+
+    def lost(self, difference: Difference) -> None:
+        """Note a difference that did not show again often enough."""
+        self.tally.lost.append(difference)
+        self.shortest = None
 
     def fails(
         self, acts: list[Act], stage: "Stage", kind: object, patience: float | None

@@ -107,7 +107,9 @@ def main(options: argparse.Namespace) -> int:
         msg("again:    {command}", command=again + shlex.join(options.server)),
     ]
     screen.print(*map(cleaned, lines), sep="\n")
-    return 1 if run.found else 0 if run.dialogues else 3
+    if run.found and run.found.times:
+        return 1
+    return 0 if run.dialogues else 3
 
 
 class Starter:
@@ -141,7 +143,7 @@ class Run:
         self.began = time.monotonic()
         self.until = self.began + 60 * options.minutes
         self.tallies: dict[int, Tally] = {}
-        self.found: Found | None = None
+        self.shortest: dict[int, Found | None] = {}  # of each worker
 
     def run(self) -> None:
         """Start the workers, and hear what they found. Raises UsageError."""
@@ -171,8 +173,7 @@ class Run:
         if isinstance(found, str):
             raise UsageError(found)
         self.tallies[pipes[pipe]] = tally
-        if found and (self.found is None or found.times or len(found.acts) < len(self.found.acts)):
-            self.found = found
+        self.shortest[pipes[pipe]] = found
 
     def work(self, number: int, pipe: Connection, quiet: bool) -> None:
         """Play dialogues, and report, in a process of its own."""
@@ -200,6 +201,12 @@ class Run:
             pipe.send((fuzz.tally, found))
         except (NotStarted, OSError) as problem:
             pipe.send((fuzz.tally, str(problem)))
+
+    @property
+    def found(self) -> Found | None:
+        """The dialogue that went wrong: confirmed if there is such a one, else the shortest."""
+        found = [one for one in self.shortest.values() if one]
+        return min(found, key=lambda one: (-one.times, len(one.acts)), default=None)
 
     @property
     def dialogues(self) -> int:
