@@ -170,11 +170,13 @@ class Fuzz:
         """Play some dialogues on one server."""
         author = self.author
         author.admit = author.draw("admit", ADMIT) if self.lab else "all"
+        # Where nobody is admitted, there is little to say.
+        most = 1 if self.quiet else 3 if author.admit == "none" else ON_ONE_SERVER
         stage = self.stage(author.admit)
         if stage is None:
             return None
         try:
-            while self.has_time() and stage.number < (1 if self.quiet else ON_ONE_SERVER):
+            while self.has_time() and stage.number < most:
                 dialogue = author.quiet_dialogue() if self.quiet else author.dialogue()
                 try:
                     stage.perform(dialogue)

@@ -20,7 +20,7 @@ from harness.driving.client import CutOff, Silence, WireClient, taken
 from harness.driving.record import CheckFailed
 from harness.driving.server import Server, end_of, tail
 from harness.model.explain import Difference, Explanation
-from harness.model.group import MOST_LINE, Connection, Group, Rules, Standing, framed
+from harness.model.group import MOST_LINE, Connection, Group, Rules, Standing, fold, framed
 from harness.model.steps import StepReader
 
 GROUP = "grupo"  # the name of a group whose server was started without --group
@@ -275,10 +275,14 @@ class Play:
 
     def until_gone(self) -> None:
         """Wait until the server has noticed each client that went in this step."""
-        lost = [
-            one.who for one in self.record.entries[self.first :] if one.what in ("resets", "closes")
-        ]
-        listed = {who: listed_as(self.group, who) for who in lost}
+        entries = self.record.entries[self.first :]
+        lost = [one.who for one in entries if one.what in ("resets", "closes")]
+        # A member that joined again on another connection stays here.
+        again = {fold(one.text.split(" ")[-1]) for one in entries if one.text[:8] == "WELCOME "}
+        keys = {who: one.key for who, one in self.group.connections.items()}
+        listed = {
+            who: listed_as(self.group, who) if keys.get(who) not in again else "" for who in lost
+        }
         patterns = [re.compile(one, re.IGNORECASE) for one in listed.values() if one]
         self.loose = [who for who, one in listed.items() if not one]
         if not patterns:
