@@ -17,12 +17,14 @@ import psutil
 
 from harness.driving import deadlines
 from harness.driving.client import CutOff, Silence, WireClient, taken
+from harness.driving.messages import msg
 from harness.driving.record import CheckFailed
 from harness.driving.server import Server, end_of, tail
 from harness.model.explain import Difference, Explanation
 from harness.model.group import MOST_LINE, Connection, Group, Rules, Standing, fold, framed
 from harness.model.steps import StepReader
 
+FLOOD = 1 << 14  # lines in one answer; the longest that a dialogue asks for has some thousands
 GROUP = "grupo"  # the name of a group whose server was started without --group
 
 
@@ -263,15 +265,22 @@ class Play:
         """
         client = self.clients[who]
         with contextlib.suppress(Silence):
-            while line := client.line(self.patience):
-                if line.startswith(last):
-                    break
+            for _ in range(FLOOD):
+                line = client.line(self.patience)
+                if not line or line.startswith(last):
+                    return
+            raise CheckFailed(
+                msg("the server to stop sending"),
+                msg("{who} received more than {count} lines at once", who=who, count=FLOOD),
+                who=who,
+            )
 
     def reads_what_came(self, who: str) -> None:
         """Read what has come."""
         with contextlib.suppress(Silence):
-            while self.clients[who].line(0.0):
-                pass
+            for _ in range(FLOOD):
+                if not self.clients[who].line(0.0):
+                    return
 
     def until_gone(self) -> None:
         """Wait until the server has noticed each client that went in this step."""
