@@ -236,6 +236,12 @@ class Explanation:
         self.events: dict[int, str] = {}
         self.refused: dict[str, float] = {}  # since when a REJECTED is known to be due
 
+    def copy(self) -> "Explanation":
+        """Return a copy that can be taken further on its own."""
+        new = Explanation(self.group)
+        new.left, new.events, new.refused = dict(self.left), dict(self.events), dict(self.refused)
+        return new
+
     def explain(self, step: Step) -> None:
         """Explain a step, and go on from there. Raises Difference or Unclear."""
         self.note_events(step)
@@ -369,13 +375,19 @@ class _Search:
                 if self.apply(child, move, outcome):
                     yield child
 
-    def seen_at(self, node: _Node, move: _Move) -> float:
-        """Return when the effect of a move was seen first, as far as is known."""
+    def seen_at(self, node: _Node, move: _Move) -> tuple[float, int]:
+        """Return when the effect of a move was seen first, as far as is known.
+
+        What nobody saw comes last. It stays open as long as possible, for a later step may tell.
+        """
         if move.uses == "order":
-            return self.step.orders[node.orders].answered_at
+            return self.step.orders[node.orders].answered_at, 0
         heard = [node.next_heard(who) for outcome in move.outcomes for who in outcome.to]
-        seen = [one.at for one in heard if one]
-        return min(seen, default=LATE)
+        if seen := [one.at for one in heard if one]:
+            return min(seen), 0
+        sent = node.next_sent(move.who)
+        is_last = sent is not None and sent.what == "lost"
+        return LATE, (0 if is_last else 2) if move.uses == "lost" else 1
 
     # -- What may be next
 

@@ -20,7 +20,7 @@ from harness.driving.client import CutOff, Silence, WireClient, taken
 from harness.driving.messages import msg
 from harness.driving.record import CheckFailed
 from harness.driving.server import Server, end_of, tail
-from harness.model.explain import Difference, Explanation
+from harness.model.explain import Difference, Explanation, Unclear
 from harness.model.group import MOST_LINE, Connection, Group, Rules, Standing, fold, framed
 from harness.model.steps import StepReader
 
@@ -51,6 +51,15 @@ class Dialogue:
     acts: list[Act]
 
 
+@dataclass(frozen=True)
+class Certain:
+    """A state that was known for certain, and up to which entry the record was explained then."""
+
+    first: int
+    reader: StepReader
+    known: Explanation
+
+
 class Play:
     """One server, the clients of a dialogue, and what is known of the group.
 
@@ -76,6 +85,9 @@ class Play:
         self.quiet_since = 0.0  # when all that had been sent had been handled
         self.loose: list[str] = []  # clients that closed unnoticed, in the step under way
         self.stopped = False  # the server's processes, by SIGSTOP
+        # The last state in which no client might still be noticed to be gone, and those since.
+        self.certain = Certain(self.first, copy.deepcopy(self.reader), self.known.copy())
+        self.was_loose: set[str] = set()
 
     @property
     def group(self) -> Group:
@@ -96,8 +108,9 @@ class Play:
                 self.act(act)
                 if not (act.more or self.stopped):
                     self.settle(act)
-            if self.stopped or self.first < len(self.record.entries):
+            if self.stopped:
                 self.machine(Act("server", "goes"))
+            if any(one.who != "server" for one in self.record.entries[self.first :]):
                 self.settle(Act("server", "goes"))
         except CheckFailed as problem:
             self.must_live()
@@ -335,6 +348,8 @@ class Play:
         self.server.restart()
         self.typed, self.first = 0, len(self.record.entries)
         self.known.starts_again()
+        self.certain = Certain(self.first, copy.deepcopy(self.reader), self.known.copy())
+        self.was_loose = set()
         self.current.clear()
 
     # -- Explaining
@@ -361,16 +376,40 @@ class Play:
     def explained(self) -> bool:
         """Try once; return False if more may come. Raises Difference or Unclear."""
         entries = self.record.entries[self.first :]
-        reader = copy.deepcopy(self.reader)
-        step = reader.step(entries, self.addresses, self.settled, self.loose)
+        reader, known = copy.deepcopy(self.reader), self.known.copy()
         try:
-            self.known.explain(step)
+            known.explain(reader.step(entries, self.addresses, self.settled, self.loose))
         except Difference:
-            if self.settled and not self.hears_more():
+            if found := self.explained_anew():
+                reader, known = found
+            elif self.settled and not self.hears_more():
                 raise
-            return False
-        self.first, self.reader = self.first + len(entries), reader
+            else:
+                return False
+        self.first += len(entries)
+        self.reader, self.known = reader, known
+        self.was_loose |= set(self.loose)
+        if not known.left and not self.loose:
+            self.certain = Certain(self.first, copy.deepcopy(reader), known.copy())
+            self.was_loose = set()
         return True
+
+    def explained_anew(self) -> tuple[StepReader, Explanation] | None:
+        """Explain together all steps since the state was certain; None if that fails, too.
+
+        A client that closed its connection in an earlier step may have been noticed later than
+        was assumed then.
+        """
+        entries = self.record.entries[self.certain.first :]
+        if self.certain.first == self.first:
+            return None
+        reader, known = copy.deepcopy(self.certain.reader), self.certain.known.copy()
+        loose = self.was_loose | set(self.loose)
+        try:
+            known.explain(reader.step(entries, self.addresses, self.settled, loose))
+        except (Difference, Unclear):
+            return None
+        return reader, known
 
 
 def listed_as(group: Group, who: str) -> str:
