@@ -96,6 +96,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.parametrize("dialogue", DIALOGUES, ids=str)
 def test_it_objects_to_a_wrong_line(dialogue, mistake, records):
