@@ -24,7 +24,7 @@ from tests.test_protocol_dialogues import Dialogue, Play
 
 GUIDE = ROOT / "lab_guide"
 NOTHING = Difference("", "", [], "")
-TRIES = 3  # of a dialogue in which several act at once: the server chooses their order
+TRIES = 8  # of a dialogue in which several act at once: the server chooses their order
 
 
 def says(who, *lines, more=False):
@@ -156,7 +156,7 @@ def test_a_random_dialogue_happens_again(seed, tmp_path):
     author = Author(random.Random(seed))
     author.admit = ("all", "ask")[seed % 2]
     dialogue = author.dialogue()
-    while sum(act.more for act in dialogue.acts) > 4:  # 33 at once: chance decides who is too many
+    while sum(act.more for act in dialogue.acts) > 2:  # chance decides what comes first
         dialogue = author.dialogue()
     # At the end, a REJECTED may still be on its way.
     acts = [*dialogue.opening, *dialogue.acts, Act("server", "waits", "0.3")]
