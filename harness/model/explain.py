@@ -417,12 +417,11 @@ class _Search:
         """Return the clients that may have caused this event."""
         key = fold(rest.split(" ")[0])
         if verb == "IN":
-            waiting = [
+            return [
                 who
                 for who, one in node.group.connections.items()
                 if one.key == key and one.standing in (Standing.CHECKED, Standing.ASKING)
             ]
-            return waiting
         return [node.group.here[key]] if key in node.group.here else []
 
     def moves_of(self, node: _Node, who: str) -> Iterator[_Move]:

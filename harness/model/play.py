@@ -75,7 +75,6 @@ class Play:
         self.known = Explanation(Group(rules, GROUP))
         self.clients: dict[str, WireClient] = {}
         self.current: dict[str, str] = {}
-        self.addresses: dict[str, str] = {}
         self.reader = StepReader()
         self.first = len(self.record.entries)  # of the step under way
         self.rest: dict[str, bytes] = {}  # half a line that each has sent
@@ -85,9 +84,12 @@ class Play:
         self.quiet_since = 0.0  # when all that had been sent had been handled
         self.loose: list[str] = []  # clients that closed unnoticed, in the step under way
         self.stopped = False  # the server's processes, by SIGSTOP
-        # The last state in which no client might still be noticed to be gone, and those since.
-        self.certain = Certain(self.first, copy.deepcopy(self.reader), self.known.copy())
-        self.was_loose: set[str] = set()
+        self.keep_state()
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Each client's own address, by its name in the record."""
+        return {who: address for address, who in self.record.addresses.items()}
 
     @property
     def group(self) -> Group:
@@ -165,8 +167,6 @@ class Play:
         if not self.is_open(label):
             client = WireClient(self.server.address, name=label, pong=False, record=self.record)
             self.clients[client.who], self.current[label] = client, client.who
-            host, port, *_ = client.socket.getsockname()
-            self.addresses[client.who] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             if not self.stopped:
                 self.reads(client.who, "")  # HELLO
         return self.current[label]
@@ -348,8 +348,7 @@ class Play:
         self.server.restart()
         self.typed, self.first = 0, len(self.record.entries)
         self.known.starts_again()
-        self.certain = Certain(self.first, copy.deepcopy(self.reader), self.known.copy())
-        self.was_loose = set()
+        self.keep_state()
         self.current.clear()
 
     # -- Explaining
@@ -390,9 +389,13 @@ class Play:
         self.reader, self.known = reader, known
         self.was_loose |= set(self.loose)
         if not known.left and not self.loose:
-            self.certain = Certain(self.first, copy.deepcopy(reader), known.copy())
-            self.was_loose = set()
+            self.keep_state()
         return True
+
+    def keep_state(self) -> None:
+        """Remember this state: no client may still be noticed to be gone."""
+        self.certain = Certain(self.first, copy.deepcopy(self.reader), self.known.copy())
+        self.was_loose: set[str] = set()  # clients that closed unnoticed since then
 
     def explained_anew(self) -> tuple[StepReader, Explanation] | None:
         """Explain together all steps since the state was certain; None if that fails, too.
