@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 
+import pexpect
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -88,6 +89,16 @@ def enter(connect):
         return client
 
     return enter
+
+
+def end_terminal(terminal):
+    """Close a pexpect terminal, and wait until its program has ended: pexpect itself gives up if
+    that takes more than a tenth of a second, as it does on a busy machine.
+    """
+    try:
+        terminal.close(force=True)
+    except pexpect.ExceptionPexpect:  # it was killed
+        terminal.wait()
 
 
 def need(tool):

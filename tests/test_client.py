@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 import pexpect
 import psutil
 import pytest
-from conftest import lacks, need
+from conftest import end_terminal, lacks, need
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -1300,7 +1300,7 @@ class Folder:
     def terminal(self, *words, echo=False, **options):
         """Run the client on a terminal; without echo, only the client prints."""
         command = self.command(*words, **options)
-        with pexpect.spawn(
+        child = pexpect.spawn(
             command[0],
             command[1:],
             cwd=str(ROOT),
@@ -1308,12 +1308,14 @@ class Folder:
             timeout=20,
             echo=echo,
             dimensions=(50, 500),
-        ) as child:
-            child.delaybeforesend = None
-            child.printed = []
-            child.logfile_read = Log(child.printed)
+        )
+        child.delaybeforesend = None
+        child.printed = []
+        child.logfile_read = Log(child.printed)
+        try:
             yield child
-            child.close(force=True)
+        finally:
+            end_terminal(child)
 
     def kept(self):
         return [(group.name, group.group, group.last) for group in GroupsFile(self.groups).read()]

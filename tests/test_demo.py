@@ -11,6 +11,7 @@ import sys
 import pexpect
 import psutil
 import pytest
+from conftest import end_terminal
 
 from harness.demo import BEGIN, END
 from harness.driving.deadlines import wait_until
@@ -140,7 +141,7 @@ def test_ctrl_c_ends_it_with_nothing_left(place, when):
         assert terminal.exitstatus == 130
         assert_nothing_left(place)
     finally:
-        terminal.close(force=True)
+        end_terminal(terminal)
 
 
 def test_nothing_is_left_when_the_demo_is_killed(place):

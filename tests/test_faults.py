@@ -22,7 +22,7 @@ from pathlib import Path
 import pexpect
 import psutil
 import pytest
-from conftest import OPEN, lacks, need
+from conftest import OPEN, end_terminal, lacks, need
 
 from harness.driving import deadlines
 from harness.driving.client import WireClient
@@ -993,7 +993,7 @@ def in_a_terminal(design, directory, *args, shell=None, **options):
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        terminal.close(force=True)
+        end_terminal(terminal)
 
 
 def traffic(clients):

@@ -12,7 +12,7 @@ import pexpect
 import psutil
 import pyte
 import pytest
-from conftest import need, rest_in_soak
+from conftest import end_terminal, need, rest_in_soak
 
 from harness.driving.deadlines import DEADLINE
 from harness.driving.server import DESIGNS, ROOT
@@ -54,7 +54,7 @@ class Terminal:
         return self
 
     def __exit__(self, *_):
-        self.child.close(force=True)
+        end_terminal(self.child)
 
     def read(self, wait=0.05):
         try:
