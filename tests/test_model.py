@@ -12,8 +12,10 @@ from test_protocol_dialogues import DIALOGUES, Play
 from harness.driving.record import Record
 from harness.driving.server import Server
 from harness.model import history
-from harness.model.explain import Difference, Explanation, Unclear
+from harness.model.explain import Explanation
 from harness.model.group import Group, framed
+from harness.model.lines import Difference
+from harness.model.search import Unclear
 from harness.model.steps import StepReader
 
 

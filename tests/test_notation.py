@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from harness.driving.record import Entry, Record
 from harness.driving.server import DESIGNS, ROOT, Server
 from harness.model import notation, play
-from harness.model.explain import Difference
 from harness.model.fuzz import QUIET
 from harness.model.generate import Author
 from harness.model.group import Rules
+from harness.model.lines import Difference
 from harness.model.play import Act
 from harness.teaching import exhibits
 from tests.test_protocol_dialogues import Dialogue, Play

@@ -14,10 +14,11 @@ from typing import Any
 from harness.driving.record import Entry, Record
 from harness.driving.server import NotStarted, Server
 from harness.model import notation
-from harness.model.explain import Difference, Unclear
 from harness.model.generate import PEOPLE, Author
 from harness.model.group import Rules, Standing
+from harness.model.lines import Difference
 from harness.model.play import Act, Dialogue, Play
+from harness.model.search import Unclear
 
 NAMES = re.compile(rf"\b({'|'.join(PEOPLE)})", re.IGNORECASE)
 ADMIT = "all", "ask", "all", "ask", "all", "none"
@@ -178,8 +179,6 @@ class Fuzz:
         try:
             while self.has_time() and stage.number < most:
                 dialogue = author.quiet_dialogue() if self.quiet else author.dialogue()
-                if closes_while_asked(dialogue.acts):
-                    continue
                 try:
                     stage.perform(dialogue)
                 except Unclear:
@@ -291,25 +290,6 @@ class Fuzz:
         if not acts or time.monotonic() > self.end:
             return None
         return self.fails(acts, stage, found.difference.kind, self.patience)
-
-
-def closes_while_asked(acts: list[Act]) -> bool:
-    """Return whether a client closes its connection while a request of it may be under way.
-
-    The server may notice that much later. Such dialogues are left out: the model does not yet
-    follow all that may happen until then, and would accuse correct servers.
-    """
-    stopped, busy = False, set[str]()
-    for act in acts:
-        if act.what in ("stops", "goes"):
-            stopped = act.what == "stops"
-        elif act.what in ("resets", "closes") and (stopped or act.who in busy):
-            return True
-        elif act.more:
-            busy.add(act.who)
-        elif not stopped:
-            busy.clear()
-    return False
 
 
 def simpler(acts: list[Act]) -> Iterator[list[Act]]:

@@ -272,6 +272,12 @@ class Group:
 
     # -- Small steps
 
+    def mark(self) -> object:
+        """Return what two equal groups share; it can be hashed."""
+        maps = (self.members, self.bans, self.connections, self.here, self.holds, self.unheard)
+        contents = tuple(frozenset(one.items()) for one in maps)
+        return self.seq, self.title, self.consent, self.ended, contents
+
     def with_connection(self, who: str, **changes: Any) -> "Group":
         """Return this group with one connection changed."""
         changed = replace(self.connections[who], **changes)

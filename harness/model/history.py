@@ -14,8 +14,10 @@ from typing import Any
 from harness.driving import history
 from harness.driving.messages import msg
 from harness.driving.record import CheckFailed, Entry
-from harness.model.explain import Difference, Explanation, Unclear
+from harness.model.explain import Explanation
 from harness.model.group import Group, Rules
+from harness.model.lines import Difference
+from harness.model.search import Unclear
 from harness.model.steps import StepReader
 
 FLAG = re.compile(r"--([a-z-]+)[ =](\S+)")

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from harness.driving.messages import Message, msg
 from harness.driving.record import Entry
 from harness.driving.server import ANSWERED
-from harness.model.explain import EVENT, TIME, Difference
-from harness.model.steps import ASKS, UNASKED
+from harness.model.lines import Difference
+from harness.model.steps import ASKS, EVENT, TIME, UNASKED
 
 # Words in capitals stand for what varies.
 VARYING = {

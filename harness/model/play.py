@@ -20,8 +20,9 @@ from harness.driving.client import CutOff, Silence, WireClient, taken
 from harness.driving.messages import msg
 from harness.driving.record import CheckFailed
 from harness.driving.server import Server, end_of, tail
-from harness.model.explain import Difference, Explanation, Unclear
+from harness.model.explain import Explanation
 from harness.model.group import MOST_LINE, Connection, Group, Rules, Standing, fold, framed
+from harness.model.lines import Difference
 from harness.model.steps import StepReader
 
 FLOOD = 1 << 14  # lines in one answer; the longest that a dialogue asks for has some thousands
@@ -51,15 +52,6 @@ class Dialogue:
     acts: list[Act]
 
 
-@dataclass(frozen=True)
-class Certain:
-    """A state that was known for certain, and up to which entry the record was explained then."""
-
-    first: int
-    reader: StepReader
-    known: Explanation
-
-
 class Play:
     """One server, the clients of a dialogue, and what is known of the group.
 
@@ -84,7 +76,6 @@ class Play:
         self.quiet_since = 0.0  # when all that had been sent had been handled
         self.loose: list[str] = []  # clients that closed unnoticed, in the step under way
         self.stopped = False  # the server's processes, by SIGSTOP
-        self.keep_state()
 
     @property
     def addresses(self) -> dict[str, str]:
@@ -220,7 +211,7 @@ class Play:
         """Wait until everything that was sent must have been handled, and explain it."""
         if act.what == "waits":
             if self.explain():
-                self.known.overdue(self.quiet_since, self.record.clock())
+                self.known.in_time(self.quiet_since, self.record.clock())
         elif act.what in ("restart", "killed") or self.after_orders().ended:
             self.end(act)
         else:
@@ -233,7 +224,7 @@ class Play:
                 self.types(b"members")
                 self.answered()
             self.explain()
-            self.known.overdue(self.record.clock(), self.record.clock())
+            self.known.in_time(self.record.clock(), self.record.clock())
 
     def fence(self, *labels: str) -> None:
         """Send PING in these or all open connections; read each up to its PONG or its end."""
@@ -348,7 +339,6 @@ class Play:
         self.server.restart()
         self.typed, self.first = 0, len(self.record.entries)
         self.known.starts_again()
-        self.keep_state()
         self.current.clear()
 
     # -- Explaining
@@ -374,45 +364,15 @@ class Play:
 
     def explained(self) -> bool:
         """Try once; return False if more may come. Raises Difference or Unclear."""
-        entries = self.record.entries[self.first :]
-        reader, known = copy.deepcopy(self.reader), self.known.copy()
+        entries, reader = self.record.entries[self.first :], copy.deepcopy(self.reader)
         try:
-            known.explain(reader.step(entries, self.addresses, self.settled, self.loose))
+            self.known.explain(reader.step(entries, self.addresses, self.settled, self.loose))
         except Difference:
-            if found := self.explained_anew():
-                reader, known = found
-            elif self.settled and not self.hears_more():
+            if self.settled and not self.hears_more():
                 raise
-            else:
-                return False
-        self.first += len(entries)
-        self.reader, self.known = reader, known
-        self.was_loose |= set(self.loose)
-        if not known.left and not self.loose:
-            self.keep_state()
+            return False
+        self.first, self.reader = self.first + len(entries), reader
         return True
-
-    def keep_state(self) -> None:
-        """Remember this state: no client may still be noticed to be gone."""
-        self.certain = Certain(self.first, copy.deepcopy(self.reader), self.known.copy())
-        self.was_loose: set[str] = set()  # clients that closed unnoticed since then
-
-    def explained_anew(self) -> tuple[StepReader, Explanation] | None:
-        """Explain together all steps since the state was certain; None if that fails, too.
-
-        A client that closed its connection in an earlier step may have been noticed later than
-        was assumed then.
-        """
-        entries = self.record.entries[self.certain.first :]
-        if self.certain.first == self.first:
-            return None
-        reader, known = copy.deepcopy(self.certain.reader), self.certain.known.copy()
-        loose = self.was_loose | set(self.loose)
-        try:
-            known.explain(reader.step(entries, self.addresses, self.settled, loose))
-        except (Difference, Unclear):
-            return None
-        return reader, known
 
 
 def listed_as(group: Group, who: str) -> str:
