@@ -190,6 +190,14 @@ def report(found: Explored, options: argparse.Namespace) -> list[Message]:
         lines = [msg("{head}: no violation, {seconds:.0f} s", head=head, seconds=found.seconds)]
         if found.unclear:
             lines.append(msg("{count} schedules could not be judged", count=found.unclear))
+        if found.diverged:
+            lines.append(
+                msg(
+                    "{count} schedules could not be repeated: something in them depends on the "
+                    "clock",
+                    count=found.diverged,
+                )
+            )
         return lines
     lines = [head, *violation_lines(found.violation), *schedule_lines(found.run)]
     again = shlex.join(options.server)

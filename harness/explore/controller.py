@@ -10,7 +10,6 @@ a lock that another one holds, or sleeps in the kernel; those that are held and 
 
 import contextlib
 import json
-import os
 import select
 import socket
 import threading
@@ -20,14 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.explore.threads import Threads, children_of
 from implementations.common.trace import AGAIN, short_name
 
-RESTING = "SDTtZXI"  # of the states in /proc/PID/stat: not running
 LOOK_AGAIN = 0.0003  # seconds between two looks at what still runs
 # The kinds of event that can end by a time-out, and what their "n" is then.
 TIME_OUTS = {"wait": 0, "accept": -1, "cond.wait": -1, "queue.get": -1, "sem.wait": -1}
-# Nothing of the program's own happens between these and the next event.
-NO_CHOICE = "E.lock.wait", "B.lock.hold", "B.accept"
+# Where another actor may go on instead: where one begins to work on what came, and before it calls
+# the kernel, but for those calls that wait for something to come.
+INPUT = "accept", "recv", "wait", "pipe.read", "queue.get", "cond.wait", "sem.wait", "join"
 A_TIME_OUT = 0.005  # seconds that a wait lasts at least, if it really waited
 
 
@@ -98,6 +98,7 @@ class Controller:
         self.locks: dict[tuple[int, str], Lock] = {}  # by process and name
         self.names: dict[str, str] = {}
         self.births = 0
+        self.kernel = Threads()
         self.time_passes = True
         self.is_open = True
         self.thread = self.opens()
@@ -110,6 +111,7 @@ class Controller:
             actor.connection.close()
         self.listener.close()
         self.poll.close()
+        self.kernel.close()
         self.path.unlink(missing_ok=True)
 
     # -- Open gates
@@ -195,22 +197,28 @@ class Controller:
     def settle(self, seconds: float) -> None:
         """Wait until all is at rest. Raises Restless after so many seconds, and Ended."""
         end = time.monotonic() + seconds
-        resting = False
-        while not resting:
-            # All that reported something before it fell asleep is heard before that counts.
-            resting = not self.is_running()
-            while self.hear(0):
-                resting = False
-            for actor in list(self.actors.values()):
-                if actor.held and self.has_timed_out(actor) and not self.time_passes:
-                    self.let_go(actor, AGAIN)
-                elif actor.held and actor.event["e"] in NO_CHOICE:
-                    self.let_go(actor)
-                    resting = False
+        while True:
+            # Twice: one thread may wake another one that was looked at before, and fall asleep.
+            # What one reported before it fell asleep is heard before that counts.
+            if not self.is_running() and not self.is_running() and not self.hear(0):
+                return
+            while self.moved() or self.hear(LOOK_AGAIN):
+                pass
             if not self.actors:
                 raise Ended
-            if not resting and not self.hear(LOOK_AGAIN) and time.monotonic() > end:
+            if time.monotonic() > end:
                 raise Restless
+
+    def moved(self) -> bool:
+        """Let everyone go on of whom nobody need choose it. Return whether there was any."""
+        moved = False
+        for actor in list(self.actors.values()):
+            if actor.held and self.has_timed_out(actor) and not self.time_passes:
+                self.let_go(actor, AGAIN)
+            elif actor.held and not is_choice(actor):
+                self.let_go(actor)
+                moved = True
+        return moved
 
     def rest(self, seconds: float) -> None:
         """Let everyone go on until nobody can; then stop time. Raises Restless, Ended."""
@@ -236,12 +244,7 @@ class Controller:
         for actor in self.actors.values():
             if actor.event.get("e") == "E.fork":  # its child may have reported nothing yet
                 processes |= children_of(actor.event["p"])
-        for process in processes:
-            with contextlib.suppress(OSError):  # it has ended
-                for thread in os.listdir(f"/proc/{process}/task"):
-                    if int(thread) not in at_gate and is_running(process, thread):
-                        return True
-        return False
+        return self.kernel.any_runs(processes, at_gate)
 
     def may_go(self, actor: Actor) -> bool:
         """Return whether an actor that is held is not kept by a lock."""
@@ -281,22 +284,10 @@ class Controller:
         return []
 
 
-def is_running(process: int, thread: str) -> bool:
-    """Return whether this thread runs, or could, rather than sleeps."""
-    try:
-        with open(f"/proc/{process}/task/{thread}/stat", "rb") as file:
-            return chr(file.read(512).rpartition(b") ")[2][0]) not in RESTING
-    except (OSError, IndexError):  # it has ended
-        return False
-
-
-def children_of(process: int) -> set[int]:
-    """Return the processes that this one's threads have made, and that live."""
-    found: set[int] = set()
-    with contextlib.suppress(OSError):
-        for place in Path(f"/proc/{process}/task").iterdir():
-            found |= set(map(int, (place / "children").read_text().split()))
-    return found
+def is_choice(actor: Actor) -> bool:
+    """Return whether another actor may go on instead of this one."""
+    what = actor.event["e"][:2]
+    return what == "I." or (actor.kind != "lock.hold" and (what == "E.") == (actor.kind in INPUT))
 
 
 def event_of(packet: bytes) -> dict[str, Any] | None:

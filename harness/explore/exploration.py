@@ -22,6 +22,8 @@ from harness.explore.workloads import Workload
 
 DEPTH = 3  # of the bugs that random schedules look for, with a stated probability
 CONFIRMATIONS = 2  # replays on new servers, each of which must break in the same way
+TRIES = 3  # of a prefix that a run did not repeat, since something depended on the clock
+FIRST_RUNS = 3  # of the simplest schedule, to see who works in each
 TICK = 0.2  # seconds between two reports
 
 
@@ -29,9 +31,9 @@ TICK = 0.2  # seconds between two reports
 class Explored:
     """What was tried of one workload with so many clients and at most so many preemptions.
 
-    `complete`: all schedules within the bound were tried. `merged` were left out, since they come
-    to the same as others. `random` further ones were drawn. `violation` is the first thing that
-    broke, with the points of its `run`.
+    `complete`: all schedules within the bound were tried, but for `diverged` ones that no run
+    repeated, since something depended on the clock. `random` further ones were drawn. `violation`
+    is the first thing that broke, with the points of its `run`.
     """
 
     workload: Workload
@@ -42,6 +44,8 @@ class Explored:
     unclear: int = 0
     steps: int = 0  # of the longest schedule
     actors: int = 0
+    regular: frozenset[str] | None = None  # the program's own actors that work in each schedule
+    diverged: int = 0
     run: Run | None = None
     replays: int = 0
     seconds: float = 0.0
@@ -117,13 +121,17 @@ class Exploration:
     seed: int = 0
     report: Callable[[Explored], object] = lambda explored: None
 
+    def __post_init__(self) -> None:
+        self.tries: dict[tuple[str, ...], int] = {}  # of prefixes that another run did not repeat
+
     def explore(self, tree: Tree | None = None) -> Explored:
         """Explore, and return what was tried. Raises NotExplored."""
         explored = Explored(self.workload, self.clients, self.bound, tree or Tree(self.bound))
         began = time.monotonic()
         with Workers(self, self.workers) as workers:
+            self.find_regular(explored, workers)
             while not explored.run:
-                for choose, run in workers.runs(lambda: self.job(explored)):
+                for choose, run in workers.runs(lambda: self.job(explored), explored.regular):
                     self.note(explored, choose, run)
                 self.report(explored)
                 if not workers.busy and self.job(explored, look=True) is None:
@@ -132,6 +140,15 @@ class Exploration:
             explored.replays = self.confirmed(explored)
         explored.seconds = time.monotonic() - began
         return explored
+
+    def find_regular(self, explored: Explored, workers: "Workers") -> None:
+        """Find out which of the program's own actors work in each schedule."""
+        todo = [Prefix(())] * FIRST_RUNS
+        seen: list[set[str]] = []
+        while len(seen) < FIRST_RUNS:
+            for _, run in workers.runs(lambda: todo.pop() if todo else None, None):
+                seen.append({step.actor for point in run.points for step in point.enabled})
+        explored.regular = frozenset(set.intersection(*seen))
 
     def job(self, explored: Explored, look: bool = False) -> Any:
         """Return a chooser for the next schedule, or None; with `look`, whether there is one."""
@@ -151,6 +168,12 @@ class Exploration:
 
     def note(self, explored: Explored, choose: Any, run: Run) -> None:
         """Take the outcome of one schedule."""
+        if run.diverged and not run.violation and isinstance(choose, Prefix):
+            tries = self.tries[choose.prefix] = self.tries.get(choose.prefix, 0) + 1
+            if tries < TRIES:
+                return explored.tree.again(choose.prefix)
+            explored.diverged += 1
+            return None
         explored.steps = max(explored.steps, len(run.points))
         names = {step.actor for point in run.points for step in point.enabled}
         explored.actors = max(explored.actors, len(names))
@@ -177,7 +200,7 @@ def replay(program: Program, folder: Path, workload: Workload, schedule: Schedul
     """Try one schedule on a new server. Raises NotExplored."""
     runner = Runner(program, folder, workload, schedule.members)
     try:
-        return runner.run(Prefix(schedule.actors))
+        return runner.run(Prefix(schedule.actors), frozenset(schedule.actors))
     finally:
         runner.close()
 
@@ -212,14 +235,14 @@ class Workers:
             process.kill()
             process.join()
 
-    def runs(self, job: Callable[[], Any]) -> list[tuple[Any, Run]]:
+    def runs(self, job: Callable[[], Any], regular: frozenset[str] | None) -> list[tuple[Any, Run]]:
         """Give idle workers something to do; wait a little, and return what has been done.
 
         Raises NotExplored.
         """
         while self.idle and (choose := job()) is not None:
             pipe = self.idle.pop()
-            pipe.send(choose)
+            pipe.send((choose, regular))
             self.busy[pipe] = choose
         done: list[tuple[Any, Run]] = []
         for pipe in [pipe for pipe in wait(list(self.busy), TICK) if isinstance(pipe, Connection)]:
@@ -239,9 +262,9 @@ def work(pipe: Connection, exploration: Exploration, folder: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
     runner = Runner(exploration.program, folder, exploration.workload, exploration.clients)
     try:
-        while (choose := pipe.recv()) is not None:
+        while (job := pipe.recv()) is not None:
             try:
-                pipe.send(runner.run(choose))
+                pipe.send(runner.run(*job))
             except NotExplored as why:
                 pipe.send(why)
     except (EOFError, OSError):

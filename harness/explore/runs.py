@@ -70,6 +70,7 @@ class Runner:
         self.controller = Controller(folder / "gates")
         self.play: Play | None = None
         self.number = self.servers = 0
+        self.regular: frozenset[str] | None = None
 
     def close(self) -> None:
         """End the clients, the server and the gates."""
@@ -83,8 +84,13 @@ class Runner:
             self.play.server.end()
         self.play = None
 
-    def run(self, choose: Chooser) -> Run:
-        """Try one schedule. Raises NotExplored."""
+    def run(self, choose: Chooser, regular: frozenset[str] | None = None) -> Run:
+        """Try one schedule. Raises NotExplored.
+
+        `regular` are the program's own actors that work in each schedule. Others, such as one that
+        saves something once a second, go on at once when they can: they are no choice.
+        """
+        self.regular = regular
         self.number += 1
         if self.number % ON_ONE_SERVER == 0:
             self.stop()
@@ -190,6 +196,13 @@ class Runner:
                 return
             controller.time_passes = False
             labels = self.labels(enabled)
+            if irregular := [
+                actor
+                for actor, label in zip(enabled, labels, strict=True)
+                if not (self.controller.is_named(actor) or self.is_regular(label))
+            ]:
+                controller.let_go(irregular[0])
+                continue
             number = choose(len(run.points), labels, last)
             if number is None:
                 run.diverged, number = True, labels.index(last) if last in labels else 0
@@ -198,6 +211,10 @@ class Runner:
             last = labels[number]
             controller.let_go(enabled[number])
         raise Restless
+
+    def is_regular(self, label: str) -> bool:
+        """Return whether an actor of the program's own is a choice."""
+        return self.regular is None or label in self.regular
 
     def is_work_left(self) -> bool:
         """Return whether an actor of a client does anything but wait for it."""

@@ -27,20 +27,18 @@ class Step(NamedTuple):
     at: str = ""
 
     @property
-    def touches(self) -> str:
-        """What else must touch to be in its way: the memory of the process, or an object of the
-        kernel. What follows a begin is one call into the kernel, what follows an end is code.
+    def touches(self) -> tuple[str, ...]:
+        """What another step must touch to be in its way: the memory of the process, and what the
+        call into the kernel is about, if it begins with one.
         """
-        kind = self.event[2:]
+        memory, kind = f"memory of {self.process}", self.event[2:]
         if self.event[:2] != "B.":
-            return f"memory {self.process}"
+            return (memory,)
         if kind in ("send", "keep", "save"):  # which socket or file is not known for certain
-            return kind
-        if kind in ("pipe.read", "pipe.write"):
-            return "pipe"
-        if kind in ("lock.wait", "lock.hold", "cond.wait"):
-            return f"{kind[:4]} {self.what} {self.process}"
-        return f"own {self.actor}"
+            return memory, kind
+        if kind.startswith("pipe."):
+            return memory, "pipe"
+        return memory, f"{kind[:4]} {self.what} of {self.process}"
 
 
 class Point(NamedTuple):
@@ -78,7 +76,7 @@ class Order:
 
     def after(self, step: Step) -> "Order":
         """Return the order after one more step."""
-        names = f"actor {step.actor}", step.touches
+        names = f"actor {step.actor}", *step.touches
         before = [self.last.get(name, 0) for name in names]
         digest = blake2b(repr((step[:3], before)).encode(), digest_size=8).digest()
         mark = int.from_bytes(digest, "big")

@@ -29,6 +29,10 @@ class Tree:
         """Return the next prefix to try, or None."""
         return heapq.heappop(self.waiting)[2] if self.waiting else None
 
+    def again(self, prefix: tuple[str, ...]) -> None:
+        """Try a prefix once more, after all others."""
+        heapq.heappush(self.waiting, (self.bound + 1, len(prefix), prefix))
+
     def add(self, prefix: Sequence[str], points: Sequence[Point]) -> None:
         """Note what a run of this prefix showed: what else could have been chosen after it."""
         self.tried += 1

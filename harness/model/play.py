@@ -344,13 +344,14 @@ class Play:
 
     def end(self, act: Act) -> None:
         """Read all clients up to their end, explain, and start the server again."""
+        for label, who in self.current.items():
+            if self.is_open(label):
+                self.reads(who)
+                self.clients[who].close()  # a server may wait for that
         if act.what != "killed":
             status = self.server.wait()
             if status != 0:
                 raise Difference("12", "server", ["exits 0"], str(end_of(status)))
-        for label, who in self.current.items():
-            if self.is_open(label):
-                self.reads(who)
         self.explain()
         self.server.restart()
         self.typed, self.first = 0, len(self.record.entries)
