@@ -1142,9 +1142,22 @@ def test_a_torn_tail_is_cut_at_start(used, enter):
 
 def test_an_unwritable_directory(design, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    for directory in (tmp_path / "file", tmp_path / "file" / "below"):
+    (tmp_path / "link").symlink_to("nowhere")
+    for directory in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "link"):
         status, out, err = start_refused(design, directory=directory)
         assert (status, out) == (1, "") and err.count("\n") == 1 and "Traceback" not in err
+        assert str(directory) in err and "exists" not in err
+
+
+def test_a_copy_put_back_after_a_delete_that_was_cut_stays(used, connect):
+    copy = (used.directory / "transcript").read_bytes()
+    (used.directory / "transcript").rename(used.directory / "deleted")  # and then a kill
+    (used.directory / "transcript").write_bytes(copy)
+    used.restart()
+    client = connect(used)
+    client.join("ana", "secret-of-ana")
+    assert history(client)[: copy.count(b"\n")] == copy.decode().splitlines()
+    assert not (used.directory / "deleted").exists()
 
 
 KILLED_AT = """
