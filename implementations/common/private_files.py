@@ -109,7 +109,9 @@ def open_file(folder: int, path: str, flags: int) -> int:
     """Opens the file at `path`, in a folder of open_folder(), with mode 0600.
 
     A file that was there before gets this mode, too: `cp` gives a copy that is put back another
-    one, and other users could read it. Raises OSError, or StartupError if it is a link, no regular file, or another user's.
+    one, and other users could read it.
+
+    Raises OSError, or StartupError if it is a link, no regular file, or another user's.
     """
     flags |= os.O_NOFOLLOW | os.O_CLOEXEC
     flags |= os.O_NONBLOCK  # else the opening of a FIFO waits for its other side
