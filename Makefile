@@ -84,7 +84,7 @@ FORGET := $(shell [ ! -e $(VENV)/ready ] || $(RUN) -I -c 'import pip' 2>/dev/nul
 LISTS := requirements.txt requirements.lock requirements.py
 $(VENV)/ready: $(LISTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Grupo needs Python 3.11 or newer; this is %s. Name another: make PYTHON=python3.12 demo" % sys.version.split()[0])'
-	@$(RUN) -I -c 'import pip' 2>/dev/null || rm -rf $(VENV)
+	@$(RUN) -I -c 'import pip' 2>/dev/null || [ ! -e $(VENV)/pyvenv.cfg ] || rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made; Python says why above. If it lacks ensurepip, on Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing what Grupo needs into $(VENV) (once)..."
 	@$(RUN) requirements.py servers core
