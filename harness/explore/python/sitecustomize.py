@@ -9,6 +9,7 @@ after it.
 import importlib.machinery
 import importlib.util
 import os
+import stat
 import sys
 
 
@@ -20,11 +21,21 @@ def show_in_maps():
         return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
 
 
-if os.environ.get("GRUPO_GATES"):
+def controller():
+    """Returns the path of the controller's socket; None without one."""
+    folder = os.environ.get("GRUPO_GATES")
+    path = folder and os.path.join(os.path.abspath(folder), "gates")
+    try:
+        return path if path and stat.S_ISSOCK(os.stat(path).st_mode) else None
+    except OSError:
+        return None
+
+
+if path := controller():
     seen = show_in_maps()
     import grupo_gates
 
-    grupo_gates.start(os.environ["GRUPO_GATES"])
+    grupo_gates.start(path)
 sys.path[:] = [
     folder
     for folder in sys.path

@@ -18,7 +18,7 @@ def around(kind, about, n, function, arguments, options, *, amount=None, whole=F
     n = -1
     try:
         if whole:
-            with gates.quiet():
+            with gates.Quiet():
                 result = function(*arguments, **options)
         else:
             result = function(*arguments, **options)

@@ -296,7 +296,7 @@ class Buffered:
         size = memoryview(data).nbytes
         if self.pending + size > self.size:
             return self.leaves(super().write, data)
-        with gates.quiet():
+        with gates.Quiet():
             written = super().write(data)
         self.pending += size
         return written

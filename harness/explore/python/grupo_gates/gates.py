@@ -5,7 +5,6 @@ controller has gone, all gates are open: every wrapper then calls what it wraps,
 """
 
 import _socket
-import contextlib
 import errno
 import fcntl
 import functools
@@ -30,6 +29,9 @@ SILENT = ("importlib/", "logging/")
 PLAIN = "plain"  # the label of the files of the library, and of packages
 HIGH = 4096  # descriptors up to this are tried for a connection: a program's own are low
 NEEDED = "send", "permission"
+
+# These are called when the interpreter ends, and other modules are empty.
+fstat, is_finalizing = os.fstat, sys.is_finalizing
 
 path = ""  # of the controller's socket
 opened = False  # whether the controller has gone
@@ -69,14 +71,9 @@ class Connection:
     files. So each use begins with is_ours().
     """
 
-    def __init__(self):
-        low = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        try:
-            low.connect(path)
-            self.socket = _socket.socket(fileno=high_copy(low.fileno()))
-        finally:
-            low.close()
-        self.identity = identity_of(self.socket.fileno())
+    def __init__(self, sock):
+        sock.setblocking(True)  # whatever the program's default is
+        self.socket, self.identity = sock, identity_of(sock.fileno())
         connections.add(self)
 
     def is_ours(self):
@@ -84,8 +81,18 @@ class Connection:
         return self.identity == identity_of(self.socket.fileno())
 
     def __del__(self):
-        with contextlib.suppress(Exception):  # at the end of the interpreter anything may be gone
-            self.socket.close() if self.is_ours() else self.socket.detach()
+        self.socket.close() if self.is_ours() else self.socket.detach()
+
+
+def connect():
+    """Returns a new connection. Raises OSError if the controller has gone."""
+    low = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    try:
+        low.setblocking(True)  # whatever the program's default is
+        low.connect(path)
+        return Connection(_socket.socket(fileno=high_copy(low.fileno())))
+    finally:
+        low.close()
 
 
 def high_copy(descriptor):
@@ -104,7 +111,7 @@ def high_copy(descriptor):
 def identity_of(descriptor):
     """Returns what no other open file has; None if the descriptor is closed."""
     try:
-        found = os.fstat(descriptor)
+        found = fstat(descriptor)
     except OSError:
         return None
     return found.st_dev, found.st_ino
@@ -115,17 +122,17 @@ def identity_of(descriptor):
 
 def idle():
     """Whether an event would not be shown now."""
-    return opened or me.busy or sys.is_finalizing()
+    return opened or me.busy or is_finalizing()
 
 
-@contextlib.contextmanager
-def quiet():
+class Quiet:
     """Within this, the thread shows nothing: what it does there is reported as a whole."""
-    before, me.busy = me.busy, True
-    try:
-        yield
-    finally:
-        me.busy = before
+
+    def __enter__(self):
+        self.before, me.busy = me.busy, True
+
+    def __exit__(self, *_):
+        me.busy = self.before
 
 
 def event(kind, about="", n=None, *, at=None, now=None, more=""):
@@ -137,7 +144,7 @@ def event(kind, about="", n=None, *, at=None, now=None, more=""):
     """
     if idle():
         return False
-    with quiet():
+    with Quiet():
         at = place() if at is None else at
         if at is None:
             return False
@@ -168,7 +175,7 @@ def pass_gate(packet):
     while len(done) < len(NEEDED):
         try:
             if not done and not (me.connection and me.connection.is_ours()):
-                me.connection = Connection()
+                me.connection = connect()
             steps = (
                 functools.partial(me.connection.socket.send, packet, _socket.MSG_NOSIGNAL),
                 functools.partial(me.connection.socket.recv, 1),
@@ -176,11 +183,14 @@ def pass_gate(packet):
             # In one call: no handler runs between a step and the note that it is done.
             done.extend(map(operator.call, steps[len(done) :]))
         except BaseException as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                opened = True
-                break
-            interrupt = error
-    opened = opened or not done[1]
+            if not isinstance(error, OSError) or error.errno is None:
+                interrupt = error
+                continue
+            # The program may be out of descriptors for a while.
+            opened = error.errno not in (errno.EMFILE, errno.ENFILE)
+            break
+    else:
+        opened = not done[1]
     if interrupt:
         raise interrupt
 

@@ -71,14 +71,15 @@ def acquire(lock, take, blocking, timeout):
 
 def hold(lock, waited=False):
     """Shows that a lock was taken. An exception of a signal's handler gives it up again."""
-    try:
-        if waited:
-            gates.event("E.lock.wait", lock.gate, 1)
-        lock.shown = gates.event("B.lock.hold", lock.gate)
-    except BaseException:
-        lock.shown = True
+    interrupt = None
+    for kind, n in (("E.lock.wait", 1), ("B.lock.hold", None))[not waited :]:
+        try:
+            lock.shown = gates.event(kind, lock.gate, n)
+        except BaseException as error:
+            lock.shown, interrupt = True, error
+    if interrupt:
         lock.release()
-        raise
+        raise interrupt
     return True
 
 
@@ -245,7 +246,7 @@ class Condition(PlainCondition):
         """As of threading.Condition."""
         if self.is_shown_now():
             gates.event("I.cond.wake", self.gate, 0)
-        with gates.quiet():  # it calls notify()
+        with gates.Quiet():  # it calls notify()
             super().notify_all()
 
 
