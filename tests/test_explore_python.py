@@ -734,6 +734,8 @@ def test_a_signals_handler_runs_at_a_gate(program, controller):
         "import threading\nlock = threading.Lock()\ntime.sleep(0)\n"
     )
     event = controller.wait_for(e="B.sleep")
+    status = Path(f"/proc/{process.pid}/status")
+    deadlines.wait_until(lambda: "State:\tS" in status.read_text())  # it waits for permission
     process.send_signal(signal.SIGTERM)
     assert process.stdout.readline() == "told\n"
     controller.let_go(event)
@@ -835,24 +837,32 @@ def test_an_isolated_interpreter_has_no_gates(flag, run):
     assert (out, events) == ("1\n", [])
 
 
-def test_the_end_of_the_interpreter(run):
+def test_the_end_of_the_interpreter(run, tmp_path):
     """Objects that are finalized last still use what is wrapped."""
     out, _ = run(
         "import os, socket, sys, threading, time\n"
         "class Last:\n"
-        "    def __init__(self):\n"
-        "        self.lock, self.write, self.sleep = threading.RLock(), os.write, time.sleep\n"
-        "        self.condition, self.file = threading.Condition(), open('log', 'w')\n"
-        "        self.pair = socket.socketpair()\n"
+        "    def __init__(self, name):\n"
+        "        self.name, self.write, self.sleep = name, os.write, time.sleep\n"
+        "        self.lock, self.lock2 = threading.RLock(), threading.Lock()\n"
+        "        self.condition, self.file = threading.Condition(), open(name, 'w')\n"
+        "        self.me = self\n"
         "    def __del__(self):\n"
-        "        with self.lock: self.write(1, b'last\\n')\n"
-        "        with self.condition: self.condition.notify_all()\n"
-        "        self.sleep(0); self.file.write('end'); self.pair[0].send(b'1')\n"
-        "        self.pair[1].recv(1)\n"
-        "one = Last(); one.me = one\nsys.one = Last()\n"
-        "local = threading.local(); local.one = Last()\n"
-        "def forever():\n"
-        "    while True:\n        with one.lock: pass\n"
-        "threading.Thread(target=forever, daemon=True).start()\ntime.sleep(0.01)\n"
+        "        with self.lock, self.lock2: self.write(1, self.name)\n"
+        "        with self.condition: pass\n"
+        "        self.sleep(0); self.file.write('end'); self.write(1, b' done\\n')\n"
+        "one, local = Last(b'one'), threading.local()\n"
+        "sys.two, local.three = Last(b'two'), Last(b'three')\n"
     )
-    assert out.count("last") >= 2
+    assert sorted(out.split("\n")) == ["", "one done", "three done", "two done"]
+    assert [(tmp_path / name).read_text() for name in ("one", "two", "three")] == ["end"] * 3
+
+
+def test_daemon_threads_at_the_end_of_the_interpreter(run):
+    run(
+        "import threading, time\nlock = threading.Lock()\n"
+        "def forever():\n"
+        "    while True:\n        with lock: time.sleep(0)\n"
+        "for _ in range(3): threading.Thread(target=forever, daemon=True).start()\n"
+        "for _ in range(9):\n    with lock: pass\n"
+    )

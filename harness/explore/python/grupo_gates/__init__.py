@@ -8,6 +8,7 @@ files.py    sockets, pipes, files, and waiting for them
 lines.py    each line of the program's own files, where that is asked for
 """
 
+import builtins
 import os
 import sys
 
@@ -21,7 +22,14 @@ def start(path):
         part.put_in()
     if os.environ.get("GRUPO_GATES_LINES") == "1":
         lines.put_in()
-    # The interpreter empties these modules when it ends, and calls what is wrapped after that. It
-    # leaves alone what it does not find.
+    outlive_the_interpreter()
+
+
+def outlive_the_interpreter():
+    """At its end the interpreter empties all modules that it finds, built-in names last. Objects
+    that are finalized after that still use what is wrapped.
+    """
     for name in [name for name in sys.modules if name.partition(".")[0] == __name__]:
+        for builtin, value in vars(builtins).items():
+            vars(sys.modules[name]).setdefault(builtin, value)
         del sys.modules[name]

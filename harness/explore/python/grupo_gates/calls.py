@@ -18,8 +18,7 @@ def around(kind, about, n, function, arguments, options, *, amount=None, whole=F
     n = -1
     try:
         if whole:
-            with gates.Quiet():
-                result = function(*arguments, **options)
+            result = gates.quietly(function, *arguments, **options)
         else:
             result = function(*arguments, **options)
         n = (amount or amount_of)(result)

@@ -141,7 +141,7 @@ def makefile(sock, mode="r", buffering=None, *, encoding=None, errors=None, newl
 
 def put_in_descriptors():
     """Functions of os that read and write by a descriptor, or change a file by its name."""
-    wrap(os, ["read", "readv"], lambda fd, *_, **__: read_of(fd))
+    wrap(os, ["read", "readv", "readinto"], lambda fd, *_, **__: read_of(fd))
     wrap(os, ["write", "writev"], lambda fd, *_, **__: write_of(fd))
     wrap(os, ["pwrite", "pwritev"], lambda fd, *_, **__: write_of(fd))
     wrap(os, ["sendfile"], lambda out, *_, **__: write_of(out))
@@ -296,8 +296,7 @@ class Buffered:
         size = memoryview(data).nbytes
         if self.pending + size > self.size:
             return self.leaves(super().write, data)
-        with gates.Quiet():
-            written = super().write(data)
+        written = gates.quietly(super().write, data)
         self.pending += size
         return written
 

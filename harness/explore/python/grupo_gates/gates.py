@@ -125,14 +125,14 @@ def idle():
     return opened or me.busy or is_finalizing()
 
 
-class Quiet:
-    """Within this, the thread shows nothing: what it does there is reported as a whole."""
-
-    def __enter__(self):
-        self.before, me.busy = me.busy, True
-
-    def __exit__(self, *_):
-        me.busy = self.before
+def quietly(function, *arguments, **options):
+    """Calls a function, and shows nothing of what it does: it is reported as a whole."""
+    before = me.busy
+    try:
+        me.busy = True
+        return function(*arguments, **options)
+    finally:  # without a call: so no signal's handler can raise an exception before it
+        me.busy = before
 
 
 def event(kind, about="", n=None, *, at=None, now=None, more=""):
@@ -144,18 +144,17 @@ def event(kind, about="", n=None, *, at=None, now=None, more=""):
     """
     if idle():
         return False
-    with Quiet():
-        at = place() if at is None else at
-        if at is None:
-            return False
-        more += "" if n is None else f', "n": {n}'
-        more += f', "at": "{plain(at)}"' if at else ""
-        text = (
-            f'{{"t": {now or time.monotonic_ns()}, "p": {os.getpid()}, '
-            f'"th": {threading.get_native_id()}, "a": "{plain(actor())}", "e": "{kind}", '
-            f'"o": "{plain(about)}"{more}}}\n'
-        )
-        pass_gate(text.encode())
+    at = place() if at is None else at
+    if at is None:
+        return False
+    more += "" if n is None else f', "n": {n}'
+    more += f', "at": "{plain(at)}"' if at else ""
+    text = (
+        f'{{"t": {now or time.monotonic_ns()}, "p": {os.getpid()}, '
+        f'"th": {threading.get_native_id()}, "a": "{plain(actor())}", "e": "{kind}", '
+        f'"o": "{plain(about)}"{more}}}\n'
+    )
+    quietly(pass_gate, text.encode())
     return True
 
 

@@ -32,11 +32,11 @@ def show(code, line):
 
 def monitor():
     """From Python 3.12 on: for all threads at once."""
-    events = sys.monitoring.events
+    events, disable = sys.monitoring.events, sys.monitoring.DISABLE
 
     def before(code, line):
-        if gates.opened or not is_own(code):
-            return sys.monitoring.DISABLE
+        if gates.opened or gates.is_finalizing() or not is_own(code):
+            return disable
         show(code, line)
 
     sys.monitoring.use_tool_id(TOOL, "grupo")
@@ -56,7 +56,7 @@ def trace_this_thread():
 
 def trace(frame, event, _):
     """As of sys.settrace."""
-    if gates.opened or not is_own(frame.f_code):
+    if gates.opened or gates.is_finalizing() or not is_own(frame.f_code):
         return None
     if event == "line":
         show(frame.f_code, frame.f_lineno)

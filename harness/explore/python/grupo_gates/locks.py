@@ -11,7 +11,12 @@ import itertools
 import queue
 import sys
 import threading
-import time
+
+# By name: they are called when the interpreter ends, and other modules are empty.
+from functools import partial
+from operator import call
+from threading import get_ident
+from time import monotonic_ns
 
 from . import gates
 from .calls import milliseconds
@@ -51,76 +56,108 @@ def is_shown(frame):
     return not inside or inside.startswith(SHARED)
 
 
-def acquire(lock, take, blocking, timeout):
-    """Takes a lock by take(), with its events. Returns whether it was taken."""
-    if not blocking or timeout == 0:
-        if not (taken := take()):
-            gates.event("E.lock.wait", lock.gate, -1)
-        return taken and hold(lock)
-    gates.event("B.lock.wait", lock.gate)
-    taken = False
+def take(lock, plain, taken, blocking, bounded):
+    """Takes a lock by plain(), with the events of that. Adds to the list `taken` what plain()
+    returned: in the same step, so it is there whatever a signal's handler raises then.
+    """
+    waits = blocking and not bounded
+    if waits:
+        gates.event("B.lock.wait", lock.gate)
     try:
-        taken = take()
+        taken.extend(map(call, [plain]))
     finally:
-        if taken:
-            hold(lock, waited=True)
-        else:
+        if not any(taken):
             gates.event("E.lock.wait", lock.gate, -1)
-    return taken
+    if taken[0]:
+        if waits:
+            gates.event("E.lock.wait", lock.gate, 1)
+        show_hold(lock)
 
 
-def hold(lock, waited=False):
-    """Shows that a lock was taken. An exception of a signal's handler gives it up again."""
-    interrupt = None
-    for kind, n in (("E.lock.wait", 1), ("B.lock.hold", None))[not waited :]:
-        try:
-            lock.shown = gates.event(kind, lock.gate, n)
-        except BaseException as error:
-            lock.shown, interrupt = True, error
-    if interrupt:
-        lock.release()
-        raise interrupt
-    return True
+def show_hold(lock):
+    """Shows that this thread has a lock, and notes that: also if a signal's handler raises an
+    exception there.
+    """
+    lock.show(True)
+    lock.show(gates.event("B.lock.hold", lock.gate))
 
 
-def let_go(lock, release):
-    """Gives a lock up by release(), with its event."""
-    shown, lock.shown = lock.shown, False
-    now = time.monotonic_ns()  # before another can have it: so the holds do not overlap
-    try:
-        release()
-    except BaseException:
-        lock.shown = shown
-        raise
-    if shown:
-        gates.event("E.lock.hold", lock.gate, now=now)
-
-
-class Lock:
-    """threading.Lock, with events. For a maker that is_shown() leaves out, a plain one."""
+class BaseLock:
+    """What Lock and RLock share: like theirs, __enter__ either has the lock or raises an exception
+    of a signal's handler, and __exit__ gives it up in any case.
+    """
 
     def __new__(cls):
         if not is_shown(sys._getframe(1)):
-            return PlainLock()
+            return cls.plain()
         self = super().__new__(cls)
-        self.lock, self.gate, self.shown = PlainLock(), new_id("lock"), False
+        self.lock, self.gate, self.shown = cls.plain(), new_id("lock"), cls.not_shown()
         return self
 
     def acquire(self, blocking=True, timeout=-1):
         """As of threading.Lock."""
-        if gates.idle():
-            return self.lock.acquire(blocking, timeout)
-        return acquire(self, lambda: self.lock.acquire(blocking, timeout), blocking, timeout)
+        plain, taken = partial(self.lock.acquire, blocking, timeout), []
+        try:
+            if gates.idle() or self.is_taken_again():
+                taken.extend(map(call, [plain]))
+            else:
+                take(self, plain, taken, blocking, timeout == 0)
+            return taken[0]
+        except BaseException:
+            if taken and taken[0]:
+                try:
+                    if not self.is_shown_hold():
+                        show_hold(self)
+                finally:
+                    self.release()
+            raise
 
-    def release(self):
+    __enter__ = acquire_lock = acquire
+
+    def __getattr__(self, name):
+        if name == "lock":  # of an object that is not made yet
+            raise AttributeError(name)
+        return getattr(self.lock, name)
+
+    def __repr__(self):
+        return repr(self.lock)
+
+    def __reduce_ex__(self, protocol):
+        return self.lock.__reduce_ex__(protocol)  # which says that it cannot
+
+
+class Lock(BaseLock):
+    """threading.Lock, with events. For a maker that is_shown() leaves out, a plain one."""
+
+    plain = PlainLock
+    not_shown = bool  # .shown: whether the present hold was shown
+
+    def is_taken_again(self):
+        """Whether the thread has it already, and need not wait."""
+        return False
+
+    def show(self, shown):
+        """Notes whether the present hold was shown. The holder calls this."""
+        self.shown = shown
+
+    def is_shown_hold(self):
+        """Whether it was shown that this thread has the lock."""
+        return self.shown
+
+    def release(self, *_):
         """As of threading.Lock."""
-        let_go(self, self.lock.release)
+        now, shown = None, self.shown
+        try:
+            now = monotonic_ns()  # before another can have it: so the holds do not overlap
+        finally:
+            self.shown = False
+            try:
+                self.lock.release()
+            finally:
+                if shown:
+                    gates.event("E.lock.hold", self.gate, now=now)
 
-    def __enter__(self):
-        return self.acquire()
-
-    def __exit__(self, *_):
-        self.release()
+    __exit__ = release_lock = release
 
     # -- for threading.Condition: a wait gives the lock up, and takes it again, without events
 
@@ -136,75 +173,51 @@ class Lock:
         self.lock.acquire()
         self.shown = shown
 
-    def __getattr__(self, name):
-        if name == "lock":  # of an object that is not made yet
-            raise AttributeError(name)
-        return getattr(self.lock, name)
 
-    def __repr__(self):
-        return repr(self.lock)
-
-    acquire_lock, release_lock = acquire, release
-
-
-class RLock:
+class RLock(BaseLock):
     """threading.RLock, with events: only where it is taken first, and where it is given up."""
 
-    def __new__(cls):
-        if not is_shown(sys._getframe(1)):
-            return PlainRLock()
-        self = super().__new__(cls)
-        self.lock, self.gate, self.shown, self.depth = PlainRLock(), new_id("lock"), False, 0
-        return self
+    plain = PlainRLock
+    not_shown = set  # .shown: the threads that were shown to hold it, and have not given it up
 
-    def acquire(self, blocking=True, timeout=-1):
+    def is_taken_again(self):
+        """Whether the thread has it already, and need not wait."""
+        return self.lock._is_owned()
+
+    def show(self, shown):
+        """Notes whether the present hold was shown. The holder calls this."""
+        (self.shown.add if shown else self.shown.discard)(get_ident())
+
+    def is_shown_hold(self):
+        """Whether it was shown that this thread has the lock."""
+        return get_ident() in self.shown
+
+    def release(self, *_):
         """As of threading.RLock."""
-        if gates.idle() or self.lock._is_owned():
-            taken = self.lock.acquire(blocking, timeout)
-            self.depth += taken
-            return taken
-        return acquire(self, lambda: self.take(blocking, timeout), blocking, timeout)
+        now = None
+        try:
+            now = monotonic_ns()
+        finally:
+            try:
+                self.lock.release()
+            finally:
+                thread = get_ident()  # others may have it by now: it looks for itself alone
+                if thread in self.shown and not self.lock._is_owned():
+                    self.shown.discard(thread)
+                    gates.event("E.lock.hold", self.gate, now=now)
 
-    def take(self, blocking, timeout):
-        """Takes the lock, and notes that it is taken once."""
-        taken = self.lock.acquire(blocking, timeout)
-        if taken:
-            self.depth = 1
-        return taken
-
-    def release(self):
-        """As of threading.RLock."""
-        if not self.lock._is_owned():
-            self.lock.release()  # which says what is wrong
-        self.depth -= 1
-        if self.depth:
-            self.lock.release()
-        else:
-            let_go(self, self.lock.release)
-
-    def __enter__(self):
-        return self.acquire()
-
-    def __exit__(self, *_):
-        self.release()
+    __exit__ = release_lock = release
 
     def _release_save(self):
-        saved = self.depth, self.shown, self.lock
-        self.depth, self.shown = 0, False
-        return *saved[:2], self.lock._release_save()
+        thread = get_ident()
+        shown = thread in self.shown
+        self.shown.discard(thread)
+        return shown, self.lock._release_save()
 
     def _acquire_restore(self, saved):
-        depth, shown, state = saved
+        shown, state = saved
         self.lock._acquire_restore(state)
-        self.depth, self.shown = depth, shown
-
-    def __getattr__(self, name):
-        if name == "lock":
-            raise AttributeError(name)
-        return getattr(self.lock, name)
-
-    def __repr__(self):
-        return repr(self.lock)
+        self.show(shown)
 
 
 class Condition(PlainCondition):
@@ -246,8 +259,7 @@ class Condition(PlainCondition):
         """As of threading.Condition."""
         if self.is_shown_now():
             gates.event("I.cond.wake", self.gate, 0)
-        with gates.Quiet():  # it calls notify()
-            super().notify_all()
+        gates.quietly(super().notify_all)  # it calls notify()
 
 
 class SimpleQueue(_queue.SimpleQueue):
@@ -285,11 +297,13 @@ class SemLock(_multiprocessing.SemLock):
     """What the locks and semaphores of multiprocessing are made of, with events."""
 
     gate = ""
-    shown = False
 
     def __init__(self, kind, value, maxvalue, name, unlink):
         is_lock = maxvalue == 1
         self.gate = self.name or new_id("shared-lock" if is_lock else "sem")
+
+    def show(self, shown):
+        """Whether a hold was shown matters for no process but this one."""
 
     @classmethod
     def _rebuild(cls, *arguments):
@@ -299,18 +313,18 @@ class SemLock(_multiprocessing.SemLock):
 
     def acquire(self, block=True, timeout=None):
         """As of multiprocessing.Lock."""
-        take = lambda: super(SemLock, self).acquire(block, timeout)
+        plain, taken = partial(super().acquire, block, timeout), []
         if gates.idle() or (self.kind == 0 and self._is_mine()):  # a recursive one, taken again
-            return take()
+            return plain()
         if self.maxvalue == 1:
-            return acquire(self, take, block, timeout)
+            take(self, plain, taken, block, timeout == 0)
+            return taken[0]
         gates.event("B.sem.wait", self.gate, milliseconds(timeout) if block else 0)
-        taken = False
         try:
-            taken = take()
-            return taken
+            taken = [plain()]
+            return taken[0]
         finally:
-            gates.event("E.sem.wait", self.gate, 1 if taken else -1)
+            gates.event("E.sem.wait", self.gate, 1 if any(taken) else -1)
 
     def release(self):
         """As of multiprocessing.Lock."""
@@ -320,9 +334,10 @@ class SemLock(_multiprocessing.SemLock):
         elif self.kind == 0 and self._count() > 1:
             super().release()
         else:
-            # Another process, or a thread with a lock that is not recursive, may have taken it.
-            self.shown = self.shown or self.kind != 0
-            let_go(self, super().release)
+            # Another process may have taken it: so shown or not, it is given up.
+            now = monotonic_ns()
+            super().release()
+            gates.event("E.lock.hold", self.gate, now=now)
 
     def __enter__(self):
         return self.acquire()
