@@ -70,7 +70,8 @@ class Controller:
                 if self.hold(event):
                     self.held[id(event)] = event, connection
                 else:
-                    connection.send(b"!")
+                    with contextlib.suppress(BrokenPipeError):  # it was killed
+                        connection.send(b"!")
                 self.changed.notify_all()
         return bool(packet)
 

@@ -221,7 +221,7 @@ def put_in_waits():
     for name in "poll", "epoll":
         if hasattr(select, name):
             setattr(select, name, poller(getattr(select, name), name))
-    for name in "SelectSelector", "PollSelector", "EpollSelector":
+    for name in "SelectSelector", "PollSelector", "EpollSelector", "KqueueSelector":
         if hasattr(selectors, name):
             wrap_methods(
                 getattr(selectors, name),

@@ -13,16 +13,13 @@ import operator
 import os
 import resource
 import sys
-import sysconfig
 import threading
 import time
 import weakref
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 START = os.getcwd()  # names of files are shown as seen from here
-LIBRARY = tuple(
-    {os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")}
-)
+LIBRARY = os.path.dirname(os.path.realpath(threading.__file__)) + os.sep
 # A thread that runs this code holds locks of the interpreter or of logging, on which others could
 # wait unseen. So it passes no gate there.
 SILENT = ("importlib/", "logging/")
@@ -270,8 +267,7 @@ def label_of(filename):
 def library_name(filename):
     """Returns the name of a file within the standard library; "" if it is not of it."""
     full = os.path.realpath(filename)
-    for folder in LIBRARY:
-        inside = full.removeprefix(folder)
-        if inside != full and not inside.startswith(("site-packages/", "dist-packages/")):
-            return inside
-    return ""
+    inside = full.removeprefix(LIBRARY)
+    return (
+        "" if inside == full or inside.startswith(("site-packages/", "dist-packages/")) else inside
+    )
