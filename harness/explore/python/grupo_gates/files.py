@@ -2,6 +2,7 @@
 
 import _socket
 import builtins
+import contextlib
 import fcntl
 import io
 import os
@@ -18,8 +19,6 @@ from .calls import Call, around, milliseconds, when_imported, wrap, wrap_methods
 plain_open, plain_makefile = io.open, socket.socket.makefile
 peers = weakref.WeakKeyDictionary()  # a socket: its kind and peer, as of about_socket()
 pairs = {}  # a socket pair's inode: that of its first end
-# Those are no pipes of the program's own, but its owner's: the controller cannot write to them.
-STANDARD = {0: "stdin", 1: "stdout", 2: "stderr"}
 WRITES = {"client": "send", "pipe": "pipe.write", "keep": "keep"}
 RECEIVING = "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into"
 
@@ -71,15 +70,15 @@ def about_socket(sock):
 
 def kind_and_peer(sock):
     """Returns about_socket() of a socket, also when its peer has gone."""
-    try:
+    with contextlib.suppress(KeyError, TypeError):  # a subclass may have no hash
         return peers[sock]
-    except KeyError:
-        try:
-            found = about_socket(sock)
-        except OSError:
-            return None  # not connected
+    try:
+        found = about_socket(sock)
+    except OSError:
+        return None  # not connected
+    with contextlib.suppress(TypeError):
         peers[sock] = found
-        return found
+    return found
 
 
 def receiving(sock):
@@ -120,7 +119,8 @@ class SocketPair(Call):
 
 def makefile(sock, mode="r", buffering=None, *, encoding=None, errors=None, newline=None):
     """socket.makefile: what is written is shown where it leaves the buffer."""
-    if "w" not in mode or buffering == 0 or gates.idle() or not kind_and_peer(sock):
+    is_plain = "w" not in mode or buffering == 0 or not set(mode) <= set("rwb")
+    if is_plain or gates.idle() or not kind_and_peer(sock):
         return plain_makefile(
             sock, mode, buffering, encoding=encoding, errors=errors, newline=newline
         )
@@ -171,8 +171,8 @@ def lock_of_file(file, operation, *_, **__):
 
 def about_descriptor(fd):
     """Returns ("client", address), ("pipe", id), ("keep", name); None of anything else."""
-    if fd in STANDARD:
-        return ("pipe", "stdin") if fd == 0 else None
+    if fd in (0, 1, 2):  # the owner's
+        return None if fd else ("pipe", "stdin")
     found = os.fstat(fd)
     if stat.S_ISFIFO(found.st_mode):
         return "pipe", f"pipe:[{found.st_ino}]"
@@ -284,36 +284,32 @@ class Buffered:
     size = io.DEFAULT_BUFFER_SIZE
     pending = 0  # bytes in the buffer
 
-    def leaves(self, function, *arguments):
-        """Calls what empties the buffer."""
-        self.pending = 0
+    def leaves(self, size, function, *arguments):
+        """Calls what empties the buffer, and writes `size` bytes more."""
+        size, self.pending = self.pending + size, 0
         if gates.idle() or not self.gate:
             return function(*arguments)
-        return around(*self.gate, None, function, arguments, {}, whole=True, amount=zero_or_bytes)
+        amount = lambda _: size
+        return around(*self.gate, None, function, arguments, {}, whole=True, amount=amount)
 
     def write(self, data):
         """As of io.BufferedWriter."""
         size = memoryview(data).nbytes
         if self.pending + size > self.size:
-            return self.leaves(super().write, data)
+            return self.leaves(size, super().write, data)
         written = gates.quietly(super().write, data)
         self.pending += size
         return written
 
     def flush(self):
         """As of io.BufferedWriter."""
-        return self.leaves(super().flush) if self.pending else super().flush()
+        return self.leaves(0, super().flush) if self.pending else super().flush()
 
     def close(self):
         """As of io.BufferedWriter."""
         if not self.closed and self.pending:
-            return self.leaves(super().close)
+            return self.leaves(0, super().close)
         super().close()
-
-
-def zero_or_bytes(result):
-    """Returns the "n" of a write, or of a flush."""
-    return result or 0
 
 
 class Writer(Buffered, io.BufferedWriter):
