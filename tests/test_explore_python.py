@@ -82,9 +82,9 @@ class Controller:
             assert self.changed.wait_for(found, deadlines.DEADLINE), (wanted, self.seen[-20:])
             return found()
 
-    def let_go(self, event):
+    def let_go(self, event, answer=b"!"):
         with self.changed:
-            self.held.pop(id(event))[1].send(b"!")
+            self.held.pop(id(event))[1].send(answer)
 
     def close(self):
         self.is_closed = True
@@ -230,11 +230,13 @@ def test_locks_that_are_not_waited_for(run):
 
 def test_a_condition_gives_its_lock_up(run):
     _, events = run(
-        "import threading\ncondition, ready = threading.Condition(threading.Lock()), []\n"
-        "def wait():\n    with condition:\n"
+        "import threading, time\ncondition = threading.Condition(threading.Lock())\n"
+        "waits, ready = [], []\n"
+        "def wait():\n    with condition:\n        waits.append(1)\n"
         "        while not ready: condition.wait()\n"
         "        assert not condition.wait(0.01)\n"
         "thread = threading.Thread(target=wait, name='waiter'); thread.start()\n"
+        "while not waits: time.sleep(0.01)\n"
         "with condition: ready.append(1); condition.notify_all()\nthread.join()\n"
     )
     waiter = [event for event in events if event["a"] == "waiter"]
@@ -242,13 +244,16 @@ def test_a_condition_gives_its_lock_up(run):
     waits = [event for event in waiter if event["e"].endswith("cond.wait")]
     assert all(event["l"] == "lock-1" and event["o"] == "cond-1" for event in waits)
     assert [event.get("n") for event in waits[-2:]] == [1, -1]
+    woken = [event["e"] for event in waiter[4:8]]
+    assert woken == ["B.cond.wait", "B.lock.wait", "E.lock.wait", "E.cond.wait"]
     assert kinds(waiter)[-2:] == ["E.lock.hold", "I.end"]
     (wake,) = [event for event in events if event["e"] == "I.cond.wake"]
     assert (wake["a"], wake["n"]) == ("main", 0)
 
 
 def test_one_that_waits_wakes_only_when_it_is_let_go(program, controller):
-    controller.hold = lambda event: event["e"] in ("B.lock.wait", "I.cond.wake")
+    stops = ["B.lock.wait", "I.cond.wake"]
+    controller.hold = lambda event: event["e"] in stops
     process = program(
         "import threading\ndone = threading.Event()\n"
         "thread = threading.Thread(target=lambda: (done.wait(), print('woken')), name='waiter')\n"
@@ -259,9 +264,47 @@ def test_one_that_waits_wakes_only_when_it_is_let_go(program, controller):
     controller.wait_for(e="B.cond.wait")
     controller.let_go(taken["main"])
     event = controller.wait_for(e="I.cond.wake")
+    stops.clear()
     assert not [e for e in controller.seen if e["e"] == "E.cond.wait"]
     controller.let_go(event)
     assert process.communicate()[0] == "set\nwoken\n"
+
+
+TIMED = """
+import queue, select, socket, threading, time
+began = time.monotonic()
+listener = socket.create_server(("127.0.0.1", 0))
+listener.settimeout(0.01)
+condition, full = threading.Condition(), queue.SimpleQueue()
+try:
+    {wait}
+except (TimeoutError, queue.Empty) as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    "wait, kind, n",
+    [
+        ("listener.accept()", "accept", -1),
+        ("print(select.select([listener], [], [], 0.01)[0])", "wait", 0),
+        ("with condition: print(condition.wait(0.01))", "cond.wait", -1),
+        ("full.get(timeout=0.01)", "queue.get", -1),
+    ],
+)
+def test_a_controller_can_stop_time(wait, kind, n, program, controller):
+    """What ran into its time-out begins again, until time passes."""
+    process = program(TIMED.format(wait=wait))
+    answers, controller.hold = [], lambda event: event["e"] == f"E.{kind}"
+    for turn in range(3):
+        deadlines.wait_until(lambda: len(controller.held) == 1)
+        ((event, _),) = controller.held.values()
+        assert event["n"] == n
+        answers.append(event["t"])
+        controller.let_go(event, b"a" if turn < 2 else b"!")
+    assert process.communicate()[0] in ("TimeoutError\n", "Empty\n", "[]\n", "False\n")
+    assert len(set(answers)) == 3
+    assert kinds(controller.seen).count(f"B.{kind}") == 1
 
 
 def test_queues(run):
@@ -527,7 +570,10 @@ def test_standard_input(program, controller):
     process = program("import sys\nfor line in sys.stdin: print(line.strip())\nprint(input())\n")
     out, _ = process.communicate("one\ntwo\n")
     assert out.split("\n")[:2] == ["one", "two"] and process.returncode == 1  # EOFError
-    assert {event["o"] for event in controller.seen} == {"stdin"}
+    assert {(event["e"], event["o"]) for event in controller.seen} == {
+        ("B.recv", "console"),
+        ("E.recv", "console"),
+    }
 
 
 # -- Whole servers ---------------------------------------------------------------------------------

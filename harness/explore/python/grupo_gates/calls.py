@@ -3,9 +3,12 @@
 import functools
 import importlib.abc
 import importlib.machinery
+import queue
 import sys
 
 from . import gates
+
+TIME_OUTS = TimeoutError, queue.Empty  # while time stands still, a wait that ends so begins again
 
 
 def around(kind, about, n, function, arguments, options, *, amount=None, whole=False):
@@ -14,17 +17,21 @@ def around(kind, about, n, function, arguments, options, *, amount=None, whole=F
     amount  amount(result) is the "n" of the end; by default what it returned, or how long that is
     whole   what the function does within is not shown
     """
+    if whole:
+        function = functools.partial(gates.quietly, function)
     gates.event(f"B.{kind}", about, n)
-    n = -1
-    try:
-        if whole:
-            result = gates.quietly(function, *arguments, **options)
-        else:
+    while True:
+        try:
             result = function(*arguments, **options)
-        n = (amount or amount_of)(result)
-        return result
-    finally:
-        gates.event(f"E.{kind}", about, n)
+        except TIME_OUTS:
+            if gates.event(f"E.{kind}", about, -1) != gates.AGAIN:
+                raise
+        except BaseException:
+            gates.event(f"E.{kind}", about, -1)
+            raise
+        else:
+            if gates.event(f"E.{kind}", about, (amount or amount_of)(result)) != gates.AGAIN:
+                return result
 
 
 def amount_of(result):

@@ -18,6 +18,8 @@ from .calls import Call, around, milliseconds, when_imported, wrap, wrap_methods
 
 plain_open, plain_makefile = io.open, socket.socket.makefile
 peers = weakref.WeakKeyDictionary()  # a socket: its kind and peer, as of about_socket()
+# What the program got from the one that started it: what it reads is its owner's.
+console = {gates.identity_of(fd): name for fd, name in ((2, "stderr"), (1, "stdout"), (0, "stdin"))}
 pairs = {}  # a socket pair's inode: that of its first end
 WRITES = {"client": "send", "pipe": "pipe.write", "keep": "keep"}
 RECEIVING = "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into"
@@ -171,9 +173,9 @@ def lock_of_file(file, operation, *_, **__):
 
 def about_descriptor(fd):
     """Returns ("client", address), ("pipe", id), ("keep", name); None of anything else."""
-    if fd in (0, 1, 2):  # the owner's
-        return None if fd else ("pipe", "stdin")
     found = os.fstat(fd)
+    if name := console.get((found.st_dev, found.st_ino)):
+        return ("client", "console") if name == "stdin" else None
     if stat.S_ISFIFO(found.st_mode):
         return "pipe", f"pipe:[{found.st_ino}]"
     if stat.S_ISREG(found.st_mode):
@@ -197,7 +199,7 @@ def name_of(fd):
 
 
 def read_of(fd):
-    """Describes a read. A regular file's has no events."""
+    """Describes a read. A regular file's has no events. The owner is a client: its console."""
     kind, about = about_descriptor(fd)
     if kind == "client":
         identity = gates.identity_of(fd)
@@ -209,7 +211,7 @@ def read_of(fd):
 def write_of(fd):
     """Describes a write."""
     kind, about = about_descriptor(fd)
-    return WRITES[kind], about, None
+    return (WRITES[kind], about, None) if about != "console" else None
 
 
 # -- Waiting ---------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ SILENT = ("importlib/", "logging/")
 PLAIN = "plain"  # the label of the files of the library, and of packages
 HIGH = 4096  # descriptors up to this are tried for a connection: a program's own are low
 NEEDED = "send", "permission"
+# The answer of a controller that stops time: what ended by its time-out begins again.
+AGAIN = b"a"
 
 # These are called when the interpreter ends, and other modules are empty.
 fstat, is_finalizing = os.fstat, sys.is_finalizing
@@ -133,17 +135,18 @@ def quietly(function, *arguments, **options):
 
 
 def event(kind, about="", n=None, *, at=None, now=None, more=""):
-    """Shows an event, and waits for permission to go on. Returns whether it was shown.
+    """Shows an event, and waits for permission to go on. Returns the answer; None if the event was
+    not shown.
 
     now     when it was, if not now
     at      "file:line", if not where the program's own code is
     more    further fields, as JSON that begins with a comma
     """
     if idle():
-        return False
+        return None
     at = place() if at is None else at
     if at is None:
-        return False
+        return None
     more += "" if n is None else f', "n": {n}'
     more += f', "at": "{plain(at)}"' if at else ""
     text = (
@@ -151,8 +154,7 @@ def event(kind, about="", n=None, *, at=None, now=None, more=""):
         f'"th": {threading.get_native_id()}, "a": "{plain(actor())}", "e": "{kind}", '
         f'"o": "{plain(about)}"{more}}}\n'
     )
-    quietly(pass_gate, text.encode())
-    return True
+    return quietly(pass_gate, text.encode())
 
 
 def plain(text):
@@ -161,7 +163,7 @@ def plain(text):
 
 
 def pass_gate(packet):
-    """Shows the packet, and waits for a byte.
+    """Shows the packet, and returns the byte that comes as the answer.
 
     A signal's handler may raise an exception meanwhile. It is raised when the thread may go on:
     else the byte would be taken for the permission of the next event.
@@ -189,6 +191,7 @@ def pass_gate(packet):
         opened = not done[1]
     if interrupt:
         raise interrupt
+    return done[1] if len(done) > 1 else None
 
 
 def begin_child():

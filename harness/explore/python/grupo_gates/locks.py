@@ -19,7 +19,7 @@ from threading import get_ident
 from time import monotonic_ns
 
 from . import gates
-from .calls import milliseconds
+from .calls import around, milliseconds
 
 # Where the library makes locks for programs to share.
 SHARED = ("threading.py", "queue.py", "multiprocessing/", "concurrent/")
@@ -79,7 +79,7 @@ def show_hold(lock):
     exception there.
     """
     lock.show(True)
-    lock.show(gates.event("B.lock.hold", lock.gate))
+    lock.show(gates.event("B.lock.hold", lock.gate) is not None)
 
 
 class BaseLock:
@@ -220,6 +220,16 @@ class RLock(BaseLock):
         self.show(shown)
 
 
+def one(_):
+    """The "n" of a queue's item."""
+    return 1
+
+
+def success(taken):
+    """The "n" of a semaphore's wait."""
+    return 1 if taken else -1
+
+
 class Condition(PlainCondition):
     """threading.Condition, with events. Its waits give the lock up without events of the lock."""
 
@@ -238,22 +248,39 @@ class Condition(PlainCondition):
         """As of threading.Condition."""
         if not self.is_shown_now():
             return super().wait(timeout)
-        lock = getattr(self._lock, "gate", "")
-        limited = None if timeout is None else 1
-        gates.event("B.cond.wait", self.gate, limited, more=f', "l": "{gates.plain(lock)}"')
-        woken = False
-        try:
-            woken = super().wait(timeout)
-            return woken
-        finally:
+        more = f', "l": "{gates.plain(getattr(self._lock, "gate", ""))}"'
+        gates.event("B.cond.wait", self.gate, None if timeout is None else 1, more=more)
+        while True:
+            try:
+                woken = PlainCondition.wait(self, timeout)
+                if woken:
+                    self.take_again()
+            except BaseException:
+                gates.event("E.cond.wait", self.gate, -1, more=more)
+                raise
             n = 1 if woken else -1
-            gates.event("E.cond.wait", self.gate, n, more=f', "l": "{gates.plain(lock)}"')
+            if gates.event("E.cond.wait", self.gate, n, more=more) != gates.AGAIN:
+                return woken
+
+    def take_again(self):
+        """Gives the lock up, and waits for it as all others do, after it was woken: so another can
+        come first, which without that is a matter of luck.
+        """
+        lock = self._lock
+        if not isinstance(lock, BaseLock):
+            return
+        saved = lock._release_save()
+        try:
+            gates.event("B.lock.wait", lock.gate)
+        finally:
+            lock._acquire_restore(saved)
+        gates.event("E.lock.wait", lock.gate, 1)
 
     def notify(self, n=1):
         """As of threading.Condition."""
         if self.is_shown_now():
             gates.event("I.cond.wake", self.gate, n)
-        super().notify(n)
+        PlainCondition.notify(self, n)
 
     def notify_all(self):
         """As of threading.Condition."""
@@ -279,14 +306,9 @@ class SimpleQueue(_queue.SimpleQueue):
 
     def get(self, block=True, timeout=None):
         """As of queue.SimpleQueue."""
-        gates.event("B.queue.get", self.gate, milliseconds(timeout) if block else 0)
-        n = -1
-        try:
-            item = super().get(block, timeout)
-            n = 1
-            return item
-        finally:
-            gates.event("E.queue.get", self.gate, n)
+        n = milliseconds(timeout) if block else 0
+        get = super().get
+        return around("queue.get", self.gate, n, get, (block, timeout), {}, amount=one)
 
     def get_nowait(self):
         """As of queue.SimpleQueue."""
@@ -319,12 +341,8 @@ class SemLock(_multiprocessing.SemLock):
         if self.maxvalue == 1:
             take(self, plain, taken, block, timeout == 0)
             return taken[0]
-        gates.event("B.sem.wait", self.gate, milliseconds(timeout) if block else 0)
-        try:
-            taken = [plain()]
-            return taken[0]
-        finally:
-            gates.event("E.sem.wait", self.gate, 1 if any(taken) else -1)
+        n = milliseconds(timeout) if block else 0
+        return around("sem.wait", self.gate, n, plain, (), {}, amount=success)
 
     def release(self):
         """As of multiprocessing.Lock."""
