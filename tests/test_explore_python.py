@@ -37,7 +37,8 @@ class Controller:
         self.listener.listen(128)
         self.changed = threading.Condition()
         self.seen, self.held, self.is_closed = [], {}, False  # guarded by self.changed
-        self.connections = set()
+        self.connections = {}  # each belongs to one thread
+        self.are_mixed = False  # whether two threads used one connection
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
@@ -51,11 +52,11 @@ class Controller:
                 for key, _ in selector.select(0.05):
                     if key.fileobj is self.listener:
                         connection = self.listener.accept()[0]
-                        self.connections.add(connection)
+                        self.connections[connection] = None
                         selector.register(connection, selectors.EVENT_READ)
                     elif not self.hear(key.fileobj):
                         selector.unregister(key.fileobj)
-                        self.connections.discard(key.fileobj)
+                        del self.connections[key.fileobj]
                         key.fileobj.close()
 
     def hear(self, connection):
@@ -66,6 +67,9 @@ class Controller:
         if packet:
             event = json.loads(packet)
             with self.changed:
+                thread = self.connections[connection] or (event["p"], event["th"])
+                self.connections[connection] = thread
+                self.are_mixed |= thread != (event["p"], event["th"])
                 self.seen.append(event)
                 if self.hold(event):
                     self.held[id(event)] = event, connection
@@ -89,9 +93,8 @@ class Controller:
     def close(self):
         self.is_closed = True
         self.thread.join()
-        for connection in self.connections, self.listener:
-            for one in connection if isinstance(connection, set) else [connection]:
-                one.close()
+        for one in *self.connections, self.listener:
+            one.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.folder, "gates"))
 
@@ -103,6 +106,7 @@ def controller():
     yield one
     one.close()
     shutil.rmtree(folder)
+    assert not one.are_mixed
 
 
 @pytest.fixture
@@ -341,15 +345,16 @@ def test_locks_of_the_library_are_not_shown(run):
 
 def test_threads_begin_and_end(run):
     out, events = run(
-        "import threading, _thread, time\n"
-        "class Own(threading.Thread):\n    def run(self): print(self.name, 'run' in vars(self))\n"
+        "import os, threading, _thread, time\n"
+        "def say(*words): os.write(1, repr(words).encode() + b'\\n')\n"
+        "class Own(threading.Thread):\n    def run(self): say(self.name, 'run' in vars(self))\n"
         "Own(name='own').start()\n"
-        "_thread.start_new_thread(print, ('low',))\n"
-        "other = threading.Thread(target=print, args=(1,)); other.run = lambda: print('set')\n"
+        "_thread.start_new_thread(say, ('low',))\n"
+        "other = threading.Thread(target=print, args=(1,)); other.run = lambda: say('set')\n"
         "other.start(); other.join(); time.sleep(0.05)\n"
         "threading.Thread(target=time.sleep, args=(0.05,)).start()\n"
     )
-    assert sorted(out.split("\n")) == ["", "low", "own False", "set"]
+    assert sorted(out.split("\n")) == ["", "('low',)", "('own', False)", "('set',)"]
     begun = [event["o"] for event in events if event["e"] == "I.begin"]
     assert {"own", "thread-1"} <= set(begun) and len(begun) == 4
     ended = [event["o"] for event in events if event["e"] == "I.end"]

@@ -73,6 +73,7 @@ class Connection:
     def __init__(self, sock):
         sock.setblocking(True)  # whatever the program's default is
         self.socket, self.identity = sock, identity_of(sock.fileno())
+        self.process = os.getpid()
         connections.add(self)
 
     def is_ours(self):
@@ -81,6 +82,12 @@ class Connection:
 
     def __del__(self):
         self.socket.close() if self.is_ours() else self.socket.detach()
+
+
+def is_connected():
+    """Whether this thread has a connection: of its own process, not of the one that forked it."""
+    found = me.connection
+    return found and found.process == os.getpid() and found.is_ours()
 
 
 def connect():
@@ -172,7 +179,7 @@ def pass_gate(packet):
     interrupt, done = None, []
     while len(done) < len(NEEDED):
         try:
-            if not done and not (me.connection and me.connection.is_ours()):
+            if not done and not is_connected():
                 me.connection = connect()
             steps = (
                 functools.partial(me.connection.socket.send, packet, _socket.MSG_NOSIGNAL),

@@ -50,9 +50,10 @@ def is_shown(frame):
     if label is None or filename.startswith("<frozen"):
         return False
     inside = gates.library_name(filename)
-    if inside == "threading.py":
-        outer = frame.f_back  # of Event.__init__
-        return IS_STARTED not in (frame.f_code, outer and outer.f_code)
+    if inside == "threading.py":  # of what it makes, only its Events and the like are for others
+        outer = frame.f_back
+        is_own = IS_STARTED in (frame.f_code, outer and outer.f_code)
+        return frame.f_code.co_name == "__init__" and not is_own
     return not inside or inside.startswith(SHARED)
 
 
@@ -113,6 +114,10 @@ class BaseLock:
             raise
 
     __enter__ = acquire_lock = acquire
+
+    def _at_fork_reinit(self):
+        self.lock._at_fork_reinit()
+        self.shown = self.not_shown()
 
     def __getattr__(self, name):
         if name == "lock":  # of an object that is not made yet
