@@ -327,6 +327,7 @@ def test_queues(run):
     assert "B.lock.hold" in kinds(events), "of queue.Queue"
 
 
+@pytest.mark.long
 def test_locks_of_the_library_are_not_shown(run):
     _, events = run(
         "import logging, threading, decimal, _thread\nfrom threading import Lock\n"
@@ -426,6 +427,7 @@ def test_multiprocessing_shows_each_message_once(run):
     assert [event["o"] for event in child if event["e"] == "B.lock.hold"][0] == "shared-lock-1"
 
 
+@pytest.mark.long
 def test_concurrent_futures(run):
     out, events = run(
         "from concurrent.futures import ThreadPoolExecutor, ProcessPoolExecutor, wait\n"
@@ -460,6 +462,7 @@ def of_client(out, events, thread="main"):
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "code, shown",
     [
@@ -498,6 +501,7 @@ def test_sockets(code, shown, run):
     assert [(event["o"], event.get("n")) for event in accepts] == [("listener", None)] * 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "code",
     [
@@ -517,6 +521,7 @@ def test_waits(code, run):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "code, shown",
     [
@@ -546,6 +551,7 @@ def test_pipes(code, shown, run):
     assert all(event["n"] > 0 for event in events if event["e"] == "E.pipe.write" and event["n"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "code, shown",
     [
@@ -755,6 +761,7 @@ print(lock.acquire(timeout=1), flush=True)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "number, error",
     [(signal.SIGINT, "KeyboardInterrupt()"), (signal.SIGUSR1, "TimeoutError('told to stop')")],
