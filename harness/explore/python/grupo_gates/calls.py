@@ -34,7 +34,7 @@ def around(kind, about, n, function, arguments, options, *, amount=None, whole=F
                 return result
 
 
-def amount_of(result):
+def amount_of(result) -> int | None:
     """Returns a length or a number; None of anything else."""
     if isinstance(result, tuple) and result:  # of recvfrom and recvmsg
         result = result[0]
@@ -74,7 +74,7 @@ def described(describe, arguments, options):
         return None
 
 
-def wrap(module, names, describe, **options):
+def wrap(module, names, describe, **options) -> None:
     """Puts events around functions of a module, of those that it has."""
     for name in names:
         if hasattr(module, name):
@@ -83,7 +83,7 @@ def wrap(module, names, describe, **options):
             setattr(module, name, call)
 
 
-def wrap_methods(cls, names, describe, **options):
+def wrap_methods(cls, names, describe, **options) -> None:
     """Puts events around methods of a class."""
     for name in names:
         if hasattr(cls, name):
@@ -101,7 +101,7 @@ def method(function, describe, **options):
     return shown
 
 
-def milliseconds(timeout):
+def milliseconds(timeout) -> int | None:
     """Returns the "n" of something that waits for so many seconds at most; None: for ever."""
     return None if timeout is None else max(0, round(timeout * 1000))
 
@@ -133,7 +133,7 @@ class WhenImported(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         self.change(module)
 
 
-def when_imported(name, change):
+def when_imported(name, change) -> None:
     """Has change(module) called when a module is imported, or now if it is."""
     if name in sys.modules:
         change(sys.modules[name])

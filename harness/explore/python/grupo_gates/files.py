@@ -25,7 +25,7 @@ WRITES = {"client": "send", "pipe": "pipe.write", "keep": "keep"}
 RECEIVING = "recv", "recv_into", "recvfrom", "recvfrom_into", "recvmsg", "recvmsg_into"
 
 
-def put_in():
+def put_in() -> None:
     """Puts the gates in."""
     put_in_sockets()
     put_in_descriptors()
@@ -39,7 +39,7 @@ def put_in():
 # -- Sockets ---------------------------------------------------------------------------------------
 
 
-def put_in_sockets():
+def put_in_sockets() -> None:
     """Of a class: so it holds for sockets that were made before, and for subclasses."""
     wrap_methods(socket.socket, ["accept"], lambda sock: ("accept", "listener", None), amount=none)
     wrap_methods(socket.socket, RECEIVING, lambda sock, *_, **__: receiving(sock))
@@ -49,7 +49,7 @@ def put_in_sockets():
     socket.socketpair = SocketPair(socket.socketpair, None)
 
 
-def none(_):
+def none(_) -> None:
     """The "n" of what has none."""
     return None
 
@@ -141,7 +141,7 @@ def makefile(sock, mode="r", buffering=None, *, encoding=None, errors=None, newl
 # -- Descriptors -----------------------------------------------------------------------------------
 
 
-def put_in_descriptors():
+def put_in_descriptors() -> None:
     """Functions of os that read and write by a descriptor, or change a file by its name."""
     wrap(os, ["read", "readv", "readinto"], lambda fd, *_, **__: read_of(fd))
     wrap(os, ["write", "writev"], lambda fd, *_, **__: write_of(fd))
@@ -156,12 +156,12 @@ def put_in_descriptors():
         setattr(fcntl, name, Call(getattr(fcntl, name), lock_of_file, amount=none))
 
 
-def zero(_):
+def zero(_) -> int:
     """The "n" of what succeeds without a number."""
     return 0
 
 
-def descriptor_of(file):
+def descriptor_of(file) -> int:
     """Returns a descriptor, of a file or of itself."""
     return file if isinstance(file, int) else file.fileno()
 
@@ -190,7 +190,7 @@ def about_descriptor(fd):
         sock.detach()
 
 
-def name_of(fd):
+def name_of(fd) -> str:
     """Returns the base name of an open file, where the system tells it."""
     try:
         return os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
@@ -217,7 +217,7 @@ def write_of(fd):
 # -- Waiting ---------------------------------------------------------------------------------------
 
 
-def put_in_waits():
+def put_in_waits() -> None:
     """select, poll, epoll, and the selectors that are made of them."""
     wrap(select, ["select"], lambda r, w, x, t=None: ("wait", "", milliseconds(t)), amount=ready)
     for name in "poll", "epoll":
@@ -233,7 +233,7 @@ def put_in_waits():
             )
 
 
-def ready(lists):
+def ready(lists) -> int:
     """Returns how many descriptors select() found ready."""
     return sum(map(len, lists))
 
@@ -370,7 +370,7 @@ class Open(Call):
             raise
 
 
-def is_wrong(mode, buffering, encoding, errors, newline):
+def is_wrong(mode, buffering, encoding, errors, newline) -> bool:
     """Whether open() refuses these arguments: then it shall say why."""
     letters = set(mode) if isinstance(mode, str) else {"?"}
     return (
@@ -383,7 +383,7 @@ def is_wrong(mode, buffering, encoding, errors, newline):
     )
 
 
-def is_shown(file, mode):
+def is_shown(file, mode) -> bool:
     """Whether what is opened has events: a pipe, or what is written, by code of the program."""
     if gates.idle() or gates.place() is None:
         return False
@@ -425,7 +425,7 @@ def standard_input(old):
     return text
 
 
-def put_in_connections(module):
+def put_in_connections(module) -> None:
     """multiprocessing.connection: a message is one read, and one write."""
     shown = [
         (["send", "send_bytes"], write_of, none),

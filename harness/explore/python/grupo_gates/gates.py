@@ -76,7 +76,7 @@ class Connection:
         self.process = os.getpid()
         connections.add(self)
 
-    def is_ours(self):
+    def is_ours(self) -> bool:
         """Whether the descriptor is still this connection."""
         return self.identity == identity_of(self.socket.fileno())
 
@@ -84,13 +84,13 @@ class Connection:
         self.socket.close() if self.is_ours() else self.socket.detach()
 
 
-def is_connected():
+def is_connected() -> bool:
     """Whether this thread has a connection: of its own process, not of the one that forked it."""
     found = me.connection
     return found and found.process == os.getpid() and found.is_ours()
 
 
-def connect():
+def connect() -> Connection:
     """Returns a new connection. Raises OSError if the controller has gone."""
     low = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     try:
@@ -101,7 +101,7 @@ def connect():
         low.close()
 
 
-def high_copy(descriptor):
+def high_copy(descriptor) -> int:
     """Returns a copy of a descriptor with a number that programs seldom use."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limit = HIGH if limit == resource.RLIM_INFINITY else min(limit, HIGH)
@@ -114,7 +114,7 @@ def high_copy(descriptor):
     raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
-def identity_of(descriptor):
+def identity_of(descriptor) -> tuple[int, int] | None:
     """Returns what no other open file has; None if the descriptor is closed."""
     try:
         found = fstat(descriptor)
@@ -126,7 +126,7 @@ def identity_of(descriptor):
 # -- Events ----------------------------------------------------------------------------------------
 
 
-def idle():
+def idle() -> bool:
     """Whether an event would not be shown now."""
     return opened or me.busy or is_finalizing()
 
@@ -141,7 +141,7 @@ def quietly(function, *arguments, **options):
         me.busy = before
 
 
-def event(kind, about="", n=None, *, at=None, now=None, more=""):
+def event(kind, about="", n=None, *, at=None, now=None, more="") -> bytes | None:
     """Shows an event, and waits for permission to go on. Returns the answer; None if the event was
     not shown.
 
@@ -164,12 +164,12 @@ def event(kind, about="", n=None, *, at=None, now=None, more=""):
     return quietly(pass_gate, text.encode())
 
 
-def plain(text):
+def plain(text) -> str:
     """Returns a text that needs no escapes in JSON."""
     return "".join([c if " " <= c <= "~" and c not in '"\\' else "?" for c in str(text)[:200]])
 
 
-def pass_gate(packet):
+def pass_gate(packet) -> bytes | None:
     """Shows the packet, and returns the byte that comes as the answer.
 
     A signal's handler may raise an exception meanwhile. It is raised when the thread may go on:
@@ -201,7 +201,7 @@ def pass_gate(packet):
     return done[1] if len(done) > 1 else None
 
 
-def begin_child():
+def begin_child() -> None:
     """In a forked child: forgets the parent's connections, and gives its only thread a name."""
     global threads, children
     number = next(children)
@@ -219,7 +219,7 @@ os.register_at_fork(after_in_child=begin_child, after_in_parent=lambda: next(chi
 # -- Who and where ---------------------------------------------------------------------------------
 
 
-def actor():
+def actor() -> str:
     """Returns the name of this thread: its client's address, or its own."""
     if me.client:
         return me.client[0]
@@ -230,7 +230,7 @@ def actor():
     return me.name
 
 
-def serve(address, is_open):
+def serve(address, is_open) -> None:
     """This thread receives from a client. While it has one at a time, that is its name."""
     if me.serves_many or (me.client and me.client[0] == address):
         return
@@ -242,7 +242,7 @@ def serve(address, is_open):
         on_serve()
 
 
-def place():
+def place() -> str | None:
     """Returns "file:line" of the innermost frame in the program's own files; "" if there is none,
     and None where no event may be shown.
     """
@@ -258,7 +258,7 @@ def place():
 
 
 @functools.cache
-def label_of(filename):
+def label_of(filename) -> str | None:
     """Returns how a file of the program's own is shown; PLAIN for others, None for SILENT ones."""
     if filename.startswith("<frozen importlib"):
         return None
@@ -274,7 +274,7 @@ def label_of(filename):
 
 
 @functools.cache
-def library_name(filename):
+def library_name(filename) -> str:
     """Returns the name of a file within the standard library; "" if it is not of it."""
     full = os.path.realpath(filename)
     inside = full.removeprefix(LIBRARY)

@@ -10,7 +10,7 @@ from . import gates
 TOOL = 4  # an id of sys.monitoring that no debugger, profiler or coverage has
 
 
-def put_in():
+def put_in() -> None:
     """Puts the gates in."""
     if hasattr(sys, "monitoring"):
         monitor()
@@ -18,19 +18,19 @@ def put_in():
         gates.on_serve = trace_this_thread
 
 
-def is_own(code):
+def is_own(code) -> bool:
     """Whether a code object is of a file of the program's own."""
     label = gates.label_of(code.co_filename)
     return label not in (None, gates.PLAIN) and not label.startswith("<")
 
 
-def show(code, line):
+def show(code, line) -> None:
     """Shows that a line is about to run, if this thread serves a client."""
     if gates.me.client:
         gates.event("I.line", at=f"{gates.label_of(code.co_filename)}:{line}")
 
 
-def monitor():
+def monitor() -> None:
     """From Python 3.12 on: for all threads at once."""
     events, disable = sys.monitoring.events, sys.monitoring.DISABLE
 
@@ -44,7 +44,7 @@ def monitor():
     sys.monitoring.set_events(TOOL, events.LINE)
 
 
-def trace_this_thread():
+def trace_this_thread() -> None:
     """Before Python 3.12: this thread is traced from here on, and the calls that it is in."""
     sys.settrace(trace)
     frame = sys._getframe()

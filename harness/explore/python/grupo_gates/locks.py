@@ -29,7 +29,7 @@ IS_STARTED = threading.Thread.__init__.__code__  # it makes an Event for the thr
 numbers = {kind: itertools.count(1) for kind in ("lock", "cond", "queue", "shared-lock", "sem")}
 
 
-def put_in():
+def put_in() -> None:
     """Puts the gates in."""
     threading.Lock = _thread.allocate_lock = _thread.allocate = Lock
     threading.RLock = _thread.RLock = RLock
@@ -38,12 +38,12 @@ def put_in():
     _multiprocessing.SemLock = SemLock
 
 
-def new_id(kind):
+def new_id(kind) -> str:
     """Returns the next id of a kind."""
     return f"{kind}-{next(numbers[kind])}"
 
 
-def is_shown(frame):
+def is_shown(frame) -> bool:
     """Whether a lock that this frame makes is shown."""
     filename = frame.f_code.co_filename
     label = gates.label_of(filename)
@@ -57,7 +57,7 @@ def is_shown(frame):
     return not inside or inside.startswith(SHARED)
 
 
-def take(lock, plain, taken, blocking, bounded):
+def take(lock, plain, taken, blocking, bounded) -> None:
     """Takes a lock by plain(), with the events of that. Adds to the list `taken` what plain()
     returned: in the same step, so it is there whatever a signal's handler raises then.
     """
@@ -75,7 +75,7 @@ def take(lock, plain, taken, blocking, bounded):
         show_hold(lock)
 
 
-def show_hold(lock):
+def show_hold(lock) -> None:
     """Shows that this thread has a lock, and notes that: also if a signal's handler raises an
     exception there.
     """
@@ -137,15 +137,15 @@ class Lock(BaseLock):
     plain = PlainLock
     not_shown = bool  # .shown: whether the present hold was shown
 
-    def is_taken_again(self):
+    def is_taken_again(self) -> bool:
         """Whether the thread has it already, and need not wait."""
         return False
 
-    def show(self, shown):
+    def show(self, shown) -> None:
         """Notes whether the present hold was shown. The holder calls this."""
         self.shown = shown
 
-    def is_shown_hold(self):
+    def is_shown_hold(self) -> bool:
         """Whether it was shown that this thread has the lock."""
         return self.shown
 
@@ -225,12 +225,12 @@ class RLock(BaseLock):
         self.show(shown)
 
 
-def one(_):
+def one(_) -> int:
     """The "n" of a queue's item."""
     return 1
 
 
-def success(taken):
+def success(taken) -> int:
     """The "n" of a semaphore's wait."""
     return 1 if taken else -1
 
@@ -245,7 +245,7 @@ class Condition(PlainCondition):
         super().__init__(lock)
         self.gate = new_id("cond") if shown else None
 
-    def is_shown_now(self):
+    def is_shown_now(self) -> bool:
         """Whether a call has events; a call without the lock has none: it is an error."""
         return self.gate and not gates.idle() and self._is_owned()
 
@@ -267,7 +267,7 @@ class Condition(PlainCondition):
             if gates.event("E.cond.wait", self.gate, n, more=more) != gates.AGAIN:
                 return woken
 
-    def take_again(self):
+    def take_again(self) -> None:
         """Gives the lock up, and waits for it as all others do, after it was woken: so another can
         come first, which without that is a matter of luck.
         """

@@ -12,7 +12,7 @@ from .calls import Call, milliseconds, wrap
 PlainThread = {name: getattr(threading.Thread, name) for name in ("start", "join")}
 
 
-def put_in():
+def put_in() -> None:
     """Puts the gates in."""
     threading.Thread.start, threading.Thread.join = start, join
     _thread.start_new_thread = _thread.start_new = StartNewThread(_thread.start_new_thread, None)
@@ -40,7 +40,7 @@ def waits_for_threads():
     return None if all(one.daemon for one in others) else ("join", "all threads", None)
 
 
-def pid_of(result):
+def pid_of(result) -> int:
     """Returns the "n" of waitpid's end."""
     return result[0]
 
@@ -48,7 +48,7 @@ def pid_of(result):
 # -- Threads ---------------------------------------------------------------------------------------
 
 
-def start(thread):
+def start(thread) -> None:
     """threading.Thread.start, with events: here, and where the new thread runs and ends."""
     if gates.idle() or thread.ident is not None:
         return PlainThread["start"](thread)
@@ -75,7 +75,7 @@ def start(thread):
         raise
 
 
-def live(name, run, *arguments, **options):
+def live(name, run, *arguments, **options) -> None:
     """Runs a thread between its first event and its last."""
     gates.event("I.begin", name)
     try:
@@ -84,7 +84,7 @@ def live(name, run, *arguments, **options):
         gates.event("I.end", name)
 
 
-def join(thread, timeout=None):
+def join(thread, timeout=None) -> None:
     """threading.Thread.join, with events."""
     if gates.idle() or thread.ident is None or thread is threading.current_thread():
         return PlainThread["join"](thread, timeout)
