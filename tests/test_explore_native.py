@@ -1,0 +1,896 @@
+"""The library that has a program in C report its steps, under a controller of the tests' own."""
+
+import contextlib
+import json
+import os
+import re
+import selectors
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import lacks, need
+
+from harness.driving.client import WireClient
+from harness.driving.deadlines import DEADLINE, wait_until
+from harness.driving.server import Server
+from harness.explore import native
+from harness.teaching import soak
+
+pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+FLAGS = "-g", "-O1", "-Wall", "-Werror", "-pthread"
+GO_ON, AGAIN, HOLD = b"!", b"a", b""
+
+
+class Gates:
+    """A controller that notes each event, and answers it as answer(event) says: HOLD for not yet."""
+
+    def __init__(self, folder, answer=lambda event: GO_ON):
+        self.folder, self.answer = folder, answer
+        self.events, self.held, self.faults = [], [], []
+        self.connections = 0
+        folder.mkdir()
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(str(folder / "gates"))
+        self.listener.listen(4096)
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(self.listener, selectors.EVENT_READ)
+        self.ends = threading.Event()
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        while not self.ends.is_set():
+            for key, _ in self.selector.select(0.02):
+                if key.fileobj is self.listener:
+                    self.selector.register(self.listener.accept()[0], selectors.EVENT_READ)
+                    self.connections += 1
+                else:
+                    self.take(key.fileobj)
+
+    def take(self, connection):
+        try:
+            packet = connection.recv(4096)
+        except OSError:
+            packet = b""
+        if not packet:
+            self.selector.unregister(connection)
+            connection.close()
+            return
+        try:
+            event = json.loads(packet)
+        except ValueError:
+            self.faults.append(packet)
+            event = {}
+        self.events.append(event)
+        answer = self.answer(event)
+        if answer == HOLD:
+            self.held.append(connection)
+        else:
+            with contextlib.suppress(OSError):
+                connection.send(answer)
+
+    def let_go(self):
+        self.answer = lambda event: GO_ON
+        while self.held:
+            self.held.pop().send(GO_ON)
+
+    def close(self):
+        self.ends.set()
+        self.thread.join()
+        for key in list(self.selector.get_map().values()):
+            key.fileobj.close()
+        self.selector.close()
+        assert not self.faults
+
+    def of(self, *names, **fields):
+        """The events of these names, with these fields."""
+        return [
+            event
+            for event in list(self.events)
+            if (not names or event["e"] in names)
+            and all(event.get(key) == value for key, value in fields.items())
+        ]
+
+    def env(self):
+        return {**os.environ, **native.environment(self.folder)}
+
+
+@pytest.fixture
+def gates(tmp_path):
+    """gates(answer) -> a controller that is closed at the end."""
+    made = []
+
+    def make(**how):
+        made.append(Gates(tmp_path / f"gates{len(made)}", **how))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def built(tmp_path):
+    """built(source, *flags) -> the path of the program, compiled with -g."""
+
+    def build(text, *flags):
+        source = tmp_path / "program.c"
+        source.write_text("#define _GNU_SOURCE\n" + text)
+        program = tmp_path / "program"
+        subprocess.run(["cc", *FLAGS, "-o", program, source, *flags], check=True)
+        return program
+
+    return build
+
+
+def ran(program, gates, *args, **options):
+    """(exit status, stdout) of a program at these gates."""
+    done = subprocess.run(
+        [program, *args],
+        env=gates.env(),
+        capture_output=True,
+        text=True,
+        timeout=3 * DEADLINE,
+        **options,
+    )
+    assert not done.stderr, done.stderr
+    return done.returncode, done.stdout
+
+
+def check_order(events):
+    """Fails unless each thread's waits and holds follow each other, and holds are exclusive."""
+    events = sorted(events, key=lambda event: event["t"])
+    last, holders = {}, {}
+    for event in events:
+        me, name, about = (event["p"], event["th"]), event["e"], event["o"]
+        before = last.get(me)
+        if before and before["e"] == "B.lock.wait":
+            assert (name, about) == ("E.lock.wait", before["o"]), (before, event)
+        if before and before["e"] == "E.lock.wait" and before["n"] == 1:
+            assert (name, about) == ("B.lock.hold", before["o"]), (before, event)
+        last[me] = event
+        lock = event["p"], event.get("l", about)
+        have = holders.setdefault(lock, {})
+        if name in ("B.lock.hold", "E.cond.wait"):
+            shared = event.get("n") == 1 and name == "B.lock.hold"
+            assert not have or (shared and all(have.values())), (have, event)
+            have[me] = shared
+        elif name in ("E.lock.hold", "B.cond.wait"):
+            assert have.pop(me, None) is not None, event
+    return holders
+
+
+def names_of(gates, **fields):
+    return [event["e"] for event in gates.of(**fields)]
+
+
+# -- Locks and threads -----------------------------------------------------------------------------
+
+LOCKS = """
+#include <pthread.h>
+#include <semaphore.h>
+#include <threads.h>
+#include <stdio.h>
+#include <errno.h>
+#include <time.h>
+static pthread_mutex_t plain = PTHREAD_MUTEX_INITIALIZER, twice;
+static pthread_rwlock_t both = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static pthread_spinlock_t spin;
+static pthread_barrier_t together;
+static sem_t items;
+static mtx_t c11;
+static cnd_t c11_changed;
+static int ready, total;
+
+static void *work(void *number)
+{
+    pthread_barrier_wait(&together);
+    for (int i = 0; i < 20; i++) {
+        pthread_mutex_lock(&plain);
+        total++;
+        pthread_mutex_unlock(&plain);
+        pthread_mutex_lock(&twice);
+        pthread_mutex_lock(&twice);
+        pthread_mutex_unlock(&twice);
+        pthread_mutex_unlock(&twice);
+        if (i % 4 == 0) pthread_rwlock_wrlock(&both); else pthread_rwlock_rdlock(&both);
+        pthread_rwlock_unlock(&both);
+        pthread_spin_lock(&spin);
+        pthread_spin_unlock(&spin);
+        mtx_lock(&c11);
+        mtx_unlock(&c11);
+        sem_post(&items);
+    }
+    pthread_mutex_lock(&plain);
+    while (!ready)
+        pthread_cond_wait(&changed, &plain);
+    pthread_mutex_unlock(&plain);
+    mtx_lock(&c11);
+    cnd_signal(&c11_changed);
+    mtx_unlock(&c11);
+    return number;
+}
+
+int main(void)
+{
+    pthread_t threads[4];
+    pthread_mutexattr_t kind;
+    struct timespec soon, never = { 1 };
+    pthread_mutexattr_init(&kind);
+    pthread_mutexattr_settype(&kind, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&twice, &kind);
+    pthread_spin_init(&spin, 0);
+    pthread_barrier_init(&together, NULL, 4);
+    sem_init(&items, 0, 0);
+    mtx_init(&c11, mtx_timed);
+    cnd_init(&c11_changed);
+    for (long i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, work, (void *)i);
+    for (int i = 0; i < 80; i++)
+        sem_wait(&items);
+    printf("%d %d\\n", sem_trywait(&items), errno == EAGAIN);
+    printf("%d %d\\n", sem_timedwait(&items, &never), errno == ETIMEDOUT);
+    pthread_mutex_lock(&plain);
+    printf("%d\\n", pthread_cond_timedwait(&changed, &plain, &never) == ETIMEDOUT);
+    clock_gettime(CLOCK_MONOTONIC, &soon);
+    soon.tv_nsec += 1000000;
+    soon.tv_sec += soon.tv_nsec / 1000000000;
+    soon.tv_nsec %= 1000000000;
+    printf("%d\\n", pthread_cond_clockwait(&changed, &plain, CLOCK_MONOTONIC, &soon) == ETIMEDOUT);
+    ready = 1;
+    pthread_cond_broadcast(&changed);
+    printf("%d %d\\n", pthread_mutex_trylock(&plain) == EBUSY,
+           pthread_mutex_timedlock(&plain, &never) == ETIMEDOUT);
+    pthread_mutex_unlock(&plain);
+    printf("%d %d\\n", mtx_trylock(&c11) == thrd_success, mtx_trylock(&c11) == thrd_busy);
+    mtx_unlock(&c11);
+    for (long i = 0; i < 4; i++) {
+        void *result;
+        pthread_join(threads[i], &result);
+        printf("%ld\\n", (long)result);
+    }
+    printf("%d\\n", total);
+    return 3;
+}
+"""
+
+
+def test_locks_conditions_and_semaphores(gates, built):
+    program, one = built(LOCKS), gates()
+    plain = subprocess.run([program], capture_output=True, text=True)
+    assert ran(program, one) == (plain.returncode, plain.stdout) == (3, plain.stdout)
+    check_order(one.events)
+    assert len(one.of("I.begin")) == len(one.of("I.end")) == len(one.of("I.thread")) == 4
+    assert [event["o"] for event in one.of("I.thread")] == [f"thread-{n}" for n in (1, 2, 3, 4)]
+    for thread in range(1, 5):
+        mine = names_of(one, a=f"thread-{thread}")
+        assert (mine[0], mine[-1]) == ("I.begin", "I.end")
+    assert len(one.of("I.sem.post")) == 80 and len(one.of("E.sem.wait", n=1)) >= 80
+    assert [event["o"] for event in one.of("B.join")] == [f"thread-{n}" for n in (1, 2, 3, 4)]
+    assert len(one.of("E.cond.wait", n=-1)) == 2 == len(one.of("B.cond.wait", n=1))
+    assert one.of("I.cond.wake", n=0) and one.of("I.cond.wake", n=1)
+    # Plain, recursive, for reading, for writing, spinning and of C11, each by its own name.
+    locks = {event["o"] for event in one.of("B.lock.hold")}
+    assert locks == {f"lock-{n}" for n in range(1, 6)}
+    assert len(one.of("B.lock.hold", o="lock-2")) == 80, "the inner of two holds is none"
+    assert one.of("E.lock.wait", n=-1) and one.of("B.lock.wait", n=1)
+
+
+def test_a_thread_that_is_held_does_not_go_on(gates, built):
+    program = built(LOCKS)
+    one = gates(answer=lambda event: HOLD if event["e"] == "B.lock.wait" else GO_ON)
+    with subprocess.Popen([program], env=one.env(), stdout=subprocess.DEVNULL) as process:
+        wait_until(lambda: len(one.held) == 4)  # main waits for a semaphore
+        assert not one.of("B.lock.hold") and process.poll() is None
+        one.let_go()
+        assert process.wait(DEADLINE) == 3
+    check_order(one.events)
+
+
+WAITS = """
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/select.h>
+#include <time.h>
+#include <unistd.h>
+int main(void)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+    int pipes[2];
+    fd_set set;
+    struct timespec soon;
+    struct timeval little = { 0, 20000 };
+    if (pipe(pipes)) return 1;
+    FD_ZERO(&set);
+    FD_SET(pipes[0], &set);
+    int ready = select(pipes[0] + 1, &set, NULL, NULL, &little);
+    printf("%d %d\\n", ready, FD_ISSET(pipes[0], &set) != 0);
+    printf("%d\\n", poll(&(struct pollfd){ pipes[0], POLLIN, 0 }, 1, 20));
+    clock_gettime(CLOCK_REALTIME, &soon);
+    soon.tv_nsec += 20000000;
+    soon.tv_sec += soon.tv_nsec / 1000000000;
+    soon.tv_nsec %= 1000000000;
+    pthread_mutex_lock(&lock);
+    printf("%d\\n", pthread_cond_timedwait(&changed, &lock, &soon) == ETIMEDOUT);
+    pthread_mutex_unlock(&lock);
+    return 0;
+}
+"""
+
+
+def test_a_controller_stops_time(gates, built):
+    """Each wait that times out is begun again twice, with the whole of its time."""
+    seen = {}
+
+    def answer(event):
+        timed_out = (event["e"], event.get("n")) in (("E.wait", 0), ("E.cond.wait", -1))
+        count = seen[event["at"]] = seen.get(event.get("at"), 0) + timed_out if timed_out else 0
+        return AGAIN if timed_out and count < 3 else GO_ON
+
+    one = gates(answer=answer)
+    assert ran(built(WAITS), one) == (0, "0 0\n0\n1\n")
+    assert len(one.of("B.wait")) == 2 and len(one.of("E.wait", n=0)) == 6
+    assert len(one.of("B.cond.wait")) == 1 and len(one.of("E.cond.wait", n=-1)) == 3
+    times = [event["t"] for event in one.of("E.cond.wait")]
+    assert all(later - earlier > 15e6 for earlier, later in zip(times, times[1:]))
+
+
+ENDS = """
+#include <pthread.h>
+#include <unistd.h>
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int waiting;
+
+static void unlock(void *unused) { pthread_mutex_unlock(&lock); }
+
+static void *exits(void *unused) { pthread_exit(NULL); }
+
+static void *is_cancelled(void *unused)
+{
+    pthread_mutex_lock(&lock);
+    waiting = 1;
+    pthread_cleanup_push(unlock, NULL);
+    for (;;)
+        pthread_cond_wait(&changed, &lock);
+    pthread_cleanup_pop(1);
+    return NULL;
+}
+
+static void *reads(void *fd)
+{
+    char byte;
+    return (void *)(long)read(*(int *)fd, &byte, 1);
+}
+
+int main(void)
+{
+    pthread_t threads[3];
+    int pipes[2], is_waiting = 0;
+    void *result;
+    if (pipe(pipes)) return 1;
+    pthread_create(&threads[0], NULL, exits, NULL);
+    pthread_create(&threads[1], NULL, is_cancelled, NULL);
+    pthread_create(&threads[2], NULL, reads, &pipes[0]);
+    while (!is_waiting) {
+        pthread_mutex_lock(&lock);
+        is_waiting = waiting;
+        pthread_mutex_unlock(&lock);
+    }
+    pthread_cancel(threads[1]);
+    pthread_cancel(threads[2]);
+    for (int i = 0; i < 3; i++) {
+        pthread_join(threads[i], &result);
+        if ((result == PTHREAD_CANCELED) != (i > 0)) return 2;
+    }
+    return 0;
+}
+"""
+
+
+def test_threads_that_exit_and_that_are_cancelled(gates, built):
+    one = gates()
+    assert ran(built(ENDS), one) == (0, "")
+    holders = check_order(one.events)
+    assert not any(holders.values())
+    for thread in range(1, 4):
+        assert names_of(one, a=f"thread-{thread}")[-1] == "I.end"
+    assert names_of(one, a="thread-2")[-3:] == ["E.cond.wait", "E.lock.hold", "I.end"]
+
+
+# -- Processes, descriptors, signals ---------------------------------------------------------------
+
+FORKS = """
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static int up[2], back[2];
+
+static void close_all(const char *how)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    if (!strcmp(how, "loop"))
+        for (int fd = 3; fd < (int)limit.rlim_cur; fd++)
+            fd == up[1] ? 0 : close(fd);
+    else if (!strcmp(how, "range")) {
+        close_range(3, up[1] - 1, 0);
+        close_range(up[1] + 1, ~0U, 0);
+    } else if (!strcmp(how, "from"))
+        closefrom(up[1] + 1);
+    else if (!strcmp(how, "behind"))
+        syscall(436 /* close_range */, up[1] + 1, ~0U, 0);
+}
+
+static void *idle(void *unused)
+{
+    char byte;
+    while (read(back[0], &byte, 1) > 0)
+        ;
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    pthread_t thread;
+    char line[8];
+    if (pipe(up) || pipe(back)) return 1;
+    pthread_create(&thread, NULL, idle, NULL);
+    if (write(back[1], "x", 1) != 1) return 1;
+    for (int i = 0; i < 2; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            pid_t grandchild;
+            close_all(argv[1]);
+            if (write(up[1], "one", 3) != 3) _exit(7);
+            close_all(argv[1]);
+            if ((grandchild = fork()) == 0)
+                _exit(write(up[1], "two", 3) == 3 ? 0 : 8);
+            int status;
+            _exit(waitpid(grandchild, &status, 0) == grandchild ? WEXITSTATUS(status) : 9);
+        }
+        int status;
+        if (read(up[0], line, 6) <= 0 || waitpid(child, &status, 0) != child || status) return 2;
+    }
+    close(back[1]);
+    pthread_join(thread, NULL);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("how", ["nothing", "loop", "range", "from", "behind"])
+def test_children_are_actors_of_their_own_and_close_what_they_like(how, gates, built):
+    one = gates()
+    assert ran(built(FORKS), one, how) == (0, "")
+    forks = one.of("E.fork")
+    children = {event["n"] for event in forks}
+    assert len(forks) == 4 == len(children)
+    for child in children:
+        mine = one.of(p=child)
+        assert mine[0]["e"] == "I.begin" and mine[0]["a"] in ("child-1", "child-2")
+        assert [event["n"] for event in mine if event["e"] == "E.pipe.write"] == [3]
+    joined = {event["o"] for event in one.of("B.join", e="B.join")} - {"thread-1"}
+    assert joined == set(map(str, children))
+    pipes = {event["o"] for event in one.of("B.pipe.write", "B.pipe.read")}
+    assert len(pipes) == 2 and all(re.fullmatch(r"pipe:\[\d+\]", name) for name in pipes)
+
+
+def test_the_end_of_a_process_is_seen_while_its_child_lives(gates, built):
+    """The child has no copy of its parent's gate."""
+    one = gates()
+    program = built(
+        """
+        #include <unistd.h>
+        int main(void)
+        {
+            char byte;
+            if (fork() == 0)
+                _exit(read(0, &byte, 1));
+            return write(1, "x", 1) != 1;
+        }
+        """
+    )
+    with subprocess.Popen(
+        [program], env=one.env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.wait(DEADLINE) == 0
+        wait_until(lambda: one.of("B.pipe.read", o="stdin"))
+        open_still = lambda: len(one.selector.get_map()) - 1
+        wait_until(lambda: open_still() == 1)
+        process.stdin.close()
+        wait_until(lambda: open_still() == 0)
+
+
+def test_a_gate_has_no_number_that_the_program_could_get(gates, built):
+    """A program that opens files until it has no descriptor left, with the limits of most systems
+    and with others, gets the same numbers as without gates.
+    """
+    program = built(
+        """
+        #include <fcntl.h>
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <sys/resource.h>
+        #include <unistd.h>
+        int main(int argc, char **argv)
+        {
+            struct rlimit limit = { atoi(argv[1]), atoi(argv[2]) };
+            int pipes[2], last = -1, fd, count = 0;
+            setrlimit(RLIMIT_NOFILE, &limit);
+            if (pipe(pipes) || write(pipes[1], "x", 1) != 1) return 1;
+            while ((fd = open("/dev/null", O_RDONLY)) >= 0)
+                last = fd, count++;
+            getrlimit(RLIMIT_NOFILE, &limit);
+            printf("%d %d %ld\\n", last, count, (long)limit.rlim_cur);
+            return write(pipes[1], "x", 1) != 1;
+        }
+        """
+    )
+    for limits in (("64", "512"), ("64", "64")):
+        one = gates()
+        plain = subprocess.run([program, *limits], capture_output=True, text=True).stdout
+        status, printed = ran(program, one, *limits)
+        assert status == 0 and len(one.of("E.pipe.write", n=1)) == 2
+        if limits[0] != limits[1]:
+            assert printed == plain
+        else:
+            assert printed.split()[:1] == plain.split()[:1] and one.connections == 1
+
+
+SIGNALS = """
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+static int pipes[2];
+static volatile sig_atomic_t count;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void handle(int number)
+{
+    int kept = errno;
+    count++;
+    if (write(pipes[1], "x", 1) < 0)
+        _exit(9);
+    errno = kept;
+}
+
+static void *work(void *unused)
+{
+    for (int i = 0; i < 300; i++) {
+        pthread_mutex_lock(&lock);
+        pthread_mutex_unlock(&lock);
+    }
+    return NULL;
+}
+
+int main(void)
+{
+    struct sigaction action = { .sa_handler = handle };
+    struct itimerval often = { { 0, 500 }, { 0, 500 } }, never = { { 0 } };
+    pthread_t threads[3];
+    if (pipe(pipes)) return 1;
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    for (int i = 0; i < 3; i++)
+        pthread_create(&threads[i], NULL, work, NULL);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    while (count < 20)
+        errno = 0;
+    setitimer(ITIMER_REAL, &never, NULL);
+    return 0;
+}
+"""
+
+
+def test_signal_handlers_may_call_anything(gates, built):
+    one = gates()
+    assert ran(built(SIGNALS), one) == (0, "")
+    assert len(one.of("E.pipe.write", n=1)) >= 20
+
+
+def test_when_the_controller_goes_all_gates_are_open(gates, built):
+    program = built(LOCKS)
+    one = gates(answer=lambda event: HOLD if event["e"] == "B.lock.wait" else GO_ON)
+    with subprocess.Popen([program], env=one.env(), stdout=subprocess.DEVNULL) as process:
+        wait_until(lambda: len(one.held) == 4)
+        one.close()
+        one.close = lambda: None
+        assert process.wait(DEADLINE) == 3
+
+
+def test_without_a_controller_nothing_happens(built, tmp_path):
+    program = built(LOCKS)
+    for folder in (tmp_path / "nothing", Path("/nowhere" * 30)):
+        env = {**os.environ, **native.environment(folder)}
+        done = subprocess.run([program], env=env, capture_output=True, text=True, timeout=DEADLINE)
+        assert done.returncode == 3 and not done.stderr
+
+
+@pytest.mark.long
+def test_thousands_of_threads(gates, built):
+    program = built(
+        """
+        #include <pthread.h>
+        static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+        static pthread_barrier_t together;
+        static int total;
+        static void *work(void *unused)
+        {
+            pthread_barrier_wait(&together);
+            pthread_mutex_lock(&lock);
+            total++;
+            pthread_mutex_unlock(&lock);
+            return NULL;
+        }
+        int main(void)
+        {
+            static pthread_t threads[2000];
+            pthread_attr_t small;
+            pthread_attr_init(&small);
+            pthread_attr_setstacksize(&small, 16384);
+            pthread_barrier_init(&together, NULL, 2000);
+            for (int i = 0; i < 2000; i++)
+                if (pthread_create(&threads[i], &small, work, NULL)) return 1;
+            for (int i = 0; i < 2000; i++)
+                pthread_join(threads[i], NULL);
+            return total != 2000;
+        }
+        """
+    )
+    one = gates()
+    assert ran(program, one) == (0, "")
+    check_order(one.events)
+    assert one.connections == 2001 and len(one.of("I.end")) == 2000
+
+
+# -- What is written and read ----------------------------------------------------------------------
+
+FILES = """
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+int main(void)
+{
+    char line[64], *more = NULL;
+    size_t size = 0;
+    int pair[2], pipes[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || pipe(pipes)) return 1;
+    int file = open("jour\\"nal", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    struct iovec pieces[2] = { { "one\\n", 4 }, { "two\\n", 4 } };
+    printf("%zd %d\\n", writev(pair[0], pieces, 2), errno);
+    FILE *in = fdopen(pair[1], "r"), *out = fdopen(pipes[1], "w"), *back = fdopen(pipes[0], "r");
+    printf("%s", fgets(line, sizeof line, in));
+    printf("%zd %s", getline(&more, &size, in), more);
+    fprintf(out, "%s %d\\n", "three", 3);
+    fputs("four\\n", out);
+    fflush(out);
+    printf("%s", fgets(line, sizeof line, back));
+    printf("%s", fgets(line, sizeof line, back));
+    printf("%zd %d\\n", write(file, "x", 1), fsync(file));
+    printf("%d\\n", rename("jour\\"nal", "journal"));
+    errno = 0;
+    printf("%zd %d\\n", read(999, line, 1), errno == EBADF);
+    errno = 0;
+    printf("%zd %d\\n", recv(file, line, 1, 0), errno == ENOTSOCK);
+    dprintf(1, "%d\\n", 5);
+    return 0;
+}
+"""
+
+
+def test_pipes_sockets_and_files_also_by_way_of_stdio(gates, built, tmp_path):
+    program, one = built(FILES), gates()
+    plain = subprocess.run([program], capture_output=True, text=True, cwd=tmp_path)
+    for flags in ((), ("-D_FORTIFY_SOURCE=2", "-O2")):
+        program = built(FILES, *flags)
+        del one.events[:]
+        assert ran(program, one, cwd=tmp_path) == (0, plain.stdout)
+        pair, pipe = dict.fromkeys(event["o"] for event in one.of("B.pipe.read")), one.of("B.keep")
+        assert len(pair) == 2  # both ends of a pair, and of a pipe, have one name
+        assert {event["o"] for event in one.of("B.pipe.write")} == {*pair, "stdout"}
+        assert [event["o"] for event in pipe] == ["jour?nal", "jour?nal", "journal"]
+        assert [event["n"] for event in one.of("E.pipe.write", o=next(iter(pair)))] == [8]
+
+
+def test_places_become_source_lines(gates, built):
+    program, one = built(LOCKS), gates()
+    ran(program, one)
+    [event] = one.of("I.cond.wake", n=0)
+    line = next(
+        number
+        for number, text in enumerate(Path(program.parent, "program.c").read_text().split("\n"), 1)
+        if "pthread_cond_broadcast(" in text
+    )
+    need("addr2line")
+    assert native.source_of(event["at"], program) == f"program.c:{line}"
+    assert native.source_of("nothing+0x10", program) is None
+    assert native.source_of("server.py:12", program) is None
+    subprocess.run(["strip", program], check=True)
+    assert native.source_of(event["at"], program) is None
+
+
+# -- Whole servers ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["threads", "epoll", "processes"])
+def test_a_server_of_others_runs_whole(name, gates, tmp_path):
+    one = gates()
+    command = soak.stranger(name, tmp_path)
+    env = native.environment(one.folder)
+    with Server(command, directory=tmp_path / "group", args=["--admit", "all"], env=env) as server:
+        ana, ben = (WireClient(server.address, name=name) for name in ("ana", "ben"))
+        for client in (ana, ben):
+            client.join(client.name, "secret")
+            client.fence()
+        ana.send("SAY hello")
+        ben.expect(r"MSG \d+ \S+ ana hello")
+        ben.send("LEAVE")
+        ana.expect(r"LEFT \d+ \S+ ben")
+        ana.fence()
+        addresses = {"%s:%d" % client.socket.getsockname()[:2] for client in (ana, ben)}
+        for client in (ana, ben):
+            client.close()
+    check_order(one.events)
+    assert {event["o"] for event in one.of("B.recv")} == addresses
+    serving = {event["a"] for event in one.of("B.recv")}
+    assert serving == ({"main"} if name == "epoll" else addresses)
+    assert {event["o"] for event in one.of("E.accept")} == {"listener"}
+    assert any(event["o"] == "journal" and event["n"] > 0 for event in one.of("E.keep"))
+    pids = {event["p"] for event in one.events}
+    assert len(pids) == (3 if name == "processes" else 1)
+    assert {event["n"] for event in one.of("E.fork")} < pids
+    if name == "threads":
+        assert one.of("B.lock.hold") and one.of("B.pipe.read", a="console", o="stdin")
+
+
+@pytest.mark.parametrize("design", ["pthread", "fork"])
+def test_a_python_is_left_alone(design, gates, tmp_path):
+    one = gates()
+    env = {**native.environment(one.folder), "PYTHONPATH": ""}
+    with Server(design, directory=tmp_path / "group", args=["--admit", "all"], env=env) as server:
+        with WireClient(server.address, name="ana") as ana:
+            ana.join("ana", "secret")
+            ana.fence()
+    assert not one.of("B.lock.wait") and not one.events
+
+
+# -- Accesses to memory ----------------------------------------------------------------------------
+
+ACCESSES = """
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+static int counter;
+static atomic_int sure;
+static __thread int own;
+static const int constant[] = { 3, 4 };
+static void *work(void *step)
+{
+    int local[4] = { 0 };
+    for (int i = 0; i < 4; i++) {
+        local[i] = constant[i & 1] + own++;
+        counter += *(int *)step;
+        atomic_fetch_add(&sure, local[i] > 0);
+    }
+    return NULL;
+}
+int main(void)
+{
+    pthread_t threads[2];
+    static int step = 1;
+    for (int i = 0; i < 2; i++)
+        pthread_create(&threads[i], NULL, work, &step);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    printf("%d %d %d\\n", counter > 3, sure, atomic_load(&sure));
+    return 0;
+}
+"""
+
+
+def test_accesses_to_shared_memory(gates, built, tmp_path):
+    source, part = tmp_path / "part.c", tmp_path / "part.o"
+    source.write_text(ACCESSES)
+    made = subprocess.run(
+        ["cc", *FLAGS, "-fsanitize=thread", "-c", source, "-o", part], capture_output=True
+    )
+    if made.returncode:
+        lacks("the C compiler has no -fsanitize=thread")
+    program = tmp_path / "program"
+    subprocess.run(
+        ["cc", "-pthread", "-o", program, part, native.access_object(), "-ldl"], check=True
+    )
+    assert subprocess.run([program], capture_output=True, text=True).stdout == "1 8 8\n"
+    one = gates()
+    assert ran(program, one) == (0, "1 8 8\n")
+    in_threads = [event for event in one.of("I.access") if event["a"] != "main"]
+    assert {event["o"].split("+")[0] for event in in_threads} == {"program"}
+    of = {}
+    for event in in_threads:
+        of.setdefault(event["o"], []).append(event["n"])
+    # counter is read and written, sure is changed, step is read: by two threads, four times each.
+    assert sorted(map(sorted, of.values())) == [[0] * 8, [0] * 8 + [1] * 8, [1] * 8]
+
+
+# -- What cannot be explored -----------------------------------------------------------------------
+
+
+def test_what_cannot_be_explored_is_recognised(tmp_path, built):
+    program = built("int main(void) { return 0; }")
+    assert native.why_not([str(program)]) is None
+    assert native.why_not([sys.executable, "server.py"]) is None
+    assert native.why_not(["sh", "-c", str(program)]) is None
+    assert "no program" in native.why_not([str(tmp_path / "nothing")])
+    assert "ignores the environment" in native.why_not(["python3", "-I", "server.py"])
+    for name, first, expected in (
+        ("a", "#!/usr/bin/env -S perl -w", "a script for perl"),
+        ("b", "#!/usr/bin/node", "a script for node"),
+        ("c", "#!/usr/bin/env python3", None),
+        ("d", "#! /bin/sh -e", None),
+    ):
+        (tmp_path / name).write_text(first + "\n")
+        (tmp_path / name).chmod(0o755)
+        why = native.why_not([str(tmp_path / name)])
+        assert why is None if expected is None else expected in why, (name, why)
+    (tmp_path / "a").chmod(0o644)
+    assert "may not be executed" in native.why_not([str(tmp_path / "a")])
+    static = tmp_path / "static"
+    if subprocess.run(
+        ["cc", "-static", "-o", static, program.with_suffix(".c")], capture_output=True
+    ).returncode:
+        lacks("no static C library")
+    assert native.why_not([str(static)]) == "the program is static"
+
+
+def test_programs_with_other_rights_and_of_32_bits(tmp_path, built):
+    program = built("int main(void) { return 0; }")
+    data = bytearray(program.read_bytes())
+    data[4] = 1
+    small = tmp_path / "small"
+    small.write_bytes(data)
+    small.chmod(0o755)
+    assert native.why_not([str(small)]) == "the program is for processors of 32 bits"
+    program.chmod(0o4755)
+    assert native.why_not([str(program)]) is None  # its owner is this user
+    if os.geteuid():
+        lacks("needs root, to give a program away")
+    os.chown(program, 60001, 60001)
+    program.chmod(0o4755)
+    assert "setuid" in native.why_not([str(program)])
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime"), [("goroutines", "Go"), ("node", "Node"), ("Nio", "Java")]
+)
+def test_programs_that_schedule_themselves(name, runtime, tmp_path):
+    try:
+        command = soak.stranger(name, tmp_path)
+    except soak.Missing as missing:
+        need(str(missing))
+    assert runtime in native.why_not(command)
