@@ -738,6 +738,7 @@ def test_places_become_source_lines(gates, built):
 # -- Whole servers ---------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["threads", "epoll", "processes"])
 def test_a_server_of_others_runs_whole(name, gates, tmp_path):
     one = gates()
@@ -885,6 +886,7 @@ def test_programs_with_other_rights_and_of_32_bits(tmp_path, built):
     assert "setuid" in native.why_not([str(program)])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "runtime"), [("goroutines", "Go"), ("node", "Node"), ("Nio", "Java")]
 )

@@ -31,8 +31,8 @@ HERE = Path(__file__).parent
 SHARED = "-shared", "-fPIC", "-pthread", "-fexceptions"
 LIBRARIES = "-ldl", "-lrt"
 OWN_SCHEDULER = template(
-    "{program} is a program of {runtime}, which switches its threads itself: they take no locks "
-    "that a library could see"
+    "{program} is a {runtime} program: its runtime has threads and locks of its own, which the C "
+    "library does not see"
 )
 # What is in the files of programs that have a scheduler, or locks, of their own.
 RUNTIMES = {
@@ -101,13 +101,17 @@ def why_not_script(path: str) -> Message | None:
     name = names[1] if names[0] == "env" and len(names) > 1 else names[0]
     if PYTHON.fullmatch(name) or STARTERS.fullmatch(name):
         return None
-    return msg("{program} is a script for {interpreter}", program=path, interpreter=name)
+    return msg(
+        "{program} is a script for {interpreter}: only native programs and Python can be explored",
+        program=path,
+        interpreter=name,
+    )
 
 
 def why_not_python(command: list[str]) -> Message | None:
     """Return why a Python cannot be explored: an option by which it ignores our variables."""
     if flag := ignored_environment(command):
-        return msg("python -{flag} ignores the environment", flag=flag)
+        return msg("python -{flag} ignores the environment, and so the gates", flag=flag)
     return None
 
 
@@ -117,7 +121,10 @@ def why_not_native(command: list[str], path: str) -> Message | None:
     if runtime := runtime_of(path):
         return msg(OWN_SCHEDULER, program=path, runtime=runtime)
     if INTERPRETERS.fullmatch(os.path.basename(path)) or INTERPRETERS.fullmatch(name):
-        return msg("{program} runs programs in a language that it schedules itself", program=path)
+        return msg(
+            "{program} is an interpreter: only native programs and Python can be explored",
+            program=path,
+        )
     if has_more_rights(path):
         return msg(
             "{program} runs with rights of its own (setuid), so nothing is loaded into it",
@@ -129,7 +136,9 @@ def why_not_native(command: list[str], path: str) -> Message | None:
         gates_library()
     except (NotCompiled, OSError) as error:
         first = str(error).split("\n")[0]
-        return msg("the library that reports its steps is not there: {why}", why=first)
+        return msg(
+            "the library that reports the program's steps could not be made: {why}", why=first
+        )
     return None
 
 
