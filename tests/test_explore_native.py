@@ -1,5 +1,6 @@
 """The library that has a program in C report its steps, under a controller of the tests' own."""
 
+import collections
 import contextlib
 import json
 import os
@@ -33,6 +34,7 @@ class Gates:
         self.folder, self.answer = folder, answer
         self.events, self.held, self.faults = [], [], []
         self.connections = 0
+        self.answering = threading.Lock()  # guards `answer` and `held`
         folder.mkdir()
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.listener.bind(str(folder / "gates"))
@@ -66,18 +68,27 @@ class Gates:
         except ValueError:
             self.faults.append(packet)
             event = {}
-        self.events.append(event)
-        answer = self.answer(event)
-        if answer == HOLD:
-            self.held.append(connection)
-        else:
-            with contextlib.suppress(OSError):
-                connection.send(answer)
+        with self.answering:
+            self.events.append(event)
+            answer = self.answer(event)
+            if answer == HOLD:
+                self.held.append((event["a"], connection))
+            else:
+                with contextlib.suppress(OSError):
+                    connection.send(answer)
 
-    def let_go(self):
-        self.answer = lambda event: GO_ON
-        while self.held:
-            self.held.pop().send(GO_ON)
+    def let_go(self, actor=None):
+        """Lets this actor go on, once it is held; without one all, from now on."""
+        if actor is None:
+            with self.answering:
+                self.answer = lambda event: GO_ON
+                while self.held:
+                    self.held.pop()[1].send(GO_ON)
+            return
+        wait_until(lambda: actor in dict(self.held))
+        with self.answering:
+            self.held.remove((actor, connection := dict(self.held)[actor]))
+            connection.send(GO_ON)
 
     def close(self):
         self.ends.set()
@@ -142,6 +153,17 @@ def ran(program, gates, *args, **options):
     return done.returncode, done.stdout
 
 
+@contextlib.contextmanager
+def started(program, gates, *args, **options):
+    """A program at these gates, which is killed at the end if it still runs."""
+    process = subprocess.Popen([program, *args], env=gates.env(), stdout=subprocess.PIPE, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def check_order(events):
     """Fails unless each thread's waits and holds follow each other, and holds are exclusive."""
     events = sorted(events, key=lambda event: event["t"])
@@ -152,7 +174,8 @@ def check_order(events):
         if before and before["e"] == "B.lock.wait":
             assert (name, about) == ("E.lock.wait", before["o"]), (before, event)
         if before and before["e"] == "E.lock.wait" and before["n"] == 1:
-            assert (name, about) == ("B.lock.hold", before["o"]), (before, event)
+            holds = {"B.lock.hold": about, "E.cond.wait": event.get("l")}  # again, after a wait
+            assert holds.get(name) == before["o"], (before, event)
         last[me] = event
         lock = event["p"], event.get("l", about)
         have = holders.setdefault(lock, {})
@@ -275,21 +298,97 @@ def test_locks_conditions_and_semaphores(gates, built):
     assert [event["o"] for event in one.of("B.join")] == [f"thread-{n}" for n in (1, 2, 3, 4)]
     assert len(one.of("E.cond.wait", n=-1)) == 2 == len(one.of("B.cond.wait", n=1))
     assert one.of("I.cond.wake", n=0) and one.of("I.cond.wake", n=1)
-    # Plain, recursive, for reading, for writing, spinning and of C11, each by its own name.
-    locks = {event["o"] for event in one.of("B.lock.hold")}
-    assert locks == {f"lock-{n}" for n in range(1, 6)}
-    assert len(one.of("B.lock.hold", o="lock-2")) == 80, "the inner of two holds is none"
+    assert {event["o"] for event in one.of("B.lock.hold")} == {
+        "plain",
+        "twice",
+        "both",
+        "spin",
+        "c11",
+    }
+    assert {event["o"] for event in one.of("B.cond.wait", l="plain")} == {"changed"}
+    assert len(one.of("B.lock.hold", o="twice")) == 80, "the inner of two holds is none"
     assert one.of("E.lock.wait", n=-1) and one.of("B.lock.wait", n=1)
 
 
 def test_a_thread_that_is_held_does_not_go_on(gates, built):
     program = built(LOCKS)
     one = gates(answer=lambda event: HOLD if event["e"] == "B.lock.wait" else GO_ON)
-    with subprocess.Popen([program], env=one.env(), stdout=subprocess.DEVNULL) as process:
+    with started(program, one) as process:
         wait_until(lambda: len(one.held) == 4)  # main waits for a semaphore
         assert not one.of("B.lock.hold") and process.poll() is None
         one.let_go()
         assert process.wait(DEADLINE) == 3
+    check_order(one.events)
+
+
+WAKES = """
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t filled = PTHREAD_COND_INITIALIZER;
+static int items, least;
+static void *take(void *has_if)
+{
+    pthread_mutex_lock(&lock);
+    if (has_if && items == 0)
+        pthread_cond_wait(&filled, &lock); /* wrong: a condition may be over when it is seen */
+    while (!has_if && items == 0)
+        pthread_cond_wait(&filled, &lock);
+    if (--items < least)
+        least = items;
+    pthread_mutex_unlock(&lock);
+    return NULL;
+}
+static void *give(void *unused)
+{
+    pthread_mutex_lock(&lock);
+    items++;
+    pthread_cond_signal(&filled);
+    pthread_mutex_unlock(&lock);
+    return NULL;
+}
+int main(int argc, char **argv)
+{
+    pthread_t threads[4];
+    void *has_if = argc > 1 ? argv : NULL;
+    pthread_create(&threads[0], NULL, take, has_if);
+    pthread_create(&threads[1], NULL, give, NULL);
+    pthread_create(&threads[2], NULL, take, has_if);
+    pthread_join(threads[1], NULL);
+    pthread_join(threads[2], NULL);
+    pthread_create(&threads[3], NULL, give, NULL);
+    pthread_join(threads[3], NULL);
+    pthread_join(threads[0], NULL);
+    printf("%d\\n", least);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("flags", [(), ("if",)])
+def test_another_thread_comes_between_a_signal_and_the_one_that_it_wakes(flags, gates, built):
+    """thread-1 waits; thread-2 gives; thread-3 takes it before thread-1 has the lock again. One
+    with `if` then takes what is not there.
+    """
+    held = {"thread-2": "B.lock.wait", "thread-3": "B.lock.wait"}
+
+    def answer(event):
+        is_woken = event["e"] == "B.lock.wait" and one.of("I.cond.wake")
+        return HOLD if held.get(event["a"]) == event["e"] or is_woken else GO_ON
+
+    one = gates(answer=answer)
+    with started(built(WAKES), one, *flags) as process:
+        wait_until(lambda: one.of("B.cond.wait", a="thread-1"))
+        one.let_go("thread-2")
+        wait_until(lambda: one.of("I.end", a="thread-2"))
+        one.let_go("thread-3")
+        wait_until(lambda: one.of("I.end", a="thread-3"))
+        one.let_go("thread-1")
+        wait_until(lambda: len(one.of("B.cond.wait", "I.end", a="thread-1")) == 2)
+        one.let_go()
+        assert process.wait(DEADLINE) == 0
+        assert process.stdout.read() == (b"-1\n" if flags else b"0\n")
     check_order(one.events)
 
 
@@ -506,9 +605,7 @@ def test_the_end_of_a_process_is_seen_while_its_child_lives(gates, built):
         }
         """
     )
-    with subprocess.Popen(
-        [program], env=one.env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with started(program, one, stdin=subprocess.PIPE) as process:
         assert process.wait(DEADLINE) == 0
         wait_until(lambda: one.of("B.pipe.read", o="stdin"))
         open_still = lambda: len(one.selector.get_map()) - 1
@@ -551,6 +648,164 @@ def test_a_gate_has_no_number_that_the_program_could_get(gates, built):
             assert printed == plain
         else:
             assert printed.split()[:1] == plain.split()[:1] and one.connections == 1
+
+
+SHARED = """
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <semaphore.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static struct { pthread_mutex_t lock; sem_t turns; int total; } *all;
+
+static void work(sem_t *named)
+{
+    int file = open("locked", O_CREAT | O_RDWR, 0600);
+    for (int i = 0; i < 10; i++) {
+        pthread_mutex_lock(&all->lock);
+        all->total++;
+        pthread_mutex_unlock(&all->lock);
+        flock(file, LOCK_EX);
+        flock(file, LOCK_UN);
+        lockf(file, F_LOCK, 0);
+        lockf(file, F_ULOCK, 0);
+        fcntl(file, F_SETLKW, &(struct flock){ .l_type = F_WRLCK });
+        fcntl(file, F_SETLK, &(struct flock){ .l_type = F_UNLCK });
+    }
+    flock(file, LOCK_EX);
+    close(file);
+    sem_post(&all->turns);
+    sem_post(named);
+}
+
+int main(void)
+{
+    pthread_mutexattr_t shared;
+    char name[32];
+    snprintf(name, sizeof name, "/grupo-%d", getpid());
+    sem_t *named = sem_open(name, O_CREAT, 0600, 0);
+    sem_unlink(name);
+    pthread_mutexattr_init(&shared);
+    pthread_mutexattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
+    all = mmap(NULL, sizeof *all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pthread_mutex_init(&all->lock, &shared);
+    sem_init(&all->turns, 1, 0);
+    for (int i = 0; i < 3; i++)
+        if (fork() == 0) {
+            work(named);
+            _exit(0);
+        }
+    for (int i = 0; i < 3; i++) {
+        sem_wait(&all->turns);
+        sem_wait(named);
+        wait(NULL);
+    }
+    printf("%d\\n", all->total);
+    return 0;
+}
+"""
+
+
+def test_what_processes_share_has_one_name_in_all_of_them(gates, built, tmp_path):
+    one = gates()
+    assert ran(built(SHARED), one, cwd=tmp_path) == (0, "30\n")
+    names = {event["o"] for event in one.of("B.lock.hold")}
+    assert names == {"shared-lock-1", "flock:locked", "fcntl:locked"}
+    for event in one.events:
+        if "lock" in event["e"]:
+            event["p"] = 0  # one lock for all
+    holders = check_order(one.events)
+    assert not any(holders.values())
+    posts = collections.Counter(event["o"] for event in one.of("I.sem.post"))
+    [named] = {*posts} - {"shared-sem-1"}
+    assert posts == {"shared-sem-1": 3, named: 3} and named.startswith("/grupo-")
+
+
+def test_programs_that_it_starts_are_controlled_too(gates, built):
+    program = built(
+        """
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <string.h>
+        #include <unistd.h>
+        int main(int argc, char **argv)
+        {
+            char line[16] = "";
+            if (argc > 1) return write(1, argv[1], 1) != 1;
+            snprintf(line, sizeof line, "exec %s 2", argv[0]);
+            FILE *child = popen("echo 1", "r");
+            if (!fgets(line, sizeof line, child) || strcmp(line, "1\\n") || pclose(child)) return 1;
+            if (system("exit 3") != 3 << 8) return 2;
+            if (daemon(1, 1)) return 3;
+            execl(argv[0], argv[0], "x", NULL);
+            return 4;
+        }
+        """
+    )
+    one = gates()
+    assert ran(program, one) == (0, "x")
+    [write] = wait_until(lambda: one.of("E.pipe.write", o="stdout", n=1))
+    assert write["a"] == "main" and write["at"].startswith("program+")
+
+
+def test_a_program_in_cpp(gates, tmp_path):
+    need("c++")
+    source, program = tmp_path / "program.cpp", tmp_path / "program"
+    source.write_text(
+        """
+        #include <chrono>
+        #include <condition_variable>
+        #include <iostream>
+        #include <mutex>
+        #include <shared_mutex>
+        #include <stdexcept>
+        #include <thread>
+        #include <vector>
+        std::mutex guard;
+        std::shared_mutex readers;
+        std::condition_variable changed;
+        int total;
+        struct Last { ~Last() { std::lock_guard<std::mutex> hold(guard); total++; } };
+        thread_local Last last;
+        int main()
+        {
+            std::vector<std::thread> threads;
+            for (int i = 0; i < 4; i++)
+                threads.emplace_back([] {
+                    (void)&last;
+                    std::shared_lock<std::shared_mutex> reading(readers);
+                    std::unique_lock<std::mutex> hold(guard);
+                    changed.wait_for(hold, std::chrono::milliseconds(1), [] { return false; });
+                    try { total++; throw std::runtime_error("x"); } catch (std::exception &) { total++; }
+                    changed.notify_all();
+                });
+            for (auto &thread : threads) thread.join();
+            std::cout << total << std::endl;
+        }
+        """
+    )
+    subprocess.run(["c++", *FLAGS, "-o", program, source], check=True)
+    one = gates()
+    assert ran(program, one) == (0, "12\n")
+    check_order(one.events)
+    assert {event["o"] for event in one.of("B.lock.hold")} == {"guard", "readers"}
+    assert [event["e"] for event in one.events][-1] != "I.begin" and len(one.of("I.end")) == 4
+
+
+@pytest.mark.parametrize("sanitizer", ["address", "thread", "undefined"])
+def test_a_program_with_a_sanitizer(sanitizer, gates, built, tmp_path):
+    try:
+        program = built(LOCKS, f"-fsanitize={sanitizer}")
+    except subprocess.CalledProcessError:
+        lacks(f"the C compiler has no -fsanitize={sanitizer}")
+    one = gates()
+    assert ran(program, one)[0] == 3
+    check_order(one.events)
+    assert one.of("B.lock.hold", o="plain")
 
 
 SIGNALS = """
@@ -612,7 +867,7 @@ def test_signal_handlers_may_call_anything(gates, built):
 def test_when_the_controller_goes_all_gates_are_open(gates, built):
     program = built(LOCKS)
     one = gates(answer=lambda event: HOLD if event["e"] == "B.lock.wait" else GO_ON)
-    with subprocess.Popen([program], env=one.env(), stdout=subprocess.DEVNULL) as process:
+    with started(program, one) as process:
         wait_until(lambda: len(one.held) == 4)
         one.close()
         one.close = lambda: None
@@ -831,12 +1086,10 @@ def test_accesses_to_shared_memory(gates, built, tmp_path):
     one = gates()
     assert ran(program, one) == (0, "1 8 8\n")
     in_threads = [event for event in one.of("I.access") if event["a"] != "main"]
-    assert {event["o"].split("+")[0] for event in in_threads} == {"program"}
-    of = {}
-    for event in in_threads:
-        of.setdefault(event["o"], []).append(event["n"])
-    # counter is read and written, sure is changed, step is read: by two threads, four times each.
-    assert sorted(map(sorted, of.values())) == [[0] * 8, [0] * 8 + [1] * 8, [1] * 8]
+    assert collections.Counter((event["o"], event["n"]) for event in in_threads) == {
+        (name, writes): 8
+        for name, writes in (("counter", 0), ("counter", 1), ("sure", 1), ("step", 0))
+    }
 
 
 # -- What cannot be explored -----------------------------------------------------------------------

@@ -108,14 +108,14 @@ int __dprintf_chk(int, int, const char *, ...);
     X(pthread_spin_lock) X(pthread_spin_trylock) X(pthread_spin_unlock) X(pthread_spin_init) \
     X(pthread_spin_destroy) X(cnd_init) X(cnd_destroy) X(cnd_wait) X(cnd_timedwait) X(cnd_signal) \
     X(cnd_broadcast) X(sem_init) X(sem_destroy) X(sem_open) X(sem_close) X(sem_wait) \
-    X(sem_timedwait) X(sem_clockwait) X(sem_trywait) X(sem_post) X(sem_getvalue) X(semop) \
+    X(sem_timedwait) X(sem_clockwait) X(sem_trywait) X(sem_post) X(semop) \
     X(semtimedop) X(msgsnd) X(msgrcv) X(mq_send) X(mq_timedsend) X(mq_receive) X(mq_timedreceive) \
     X(pthread_barrier_wait) X(pthread_barrier_init) X(pthread_barrier_destroy) X(pthread_create) \
     X(pthread_join) X(pthread_timedjoin_np) X(pthread_clockjoin_np) X(thrd_create) X(thrd_join) \
     X(fork) X(_Fork) X(wait) X(waitpid) X(wait3) X(wait4) X(waitid) X(nanosleep) \
     X(clock_nanosleep) X(usleep) X(sleep) X(thrd_sleep) X(flock) X(lockf) X(lockf64) X(fcntl) \
     X(fcntl64) X(dup2) X(dup3) X(close) X(closefrom) X(close_range)
-/* Of these the C library also has an old form, with which conditions of another size go. */
+/* Of these the C library also has an old form, for conditions of another size. */
 #define CONDITIONS(X) \
     X(pthread_cond_init) X(pthread_cond_destroy) X(pthread_cond_wait) X(pthread_cond_timedwait) \
     X(pthread_cond_clockwait) X(pthread_cond_signal) X(pthread_cond_broadcast)
@@ -124,11 +124,20 @@ int __dprintf_chk(int, int, const char *, ...);
 static struct { FUNCTIONS(DECLARED) CONDITIONS(DECLARED) } real;
 static int found;
 
+/* The new form of a function, if what was found is the C library's: a sanitizer's is not. */
+static void *new_form(void *function, const char *name)
+{
+    Dl_info one, other;
+    void *found = dlvsym(RTLD_NEXT, name, "GLIBC_2.3.2");
+    return found && dladdr(function, &one) && dladdr(found, &other) &&
+           one.dli_fbase == other.dli_fbase ? found : function;
+}
+
 static void find_functions(void)
 {
 #define FOUND(name) real.name = (__typeof__(name) *)dlsym(RTLD_NEXT, #name);
 #define FOUND_NEW(name) \
-    if (!(real.name = (__typeof__(name) *)dlvsym(RTLD_NEXT, #name, "GLIBC_2.3.2"))) FOUND(name)
+    real.name = (__typeof__(name) *)new_form(dlsym(RTLD_NEXT, #name), #name);
     FUNCTIONS(FOUND)
     CONDITIONS(FOUND_NEW)
     __atomic_store_n(&found, 1, __ATOMIC_RELEASE);
@@ -171,6 +180,7 @@ static MINE struct {
     int client_fd;
     ino_t client_inode;
     int serves_many;
+    int forks;          /* it holds `opening` until it has forked */
 } my;
 
 static int64_t now(void)
@@ -341,18 +351,109 @@ static int has_data(struct dl_phdr_info *info, size_t size, void *data)
     return 0;
 }
 
-/* A variable: a place in its module, which is the same in every run, or else an address. */
-static void put_data(struct text *to, uintptr_t address)
+/* The symbols of the program itself, if it was not stripped. */
+static struct {
+    const ElfW(Sym) *all;
+    size_t count;
+    const char *names;
+    size_t names_size;
+} symbols;
+
+/* Takes the table of symbols out of a program's file, which is at `start` in memory. */
+static void find_symbols(const char *start, size_t size)
+{
+    const ElfW(Ehdr) *head = (const void *)start;
+    const ElfW(Shdr) *parts = (const void *)(start + head->e_shoff);
+    if (size < sizeof *head || head->e_shoff > size ||
+        (size - head->e_shoff) / sizeof *parts < head->e_shnum)
+        return;
+    for (int i = 0; i < head->e_shnum; i++) {
+        const ElfW(Shdr) *table = &parts[i], *names = &parts[table->sh_link];
+        if (table->sh_type != SHT_SYMTAB || table->sh_link >= head->e_shnum ||
+            table->sh_offset > size || table->sh_size > size - table->sh_offset ||
+            names->sh_offset > size || names->sh_size > size - names->sh_offset ||
+            !names->sh_size || start[names->sh_offset + names->sh_size - 1])
+            continue;
+        symbols.all = (const void *)(start + table->sh_offset);
+        symbols.count = table->sh_size / sizeof *symbols.all;
+        symbols.names = start + names->sh_offset;
+        symbols.names_size = names->sh_size;
+        return;
+    }
+}
+
+static void map_symbols(void)
+{
+    struct stat about;
+    int fd = syscall(SYS_openat, AT_FDCWD, "/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (fstat(fd, &about) == 0 && about.st_size > 0) {
+        void *start = mmap(NULL, about.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (start != MAP_FAILED)
+            find_symbols(start, about.st_size);
+    }
+    syscall(SYS_close, fd);
+}
+
+/* The name of a variable, NULL if it is none. */
+static const char *variable(const ElfW(Sym) *symbol)
+{
+    int is_variable = (symbol->st_info & 15) == STT_OBJECT && symbol->st_shndx != SHN_UNDEF;
+    return is_variable && symbol->st_name < symbols.names_size ? symbols.names + symbol->st_name
+                                                               : NULL;
+}
+
+/* Whether another variable of the program has this name, too: one of another file, or function. */
+static int is_ambiguous(const ElfW(Sym) *symbol, const char *name, size_t length)
+{
+    for (size_t i = 0; i < symbols.count; i++) {
+        const char *other = variable(&symbols.all[i]);
+        if (other && symbols.all[i].st_value != symbol->st_value &&
+            strncmp(other, name, length) == 0 && (!other[length] || other[length] == '.'))
+            return 1;
+    }
+    return 0;
+}
+
+/* The variable at an offset of the program, as the program calls it; 0: it has no name for it. */
+static int put_variable(struct text *to, uintptr_t offset)
+{
+    for (size_t i = 0; i < symbols.count; i++) {
+        const ElfW(Sym) *symbol = &symbols.all[i];
+        const char *name = variable(symbol);
+        if (!name || offset - symbol->st_value >= (symbol->st_size ? symbol->st_size : 1))
+            continue;
+        size_t length = strcspn(name, "."); /* the compiler adds .N to those of functions */
+        for (size_t at = 0; at < length && to->end < to->limit; at++)
+            *to->end++ = name[at];
+        *to->end = '\0';
+        if (is_ambiguous(symbol, name, length)) {
+            put(to, "@0x");
+            put_number(to, symbol->st_value, 16);
+        }
+        if (offset != symbol->st_value) {
+            put(to, "+0x");
+            put_number(to, offset - symbol->st_value, 16);
+        }
+        return 1;
+    }
+    return 0;
+}
+
+/* A variable by its name, or by its place in its module: the same in every run. 0: it is none. */
+static int put_static(struct text *to, uintptr_t address)
 {
     struct module found;
     struct search search = { address, &found };
-    int is_static = dl_iterate_phdr(has_data, &search);
-    if (is_static) {
-        put(to, found.name);
-        put(to, "+");
-    }
-    put(to, "0x");
-    put_number(to, address - (is_static ? found.base : 0), 16);
+    if (!dl_iterate_phdr(has_data, &search))
+        return 0;
+    if (found.base == modules[0].base && put_variable(to, address - found.base))
+        return 1;
+    put(to, found.name);
+    put(to, "+0x");
+    put_number(to, address - found.base, 16);
+    return 1;
 }
 
 /* Whether the call at this place is to be reported. */
@@ -432,7 +533,7 @@ static int has_gate(void)
         return 1;
     if (my.gate >= 0)
         mark_gate(my.gate, 0); /* the number is another file's now: not ours to close */
-    my.gate = high_socket();
+    my.gate = my.forks ? -1 : high_socket();
     if (my.gate < 0)
         return 0; /* no descriptor is left: this event is not reported, the next one may be */
     my.cookie = cookie_of(my.gate);
@@ -470,10 +571,15 @@ static char pass_gate(const char *line, size_t size)
 static void before_fork(void)
 {
     lock_opening();
+    my.forks = 1;
     children++;
 }
 
-static void in_parent(void) { unlock_opening(); }
+static void in_parent(void)
+{
+    my.forks = 0;
+    unlock_opening();
+}
 
 /* A child has copies of its parent's gates: while they are open, its parent seems to live. */
 static void in_child(void)
@@ -482,7 +588,7 @@ static void in_child(void)
     pid = getpid();
     generation++;
     process_number = children;
-    children = threads = 0;
+    children = threads = my.forks = 0;
     for (size_t i = 0; i < sizeof gates / sizeof *gates; i++)
         for (size_t bit = 0; gates[i]; bit++)
             if (gates[i] >> bit & 1)
@@ -505,8 +611,10 @@ static void know_myself(void)
     my.serves_many = 0;
     if (my.tid == pid)
         my.number = 0;
-    else if (!my.number)
+    else if (!my.number) { /* made by the C library for itself */
         my.number = __atomic_add_fetch(&threads, 1, __ATOMIC_RELAXED);
+        pthread_setspecific(at_end, (void *)1);
+    }
     if (!my.inherited[0] || my.tid == pid)
         get_system_name(my.inherited);
 }
@@ -534,7 +642,7 @@ struct call {
     const char *kind;
     const void *from;
     char about[ABOUT];
-    char lock[24];      /* of a wait for a condition */
+    char lock[40];      /* of a wait for a condition */
     int64_t time;       /* 0: now */
 };
 
@@ -591,7 +699,7 @@ static void put_event(struct text *to, const char when[2], const struct call *ca
 /* Reports an event, waits, and returns the answer. `when` is "B", "E" or "I". */
 static char report(const char when[2], const struct call *call, const long *n)
 {
-    char line[512], answer = 0;
+    char line[640], answer = 0;
     if (!__atomic_load_n(&controlled, __ATOMIC_RELAXED))
         return 0;
     int kept = errno;
@@ -628,16 +736,22 @@ static int is_again(const struct call *call, long result)
     return report("E", call, &result) == 'a';
 }
 
-/* The beginning of a call that may wait, about nothing that has a name. */
-static int begins(struct call *call, const char *kind, const char *about, const void *from)
+/* The beginning of a call that may wait for `ms` at most, without end if that is negative. */
+static int wait_begins(struct call *call, const char *kind, const char *about, long ms,
+                       const void *from)
 {
     if (!is_watched(from))
         return 0;
     start_call(call, kind, from);
     struct text text = text_in(call->about, sizeof call->about);
     put_string(&text, about);
-    report("B", call, NULL);
+    report("B", call, ms < 0 ? NULL : &ms);
     return 1;
+}
+
+static int begins(struct call *call, const char *kind, const char *about, const void *from)
+{
+    return wait_begins(call, kind, about, -1, from);
 }
 
 /* ---- Names of locks, conditions, semaphores, threads ----------------------------------------- */
@@ -651,9 +765,10 @@ static struct id own_ids[IDS];
 static unsigned own_counts[THINGS];
 /* Of those that several processes share: in memory that forked children share. */
 static struct shared { unsigned counts[THINGS]; struct id ids[IDS / 8]; } *shared;
-static char semaphore_names[64][32]; /* of sem_open() */
-static unsigned semaphore_name_count;
-#define NAMED (1u << 31)
+/* Of those that the program gave a name: a variable's, or that for sem_open(). */
+static char given_names[1024][40];
+static unsigned given_count;
+#define NAMED (1u << 31) /* with the number of a given name */
 
 /* The entry of a thing. Only adds: so it needs no lock. NULL: there is none, and none was added. */
 static struct id *entry_of(struct id *ids, size_t size, enum thing thing, uintptr_t address,
@@ -691,32 +806,54 @@ static unsigned number_in(struct id *id, unsigned *count)
                                        __ATOMIC_ACQUIRE) ? number : none;
 }
 
+static void give_name(struct id *id, const char *name)
+{
+    unsigned place = __atomic_fetch_add(&given_count, 1, __ATOMIC_RELAXED);
+    if (place >= sizeof given_names / sizeof *given_names)
+        return;
+    struct text text = text_in(given_names[place], sizeof given_names[place]);
+    put_string(&text, name);
+    __atomic_store_n(&id->number, place | NAMED, __ATOMIC_RELEASE);
+}
+
+/* The number of a thing of this process, which gets one if it has none. */
+static unsigned own_number(enum thing thing, uintptr_t address)
+{
+    struct id *id = entry_of(own_ids, IDS, thing, address, 1);
+    char name[sizeof given_names[0]];
+    struct text text = text_in(name, sizeof name);
+    if (!id)
+        return 0;
+    if (!__atomic_load_n(&id->number, __ATOMIC_ACQUIRE) && thing != THREAD &&
+        put_static(&text, address))
+        give_name(id, name);
+    return number_in(id, &own_counts[thing]);
+}
+
 static void put_id(struct text *to, enum thing thing, const void *address)
 {
     struct id *id = shared_entry(thing, (uintptr_t)address, 0);
-    unsigned number;
-    if (id && __atomic_load_n(&id->number, __ATOMIC_ACQUIRE)) {
+    unsigned number = id ? __atomic_load_n(&id->number, __ATOMIC_ACQUIRE) : 0;
+    if (number)
         put(to, "shared-");
-        number = id->number;
+    else
+        number = own_number(thing, (uintptr_t)address);
+    if (number & NAMED) {
+        put(to, given_names[number & ~NAMED]);
     } else {
-        id = entry_of(own_ids, IDS, thing, (uintptr_t)address, 1);
-        number = id ? number_in(id, &own_counts[thing]) : 0;
-    }
-    if (number & NAMED)
-        put_string(to, semaphore_names[number & ~NAMED]);
-    else {
         put(to, words[thing]);
         put_number(to, number, 10);
     }
 }
 
-/* A thing that is made or destroyed at this address is another one than before. */
+/* A thing that is made or destroyed at this address is another one than before, unless the program
+   has a name for it. */
 static void renew(enum thing thing, const void *address, int is_shared)
 {
-    struct id *id = entry_of(own_ids, IDS, thing, (uintptr_t)address, 0);
     if (!__atomic_load_n(&controlled, __ATOMIC_RELAXED))
         return;
-    if (id)
+    struct id *id = entry_of(own_ids, IDS, thing, (uintptr_t)address, 0);
+    if (id && !(id->number & NAMED))
         __atomic_store_n(&id->number, 0, __ATOMIC_RELEASE);
     if ((id = shared_entry(thing, (uintptr_t)address, is_shared)))
         __atomic_store_n(&id->number, 0, __ATOMIC_RELEASE);
@@ -1216,12 +1353,17 @@ FLUSHES(fclose)
 
 /* ---- Waiting for something to be ready ------------------------------------------------------- */
 
-#define WAITS(name, parameters, ...) \
+static long ms_of(const struct timespec *time)
+{
+    return time ? time->tv_sec * 1000 + time->tv_nsec / 1000000 : -1;
+}
+
+#define WAITS(name, ms, parameters, ...) \
     int name parameters \
     { \
         struct call call; \
         int result; \
-        if (!begins(&call, "wait", "", FROM)) \
+        if (!wait_begins(&call, "wait", "", ms, FROM)) \
             return REAL(name)(__VA_ARGS__); \
         do \
             result = REAL(name)(__VA_ARGS__); \
@@ -1229,16 +1371,31 @@ FLUSHES(fclose)
         return result; \
     }
 
-WAITS(poll, (struct pollfd *fds, nfds_t count, int ms), fds, count, ms)
-WAITS(__poll_chk, (struct pollfd *fds, nfds_t count, int ms, size_t room),
+WAITS(poll, ms, (struct pollfd *fds, nfds_t count, int ms), fds, count, ms)
+WAITS(__poll_chk, ms, (struct pollfd *fds, nfds_t count, int ms, size_t room),
       fds, count, ms, room)
-WAITS(ppoll,
+WAITS(ppoll, ms_of(time),
       (struct pollfd *fds, nfds_t count, const struct timespec *time, const sigset_t *mask),
       fds, count, time, mask)
-WAITS(__ppoll_chk,
+WAITS(__ppoll_chk, ms_of(time),
       (struct pollfd *fds, nfds_t count, const struct timespec *time, const sigset_t *mask,
        size_t room),
       fds, count, time, mask, room)
+WAITS(epoll_wait, ms, (int epoll, struct epoll_event *events, int count, int ms),
+      epoll, events, count, ms)
+WAITS(epoll_pwait, ms,
+      (int epoll, struct epoll_event *events, int count, int ms, const sigset_t *mask),
+      epoll, events, count, ms, mask)
+WAITS(epoll_pwait2, ms_of(time),
+      (int epoll, struct epoll_event *events, int count, const struct timespec *time,
+       const sigset_t *mask),
+      epoll, events, count, time, mask)
+WAITS(sigwait, -1, (const sigset_t *set, int *number), set, number)
+WAITS(sigwaitinfo, -1, (const sigset_t *set, siginfo_t *about), set, about)
+WAITS(sigtimedwait, ms_of(time),
+      (const sigset_t *set, siginfo_t *about, const struct timespec *time), set, about, time)
+WAITS(sigsuspend, -1, (const sigset_t *mask), mask)
+WAITS(pause, -1, (void))
 
 /* select changes what it is given: before it waits again, that is put back. */
 enum { TO_KEEP, TO_PUT_BACK };
@@ -1251,45 +1408,31 @@ static void copy_sets(fd_set *const sets[3], fd_set kept[3], int count, int way)
             memcpy(way == TO_KEEP ? &kept[i] : sets[i], way == TO_KEEP ? sets[i] : &kept[i], size);
 }
 
-#define SELECTS(name, parameters, after, ...) \
+#define SELECTS(name, ms, parameters, again, ...) \
     int name parameters \
     { \
         struct call call; \
         fd_set *const sets[] = { in, out, odd }; \
         fd_set kept[3]; \
         int result; \
-        if (count < 0 || count > FD_SETSIZE || !begins(&call, "wait", "", FROM)) \
+        if (count < 0 || count > FD_SETSIZE || !wait_begins(&call, "wait", "", ms, FROM)) \
             return REAL(name)(__VA_ARGS__); \
         copy_sets(sets, kept, count, TO_KEEP); \
         while (is_again(&call, result = REAL(name)(__VA_ARGS__))) { \
             copy_sets(sets, kept, count, TO_PUT_BACK); \
-            after; \
+            again; \
         } \
         return result; \
     }
 
-/* The time that it leaves is none: once time goes on, it waits no longer. */
-SELECTS(select, (int count, fd_set *in, fd_set *out, fd_set *odd, struct timeval *time),
+/* Of its time it leaves none: each new wait is a short one. */
+SELECTS(select, time ? time->tv_sec * 1000 + time->tv_usec / 1000 : -1,
+        (int count, fd_set *in, fd_set *out, fd_set *odd, struct timeval *time),
         if (time) time->tv_usec = 10000, count, in, out, odd, time)
-SELECTS(pselect,
+SELECTS(pselect, ms_of(time),
         (int count, fd_set *in, fd_set *out, fd_set *odd, const struct timespec *time,
          const sigset_t *mask),
         , count, in, out, odd, time, mask)
-WAITS(epoll_wait, (int epoll, struct epoll_event *events, int count, int ms),
-      epoll, events, count, ms)
-WAITS(epoll_pwait,
-      (int epoll, struct epoll_event *events, int count, int ms, const sigset_t *mask),
-      epoll, events, count, ms, mask)
-WAITS(epoll_pwait2,
-      (int epoll, struct epoll_event *events, int count, const struct timespec *time,
-       const sigset_t *mask),
-      epoll, events, count, time, mask)
-WAITS(sigwait, (const sigset_t *set, int *number), set, number)
-WAITS(sigwaitinfo, (const sigset_t *set, siginfo_t *about), set, about)
-WAITS(sigtimedwait,
-      (const sigset_t *set, siginfo_t *about, const struct timespec *time), set, about, time)
-WAITS(sigsuspend, (const sigset_t *mask), mask)
-WAITS(pause, (void))
 
 /* ---- Deadlines: what is spent at a gate does not count --------------------------------------- */
 
@@ -1308,6 +1451,11 @@ static struct deadline deadline(clockid_t clock, const struct timespec *until)
     if (clock_gettime(clock, &time) == 0)
         deadline.left = ns_of(until) - ns_of(&time);
     return deadline;
+}
+
+static long ms_left(const struct deadline *deadline)
+{
+    return deadline->left > 0 ? deadline->left / 1000000 : 0;
 }
 
 /* When it is from now on. A time that is past, or none at all, stays as it is. */
@@ -1647,8 +1795,21 @@ static void condition_cut(struct call **call)
         report("E", *call, NULL);
 }
 
+/* A thread that was woken gives the lock up again, and waits for it as all others do. So another
+   one can come first, which without that is a matter of luck. */
+#define TAKE_AGAIN(call, lock, take, free) \
+    if (__atomic_load_n(&controlled, __ATOMIC_RELAXED) && REAL(free)(lock) == 0) { \
+        struct call again = call; \
+        again.kind = "lock.wait"; \
+        memcpy(again.about, call.lock, sizeof call.lock); \
+        again.lock[0] = '\0'; \
+        report("B", &again, NULL); \
+        REAL(take)(lock); \
+        report("E", &again, &YES); \
+    }
+
 /* One that ran into its time-out while time stands still waits again, without another event. */
-#define WAITS_FOR(name, is_timed, time_out, limits, parameters, ...) \
+#define WAITS_FOR(name, is_timed, time_out, limits, take, free, parameters, ...) \
     int name parameters \
     { \
         struct call call; \
@@ -1661,8 +1822,10 @@ static void condition_cut(struct call **call)
             result = REAL(name)(__VA_ARGS__); \
         while (result == time_out && is_again(&call, NO)); \
         unfinished = NULL; \
+        if (result == 0) \
+            TAKE_AGAIN(call, lock, take, free) \
         if (result != time_out) \
-            report("E", &call, NULL); \
+            report("E", &call, &YES); \
         return result; \
     }
 
@@ -1672,18 +1835,22 @@ static clockid_t clock_of(const pthread_cond_t *condition)
     return condition->__data.__wrefs & 2 ? CLOCK_MONOTONIC : CLOCK_REALTIME;
 }
 
-WAITS_FOR(pthread_cond_wait, 0, ETIMEDOUT, ,
+WAITS_FOR(pthread_cond_wait, 0, ETIMEDOUT, , pthread_mutex_lock, pthread_mutex_unlock,
           (pthread_cond_t *condition, pthread_mutex_t *lock), condition, lock)
 WAITS_FOR(pthread_cond_timedwait, 1, ETIMEDOUT,
           struct deadline limit = deadline(clock_of(condition), until),
+          pthread_mutex_lock, pthread_mutex_unlock,
           (pthread_cond_t *condition, pthread_mutex_t *lock, const struct timespec *until),
           condition, lock, from_now(&limit))
 WAITS_FOR(pthread_cond_clockwait, 1, ETIMEDOUT, struct deadline limit = deadline(clock, until),
+          pthread_mutex_lock, pthread_mutex_unlock,
           (pthread_cond_t *condition, pthread_mutex_t *lock, clockid_t clock,
            const struct timespec *until),
           condition, lock, clock, from_now(&limit))
-WAITS_FOR(cnd_wait, 0, thrd_timedout, , (cnd_t *condition, mtx_t *lock), condition, lock)
+WAITS_FOR(cnd_wait, 0, thrd_timedout, , mtx_lock, mtx_unlock,
+          (cnd_t *condition, mtx_t *lock), condition, lock)
 WAITS_FOR(cnd_timedwait, 1, thrd_timedout, struct deadline limit = deadline(CLOCK_REALTIME, until),
+          mtx_lock, mtx_unlock,
           (cnd_t *condition, mtx_t *lock, const struct timespec *until),
           condition, lock, from_now(&limit))
 
@@ -1724,15 +1891,12 @@ DESTROYS(void, cnd_destroy, CONDITION, cnd_t)
 
 /* ---- Semaphores, barriers, queues ------------------------------------------------------------ */
 
-/* "n" of the beginning is what the semaphore counts: 0 is why a wait may last. */
-static int semaphore_begins(struct call *call, sem_t *semaphore, const void *from)
+static int semaphore_begins(struct call *call, sem_t *semaphore, long ms, const void *from)
 {
-    int count = 0;
     if (!is_watched(from))
         return 0;
     start_about(call, "sem.wait", SEMAPHORE, semaphore, from);
-    REAL(sem_getvalue)(semaphore, &count);
-    report("B", call, &(long){ count });
+    report("B", call, ms < 0 ? NULL : &ms);
     return 1;
 }
 
@@ -1742,13 +1906,13 @@ static int semaphore_ends(const struct call *call, int result)
     return result;
 }
 
-#define WAITS_SEMAPHORE(name, limits, parameters, ...) \
+#define WAITS_SEMAPHORE(name, limits, ms, parameters, ...) \
     int name parameters \
     { \
         struct call call; \
         int result; \
         limits; \
-        if (!semaphore_begins(&call, semaphore, FROM)) \
+        if (!semaphore_begins(&call, semaphore, ms, FROM)) \
             return REAL(name)(__VA_ARGS__); \
         do \
             result = REAL(name)(__VA_ARGS__); \
@@ -1756,10 +1920,11 @@ static int semaphore_ends(const struct call *call, int result)
         return result; \
     }
 
-WAITS_SEMAPHORE(sem_wait, , (sem_t *semaphore), semaphore)
+WAITS_SEMAPHORE(sem_wait, , -1, (sem_t *semaphore), semaphore)
 WAITS_SEMAPHORE(sem_timedwait, struct deadline limit = deadline(CLOCK_REALTIME, until),
-                (sem_t *semaphore, const struct timespec *until), semaphore, from_now(&limit))
-WAITS_SEMAPHORE(sem_clockwait, struct deadline limit = deadline(clock, until),
+                ms_left(&limit), (sem_t *semaphore, const struct timespec *until),
+                semaphore, from_now(&limit))
+WAITS_SEMAPHORE(sem_clockwait, struct deadline limit = deadline(clock, until), ms_left(&limit),
                 (sem_t *semaphore, clockid_t clock, const struct timespec *until),
                 semaphore, clock, from_now(&limit))
 
@@ -1804,17 +1969,6 @@ int sem_init(sem_t *semaphore, int is_shared, unsigned value)
 DESTROYS(int, sem_destroy, SEMAPHORE, sem_t)
 DESTROYS(int, sem_close, SEMAPHORE, sem_t)
 
-static void name_semaphore(sem_t *semaphore, const char *name)
-{
-    struct id *id = entry_of(own_ids, IDS, SEMAPHORE, (uintptr_t)semaphore, 1);
-    unsigned place = __atomic_fetch_add(&semaphore_name_count, 1, __ATOMIC_RELAXED);
-    if (!id || place >= sizeof semaphore_names / sizeof *semaphore_names)
-        return;
-    struct text text = text_in(semaphore_names[place], sizeof semaphore_names[place]);
-    put_string(&text, name);
-    __atomic_store_n(&id->number, place | NAMED, __ATOMIC_RELEASE);
-}
-
 sem_t *sem_open(const char *name, int flags, ...)
 {
     va_list values;
@@ -1823,8 +1977,11 @@ sem_t *sem_open(const char *name, int flags, ...)
     unsigned value = flags & O_CREAT ? va_arg(values, unsigned) : 0;
     va_end(values);
     sem_t *semaphore = REAL(sem_open)(name, flags, mode, value);
-    if (semaphore != SEM_FAILED && __atomic_load_n(&controlled, __ATOMIC_RELAXED))
-        name_semaphore(semaphore, name);
+    if (semaphore != SEM_FAILED && __atomic_load_n(&controlled, __ATOMIC_RELAXED)) {
+        struct id *id = entry_of(own_ids, IDS, SEMAPHORE, (uintptr_t)semaphore, 1);
+        if (id)
+            give_name(id, name);
+    }
     return semaphore;
 }
 
@@ -1899,19 +2056,25 @@ static const char *queue_name(char name[24], const char *kind, int queue)
         instant("queue.put", queue_name(text, kind, queue), FROM); \
         return REAL(name)(__VA_ARGS__); \
     }
-#define GETS_FROM_QUEUE(name, kind, parameters, ...) \
+#define GETS_FROM_QUEUE(name, kind, limits, ms, parameters, ...) \
     ssize_t name parameters \
     { \
         struct call call; \
         char text[24]; \
-        if (!begins(&call, "queue.get", queue_name(text, kind, queue), FROM)) \
+        ssize_t result; \
+        limits; \
+        if (!wait_begins(&call, "queue.get", queue_name(text, kind, queue), ms, FROM)) \
             return REAL(name)(__VA_ARGS__); \
-        return ended(&call, REAL(name)(__VA_ARGS__)); \
+        do \
+            result = REAL(name)(__VA_ARGS__); \
+        while (is_again(&call, result)); \
+        return result; \
     }
 
 PUTS_IN_QUEUE(msgsnd, "messages-", (int queue, const void *data, size_t size, int flags),
               queue, data, size, flags)
-GETS_FROM_QUEUE(msgrcv, "messages-", (int queue, void *data, size_t size, long type, int flags),
+GETS_FROM_QUEUE(msgrcv, "messages-", , flags & IPC_NOWAIT ? 0 : -1,
+                (int queue, void *data, size_t size, long type, int flags),
                 queue, data, size, type, flags)
 PUTS_IN_QUEUE(mq_send, "mqueue-", (mqd_t queue, const char *data, size_t size, unsigned priority),
               queue, data, size, priority)
@@ -1919,12 +2082,14 @@ PUTS_IN_QUEUE(mq_timedsend, "mqueue-",
               (mqd_t queue, const char *data, size_t size, unsigned priority,
                const struct timespec *until),
               queue, data, size, priority, until)
-GETS_FROM_QUEUE(mq_receive, "mqueue-", (mqd_t queue, char *data, size_t size, unsigned *priority),
+GETS_FROM_QUEUE(mq_receive, "mqueue-", , -1,
+                (mqd_t queue, char *data, size_t size, unsigned *priority),
                 queue, data, size, priority)
 GETS_FROM_QUEUE(mq_timedreceive, "mqueue-",
+                struct deadline limit = deadline(CLOCK_REALTIME, until), ms_left(&limit),
                 (mqd_t queue, char *data, size_t size, unsigned *priority,
                  const struct timespec *until),
-                queue, data, size, priority, until)
+                queue, data, size, priority, from_now(&limit))
 
 /* ---- Threads --------------------------------------------------------------------------------- */
 
@@ -2141,11 +2306,6 @@ static int sleep_begins(struct call *call, long ms, const void *from)
     return 1;
 }
 
-static long ms_of(const struct timespec *time)
-{
-    return time->tv_sec * 1000 + time->tv_nsec / 1000000;
-}
-
 /* How long it is until a time of this clock, or with that as a length. */
 static long ms_until(clockid_t clock, int flags, const struct timespec *time)
 {
@@ -2242,7 +2402,10 @@ void grupo_access(const void *address, int writes, const void *from)
         return;
     start_call(&call, "access", from);
     struct text text = text_in(call.about, sizeof call.about);
-    put_data(&text, (uintptr_t)address);
+    if (!put_static(&text, (uintptr_t)address)) {
+        put(&text, "0x");
+        put_number(&text, (uintptr_t)address, 16);
+    }
     report("I", &call, &(long){ writes });
 }
 
@@ -2291,6 +2454,7 @@ __attribute__((constructor)) static void begin(void)
     find_functions();
     pid = getpid();
     know_console();
+    map_symbols();
     dl_iterate_phdr(add_module, NULL);
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)
