@@ -161,7 +161,8 @@ def started(program, gates, *args, **options):
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
 
 
 def check_order(events):
