@@ -881,6 +881,7 @@ static struct peer peers[DESCRIPTORS];
 static struct { ino_t one, other; } pairs[PAIRS];
 static unsigned pair_count;
 static struct { dev_t device; ino_t inode; } console[3]; /* that this process got at its start */
+static const char CONSOLE[] = "console"; /* the address of the owner */
 
 static int has_address(const struct sockaddr_storage *peer, char address[NAME])
 {
@@ -932,15 +933,16 @@ static void put_pipe(struct text *to, ino_t inode)
     put(to, "]");
 }
 
-static int put_console(struct text *to, const struct stat *about)
+/* What the program got from the one that started it: reading is from its owner. NULL: it is not. */
+static const char *kind_of_console(const struct stat *about, int writes, struct text *to)
 {
     static const char *const names[] = { "stdin", "stdout", "stderr" };
     for (int i = 0; i < 3; i++)
         if (console[i].inode == about->st_ino && console[i].device == about->st_dev) {
-            put(to, names[i]);
-            return 1;
+            put(to, writes ? names[i] : CONSOLE);
+            return writes ? "pipe.write" : "recv";
         }
-    return 0;
+    return NULL;
 }
 
 /* The path of an open file, or what the system calls it. */
@@ -980,6 +982,7 @@ static const char *kind_of(int fd, int writes, char about[ABOUT])
 {
     struct text text = text_in(about, ABOUT);
     struct stat found;
+    const char *kind;
     char path[LONG_PATH];
     if (fd < 0 || is_gate(fd) || fstat(fd, &found) < 0)
         return NULL;
@@ -991,16 +994,15 @@ static const char *kind_of(int fd, int writes, char about[ABOUT])
             return writes ? "send" : "recv";
         /* fall through */
     case S_IFIFO:
-        if (!put_console(&text, &found))
-            put_pipe(&text, found.st_ino);
+        if ((kind = kind_of_console(&found, writes, &text)))
+            return kind;
+        put_pipe(&text, found.st_ino);
         return writes ? "pipe.write" : "pipe.read";
     case S_IFCHR: /* of the devices, only terminals make one wait */
-        if (!isatty(fd) || !put_console(&text, &found))
-            return NULL;
-        return writes ? "pipe.write" : "pipe.read";
+        return isatty(fd) ? kind_of_console(&found, writes, &text) : NULL;
     case S_IFREG:
     case S_IFDIR:
-        if (!writes || put_console(&text, &found))
+        if (!writes || kind_of_console(&found, writes, &text))
             return NULL;
         path_of(fd, path, sizeof path);
         put_string(&text, base_name(path));
@@ -1011,13 +1013,16 @@ static const char *kind_of(int fd, int writes, char about[ABOUT])
 }
 
 /* Names this thread after the client from which it receives. One that receives now from this client
-   and now from that keeps its own name, as does the first thread with those that it accepted. */
+   and now from that keeps its own name, as does the first thread with the console, and with those
+   that it accepted. */
 static void serve(int fd, const char *client)
 {
     struct stat found;
+    int is_first = !my.number && !process_number;
     if (my.serves_many || strcmp(my.client, client) == 0 || fstat(fd, &found) < 0)
         return;
-    if (!my.number && !process_number && fd < DESCRIPTORS && peers[fd].accepted_by == my.tid)
+    if (is_first && (strcmp(client, CONSOLE) == 0 ||
+                     (fd < DESCRIPTORS && peers[fd].accepted_by == my.tid)))
         return;
     if (my.client[0]) {
         struct stat before;
@@ -1029,7 +1034,8 @@ static void serve(int fd, const char *client)
     }
     my.client_fd = fd;
     my.client_inode = found.st_ino;
-    memcpy(my.client, client, NAME);
+    struct text text = text_in(my.client, sizeof my.client);
+    put(&text, client);
 }
 
 /* The beginning of a call that reads or writes a descriptor; 0: it is not reported. */
@@ -1044,8 +1050,6 @@ static int begins_at(struct call *call, int fd, int writes, const void *from)
     call->kind = kind_of(fd, writes, call->about);
     if (call->kind && strcmp(call->kind, "recv") == 0)
         serve(fd, call->about);
-    else if (call->kind && my.number && strcmp(call->about, "stdin") == 0)
-        memcpy(my.client, "console", sizeof "console"); /* a thread for the owner alone */
     restore_signals(old);
     errno = kept;
     if (call->kind)
