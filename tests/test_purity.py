@@ -171,6 +171,7 @@ LAYERS = {
     "checks": {"driving", "model", "verdicts"},
     "tracing": {"driving"},
     "bench": {"driving"},
+    "explore": {"driving", "model", "verdicts"},
     "teaching": {"driving", "model", "verdicts", "tracing"},
 }
 KNOW_NO_SERVER = "driving", "model", "verdicts", "checks"

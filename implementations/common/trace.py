@@ -10,7 +10,8 @@ client that a thread or process serves. No event holds a message or a password.
 
 When tracing is off, it costs nothing: traced() and lock() return what they were given. If DIR holds
 a socket named `gates`, its owner is shown each event first, and the thread waits until it may go
-on: so a schedule can be forced from outside.
+on: so a schedule can be forced from outside. The owner can also stop time: what ran into a time-out
+is begun again.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ KINDS = {
 # Written at once, which survives kill -9, or kept in memory until the end, which disturbs least.
 SINKS = "write", "mem"
 MAX_BYTES, MAX_EVENTS = 64 << 20, 500_000  # of one process; later events are not traced
+
+TIMED_OUT = -1  # the "n" of what ended by its time-out; a selector's is 0
+AGAIN = b"a"  # the answer of a gate that stops time
 
 MAX_SOCKET_NAME = 100  # bytes; systems have 104 to 108, with a zero byte at the end
 
@@ -116,12 +120,18 @@ def traced(
     def between(*arguments: P.args, **more: P.kwargs) -> R:
         what = about(*arguments, **more) if callable(about) else about
         record(begins, what)
-        result = None
-        try:
-            result = function(*arguments, **more)
-            return result
-        finally:
-            record(ends, what, amount_of(result))
+        while True:
+            try:
+                result = function(*arguments, **more)
+            except TimeoutError:
+                if not record(ends, what, TIMED_OUT):
+                    raise
+            except BaseException:
+                record(ends, what)
+                raise
+            else:
+                if not record(ends, what, amount_of(result)):
+                    return result
 
     return between
 
@@ -130,6 +140,8 @@ def amount_of(result: object) -> int | None:
     """Returns the "n" of what a function returned: a length or a number."""
     if isinstance(result, (bytes, list)):
         return len(result)
+    if result is False:  # of a condition
+        return TIMED_OUT
     return result if type(result) is int else None
 
 
@@ -180,8 +192,10 @@ class TracedLock:
         self.release()
 
 
-def record(event: str, about: str = "", amount: int | None = None, now: int | None = None) -> None:
-    """Traces an event of this thread. `now`: when it was, if not now."""
+def record(event: str, about: str = "", amount: int | None = None, now: int | None = None) -> bool:
+    """Traces an event of this thread. `now`: when it was, if not now. Returns whether what timed
+    out must begin again.
+    """
     global size
     now = now or monotonic_ns()
     try:
@@ -192,14 +206,13 @@ def record(event: str, about: str = "", amount: int | None = None, now: int | No
     if sink == "mem" and not gated:
         if len(events) < MAX_EVENTS:
             events.append((now, me, event, about, amount))
-        return
+        return False
     line = line_of(now, me, event, about, amount)
     if size < MAX_BYTES:
         size += os.write(file(), line)
         if size >= MAX_BYTES:
             os.write(file(), line_of(now, me, "I.full", "", None))
-    if gated:
-        pass_gate(line)
+    return gated and pass_gate(line) == AGAIN
 
 
 def line_of(
@@ -247,17 +260,19 @@ def end() -> None:
             kept = kept[os.write(file(), kept) :]
 
 
-def pass_gate(line: bytes) -> None:
-    """Shows the event to the owner of the gates, and waits. If it is gone, all gates are open."""
+def pass_gate(line: bytes) -> bytes:
+    """Shows the event to the owner of the gates, and waits for its answer. If the owner is gone,
+    all gates are open.
+    """
     try:
         if not hasattr(local, "gate"):
             local.gate = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with short_name(folder, "gates") as name:
                 local.gate.connect(name)
         local.gate.send(line)
-        local.gate.recv(1)
+        return bytes(local.gate.recv(1))
     except OSError:
-        pass
+        return b""
 
 
 @contextlib.contextmanager

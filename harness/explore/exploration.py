@@ -1,0 +1,310 @@
+"""Explores one workload on all cores: every schedule within the bound, then random ones."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from harness.driving.messages import Message, msg
+from harness.explore.program import Program
+from harness.explore.runs import NotExplored, Run, Runner, Violation
+from harness.explore.schedules import Schedule
+from harness.explore.search import Prefix, Priorities, Tree, chance
+from harness.explore.workloads import Workload
+
+DEPTH = 3  # of the bugs that random schedules look for, with a stated probability
+CONFIRMATIONS = 2  # replays on new servers, each of which must break in the same way
+TRIES = 3  # of a prefix that a run did not repeat, since something depended on the clock
+FIRST_RUNS = 3  # of the simplest schedule, to see who works in each
+TICK = 0.2  # seconds between two reports
+
+
+@dataclass
+class Explored:
+    """What was tried of one workload with so many clients and at most so many preemptions.
+
+    `complete`: all schedules within the bound were tried, but for `diverged` ones that no run
+    repeated, since something depended on the clock. `random` further ones were drawn. `violation`
+    is the first thing that broke, with the points of its `run`.
+    """
+
+    workload: Workload
+    clients: int
+    bound: int
+    tree: Tree
+    random: int = 0
+    unclear: int = 0
+    steps: int = 0  # of the longest schedule
+    actors: int = 0
+    regular: frozenset[str] | None = None  # the program's own actors that work in each schedule
+    diverged: int = 0
+    run: Run | None = None
+    replays: int = 0
+    seconds: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all schedules within the bound were tried."""
+        return not self.tree.waiting and self.tree.tried > 0 and not self.run
+
+    @property
+    def violation(self) -> Violation | None:
+        """What broke, if anything did."""
+        return self.run.violation if self.run else None
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The schedule that broke the server."""
+        if not self.run:
+            return None
+        steps = [point.step for point in self.run.points]
+        notes = [" ".join([step.event, step.what, step.at]).strip() for step in steps]
+        names = tuple(step.actor for step in steps)
+        return Schedule(self.workload.name, self.clients, names, tuple(notes))
+
+    @property
+    def tried(self) -> Message:
+        """How much was tried, in words."""
+        count, bound = self.tree.tried + self.random, self.bound
+        if self.complete and not self.random:
+            return msg(
+                "{count} schedules of {clients} clients with at most {bound} preemptions, all "
+                "explored",
+                count=count,
+                clients=self.clients,
+                bound=bound,
+            )
+        if self.complete:
+            return msg(
+                "all {all} schedules of {clients} clients with at most {bound} preemptions, and "
+                "{random} random ones: each bug of depth {depth} is found with a probability of "
+                "at least {chance:.1%}",
+                all=self.tree.tried,
+                clients=self.clients,
+                bound=bound,
+                random=self.random,
+                depth=DEPTH,
+                chance=chance(self.random, self.actors, self.steps, DEPTH),
+            )
+        return msg(
+            "{count} schedules of {clients} clients with at most {bound} preemptions; not all",
+            count=count,
+            clients=self.clients,
+            bound=bound,
+        )
+
+
+@dataclass
+class Exploration:
+    """Explores until the time (of time.monotonic()) is over, or something breaks.
+
+    `beyond`: go on with random schedules when all within the bound were tried. `report` is called
+    now and then.
+    """
+
+    program: Program
+    folder: Path
+    workload: Workload
+    clients: int = 2
+    bound: int = 2
+    workers: int = 1
+    until: float = field(default_factory=lambda: time.monotonic() + 60)
+    beyond: bool = False
+    seed: int = 0
+    report: Callable[[Explored], object] = lambda explored: None
+
+    def __post_init__(self) -> None:
+        self.tries: dict[tuple[str, ...], int] = {}  # of prefixes that another run did not repeat
+
+    def explore(self, tree: Tree | None = None) -> Explored:
+        """Explore, and return what was tried. Raises NotExplored."""
+        explored = Explored(self.workload, self.clients, self.bound, tree or Tree(self.bound))
+        began = time.monotonic()
+        with Workers(self, self.workers) as workers:
+            self.find_regular(explored, workers)
+            while not explored.run:
+                for choose, run in workers.runs(lambda: self.job(explored), explored.regular):
+                    self.note(explored, choose, run)
+                self.report(explored)
+                if not workers.busy and self.job(explored, look=True) is None:
+                    break
+        if explored.run:
+            explored.replays = self.confirmed(explored)
+        explored.seconds = time.monotonic() - began
+        return explored
+
+    def find_regular(self, explored: Explored, workers: "Workers") -> None:
+        """Find out which of the program's own actors work in each schedule."""
+        todo = [Prefix(())] * FIRST_RUNS
+        seen: list[set[str]] = []
+        while len(seen) < FIRST_RUNS:
+            for _, run in workers.runs(lambda: todo.pop() if todo else None, None):
+                seen.append({step.actor for point in run.points for step in point.enabled})
+        explored.regular = frozenset(set.intersection(*seen))
+
+    def job(self, explored: Explored, look: bool = False) -> Any:
+        """Return a chooser for the next schedule, or None; with `look`, whether there is one."""
+        if time.monotonic() > self.until or explored.run:
+            return None
+        if explored.tree.waiting:
+            return True if look else Prefix(explored.tree.next() or ())
+        if self.beyond and explored.complete:
+            return (
+                True
+                if look
+                else Priorities(
+                    random.Random(f"{self.seed} {explored.random}"), explored.steps, DEPTH
+                )
+            )
+        return None
+
+    def note(self, explored: Explored, choose: Any, run: Run) -> None:
+        """Take the outcome of one schedule."""
+        if run.diverged and not run.violation and isinstance(choose, Prefix):
+            tries = self.tries[choose.prefix] = self.tries.get(choose.prefix, 0) + 1
+            if tries < TRIES:
+                return explored.tree.again(choose.prefix)
+            explored.diverged += 1
+            return None
+        explored.steps = max(explored.steps, len(run.points))
+        names = {step.actor for point in run.points for step in point.enabled}
+        explored.actors = max(explored.actors, len(names))
+        explored.unclear += run.unclear
+        if isinstance(choose, Prefix):
+            explored.tree.add(choose.prefix, run.points)
+        else:
+            explored.random += 1
+        if run.violation and not explored.run:
+            explored.run = run
+
+    def confirmed(self, explored: Explored) -> int:
+        """Return how often the schedule breaks new servers in the same way."""
+        schedule, count = explored.schedule, 0
+        assert schedule and explored.violation
+        for number in range(CONFIRMATIONS):
+            folder = self.folder / f"replay{number}"
+            run = replay(self.program, folder, self.workload, schedule)
+            count += bool(run.violation and run.violation.kind == explored.violation.kind)
+        return count
+
+
+def replay(program: Program, folder: Path, workload: Workload, schedule: Schedule) -> Run:
+    """Try one schedule on a new server. Raises NotExplored."""
+    runner = Runner(program, folder, workload, schedule.members)
+    try:
+        return runner.run(Prefix(schedule.actors), frozenset(schedule.actors))
+    finally:
+        runner.close()
+
+
+class Workers:
+    """Processes that try schedules, each with a server of its own."""
+
+    def __init__(self, exploration: Exploration, count: int):
+        context = multiprocessing.get_context("fork")
+        self.busy: dict[Connection, Any] = {}
+        self.idle: list[Connection] = []
+        self.processes = []
+        for number in range(count):
+            ours, theirs = context.Pipe()
+            folder = exploration.folder / f"worker{number}"
+            process = context.Process(target=work, args=(theirs, exploration, folder), daemon=True)
+            process.start()
+            theirs.close()
+            self.processes.append(process)
+            self.idle.append(ours)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pipe in [*self.idle, *self.busy]:
+            with contextlib.suppress(OSError):
+                pipe.send(None)
+            pipe.close()
+        for process in self.processes:
+            process.join(5)
+            process.kill()
+            process.join()
+
+    def runs(self, job: Callable[[], Any], regular: frozenset[str] | None) -> list[tuple[Any, Run]]:
+        """Give idle workers something to do; wait a little, and return what has been done.
+
+        Raises NotExplored.
+        """
+        while self.idle and (choose := job()) is not None:
+            pipe = self.idle.pop()
+            pipe.send((choose, regular))
+            self.busy[pipe] = choose
+        done: list[tuple[Any, Run]] = []
+        for pipe in [pipe for pipe in wait(list(self.busy), TICK) if isinstance(pipe, Connection)]:
+            try:
+                run = pipe.recv()
+            except EOFError:
+                raise NotExplored(msg("the harness's own worker has ended")) from None
+            if isinstance(run, NotExplored):
+                raise run
+            done.append((self.busy.pop(pipe), run))
+            self.idle.append(pipe)
+        return done
+
+
+def work(pipe: Connection, exploration: Exploration, folder: Path) -> None:
+    """Try schedules, in a process of its own, until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
+    runner = Runner(exploration.program, folder, exploration.workload, exploration.clients)
+    try:
+        while (job := pipe.recv()) is not None:
+            try:
+                pipe.send(runner.run(*job))
+            except NotExplored as why:
+                pipe.send(why)
+    except (EOFError, OSError):
+        pass  # the main process has ended
+    finally:
+        runner.close()
+
+
+# -- An exploration that goes on later
+
+
+def save(path: Path, explored: Explored) -> None:
+    """Write what was tried, so that it can go on. Raises OSError."""
+    tree = explored.tree
+    state = {
+        "workload": explored.workload.name,
+        "clients": explored.clients,
+        "bound": tree.bound,
+        "tried": tree.tried,
+        "merged": tree.merged,
+        "waiting": tree.waiting,
+        "reached": [[*key, costs] for key, costs in tree.reached.items()],
+    }
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(state), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def load(path: Path, workload: Workload, clients: int, bound: int) -> Tree | None:
+    """Return what save() wrote for this workload; None if there is no such file, or it is of
+    another one. Raises OSError.
+    """
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        if (state["workload"], state["clients"], state["bound"]) != (workload.name, clients, bound):
+            return None
+        waiting = [(costs, length, tuple(prefix)) for costs, length, prefix in state["waiting"]]
+        reached = {(mark, actor): costs for mark, actor, costs in state["reached"]}
+        return Tree(bound, waiting, reached, state["tried"], state["merged"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        return None

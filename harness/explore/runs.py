@@ -1,0 +1,253 @@
+"""Plays a workload under the controller, schedule after schedule, and has the model judge each."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.driving.client import CutOff
+from harness.driving.messages import Message, msg
+from harness.driving.record import CheckFailed, Entry, Record
+from harness.driving.server import NotStarted
+from harness.explore.controller import Actor, Controller, Ended, Restless
+from harness.explore.program import Program
+from harness.explore.schedules import Point, Step
+from harness.explore.workloads import Workload
+from harness.model.group import Rules, Standing
+from harness.model.lines import Difference
+from harness.model.play import Act, Play
+from harness.model.search import Unclear
+
+MOST_STEPS = 4_000  # of one schedule; a program that takes more of them spins
+REST = 10.0  # seconds within which everything must come to rest
+SPELL = 1.5  # seconds to wait for a time-out, if nothing can go on and work is left
+ON_ONE_SERVER = 300  # schedules; then a new server is started
+
+# Which of these actors goes on, at the point of this number; None: the one that should cannot.
+Chooser = Callable[[int, list[str], str], int | None]
+
+
+class NotExplored(Exception):
+    """The program cannot be explored; the text says why."""
+
+
+@dataclass
+class Violation:
+    """What a schedule broke: a `circle` of actors that wait for each other, or a `difference` from
+    what the page allows. `entries` of the record: what was sent and seen.
+    """
+
+    difference: Difference | None
+    circle: list[Message] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def kind(self) -> object:
+        """What two violations of one kind share."""
+        return self.difference.kind if self.difference else "deadlock"
+
+
+@dataclass
+class Run:
+    """One schedule that was tried: its points, and what it broke, if anything.
+
+    `diverged`: an actor of the prefix could not go on, so that it was another schedule.
+    `unclear`: the model did not judge it.
+    """
+
+    points: list[Point]
+    violation: Violation | None = None
+    diverged: bool = False
+    unclear: bool = False
+
+
+class Runner:
+    """A server under a controller, and the clients of one workload."""
+
+    def __init__(self, program: Program, folder: Path, workload: Workload, clients: int):
+        self.program, self.folder = program, folder
+        self.workload, self.clients = workload, clients
+        self.controller = Controller(folder / "gates")
+        self.play: Play | None = None
+        self.number = self.servers = 0
+        self.regular: frozenset[str] | None = None
+
+    def close(self) -> None:
+        """End the clients, the server and the gates."""
+        self.stop()
+        self.controller.close()
+
+    def stop(self) -> None:
+        """End the clients and the server."""
+        if self.play:
+            self.play.close()
+            self.play.server.end()
+        self.play = None
+
+    def run(self, choose: Chooser, regular: frozenset[str] | None = None) -> Run:
+        """Try one schedule. Raises NotExplored.
+
+        `regular` are the program's own actors that work in each schedule. Others, such as one that
+        saves something once a second, go on at once when they can: they are no choice.
+        """
+        self.regular = regular
+        self.number += 1
+        if self.number % ON_ONE_SERVER == 0:
+            self.stop()
+        run = Run([])
+        try:
+            play = self.prepared()
+            self.explored(play, run, choose)
+            if not run.violation:
+                play.settle_at_rest()
+        except Unclear:
+            run.unclear = True
+        except Difference as difference:
+            run.violation = Violation(difference)
+        except CheckFailed as problem:
+            died = Difference("12", "server", [problem.expected], problem.actual)
+            run.violation = Violation(died)
+        except NotStarted as problem:
+            raise NotExplored(msg("it does not start: {why}", why=problem)) from None
+        if run.violation or run.unclear:
+            if run.violation and self.play:
+                run.violation.entries = list(self.play.record.entries)
+            self.stop()
+        return run
+
+    # -- Before
+
+    def prepared(self) -> Play:
+        """Return the play, in which each client of the workload is what it must be."""
+        if self.play is None:
+            self.servers += 1
+            flags = "--admit", "all", "--reject-after", "0.05"
+            folder = self.folder / f"group{self.servers}"
+            server = self.program.start(self.controller.path.parent, folder, flags, Record())
+            self.play = Play(server, Rules("all", reject_after=0.05))
+        play = self.play
+        for who, line in self.workload.rows(self.clients):
+            if who != "owner":
+                self.becomes(play, who, stranger=line.startswith("JOIN"))
+        addresses = {who: address for address, who in play.record.addresses.items()}
+        self.controller.names = {
+            addresses[play.current[who]]: who
+            for who, _ in self.workload.rows(self.clients)
+            if who != "owner"
+        } | {"console": "owner"}
+        return play
+
+    def becomes(self, play: Play, who: str, stranger: bool) -> None:
+        """Make this client a stranger, or a member that is here."""
+        one = play.group.connections.get(play.current.get(who, ""))
+        standing = one.standing if one and play.is_open(who) else None
+        if stranger and standing is not Standing.STRANGER:
+            if standing:
+                play.play([Act(who, "closes")])
+            play.play([Act(who, "sends", "PING here\n")])
+        elif not stranger and standing is not Standing.HERE:
+            if standing not in (None, Standing.STRANGER):
+                play.play([Act(who, "closes")])
+            play.play([Act(who, "sends", f"JOIN {who}{self.number} secret\n")])
+
+    def line(self, play: Play, who: str, line: str) -> str:
+        """Return a line of the workload with its names."""
+        names = {
+            label: play.group.members[one.key].name
+            for label, connection in play.current.items()
+            if (one := play.group.connections.get(connection)) and one.key in play.group.members
+        }
+        return line.format_map({**names, "k": self.number, "who": who})
+
+    # -- Under control
+
+    def explored(self, play: Play, run: Run, choose: Chooser) -> None:
+        """Send what the workload sends, and let the actors go on as `choose` says."""
+        rows = [(who, self.line(play, who, line)) for who, line in self.workload.rows(self.clients)]
+        controller = self.controller
+        with controller.closed():
+            try:
+                controller.rest(REST)
+                for who, line in rows:
+                    with contextlib.suppress(CutOff):
+                        kind = "types" if who == "owner" else "sends"
+                        play.act(Act(who, kind, line + "\n" * (who != "owner"), more=True))
+                self.steps(run, choose)
+                if circle := controller.circle():
+                    run.violation = Violation(None, self.reasons(circle))
+            except Restless:
+                raise NotExplored(
+                    msg("it does not come to rest within {seconds:.0f} s: it spins", seconds=REST)
+                ) from None
+            except Ended:
+                pass  # what the clients heard says whether that was right
+
+    def steps(self, run: Run, choose: Chooser) -> None:
+        """Let one actor after the other take a step, until none can. Raises Restless, Ended."""
+        controller, last = self.controller, ""
+        while len(run.points) < MOST_STEPS:
+            controller.settle(REST)
+            enabled = controller.enabled()
+            if not enabled and self.is_work_left():
+                controller.time_passes = True  # a time-out may be what all wait for
+                if controller.hear(SPELL):
+                    continue
+            if not enabled:
+                return
+            controller.time_passes = False
+            labels = self.labels(enabled)
+            if irregular := [
+                actor
+                for actor, label in zip(enabled, labels, strict=True)
+                if not (self.controller.is_named(actor) or self.is_regular(label))
+            ]:
+                controller.let_go(irregular[0])
+                continue
+            number = choose(len(run.points), labels, last)
+            if number is None:
+                run.diverged, number = True, labels.index(last) if last in labels else 0
+            steps = tuple(map(self.step, enabled, labels))
+            run.points.append(Point(steps, number))
+            last = labels[number]
+            controller.let_go(enabled[number])
+        raise Restless
+
+    def is_regular(self, label: str) -> bool:
+        """Return whether an actor of the program's own is a choice."""
+        return self.regular is None or label in self.regular
+
+    def is_work_left(self) -> bool:
+        """Return whether an actor of a client does anything but wait for it."""
+        return any(
+            self.controller.is_named(actor) and actor.kind not in ("recv", "wait", "accept")
+            for actor in self.controller.actors.values()
+        )
+
+    def labels(self, actors: list[Actor]) -> list[str]:
+        """Return a name for each of these actors that no other one has."""
+        found: list[str] = []
+        for actor in actors:
+            name = "-".join(actor.name.split()) or "nameless"
+            count = sum(one == name or one.startswith(f"{name}#") for one in found)
+            found.append(f"{name}#{count + 1}" if count else name)
+        return found
+
+    def step(self, actor: Actor, label: str) -> Step:
+        """Return the step that this actor can take."""
+        event = actor.event
+        born = [one for one in self.controller.actors.values() if one.event.get("p") == event["p"]]
+        process = min(born, key=lambda one: one.born).name if born else ""
+        return Step(label, event["e"], event["o"], process, str(event.get("at", "")))
+
+    def reasons(self, circle: list[Actor]) -> list[Message]:
+        """Return why each of these actors waits for the next one."""
+        others = [*circle[1:], circle[0]]
+        return [
+            msg(
+                "{who} waits for {what!r}, which {other} holds",
+                who=one.name,
+                what=one.event["o"],
+                other=other.name,
+            )
+            for one, other in zip(circle, others, strict=True)
+        ]
