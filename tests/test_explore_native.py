@@ -865,6 +865,78 @@ def test_signal_handlers_may_call_anything(gates, built):
     assert len(one.of("E.pipe.write", n=1)) >= 20
 
 
+ALL_AT_ONCE = """
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int pipes[2];
+
+static void handle(int number)
+{
+    int kept = errno;
+    char byte;
+    if (write(pipes[1], "x", 1) < 0 || read(pipes[0], &byte, 1) < 0)
+        _exit(9);
+    errno = kept;
+}
+
+static void *nothing(void *unused)
+{
+    pthread_mutex_lock(&lock);
+    pthread_mutex_unlock(&lock);
+    return NULL;
+}
+
+static void *work(void *unused)
+{
+    char byte;
+    int status;
+    for (int i = 0; i < 30; i++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, nothing, NULL)) abort();
+        pid_t child = fork();
+        if (child == 0) {
+            if (i % 3 == 0) pthread_create(&thread, NULL, nothing, NULL);
+            _exit(write(pipes[1], "y", 1) != 1);
+        }
+        while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+            ;
+        if (status || read(pipes[0], &byte, 1) != 1) abort();
+        pthread_join(thread, NULL);
+        pthread_setname_np(pthread_self(), "maker");
+    }
+    return NULL;
+}
+
+int main(void)
+{
+    struct sigaction action = { .sa_handler = handle, .sa_flags = SA_RESTART };
+    struct itimerval often = { { 0, 900 }, { 0, 900 } };
+    pthread_t threads[4];
+    if (pipe(pipes)) return 1;
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &often, NULL);
+    for (int i = 0; i < 4; i++)
+        pthread_create(&threads[i], NULL, work, NULL);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    return 0;
+}
+"""
+
+
+def test_threads_forks_and_signals_at_once(gates, built):
+    one = gates()
+    assert ran(built(ALL_AT_ONCE), one) == (0, "")
+    assert len(one.of("E.fork")) == 120
+    assert one.of("E.pipe.write", a="maker") and one.of("E.pipe.write", a="child-120")
+
+
 def test_when_the_controller_goes_all_gates_are_open(gates, built):
     program = built(LOCKS)
     one = gates(answer=lambda event: HOLD if event["e"] == "B.lock.wait" else GO_ON)

@@ -730,7 +730,7 @@ static long ended(const struct call *call, long result)
     return result;
 }
 
-/* The end of a wait; returns whether it ran into its time-out, and time stands still. */
+/* The end of a wait; returns whether it is to wait again: it timed out while time is stopped. */
 static int is_again(const struct call *call, long result)
 {
     return report("E", call, &result) == 'a';
@@ -1812,7 +1812,7 @@ static void condition_cut(struct call **call)
         report("E", &again, &YES); \
     }
 
-/* One that ran into its time-out while time stands still waits again, without another event. */
+/* A wait that timed out while time is stopped begins again, without another event. */
 #define WAITS_FOR(name, is_timed, time_out, limits, take, free, parameters, ...) \
     int name parameters \
     { \
@@ -2264,7 +2264,7 @@ static pid_t fork_plainly(void)
 pid_t fork(void) { return forked(REAL(fork), FROM); }
 pid_t _Fork(void) { return forked(fork_plainly, FROM); }
 
-/* A child that runs in its parent's memory could not be told from its parent. It may be a fork. */
+/* A child that runs in its parent's memory would look like its parent. POSIX allows a fork here. */
 pid_t vfork(void) { return forked(REAL(fork), FROM); }
 
 static int child_begins(struct call *call, long whom, int options, const void *from)
