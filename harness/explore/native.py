@@ -79,11 +79,14 @@ def environment(gates: Path) -> dict[str, str]:
 # -- What cannot be explored
 
 
-def why_not(command: list[str]) -> Message | None:
-    """Return why the program of this command line cannot be explored; None if it may be tried.
+def why_not(command: list[str], cwd: str | Path = ".") -> Message | None:
+    """Return why the program of this command line, run in `cwd`, cannot be explored.
 
-    A shell, and what else starts programs, may be tried: what it starts loads the library, too.
+    None: it may be tried. So may a shell, and what else starts programs: what it starts loads the
+    library, too.
     """
+    if os.path.dirname(command[0]):
+        command = [os.path.join(cwd, command[0]), *command[1:]]
     path = program_of(command)
     if path is None:
         return msg("there is no program {program}", program=command[0])
