@@ -149,7 +149,7 @@ static void find_functions(void)
 
 /* ---- This process and this thread ------------------------------------------------------------ */
 
-struct module {         /* a part of the program that has code */
+struct module {         /* the program itself, which is the first, or a library */
     uintptr_t start, end, base;
     int is_runtime;     /* its locks are not the program's own */
     char name[48];
@@ -267,43 +267,50 @@ static int is_runtime(const char *name)
     return 0;
 }
 
-static void describe(struct module *module, const struct dl_phdr_info *info)
+/* Whether `info` is about a part of the program at all: one that is in memory. */
+static int describe(struct module *module, const struct dl_phdr_info *info)
 {
     char path[LONG_PATH] = "";
     const char *name = info->dlpi_name;
+    module->base = info->dlpi_addr;
+    module->start = UINTPTR_MAX, module->end = 0;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        uintptr_t start = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+        uintptr_t end = start + info->dlpi_phdr[i].p_memsz;
+        if (info->dlpi_phdr[i].p_type != PT_LOAD)
+            continue;
+        module->start = start < module->start ? start : module->start;
+        module->end = end > module->end ? end : module->end;
+    }
     if (!name[0]) { /* the program itself */
         ssize_t length = syscall(SYS_readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof path - 1);
         path[length > 0 ? length : 0] = '\0';
-        name = path;
     }
     struct text text = text_in(module->name, sizeof module->name);
-    put_string(&text, base_name(name));
-    module->base = info->dlpi_addr;
-    module->is_runtime = is_runtime(module->name);
+    put_string(&text, base_name(name[0] ? name : path));
+    module->is_runtime = name[0] && is_runtime(module->name);
+    return module->end > 0;
 }
 
-/* Finds the part of `info` that has code. `wanted`: an address in it, or 0 for any. */
-static int has_code(const struct dl_phdr_info *info, struct module *module, uintptr_t wanted)
+static int is_in(const struct module *module, uintptr_t address)
 {
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        uintptr_t start = info->dlpi_addr + part->p_vaddr;
-        if (part->p_type != PT_LOAD || !(part->p_flags & PF_X))
-            continue;
-        if (wanted && (wanted < start || wanted >= start + part->p_memsz))
-            continue;
-        module->start = start, module->end = start + part->p_memsz;
-        describe(module, info);
-        return 1;
-    }
-    return 0;
+    return address >= module->start && address < module->end;
 }
 
 static int add_module(struct dl_phdr_info *info, size_t size, void *unused)
 {
-    if (module_count < MODULES && has_code(info, &modules[module_count], 0))
+    if (module_count < MODULES && describe(&modules[module_count], info))
         module_count++;
     return 0;
+}
+
+/* The module with this address, among those that were there at the start. */
+static const struct module *known_module(uintptr_t address)
+{
+    for (int i = 0; i < module_count; i++)
+        if (is_in(&modules[i], address))
+            return &modules[i];
+    return NULL;
 }
 
 struct search { uintptr_t wanted; struct module *found; };
@@ -311,15 +318,15 @@ struct search { uintptr_t wanted; struct module *found; };
 static int compare_module(struct dl_phdr_info *info, size_t size, void *data)
 {
     struct search *search = data;
-    return has_code(info, search->found, search->wanted);
+    return describe(search->found, info) && is_in(search->found, search->wanted);
 }
 
 /* The module of a place in the code; `other` is for one that was loaded later. */
 static const struct module *module_of(uintptr_t place, struct module *other)
 {
-    for (int i = 0; i < module_count; i++)
-        if (place >= modules[i].start && place < modules[i].end)
-            return &modules[i];
+    const struct module *module = known_module(place);
+    if (module)
+        return module;
     /* This takes a lock, but not the one that is held while a library's constructors run. */
     struct search search = { place, other };
     return dl_iterate_phdr(compare_module, &search) ? other : NULL;
@@ -335,20 +342,6 @@ static void put_place(struct text *to, uintptr_t place)
     }
     put(to, "0x");
     put_number(to, place - (module ? module->base : 0), 16);
-}
-
-static int has_data(struct dl_phdr_info *info, size_t size, void *data)
-{
-    struct search *search = data;
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        uintptr_t start = info->dlpi_addr + part->p_vaddr;
-        if (part->p_type == PT_LOAD && search->wanted - start < part->p_memsz) {
-            describe(search->found, info);
-            return 1;
-        }
-    }
-    return 0;
 }
 
 /* The symbols of the program itself, if it was not stripped. */
@@ -444,15 +437,14 @@ static int put_variable(struct text *to, uintptr_t offset)
 /* A variable by its name, or by its place in its module: the same in every run. 0: it is none. */
 static int put_static(struct text *to, uintptr_t address)
 {
-    struct module found;
-    struct search search = { address, &found };
-    if (!dl_iterate_phdr(has_data, &search))
+    const struct module *module = known_module(address);
+    if (!module)
         return 0;
-    if (found.base == modules[0].base && put_variable(to, address - found.base))
-        return 1;
-    put(to, found.name);
-    put(to, "+0x");
-    put_number(to, address - found.base, 16);
+    if (module != modules || !put_variable(to, address - module->base)) {
+        put(to, module->name);
+        put(to, "+0x");
+        put_number(to, address - module->base, 16);
+    }
     return 1;
 }
 
