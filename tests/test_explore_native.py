@@ -678,7 +678,11 @@ static void work(sem_t *named)
         fcntl(file, F_SETLK, &(struct flock){ .l_type = F_UNLCK });
     }
     flock(file, LOCK_EX);
+    lockf(file, F_LOCK, 0);
     close(file);
+    FILE *stream = fopen("locked", "r+");
+    flock(fileno(stream), LOCK_EX);
+    fclose(stream);
     sem_post(&all->turns);
     sem_post(named);
 }

@@ -88,7 +88,9 @@ int __dprintf_chk(int, int, const char *, ...);
 
 /* ---- The C library's own functions ----------------------------------------------------------- */
 
+/* First what a malloc with locks of its own needs: it is called while the rest is looked for. */
 #define FUNCTIONS(X) \
+    X(pthread_mutex_lock) X(pthread_mutex_trylock) X(pthread_mutex_unlock) \
     X(accept) X(accept4) X(recv) X(recvfrom) X(recvmsg) X(read) X(readv) X(send) X(sendto) \
     X(sendmsg) X(write) X(writev) X(sendfile) X(pwrite) X(pwrite64) X(pwritev) X(fsync) \
     X(fdatasync) X(ftruncate) X(ftruncate64) X(rename) X(renameat) X(unlink) X(unlinkat) \
@@ -98,8 +100,7 @@ int __dprintf_chk(int, int, const char *, ...);
     X(fclose) X(vfprintf) X(vdprintf) X(__vfprintf_chk) X(__vdprintf_chk) \
     X(poll) X(__poll_chk) X(ppoll) X(__ppoll_chk) X(select) X(pselect) X(epoll_wait) \
     X(epoll_pwait) X(epoll_pwait2) X(sigwait) X(sigwaitinfo) X(sigtimedwait) X(sigsuspend) \
-    X(pause) X(pthread_mutex_lock) X(pthread_mutex_trylock) X(pthread_mutex_timedlock) \
-    X(pthread_mutex_clocklock) X(pthread_mutex_unlock) X(pthread_mutex_init) \
+    X(pause) X(pthread_mutex_timedlock) X(pthread_mutex_clocklock) X(pthread_mutex_init) \
     X(pthread_mutex_destroy) X(mtx_lock) X(mtx_trylock) X(mtx_timedlock) X(mtx_unlock) X(mtx_init) \
     X(mtx_destroy) X(pthread_rwlock_rdlock) X(pthread_rwlock_tryrdlock) \
     X(pthread_rwlock_timedrdlock) X(pthread_rwlock_clockrdlock) X(pthread_rwlock_wrlock) \
@@ -123,6 +124,7 @@ int __dprintf_chk(int, int, const char *, ...);
 #define DECLARED(name) __typeof__(name) *name;
 static struct { FUNCTIONS(DECLARED) CONDITIONS(DECLARED) } real;
 static int found;
+static MINE int finds;  /* this thread looks for them now */
 
 /* The new form of a function, if what was found is the C library's: a sanitizer's is not. */
 static void *new_form(void *function, const char *name)
@@ -138,9 +140,15 @@ static void find_functions(void)
 #define FOUND(name) real.name = (__typeof__(name) *)dlsym(RTLD_NEXT, #name);
 #define FOUND_NEW(name) \
     real.name = (__typeof__(name) *)new_form(dlsym(RTLD_NEXT, #name), #name);
+    int kept = errno;
+    if (finds)
+        return;
+    finds = 1;
     FUNCTIONS(FOUND)
     CONDITIONS(FOUND_NEW)
+    finds = 0;
     __atomic_store_n(&found, 1, __ATOMIC_RELEASE);
+    errno = kept;
 }
 
 /* The first call may come before begin(): from the constructor of another library. */
@@ -1175,14 +1183,21 @@ static int will_write(FILE *file, size_t more)
            (__fbufsize(file) && __fpending(file) + more > __fbufsize(file));
 }
 
+static int descriptor_of(FILE *file)
+{
+    int kept = errno, fd = fileno(file); /* which is an error of a stream in memory */
+    errno = kept;
+    return fd;
+}
+
 static int begins_reading(struct call *call, FILE *file, int is_there, const void *from)
 {
-    return !is_there && begins_at(call, fileno(file), 0, from);
+    return !is_there && begins_at(call, descriptor_of(file), 0, from);
 }
 
 static int begins_writing(struct call *call, FILE *file, size_t more, const void *from)
 {
-    return will_write(file, more) && begins_at(call, fileno(file), 1, from);
+    return will_write(file, more) && begins_at(call, descriptor_of(file), 1, from);
 }
 
 static char *got_line(const struct call *call, char *line)
@@ -1335,17 +1350,13 @@ int __vdprintf_chk(int fd, int flag, const char *format, va_list values)
     return formatted_at(fd, flag, format, values, FROM);
 }
 
-#define FLUSHES(name) \
-    int name(FILE *file) \
-    { \
-        struct call call; \
-        if (!file || !__fpending(file) || !begins_at(&call, fileno(file), 1, FROM)) \
-            return REAL(name)(file); \
-        return ended(&call, REAL(name)(file)); \
-    }
-
-FLUSHES(fflush)
-FLUSHES(fclose)
+int fflush(FILE *file)
+{
+    struct call call;
+    if (!file || !__fpending(file) || !begins_at(&call, descriptor_of(file), 1, FROM))
+        return REAL(fflush)(file);
+    return ended(&call, REAL(fflush)(file));
+}
 
 /* ---- Waiting for something to be ready ------------------------------------------------------- */
 
@@ -1673,18 +1684,34 @@ static int names_file_lock(struct call *call, int fd, int by, const void *from)
     return 1;
 }
 
-/* Before a file's lock is freed; returns which it had. */
+/* Before a lock of a file is freed, if it has this one. */
 static int file_release_begins(struct call *call, int fd, int by, const void *from)
 {
     if (fd < 0 || fd >= DESCRIPTORS || !(file_locks[fd] & by))
         return 0;
-    int had = file_locks[fd] & by & BY_FLOCK ? BY_FLOCK : BY_FCNTL;
-    file_locks[fd] &= ~had;
-    if (!names_file_lock(call, fd, had, from))
+    file_locks[fd] &= ~by;
+    if (!names_file_lock(call, fd, by, from))
         return 0;
     call->kind = "lock.hold";
     call->time = now();
-    return had;
+    return 1;
+}
+
+struct releases { struct call flock, fcntl; int of_flock, of_fcntl; };
+
+static void closing(struct releases *all, int fd, const void *from)
+{
+    all->of_flock = file_release_begins(&all->flock, fd, BY_FLOCK, from);
+    all->of_fcntl = file_release_begins(&all->fcntl, fd, BY_FCNTL, from);
+}
+
+static int closed(struct releases *all, int result)
+{
+    if (all->of_flock)
+        release_ends(&all->flock, result);
+    if (all->of_fcntl)
+        release_ends(&all->fcntl, result);
+    return result;
 }
 
 enum how { WAITING, TRYING, RELEASING };
@@ -2335,14 +2362,23 @@ SLEEPS(int, thrd_sleep, ms_of(time), (const struct timespec *time, struct timesp
 
 int close(int fd)
 {
-    struct call call;
+    struct releases releases;
     if (is_gate(fd)) {
         errno = EBADF; /* as of a descriptor that is not open */
         return -1;
     }
-    int had = file_release_begins(&call, fd, BY_FLOCK | BY_FCNTL, FROM);
-    int result = REAL(close)(fd);
-    return had ? release_ends(&call, result) : result;
+    closing(&releases, fd, FROM);
+    return closed(&releases, REAL(close)(fd));
+}
+
+int fclose(FILE *file)
+{
+    struct call call;
+    struct releases releases;
+    int is_reported = __fpending(file) && begins_at(&call, descriptor_of(file), 1, FROM);
+    closing(&releases, descriptor_of(file), FROM);
+    int result = closed(&releases, REAL(fclose)(file));
+    return is_reported ? ended(&call, result) : result;
 }
 
 /* Calls `close_part` for the parts of a range between which there are gates. */
