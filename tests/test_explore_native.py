@@ -6,7 +6,6 @@ import json
 import os
 import re
 import selectors
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,9 +21,13 @@ from harness.driving.server import Server
 from harness.explore import native
 from harness.teaching import soak
 
-pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 FLAGS = "-g", "-O1", "-Wall", "-Werror", "-pthread"
 GO_ON, AGAIN, HOLD = b"!", b"a", b""
+
+
+@pytest.fixture(autouse=True)
+def compiler():
+    need("cc")
 
 
 class Gates:
@@ -757,6 +760,7 @@ def test_programs_that_it_starts_are_controlled_too(gates, built):
     assert write["a"] == "main" and write["at"].startswith("program+")
 
 
+@pytest.mark.long
 def test_a_program_in_cpp(gates, tmp_path):
     need("c++")
     source, program = tmp_path / "program.cpp", tmp_path / "program"
@@ -801,6 +805,7 @@ def test_a_program_in_cpp(gates, tmp_path):
     assert [event["e"] for event in one.events][-1] != "I.begin" and len(one.of("I.end")) == 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sanitizer", ["address", "thread", "undefined"])
 def test_a_program_with_a_sanitizer(sanitizer, gates, built, tmp_path):
     try:
@@ -1048,6 +1053,100 @@ def test_pipes_sockets_and_files_also_by_way_of_stdio(gates, built, tmp_path):
         assert {event["o"] for event in one.of("B.pipe.write")} == {*pair, "stdout"}
         assert [event["o"] for event in pipe] == ["jour?nal", "jour?nal", "journal"]
         assert [event["n"] for event in one.of("E.pipe.write", o=next(iter(pair)))] == [8]
+
+
+QUEUES = """
+#include <errno.h>
+#include <fcntl.h>
+#include <mqueue.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/wait.h>
+#include <threads.h>
+#include <time.h>
+#include <unistd.h>
+static mtx_t lock;
+static cnd_t changed;
+static int go;
+
+static int work(void *exits)
+{
+    mtx_lock(&lock);
+    while (!go)
+        cnd_wait(&changed, &lock);
+    mtx_unlock(&lock);
+    if (exits)
+        thrd_exit(5);
+    return 7;
+}
+
+int main(void)
+{
+    thrd_t threads[2];
+    int results[2];
+    mtx_init(&lock, mtx_plain);
+    cnd_init(&changed);
+    for (int i = 0; i < 2; i++)
+        thrd_create(&threads[i], work, i ? &lock : NULL);
+    thrd_sleep(&(struct timespec){ 0, 3000000 }, NULL);
+    mtx_lock(&lock);
+    go = 1;
+    cnd_broadcast(&changed);
+    mtx_unlock(&lock);
+    for (int i = 0; i < 2; i++)
+        thrd_join(threads[i], &results[i]);
+    printf("%d %d\\n", results[0], results[1]);
+
+    int queue = msgget(IPC_PRIVATE, 0600), set = semget(IPC_PRIVATE, 1, 0600);
+    struct { long type; char text[8]; } message = { 1, "hello" };
+    if (fork() == 0) {
+        msgsnd(queue, &message, 8, 0);
+        semop(set, &(struct sembuf){ 0, 1, 0 }, 1);
+        _exit(0);
+    }
+    printf("%zd ", msgrcv(queue, &message, 8, 0, 0));
+    printf("%d\\n", semop(set, &(struct sembuf){ 0, -1, 0 }, 1));
+    wait(NULL);
+    msgctl(queue, IPC_RMID, NULL);
+    semctl(set, 0, IPC_RMID);
+
+    char text[16], name[32], *memory;
+    size_t size;
+    struct timespec soon;
+    struct mq_attr attributes = { .mq_maxmsg = 2, .mq_msgsize = sizeof text };
+    snprintf(name, sizeof name, "/grupo-%d", getpid());
+    mqd_t posix = mq_open(name, O_CREAT | O_RDWR, 0600, &attributes);
+    mq_unlink(name);
+    printf("%d ", mq_send(posix, "abc", 3, 0));
+    printf("%zd\\n", mq_receive(posix, text, sizeof text, NULL));
+    clock_gettime(CLOCK_REALTIME, &soon);
+    printf("%zd ", mq_timedreceive(posix, text, sizeof text, NULL, &soon));
+    printf("%d\\n", errno == ETIMEDOUT);
+    eventfd_t value;
+    int counter = eventfd(0, 0);
+    eventfd_write(counter, 3);
+    eventfd_read(counter, &value);
+    FILE *stream = open_memstream(&memory, &size);
+    errno = 0;
+    fprintf(stream, "%d", (int)value);
+    fclose(stream);
+    printf("%s %d\\n", memory, errno);
+    return 0;
+}
+"""
+
+
+def test_threads_of_c11_and_queues(gates, built):
+    program, one = built(QUEUES, "-lrt"), gates()
+    plain = subprocess.run([program], capture_output=True, text=True)
+    assert ran(program, one) == (0, plain.stdout)
+    check_order(one.events)
+    assert len(one.of("I.end")) == 2 == len(one.of("I.cond.wake", "I.sem.post"))
+    assert len(one.of("I.queue.put")) == 2 and len(one.of("E.queue.get")) == 3
+    assert [event["n"] for event in one.of("B.sleep")] == [3]
 
 
 def test_places_become_source_lines(gates, built):
