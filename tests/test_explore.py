@@ -30,7 +30,7 @@ def step_of(actor, number, step):
 
 def play(program, choose):
     """Run a toy program as the controller would. Return (points, the state at the end): for each
-    thing, who touched it in which order.
+    thing, the actors that touched it, in order.
     """
     done, points, state, last = dict.fromkeys(program, 0), [], {}, ""
     while names := [name for name in program if done[name] < len(program[name])]:
@@ -80,6 +80,19 @@ def test_orders_that_come_to_the_same_are_tried_once():
     together = {"a": [("p", "-")] * 3, "b": [("p", "-")] * 3}
     tree, states = by_tree(together, 9)
     assert len(states) == tree.tried == 20
+
+
+def test_of_actors_that_do_the_same_only_the_first_begins():
+    steps = [("p", "-")] * 2
+    program = {"a": steps, "b": steps, "c": steps}
+    every, states = by_tree(program, 9)
+    assert every.tried == len(states) == 90
+    tree, starts = Tree(9, ("a", "b", "c")), set()
+    while (prefix := tree.next()) is not None:
+        points, _ = play(program, Prefix(prefix))
+        tree.add(prefix, points)
+        starts.add(tuple(dict.fromkeys(point.step.actor for point in points)))
+    assert tree.tried == 90 / 6 and starts == {("a", "b", "c")}
 
 
 def test_the_fewest_preemptions_come_first():

@@ -168,10 +168,10 @@ LAYERS = {
     "driving": set(),
     "model": {"driving"},
     "verdicts": {"driving"},
-    "checks": {"driving", "model", "verdicts"},
+    "explore": {"driving", "model", "verdicts"},
+    "checks": {"driving", "explore", "model", "verdicts"},
     "tracing": {"driving"},
     "bench": {"driving"},
-    "explore": {"driving", "model", "verdicts"},
     "teaching": {"driving", "model", "verdicts", "tracing"},
 }
 KNOW_NO_SERVER = "driving", "model", "verdicts", "checks"

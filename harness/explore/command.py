@@ -16,10 +16,10 @@ from harness.arguments import positive, seconds
 from harness.driving import deadlines
 from harness.driving.messages import Message, msg
 from harness.explore import exploration, schedules
-from harness.explore.exploration import Exploration, Explored, replay
+from harness.explore.exploration import Exploration, Explored, Workers, replay
 from harness.explore.program import Program, program
-from harness.explore.runs import NotExplored, Run, Violation
-from harness.explore.schedules import preemptions
+from harness.explore.report import schedule_text
+from harness.explore.runs import NotExplored, Violation
 from harness.explore.workloads import PEOPLE, TABLE, Workload
 from harness.model import notation
 from harness.verdicts import language
@@ -104,7 +104,8 @@ def main(options: argparse.Namespace) -> int:
         with TemporaryFolder() as folder, ends_by_signals():
             if options.replay:
                 return replayed(target, options, folder.path)
-            return max([explored(target, options, folder.path, one) for one in chosen(options)])
+            with Workers(target.start, folder.path, options.workers) as workers:
+                return max([explored(workers, options, one) for one in chosen(options)])
     except UsageError as why:
         print(f"explore: {say(why.args[0])}", file=sys.stderr)
         return 2
@@ -147,24 +148,16 @@ def show_workloads() -> None:
     screen.print(table)
 
 
-def explored(target: Program, options: argparse.Namespace, folder: Path, workload: Workload) -> int:
+def explored(workers: Workers, options: argparse.Namespace, workload: Workload) -> int:
     """Explore one workload and report it; return the exit status."""
-    tree = None
-    if options.resume:
-        tree = exploration.load(options.resume, workload, options.members, options.preemptions)
+    so_far = Explored(workload, options.members, options.preemptions)
+    if options.resume and (tree := exploration.load(options.resume, so_far)):
+        so_far.tree = tree
     with screen.status("") as status:
         one = Exploration(
-            target,
-            folder / workload.name,
-            workload,
-            options.members,
-            options.preemptions,
-            options.workers,
-            time.monotonic() + options.seconds,
-            beyond=True,
-            report=lambda so_far: status.update(say(progress(so_far))),
+            so_far, beyond=True, report=lambda explored: status.update(say(progress(explored)))
         )
-        found = one.explore(tree)
+        found = one.explore(workers, time.monotonic() + options.seconds)
     if options.resume:
         exploration.save(options.resume, found)
     screen.print(*map(cleaned, report(found, options)), sep="\n")
@@ -199,7 +192,7 @@ def report(found: Explored, options: argparse.Namespace) -> list[Message]:
                 )
             )
         return lines
-    lines = [head, *violation_lines(found.violation), *schedule_lines(found.run)]
+    lines = [head, *violation_lines(found.violation), schedule_text(found.run)]
     again = shlex.join(options.server)
     if not found.replays:
         lines.append(msg("It did not happen again: it is no evidence."))
@@ -226,29 +219,6 @@ def violation_lines(violation: Violation) -> list[Message]:
     ]
 
 
-def schedule_lines(run: Run) -> list[Message]:
-    """Return a schedule: a column for each actor, time runs down."""
-    names = list(dict.fromkeys(point.step.actor for point in run.points))
-    width = max(map(len, names), default=0) + 2
-    lines = [
-        msg(
-            "The schedule: {steps} steps, {count} preemptions",
-            steps=len(run.points),
-            count=preemptions(run.points),
-        ),
-        msg("{line}", line="  " + "".join(f"{name:{width}}" for name in names)),
-    ]
-    last = ""
-    for point in run.points:
-        step = point.step
-        column = names.index(step.actor) * width
-        switched = last in [one.actor for one in point.enabled] and step.actor != last
-        text = f"{step.event} {step.what}".rstrip() + (f"  {step.at}" if step.at else "")
-        lines.append(msg("{line}", line=f"{'>' if switched else ' '} {'':{column}}{text}"))
-        last = step.actor
-    return lines
-
-
 def replayed(target: Program, options: argparse.Namespace, folder: Path) -> int:
     """Try the schedule of a file; return the exit status. Raises UsageError or NotExplored."""
     try:
@@ -264,8 +234,8 @@ def replayed(target: Program, options: argparse.Namespace, folder: Path) -> int:
                 "{file}: there is no workload {name!r}", file=options.replay, name=schedule.workload
             )
         ) from None
-    run = replay(target, folder, workload, schedule)
-    lines = schedule_lines(run)
+    run = replay(target.start, folder, workload, schedule)
+    lines = [schedule_text(run)]
     if run.diverged:
         lines.append(msg("The program took another way: an actor of the schedule could not go on."))
     lines += violation_lines(run.violation) if run.violation else [msg("no violation")]

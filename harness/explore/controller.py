@@ -5,7 +5,7 @@ A program at the gates reports each event, and waits for permission (implementat
 is our servers' side). Between two events of an actor lies a step. Nothing is scripted: after each
 step the controller waits until everything is at rest. Then each actor is held at a gate, waits for
 a lock that another one holds, or sleeps in the kernel; those that are held and may go on are
-`enabled`, and whoever uses this class chooses one of them.
+`enabled`, and the caller chooses one of them.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ class Actor:
 
 @dataclass
 class Lock:
-    """Who holds a lock: one actor, or several that share it."""
+    """A lock, and its holders: one actor, or several that share it."""
 
     holders: set[Actor] = field(default_factory=set)
     shared: bool = False
@@ -104,7 +104,7 @@ class Controller:
         self.thread = self.opens()
 
     def close(self) -> None:
-        """Open all gates, for ever."""
+        """Open all gates."""
         self.is_open = False
         self.thread.join()
         for actor in self.actors.values():
@@ -176,7 +176,7 @@ class Controller:
             self.note_lock(actor)
 
     def note_lock(self, actor: Actor) -> None:
-        """Keep account of who holds which lock."""
+        """Keep account of the holders of a lock."""
         lock = self.locks.setdefault((actor.event["p"], actor.event["o"]), Lock())
         if actor.event["e"] == "E.lock.hold":
             lock.holders.discard(actor)
@@ -210,7 +210,7 @@ class Controller:
                 raise Restless
 
     def moved(self) -> bool:
-        """Let everyone go on of whom nobody need choose it. Return whether there was any."""
+        """Let each actor go on that is at no choice. Return whether there was any."""
         moved = False
         for actor in list(self.actors.values()):
             if actor.held and self.has_timed_out(actor) and not self.time_passes:

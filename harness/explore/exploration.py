@@ -8,13 +8,13 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 from harness.driving.messages import Message, msg
-from harness.explore.program import Program
+from harness.explore.program import Start
 from harness.explore.runs import NotExplored, Run, Runner, Violation
 from harness.explore.schedules import Schedule
 from harness.explore.search import Prefix, Priorities, Tree, chance
@@ -39,7 +39,7 @@ class Explored:
     workload: Workload
     clients: int
     bound: int
-    tree: Tree
+    tree: Tree = None  # type: ignore[assignment]  # made for the bound
     random: int = 0
     unclear: int = 0
     steps: int = 0  # of the longest schedule
@@ -49,6 +49,9 @@ class Explored:
     run: Run | None = None
     replays: int = 0
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.tree = self.tree or Tree(self.bound, self.workload.alike(self.clients))
 
     @property
     def complete(self) -> bool:
@@ -92,7 +95,7 @@ class Explored:
                 bound=bound,
                 random=self.random,
                 depth=DEPTH,
-                chance=chance(self.random, self.actors, self.steps, DEPTH),
+                chance=min(0.999, chance(self.random, self.actors, self.steps, DEPTH)),
             )
         return msg(
             "{count} schedules of {clients} clients with at most {bound} preemptions; not all",
@@ -104,19 +107,11 @@ class Explored:
 
 @dataclass
 class Exploration:
-    """Explores until the time (of time.monotonic()) is over, or something breaks.
-
-    `beyond`: go on with random schedules when all within the bound were tried. `report` is called
-    now and then.
+    """One workload, and what was tried of it. `beyond`: go on with random schedules when all within
+    the bound were tried. `report` is called now and then.
     """
 
-    program: Program
-    folder: Path
-    workload: Workload
-    clients: int = 2
-    bound: int = 2
-    workers: int = 1
-    until: float = field(default_factory=lambda: time.monotonic() + 60)
+    explored: Explored
     beyond: bool = False
     seed: int = 0
     report: Callable[[Explored], object] = lambda explored: None
@@ -124,99 +119,136 @@ class Exploration:
     def __post_init__(self) -> None:
         self.tries: dict[tuple[str, ...], int] = {}  # of prefixes that another run did not repeat
 
-    def explore(self, tree: Tree | None = None) -> Explored:
-        """Explore, and return what was tried. Raises NotExplored."""
-        explored = Explored(self.workload, self.clients, self.bound, tree or Tree(self.bound))
-        began = time.monotonic()
-        with Workers(self, self.workers) as workers:
-            self.find_regular(explored, workers)
-            while not explored.run:
-                for choose, run in workers.runs(lambda: self.job(explored), explored.regular):
-                    self.note(explored, choose, run)
-                self.report(explored)
-                if not workers.busy and self.job(explored, look=True) is None:
-                    break
-        if explored.run:
-            explored.replays = self.confirmed(explored)
-        explored.seconds = time.monotonic() - began
+    def explore(self, workers: "Workers | Alone", until: float) -> Explored:
+        """Explore until this time.monotonic(), or until something breaks; return what was tried.
+
+        It can be called again, to go on. Raises NotExplored.
+        """
+        explored, began = self.explored, time.monotonic()
+        if explored.regular is None:
+            self.find_regular(workers)
+        while not explored.run:
+            job = self.job if time.monotonic() < until else lambda: None
+            for choose, run in workers.runs(self.of, job, explored.regular):
+                self.note(choose, run)
+            self.report(explored)
+            if not workers.busy and (time.monotonic() > until or not self.has_more()):
+                break
+        if explored.run and not explored.replays:
+            explored.replays = self.confirmed(workers)
+        explored.seconds += time.monotonic() - began
         return explored
 
-    def find_regular(self, explored: Explored, workers: "Workers") -> None:
+    @property
+    def of(self) -> tuple[Workload, int]:
+        """The workload, and how many clients."""
+        return self.explored.workload, self.explored.clients
+
+    def find_regular(self, workers: "Workers | Alone") -> None:
         """Find out which of the program's own actors work in each schedule."""
         todo = [Prefix(())] * FIRST_RUNS
         seen: list[set[str]] = []
         while len(seen) < FIRST_RUNS:
-            for _, run in workers.runs(lambda: todo.pop() if todo else None, None):
+            for _, run in workers.runs(self.of, lambda: todo.pop() if todo else None, None):
                 seen.append({step.actor for point in run.points for step in point.enabled})
-        explored.regular = frozenset(set.intersection(*seen))
+        self.explored.regular = frozenset(set.intersection(*seen))
 
-    def job(self, explored: Explored, look: bool = False) -> Any:
-        """Return a chooser for the next schedule, or None; with `look`, whether there is one."""
-        if time.monotonic() > self.until or explored.run:
-            return None
+    def has_more(self) -> bool:
+        """Return whether there is anything left to try."""
+        return bool(self.explored.tree.waiting) or self.beyond
+
+    def job(self) -> Any:
+        """Return a chooser for the next schedule; None if there is none now."""
+        explored = self.explored
         if explored.tree.waiting:
-            return True if look else Prefix(explored.tree.next() or ())
+            return Prefix(explored.tree.next() or ())
         if self.beyond and explored.complete:
-            return (
-                True
-                if look
-                else Priorities(
-                    random.Random(f"{self.seed} {explored.random}"), explored.steps, DEPTH
-                )
-            )
+            rng = random.Random(f"{self.seed} {explored.random}")
+            return Priorities(rng, explored.steps, DEPTH)
         return None
 
-    def note(self, explored: Explored, choose: Any, run: Run) -> None:
+    def note(self, choose: Any, run: Run) -> None:
         """Take the outcome of one schedule."""
-        if run.diverged and not run.violation and isinstance(choose, Prefix):
+        explored = self.explored
+        explored.unclear += run.unclear
+        if run.violation and not explored.run:
+            explored.run = run
+        if run.diverged and isinstance(choose, Prefix):
             tries = self.tries[choose.prefix] = self.tries.get(choose.prefix, 0) + 1
             if tries < TRIES:
-                return explored.tree.again(choose.prefix)
-            explored.diverged += 1
-            return None
+                explored.tree.again(choose.prefix)
+            else:
+                explored.diverged += 1
+            return
         explored.steps = max(explored.steps, len(run.points))
         names = {step.actor for point in run.points for step in point.enabled}
         explored.actors = max(explored.actors, len(names))
-        explored.unclear += run.unclear
         if isinstance(choose, Prefix):
             explored.tree.add(choose.prefix, run.points)
         else:
             explored.random += 1
-        if run.violation and not explored.run:
-            explored.run = run
 
-    def confirmed(self, explored: Explored) -> int:
+    def confirmed(self, workers: "Workers | Alone") -> int:
         """Return how often the schedule breaks new servers in the same way."""
-        schedule, count = explored.schedule, 0
-        assert schedule and explored.violation
+        schedule, violation, count = self.explored.schedule, self.explored.violation, 0
+        assert schedule and violation
         for number in range(CONFIRMATIONS):
-            folder = self.folder / f"replay{number}"
-            run = replay(self.program, folder, self.workload, schedule)
-            count += bool(run.violation and run.violation.kind == explored.violation.kind)
+            folder = workers.folder / f"{schedule.workload}-{number}"
+            run = replay(workers.start, folder, self.explored.workload, schedule)
+            count += bool(run.violation and run.violation.kind == violation.kind)
         return count
 
 
-def replay(program: Program, folder: Path, workload: Workload, schedule: Schedule) -> Run:
+def replay(start: Start, folder: Path, workload: Workload, schedule: Schedule) -> Run:
     """Try one schedule on a new server. Raises NotExplored."""
-    runner = Runner(program, folder, workload, schedule.members)
+    runner = Runner(start, folder)
+    choose = Prefix(schedule.actors)
     try:
-        return runner.run(Prefix(schedule.actors), frozenset(schedule.actors))
+        return runner.run(workload, schedule.members, choose, frozenset(schedule.actors))
     finally:
         runner.close()
+
+
+Job = tuple[Workload, int]  # what is to be tried: a workload with so many clients
+
+
+class Alone:
+    """Tries schedules in this process."""
+
+    busy = False
+
+    def __init__(self, start: Start, folder: Path):
+        self.start, self.folder = start, folder
+        self.runner = Runner(start, folder / "alone")
+
+    def __enter__(self) -> "Alone":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.runner.close()
+
+    def runs(
+        self, of: Job, job: Callable[[], Any], regular: frozenset[str] | None
+    ) -> list[tuple[Any, Run]]:
+        """As of Workers."""
+        choose = job()
+        return [] if choose is None else [(choose, self.runner.run(*of, choose, regular))]
 
 
 class Workers:
     """Processes that try schedules, each with a server of its own."""
 
-    def __init__(self, exploration: Exploration, count: int):
+    def __init__(self, start: Start, folder: Path, count: int):
+        self.start, self.folder = start, folder
         context = multiprocessing.get_context("fork")
         self.busy: dict[Connection, Any] = {}
         self.idle: list[Connection] = []
         self.processes = []
         for number in range(count):
             ours, theirs = context.Pipe()
-            folder = exploration.folder / f"worker{number}"
-            process = context.Process(target=work, args=(theirs, exploration, folder), daemon=True)
+            process = context.Process(
+                target=work, args=(theirs, start, folder / f"worker{number}"), daemon=True
+            )
             process.start()
             theirs.close()
             self.processes.append(process)
@@ -235,14 +267,16 @@ class Workers:
             process.kill()
             process.join()
 
-    def runs(self, job: Callable[[], Any], regular: frozenset[str] | None) -> list[tuple[Any, Run]]:
+    def runs(
+        self, of: Job, job: Callable[[], Any], regular: frozenset[str] | None
+    ) -> list[tuple[Any, Run]]:
         """Give idle workers something to do; wait a little, and return what has been done.
 
         Raises NotExplored.
         """
         while self.idle and (choose := job()) is not None:
             pipe = self.idle.pop()
-            pipe.send((choose, regular))
+            pipe.send((*of, choose, regular))
             self.busy[pipe] = choose
         done: list[tuple[Any, Run]] = []
         for pipe in [pipe for pipe in wait(list(self.busy), TICK) if isinstance(pipe, Connection)]:
@@ -257,10 +291,10 @@ class Workers:
         return done
 
 
-def work(pipe: Connection, exploration: Exploration, folder: Path) -> None:
+def work(pipe: Connection, start: Start, folder: Path) -> None:
     """Try schedules, in a process of its own, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
-    runner = Runner(exploration.program, folder, exploration.workload, exploration.clients)
+    runner = Runner(start, folder)
     try:
         while (job := pipe.recv()) is not None:
             try:
@@ -293,17 +327,19 @@ def save(path: Path, explored: Explored) -> None:
     unfinished.replace(path)
 
 
-def load(path: Path, workload: Workload, clients: int, bound: int) -> Tree | None:
+def load(path: Path, of: Explored) -> Tree | None:
     """Return what save() wrote for this workload; None if there is no such file, or it is of
     another one. Raises OSError.
     """
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        if (state["workload"], state["clients"], state["bound"]) != (workload.name, clients, bound):
+        named = state["workload"], state["clients"], state["bound"]
+        if named != (of.workload.name, of.clients, of.bound):
             return None
         waiting = [(costs, length, tuple(prefix)) for costs, length, prefix in state["waiting"]]
         reached = {(mark, actor): costs for mark, actor, costs in state["reached"]}
-        return Tree(bound, waiting, reached, state["tried"], state["merged"])
+        alike = of.workload.alike(of.clients)
+        return Tree(of.bound, alike, waiting, reached, state["tried"], state["merged"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):

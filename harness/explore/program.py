@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,26 +14,37 @@ from harness.driving.server import Server
 START_WITHIN = 60.0  # seconds until a server under control must listen
 
 
+# Starts a server with its gates in a folder, and its group in another one, with these flags.
+Start = Callable[[Path, Path, Sequence[str], Record], Server]
+
+
 @dataclass(frozen=True)
 class Program:
     """A server's command line, run in `cwd`. With `traced` it takes --trace, and then has gates."""
 
     command: list[str]
     cwd: str
-    env: dict[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
     traced: bool = True
-    inherits: bool = True
+
+    def flags(self, gates: Path) -> list[str]:
+        """Return the flags with which it has its gates in this folder."""
+        return ["--trace", str(gates)] if self.traced else []
+
+    def environment(self, gates: Path) -> dict[str, str]:
+        """Return what its environment must have for that."""
+        return {**self.env, "GRUPO_GATES": str(gates)}
 
     def start(self, gates: Path, folder: Path, flags: Sequence[str], record: Record) -> Server:
         """Start it with its gates in this folder. Raises NotStarted or OSError."""
         return Server(
             self.command,
             directory=folder,
-            args=(*flags, *(("--trace", str(gates)) if self.traced else ())),
+            args=(*flags, *self.flags(gates)),
             cwd=self.cwd,
-            env={**self.env, "GRUPO_GATES": str(gates)},
+            env=self.environment(gates),
             record=record,
-            inherits=self.inherits,
+            inherits=False,
             deadline=START_WITHIN,
             preexec=dies_with_us(),
         )
@@ -45,10 +56,10 @@ def has_own_gates(command: Sequence[str], cwd: str) -> bool:
     return named and Path(cwd, "implementations", "common", "trace.py").is_file()
 
 
-def program(command: Sequence[str], cwd: str, *, inherits: bool = True) -> Program | Message:
+def program(command: Sequence[str], cwd: str) -> Program | Message:
     """Return how to run this command under control, or why it cannot be explored."""
     if has_own_gates(command, cwd):
-        return Program(list(command), cwd, inherits=inherits)
+        return Program(list(command), cwd)
     if shutil.which(command[0], path=os.environ.get("PATH")) is None:
         return msg("{command}: there is no such program", command=command[0])
     return msg("{command} has no gates", command=command[0])

@@ -10,7 +10,7 @@ from harness.driving.messages import Message, msg
 from harness.driving.record import CheckFailed, Entry, Record
 from harness.driving.server import NotStarted
 from harness.explore.controller import Actor, Controller, Ended, Restless
-from harness.explore.program import Program
+from harness.explore.program import Start
 from harness.explore.schedules import Point, Step
 from harness.explore.workloads import Workload
 from harness.model.group import Rules, Standing
@@ -20,7 +20,7 @@ from harness.model.search import Unclear
 
 MOST_STEPS = 4_000  # of one schedule; a program that takes more of them spins
 REST = 10.0  # seconds within which everything must come to rest
-SPELL = 1.5  # seconds to wait for a time-out, if nothing can go on and work is left
+PATIENCE = 3.0  # seconds without an answer after which it counts as missing
 ON_ONE_SERVER = 300  # schedules; then a new server is started
 
 # Which of these actors goes on, at the point of this number; None: the one that should cannot.
@@ -62,14 +62,14 @@ class Run:
 
 
 class Runner:
-    """A server under a controller, and the clients of one workload."""
+    """A server under a controller, and its clients."""
 
-    def __init__(self, program: Program, folder: Path, workload: Workload, clients: int):
-        self.program, self.folder = program, folder
-        self.workload, self.clients = workload, clients
+    def __init__(self, start: Start, folder: Path):
+        self.start, self.folder = start, folder
         self.controller = Controller(folder / "gates")
         self.play: Play | None = None
         self.number = self.servers = 0
+        self.rows: list[tuple[str, str]] = []  # of the workload: a name, and the line that it sends
         self.regular: frozenset[str] | None = None
 
     def close(self) -> None:
@@ -84,22 +84,30 @@ class Runner:
             self.play.server.end()
         self.play = None
 
-    def run(self, choose: Chooser, regular: frozenset[str] | None = None) -> Run:
-        """Try one schedule. Raises NotExplored.
+    def run(
+        self,
+        workload: Workload,
+        clients: int,
+        choose: Chooser,
+        regular: frozenset[str] | None = None,
+    ) -> Run:
+        """Try one schedule of a workload with so many clients. Raises NotExplored.
 
         `regular` are the program's own actors that work in each schedule. Others, such as one that
         saves something once a second, go on at once when they can: they are no choice.
         """
-        self.regular = regular
+        self.rows, self.regular = workload.rows(clients), regular
         self.number += 1
         if self.number % ON_ONE_SERVER == 0:
             self.stop()
         run = Run([])
         try:
             play = self.prepared()
-            self.explored(play, run, choose)
-            if not run.violation:
+            at_rest = self.explored(play, run, choose)
+            if at_rest and not run.violation:
                 play.settle_at_rest()
+            elif not run.violation:  # a time-out may be what all wait for
+                play.settle(Act("server", "goes"))
         except Unclear:
             run.unclear = True
         except Difference as difference:
@@ -123,17 +131,15 @@ class Runner:
             self.servers += 1
             flags = "--admit", "all", "--reject-after", "0.05"
             folder = self.folder / f"group{self.servers}"
-            server = self.program.start(self.controller.path.parent, folder, flags, Record())
-            self.play = Play(server, Rules("all", reject_after=0.05))
+            server = self.start(self.controller.path.parent, folder, flags, Record())
+            self.play = Play(server, Rules("all", reject_after=0.05), PATIENCE)
         play = self.play
-        for who, line in self.workload.rows(self.clients):
+        for who, line in self.rows:
             if who != "owner":
                 self.becomes(play, who, stranger=line.startswith("JOIN"))
         addresses = {who: address for address, who in play.record.addresses.items()}
         self.controller.names = {
-            addresses[play.current[who]]: who
-            for who, _ in self.workload.rows(self.clients)
-            if who != "owner"
+            addresses[play.current[who]]: who for who, _ in self.rows if who != "owner"
         } | {"console": "owner"}
         return play
 
@@ -161,9 +167,11 @@ class Runner:
 
     # -- Under control
 
-    def explored(self, play: Play, run: Run, choose: Chooser) -> None:
-        """Send what the workload sends, and let the actors go on as `choose` says."""
-        rows = [(who, self.line(play, who, line)) for who, line in self.workload.rows(self.clients)]
+    def explored(self, play: Play, run: Run, choose: Chooser) -> bool:
+        """Send what the workload sends, and let the actors go on as `choose` says. Return whether
+        all work is done then.
+        """
+        rows = [(who, self.line(play, who, line)) for who, line in self.rows]
         controller = self.controller
         with controller.closed():
             try:
@@ -175,12 +183,13 @@ class Runner:
                 self.steps(run, choose)
                 if circle := controller.circle():
                     run.violation = Violation(None, self.reasons(circle))
+                return not self.is_work_left()
             except Restless:
                 raise NotExplored(
                     msg("it does not come to rest within {seconds:.0f} s: it spins", seconds=REST)
                 ) from None
             except Ended:
-                pass  # what the clients heard says whether that was right
+                return False  # what the clients heard says whether that was right
 
     def steps(self, run: Run, choose: Chooser) -> None:
         """Let one actor after the other take a step, until none can. Raises Restless, Ended."""
@@ -188,13 +197,8 @@ class Runner:
         while len(run.points) < MOST_STEPS:
             controller.settle(REST)
             enabled = controller.enabled()
-            if not enabled and self.is_work_left():
-                controller.time_passes = True  # a time-out may be what all wait for
-                if controller.hear(SPELL):
-                    continue
             if not enabled:
                 return
-            controller.time_passes = False
             labels = self.labels(enabled)
             if irregular := [
                 actor

@@ -14,10 +14,12 @@ from harness.explore.schedules import Order, Point, Step
 @dataclass
 class Tree:
     """The schedules within a bound. A prefix is the actors' names up to a choice; from there on
-    each actor goes on as long as it can.
+    each actor goes on as long as it can. Actors that are `alike` do the same: of those that have
+    not begun yet, only the first one may begin.
     """
 
     bound: int
+    alike: tuple[str, ...] = ()
     waiting: list[tuple[int, int, tuple[str, ...]]] = field(
         default_factory=lambda: [(0, 0, ())]
     )  # a heap of (preemptions, length, prefix)
@@ -37,12 +39,17 @@ class Tree:
         """Note what a run of this prefix showed: what else could have been chosen after it."""
         self.tried += 1
         order, count, last = Order(), 0, ""
+        begun: set[str] = set()
         for place, point in enumerate(points):
             names = [step.actor for step in point.enabled]
+            new = [name for name in self.alike if name in names and name not in begun]
+            begun.add(point.step.actor)
             if place >= len(prefix):
                 for number, step in enumerate(point.enabled):
                     costs = count + (last in names and step.actor != last)
-                    is_other = number != point.chosen and costs <= self.bound
+                    is_other = (
+                        number != point.chosen and costs <= self.bound and step.actor not in new[1:]
+                    )
                     if is_other and self.is_new(order.after(step), step, costs):
                         chosen = (one.step.actor for one in points[:place])
                         heapq.heappush(self.waiting, (costs, place, (*chosen, step.actor)))
@@ -64,7 +71,7 @@ class Tree:
 class Prefix:
     """Chooses the actors of a prefix, one after the other; then each goes on as long as it can."""
 
-    def __init__(self, prefix: Sequence[str]):
+    def __init__(self, prefix: tuple[str, ...]):
         self.prefix = prefix
 
     def __call__(self, place: int, names: list[str], last: str) -> int | None:

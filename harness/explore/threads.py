@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-RESTING = b"SDTtZXI"  # of the states in /proc/PID/stat: not running
+RESTING = b"STtZXI"  # of the states in /proc/PID/stat: neither running nor waiting for a disk
 MOST = 512  # bytes of such a file that are read; what is needed comes in the first
 
 

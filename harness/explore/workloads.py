@@ -13,8 +13,8 @@ PEOPLE = "ana", "ben", "carl", "dora", "eve"
 
 @dataclass(frozen=True)
 class Workload:
-    """`sends` are (who, line): what each sends at the same time. The row of `*` stands for as many
-    clients as are asked for. A client that sends JOIN is a stranger, the others are members.
+    """`sends` are pairs: a name, and the line that it sends at the same time as the others. The row
+    of `*` stands for as many clients as are asked for. A client that sends JOIN is a stranger, the others are members.
     `{ana}` in a line is the name that ana has now, `{who}` the sender's label.
     """
 
@@ -22,8 +22,13 @@ class Workload:
     title: Message
     sends: tuple[tuple[str, str], ...]
 
+    def alike(self, clients: int) -> tuple[str, ...]:
+        """Return those of so many clients that do the same."""
+        fixed = [who for who, _ in self.sends]
+        return tuple(who for who, _ in self.rows(clients) if who not in fixed)
+
     def rows(self, clients: int) -> list[tuple[str, str]]:
-        """Return (who, line) of so many clients, and of the owner."""
+        """Return a name and a line for each of so many clients, and for the owner."""
         fixed = [row for row in self.sends if row[0] in PEOPLE]
         others = [line for who, line in self.sends if who == "*"]
         free = [label for label in PEOPLE[:clients] if label not in dict(fixed)]
