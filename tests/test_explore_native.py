@@ -1277,8 +1277,8 @@ def test_what_cannot_be_explored_is_recognised(tmp_path, built):
     assert native.why_not([sys.executable, "server.py"]) is None
     assert native.why_not(["sh", "-c", str(program)]) is None
     assert native.why_not(["./program", "x"], tmp_path) is None
-    assert "no program" in native.why_not(["./program", "x"])
-    assert "no program" in native.why_not([str(tmp_path / "nothing")])
+    assert "no such program" in native.why_not(["./program", "x"])
+    assert "no such program" in native.why_not([str(tmp_path / "nothing")])
     assert "ignores the environment" in native.why_not(["python3", "-I", "server.py"])
     for name, first, expected in (
         ("a", "#!/usr/bin/env -S perl -w", "a script for perl"),

@@ -89,7 +89,7 @@ def why_not(command: list[str], cwd: str | Path = ".") -> Message | None:
         command = [os.path.join(cwd, command[0]), *command[1:]]
     path = program_of(command)
     if path is None:
-        return msg("there is no program {program}", program=command[0])
+        return msg("{command}: there is no such program", command=command[0])
     if not os.access(path, os.X_OK):
         return msg("{program} may not be executed", program=path)
     return why_not_script(path) or why_not_python(command) or why_not_native(command, path)
