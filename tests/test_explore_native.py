@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import lacks, need
 
+from harness.driving import compiled
 from harness.driving.client import WireClient
 from harness.driving.deadlines import DEADLINE, wait_until
 from harness.driving.server import Server
@@ -954,6 +955,15 @@ def test_when_the_controller_goes_all_gates_are_open(gates, built):
         one.close()
         one.close = lambda: None
         assert process.wait(DEADLINE) == 3
+
+
+def test_in_a_folder_with_a_space_in_its_name(gates, built, tmp_path, monkeypatch):
+    (tmp_path / "my course" / ".venv").mkdir(parents=True)
+    monkeypatch.setattr(compiled, "ROOT", tmp_path / "my course")
+    monkeypatch.setattr(compiled.tempfile, "gettempdir", lambda: str(tmp_path))
+    one = gates()
+    assert ran(built(FILES), one, cwd=tmp_path)[0] == 0
+    assert one.of("B.keep") and list(tmp_path.glob("grupo-compiled-*/gates-*"))
 
 
 def test_without_a_controller_nothing_happens(built, tmp_path):
