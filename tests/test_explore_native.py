@@ -401,6 +401,7 @@ WAITS = """
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/select.h>
 #include <time.h>
@@ -426,6 +427,15 @@ int main(void)
     pthread_mutex_lock(&lock);
     printf("%d\\n", pthread_cond_timedwait(&changed, &lock, &soon) == ETIMEDOUT);
     pthread_mutex_unlock(&lock);
+    sigset_t alarms;
+    sigemptyset(&alarms);
+    sigaddset(&alarms, SIGALRM);
+    sigprocmask(SIG_BLOCK, &alarms, NULL);
+    printf("%d\\n", sigtimedwait(&alarms, NULL, &(struct timespec){ 0, 20000000 }) < 0 && errno == EAGAIN);
+    ualarm(20000, 0);
+    int number;
+    printf("%d ", sigwait(&alarms, &number));
+    printf("%d\\n", number == SIGALRM);
     return 0;
 }
 """
@@ -441,8 +451,8 @@ def test_a_controller_stops_time(gates, built):
         return AGAIN if timed_out and count < 3 else GO_ON
 
     one = gates(answer=answer)
-    assert ran(built(WAITS), one) == (0, "0 0\n0\n1\n")
-    assert len(one.of("B.wait")) == 2 and len(one.of("E.wait", n=0)) == 6
+    assert ran(built(WAITS), one) == (0, "0 0\n0\n1\n1\n0 1\n")
+    assert len(one.of("B.wait")) == 4 and len(one.of("E.wait", n=0)) == 9
     assert len(one.of("B.cond.wait")) == 1 and len(one.of("E.cond.wait", n=-1)) == 3
     times = [event["t"] for event in one.of("E.cond.wait")]
     assert all(later - earlier > 15e6 for earlier, later in zip(times, times[1:]))

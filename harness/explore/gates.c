@@ -667,7 +667,7 @@ static void put_text(struct text *to, const char *name, const char *value)
 
 static void put_event(struct text *to, const char when[2], const struct call *call, const long *n)
 {
-    char text[NAME] = "";
+    char text[NAME + 24] = "";
     struct text name = text_in(text, sizeof text);
     put(to, "{\"t\": ");
     put_number(to, call->time ? call->time : now(), 10);
@@ -1365,7 +1365,8 @@ static long ms_of(const struct timespec *time)
     return time ? time->tv_sec * 1000 + time->tv_nsec / 1000000 : -1;
 }
 
-#define WAITS(name, ms, parameters, ...) \
+/* `n`: how much is ready, 0 if it timed out. */
+#define WAITS(name, ms, n, parameters, ...) \
     int name parameters \
     { \
         struct call call; \
@@ -1374,35 +1375,35 @@ static long ms_of(const struct timespec *time)
             return REAL(name)(__VA_ARGS__); \
         do \
             result = REAL(name)(__VA_ARGS__); \
-        while (is_again(&call, result)); \
+        while (is_again(&call, n)); \
         return result; \
     }
 
-WAITS(poll, ms, (struct pollfd *fds, nfds_t count, int ms), fds, count, ms)
-WAITS(__poll_chk, ms, (struct pollfd *fds, nfds_t count, int ms, size_t room),
+WAITS(poll, ms, result, (struct pollfd *fds, nfds_t count, int ms), fds, count, ms)
+WAITS(__poll_chk, ms, result, (struct pollfd *fds, nfds_t count, int ms, size_t room),
       fds, count, ms, room)
-WAITS(ppoll, ms_of(time),
+WAITS(ppoll, ms_of(time), result,
       (struct pollfd *fds, nfds_t count, const struct timespec *time, const sigset_t *mask),
       fds, count, time, mask)
-WAITS(__ppoll_chk, ms_of(time),
+WAITS(__ppoll_chk, ms_of(time), result,
       (struct pollfd *fds, nfds_t count, const struct timespec *time, const sigset_t *mask,
        size_t room),
       fds, count, time, mask, room)
-WAITS(epoll_wait, ms, (int epoll, struct epoll_event *events, int count, int ms),
+WAITS(epoll_wait, ms, result, (int epoll, struct epoll_event *events, int count, int ms),
       epoll, events, count, ms)
-WAITS(epoll_pwait, ms,
+WAITS(epoll_pwait, ms, result,
       (int epoll, struct epoll_event *events, int count, int ms, const sigset_t *mask),
       epoll, events, count, ms, mask)
-WAITS(epoll_pwait2, ms_of(time),
+WAITS(epoll_pwait2, ms_of(time), result,
       (int epoll, struct epoll_event *events, int count, const struct timespec *time,
        const sigset_t *mask),
       epoll, events, count, time, mask)
-WAITS(sigwait, -1, (const sigset_t *set, int *number), set, number)
-WAITS(sigwaitinfo, -1, (const sigset_t *set, siginfo_t *about), set, about)
-WAITS(sigtimedwait, ms_of(time),
+WAITS(sigwait, -1, result == 0 ? YES : NO, (const sigset_t *set, int *number), set, number)
+WAITS(sigwaitinfo, -1, result, (const sigset_t *set, siginfo_t *about), set, about)
+WAITS(sigtimedwait, ms_of(time), result < 0 && errno == EAGAIN ? 0 : result,
       (const sigset_t *set, siginfo_t *about, const struct timespec *time), set, about, time)
-WAITS(sigsuspend, -1, (const sigset_t *mask), mask)
-WAITS(pause, -1, (void))
+WAITS(sigsuspend, -1, result, (const sigset_t *mask), mask)
+WAITS(pause, -1, result, (void))
 
 /* select changes what it is given: before it waits again, that is put back. */
 enum { TO_KEEP, TO_PUT_BACK };
