@@ -730,10 +730,12 @@ static long ended(const struct call *call, long result)
     return result;
 }
 
-/* The end of a wait; returns whether it is to wait again: it timed out while time is stopped. */
+/* The end of a wait; returns whether it is to wait again: it timed out while time is stopped. One
+   that a signal ended does not. */
 static int is_again(const struct call *call, long result)
 {
-    return report("E", call, &result) == 'a';
+    int timed_out = result >= 0 || errno == EAGAIN || errno == ETIMEDOUT;
+    return report("E", call, &result) == 'a' && timed_out;
 }
 
 /* The beginning of a call that may wait for `ms` at most, without end if that is negative. */
@@ -1844,7 +1846,7 @@ static void condition_cut(struct call **call)
         int result; \
         do \
             result = REAL(name)(__VA_ARGS__); \
-        while (result == time_out && is_again(&call, NO)); \
+        while (result == time_out && report("E", &call, &NO) == 'a'); \
         unfinished = NULL; \
         if (result == 0) \
             TAKE_AGAIN(call, lock, take, free) \
