@@ -1346,6 +1346,15 @@ def test_what_cannot_be_explored_is_recognised(tmp_path, built):
     assert native.why_not([str(static)]) == "the program is static"
 
 
+def test_without_a_compiler_only_python_can_be_explored(tmp_path, built, monkeypatch):
+    program = built("int main(void) { return 0; }")
+    monkeypatch.setattr(native, "HERE", tmp_path)
+    (tmp_path / "gates.c").write_text("/* never compiled before */")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "no C compiler found" in native.why_not([str(program)])
+    assert native.why_not([sys.executable, "server.py"]) is None
+
+
 def test_programs_with_other_rights_and_of_32_bits(tmp_path, built):
     program = built("int main(void) { return 0; }")
     data = bytearray(program.read_bytes())

@@ -92,15 +92,17 @@ def why_not(command: list[str], cwd: str | Path = ".") -> Message | None:
         return msg("{command}: there is no such program", command=command[0])
     if not os.access(path, os.X_OK):
         return msg("{program} may not be executed", program=path)
-    return why_not_script(path) or why_not_python(command) or why_not_native(command, path)
+    if PYTHON.fullmatch(os.path.basename(path)):  # it needs no library
+        return why_not_python(command)
+    if interpreter_of(path):
+        return why_not_script(path)
+    return why_not_native(command, path)
 
 
 def why_not_script(path: str) -> Message | None:
     """Return why a script cannot be explored: it is for an interpreter other than Python."""
     words = interpreter_of(path).split()
-    if not words:
-        return None
-    names = [os.path.basename(word) for word in words if not word.startswith("-")]
+    names = [os.path.basename(word) for word in words if not word.startswith("-")] or [""]
     name = names[1] if names[0] == "env" and len(names) > 1 else names[0]
     if PYTHON.fullmatch(name) or STARTERS.fullmatch(name):
         return None
