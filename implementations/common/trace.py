@@ -3,7 +3,7 @@
 Each event is a line of JSON, in a file for each process, DIR/PID.jsonl, which begins with a header:
 
     {"t": ns on CLOCK_MONOTONIC, "p": process, "th": thread, "a": actor, "e": "B.recv",
-     "o": what it is about, "n": how much}
+     "o": what it is about, "n": how much, "at": the place in the source, if there are gates}
 
 An actor is the name of a thread (`loop`, `hub`, `accept`, `write`, ...), or the address of the
 client that a thread or process serves. No event holds a message or a password.
@@ -207,7 +207,7 @@ def record(event: str, about: str = "", amount: int | None = None, now: int | No
         if len(events) < MAX_EVENTS:
             events.append((now, me, event, about, amount))
         return False
-    line = line_of(now, me, event, about, amount)
+    line = line_of(now, me, event, about, amount, source() if gated else "")
     if size < MAX_BYTES:
         size += os.write(file(), line)
         if size >= MAX_BYTES:
@@ -215,11 +215,26 @@ def record(event: str, about: str = "", amount: int | None = None, now: int | No
     return gated and pass_gate(line) == AGAIN
 
 
+def source() -> str:
+    """Returns the place in the program where this thread is, as FILE:LINE."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename in (__file__, threading.__file__):
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
 def line_of(
-    now: int, me: tuple[int, int, str], event: str, about: str, amount: int | None
+    now: int,
+    me: tuple[int, int, str],
+    event: str,
+    about: str,
+    amount: int | None,
+    at: str = "",
 ) -> bytes:
-    """Returns an event as a line of JSON."""
+    """Returns an event as a line of JSON. `at`: the place in the source, if it is known."""
     more = "" if amount is None else f', "n": {amount}'
+    if at:
+        more += f', "at": {json.dumps(at)}'
     thread = f'"p": {me[0]}, "th": {me[1]}, "a": "{me[2]}"'
     return f'{{"t": {now}, {thread}, "e": "{event}", "o": "{about}"{more}}}\n'.encode()
 
