@@ -283,14 +283,14 @@ int main(void)
     soon.tv_sec += soon.tv_nsec / 1000000000;
     soon.tv_nsec %= 1000000000;
     printf("%d\\n", pthread_cond_clockwait(&changed, &plain, CLOCK_MONOTONIC, &soon) == ETIMEDOUT);
+    SHOW(mtx_trylock(&c11));
+    SHOW(mtx_trylock(&c11));
+    mtx_unlock(&c11);
     ready = 1;
     pthread_cond_broadcast(&changed);
     printf("%d %d\\n", pthread_mutex_trylock(&plain) == EBUSY,
            pthread_mutex_timedlock(&plain, &never) == ETIMEDOUT);
     pthread_mutex_unlock(&plain);
-    SHOW(mtx_trylock(&c11));
-    SHOW(mtx_trylock(&c11));
-    mtx_unlock(&c11);
     for (long i = 0; i < 4; i++) {
         void *result;
         pthread_join(threads[i], &result);
