@@ -1,8 +1,9 @@
 """Plays a workload under the controller, schedule after schedule, and has the model judge each."""
 
 import contextlib
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness.driving.client import CutOff
@@ -20,6 +21,7 @@ from harness.model.search import Unclear
 
 MOST_STEPS = 4_000  # of one schedule; a program that takes more of them spins
 REST = 10.0  # seconds within which everything must come to rest
+ARRIVES = 1.0  # seconds within which what was sent reaches a server that is at rest
 PATIENCE = 3.0  # seconds without an answer after which it counts as missing
 ON_ONE_SERVER = 300  # schedules; then a new server is started
 
@@ -40,11 +42,6 @@ class Violation:
     difference: Difference | None
     circle: list[Message] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
-
-    @property
-    def kind(self) -> object:
-        """What two violations of one kind share."""
-        return self.difference.kind if self.difference else "deadlock"
 
 
 @dataclass
@@ -134,27 +131,31 @@ class Runner:
             server = self.start(self.controller.path.parent, folder, flags, Record())
             self.play = Play(server, Rules("all", reject_after=0.05), PATIENCE)
         play = self.play
+        acts: list[Act] = []
         for who, line in self.rows:
             if who != "owner":
-                self.becomes(play, who, stranger=line.startswith("JOIN"))
+                acts += self.becomes(play, who, stranger=line.startswith("JOIN"))
+        # The connections close first, so that the server can notice all of them in the meantime.
+        acts.sort(key=lambda act: act.what != "closes")
+        if acts:
+            play.play([*acts[:-1], replace(acts[-1], more=False)])
         addresses = {who: address for address, who in play.record.addresses.items()}
         self.controller.names = {
             addresses[play.current[who]]: who for who, _ in self.rows if who != "owner"
         } | {"console": "owner"}
         return play
 
-    def becomes(self, play: Play, who: str, stranger: bool) -> None:
-        """Make this client a stranger, or a member that is here."""
+    def becomes(self, play: Play, who: str, stranger: bool) -> list[Act]:
+        """Return what makes this client a stranger, or a member that is here."""
         one = play.group.connections.get(play.current.get(who, ""))
         standing = one.standing if one and play.is_open(who) else None
-        if stranger and standing is not Standing.STRANGER:
-            if standing:
-                play.play([Act(who, "closes")])
-            play.play([Act(who, "sends", "PING here\n")])
-        elif not stranger and standing is not Standing.HERE:
-            if standing not in (None, Standing.STRANGER):
-                play.play([Act(who, "closes")])
-            play.play([Act(who, "sends", f"JOIN {who}{self.number} secret\n")])
+        if standing is (Standing.STRANGER if stranger else Standing.HERE):
+            return []
+        text = "PING here\n" if stranger else f"JOIN {who}{self.number} secret\n"
+        closes = (
+            [Act(who, "closes", more=True)] if standing not in (None, Standing.STRANGER) else []
+        )
+        return [*closes, Act(who, "sends", text, more=True)]
 
     def line(self, play: Play, who: str, line: str) -> str:
         """Return a line of the workload with its names."""
@@ -180,6 +181,7 @@ class Runner:
                     with contextlib.suppress(CutOff):
                         kind = "types" if who == "owner" else "sends"
                         play.act(Act(who, kind, line + "\n" * (who != "owner"), more=True))
+                self.wait_for_all()
                 self.steps(run, choose)
                 if circle := controller.circle():
                     run.violation = Violation(None, self.reasons(circle))
@@ -190,6 +192,18 @@ class Runner:
                 ) from None
             except Ended:
                 return False  # what the clients heard says whether that was right
+
+    def wait_for_all(self) -> None:
+        """Wait until all that was sent has reached the actors: the network may take a moment."""
+        controller, end = self.controller, time.monotonic() + ARRIVES
+        while True:
+            controller.settle(REST)
+            held = {actor.name for actor in controller.actors.values() if actor.held}
+            here = {actor.name for actor in controller.actors.values()}
+            if held and all(who in held or who not in here for who, _ in self.rows):
+                return
+            if not controller.hear(max(0.0, end - time.monotonic())):
+                return
 
     def steps(self, run: Run, choose: Chooser) -> None:
         """Let one actor after the other take a step, until none can. Raises Restless, Ended."""

@@ -14,8 +14,8 @@ PEOPLE = "ana", "ben", "carl", "dora", "eve"
 @dataclass(frozen=True)
 class Workload:
     """`sends` are pairs: a name, and the line that it sends at the same time as the others. The row
-    of `*` stands for as many clients as are asked for. A client that sends JOIN is a stranger, the others are members.
-    `{ana}` in a line is the name that ana has now, `{who}` the sender's label.
+    of `*` stands for as many clients as are asked for. A client that sends JOIN is a stranger, the
+    others are members. `{ana}` in a line is the name that ana has now, `{who}` the sender's label.
     """
 
     name: str
