@@ -75,7 +75,7 @@ def explore(judge, start, tmp_path, kind):
                 ) from None
             if explored.violation and explored.replays == CONFIRMATIONS:
                 judge.record.entries[:] = explored.violation.entries
-                raise failed(explored, kind)
+                raise failed(explored, kind, target.source)
             if not explored.complete and not explored.violation:
                 todo.append(one)
     tried = sum(one.tree.tried for one in everything)
@@ -99,7 +99,7 @@ def explore(judge, start, tmp_path, kind):
         judge.notes.append(msg("{count} further ones could not be judged", count=lost))
 
 
-def failed(explored, kind):
+def failed(explored, kind, source):
     """The failure of a schedule that broke the server."""
     wrong = explored.violation.difference
     return CheckFailed(
@@ -109,7 +109,7 @@ def failed(explored, kind):
             actual=notation.actual(wrong)
             if wrong
             else msg("a deadlock: {circle}", circle=listed(explored.violation.circle, "; ")),
-            schedule=schedule_text(explored.run),
+            schedule=schedule_text(explored.run, source),
         ),
         f"every-order-of-{kind}" if wrong else "every-order-deadlock",
         proven=True,

@@ -105,7 +105,8 @@ def main(options: argparse.Namespace) -> int:
             if options.replay:
                 return replayed(target, options, folder.path)
             with Workers(target.start, folder.path, options.workers) as workers:
-                return max([explored(workers, options, one) for one in chosen(options)])
+                found = [explored(target, workers, options, one) for one in chosen(options)]
+                return max(found)
     except UsageError as why:
         print(f"explore: {say(why.args[0])}", file=sys.stderr)
         return 2
@@ -148,7 +149,9 @@ def show_workloads() -> None:
     screen.print(table)
 
 
-def explored(workers: Workers, options: argparse.Namespace, workload: Workload) -> int:
+def explored(
+    target: Program, workers: Workers, options: argparse.Namespace, workload: Workload
+) -> int:
     """Explore one workload and report it; return the exit status."""
     so_far = Explored(workload, options.members, options.preemptions)
     if options.resume and (tree := exploration.load(options.resume, so_far)):
@@ -160,7 +163,7 @@ def explored(workers: Workers, options: argparse.Namespace, workload: Workload) 
         found = one.explore(workers, time.monotonic() + options.seconds)
     if options.resume:
         exploration.save(options.resume, found)
-    screen.print(*map(cleaned, report(found, options)), sep="\n")
+    screen.print(*map(cleaned, report(found, target, options)), sep="\n")
     if found.schedule and options.save:
         options.save.write_text(found.schedule.text(), encoding="utf-8")
     return 1 if found.run and found.replays else 0
@@ -176,7 +179,7 @@ def progress(so_far: Explored) -> Message:
     )
 
 
-def report(found: Explored, options: argparse.Namespace) -> list[Message]:
+def report(found: Explored, target: Program, options: argparse.Namespace) -> list[Message]:
     """Return the lines that report what was tried, and what broke."""
     head = msg("{workload}: {tried}", workload=found.workload.name, tried=found.tried)
     if not found.run or not found.violation:
@@ -192,7 +195,7 @@ def report(found: Explored, options: argparse.Namespace) -> list[Message]:
                 )
             )
         return lines
-    lines = [head, *violation_lines(found.violation), schedule_text(found.run)]
+    lines = [head, *violation_lines(found.violation), schedule_text(found.run, target.source)]
     again = shlex.join(options.server)
     if not found.replays:
         lines.append(msg("It did not happen again: it is no evidence."))
@@ -235,7 +238,7 @@ def replayed(target: Program, options: argparse.Namespace, folder: Path) -> int:
             )
         ) from None
     run = replay(target.start, folder, workload, schedule)
-    lines = [schedule_text(run)]
+    lines = [schedule_text(run, target.source)]
     if run.diverged:
         lines.append(msg("The program took another way: an actor of the schedule could not go on."))
     lines += violation_lines(run.violation) if run.violation else [msg("no violation")]

@@ -25,9 +25,10 @@ from implementations.common.trace import AGAIN, short_name
 LOOK_AGAIN = 0.0003  # seconds between two looks at what still runs
 # The kinds of event that can end by a time-out, and what their "n" is then.
 TIME_OUTS = {"wait": 0, "accept": -1, "cond.wait": -1, "queue.get": -1, "sem.wait": -1}
-# Where another actor may go on instead: where one begins to work on what came, and before it calls
-# the kernel, but for those calls that wait for something to come.
+# Where another actor may go on instead: where one begins to work on what came, or has given up a
+# lock, and before it calls the kernel, but for those calls that wait for something to come.
 INPUT = "accept", "recv", "wait", "pipe.read", "queue.get", "cond.wait", "sem.wait", "join"
+SHARED = "shared-", "flock:", "fcntl:"  # how names of locks begin that several processes share
 A_TIME_OUT = 0.005  # seconds that a wait lasts at least, if it really waited
 
 
@@ -191,7 +192,7 @@ class Controller:
 
     def lock(self, actor: Actor, name: str) -> Lock:
         """Return the lock of this name that an actor means."""
-        process = 0 if name.startswith("shared-lock") else actor.event["p"]
+        process = 0 if name.startswith(SHARED) else actor.event["p"]
         return self.locks.setdefault((process, name), Lock())
 
     # -- Steps
@@ -294,7 +295,9 @@ class Controller:
 def is_choice(actor: Actor) -> bool:
     """Return whether another actor may go on instead of this one."""
     what = actor.event["e"][:2]
-    return what == "I." or (actor.kind != "lock.hold" and (what == "E.") == (actor.kind in INPUT))
+    if actor.kind == "lock.hold":
+        return what == "E."
+    return what == "I." or (what == "E.") == (actor.kind in INPUT)
 
 
 def event_of(packet: bytes) -> dict[str, Any] | None:

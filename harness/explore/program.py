@@ -1,16 +1,18 @@
 """How a program gets its gates: our servers have their own, others get them from outside."""
 
 import os
-import shutil
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.driving.compiled import NotCompiled
 from harness.driving.messages import Message, msg
 from harness.driving.processes import dies_with_us
+from harness.driving.programs import PYTHON, interpreter_of, preloading, program_of
 from harness.driving.record import Record
 from harness.driving.server import Server
-from harness.verdicts.disturb import is_python
+from harness.explore import native
 
 PYTHON_GATES = Path(__file__).parent / "python"  # Python runs the sitecustomize in it
 START_WITHIN = 60.0  # seconds until a server under control must listen
@@ -37,6 +39,10 @@ class Program:
         """Return what its environment must have for that."""
         return {**self.env, "GRUPO_GATES": str(gates)}
 
+    def source(self, at: str) -> str:
+        """Return the place in the source of an event's "at"."""
+        return native.source_of(at, Path(self.command[0])) or at
+
     def start(self, gates: Path, folder: Path, flags: Sequence[str], record: Record) -> Server:
         """Start it with its gates in this folder. Raises NotStarted or OSError."""
         return Server(
@@ -62,9 +68,20 @@ def program(command: Sequence[str], cwd: str) -> Program | Message:
     """Return how to run this command under control, or why it cannot be explored."""
     if has_own_gates(command, cwd):
         return Program(list(command), cwd)
-    if is_python(command):
+    if why := native.why_not(list(command), cwd):
+        return why
+    if runs_python(command):
         path = os.pathsep.join(filter(None, [str(PYTHON_GATES), os.environ.get("PYTHONPATH")]))
         return Program(list(command), cwd, {"PYTHONPATH": path}, traced=False)
-    if shutil.which(command[0], path=os.environ.get("PATH")) is None:
-        return msg("{command}: there is no such program", command=command[0])
-    return msg("{command} has no gates", command=command[0])
+    try:
+        return Program(list(command), cwd, preloading(native.gates_library()), traced=False)
+    except NotCompiled as problem:
+        return msg("{why}", why=problem.args[0])
+
+
+def runs_python(command: Sequence[str]) -> bool:
+    """Return whether this command runs Python, by its name or by a script's first line."""
+    path = program_of(list(command)) or command[0]
+    return bool(
+        PYTHON.fullmatch(os.path.basename(command[0])) or re.search("python", interpreter_of(path))
+    )

@@ -68,6 +68,16 @@ TABLE = (
         (("ana", "LEAVE"), ("*", "JOIN {ana} secret")),
     ),
     Workload(
+        "ban-and-takeover",
+        msg("the owner bans a member while another connection takes it over"),
+        (("ana", "SAY {k}"), ("*", "JOIN {ana} secret"), ("owner", "ban {ana}")),
+    ),
+    Workload(
+        "say",
+        msg("members talk"),
+        (("*", "SAY {k}"),),
+    ),
+    Workload(
         "history",
         msg("a member asks for the history while others talk"),
         (("ana", "HISTORY 0"), ("*", "SAY {k}")),
