@@ -75,6 +75,8 @@ WRITTEN = {
     "at-once": [ANA, STOPS, says("ana", "SAY 1"), says("ana", "SAY 2"), GOES],
     "new-while-it-stands": [ANA, STOPS, says("ben", "PING 1"), Act("ana", "resets"), GOES],
     "orders-at-once": [STOPS, types("help"), types("members"), types("rename x"), GOES, ANA],
+    "signals": [ANA, Act("server", "SIGINT"), ANA, Act("server", "SIGHUP"), ANA],
+    "another-admission": [ANA, Act("server", "restart", "admit=none"), ANA, BEN],
     "a-join-under-way": [
         joins("ana", more=True),
         Act("ana", "awaits", more=True),

@@ -7,6 +7,7 @@ that nothing more was on its way.
 """
 
 import re
+import signal
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -352,10 +353,14 @@ class Play(ExitStack):
 
     def process(self, who, what, text):
         self.take()
-        if text in ("restart", "killed", "starts"):
-            if text == "killed":
+        deed, _, options = text.partition(" ")
+        if deed in ("restart", "killed", "starts", "SIGINT", "SIGHUP"):
+            if deed == "killed":
                 self.server.kill()
-            self.server = self.enter_context(self.server.restart())
+            elif deed.startswith("SIG"):
+                assert self.server.stop(signal.Signals[deed], group=True) == 0
+            flags = notation.with_flags(self.server.start["args"], options)
+            self.server = self.enter_context(self.server.restart(args=flags))
             self.starts()
         elif text in ("stops", "goes"):
             self.stopped = text == "stops"

@@ -21,7 +21,7 @@ from harness.model.play import Act, Dialogue, Play
 from harness.model.search import Unclear
 
 NAMES = re.compile(rf"\b({'|'.join(PEOPLE)})", re.IGNORECASE)
-ADMIT = "all", "ask", "all", "ask", "all", "none"
+ADMIT = "all", "ask", "none", "all", "ask", "none", "none", "none"
 ON_ONE_SERVER = 30  # dialogues, then a new one is started
 SHRINKING = 40.0  # seconds that it may take to find a shorter dialogue
 LAB_OF_TIMERS = 6  # from this lab on, silence and strangers that stay are asked
@@ -171,9 +171,9 @@ class Fuzz:
         """Play some dialogues on one server."""
         author = self.author
         author.admit = author.draw("admit", ADMIT) if self.lab else "all"
-        # Where nobody is admitted, there is little to say.
-        most = 1 if self.quiet else 3 if author.admit == "none" else ON_ONE_SERVER
-        stage = self.stage(author.admit)
+        # Where nobody new is admitted, each dialogue needs a server that admitted some before.
+        most = 1 if self.quiet or author.admit == "none" else ON_ONE_SERVER
+        stage = self.stage("all" if author.admit == "none" else author.admit)
         if stage is None:
             return None
         try:

@@ -143,9 +143,15 @@ class Author:
     # -- People, names and requests
 
     def opening(self) -> Acts:
-        """Some are members, and here, before the first scene."""
+        """Some are members, and here, before the first scene.
+
+        Where nobody new is admitted, the server admits them first, and then starts again.
+        """
         here = self.people[: self.draw("here", (0, 1, 2, 2, 2, 2, 3))]
-        return [act for who in here for act in self.enters(who)]
+        enter = [act for who in here for act in self.enters(who)]
+        if self.admit == "none":
+            return [*enter, Act("server", "restart", "admit=none"), *enter]
+        return enter
 
     def enters(self, who: str) -> Acts:
         """A person joins, and the owner accepts if need be."""
@@ -294,7 +300,8 @@ class Author:
     def ending(self) -> Acts:
         """The server ends, in order or not, right after something happened; and starts again."""
         before = (self.naming, self.going, self.ordering, self.requests)
-        what, scene = self.draw("ending", list(product(("restart", "killed", "close"), before)))
+        ways = "restart", "killed", "close", "SIGINT", "SIGHUP"
+        what, scene = self.draw("ending", list(product(ways, before)))
         end = types("close") if what == "close" else Act("server", what)
         who = self.one()
         return [*scene(), end, *self.enters(who), sends(who, "HISTORY 0", "WHO", "SAY again")]

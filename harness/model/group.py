@@ -708,8 +708,13 @@ class Group:
         outcome = self.ends("killed")
         return replace(outcome, section="9.2", to=dict.fromkeys(outcome.to, (End(),)))
 
-    def starts_again(self) -> "Group":
-        """Return the group after a restart: nobody is here; nothing else has changed (6)."""
+    def starts_again(self, admit: str) -> "Group":
+        """Return the group after a start with this --admit: nobody is here; nothing else has
+        changed (6).
+        """
+        rules = replace(self.rules, admit=admit)
         if self.ended == "deleted":
-            return Group(self.rules, self.title)
-        return replace(self, connections={}, here={}, holds={}, consent=False, ended=None)
+            return Group(rules, self.title)
+        return replace(
+            self, rules=rules, connections={}, here={}, holds={}, consent=False, ended=None
+        )

@@ -9,6 +9,7 @@ What others sent never reaches a terminal raw: a byte of a character that is not
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from harness.driving.messages import Message, msg
@@ -30,7 +31,7 @@ FORMS = re.compile(rf"\\x([0-9a-f]{{2}})|\{{(.)\*(\d+)\}}|\b({'|'.join(VARYING)}
 RUN = re.compile(r"(.)\1{15,}")
 
 FENCE = re.compile(rb"PING (f\d+)\n")  # what the harness sends only to wait
-SIGNALS = {"SIGTERM": "restart", "SIGINT": "restart", "SIGHUP": "restart", "SIGKILL": "killed"}
+SIGNALS = {"SIGTERM": "restart", "SIGINT": "SIGINT", "SIGHUP": "SIGHUP", "SIGKILL": "killed"}
 MEMBERS = "owner", "types", "members\n"
 CLOSES = {"resets": "reset", "closes": "close"}
 END = "the end of the connection"
@@ -72,6 +73,24 @@ def flags(options: str) -> list[str]:
         for option in options.split()
         for part in ("--" + option.replace("=", " ", 1)).split(" ")
     ]
+
+
+def with_flags(args: Sequence[str], options: str) -> list[str]:
+    """Return a server's flags with these words of a block in place of their earlier values."""
+    new = flags(options)
+    values = dict(zip(args[::2], args[1::2], strict=True))
+    values |= zip(new[::2], new[1::2], strict=True)
+    return [part for pair in values.items() for part in pair]
+
+
+def changed(before: str, after: str) -> str:
+    """Return the flags whose values differ in two command lines, as words of a block."""
+    words = list(zip(before.split(" "), after.split(" "), strict=False))
+    return "".join(
+        f" {flag.removeprefix('--')}={new}"
+        for (flag, _), (old, new) in pairwise(words)
+        if old != new and flag.startswith("--")
+    )
 
 
 def parts(shown: str) -> Iterator[bytes | str]:
@@ -260,6 +279,7 @@ class _Reader:
         self.orders: list[tuple[bytes, bool]] = []  # not answered yet: (line, whether it is shown)
         self.answer: list[str] = []  # lines of an answer that is not complete
         self.consents = False  # the owner's next line answers delete's question
+        self.commands: list[str] = []  # with which the server is started, in turn
         self.starts = 0
         self.signalled = False
 
@@ -267,6 +287,7 @@ class _Reader:
         """Yield the lines of the block."""
         entries = list(entries)
         self.heard = {(one.who, one.text) for one in entries if one.what == "hears"}
+        self.commands = [one.text for one in entries if one[1:3] == ("server", "starts")]
         lists = [place for place, one in enumerate(entries) if one[1:] == MEMBERS]
         last = lists[-1] if lists and is_list(self.wrong) else -1
         for place, entry in enumerate(entries):
@@ -341,18 +362,23 @@ class _Reader:
             yield from self.shows(text)
         elif what == "signal" and text in SIGNALS:
             self.signalled = True
-            yield Shown("server", "|", SIGNALS[text])
+            yield Shown("server", "|", SIGNALS[text] + self.flags())
         elif what == "exits" and not self.signalled:
             yield Shown("server", "|", "exits 0")
         elif what == "starts":
             if self.starts and not self.signalled:
-                yield Shown("server", "|", "starts")
+                yield Shown("server", "|", "starts" + self.flags())
             self.starts, self.signalled, self.consents = self.starts + 1, False, False
             self.orders.clear()
         elif what in ("stops", "goes"):
             yield Shown("server", "|", what)
         elif what == "waits":
             yield Shown("server", "|", f"waits {text}")
+
+    def flags(self) -> str:
+        """Return the flags that differ at the next start, as words of a block."""
+        both = self.commands[max(0, self.starts - 1) : self.starts + 1]
+        return changed(*both) if len(both) == 2 else ""
 
     def shows(self, line: str) -> Iterator[Shown]:
         """A line of the console."""

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import psutil
 
@@ -20,6 +21,7 @@ from harness.driving.client import CutOff, Silence, WireClient, taken
 from harness.driving.messages import msg
 from harness.driving.record import CheckFailed
 from harness.driving.server import Server, end_of, tail
+from harness.model import notation
 from harness.model.explain import Explanation
 from harness.model.group import MOST_LINE, Connection, Group, Rules, Standing, fold, framed
 from harness.model.lines import Difference
@@ -27,6 +29,13 @@ from harness.model.steps import StepReader
 
 FLOOD = 1 << 14  # lines in one answer; the longest that a dialogue asks for has some thousands
 GROUP = "grupo"  # the name of a group whose server was started without --group
+# How a server is ended; it starts again afterwards.
+ENDS = {
+    "restart": signal.SIGTERM,
+    "SIGINT": signal.SIGINT,
+    "SIGHUP": signal.SIGHUP,
+    "killed": signal.SIGKILL,
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,8 @@ class Act:
 
     A client: sends (Latin-1 bytes), piece (likewise, and waits until the server has read them),
     shuts, resets, closes, awaits (reads up to PENDING), pongs (answers a PING). owner: types.
-    server: restart, killed, stops and goes (SIGSTOP, SIGCONT), waits (seconds).
+    server: one of ENDS (and starts again, with another --admit if `text` says so), stops and goes
+    (SIGSTOP, SIGCONT), waits (seconds).
     """
 
     who: str
@@ -186,8 +196,8 @@ class Play:
                     process.suspend() if act.what == "stops" else process.resume()
         elif act.what == "killed":
             self.server.kill()
-        else:
-            self.server.send_signal(signal.SIGTERM)
+        else:  # a terminal sends its signals to all processes
+            self.server.send_signal(ENDS[act.what], group=act.what != "restart")
 
     def waits(self, seconds: float) -> None:
         """Read all clients for so long, and send nothing."""
@@ -212,7 +222,7 @@ class Play:
         if act.what == "waits":
             if self.explain():
                 self.known.in_time(self.quiet_since, self.record.clock())
-        elif act.what in ("restart", "killed") or self.after_orders().ended:
+        elif act.what in ENDS or self.after_orders().ended:
             self.end(act)
         else:
             self.settled = True
@@ -336,9 +346,11 @@ class Play:
             if self.is_open(label):
                 self.reads(who)
         self.explain()
-        self.server.restart()
+        changes = act.text if act.what in ENDS else ""
+        flags = notation.with_flags(self.server.start["args"], changes)
+        self.server.restart(args=flags)
         self.typed, self.first = 0, len(self.record.entries)
-        self.known.starts_again()
+        self.known.starts_again(dict(pairwise(flags)).get("--admit", self.group.rules.admit))
         self.current.clear()
 
     # -- Explaining
