@@ -9,11 +9,11 @@ import re
 import pytest
 from test_protocol_dialogues import DIALOGUES, Play
 
-from harness.driving.record import Record
+from harness.driving.record import Entry, Record
 from harness.driving.server import Server
 from harness.model import history
 from harness.model.explain import Explanation
-from harness.model.group import Group, framed
+from harness.model.group import Group, Rules, framed
 from harness.model.lines import Difference
 from harness.model.search import Unclear
 from harness.model.steps import StepReader
@@ -57,6 +57,21 @@ def test_lines_are_cut_as_section_3_says():
     assert framed(b"x" * 511) == ([], b"x" * 511)
     assert framed(b"PING 1\n" + b"x" * 512) == ([b"PING 1", None], b"")
     assert framed(b"x" * 511 + b"\r\nPING 1\n") == ([None], b"")
+
+
+@pytest.mark.parametrize("came", ["HELLO grupo/1 g", "BYE full"])
+def test_a_stranger_that_closed_may_take_room_until_the_server_notices(came):
+    entries = [
+        Entry(0.1, "ana", "connects", ""),
+        Entry(0.2, "ana", "hears", "HELLO grupo/1 g"),
+        Entry(0.3, "ana", "closes", ""),
+        Entry(0.4, "ben", "connects", ""),
+        Entry(0.5, "ben", "hears", came),
+    ]
+    if came == "BYE full":
+        entries.append(Entry(0.6, "ben", "ended", ""))
+    known = Explanation(Group(Rules("all", max_strangers=1), "g"))
+    known.explain(StepReader().step(entries, {}, loose=["ana"]))
 
 
 def heard_lines(entries):

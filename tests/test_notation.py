@@ -77,6 +77,16 @@ WRITTEN = {
     "orders-at-once": [STOPS, types("help"), types("members"), types("rename x"), GOES, ANA],
     "signals": [ANA, Act("server", "SIGINT"), ANA, Act("server", "SIGHUP"), ANA],
     "another-admission": [ANA, Act("server", "restart", "admit=none"), ANA, BEN],
+    "a-member-that-does-not-read": [
+        ANA,
+        Act("ben", "narrow"),
+        BEN,
+        Act("ben", "sleeps"),
+        says("ana", *["SAY " + "s" * 400] * 100),
+        types("rename x"),
+        Act("ben", "wakes"),
+        says("ben", "WHO"),
+    ],
     "a-join-under-way": [
         joins("ana", more=True),
         Act("ana", "awaits", more=True),

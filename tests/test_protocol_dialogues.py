@@ -20,6 +20,7 @@ from harness.driving.client import CutOff, WireClient, taken
 from harness.driving.server import DESIGNS, LISTENING, UNASKED, Server
 from harness.model import notation
 from harness.model.notation import REST
+from harness.model.play import NARROW
 from harness.verdicts.command import known
 from harness.verdicts.sentences import CAUSES
 from lab_guide.site.requirements import ANCHOR
@@ -247,11 +248,16 @@ class Play(ExitStack):
 
     def client(self, who, what, text):
         if who not in self.clients:
+            buffers = NARROW if text == "narrow" else {}
+            record = self.server.record
             self.clients[who] = self.enter_context(
-                WireClient(self.server.address, name=who, pong=False, record=self.server.record)
+                WireClient(self.server.address, name=who, pong=False, record=record, **buffers)
             )
-            if what in SENDS:
+            if what in SENDS or buffers:
                 self.ungreeted.add(who)
+        if text == "narrow":
+            self.take()
+            return
         if what in ("<", "<*", "|") and text.startswith(("HELLO ", "BYE full")):
             self.ungreeted.discard(who)
         if not (self.stopped or what == ">x"):

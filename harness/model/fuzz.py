@@ -14,7 +14,7 @@ from typing import Any
 from harness.driving.record import Entry, Record
 from harness.driving.server import NotStarted, Server
 from harness.model import notation
-from harness.model.generate import PEOPLE, Author
+from harness.model.generate import FEW_STRANGERS, PEOPLE, Author
 from harness.model.group import Rules, Standing
 from harness.model.lines import Difference
 from harness.model.play import Act, Dialogue, Play
@@ -27,9 +27,11 @@ SHRINKING = 40.0  # seconds that it may take to find a shorter dialogue
 LAB_OF_TIMERS = 6  # from this lab on, silence and strangers that stay are asked
 CONFIRMATIONS = 6  # tries of the shortest on new servers; it must go wrong twice
 # Limits with which servers are started: the flag, its name in Rules, and the value. QUICK ones
-# save time, and each third server has others, or its own.
+# save time, and each second server has others, or its own.
 QUICK = (("--reject-after", "reject_after", 0.1),)
 SMALL = (*QUICK, ("--max-here", "max_here", 2))
+FEW = (*QUICK, ("--max-strangers", "max_strangers", FEW_STRANGERS))
+LIMITS = QUICK, QUICK, QUICK, SMALL, FEW, ()
 QUIET = (
     ("--ping-after", "ping_after", 0.7),
     ("--idle-after", "idle_after", 2.5),
@@ -154,7 +156,7 @@ class Fuzz:
         self.tally = Tally()
         self.shortest: Found | None = None
         self.stopped = False
-        self.accepts_limits = True  # until the server has refused some
+        self.refused: set[object] = set()  # limits that the server does not accept
 
     def has_time(self) -> bool:
         """Return whether another dialogue may begin."""
@@ -197,10 +199,10 @@ class Fuzz:
 
     def stage(self, admit: str) -> "Stage | None":
         """Start a server, with limits if it accepts them; None if it does not and must."""
-        limits = (
-            QUIET if self.quiet else self.author.draw("limits", (QUICK, QUICK, QUICK, SMALL, ()))
-        )
-        for tried in (limits, ()) if self.accepts_limits and self.lab else ((),):
+        wanted = (QUIET,) if self.quiet else (self.author.draw("limits", LIMITS), QUICK, ())
+        for tried in wanted if self.lab else ((),):
+            if tried in self.refused:
+                continue
             values: dict[str, Any] = {name: value for _, name, value in tried}
             rules = Rules(admit, **values)
             flags = [part for flag, _, value in tried for part in (flag, str(value))]
@@ -211,10 +213,8 @@ class Fuzz:
             except NotStarted as problem:
                 if problem.status != 2 or not tried:
                     raise
-                self.accepts_limits = False
-                if self.quiet:
-                    self.stopped = True
-                    return None
+                self.refused.add(tried)
+        self.stopped = True
         return None
 
     # -- What goes wrong

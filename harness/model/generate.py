@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from harness.model.play import Act, Dialogue
 
 LABS = range(9)
+LAB_OF_SLOW_READERS = 5
+FEW_STRANGERS = 3  # --max-strangers of a server that has room for few
 PEOPLE = "ana", "ben", "eve", "carl", "dora"
 Acts = list[Act]
 Card = TypeVar("Card")
@@ -119,8 +121,11 @@ class Author:
         if self.lab >= 1:
             scenes += [*[self.naming] * 6, *[self.arriving] * 5, *[self.ordering] * 6]
             scenes += [self.ending, self.deleting, self.failing, self.long_history, self.crowding]
+            scenes += [self.filling] * 2
         if self.lab >= 2:
             scenes += [*[self.at_once] * 4, *[self.meanwhile] * 8]
+        if self.lab >= LAB_OF_SLOW_READERS:
+            scenes += [self.sleeping] * 2
         return scenes
 
     # -- Chance
@@ -341,6 +346,49 @@ class Author:
             sends(who, "HISTORY 0", "WHO", "PING 1", more=True),
             *(sends(other, f"SAY {number}", more=True) for number in range(3)),
             sends(other, "HISTORY 1", "SAY last"),
+        ]
+
+    def sleeping(self) -> Acts:
+        """A member reads nothing while others talk, more than its connection holds, but far less
+        than --outbox; then it reads again, or goes.
+        """
+        who, other = self.rng.sample(self.people, 2)
+        stuck = f"{who}3"
+        talk = sends(other, *("SAY " + "s" * 400 for _ in range(120)))
+        deeds = types(f"ban {who}"), types("rename asleep"), sends(who, join(who)), self.deed()
+        meanwhile = [talk] * 4 + [self.draw("asleep", deeds)]
+        end = self.draw("awake", ("wakes", "wakes", "resets", "closes"))
+        return [
+            *self.enters(other),
+            Act(stuck, "narrow"),
+            sends(stuck, join(who)),
+            *([types(f"accept {who}")] if self.admit == "ask" else []),
+            Act(stuck, "sleeps"),
+            *self.rng.sample(meanwhile, len(meanwhile)),
+            Act(stuck, end),
+            sends(other, "SAY last", "WHO"),
+        ]
+
+    def filling(self) -> Acts:
+        """As many strangers as there is room for, and one more; then one goes or joins, or does
+        not, and others come.
+        """
+        who = self.one()
+        strangers = [f"{who}{n}" for n in range(2, 3 + self.draw("strangers", (2, 3, 3, 4)))]
+        deeds = {
+            "nothing": [],
+            "joins": self.enters(strangers[0]),
+            "quits": [sends(strangers[0], "QUIT")],
+            "errs": [sends(strangers[0], *["HOLA"] * 10)],
+            "shuts": [Act(strangers[0], "shuts")],
+            "closes": [Act(strangers[0], "closes")],
+            "guesses": [*self.enters(who), sends(strangers[0], join(who, who, "a guess"))],
+        }
+        return [
+            *(sends(one, "PING 1") for one in strangers),
+            *deeds[self.draw("filling", list(deeds))],
+            sends(strangers[-1], "PING 2"),
+            sends(f"{who}9", self.request()),
         ]
 
     def crowding(self) -> Acts:

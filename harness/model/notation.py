@@ -9,7 +9,7 @@ What others sent never reaches a terminal raw: a byte of a character that is not
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from harness.driving.messages import Message, msg
@@ -25,7 +25,7 @@ VARYING = {
     "TOKEN": r"(?P<TOKEN>[!-~]{1,64})",
     "WORDS": r".+",
 }
-STEP = re.compile(r"([a-z0-9]+)(>\||>\+|>x|<\*|[<>|])(?: (.*))?")
+STEP = re.compile(r"([a-z0-9]+)(>\*\d+|>\||>\+|>x|<\*|[<>|])(?: (.*))?")
 REST = "..."  # alone in the last line: what comes after is not shown
 FORMS = re.compile(rf"\\x([0-9a-f]{{2}})|\{{(.)\*(\d+)\}}|\b({'|'.join(VARYING)})\b")
 RUN = re.compile(r"(.)\1{15,}")
@@ -34,6 +34,7 @@ FENCE = re.compile(rb"PING (f\d+)\n")  # what the harness sends only to wait
 SIGNALS = {"SIGTERM": "restart", "SIGINT": "SIGINT", "SIGHUP": "SIGHUP", "SIGKILL": "killed"}
 MEMBERS = "owner", "types", "members\n"
 CLOSES = {"resets": "reset", "closes": "close"}
+LONG_RUN = 8  # lines; of a longer run, a block shows less
 END = "the end of the connection"
 UNKNOWN = "an answer", "another line first"
 DEEDS = {">", ">+", ">|", ">x"}
@@ -43,7 +44,10 @@ DEEDS = {">", ">+", ">|", ">x"}
 
 
 class Step(NamedTuple):
-    """A line of a block. `what` is one of > >+ >| >x < <* | and ... for the last line `...`."""
+    """A line of a block. `what` is one of > >+ >| >x < <* | and ... for the last line `...`.
+
+    A line that is sent several times is as many steps.
+    """
 
     number: int
     who: str
@@ -59,7 +63,8 @@ def steps(lines: Iterable[str], first: int = 1) -> Iterator[Step]:
     for number, line in enumerate(lines, first):
         found = STEP.fullmatch(line)
         if found:
-            yield Step(number, found[1], found[2], found[3] or "")
+            what, _, times = found[2].partition("*") if found[2][0] == ">" else (found[2], "", "")
+            yield from [Step(number, found[1], what, found[3] or "")] * int(times or 1)
         elif line == REST:
             yield Step(number, "", REST, "")
         else:
@@ -242,7 +247,28 @@ def dialogue(entries: Sequence[Entry], options: Sequence[str], wrong: Difference
     ended = [*corrected(shown, wrong)]
     given = zip(options[::2], options[1::2], strict=True)
     words = " ".join(f"{flag.removeprefix('--')}={value}" for flag, value in given)
-    return "\n".join([f"```dialogue {words}".rstrip(), *map(str, marked(ended)), "```"])
+    block = folded(list(marked(ended)))
+    return "\n".join([f"```dialogue {words}".rstrip(), *block, "```"])
+
+
+def folded(lines: Sequence[Shown]) -> Iterator[str]:
+    """Yield the lines of a block; of long runs of what one client sends or hears, less."""
+    for (who, what, text), same in groupby(lines, key=run_of):
+        run = list(map(str, same))
+        if len(run) <= LONG_RUN or who in ("", "owner", "server"):
+            yield from run
+        elif what == ">":
+            yield f"{who}>*{len(run)} {text}"
+        else:
+            yield from (f"{who}< {REST}", run[-1])
+
+
+def run_of(line: Shown) -> tuple[str, str, str]:
+    """Return what the lines of a run have in common."""
+    shown = str(line)
+    mark = line.what if line.what in ("<", ">") else shown
+    text = shown.partition("> ")[2] if line.what == ">" else ""
+    return line.who.partition("#")[0], mark, text
 
 
 def marked(lines: Sequence[Shown]) -> Iterator[Shown]:
@@ -310,6 +336,8 @@ class _Reader:
             yield Shown(who, "<", f"{text} (and no LF)")
         elif what == "shuts":
             yield Shown(who, ">|")
+        elif what == "narrow":
+            yield Shown(who, ">x", what)
         elif what in ("ended", "reset", *CLOSES):
             self.over.add(who)
             yield Shown(who, ">x", CLOSES[what]) if what in CLOSES else Shown(who, "|")

@@ -9,6 +9,7 @@ import contextlib
 import copy
 import re
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import psutil
 
 from harness.driving import deadlines
 from harness.driving.client import CutOff, Silence, WireClient, taken
+from harness.driving.crowd import SMALL_MSS
 from harness.driving.messages import msg
 from harness.driving.record import CheckFailed
 from harness.driving.server import Server, end_of, tail
@@ -25,10 +27,16 @@ from harness.model import notation
 from harness.model.explain import Explanation
 from harness.model.group import MOST_LINE, Connection, Group, Rules, Standing, fold, framed
 from harness.model.lines import Difference
+from harness.model.search import Unclear
 from harness.model.steps import StepReader
 
 FLOOD = 1 << 14  # lines in one answer; the longest that a dialogue asks for has some thousands
 GROUP = "grupo"  # the name of a group whose server was started without --group
+NARROW = {"rcvbuf": 2048, "mss": SMALL_MSS}  # a connection that holds about 30 kB
+WIDE = 1 << 18  # bytes of the receive buffer of one that reads again
+# While a client reads nothing, in seconds: within which the others are answered, and after which
+# a server may have disconnected it (--slow-after is 10, section 9.8).
+ANSWERED_WITHIN, MAY_BE_SLOW_AFTER = 6.0, 8.0
 # How a server is ended; it starts again afterwards.
 ENDS = {
     "restart": signal.SIGTERM,
@@ -43,7 +51,8 @@ class Act:
     """`who` does `what`; `more`: the next act happens at the same time.
 
     A client: sends (Latin-1 bytes), piece (likewise, and waits until the server has read them),
-    shuts, resets, closes, awaits (reads up to PENDING), pongs (answers a PING). owner: types.
+    shuts, resets, closes, awaits (reads up to PENDING), pongs (answers a PING), narrow (connects
+    with small buffers), sleeps (reads nothing from now on), wakes. owner: types.
     server: one of ENDS (and starts again, with another --admit if `text` says so), stops and goes
     (SIGSTOP, SIGCONT), waits (seconds).
     """
@@ -85,6 +94,7 @@ class Play:
         self.settled = True
         self.quiet_since = 0.0  # when all that had been sent had been handled
         self.loose: list[str] = []  # clients that closed unnoticed, in the step under way
+        self.asleep: dict[str, float] = {}  # labels of clients that read nothing, and since when
         self.stopped = False  # the server's processes, by SIGSTOP
 
     @property
@@ -113,6 +123,7 @@ class Play:
                     self.settle(act)
             if self.stopped:
                 self.machine(Act("server", "goes"))
+            self.wakes(*self.asleep)
             if any(one.who != "server" for one in self.record.entries[self.first :]):
                 self.settle(Act("server", "goes"))
         except CheckFailed as problem:
@@ -127,10 +138,10 @@ class Play:
             self.types(act.text.encode("latin-1"))
         elif act.who == "server":
             self.machine(act)
-        elif act.what not in ("sends", "piece") and not self.is_open(act.who):
+        elif act.what not in ("sends", "piece", "narrow") and not self.is_open(act.who):
             pass  # there is nothing to end
         else:
-            self.client(act, self.connection(act.who))
+            self.client(act, self.connection(act.who, narrow=act.what == "narrow"))
 
     def client(self, act: Act, who: str) -> None:
         """Do what a client does."""
@@ -148,9 +159,25 @@ class Play:
         elif act.what == "shuts":
             with contextlib.suppress(CutOff):
                 client.half_close()
+        elif act.what == "sleeps":
+            self.asleep[act.who] = self.record.clock()
+        elif act.what == "wakes":
+            self.wakes(act.who)
         elif act.what in ("resets", "closes"):
-            self.reads_what_came(who)
+            if act.who not in self.asleep:
+                self.reads_what_came(who)
+            self.asleep.pop(act.who, None)
             client.reset() if act.what == "resets" else client.close()
+
+    def wakes(self, *labels: str) -> None:
+        """Have clients read again. Raises Unclear if it may be too late for that."""
+        for label in labels:
+            since = self.asleep.pop(label, None)
+            if since is not None and self.record.clock() - since > MAY_BE_SLOW_AFTER:
+                raise Unclear("a client has read nothing for too long")
+            if since is not None:
+                sock = self.clients[self.current[label]].socket
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WIDE)
 
     def pongs(self, who: str) -> None:
         """Answer the server's last PING, if there was one."""
@@ -163,11 +190,16 @@ class Play:
         client = self.clients.get(self.current.get(label, ""))
         return client is not None and not client.ended and client.socket.fileno() >= 0
 
-    def connection(self, label: str) -> str:
+    def connection(self, label: str, narrow: bool = False) -> str:
         """Return the open connection of this label, or a new one. Raises CutOff."""
         if not self.is_open(label):
-            client = WireClient(self.server.address, name=label, pong=False, record=self.record)
+            buffers = NARROW if narrow else {}
+            client = WireClient(
+                self.server.address, name=label, pong=False, record=self.record, **buffers
+            )
             self.clients[client.who], self.current[label] = client, client.who
+            if narrow:
+                self.record.add(client.who, "narrow")
             if not self.stopped:
                 self.reads(client.who, "")  # HELLO
         return self.current[label]
@@ -207,7 +239,9 @@ class Play:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             listening = [
-                one for one in self.clients.values() if not one.ended and one.socket.fileno() >= 0
+                self.clients[who]
+                for label, who in self.current.items()
+                if self.is_open(label) and label not in self.asleep
             ]
             if not listening:
                 time.sleep(left)
@@ -224,6 +258,8 @@ class Play:
                 self.known.in_time(self.quiet_since, self.record.clock())
         elif act.what in ENDS or self.after_orders().ended:
             self.end(act)
+        elif self.asleep:
+            self.others_go_on()
         else:
             self.settled = True
             self.answered()
@@ -236,11 +272,24 @@ class Play:
             self.explain()
             self.known.in_time(self.record.clock(), self.record.clock())
 
-    def fence(self, *labels: str) -> None:
-        """Send PING in these or all open connections; read each up to its PONG or its end."""
+    def others_go_on(self) -> None:
+        """While some read nothing, the others and the owner are answered. Raises Difference.
+
+        What it was is explained when all read again.
+        """
+        for who, *last in self.fence(deadline=ANSWERED_WITHIN):
+            raise Difference("9.2", who, last, "")
+        if not self.server.answers(self.typed, ANSWERED_WITHIN):
+            raise Difference("9.8", "owner", ["ok"], "")
+
+    def fence(self, *labels: str, deadline: float | None = None) -> list[tuple[str, ...]]:
+        """Send PING in these or all open connections; read each up to its PONG or its end.
+
+        Return those that heard neither before the deadline, with what they waited for.
+        """
         waiting: dict[str, tuple[str, ...]] = {}
         for label, who in self.current.items():
-            if labels and label not in labels:
+            if (labels and label not in labels) or label in self.asleep:
                 continue
             if self.is_open(label) and self.did(who, "shuts"):
                 waiting[who] = ()
@@ -248,8 +297,11 @@ class Play:
                 self.tokens += 1
                 waiting[who] = (f"PONG f{self.tokens}",)
                 self.sends(who, f"PING f{self.tokens}\n".encode())
-        for who, last in waiting.items():
-            self.reads(who, *last)
+        return [
+            (who, *last)
+            for who, last in waiting.items()
+            if not self.reads(who, *last, deadline=deadline)
+        ]
 
     def hears_more(self) -> bool:
         """Read the clients that have sent half a line, and so no fence. Return whether any of them
@@ -272,22 +324,23 @@ class Play:
         """Return whether this client did this in the step under way."""
         return any(one.who == who and one.what == what for one in self.record.entries[self.first :])
 
-    def reads(self, who: str, *last: str) -> None:
+    def reads(self, who: str, *last: str, deadline: float | None = None) -> bool:
         """Read a client up to one of these beginnings of a line, or its end.
 
-        If it does not come, the model says what is missing.
+        Return whether it came. If not, the model says what is missing.
         """
         client = self.clients[who]
         with contextlib.suppress(Silence):
             for _ in range(FLOOD):
-                line = client.line(self.patience)
+                line = client.line(self.patience if deadline is None else deadline)
                 if not line or line.startswith(last):
-                    return
+                    return True
             raise CheckFailed(
                 msg("the server to stop sending"),
                 msg("{who} received more than {count} lines at once", who=who, count=FLOOD),
                 who=who,
             )
+        return False
 
     def reads_what_came(self, who: str) -> None:
         """Read what has come."""
@@ -338,6 +391,8 @@ class Play:
 
     def end(self, act: Act) -> None:
         """Read all clients up to their end, explain, and start the server again."""
+        if self.asleep:  # what they have not read may be lost
+            raise Unclear("the server ends while a client reads nothing")
         if act.what != "killed":
             status = self.server.wait()
             if status != 0:

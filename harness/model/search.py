@@ -7,7 +7,7 @@ order of handling agrees with the clock: nothing is heard before it was asked fo
 
 from collections.abc import Iterator
 
-from harness.model.group import Event, Group, Line, Members, Outcome, Standing, fold
+from harness.model.group import Event, Group, Line, Members, Outcome, Rules, Standing, fold
 from harness.model.lines import Difference, words_of
 from harness.model.node import LATE, Misfit, Move, Node, is_local
 from harness.model.steps import Step
@@ -144,8 +144,10 @@ class Search:
         elif sent and sent.what == "eof":
             yield Move(group.eof(who), "sent", who, sent.at)
         if sent and who in self.step.lost_at:  # the server notices it, and the rest is lost
+            outcomes = group.lost(who)
             safe = sent.what == "lost" and one.standing is Standing.STRANGER
-            yield Move(group.lost(who), "lost", who, self.step.lost_at[who], safe)
+            safe = safe and not changes_room(group, outcomes[0])
+            yield Move(outcomes, "lost", who, self.step.lost_at[who], safe)
         if one.standing is Standing.REFUSED:
             yield Move(group.rejects(who), who=who)
         heard = node.next_heard(who)
@@ -156,7 +158,7 @@ class Search:
         """Return whether this may happen as soon as it fits: it answers one client alone, and that
         client's own lines show when; or it is a message, which has its number.
         """
-        if len(outcomes) != 1:
+        if len(outcomes) != 1 or changes_room(node.group, outcomes[0]):
             return False
         outs = [out for to in outcomes[0].to.values() for out in to]
         if is_local(node.group, outcomes[0]):  # but what comes of a JOIN depends on what others do
@@ -177,6 +179,12 @@ class Search:
                 except Misfit as misfit:
                     misfits += [misfit] if misfit.expected else []
         return difference(self.best, misfits)
+
+
+def changes_room(group: Group, outcome: Outcome) -> bool:
+    """Return whether there is room for more or fewer strangers afterwards, and that may matter."""
+    few = group.rules.max_strangers < Rules.max_strangers
+    return few and outcome.group.strangers() != group.strangers()
 
 
 def difference(node: Node, misfits: list[Misfit]) -> Difference:
