@@ -74,6 +74,27 @@ def test_a_stranger_that_closed_may_take_room_until_the_server_notices(came):
     known.explain(StepReader().step(entries, {}, loose=["ana"]))
 
 
+def test_an_order_that_was_answered_before_a_message_comes_first():
+    sign = "2026-01-01T00:00:00.000Z"
+    here = [
+        Entry(0.1, "ana", "connects", ""),
+        Entry(0.1, "ana", "hears", "HELLO grupo/1 g"),
+        Entry(0.1, "ana", "sends", "JOIN ana x\n"),
+        Entry(0.2, "ana", "hears", "PENDING"),
+        Entry(0.2, "ana", "hears", "WELCOME 1 ana"),
+        Entry(0.2, "ana", "hears", f"IN 2 {sign} ana"),
+    ]
+    then = [
+        Entry(0.3, "owner", "types", "reject eve\n"),
+        Entry(0.4, "server", "shows", "error: no"),
+        Entry(0.5, "ana", "sends", "SAY hi\n"),
+        Entry(0.6, "ana", "hears", f"MSG 3 {sign} ana hi"),
+    ]
+    known, reader = Explanation(Group(Rules("all"), "g")), StepReader()
+    known.explain(reader.step(here, {}))
+    known.explain(reader.step(then, {}))
+
+
 def heard_lines(entries):
     """The places of the lines whose loss, change or repetition nothing else can excuse.
 

@@ -87,6 +87,10 @@ WRITTEN = {
         Act("ben", "wakes"),
         says("ben", "WHO"),
     ],
+    "insists": [
+        *(ANA, BEN, Act("ana", "piece", "SAY good"), joins("ana2", "ana")),
+        *(Act("ana", "insists", "bye\nSAY more\n"), says("ben", "WHO"), ANA),
+    ],
     "a-join-under-way": [
         joins("ana", more=True),
         Act("ana", "awaits", more=True),

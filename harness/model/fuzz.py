@@ -22,7 +22,7 @@ from harness.model.search import Unclear
 
 NAMES = re.compile(rf"\b({'|'.join(PEOPLE)})", re.IGNORECASE)
 ADMIT = "all", "ask", "none", "all", "ask", "none", "none", "none"
-ON_ONE_SERVER = 30  # dialogues, then a new one is started
+ON_ONE_SERVER = 15  # dialogues, then a new one is started
 SHRINKING = 40.0  # seconds that it may take to find a shorter dialogue
 LAB_OF_TIMERS = 6  # from this lab on, silence and strangers that stay are asked
 CONFIRMATIONS = 6  # tries of the shortest on new servers; it must go wrong twice
@@ -220,9 +220,12 @@ class Fuzz:
     # -- What goes wrong
 
     def followed_up(self, stage: "Stage", alone: list[Act], difference: Difference) -> Found | None:
-        """Try the dialogue alone, or else all that its server heard; shrink, and confirm."""
+        """Try the dialogue alone, or else all that its server heard; shrink, and confirm.
+
+        The same mistake may show in another way on a server that heard less before.
+        """
         for acts in (alone, alone, stage.acts):
-            if found := self.fails(acts, stage, difference.kind, self.patience):
+            if found := self.fails(acts, stage, None, self.patience):
                 found = self.shrunk(found, stage)
                 break
         else:
@@ -245,12 +248,14 @@ class Fuzz:
     def fails(
         self, acts: list[Act], stage: "Stage", kind: object, patience: float | None
     ) -> Found | None:
-        """Play these acts on a new server; return what went wrong if it is of this kind."""
+        """Play these acts on a new server; return what went wrong if it is of this kind. None: of
+        any kind.
+        """
         play = Play(self.start(stage.flags, Record()), stage.rules, patience)
         try:
             play.play(acts)
         except Difference as difference:
-            if difference.kind == kind:
+            if kind in (None, difference.kind):
                 found = Found(acts, difference, list(play.record.entries), stage.flags)
                 if self.shortest is None or len(acts) < len(self.shortest.acts):
                     self.shortest = found

@@ -46,6 +46,7 @@ WRONG_FOR_MEMBERS = (
     *("NAME a ", "NAME \udcff", "HISTORY", "HISTORY ", "HISTORY -1", "HISTORY +1", "HISTORY 1.0"),
     *("HISTORY 1 ", "HISTORY 1 2", "HISTORY " + "1" * 17, "HISTORY \u0661", "HISTORY 0x1"),
     *("HISTORY  1", "JOIN", "JOIN ", "JOIN a", "JOIN a ", "JOIN  a b", "JOIN a " + "p" * 129),
+    *("JOIN a p" + "ç" * 64, "NAME " + "é" * 33, "NAME " + "中" * 22),  # few characters, many bytes
     *(f"NAME {name}" for name in WRONG_NAMES),
     *(f"JOIN {name} x" for name in WRONG_NAMES),
 )
@@ -60,7 +61,15 @@ LENGTHS = list(
 ORDERS = (
     *("accept {}", "reject {}", "ban {}", "unban {}", "ban {}", "unban {}", "accept {}"),
     *("members", "help", "rename os-lab", "rename a  b", "rename " + "g" * 64, "rename João"),
-    *("rename " + "é" * 32, "rename " + "g" * 65, "rename  a", "rename a ", "rename ", "rename"),
+    *(
+        "rename " + "é" * 32,
+        "rename g" + "é" * 32,
+        "rename " + "g" * 65,
+        "rename  a",
+        "rename a ",
+        "rename ",
+        "rename",
+    ),
     *("accept", "accept ", "ban", "ban ", "ban  {}", "ban {} x", "ban {} ", "unban {} x", "reject"),
     *("members x", "members ", "help me", "close now", "delete it", "Members", "dance", "ban -a"),
     *(
@@ -105,11 +114,12 @@ class Author:
     def __init__(self, rng: random.Random, lab: int = 8):
         self.rng, self.lab, self.admit = rng, lab, "all"
         self.people: tuple[str, ...] = PEOPLE
+        self.used: list[str] = []  # names that came in this dialogue
         self.decks: dict[str, list[Any]] = {}
 
     def dialogue(self) -> Dialogue:
         """Return a new dialogue."""
-        self.people = PEOPLE[: self.rng.choice((2, 3, 3, 3, 5))]
+        self.people, self.used = PEOPLE[: self.rng.choice((2, 3, 3, 3, 5))], []
         acts: Acts = []
         for _ in range(self.rng.choice((1, 2, 2, 3, 4))):
             acts += self.draw("scenes", self.scenes())()
@@ -120,10 +130,10 @@ class Author:
         scenes = [*[self.requests] * 6, *[self.lengths] * 4, *[self.going] * 4, *[self.pieces] * 3]
         if self.lab >= 1:
             scenes += [*[self.naming] * 6, *[self.arriving] * 5, *[self.ordering] * 6]
-            scenes += [self.ending, self.deleting, self.failing, self.long_history, self.crowding]
-            scenes += [self.filling] * 2
+            scenes += [*[self.ending] * 4, *[self.failing] * 2, *[self.long_history] * 2]
+            scenes += [*[self.filling] * 2, *[self.insisting] * 3, self.deleting, self.crowding]
         if self.lab >= 2:
-            scenes += [*[self.at_once] * 4, *[self.meanwhile] * 8]
+            scenes += [*[self.at_once] * 4, *[self.meanwhile] * 8, *[self.breaking] * 2]
         if self.lab >= LAB_OF_SLOW_READERS:
             scenes += [self.sleeping] * 2
         return scenes
@@ -158,12 +168,21 @@ class Author:
             return [*enter, Act("server", "restart", "admit=none"), *enter]
         return enter
 
-    def enters(self, who: str) -> Acts:
+    def enters(self, label: str, name: str = "") -> Acts:
         """A person joins, and the owner accepts if need be."""
-        return [sends(who, join(who)), *([types(f"accept {who}")] if self.admit == "ask" else [])]
+        name = name or label
+        accepts = [types(f"accept {name}")] if self.admit == "ask" else []
+        return [sends(label, join(name)), *accepts]
 
     def name(self) -> str:
         """Return a name that is or was in use, in any case; or a new one, or one at a limit."""
+        if self.used and self.chance(0.4):
+            return self.rng.choice((str, str.upper, str.lower))(self.rng.choice(self.used))
+        self.used.append(self.new_name())
+        return self.used[-1]
+
+    def new_name(self) -> str:
+        """Return a name in one of several forms."""
         who = self.one()
         forms = ("{}", "{}", "{}", "{}-2", "{}.x", "{}_Y", "João", "JOÃO", "long", "upper", "upper")
         form = self.draw("names", forms)
@@ -304,12 +323,35 @@ class Author:
 
     def ending(self) -> Acts:
         """The server ends, in order or not, right after something happened; and starts again."""
-        before = (self.naming, self.going, self.ordering, self.requests)
+        before = self.naming, self.arriving, self.going, self.ordering, self.requests
         ways = "restart", "killed", "close", "SIGINT", "SIGHUP"
         what, scene = self.draw("ending", list(product(ways, before)))
         end = types("close") if what == "close" else Act("server", what)
         who = self.one()
         return [*scene(), end, *self.enters(who), sends(who, "HISTORY 0", "WHO", "SAY again")]
+
+    def insisting(self) -> Acts:
+        """The server ends a connection, perhaps inside a line, and its client sends more."""
+        who, other = self.rng.sample(self.people, 2)
+        half = "SAY goodbye"
+        ends = {
+            "replaced": self.enters(f"{who}2", who),
+            "banned": [types(f"ban {who}")],
+            "quit": [sends(who, "QUIT")],
+            "left": [sends(who, "LEAVE")],
+            "protocol": [sends(who, "x" * 600)],
+        }
+        end, is_cut = self.draw("insisting", list(product(ends, (True, False))))
+        is_cut = is_cut and end in ("replaced", "banned")
+        first = self.draw("insists", ("SAY more", "NAME mallory", "WHO", "LEAVE", "PING 1"))
+        return [
+            *self.enters(who),
+            *self.enters(other),
+            *([Act(who, "piece", half)] if is_cut else []),
+            *ends[end],
+            Act(who, "insists", "\n" if is_cut else f"{first}\nSAY again\n"),
+            sends(other, "WHO", "HISTORY 0"),
+        ]
 
     def deleting(self) -> Acts:
         """`delete`, with consent or without."""
@@ -432,6 +474,22 @@ class Author:
         """Several act while the server is stopped: it finds all of it at the same time."""
         acts = [self.deed() for _ in range(self.rng.choice((2, 2, 3, 4)))]
         return [Act("server", "stops"), *acts, Act("server", "goes")]
+
+    def breaking(self) -> Acts:
+        """Connections end at the same time as an event is sent to them."""
+        people = self.rng.sample(PEOPLE, 4)
+        who, *others = people
+        ways = self.draw("breaking", list(product(("resets", "closes", "shuts"), range(1, 4))))
+        ends = [Act(one, ways[0]) for one in others[: ways[1]]]
+        says = sends(who, *["SAY hi"] * self.draw("hi", (1, 3)))
+        event = self.draw("event", (says, says, types("rename at once"), sends(who, "LEAVE")))
+        return [
+            *(act for one in people for act in self.enters(one)),
+            Act("server", "stops"),
+            *self.rng.sample([*ends, event], len(ends) + 1),
+            Act("server", "goes"),
+            sends(who, "WHO"),
+        ]
 
     def meanwhile(self) -> Acts:
         """A JOIN is under way, and something happens to its name, or to its client."""

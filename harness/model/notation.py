@@ -301,6 +301,8 @@ class _Reader:
         self.heard: set[tuple[str, str]] = set()
         self.greeted: set[str] = set()
         self.over: set[str] = set()
+        self.late: set[str] = set()  # whose connection has ended, but that send more
+        self.last_sent: dict[str, int] = {}  # the place of the last that each client sent
         self.tokens: dict[str, str] = {}
         self.orders: list[tuple[bytes, bool]] = []  # not answered yet: (line, whether it is shown)
         self.answer: list[str] = []  # lines of an answer that is not complete
@@ -314,6 +316,9 @@ class _Reader:
         entries = list(entries)
         self.heard = {(one.who, one.text) for one in entries if one.what == "hears"}
         self.commands = [one.text for one in entries if one[1:3] == ("server", "starts")]
+        self.last_sent = {
+            one.who: place for place, one in enumerate(entries) if one.what == "sends"
+        }
         lists = [place for place, one in enumerate(entries) if one[1:] == MEMBERS]
         last = lists[-1] if lists and is_list(self.wrong) else -1
         for place, entry in enumerate(entries):
@@ -322,14 +327,18 @@ class _Reader:
             elif entry.who == "server":
                 yield from self.server(entry)
             elif entry.who not in self.over:
-                yield from self.client(*entry[1:])
+                yield from self.client(
+                    *entry[1:], sends_more=place < self.last_sent.get(entry.who, 0)
+                )
         for line, is_shown in self.orders:
             if not is_shown:  # the harness's own `members` got no answer
                 yield Shown("owner", ">", sent(line, ""))
 
-    def client(self, who: str, what: str, text: str) -> Iterator[Shown]:
+    def client(self, who: str, what: str, text: str, *, sends_more: bool) -> Iterator[Shown]:
         if what == "sends":
             yield from self.sends(who, text.encode("utf-8", "surrogateescape"))
+            if who in self.late and not sends_more:
+                yield self.ends(who, "ended")
         elif what == "hears":
             yield from self.hears(who, text)
         elif what == "torn":
@@ -338,9 +347,15 @@ class _Reader:
             yield Shown(who, ">|")
         elif what == "narrow":
             yield Shown(who, ">x", what)
+        elif sends_more and what in ("ended", "reset"):
+            self.late.add(who)
         elif what in ("ended", "reset", *CLOSES):
-            self.over.add(who)
-            yield Shown(who, ">x", CLOSES[what]) if what in CLOSES else Shown(who, "|")
+            yield self.ends(who, what)
+
+    def ends(self, who: str, what: str) -> Shown:
+        """The end of a client's connection."""
+        self.over.add(who)
+        return Shown(who, ">x", CLOSES[what]) if what in CLOSES else Shown(who, "|")
 
     def sends(self, who: str, data: bytes) -> Iterator[Shown]:
         if found := FENCE.fullmatch(data):

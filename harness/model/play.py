@@ -37,6 +37,7 @@ WIDE = 1 << 18  # bytes of the receive buffer of one that reads again
 # While a client reads nothing, in seconds: within which the others are answered, and after which
 # a server may have disconnected it (--slow-after is 10, section 9.8).
 ANSWERED_WITHIN, MAY_BE_SLOW_AFTER = 6.0, 8.0
+AFTER_SILENCE = 0.05  # seconds for what should have come together with an answer that did not
 # How a server is ended; it starts again afterwards.
 ENDS = {
     "restart": signal.SIGTERM,
@@ -52,7 +53,8 @@ class Act:
 
     A client: sends (Latin-1 bytes), piece (likewise, and waits until the server has read them),
     shuts, resets, closes, awaits (reads up to PENDING), pongs (answers a PING), narrow (connects
-    with small buffers), sleeps (reads nothing from now on), wakes. owner: types.
+    with small buffers), sleeps (reads nothing from now on), wakes, insists (sends, even if the
+    server has ended the connection). owner: types.
     server: one of ENDS (and starts again, with another --admit if `text` says so), stops and goes
     (SIGSTOP, SIGCONT), waits (seconds).
     """
@@ -92,6 +94,8 @@ class Play:
         self.tokens = 0
         self.typed = 0  # lines of the owner's since the server's start
         self.settled = True
+        self.again = False  # fences were sent a second time, in the step under way
+        self.missing = False  # an answer did not come in time, in the step under way
         self.quiet_since = 0.0  # when all that had been sent had been handled
         self.loose: list[str] = []  # clients that closed unnoticed, in the step under way
         self.asleep: dict[str, float] = {}  # labels of clients that read nothing, and since when
@@ -138,10 +142,18 @@ class Play:
             self.types(act.text.encode("latin-1"))
         elif act.who == "server":
             self.machine(act)
+        elif act.what == "insists":
+            self.insists(act)
         elif act.what not in ("sends", "piece", "narrow") and not self.is_open(act.who):
             pass  # there is nothing to end
         else:
             self.client(act, self.connection(act.who, narrow=act.what == "narrow"))
+
+    def insists(self, act: Act) -> None:
+        """Send in the last connection of a client, also after its end."""
+        who = self.current.get(act.who, "")
+        if who and self.clients[who].socket.fileno() >= 0:
+            self.sends(who, act.text.encode("latin-1"))
 
     def client(self, act: Act, who: str) -> None:
         """Do what a client does."""
@@ -264,9 +276,10 @@ class Play:
             self.settled = True
             self.answered()
             for _ in range(2):
-                self.fence()
+                if not self.missing:
+                    self.fence()
             self.until_gone()
-            if not self.after_orders().consent:
+            if not (self.missing or self.after_orders().consent):
                 self.types(b"members")
                 self.answered()
             self.explain()
@@ -320,6 +333,18 @@ class Play:
                     client.line(0.01)
         return len(self.record.entries) > before
 
+    def asks_again(self) -> bool:
+        """Send all fences again, once in a step: something may have happened between the clients'
+        fences and `members`. Return whether they were sent.
+        """
+        if self.again or self.missing or self.after_orders().consent:
+            return False
+        self.again = True
+        self.fence()
+        self.types(b"members")
+        self.answered()
+        return True
+
     def did(self, who: str, what: str) -> bool:
         """Return whether this client did this in the step under way."""
         return any(one.who == who and one.what == what for one in self.record.entries[self.first :])
@@ -330,9 +355,11 @@ class Play:
         Return whether it came. If not, the model says what is missing.
         """
         client = self.clients[who]
+        if deadline is None:  # others have had as much time as the first
+            deadline = AFTER_SILENCE if self.missing else self.patience
         with contextlib.suppress(Silence):
             for _ in range(FLOOD):
-                line = client.line(self.patience if deadline is None else deadline)
+                line = client.line(deadline)
                 if not line or line.startswith(last):
                     return True
             raise CheckFailed(
@@ -340,6 +367,7 @@ class Play:
                 msg("{who} received more than {count} lines at once", who=who, count=FLOOD),
                 who=who,
             )
+        self.missing = True
         return False
 
     def reads_what_came(self, who: str) -> None:
@@ -361,7 +389,7 @@ class Play:
         }
         patterns = [re.compile(one, re.IGNORECASE) for one in listed.values() if one]
         self.loose = [who for who, one in listed.items() if not one]
-        if not patterns:
+        if not patterns or self.missing:
             return
 
         def noticed() -> bool:
@@ -378,7 +406,8 @@ class Play:
 
     def answered(self) -> None:
         """Wait for the answer of each order that was typed; the model says what is missing."""
-        self.server.answers(self.typed, self.patience)
+        if not self.server.answers(self.typed, AFTER_SILENCE if self.missing else self.patience):
+            self.missing = True
 
     def after_orders(self) -> Group:
         """Return the likeliest group after the orders of this step."""
@@ -400,6 +429,7 @@ class Play:
         for label, who in self.current.items():
             if self.is_open(label):
                 self.reads(who)
+        self.again = True  # there is nobody to ask
         self.explain()
         changes = act.text if act.what in ENDS else ""
         flags = notation.with_flags(self.server.start["args"], changes)
@@ -426,7 +456,7 @@ class Play:
         while not self.explained():
             if not self.settled:
                 return False
-        self.settled, self.loose = True, []
+        self.settled, self.missing, self.again, self.loose = True, False, False, []
         return True
 
     def explained(self) -> bool:
@@ -435,7 +465,7 @@ class Play:
         try:
             self.known.explain(reader.step(entries, self.addresses, self.settled, self.loose))
         except Difference:
-            if self.settled and not self.hears_more():
+            if self.settled and not (self.asks_again() or self.hears_more()):
                 raise
             return False
         self.first, self.reader = self.first + len(entries), reader

@@ -165,6 +165,9 @@ class Search:
             return not any(isinstance(out, Members) or out == Line("PENDING") for out in outs)
         # What nobody heard of may be lost with the connection of the client that sent it.
         certain = who not in self.step.lost_at or any(map(node.next_heard, outcomes[0].to))
+        sent, order = node.next_sent(who), self.step.orders[node.orders : node.orders + 1]
+        if sent and order and order[0].answered_at < sent.at:
+            return False  # the owner had an answer before this was sent
         return certain and bool(outs) and isinstance(outs[0], Event) and outs[0].verb == "MSG"
 
     # -- What does not fit
