@@ -74,6 +74,30 @@ def test_a_stranger_that_closed_may_take_room_until_the_server_notices(came):
     known.explain(StepReader().step(entries, {}, loose=["ana"]))
 
 
+def test_a_takeover_before_a_message_comes_first():
+    sign = "2026-01-01T00:00:00.000Z"
+    joins = [("connects", ""), ("hears", "HELLO grupo/1 g"), ("sends", "JOIN {} x\n")]
+    comes = [("hears", "PENDING"), ("hears", "WELCOME {} {}"), ("hears", "IN {} {} {}")]
+    here = []
+    for place, who in enumerate(("ana", "ben"), 1):
+        for what, text in [*joins, *comes]:
+            values = [place + 1, sign, who] if text.startswith("IN") else [place, who]
+            text = text.format(*values[-text.count("{}") :])
+            here.append(Entry(place + len(here) / 100, who, what, text))
+    here.append(Entry(2.5, "ana", "hears", f"IN 3 {sign} ben"))
+    then = [
+        *(Entry(3.1, "ben#2", what, text.format("ben")) for what, text in joins),
+        Entry(3.2, "ben#2", "hears", "PENDING"),
+        Entry(3.3, "ben#2", "hears", "WELCOME 3 ben"),
+        Entry(3.4, "ana", "sends", "SAY hi\n"),
+        *(Entry(3.5, who, "hears", f"MSG 4 {sign} ana hi") for who in ("ana", "ben#2")),
+        Entry(3.6, "ben", "resets", ""),  # it has read nothing more
+    ]
+    known, reader = Explanation(Group(Rules("all"), "g")), StepReader()
+    known.explain(reader.step(here, {}))
+    known.explain(reader.step(then, {}))
+
+
 def test_an_order_that_was_answered_before_a_message_comes_first():
     sign = "2026-01-01T00:00:00.000Z"
     here = [

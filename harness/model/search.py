@@ -168,6 +168,9 @@ class Search:
         sent, order = node.next_sent(who), self.step.orders[node.orders : node.orders + 1]
         if sent and order and order[0].answered_at < sent.at:
             return False  # the owner had an answer before this was sent
+        # What somebody heard before this was sent has happened before.
+        if sent and any(one and one.at < sent.at for one in map(node.next_heard, node.heard)):
+            return False
         return certain and bool(outs) and isinstance(outs[0], Event) and outs[0].verb == "MSG"
 
     # -- What does not fit

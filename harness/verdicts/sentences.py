@@ -1618,6 +1618,21 @@ CAUSES = {
         "hash that matches no password.",
         "protocol.md#95-names",
     ),
+    "silence-after-an-answer": (
+        "A silence begins when the client has read the whole answer to its last line, and not when "
+        "that line came. Note the time when `send` has accepted the end of the answer.",
+        "protocol.md#2-words-and-notation",
+    ),
+    "backlog-of-the-owner": (
+        "Buffer 64 KiB of events for an owner that does not read. Drop the events after that, "
+        "count them, and write the number when there is room again: `# N lines not shown`.",
+        "protocol.md#11-the-owners-console",
+    ),
+    "accepted-as-it-goes": (
+        "The client disconnected while its membership was being saved. When the saving has ended, "
+        "look whether the client is still connected, before you send WELCOME and IN.",
+        "protocol.md#95-names",
+    ),
     "accepted-before-shown": (
         "The owner could accept a request that the console had not shown yet. A client is asking "
         "only after that line. Before it, answer `accept` by `error: why`.",
