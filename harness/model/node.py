@@ -239,7 +239,9 @@ class Node:
         if isinstance(out, Members | Range):
             fits, early = self.take_several(who, out, clock), False
         else:
-            fits = is_line(out, item.line) and item.at >= clock
+            fits = is_line(out, item.line)
+            if fits and item.at < clock:
+                raise Misfit
             early = item.at < outcome.not_before - EARLY and not isinstance(out, End | Event)
             self.heard[who] = lines, place + 1
         if fits and not early:
