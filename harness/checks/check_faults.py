@@ -385,7 +385,7 @@ def events_are_dropped(running, lines, said):
         raise CheckFailed(
             msg("64 KiB of events to be buffered for an owner that does not read, and no more"),
             msg(
-                "of {said} messages the console showed {shown}, {bytes} bytes; the pipe holds {pipe}",
+                "of {said} messages the console showed {shown}, {bytes} bytes; a pipe holds {pipe}",
                 said=said,
                 shown=len(shown),
                 bytes=sum(shown),

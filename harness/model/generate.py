@@ -546,6 +546,10 @@ class Author:
             opening.append(sends("fay", join("fay")))
         ways = {who: self.draw("ways", WAYS) for who in (*members, "fay", "stranger")}
         acts: Acts = [sends("stranger", "PING 1")]
+        # The time of a JOIN does not count for --join-within.
+        acts += [sends("guesser", join("guesser", members[0], "a guess"))] * self.draw(
+            "guesses", (0, 1, 1)
+        )
         for _ in range(self.draw("ticks", (3, 6, 9))):
             for who, way in ways.items():
                 acts += [replace(act, more=True) for act in self.tick(who, way)]

@@ -558,7 +558,12 @@ class Group:
             last = (rejected, Line("BYE refused"))
             return self.ends_with(who, "9.5", *last, not_before=due)
         group = self.over(who).with_connection(
-            who, standing=Standing.STRANGER, refusals=one.refusals + 1, key="", found=()
+            who,
+            standing=Standing.STRANGER,
+            since=one.since + self.rules.reject_after,  # this time does not count, at least (8)
+            refusals=one.refusals + 1,
+            key="",
+            found=(),
         )
         return [Outcome(group.noted(), "9.5", {who: (rejected,)}, not_before=due)]
 

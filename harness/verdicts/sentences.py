@@ -1607,6 +1607,11 @@ CAUSES = {
         "them nobody can tell where the port begins.",
         "protocol.md#11-the-owners-console",
     ),
+    "an-address-of-the-network": (
+        "Look at the address that the server listens on. If it is neither 127.0.0.0/8 nor ::1, "
+        "write a line on stderr: passwords travel in clear.",
+        "protocol.md#12-the-command-line",
+    ),
     "closes-after-bye": (
         "The server sent BYE and then waits for the client to close. A client that never does "
         "costs a descriptor for good. Discard its input for at most 1 s, and then close.",
