@@ -394,9 +394,7 @@ def events_are_dropped(running, lines, said):
             "backlog-of-the-owner",
             proven=True,
         )
-    counted = [
-        found[1] for line in lines if (found := re.fullmatch(r"# (\d+) lines .*", line))
-    ]
+    counted = [found[1] for line in lines if (found := re.fullmatch(r"# (\d+) lines .*", line))]
     same(
         f"{sum(map(int, counted))} lines not shown",
         f"{said - len(shown)} lines not shown",

@@ -131,6 +131,7 @@ class Author:
         if self.lab >= 1:
             scenes += [*[self.naming] * 6, *[self.arriving] * 5, *[self.ordering] * 6]
             scenes += [*[self.ending] * 4, *[self.failing] * 2, *[self.long_history] * 2]
+            scenes += [self.asked] * 4
             scenes += [*[self.filling] * 2, *[self.insisting] * 3, self.deleting, self.crowding]
         if self.lab >= 2:
             scenes += [*[self.at_once] * 4, *[self.meanwhile] * 8, *[self.breaking] * 2]
@@ -307,6 +308,36 @@ class Author:
         if self.admit == "ask":
             acts.append(types(f"{self.draw('says', ('accept', 'accept', 'reject', 'ban'))} {name}"))
         return acts
+
+    def asked(self) -> Acts:
+        """A client asks to join with a new name; then two things happen that concern this name,
+        one after the other or at the same time.
+        """
+        if self.admit != "ask":
+            return self.arriving()
+        who, other = self.rng.sample(self.people, 2)
+        joiner, name = f"{who}2", "".join(self.rng.choices("qwxyz", k=8))
+        deeds = {
+            **{word: types(f"{word} {name}") for word in ("accept", "reject", "ban", "unban")},
+            **{way: Act(joiner, way) for way in ("resets", "closes", "shuts")},
+            "BAN": types(f"ban {name.upper()}"),
+            "quits": sends(joiner, "QUIT"),
+            "again": sends(joiner, join(joiner, name), "SAY hi"),
+            "takes": sends(other, f"NAME {name.upper()}"),
+            "other": sends(f"{other}2", join(other, name, "x"), "PING 1"),
+            "restart": Act("server", "restart"),
+        }
+        two = self.draw("asked", list(product(deeds, deeds)))
+        acts = [deeds[one] for one in two]
+        if self.lab >= 2 and "restart" not in two and self.chance(0.4):
+            acts = [Act("server", "stops"), *acts, Act("server", "goes")]
+        return [
+            *self.enters(other),
+            sends(joiner, join(joiner, name)),
+            *acts,
+            sends(other, "WHO"),
+            sends(joiner, join(joiner, name), "WHO"),
+        ]
 
     def order(self) -> Act:
         """A line of the owner's."""

@@ -644,8 +644,14 @@ class Group:
         """`ban NAME`."""
         if key in self.bans:
             return [self.says(ERROR)]
-        member, asking = self.members.get(key), self.asking().get(key)
-        written = member.name if member else name
+        asking = self.asking().get(key)
+        spelled = {name, self.connections[asking].name} if asking else {name}
+        if member := self.members.get(key):
+            spelled = {member.name}
+        return [self.banned(key, written, asking) for written in sorted(spelled)]
+
+    def banned(self, key: str, written: str, asking: str | None) -> Outcome:
+        """BANNED, in this spelling, of a member, an asking client, or anybody."""
         group, to = self.event("BANNED", written)
         if here := self.here.get(key):
             group = group.over(here)
@@ -653,7 +659,7 @@ class Group:
         group = replace(group, members=without(self.members, key), bans={**self.bans, key: written})
         if asking:
             group = group.rejects_asking(asking)[1]
-        return [Outcome(group.noted(), "11", to, (OK,))]
+        return Outcome(group.noted(), "11", to, (OK,))
 
     def unban(self, name: str, key: str) -> "list[Outcome]":
         """`unban NAME`."""
