@@ -77,11 +77,15 @@ lock: $(VENV)/ready
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 	    --no-annotate $(UPGRADE) requirements.txt --output-file requirements.lock
 
+# After an upgrade of the system's Python, the environment lacks pip and all that was installed: it is not ready.
+FORGET := $(shell [ ! -e $(VENV)/ready ] || $(RUN) -I -c 'import pip' 2>/dev/null || rm -f $(VENV)/ready* 2>/dev/null)
+
 # The virtual environment, with the groups that every command needs. What changes in a list is installed again.
 LISTS := requirements.txt requirements.lock requirements.py
 $(VENV)/ready: $(LISTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Grupo needs Python 3.11 or newer; this is %s. Name another: make PYTHON=python3.12 demo" % sys.version.split()[0])'
-	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@$(RUN) -I -c 'import pip' 2>/dev/null || [ ! -e $(VENV)/pyvenv.cfg ] || rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made; Python says why above. If it lacks ensurepip, on Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing what Grupo needs into $(VENV) (once)..."
 	@$(RUN) requirements.py servers core
 	@touch $@

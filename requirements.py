@@ -16,6 +16,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 # Each overrides a setting (user, target, prefix, root, python) of the environment or of a pip.conf.
 HERE = ["--no-user", "--target=", f"--prefix={sys.prefix}", "--root=/"]
+FAILED = """\
+Not installed: {names}. pip says why above. It also speaks of a conflict where it found no package:
+then look at the network, and at your settings of pip: {python} -m pip config list"""
 ELSEWHERE = """\
 {problem}
 pip reports success, but not all packages are in {prefix}. Perhaps a setting of pip, such as
@@ -67,7 +70,7 @@ def install(names: list[str]) -> None:
     pip += ["--disable-pip-version-check", "install", *HERE]
     done = subprocess.run([*pip, "-c", ROOT / "requirements.lock", *requirements])
     if done.returncode:
-        sys.exit(f"Not installed: {' '.join(names)}. pip says why above.")
+        sys.exit(FAILED.format(names=" ".join(names), python=sys.executable))
     if problem := problem_with(requirements):
         sys.exit(ELSEWHERE.format(problem=problem, prefix=sys.prefix, python=sys.executable))
 

@@ -47,6 +47,11 @@ COMMANDS = {
         "play random dialogues with a server, and show the shortest that goes wrong",
         "The exit status is 1 if a dialogue went wrong, 3 if none could be judged, else 0.",
     ),
+    "explore": (
+        "harness.explore.command",
+        "try every order of steps of a server's threads or processes, within stated bounds",
+        "The exit status is 1 if one broke the server, 3 if it cannot be explored, else 0.",
+    ),
     "starter": (
         "harness.teaching.starter",
         "write a lab's starting folder",

@@ -24,6 +24,7 @@ from .common.waiting_line import WaitingLine
 STACK = 256 * 1024  # bytes of a thread's stack; the usual 8 MiB are not needed
 FOREVER = 1e6  # seconds; a timeout lets recv wait while the descriptor is non-blocking for sends
 ACCEPT_PAUSE = 0.001  # seconds for each new client: a storm of them leaves the others time
+STRANGER_PAUSE = 0.0005  # seconds for each read from a stranger, one at a time: as above
 SWITCH = 0.1  # seconds that a thread may run while others want to; with 5 ms, 1,000 threads thrash
 
 
@@ -41,6 +42,7 @@ class Server(BaseServer):
         self.backpressure = False  # guarded by self.lock
         self.serving = True  # written under self.lock; serve() may see it late
         self.line = WaitingLine(self.lock, self.is_crowded)  # of clients' threads
+        self.strangers = threading.Lock()  # held by the one stranger that pauses
         self.texts = SimpleQueue()  # for the member file
         self.owner.replies = SimpleQueue()
 
@@ -85,6 +87,9 @@ class Server(BaseServer):
     def read_from(self, client):
         """Runs in the client's thread: waits for bytes, hands over requests, waits for replies."""
         while True:
+            if client.is_stranger and not client.over:
+                with self.strangers:
+                    sleep(STRANGER_PAUSE)
             try:
                 data = client.recv(self.size_to_read(client))
             except BlockingIOError:  # another job has the owner's terminal

@@ -9,7 +9,7 @@ import pytest
 from harness.driving.deadlines import wait_until
 from implementations.common import outboxes
 from implementations.common.outbox import Outbox
-from implementations.common.readers import Readers
+from implementations.common.readers import STRANGERS, Readers
 from implementations.common.requests import Say
 from implementations.common.waiting_line import WaitingLine
 
@@ -22,7 +22,8 @@ class Client:
 
     is_watched = eof = over = False
 
-    def __init__(self, is_owner=False):
+    def __init__(self, is_owner=False, is_stranger=False):
+        self.is_stranger = is_stranger
         self.source, self.other = socket.socketpair()
         self.is_owner, self.recv = is_owner, self.source.recv
         self.session = SimpleNamespace(awaiting_reply=False, unparsed=False, receive=self.receive)
@@ -73,6 +74,34 @@ def test_orders_that_were_read_already_are_handled_during_backpressure(clients):
     assert reads(readers) == [owner]
     readers.pause_all(False)
     assert reads(readers) == [member]
+
+
+def test_many_strangers_cost_the_members_little_and_each_has_its_turn():
+    strangers = [Client(is_stranger=True) for _ in range(3 * STRANGERS)]
+    member = Client()
+    readers = Readers(lambda *_: 0)
+    for client in (*strangers, member):
+        readers.resume_reading(client)
+    turns = [reads(readers)]
+    for _ in range(2):
+        member.other.send(b"x")
+        turns.append(reads(readers))
+    assert all(member in turn and len(turn) == STRANGERS + 1 for turn in turns)
+    assert {client for turn in turns for client in turn} == {*strangers, member}
+    for client in (*strangers, member):
+        client.close()
+
+
+def test_strangers_are_not_read_during_backpressure():
+    stranger = Client(is_stranger=True)
+    readers = Readers(lambda *_: 0)
+    readers.resume_reading(stranger)
+    readers.wait(0)  # it is in line
+    readers.pause_all(True)
+    assert reads(readers) == []
+    readers.pause_all(False)
+    assert reads(readers) == [stranger]
+    stranger.close()
 
 
 def test_a_client_is_read_again_when_its_ration_permits(clients):

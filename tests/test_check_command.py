@@ -251,7 +251,7 @@ def test_the_crowd_is_spread_over_what_comes_after_the_conversation(left_out):
         ]
     if not left_out:
         shape = "".join("C" if "crowd" in item.path.stem else "." for item in after)
-        assert shape == 28 * "." + 7 * "C......"
+        assert shape == 28 * "." + 7 * "C......."
 
 
 def test_of_records_that_nobody_asked_for_only_those_of_what_did_not_pass_stay(tmp_path):

@@ -7,6 +7,7 @@ between core and Room, the test plays the network, an unreliable one.
 import json
 import os
 import re
+import resource
 import select
 import selectors
 import signal
@@ -1803,6 +1804,48 @@ def test_a_groups_file_that_cannot_be_written_does_not_end_the_chat(tmp_path, fo
         status, lines, error = folder.run("join", place(server), "ana", typed="hi\n")
     assert status == 0 and clock(lines)[-1] == "<ana> hi"
     assert error.count("\n") == 1 and "groups.lock: Is a directory" in error
+
+
+def test_a_groups_file_that_is_a_device_or_a_pipe_is_neither_read_nor_replaced(folder):
+    os.mkfifo(folder.groups)
+    for words in (["join", "127.0.0.1:1", "ana"], ["groups"], ["leave", "127.0.0.1:1"]):
+        status, lines, error = folder.run(*words)
+        says = f"-- {folder.groups}: not a regular file; name another with --groups\n"
+        assert (status, lines, error) == (1, [], says)
+    with pytest.raises(GroupsFileError, match="/dev/null: not a regular file"):
+        GroupsFile(os.devnull)
+
+
+OPEN_MANY = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (2048, 2048))
+while os.open(os.devnull, os.O_RDONLY) < 1100:
+    pass
+for descriptor in range(3, 1100):
+    os.set_inheritable(descriptor, True)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_descriptors_above_1023_can_be_waited_for(tmp_path, folder):
+    """Its parent may have opened as many, and not closed them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        lacks("a process can have fewer than 2,048 descriptors here")
+    (tmp_path / "script").write_text("hi\n")
+    with (
+        Server("nonblocking", directory=tmp_path / "group", args=["--admit", "all"]) as server,
+        open(tmp_path / "script") as script,
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", OPEN_MANY, *folder.command("join", place(server), "ana")],
+            cwd=ROOT,
+            stdin=script,
+            capture_output=True,
+            text=True,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert clock(done.stdout.splitlines())[-1] == "<ana> hi"
 
 
 def test_it_ends_quietly_when_nobody_reads_its_output(tmp_path, folder):

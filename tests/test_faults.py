@@ -29,6 +29,8 @@ from harness.driving.client import WireClient
 from harness.driving.deadlines import wait_until
 from harness.driving.server import CLOSED, ROOT, Server, command_of, session_of, start_refused
 from harness.driving.terminals import TerminalClient
+from implementations.common import wire
+from implementations.pthread import STRANGER_PAUSE
 
 SOAK = int(os.environ.get("GRUPO_SOAK", 10))
 SEED = int(os.environ.get("GRUPO_SEED", random.randrange(10**6)))
@@ -535,6 +537,18 @@ def test_a_storm_of_passwords_holds_up_nobody(server, enter, connect):
     with in_background(*[guess] * 6):
         while len(refused) < 8:
             rounds(ana, ben, 20)
+
+
+@pytest.mark.parametrize("design", ["pthread"])  # the others' loops read a few in each turn
+def test_strangers_that_flood_are_read_one_at_a_time_with_pauses(server, connect):
+    clients = [connect(running := server(*OPEN)), connect(running)]
+    for client in clients:
+        client.greeted()
+    size, start = 256 * 1024, time.monotonic()
+    with in_background(*(lambda _, c=c: (c.send_bytes(b"\n" * size), c.fence()) for c in clients)):
+        pass
+    pauses = len(clients) * size / wire.MAX_LINE * STRANGER_PAUSE
+    assert time.monotonic() - start >= pauses  # never less, however fast the machine
 
 
 @pytest.mark.long
@@ -1142,9 +1156,22 @@ def test_a_torn_tail_is_cut_at_start(used, enter):
 
 def test_an_unwritable_directory(design, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    for directory in (tmp_path / "file", tmp_path / "file" / "below"):
+    (tmp_path / "link").symlink_to("nowhere")
+    for directory in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "link"):
         status, out, err = start_refused(design, directory=directory)
         assert (status, out) == (1, "") and err.count("\n") == 1 and "Traceback" not in err
+        assert str(directory) in err and "exists" not in err
+
+
+def test_a_copy_put_back_after_a_delete_that_was_cut_stays(used, connect):
+    copy = (used.directory / "transcript").read_bytes()
+    (used.directory / "transcript").rename(used.directory / "deleted")  # and then a kill
+    (used.directory / "transcript").write_bytes(copy)
+    used.restart()
+    client = connect(used)
+    client.join("ana", "secret-of-ana")
+    assert history(client)[: copy.count(b"\n")] == copy.decode().splitlines()
+    assert not (used.directory / "deleted").exists()
 
 
 KILLED_AT = """

@@ -149,6 +149,26 @@ def test_only_files_of_ones_own_are_opened(tmp_path, name, kind):
     assert (tmp_path / "outside").read_text() == "" and not (tmp_path / "new").exists()
 
 
+def test_other_users_cannot_read_a_copy_that_was_put_back(tmp_path):
+    folder = tmp_path / "group"
+    folder.mkdir(0o755)
+    for name in "transcript", "members":
+        (folder / name).write_text("")
+        (folder / name).chmod(0o644)
+    Folder(folder).members()
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+    assert modes == {"transcript": 0o600, "members": 0o600, "lock": 0o600}
+
+
+@ONE_DESIGN
+def test_a_file_in_the_way_is_named_with_its_path(design, tmp_path):
+    for name in "members.new", "deleted":
+        place = tmp_path / name
+        place.mkdir()
+        assert str(place) in one_line(start_refused(design, directory=tmp_path))
+        place.rmdir()
+
+
 def test_a_new_member_file_is_not_written_through_a_link(server, enter, tmp_path):
     (tmp_path / "outside").write_text("mine")
     running = server(*OPEN)

@@ -171,6 +171,33 @@ def test_what_cannot_be_imported_is_not_ready(small):
     assert small("install-more").returncode == 0
 
 
+@pytest.mark.long
+@pytest.mark.xdist_group("set-up")
+@pytest.mark.parametrize("kind", ["upgraded", "removed"])
+def test_after_an_upgrade_of_python_the_environment_is_made_again(small, kind):
+    venv = small.folder / ".venv"
+    assert small(".venv/ready").returncode == 0
+    if kind == "upgraded":  # the packages are in the folder of another version
+        packages = next(venv.glob("lib/*/site-packages"))
+        packages.parent.rename(packages.parent.with_name("python3.10"))
+    else:
+        (venv / "bin" / "python").unlink()
+        (venv / "bin" / "python").symlink_to("/usr/bin/python3.10-that-was-removed")
+    done = small(".venv/ready")
+    assert done.returncode == 0, done.stdout
+    assert subprocess.run([venv / "bin" / "python", "-c", "import first, pip"]).returncode == 0
+
+
+@pytest.mark.long
+@pytest.mark.xdist_group("set-up")
+def test_without_a_network_the_last_line_says_where_to_look(small):
+    (small.folder / ".venv" / "ready-more").unlink(missing_ok=True)
+    for path in small.folder.glob(".venv/lib/*/site-packages/second*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    done = small("install-more", PIP_FIND_LINKS="/nowhere")
+    assert done.returncode and "look at the network" in done.stdout, done.stdout
+
+
 def test_each_package_is_in_one_group():
     found = requirements.groups((ROOT / "requirements.txt").read_text())
     listed = [requirement for group in found.values() for requirement in group]

@@ -179,10 +179,9 @@ class WireClient:
                     ),
                     "endless-line",
                 )
-            left = end - time.monotonic()
-            if left <= 0:
+            left = max(0.0, end - time.monotonic())
+            if not self._receive(left) and not left:
                 raise self._silence(seconds)
-            self._receive(left)
 
     def _heard(self, text: str) -> str:
         """Keep a line, and return it; "" if it is a PING that this client answers."""
@@ -221,13 +220,13 @@ class WireClient:
             silent=seconds,
         )
 
-    def _receive(self, seconds: float) -> None:
-        """Read once, for at most so many seconds; no error if nothing comes."""
+    def _receive(self, seconds: float) -> bool:
+        """Read once, for at most so many seconds. Return whether anything came."""
         self.socket.settimeout(seconds)
         try:
             chunk = self.socket.recv(65536)
-        except TimeoutError:
-            return  # the caller checks its deadline
+        except (TimeoutError, BlockingIOError):
+            return False
         except ConnectionError:
             chunk, self.was_reset = b"", True
         if not chunk:
@@ -236,6 +235,7 @@ class WireClient:
                 self.record.add(self.who, "torn", self.torn)
             self.record.add(self.who, "reset" if self.was_reset else "ended")
         self._buffer += chunk
+        return True
 
     def expect(self, regex: str, deadline: float | None = None) -> re.Match[str]:
         """Read until a line matches `regex` as a whole, and return the match.

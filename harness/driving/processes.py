@@ -5,9 +5,11 @@ is not counted. A process of another user cannot be seen.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import re
+import signal
 import socket
 import stat
 import sys
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 ESTABLISHED = "01"  # of the states in /proc/net/tcp
 PF_EXITING = 4  # one of the kernel's flags of a process
+PR_SET_PDEATHSIG = 1  # of prctl(2)
 GONE = psutil.Error, OSError  # the process has ended, or belongs to another user
 
 
@@ -367,3 +370,18 @@ def kernel_holds(client: "WireClient") -> int:
     except OSError:
         return 0
     return queues(theirs, mine)[0] + queues(mine, theirs)[1]
+
+
+def dies_with_us() -> Callable[[], None]:
+    """Return a function for preexec: it has the new process killed when its starter ends.
+
+    That is when the thread that starts the process ends, also by kill -9. Linux only: on other
+    systems the function does nothing.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+
+    def ask() -> None:
+        if prctl:
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    return ask

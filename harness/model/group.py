@@ -712,7 +712,8 @@ class Group:
         to = {
             who: bye for who, one in self.connections.items() if one.standing is not Standing.OVER
         }
-        return Outcome(replace(self, ended=how, here={}), "8", to, answers)
+        over = {who: replace(one, standing=Standing.OVER) for who, one in self.connections.items()}
+        return Outcome(replace(self, ended=how, here={}, connections=over), "8", to, answers)
 
     def killed(self) -> Outcome:
         """Every connection ends without a BYE (8)."""

@@ -295,6 +295,22 @@ class Play:
         if not self.server.answers(self.typed, ANSWERED_WITHIN):
             raise Difference("9.8", "owner", ["ok"], "")
 
+    def settle_at_rest(self) -> None:
+        """Explain what was sent while the server is known to be at rest: all has come that will
+        come. Raises Difference or Unclear.
+        """
+        if self.after_orders().ended:
+            return self.settle(Act("server", "goes"))
+        for who in self.current.values():
+            if not self.clients[who].ended and self.clients[who].socket.fileno() >= 0:
+                self.reads_what_came(who)
+        self.types(b"members")
+        self.answered()
+        try:
+            self.explain_once()
+        except Difference:
+            self.settle(Act("server", "goes"))  # with a deadline for what may still come
+
     def fence(self, *labels: str, deadline: float | None = None) -> list[tuple[str, ...]]:
         """Send PING in these or all open connections; read each up to its PONG or its end.
 
@@ -422,13 +438,14 @@ class Play:
         """Read all clients up to their end, explain, and start the server again."""
         if self.asleep:  # what they have not read may be lost
             raise Unclear("the server ends while a client reads nothing")
+        for label, who in self.current.items():
+            if self.is_open(label):
+                self.reads(who)
+                self.clients[who].close()  # a server may wait for that
         if act.what != "killed":
             status = self.server.wait()
             if status != 0:
                 raise Difference("12", "server", ["exits 0"], str(end_of(status)))
-        for label, who in self.current.items():
-            if self.is_open(label):
-                self.reads(who)
         self.again = True  # there is nobody to ask
         self.explain()
         changes = act.text if act.what in ENDS else ""
@@ -461,15 +478,19 @@ class Play:
 
     def explained(self) -> bool:
         """Try once; return False if more may come. Raises Difference or Unclear."""
-        entries, reader = self.record.entries[self.first :], copy.deepcopy(self.reader)
         try:
-            self.known.explain(reader.step(entries, self.addresses, self.settled, self.loose))
+            self.explain_once()
         except Difference:
             if self.settled and not (self.asks_again() or self.hears_more()):
                 raise
             return False
-        self.first, self.reader = self.first + len(entries), reader
         return True
+
+    def explain_once(self) -> None:
+        """Explain what was seen since the last time. Raises Difference or Unclear."""
+        entries, reader = self.record.entries[self.first :], copy.deepcopy(self.reader)
+        self.known.explain(reader.step(entries, self.addresses, self.settled, self.loose))
+        self.first, self.reader = self.first + len(entries), reader
 
 
 def listed_as(group: Group, who: str) -> str:

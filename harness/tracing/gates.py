@@ -8,12 +8,9 @@ result says so, and gives the reason.
 """
 
 import contextlib
-import ctypes
-import functools
 import json
 import os
 import selectors
-import signal
 import socket
 import tempfile
 import threading
@@ -24,6 +21,7 @@ from typing import Any
 
 from harness.driving import deadlines
 from harness.driving.client import WireClient
+from harness.driving.processes import dies_with_us
 from harness.driving.record import CheckFailed
 from harness.driving.server import Server, tail
 from implementations.common.trace import KINDS, short_name
@@ -38,7 +36,6 @@ TELL_AGAIN = 5.0  # seconds until it says so again
 # Seconds without a move in a circle. If a lock may be taken twice, its holder gets it sooner.
 CERTAIN = 0.5
 TICK = 0.05  # seconds between two looks
-PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 Step = tuple[str, str]  # (actor, event)
 
@@ -465,18 +462,6 @@ class Gates:
 
 
 # -- Schedules on a server ------------------------------------------------------------------------
-
-
-def dies_with_us() -> Callable[[], object]:
-    """Returns a function for preexec: it has the new process killed when its starter ends.
-
-    That is when the thread that starts the process ends, also by kill -9. Linux only: on other
-    systems the function does nothing.
-    """
-    try:
-        return functools.partial(ctypes.CDLL(None).prctl, PR_SET_PDEATHSIG, signal.SIGKILL)
-    except AttributeError:
-        return lambda: None
 
 
 def force_on(

@@ -63,6 +63,7 @@ STAGES = {
     template("files"): ("a-new-member-comes-in",),
     template("crowd"): ("everyone-hears-everything",),
     template("peers"): ("everyone-hears-everything",),
+    template("schedules"): ("everyone-hears-everything",),
     template("processes"): ("a-new-member-comes-in",),
     template("faults"): ("everyone-hears-everything",),
 }

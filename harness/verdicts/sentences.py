@@ -567,6 +567,24 @@ CAUSES = {
         "Decide, store and send each event in one step that nothing can interrupt.",
         "protocol.md#92-delivery",
     ),
+    # -- schedules
+    "every-order-of-threads": (
+        "The column of each thread shows its steps, and > where it had to stop while another one "
+        "went on. What it had checked by then may no longer hold when it goes on. Check and act in "
+        "one section under the lock.",
+        "lab3.md",
+    ),
+    "every-order-of-processes": (
+        "The column of each process shows its steps, and > where it had to stop while another one "
+        "went on. What it had checked by then may no longer hold when it goes on. One process "
+        "decides, and it checks and acts in one step.",
+        "lab4.md",
+    ),
+    "every-order-deadlock": (
+        "Each holds a lock that the next one needs. Take several locks in the same order "
+        "everywhere, or have only one.",
+        "lab3.md",
+    ),
     # -- conversation
     "everyone-hears-everything": (
         "Each event goes once to every member who is here. In a server with several processes, "

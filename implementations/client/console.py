@@ -90,8 +90,9 @@ class Console:
 
     def _wait(self) -> None:
         """Wait for input from the network, the user or a signal, and handle it."""
-        # SelectSelector, because the others do not accept a regular file as stdin
-        with selectors.SelectSelector() as selector:
+        # PollSelector, because stdin may be a regular file, which epoll and kqueue refuse, and a
+        # descriptor may be 1024 or more, which select refuses
+        with selectors.PollSelector() as selector:
             for source, events, handler in self._sources():
                 selector.register(source, events, handler)
             for key, _ in selector.select(TICK):

@@ -46,9 +46,12 @@ class GroupsFile:
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         """Use the file at `path`, which need not exist; if it is None, the user's own.
 
-        If it is a link, it stays one. Raises GroupsFileError if the user's own is not known.
+        If it is a link, it stays one. Raises GroupsFileError if the user's own is not known, or if
+        it is no regular file: each change replaces it, and root could replace /dev/null.
         """
         self.path = os.path.realpath(default_path() if path is None else path)
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise GroupsFileError(f"{self.path}: not a regular file; name another with --groups")
 
     def read(self) -> list[Membership]:
         """Return the entries; an empty list if there is no file yet."""

@@ -17,7 +17,7 @@ from typing import Any
 from .trace import traced
 
 RESERVED_DESCRIPTORS = 8  # for the server's own files
-ACCEPT_BATCH = 32  # connections in one turn of a loop: together, but the others need not wait long
+ACCEPT_BATCH = 8  # connections in one turn of a loop: together, but the others need not wait long
 PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")  # an interface's; Linux also allows bytes of any kind
 
 

@@ -33,6 +33,7 @@ from .wire import MAX_LINE
 
 TICK = 0.1  # seconds between two looks at the clock
 DONE = "done"  # a reply: the client's request is finished. Others: see BaseServer.resume()
+DISCARD_SIZE = 64 * 1024  # bytes to read at once from a client whose conversation is over
 CLOSING = 1.2  # seconds that the clients have, after `close`, to read what is queued for them
 
 
@@ -93,6 +94,8 @@ class BaseServer:
 
     def size_to_read(self, client: Connection) -> int:
         """Returns how many bytes to read from a client at once: few, if it may not say much."""
+        if client.over:
+            return DISCARD_SIZE
         return self.read_size if client.name and not self.outboxes.rationing else MAX_LINE
 
     def resume(self, client: ClientConnection, reply: str) -> list[Request]:

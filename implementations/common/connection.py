@@ -24,6 +24,11 @@ class Connection(Client):
     eof = False  # nothing more will come from it
     is_owner = False
 
+    @property
+    def is_stranger(self) -> bool:
+        """Whether it is not the owner, not a member yet, or not any more."""
+        return self.over or not (self.name or self.is_owner)
+
 
 class ClientConnection(Connection):
     """A client on the wire."""

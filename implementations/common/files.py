@@ -36,7 +36,7 @@ class Folder:
         self.fd = open_folder(path)
         self.lock = self.take_lock()
         if "deleted" in os.listdir(self.fd):
-            self.erase()
+            self.complete_delete()
         self.remove("members.new")  # of a writing that was interrupted
         fd = self.open("transcript", os.O_RDWR | os.O_CREAT)
         self.transcript = Transcript(self.file("transcript"), fd)
@@ -64,6 +64,16 @@ class Folder:
             os.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
             pass
+        except OSError as error:
+            error.filename = self.file(name)
+            raise
+
+    def holds_events(self) -> bool:
+        """Whether there is a transcript that is not empty."""
+        try:
+            return os.stat("transcript", dir_fd=self.fd, follow_symlinks=False).st_size > 0
+        except FileNotFoundError:
+            return False
 
     def sync(self) -> bool:
         """Makes it durable which files are in the folder. Slow.
@@ -134,13 +144,21 @@ class Folder:
         """
         try:
             self.replace("transcript", "deleted")
-        except FileNotFoundError:  # an erase that was interrupted behind this step
+        except FileNotFoundError:  # somebody else has removed it
             pass
         try:
-            self.remove("members")
-            self.remove("deleted")
+            self.complete_delete()
         except OSError:
             pass
+
+    def complete_delete(self) -> None:
+        """Does what follows the first step of erase(). Raises OSError.
+
+        If there are events again, the owner has put back a copy of the group, and that stays.
+        """
+        if not self.holds_events():
+            self.remove("members")
+        self.remove("deleted")
 
 
 class Transcript:

@@ -6,6 +6,7 @@ then the server would write the members' text there. So such a folder is refused
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import os
@@ -26,7 +27,12 @@ def open_folder(path: str) -> int:
 
     Raises OSError, or StartupError if another user owns the folder or can write to it.
     """
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except FileExistsError:
+        raise StartupError(
+            f"{path}: not a folder, or a link to nothing; choose another, or move it away"
+        ) from None
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     about = os.fstat(folder)
     is_ours, is_shared = about.st_uid == os.geteuid(), can_others_write(folder)
@@ -100,7 +106,10 @@ def seen_of_new_file(folder: int) -> tuple[int, int]:
 
 
 def open_file(folder: int, path: str, flags: int) -> int:
-    """Opens the file at `path`, in a folder of open_folder(), with mode 0600 if it is new.
+    """Opens the file at `path`, in a folder of open_folder(), with mode 0600.
+
+    A file that was there before gets this mode, too: `cp` gives a copy that is put back another
+    one, and other users could read it.
 
     Raises OSError, or StartupError if it is a link, no regular file, or another user's.
     """
@@ -118,4 +127,7 @@ def open_file(folder: int, path: str, flags: int) -> int:
         raise StartupError(f"{path}: not a regular file; move it away")
     if about.st_uid != os.fstat(folder).st_uid:
         raise StartupError(f"{path}: belongs to another user (uid {about.st_uid}); move it away")
+    if about.st_mode & 0o077:
+        with contextlib.suppress(OSError):  # a file system without modes: open_folder() warned
+            os.fchmod(file, 0o600)
     return file

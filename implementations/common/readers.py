@@ -1,6 +1,7 @@
 """What an event loop waits for, and which client it reads next: each in its turn.
 
-While there is backpressure, it reads from no client but the owner.
+While there is backpressure, it reads from no client but the owner. Of the strangers it reads only a
+few in one turn: hundreds of them, all flooding, cost the members little.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from .requests import Request
 
 
+STRANGERS = 16  # that are read in one turn at most, also of clients whose conversation is over
+
+
 class Readers:
     """The clients of an event loop that are to be read, and its other sources."""
 
@@ -32,10 +36,12 @@ class Readers:
         self.all = selectors.DefaultSelector()  # and the clients: one system call waits for all
         self.select_all = traced("wait", self.all.select)
         self.select_sources = traced("wait", self.sources.select, "crowded")
-        self.ready: deque[Connection] = deque()  # readable in this round, and not read yet
+        self.ready: deque[Connection] = deque()  # members readable in this round, not read yet
+        self.strangers: dict[Connection, None] = {}  # readable, in the order in which they came
         self.resumed: list[Connection] = []  # have lines that were read and not handled yet
         self.owner: Connection | None = None  # it is ready: its orders wait for nobody
         self.paused = False
+        self.strangers_left = STRANGERS  # in this turn
 
     def add_source(
         self, source: FileDescriptorLike, act: Callable[[], object] | None = None
@@ -103,7 +109,8 @@ class Readers:
             now = monotonic()
             self.end_rations(now)
             seconds = min([seconds, *(until - now for until, _ in self.rationed.values())])
-        has_ready = self.owner or ((self.ready or self.resumed) and not self.paused)
+        in_line = self.ready or self.strangers or self.resumed
+        has_ready = self.owner or (in_line and not self.paused)
         readable = []
         select = self.select_sources if self.paused else self.select_all
         for key, _ in select(0 if has_ready else seconds):
@@ -114,7 +121,11 @@ class Readers:
             elif key.data:
                 readable.append(key.data)
         if not self.ready and not self.paused:  # so everyone's turn comes before anyone's second
-            self.ready.extend(dict.fromkeys(self.resumed + readable))
+            for client in dict.fromkeys(self.resumed + readable):
+                if client.is_stranger:
+                    self.strangers[client] = None
+                else:
+                    self.ready.append(client)
             self.resumed.clear()
 
     def read_ready(
@@ -125,6 +136,7 @@ class Readers:
         Returns (client, its requests) of each. Those not read stay first in line.
         """
         batch, size = [], 0
+        self.strangers_left = STRANGERS
         while size < limit and (client := self.next_client()):
             if client.is_watched:
                 requests = read_from(client)
@@ -135,14 +147,22 @@ class Readers:
         return batch
 
     def next_client(self) -> Connection | None:
-        """Returns the client to read next: the owner, or the first in line; None if there is none.
+        """Returns the client to read next; None if there is none.
 
-        A client is in line once, until it has been read.
+        First the owner, then STRANGERS strangers, so that a flood of neither strangers nor members
+        keeps the others out, then the members. A client is in line once, until it has been read.
         """
         if self.owner:
             owner, self.owner = self.owner, None
             return owner
-        return self.ready.popleft() if self.ready and not self.paused else None
+        if self.paused:
+            return None
+        if self.strangers and self.strangers_left:
+            self.strangers_left -= 1
+            stranger = next(iter(self.strangers))
+            del self.strangers[stranger]
+            return stranger
+        return self.ready.popleft() if self.ready else None
 
     def receive(self, client: Connection, size: int) -> list[Request]:
         """Returns the client's next requests, by one recv, which does not wait: it is readable.

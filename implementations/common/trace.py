@@ -3,14 +3,15 @@
 Each event is a line of JSON, in a file for each process, DIR/PID.jsonl, which begins with a header:
 
     {"t": ns on CLOCK_MONOTONIC, "p": process, "th": thread, "a": actor, "e": "B.recv",
-     "o": what it is about, "n": how much}
+     "o": what it is about, "n": how much, "at": the place in the source, if there are gates}
 
 An actor is the name of a thread (`loop`, `hub`, `accept`, `write`, ...), or the address of the
 client that a thread or process serves. No event holds a message or a password.
 
 When tracing is off, it costs nothing: traced() and lock() return what they were given. If DIR holds
 a socket named `gates`, its owner is shown each event first, and the thread waits until it may go
-on: so a schedule can be forced from outside.
+on: so a schedule can be forced from outside. The owner can also stop time: what ran into a time-out
+is begun again.
 """
 
 from __future__ import annotations
@@ -51,6 +52,9 @@ KINDS = {
 # Written at once, which survives kill -9, or kept in memory until the end, which disturbs least.
 SINKS = "write", "mem"
 MAX_BYTES, MAX_EVENTS = 64 << 20, 500_000  # of one process; later events are not traced
+
+TIMED_OUT = -1  # the "n" of what ended by its time-out; a selector's is 0
+AGAIN = b"a"  # the answer of a gate that stops time
 
 MAX_SOCKET_NAME = 100  # bytes; systems have 104 to 108, with a zero byte at the end
 
@@ -116,12 +120,18 @@ def traced(
     def between(*arguments: P.args, **more: P.kwargs) -> R:
         what = about(*arguments, **more) if callable(about) else about
         record(begins, what)
-        result = None
-        try:
-            result = function(*arguments, **more)
-            return result
-        finally:
-            record(ends, what, amount_of(result))
+        while True:
+            try:
+                result = function(*arguments, **more)
+            except TimeoutError:
+                if not record(ends, what, TIMED_OUT):
+                    raise
+            except BaseException:
+                record(ends, what)
+                raise
+            else:
+                if not record(ends, what, amount_of(result)):
+                    return result
 
     return between
 
@@ -130,6 +140,8 @@ def amount_of(result: object) -> int | None:
     """Returns the "n" of what a function returned: a length or a number."""
     if isinstance(result, (bytes, list)):
         return len(result)
+    if result is False:  # of a condition
+        return TIMED_OUT
     return result if type(result) is int else None
 
 
@@ -180,8 +192,10 @@ class TracedLock:
         self.release()
 
 
-def record(event: str, about: str = "", amount: int | None = None, now: int | None = None) -> None:
-    """Traces an event of this thread. `now`: when it was, if not now."""
+def record(event: str, about: str = "", amount: int | None = None, now: int | None = None) -> bool:
+    """Traces an event of this thread. `now`: when it was, if not now. Returns whether what timed
+    out must begin again.
+    """
     global size
     now = now or monotonic_ns()
     try:
@@ -192,21 +206,35 @@ def record(event: str, about: str = "", amount: int | None = None, now: int | No
     if sink == "mem" and not gated:
         if len(events) < MAX_EVENTS:
             events.append((now, me, event, about, amount))
-        return
-    line = line_of(now, me, event, about, amount)
+        return False
+    line = line_of(now, me, event, about, amount, source() if gated else "")
     if size < MAX_BYTES:
         size += os.write(file(), line)
         if size >= MAX_BYTES:
             os.write(file(), line_of(now, me, "I.full", "", None))
-    if gated:
-        pass_gate(line)
+    return gated and pass_gate(line) == AGAIN
+
+
+def source() -> str:
+    """Returns the place in the program where this thread is, as FILE:LINE."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename in (__file__, threading.__file__):
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def line_of(
-    now: int, me: tuple[int, int, str], event: str, about: str, amount: int | None
+    now: int,
+    me: tuple[int, int, str],
+    event: str,
+    about: str,
+    amount: int | None,
+    at: str = "",
 ) -> bytes:
-    """Returns an event as a line of JSON."""
+    """Returns an event as a line of JSON. `at`: the place in the source, if it is known."""
     more = "" if amount is None else f', "n": {amount}'
+    if at:
+        more += f', "at": {json.dumps(at)}'
     thread = f'"p": {me[0]}, "th": {me[1]}, "a": "{me[2]}"'
     return f'{{"t": {now}, {thread}, "e": "{event}", "o": "{about}"{more}}}\n'.encode()
 
@@ -247,17 +275,19 @@ def end() -> None:
             kept = kept[os.write(file(), kept) :]
 
 
-def pass_gate(line: bytes) -> None:
-    """Shows the event to the owner of the gates, and waits. If it is gone, all gates are open."""
+def pass_gate(line: bytes) -> bytes:
+    """Shows the event to the owner of the gates, and waits for its answer. If the owner is gone,
+    all gates are open.
+    """
     try:
         if not hasattr(local, "gate"):
             local.gate = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with short_name(folder, "gates") as name:
                 local.gate.connect(name)
         local.gate.send(line)
-        local.gate.recv(1)
+        return bytes(local.gate.recv(1))
     except OSError:
-        pass
+        return b""
 
 
 @contextlib.contextmanager

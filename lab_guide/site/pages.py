@@ -27,6 +27,7 @@ PAGES = [
     "using-the-servers.md",
     "checking-a-server.md",
     "model.md",
+    "explore.md",
     "pictures-and-traces.md",
     "benchmarks.md",
     "architecture.md",

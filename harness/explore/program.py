@@ -1,0 +1,65 @@
+"""How a program gets its gates: our servers have their own, others get them from outside."""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.driving.messages import Message, msg
+from harness.driving.processes import dies_with_us
+from harness.driving.record import Record
+from harness.driving.server import Server
+
+START_WITHIN = 60.0  # seconds until a server under control must listen
+
+
+# Starts a server with its gates in a folder, and its group in another one, with these flags.
+Start = Callable[[Path, Path, Sequence[str], Record], Server]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A server's command line, run in `cwd`. With `traced` it takes --trace, and then has gates."""
+
+    command: list[str]
+    cwd: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    traced: bool = True
+
+    def flags(self, gates: Path) -> list[str]:
+        """Return the flags with which it has its gates in this folder."""
+        return ["--trace", str(gates)] if self.traced else []
+
+    def environment(self, gates: Path) -> dict[str, str]:
+        """Return what its environment must have for that."""
+        return {**self.env, "GRUPO_GATES": str(gates)}
+
+    def start(self, gates: Path, folder: Path, flags: Sequence[str], record: Record) -> Server:
+        """Start it with its gates in this folder. Raises NotStarted or OSError."""
+        return Server(
+            self.command,
+            directory=folder,
+            args=(*flags, *self.flags(gates)),
+            cwd=self.cwd,
+            env=self.environment(gates),
+            record=record,
+            inherits=False,
+            deadline=START_WITHIN,
+            preexec=dies_with_us(),
+        )
+
+
+def has_own_gates(command: Sequence[str], cwd: str) -> bool:
+    """Return whether this command runs a server of ours, or a lab's copy of one."""
+    named = any(word.startswith("implementations.") for word in command)
+    return named and Path(cwd, "implementations", "common", "trace.py").is_file()
+
+
+def program(command: Sequence[str], cwd: str) -> Program | Message:
+    """Return how to run this command under control, or why it cannot be explored."""
+    if has_own_gates(command, cwd):
+        return Program(list(command), cwd)
+    if shutil.which(command[0], path=os.environ.get("PATH")) is None:
+        return msg("{command}: there is no such program", command=command[0])
+    return msg("{command} has no gates", command=command[0])

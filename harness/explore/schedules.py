@@ -1,0 +1,117 @@
+"""Schedules: in which order actors took their steps; and when two orders come to the same.
+
+A schedule is a small text file that can be read, and replayed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
+
+HEAD = "grupo schedule 1"
+
+
+class Wrong(ValueError):
+    """A file that holds no schedule; the text says where."""
+
+
+class Step(NamedTuple):
+    """A step that an actor can take: `event` is what it reported last, about `what`, in `process`;
+    `at` is the place in its source, as FILE:LINE, if it is known.
+    """
+
+    actor: str
+    event: str
+    what: str
+    process: str
+    at: str = ""
+
+    @property
+    def touches(self) -> tuple[str, ...]:
+        """What another step must touch to be in its way: the memory of the process, and what the
+        call into the kernel is about, if it begins with one.
+        """
+        memory, kind = f"memory of {self.process}", self.event[2:]
+        if self.event[:2] != "B.":
+            return (memory,)
+        if kind in ("send", "keep", "save"):  # which socket or file is not known for certain
+            return memory, kind
+        if kind.startswith("pipe."):
+            return memory, "pipe"
+        return memory, f"{kind[:4]} {self.what} of {self.process}"
+
+
+class Point(NamedTuple):
+    """A choice: the steps that could be taken, and which of them was."""
+
+    enabled: tuple[Step, ...]
+    chosen: int
+
+    @property
+    def step(self) -> Step:
+        """The step that was taken."""
+        return self.enabled[self.chosen]
+
+
+def preemptions(points: Iterable[Point]) -> int:
+    """Return how often an actor had to stop although it could go on."""
+    count, last = 0, ""
+    for point in points:
+        names = [step.actor for step in point.enabled]
+        count += last in names and point.step.actor != last
+        last = point.step.actor
+    return count
+
+
+@dataclass
+class Order:
+    """What matters of an order of steps: which step came before which other one in its way.
+
+    Two orders with one `mark` differ only in steps that are independent, so they lead to the same
+    state (Mazurkiewicz 1977; CHESS prunes in this way: Musuvathi and Qadeer, MSR-TR-2007-12).
+    """
+
+    last: dict[str, int] = field(default_factory=dict)  # by actor and by what steps touch
+    sum: int = 0
+
+    def after(self, step: Step) -> "Order":
+        """Return the order after one more step."""
+        names = f"actor {step.actor}", *step.touches
+        before = [self.last.get(name, 0) for name in names]
+        digest = blake2b(repr((step[:3], before)).encode(), digest_size=8).digest()
+        mark = int.from_bytes(digest, "big")
+        return Order({**self.last, **dict.fromkeys(names, mark)}, (self.sum + mark) % (1 << 64))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The choices of one run of a workload with so many members: the actors' names in order."""
+
+    workload: str
+    members: int
+    actors: tuple[str, ...]
+    notes: tuple[str, ...] = ()  # for readers: where each actor was
+
+    def text(self) -> str:
+        """Return it as the text of a file."""
+        notes = self.notes or ("",) * len(self.actors)
+        width = max(map(len, self.actors), default=0)
+        lines = [f"{actor:{width}}  {note}".rstrip() for actor, note in zip(self.actors, notes)]
+        return "\n".join([HEAD, f"{self.workload} {self.members}", *lines, ""])
+
+
+def parse(text: str) -> Schedule:
+    """Return the schedule in the text of a file. Raises Wrong."""
+    lines = text.splitlines()
+    if not lines or lines[0] != HEAD:
+        raise Wrong(f"line 1: a schedule begins with {HEAD!r}")
+    words = lines[1].split() if len(lines) > 1 else []
+    if len(words) != 2 or not words[1].isdecimal():
+        raise Wrong("line 2: WORKLOAD MEMBERS expected")
+    found = []
+    for number, line in enumerate(lines[2:], 3):
+        if not line.split():
+            raise Wrong(f"line {number}: the name of an actor expected")
+        found.append(line.split(maxsplit=1))
+    notes = tuple(parts[1] if len(parts) > 1 else "" for parts in found)
+    return Schedule(words[0], int(words[1]), tuple(parts[0] for parts in found), notes)

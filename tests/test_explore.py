@@ -1,0 +1,233 @@
+"""The explorer: the search on toy programs whose every order is known, and real servers under it."""
+
+import itertools
+import random
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.driving.server import ROOT
+from harness.explore import schedules
+from harness.explore.schedules import Order, Point, Schedule, Step, preemptions
+from harness.explore.search import Prefix, Priorities, Tree, chance
+from harness.explore.workloads import PEOPLE, TABLE
+from harness.teaching import exhibits
+
+# -- The search, on toy programs
+
+# A toy program: for each actor its steps. A step is (the process it is in, the file it touches).
+STEPS = st.lists(st.tuples(st.sampled_from("pqr"), st.sampled_from("xy-")), min_size=1, max_size=3)
+PROGRAMS = st.lists(STEPS, min_size=2, max_size=3)
+
+
+def step_of(actor, number, step):
+    process, file = step
+    return Step(actor, "E.recv" if file == "-" else "B.lock.wait", file, process)
+
+
+def play(program, choose):
+    """Run a toy program as the controller would. Return (points, the state at the end): for each
+    thing, the actors that touched it, in order.
+    """
+    done, points, state, last = dict.fromkeys(program, 0), [], {}, ""
+    while names := [name for name in program if done[name] < len(program[name])]:
+        steps = [step_of(name, done[name], program[name][done[name]]) for name in names]
+        number = choose(len(points), names, last)
+        points.append(Point(tuple(steps), number))
+        last = names[number]
+        for thing in steps[number].touches:
+            state[thing] = (*state.get(thing, ()), (last, done[last]))
+        done[last] += 1
+    return points, tuple(sorted(state.items()))
+
+
+def by_tree(program, bound):
+    tree, states = Tree(bound), set()
+    while (prefix := tree.next()) is not None:
+        points, state = play(program, Prefix(prefix))
+        assert preemptions(points) <= bound
+        tree.add(prefix, points)
+        states.add(state)
+    return tree, states
+
+
+def by_force(program, bound):
+    """The states of all orders with at most so many preemptions."""
+    names = [name for name in program for _ in program[name]]
+    states = set()
+    for order in set(itertools.permutations(names)):
+        points, state = play(program, Prefix(order))
+        if preemptions(points) <= bound:
+            states.add(state)
+    return states
+
+
+@given(PROGRAMS, st.integers(0, 3))
+def test_the_search_reaches_each_state_that_any_order_within_the_bound_reaches(program, bound):
+    program = dict(zip("abc", program, strict=False))
+    tree, states = by_tree(program, bound)
+    assert states == by_force(program, bound)
+    assert not tree.waiting
+
+
+def test_orders_that_come_to_the_same_are_tried_once():
+    apart = {"a": [("p", "-")] * 3, "b": [("q", "-")] * 3}
+    tree, states = by_tree(apart, 9)
+    assert len(states) == 1 and tree.tried <= 10, "20 orders, all the same"
+    together = {"a": [("p", "-")] * 3, "b": [("p", "-")] * 3}
+    tree, states = by_tree(together, 9)
+    assert len(states) == tree.tried == 20
+
+
+def test_of_actors_that_do_the_same_only_the_first_begins():
+    steps = [("p", "-")] * 2
+    program = {"a": steps, "b": steps, "c": steps}
+    every, states = by_tree(program, 9)
+    assert every.tried == len(states) == 90
+    tree, starts = Tree(9, ("a", "b", "c")), set()
+    while (prefix := tree.next()) is not None:
+        points, _ = play(program, Prefix(prefix))
+        tree.add(prefix, points)
+        starts.add(tuple(dict.fromkeys(point.step.actor for point in points)))
+    assert tree.tried == 90 / 6 and starts == {("a", "b", "c")}
+
+
+def test_the_fewest_preemptions_come_first():
+    program = {"a": [("p", "-")] * 3, "b": [("p", "-")] * 3}
+    tree, counts = Tree(3), []
+    while (prefix := tree.next()) is not None:
+        points, _ = play(program, Prefix(prefix))
+        counts.append(preemptions(points))
+        tree.add(prefix, points)
+    assert counts == sorted(counts) and counts[0] == 0 and counts[-1] == 3
+
+
+def test_random_priorities_find_a_bug_as_often_as_is_promised():
+    """A bug of depth 2: b's step comes between a's second and third one."""
+    program = {"a": [("p", "-")] * 4, "b": [("p", "-")]}
+    rng, found, runs = random.Random(1), 0, 400
+    for _ in range(runs):
+        points, _ = play(program, Priorities(rng, 5, 2))
+        order = [point.step.actor for point in points]
+        found += order == ["a", "a", "b", "a", "a"]
+    assert found / runs >= 0.8 * chance(1, 2, 5, 2)
+    assert 0.99 < chance(1000, 3, 10, 2) < 1 and chance(0, 3, 10, 2) == 0
+
+
+@given(PROGRAMS, st.randoms(use_true_random=False))
+def test_the_mark_of_an_order_tells_what_it_leads_to(program, rng):
+    program = dict(zip("abc", program, strict=False))
+
+    def any_order():
+        points, state = play(program, lambda place, names, last: rng.randrange(len(names)))
+        order = Order()
+        for point in points:
+            order = order.after(point.step)
+        return order.sum, state
+
+    (one, state), (other, other_state) = any_order(), any_order()
+    assert (one == other) == (state == other_state)
+
+
+# -- Files
+
+
+def test_a_schedule_survives_its_file():
+    schedule = Schedule("one-name", 3, ("ana", "write", "ben#2"), ("E.recv ana", "", "B.keep 4-4"))
+    again = schedules.parse(schedule.text())
+    assert (again.workload, again.members, again.actors) == ("one-name", 3, schedule.actors)
+    assert "E.recv ana" in schedule.text()
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", "line 1"),
+        ("grupo schedule 2\none-name 2\nana\n", "line 1"),
+        ("grupo schedule 1\n", "line 2"),
+        ("grupo schedule 1\none-name two\nana\n", "line 2"),
+        ("grupo schedule 1\none-name 2\nana\n\nben\n", "line 4"),
+    ],
+)
+def test_what_is_no_schedule_is_refused_in_one_line(text, where):
+    with pytest.raises(schedules.Wrong, match=where):
+        schedules.parse(text)
+
+
+@pytest.mark.parametrize("clients", range(1, len(PEOPLE) + 1))
+@pytest.mark.parametrize("workload", TABLE, ids=lambda one: one.name)
+def test_each_workload_fits_each_number_of_clients(workload, clients):
+    rows = workload.rows(clients)
+    people = [who for who, _ in rows if who != "owner"]
+    assert people == sorted(set(people), key=PEOPLE.index) and len(people) == clients
+
+
+# -- Real servers
+
+
+def explore(*words, cwd=ROOT):
+    run = subprocess.run(
+        [sys.executable, "-m", "harness", "explore", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+    )
+    assert "Traceback" not in run.stderr
+    return run.returncode, run.stdout, run.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--members", 9, "--", "pthread"], "--members"),
+        (["--preemptions", 12, "--", "pthread"], "--preemptions"),
+        ([], "name the server"),
+        (["--replay", "/none", "--", "pthread"], "/none"),
+        (["--resume", "x", "--", "pthread"], "--workload"),
+    ],
+)
+def test_a_misuse_is_one_line(words, says):
+    status, out, err = explore(*words)
+    assert status == 2 and err.count("\n") == 1 and says in err, err
+
+
+def test_the_workloads_are_listed():
+    status, out, _ = explore("--list")
+    assert status == 0 and all(one.name in out for one in TABLE)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("design", ["pthread", "fork"])
+def test_all_schedules_of_a_right_server_are_explored_without_a_violation(design):
+    status, out, err = explore(
+        *("--workload", "one-name", "--preemptions", 0, "--seconds", 300, "--", design)
+    )
+    assert status == 0, out + err
+    assert "all " in out and "no violation" in out
+
+
+RACES = {
+    "no-lock": "one-name",
+    "lock-per-client": "one-name",
+    "lock-released-between-check-and-use": "one-name",
+    "deadlock-two-locks": "say-and-leave",
+    "two-threads-write-one-socket": "history",
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", RACES)
+def test_a_race_is_found_and_its_schedule_replays(name, tmp_path):
+    [exhibit] = [one for one in exhibits.all_exhibits() if one.name == name]
+    tree, file = tmp_path / "tree", tmp_path / "schedule"
+    exhibits.build(exhibit, tree)
+    words = ("--in", tree, "--", sys.executable, "-m", f"implementations.{exhibit.design}")
+    status, out, err = explore("--workload", RACES[name], "--seconds", 300, "--save", file, *words)
+    assert status == 1, out + err
+    assert "replay" in out
+    status, again, err = explore("--replay", file, *words)
+    assert status == 1 and "took another way" not in again, again + err
