@@ -122,7 +122,7 @@ class Author:
         self.people, self.used = PEOPLE[: self.rng.choice((2, 3, 3, 3, 5))], []
         acts: Acts = []
         for _ in range(self.rng.choice((1, 2, 2, 3, 4))):
-            acts += self.draw("scenes", self.scenes())()
+            acts += self.draw(f"scenes {self.admit}", self.scenes())()
         return Dialogue(self.opening() if self.lab else [], acts)
 
     def scenes(self) -> list[Callable[[], Acts]]:
@@ -131,9 +131,11 @@ class Author:
         if self.lab >= 1:
             scenes += [*[self.naming] * 6, *[self.arriving] * 5, *[self.ordering] * 6]
             scenes += [*[self.ending] * 4, *[self.failing] * 2, *[self.long_history] * 2]
-            scenes += [self.asked] * 4
-            scenes += [*[self.filling] * 2, *[self.insisting] * 3, self.deleting, self.crowding]
+            scenes += [*[self.filling] * 2, *[self.insisting] * 3, self.deleting]
+        if self.lab >= 1 and self.admit == "ask":
+            scenes += [self.asked] * 8
         if self.lab >= 2:
+            scenes += [self.crowding] if self.admit == "ask" else []
             scenes += [*[self.at_once] * 4, *[self.meanwhile] * 8, *[self.breaking] * 2]
         if self.lab >= LAB_OF_SLOW_READERS:
             scenes += [self.sleeping] * 2
@@ -313,8 +315,6 @@ class Author:
         """A client asks to join with a new name; then two things happen that concern this name,
         one after the other or at the same time.
         """
-        if self.admit != "ask":
-            return self.arriving()
         who, other = self.rng.sample(self.people, 2)
         joiner, name = f"{who}2", "".join(self.rng.choices("qwxyz", k=8))
         deeds = {
@@ -398,7 +398,12 @@ class Author:
         """About ten ERRs before WELCOME, or three REJECTED; after WELCOME they do not count."""
         who = self.one()
         errors = [self.draw("wrong", WRONG) for _ in range(self.draw("errors", (8, 9, 10, 11)))]
-        kind = self.draw("failing", ("strangers", "members", "guesses"))
+        kind = self.draw("failing", ("strangers", "members", "guesses", "rejects"))
+        if kind == "rejects" and self.admit == "ask":
+            asks = sends(f"{who}2", join(f"{who}2", f"{who}.asks"))
+            waits = Act("server", "waits", "0.3")  # for REJECTED
+            one = [asks, types(f"reject {who}.asks"), waits]
+            return [*one * 3, sends(f"{who}2", "PING 1")]
         if kind == "guesses":
             guesses = [sends(f"{who}2", join(who, who, f"guess-{n}"), "PING 1") for n in range(3)]
             return [*self.enters(who), *guesses]
@@ -465,9 +470,7 @@ class Author:
         ]
 
     def crowding(self) -> Acts:
-        """More than 32 names ask to join, if the owner is asked."""
-        if self.admit != "ask" or self.lab < 2:
-            return self.ordering()
+        """More than 32 names ask to join."""
         crowd = [
             sends(f"{self.people[0]}{n}x", f"JOIN {self.people[0]}-{n} x", more=True)
             for n in range(33)
