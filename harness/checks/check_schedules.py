@@ -8,6 +8,7 @@ import time
 from harness.driving.messages import Message, listed, msg
 from harness.driving.processes import dies_with_us
 from harness.driving.record import CheckFailed
+from harness.driving.server import NotStarted
 from harness.explore.exploration import CONFIRMATIONS, Alone, Exploration, Explored
 from harness.explore.program import program
 from harness.explore.report import schedule_text
@@ -43,15 +44,20 @@ def explore(judge, start, tmp_path, kind):
         raise NotRun(msg("cannot be explored: {why}", why=target), binds=False)
 
     def begin(gates, folder, flags, record):
-        return start(
-            *flags,
-            *target.flags(gates),
-            directory=folder,
-            record=record,
-            env=target.environment(gates),
-            preexec=dies_with_us(),
-            traced=False,
-        )
+        try:
+            return start(
+                *flags,
+                *target.flags(gates),
+                directory=folder,
+                record=record,
+                env=target.environment(gates),
+                preexec=dies_with_us(),
+                traced=False,
+            )
+        except NotRun as why:  # it does not take a limit
+            problem = NotStarted(str(why), "")
+            problem.status = 2
+            raise problem from None
 
     end = time.monotonic() + SECONDS
     todo = [

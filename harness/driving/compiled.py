@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from harness.driving.messages import msg
 from harness.driving.server import ROOT
+
+SEPARATORS = re.compile(r"[\s:]")  # of the libraries in LD_PRELOAD
 
 
 class NotCompiled(Exception):
@@ -58,11 +61,12 @@ def compiled(source: Path, *flags: str) -> Path:
 def folder_of_programs() -> Path:
     """Return the folder of compiled programs, for this user alone to write. Raises NotCompiled.
 
-    It is in .venv, or in the temporary folder where .venv cannot be written or its file system
-    keeps no permissions.
+    It is in .venv, or in the temporary folder where .venv cannot be written, its file system keeps
+    no permissions, or its path cannot stand in LD_PRELOAD.
     """
     venv = ROOT / ".venv"
-    parents = [venv] if venv.is_dir() and os.access(venv, os.W_OK) else []
+    may_be_there = venv.is_dir() and not SEPARATORS.search(str(venv))
+    parents = [venv] if may_be_there and os.access(venv, os.W_OK) else []
     for parent in [*parents, Path(tempfile.gettempdir())]:
         folder = parent / f"grupo-compiled-{os.getuid()}"
         with contextlib.suppress(FileExistsError):

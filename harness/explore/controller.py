@@ -72,8 +72,8 @@ class Lock:
     holders: set[Actor] = field(default_factory=set)
     shared: bool = False
 
-    def admits(self, actor: Actor, shared: bool) -> bool:
-        """Return whether this actor would get the lock at once."""
+    def admits(self, shared: bool) -> bool:
+        """Return whether one more actor would get the lock at once."""
         return not self.holders or (self.shared and shared)
 
 
@@ -173,17 +173,26 @@ class Controller:
         actor.name = self.names.get(event["a"], event["a"])
         event["o"] = self.names.get(event["o"], event["o"])
         if actor.kind in ("lock.wait", "lock.hold"):
-            self.note_lock(actor)
+            self.note_lock(actor, event["o"], event["e"])
+        elif actor.kind == "cond.wait" and isinstance(event.get("l"), str):
+            # It gives the lock up, and holds it again at the end.
+            self.note_lock(actor, event["l"], "E.lock.hold" if event["e"][0] == "B" else "")
 
-    def note_lock(self, actor: Actor) -> None:
+    def note_lock(self, actor: Actor, name: str, event: str) -> None:
         """Keep account of the holders of a lock."""
-        lock = self.locks.setdefault((actor.event["p"], actor.event["o"]), Lock())
-        if actor.event["e"] == "E.lock.hold":
-            lock.holders.discard(actor)
-        elif actor.event["e"] == "B.lock.hold" or (
-            actor.event["e"] == "E.lock.wait" and actor.event.get("n") != -1
-        ):
+        lock = self.lock(actor, name)
+        if event == "E.lock.hold":
+            if actor in lock.holders:
+                lock.holders.discard(actor)
+            else:  # a lock that another one took
+                lock.holders.clear()
+        elif event != "B.lock.wait" and not (event == "E.lock.wait" and actor.event.get("n") == -1):
             lock.holders.add(actor)
+
+    def lock(self, actor: Actor, name: str) -> Lock:
+        """Return the lock of this name that an actor means."""
+        process = 0 if name.startswith("shared-lock") else actor.event["p"]
+        return self.locks.setdefault((process, name), Lock())
 
     # -- Steps
 
@@ -250,8 +259,7 @@ class Controller:
         """Return whether an actor that is held is not kept by a lock."""
         if actor.event["e"] != "B.lock.wait":
             return True
-        lock = self.locks.get((actor.event["p"], actor.event["o"]))
-        return lock is None or lock.admits(actor, actor.event.get("n") == 1)
+        return self.lock(actor, actor.event["o"]).admits(shared=actor.event.get("n") == 1)
 
     def enabled(self) -> list[Actor]:
         """Return the actors that can take a step, in an order that is the same in each run."""
@@ -266,8 +274,7 @@ class Controller:
         """Return an actor that holds the lock for which this one waits, if there is one."""
         if not actor.held or actor.event["e"] != "B.lock.wait":
             return None
-        lock = self.locks.get((actor.event["p"], actor.event["o"]), Lock())
-        return next(iter(lock.holders), None)
+        return next(iter(self.lock(actor, actor.event["o"]).holders), None)
 
     def circle(self) -> list[Actor]:
         """Return actors of which each waits for a lock that the next one holds, and the last one

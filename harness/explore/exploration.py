@@ -157,14 +157,14 @@ class Exploration:
 
     def has_more(self) -> bool:
         """Return whether there is anything left to try."""
-        return bool(self.explored.tree.waiting) or self.beyond
+        return bool(self.explored.tree.waiting) or (self.beyond and self.explored.actors > 1)
 
     def job(self) -> Any:
         """Return a chooser for the next schedule; None if there is none now."""
         explored = self.explored
         if explored.tree.waiting:
             return Prefix(explored.tree.next() or ())
-        if self.beyond and explored.complete:
+        if self.beyond and explored.complete and explored.actors > 1:
             rng = random.Random(f"{self.seed} {explored.random}")
             return Priorities(rng, explored.steps, DEPTH)
         return None

@@ -10,7 +10,9 @@ from harness.driving.messages import Message, msg
 from harness.driving.processes import dies_with_us
 from harness.driving.record import Record
 from harness.driving.server import Server
+from harness.verdicts.disturb import is_python
 
+PYTHON_GATES = Path(__file__).parent / "python"  # Python runs the sitecustomize in it
 START_WITHIN = 60.0  # seconds until a server under control must listen
 
 
@@ -60,6 +62,9 @@ def program(command: Sequence[str], cwd: str) -> Program | Message:
     """Return how to run this command under control, or why it cannot be explored."""
     if has_own_gates(command, cwd):
         return Program(list(command), cwd)
+    if is_python(command):
+        path = os.pathsep.join(filter(None, [str(PYTHON_GATES), os.environ.get("PYTHONPATH")]))
+        return Program(list(command), cwd, {"PYTHONPATH": path}, traced=False)
     if shutil.which(command[0], path=os.environ.get("PATH")) is None:
         return msg("{command}: there is no such program", command=command[0])
     return msg("{command} has no gates", command=command[0])

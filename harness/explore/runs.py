@@ -126,10 +126,8 @@ class Runner:
         """Return the play, in which each client of the workload is what it must be."""
         if self.play is None:
             self.servers += 1
-            flags = "--admit", "all", "--reject-after", "0.05"
             folder = self.folder / f"group{self.servers}"
-            server = self.start(self.controller.path.parent, folder, flags, Record())
-            self.play = Play(server, Rules("all", reject_after=0.05), PATIENCE)
+            self.play = self.started(folder)
         play = self.play
         acts: list[Act] = []
         for who, line in self.rows:
@@ -139,11 +137,24 @@ class Runner:
         acts.sort(key=lambda act: act.what != "closes")
         if acts:
             play.play([*acts[:-1], replace(acts[-1], more=False)])
+        if not self.controller.actors:
+            raise NotExplored(msg("it never came to a gate"))
         addresses = {who: address for address, who in play.record.addresses.items()}
         self.controller.names = {
             addresses[play.current[who]]: who for who, _ in self.rows if who != "owner"
         } | {"console": "owner"}
         return play
+
+    def started(self, folder: Path) -> Play:
+        """Start a server, and play with it. Raises NotStarted or OSError."""
+        gates, admit = self.controller.path.parent, ("--admit", "all")
+        try:
+            server = self.start(gates, folder, (*admit, "--reject-after", "0.05"), Record())
+            return Play(server, Rules("all", reject_after=0.05), PATIENCE)
+        except NotStarted as problem:
+            if problem.status != 2:
+                raise
+        return Play(self.start(gates, folder, admit, Record()), Rules("all"), PATIENCE)
 
     def becomes(self, play: Play, who: str, stranger: bool) -> list[Act]:
         """Return what makes this client a stranger, or a member that is here."""

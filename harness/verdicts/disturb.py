@@ -12,11 +12,7 @@ import contextlib
 import functools
 import os
 import random
-import re
-import shutil
 import signal
-import struct
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,17 +23,19 @@ import psutil
 from harness.driving import processes
 from harness.driving.compiled import NotCompiled, compiled
 from harness.driving.messages import Message, listed, msg
+from harness.driving.programs import (
+    ignored_environment,
+    is_python,
+    joined,
+    preloading,
+    why_not_loaded,
+)
 
 HERE = Path(__file__).parent
 SWITCH_INTERVAL = "1e-6"  # seconds; Python's own is 5e-3
 STOPPED = 0.0005, 0.004  # seconds that a process is stopped, and goes on: between these
 DELAYED = msg("sends and locks delayed at random")
 OFTEN = msg("Python threads switched often")
-# Programs that may well start Python; to others the variables mean nothing.
-STARTERS = re.compile(
-    r"(ba|da|z|fi)?sh|env|make|uv|poetry|pipenv|nice|timeout|stdbuf|setsid|coverage"
-)
-PYTHON = re.compile(r"(python|pypy)[\d.]*t?")
 
 
 @dataclass
@@ -191,13 +189,7 @@ def shim(rng, command):
             [],
         )
     library = compiled_shim()
-    found = {
-        "LD_PRELOAD": joined(library, os.environ.get("LD_PRELOAD")),
-        "GRUPO_JITTER": str(seed),
-        # else a program built with -fsanitize=address refuses to start because something was loaded
-        # before its library
-        "ASAN_OPTIONS": joined("verify_asan_link_order=0", os.environ.get("ASAN_OPTIONS")),
-    }
+    found = {**preloading(Path(library)), "GRUPO_JITTER": str(seed)}
     if is_python(command):
         found["GRUPO_JITTER_NO_SEMAPHORES"] = "1"
     return found, DELAYED, [os.path.realpath(library)]
@@ -257,15 +249,8 @@ def no_compiler():
 
 
 def why_no_shim(command):
-    """One line, or ''. A library can be loaded into what has the same loader as we: not into static
-    programs, nor other C libraries'.
-    """
-    loader = loader_of(program_of(command))
-    if loader == "":
-        return msg("the program is static")
-    if loader is not None and loader != loader_of(sys.executable):
-        return msg("the program has a loader of its own, {loader}", loader=loader)
-    return no_compiler()
+    """One line, or ''."""
+    return why_not_loaded(command) or no_compiler()
 
 
 def short_turns(rng, command):
@@ -273,14 +258,13 @@ def short_turns(rng, command):
     possible, and locks that wait at random.
     """
     seed = rng.getrandbits(32)
-    flags = "".join(arg for arg in options_of_python(command) if not arg.startswith("--"))
-    if ignored := sorted(set("IES") & set(flags)):
+    if flag := ignored_environment(command):
         return (
             {},
             msg(
                 "Python's switch interval not changed (python -{flag} ignores the "
                 "environment), so this check finds fewer races",
-                flag=ignored[0],
+                flag=flag,
             ),
             [],
         )
@@ -293,10 +277,6 @@ def short_turns(rng, command):
         OFTEN,
         [switch_interval()],
     )
-
-
-def joined(first, more):
-    return f"{first}:{more}" if more else first
 
 
 def stop_and_go(server, seed, done):
@@ -315,64 +295,3 @@ def stop_and_go(server, seed, done):
         finally:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGCONT)
-
-
-# -- What kind of program --------------------------------------------------------------------------
-
-
-def program_of(command):
-    """The path of the file that is run, None if there is none."""
-    return shutil.which(command[0]) or (command[0] if os.path.isfile(command[0]) else None)
-
-
-def head_of(path):
-    try:
-        with open(path, "rb") as file:
-            return file.read(4096)
-    except (OSError, TypeError):
-        return b""
-
-
-def loader_of(path):
-    """The loader that a native program asks for; '' if it is static, None if it is no native
-    program (a script, say).
-    """
-    head = head_of(path)
-    if head[:4] != b"\x7fELF" or head[4] != 2:
-        return None
-    (start,) = struct.unpack_from("<Q", head, 32)
-    size, count = struct.unpack_from("<HH", head, 54)
-    for place in range(start, start + size * count, size):
-        if place + 56 <= len(head) and struct.unpack_from("<I", head, place)[0] == 3:  # PT_INTERP
-            (offset,) = struct.unpack_from("<Q", head, place + 8)
-            (length,) = struct.unpack_from("<Q", head, place + 32)
-            with open(path, "rb") as file:
-                file.seek(offset)
-                return file.read(length).rstrip(b"\0").decode("utf-8", "replace")
-    return ""
-
-
-def is_python(command):
-    """Whether the command runs Python, or may well do so."""
-    first = head_of(program_of(command)).split(b"\n")[0].decode("utf-8", "replace")
-    name = os.path.basename(command[0])
-    return bool(
-        PYTHON.fullmatch(name)
-        or STARTERS.fullmatch(name)
-        or (first.startswith("#!") and re.search(r"python|pypy|sh\b|env", first))
-    )
-
-
-def options_of_python(command):
-    """python -u -m x: ['-u']. Those before the script or the module, if the program is Python
-    itself.
-    """
-    found = []
-    if PYTHON.fullmatch(os.path.basename(command[0])):
-        for arg in command[1:]:
-            if not arg.startswith("-") or arg[1:2] in ("m", "c"):
-                break
-            found.append(arg)
-            if arg.endswith(("W", "X")):
-                break
-    return found
