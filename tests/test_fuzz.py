@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from harness.driving.server import ROOT
-from harness.model.fuzz import NAMES, simpler
+from harness.driving.server import ROOT, NotStarted
+from harness.model.fuzz import NAMES, Fuzz, simpler
 from harness.model.generate import LENGTHS, Author
 from harness.model.play import Act
 
@@ -60,6 +61,36 @@ def test_lab_0_asks_only_for_what_it_needs():
         for act in acts(author.dialogue()):
             assert act.who not in ("owner", "server")
             assert not re.search("^(JOIN|SAY|NAME|WHO|HISTORY|LEAVE)", act.text, re.MULTILINE)
+
+
+def test_who_joined_before_is_a_member_where_nobody_new_is_admitted():
+    author = Author(random.Random("1"))
+    author.admit = "none"
+    openings = [author.dialogue().opening for _ in range(20)]
+    for opening in openings:
+        half = len(opening) // 2
+        assert opening[half] == Act("server", "restart", "admit=none")
+        assert opening[:half] == opening[half + 1 :]
+    assert any(len(opening) > 1 for opening in openings)
+
+
+def test_limits_that_a_server_refuses_are_not_tried_again():
+    tried = []
+
+    def start(flags, record):
+        tried.append(flags)
+        problem = NotStarted("", "")
+        problem.status = 2
+        if "--max-strangers" in flags or "--max-here" in flags:
+            raise problem
+        return SimpleNamespace(record=record)
+
+    fuzz = Fuzz(start, "1", 0.0)
+    stages = [fuzz.stage("all") for _ in range(30)]
+    assert all(stages)
+    assert sum("--max-strangers" in flags for flags in tried) == 1
+    assert sum("--max-here" in flags for flags in tried) == 1
+    assert sum("--reject-after" in flags for flags in tried) > 20
 
 
 def test_every_card_of_a_deck_comes_before_any_comes_again():

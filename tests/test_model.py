@@ -9,11 +9,11 @@ import re
 import pytest
 from test_protocol_dialogues import DIALOGUES, Play
 
-from harness.driving.record import Record
+from harness.driving.record import Entry, Record
 from harness.driving.server import Server
 from harness.model import history
 from harness.model.explain import Explanation
-from harness.model.group import Group, framed
+from harness.model.group import Group, Rules, framed
 from harness.model.lines import Difference
 from harness.model.search import Unclear
 from harness.model.steps import StepReader
@@ -57,6 +57,66 @@ def test_lines_are_cut_as_section_3_says():
     assert framed(b"x" * 511) == ([], b"x" * 511)
     assert framed(b"PING 1\n" + b"x" * 512) == ([b"PING 1", None], b"")
     assert framed(b"x" * 511 + b"\r\nPING 1\n") == ([None], b"")
+
+
+@pytest.mark.parametrize("came", ["HELLO grupo/1 g", "BYE full"])
+def test_a_stranger_that_closed_may_take_room_until_the_server_notices(came):
+    entries = [
+        Entry(0.1, "ana", "connects", ""),
+        Entry(0.2, "ana", "hears", "HELLO grupo/1 g"),
+        Entry(0.3, "ana", "closes", ""),
+        Entry(0.4, "ben", "connects", ""),
+        Entry(0.5, "ben", "hears", came),
+    ]
+    if came == "BYE full":
+        entries.append(Entry(0.6, "ben", "ended", ""))
+    known = Explanation(Group(Rules("all", max_strangers=1), "g"))
+    known.explain(StepReader().step(entries, {}, loose=["ana"]))
+
+
+def test_a_takeover_before_a_message_comes_first():
+    sign = "2026-01-01T00:00:00.000Z"
+    joins = [("connects", ""), ("hears", "HELLO grupo/1 g"), ("sends", "JOIN {} x\n")]
+    comes = [("hears", "PENDING"), ("hears", "WELCOME {} {}"), ("hears", "IN {} {} {}")]
+    here = []
+    for place, who in enumerate(("ana", "ben"), 1):
+        for what, text in [*joins, *comes]:
+            values = [place + 1, sign, who] if text.startswith("IN") else [place, who]
+            text = text.format(*values[-text.count("{}") :])
+            here.append(Entry(place + len(here) / 100, who, what, text))
+    here.append(Entry(2.5, "ana", "hears", f"IN 3 {sign} ben"))
+    then = [
+        *(Entry(3.1, "ben#2", what, text.format("ben")) for what, text in joins),
+        Entry(3.2, "ben#2", "hears", "PENDING"),
+        Entry(3.3, "ben#2", "hears", "WELCOME 3 ben"),
+        Entry(3.4, "ana", "sends", "SAY hi\n"),
+        *(Entry(3.5, who, "hears", f"MSG 4 {sign} ana hi") for who in ("ana", "ben#2")),
+        Entry(3.6, "ben", "resets", ""),  # it has read nothing more
+    ]
+    known, reader = Explanation(Group(Rules("all"), "g")), StepReader()
+    known.explain(reader.step(here, {}))
+    known.explain(reader.step(then, {}))
+
+
+def test_an_order_that_was_answered_before_a_message_comes_first():
+    sign = "2026-01-01T00:00:00.000Z"
+    here = [
+        Entry(0.1, "ana", "connects", ""),
+        Entry(0.1, "ana", "hears", "HELLO grupo/1 g"),
+        Entry(0.1, "ana", "sends", "JOIN ana x\n"),
+        Entry(0.2, "ana", "hears", "PENDING"),
+        Entry(0.2, "ana", "hears", "WELCOME 1 ana"),
+        Entry(0.2, "ana", "hears", f"IN 2 {sign} ana"),
+    ]
+    then = [
+        Entry(0.3, "owner", "types", "reject eve\n"),
+        Entry(0.4, "server", "shows", "error: no"),
+        Entry(0.5, "ana", "sends", "SAY hi\n"),
+        Entry(0.6, "ana", "hears", f"MSG 3 {sign} ana hi"),
+    ]
+    known, reader = Explanation(Group(Rules("all"), "g")), StepReader()
+    known.explain(reader.step(here, {}))
+    known.explain(reader.step(then, {}))
 
 
 def heard_lines(entries):

@@ -75,6 +75,22 @@ WRITTEN = {
     "at-once": [ANA, STOPS, says("ana", "SAY 1"), says("ana", "SAY 2"), GOES],
     "new-while-it-stands": [ANA, STOPS, says("ben", "PING 1"), Act("ana", "resets"), GOES],
     "orders-at-once": [STOPS, types("help"), types("members"), types("rename x"), GOES, ANA],
+    "signals": [ANA, Act("server", "SIGINT"), ANA, Act("server", "SIGHUP"), ANA],
+    "another-admission": [ANA, Act("server", "restart", "admit=none"), ANA, BEN],
+    "a-member-that-does-not-read": [
+        ANA,
+        Act("ben", "narrow"),
+        BEN,
+        Act("ben", "sleeps"),
+        says("ana", *["SAY " + "s" * 400] * 100),
+        types("rename x"),
+        Act("ben", "wakes"),
+        says("ben", "WHO"),
+    ],
+    "insists": [
+        *(ANA, BEN, Act("ana", "piece", "SAY good"), joins("ana2", "ana")),
+        *(Act("ana", "insists", "bye\nSAY more\n"), says("ben", "WHO"), ANA),
+    ],
     "a-join-under-way": [
         joins("ana", more=True),
         Act("ana", "awaits", more=True),

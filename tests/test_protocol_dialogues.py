@@ -7,6 +7,7 @@ that nothing more was on its way.
 """
 
 import re
+import signal
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from harness.driving.client import CutOff, WireClient, taken
 from harness.driving.server import DESIGNS, LISTENING, UNASKED, Server
 from harness.model import notation
 from harness.model.notation import REST
+from harness.model.play import NARROW
 from harness.verdicts.command import known
 from harness.verdicts.sentences import CAUSES
 from lab_guide.site.requirements import ANCHOR
@@ -246,11 +248,16 @@ class Play(ExitStack):
 
     def client(self, who, what, text):
         if who not in self.clients:
+            buffers = NARROW if text == "narrow" else {}
+            record = self.server.record
             self.clients[who] = self.enter_context(
-                WireClient(self.server.address, name=who, pong=False, record=self.server.record)
+                WireClient(self.server.address, name=who, pong=False, record=record, **buffers)
             )
-            if what in SENDS:
+            if what in SENDS or buffers:
                 self.ungreeted.add(who)
+        if text == "narrow":
+            self.take()
+            return
         if what in ("<", "<*", "|") and text.startswith(("HELLO ", "BYE full")):
             self.ungreeted.discard(who)
         if not (self.stopped or what == ">x"):
@@ -352,10 +359,14 @@ class Play(ExitStack):
 
     def process(self, who, what, text):
         self.take()
-        if text in ("restart", "killed", "starts"):
-            if text == "killed":
+        deed, _, options = text.partition(" ")
+        if deed in ("restart", "killed", "starts", "SIGINT", "SIGHUP"):
+            if deed == "killed":
                 self.server.kill()
-            self.server = self.enter_context(self.server.restart())
+            elif deed.startswith("SIG"):
+                assert self.server.stop(signal.Signals[deed], group=True) == 0
+            flags = notation.with_flags(self.server.start["args"], options)
+            self.server = self.enter_context(self.server.restart(args=flags))
             self.starts()
         elif text in ("stops", "goes"):
             self.stopped = text == "stops"

@@ -3,6 +3,7 @@ continues to serve.
 """
 
 import contextlib
+import fcntl
 import itertools
 import os
 import re
@@ -331,7 +332,7 @@ def check_in_the_background(judge, terminal, enter):
 @check(points=2, lab=2, rules="11-24 11-32 11-33")
 def check_the_owner_does_not_read(server, enter):
     """An owner that does not read the server's output delays no client, and later receives each
-    answer whole."""
+    answer whole. Of the events, 64 KiB are buffered, and the others are counted."""
     running = server(*OPEN)
     ana, ben = enter(running, "ana"), enter(running, "ben")
     banned = [f"b{number}".ljust(32, "x") for number in range(60)]
@@ -357,12 +358,48 @@ def check_the_owner_does_not_read(server, enter):
     for _ in range(asked):
         answer, came = came[: len(listed) + 1], came[len(listed) + 1 :]
         same([*sorted(answer[:-1]), *answer[-1:]], [*sorted(listed), "ok"], "an-answer-is-torn")
+    before = len(running.stdout)
     running.pause_reading()
-    rounds(
-        ana, ben, count=40, lines=12, size=400, sentence="the-owner-does-not-read"
-    )  # 190 kB: three times what the pipe takes
+    said = 80 * 12  # 380 kB: three times what the pipe and the server may hold for the owner
+    rounds(ana, ben, count=80, lines=12, size=400, sentence="the-owner-does-not-read")
     running.go_on_reading()
     same(running.order("members")[-1], "ok")
+    same(running.order("members")[-1], "ok")
+    events_are_dropped(running, running.stdout[before:], said)
+
+
+BACKLOG = 1 << 16  # bytes of events that are buffered for the owner
+
+
+def events_are_dropped(running, lines, said):
+    """Of `said` messages, a console that shows messages shows as many as may have been buffered,
+    and the number of the others. Raises CheckFailed.
+    """
+    shown = [len(line) + 1 for line in lines if "x" * 400 in line]
+    if not shown:
+        return  # a server need not show events
+    pipe = fcntl.fcntl(running.process.stdout, fcntl.F_GETPIPE_SZ)
+    # One read of the pipe may have ended after the harness paused; pages are not filled whole.
+    least, most = 0.85 * (pipe + BACKLOG), 2 * pipe + 1.1 * BACKLOG
+    if not least < sum(shown) < most:
+        raise CheckFailed(
+            msg("64 KiB of events to be buffered for an owner that does not read, and no more"),
+            msg(
+                "of {said} messages the console showed {shown}, {bytes} bytes; a pipe holds {pipe}",
+                said=said,
+                shown=len(shown),
+                bytes=sum(shown),
+                pipe=pipe,
+            ),
+            "backlog-of-the-owner",
+            proven=True,
+        )
+    counted = [found[1] for line in lines if (found := re.fullmatch(r"# (\d+) lines .*", line))]
+    same(
+        f"{sum(map(int, counted))} lines not shown",
+        f"{said - len(shown)} lines not shown",
+        "backlog-of-the-owner",
+    )
 
 
 def let_in(strangers, seconds):

@@ -2,10 +2,13 @@
 
 import base64
 import contextlib
+import ctypes
 import glob
 import os
 import socket
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from conftest import OPEN
 from harness.checks.lines import answers, hears, history, same_lines
 from harness.driving import deadlines
 from harness.driving.client import Silence
+from harness.driving.deadlines import wait_until
 from harness.driving.history import normalized
 from harness.driving.messages import joined, msg
 from harness.driving.record import CheckFailed, same
@@ -444,6 +448,41 @@ def check_an_ipv6_address(server, ask):
         [line for line in running.stdout if "asks" in line], [f"ana asks to join from [::1]:{port}"]
     )
     same(running.order("members"), [f"member ana asks from [::1]:{port}", "ok"])
+
+
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+
+
+def without_network():
+    """Put this process into a network of its own that leads nowhere. Raises OSError."""
+    libc, user, group = ctypes.CDLL(None, use_errno=True), os.getuid(), os.getgid()
+    if not libc.unshare(CLONE_NEWNET):
+        return
+    if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "unshare")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+    Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+
+
+@check(points=1, lab=2, rules="12-1 12-2")
+def check_an_address_of_the_network(server, tmp_path):
+    """At an address that other machines can reach, the server warns on stderr that passwords travel
+    in clear."""
+    try:
+        subprocess.run([sys.executable, "-c", ""], preexec_fn=without_network, check=True)
+    except (OSError, subprocess.SubprocessError):
+        raise NotRun(
+            msg("this machine permits no network of its own to a process"), binds=False
+        ) from None
+    near = server(directory=tmp_path / "near")
+    # Nobody can reach this one: it is in a network of its own.
+    far = server(host="0.0.0.0", directory=tmp_path / "far", preexec=without_network)
+    same(far.stdout[0], f"listening on 0.0.0.0:{far.port}")
+    wait_until(
+        lambda: set(far.stderr) - set(near.stderr),
+        what=msg("a warning on stderr, since other machines may reach 0.0.0.0"),
+    )
 
 
 # The flags that set a limit (section 10), and values that none of them may take.

@@ -16,6 +16,7 @@ from harness.driving.deadlines import wait_until
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
 from harness.driving.record import CheckFailed, same
+from harness.driving.server import ANSWERED
 from harness.verdicts.plugin import Inconclusive, NotRun, check
 
 REJECT_AFTER = 1  # seconds after its JOIN, before which no REJECTED comes
@@ -744,9 +745,37 @@ def check_a_request_ends_with_its_connection(server, ask):
         getattr(eve, go)()
         waits_no_more(running, "eve")
     same([line.partition(":")[0] for line in running.order("accept eve")], ["error"])
+    for number in range(6):
+        accepted_as_it_goes(running, ask(running, f"bea-{number}"), number)
     eve = ask(running, "eve")
     same(running.order("accept eve"), ["ok"])
     eve.welcomed()
+
+
+def accepted_as_it_goes(running, client, number):
+    """The server finds the order `accept` and the end of the client's connection at once: it saves
+    a new member that has gone, or the order comes too late.
+    """
+    answered = lambda: sum(bool(ANSWERED.fullmatch(line)) for line in running.stdout)
+    before, family = answered(), running.family()
+    for process in family:
+        process.suspend()
+    go = (client.reset, client.close, client.half_close)[number % 3]
+    deeds = [go, lambda: running.type(f"accept {client.name}")]
+    for deed in deeds if number < 3 else reversed(deeds):
+        deed()
+    for process in family:
+        process.resume()
+    wait_until(lambda: answered() > before, what=msg("an answer to `accept`"))
+    shown = re.compile(rf"member {client.name} (asks|here)\b.*")
+    try:
+        wait_until(
+            lambda: not any(shown.fullmatch(line) for line in running.order("members")),
+            what=msg("the end of {name}, which has disconnected", name=client.name),
+        )
+    except CheckFailed as problem:
+        problem.sentence = "accepted-as-it-goes"
+        raise
 
 
 @check(points=1, lab=1, rules="6-4 9.5-15 9.5-24 10-9")

@@ -510,14 +510,21 @@ def is_closed(client, within, expected):
     wait_until(refuses, within + deadlines.DEADLINE, expected)
 
 
-@check(points=1, lab=5, rules="6-9 8-10 9.8-7 10-16 10-17 10-25")
+MOST_UNREAD = 6  # seconds that an answer waits for its reader: far less than --slow-after
+
+
+@check(points=1, lab=5, rules="2-2 6-9 8-10 9.8-7 10-14 10-16 10-17 10-25")
 def check_the_silent_are_dropped(server, enter, pace):
     """A silent member receives one PING, and is disconnected if it does not answer. A member that
-    answers stays connected."""
-    running = server(
-        *OPEN, "--ping-after", str(pace.after(0.5)), "--idle-after", str(pace.after(1.5))
-    )
-    ana, silent = enter(running, "ana"), enter(running, "silent", pong=False)
+    answers stays connected, and a silence begins when the last answer has been read."""
+    ping_after, idle_after = pace.after(0.5), pace.after(1.5)
+    running = server(*OPEN, "--ping-after", str(ping_after), "--idle-after", str(idle_after))
+    ana = enter(running, "ana")
+    asked_at = time.monotonic()
+    size = fill(ana, part=4)  # more than a kernel holds for a NARROW member
+    late = enter(running, "late", pong=False, **NARROW)
+    late.send("HISTORY 0")
+    silent = enter(running, "silent", pong=False)
     wait_until(
         lambda: any(line.startswith("OUT ") for line in ana.fence()),
         what=msg("OUT of a member that does not answer PING"),
@@ -530,6 +537,26 @@ def check_the_silent_are_dropped(server, enter, pace):
         )
     if not silent.was_reset:
         same(came[-1:], ["BYE idle"])
+    reads_at = time.monotonic()
+    if reads_at - asked_at < MOST_UNREAD and kernel_holds(late) < size:  # else it may be too late
+        late.expect(r"END HISTORY \d+")
+        line, after = late.line(), time.monotonic() - reads_at
+        if not line.startswith("PING ") or after < ping_after - EARLY:
+            raise CheckFailed(
+                msg(
+                    "PING for {who} no sooner than {least:g} s after it begins to read its answer",
+                    who=late.who,
+                    least=ping_after,
+                ),
+                msg(
+                    "after {after:.2f} s {who} received {line}",
+                    after=after,
+                    who=late.who,
+                    line=line,
+                ),
+                "silence-after-an-answer",
+                proven=True,
+            )
     ana.fence()
 
 

@@ -31,13 +31,15 @@ class Entry(NamedTuple):
 # (the end of the connection cut a line), ended (end of file was read), reset (by the server),
 # shuts (closes its sending side), resets, closes. The owner: types (an order). The server: starts,
 # shows (a line on stdout), warns (a line on stderr), signal, exits; stops and goes (all of its
-# processes, by SIGSTOP and SIGCONT); waits (nobody sends anything for so many seconds).
+# processes, by SIGSTOP and SIGCONT); waits (nobody sends anything for so many seconds). A random
+# dialogue also says that a client is narrow: the buffers of its connection are small.
 DEEDS = {
     template("connects"),
     template("sends"),
     template("shuts"),
     template("resets"),
     template("closes"),
+    template("narrow"),
     template("types"),
     template("starts"),
     template("signal"),

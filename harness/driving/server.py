@@ -579,9 +579,11 @@ class Server:
         else:
             self.process.send_signal(signum)
 
-    def stop(self, signum: int = signal.SIGTERM) -> int:
-        """Send the signal, and return the exit status as wait() does. Raises CheckFailed."""
-        self.send_signal(signum)
+    def stop(self, signum: int = signal.SIGTERM, group: bool = False) -> int:
+        """Send the signal as send_signal() does, and return the exit status as wait() does.
+        Raises CheckFailed.
+        """
+        self.send_signal(signum, group)
         return self.wait()
 
     def wait(self, deadline: float | None = None) -> int:

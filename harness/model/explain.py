@@ -63,9 +63,9 @@ class State:
                     raise Difference("8", who, ["PING TOKEN"], "")
         yield State(self.group, self.left, refused)
 
-    def restarted(self) -> Iterator["State"]:
-        """Yield the state after the server was started again."""
-        yield State(self.group.starts_again())
+    def restarted(self, admit: str) -> Iterator["State"]:
+        """Yield the state after the server was started again, with this --admit."""
+        yield State(self.group.starts_again(admit))
 
 
 class Link:
@@ -129,11 +129,11 @@ class Explanation:
         """Check that each timer has run out that must have. Raises Difference or Unclear."""
         self.extend(lambda state: state.in_time(since, now))
 
-    def starts_again(self) -> None:
-        """Note that the server was started again."""
+    def starts_again(self, admit: str) -> None:
+        """Note that the server was started again, with this --admit."""
         if self.group.ended == "deleted":
             self.events = {}
-        self.extend(State.restarted)
+        self.extend(lambda state: state.restarted(admit))
 
     def extend(self, follow: Callable[[State], Iterator[State]]) -> None:
         """Add a link; where no state follows the last one, take another one of those before."""

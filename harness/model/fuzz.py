@@ -14,22 +14,24 @@ from typing import Any
 from harness.driving.record import Entry, Record
 from harness.driving.server import NotStarted, Server
 from harness.model import notation
-from harness.model.generate import PEOPLE, Author
+from harness.model.generate import FEW_STRANGERS, PEOPLE, Author
 from harness.model.group import Rules, Standing
 from harness.model.lines import Difference
 from harness.model.play import Act, Dialogue, Play
 from harness.model.search import Unclear
 
 NAMES = re.compile(rf"\b({'|'.join(PEOPLE)})", re.IGNORECASE)
-ADMIT = "all", "ask", "all", "ask", "all", "none"
-ON_ONE_SERVER = 30  # dialogues, then a new one is started
+ADMIT = "all", "ask", "none", "all", "ask", "none", "none", "none"
+ON_ONE_SERVER = 15  # dialogues, then a new one is started
 SHRINKING = 40.0  # seconds that it may take to find a shorter dialogue
 LAB_OF_TIMERS = 6  # from this lab on, silence and strangers that stay are asked
 CONFIRMATIONS = 6  # tries of the shortest on new servers; it must go wrong twice
 # Limits with which servers are started: the flag, its name in Rules, and the value. QUICK ones
-# save time, and each third server has others, or its own.
+# save time, and each second server has others, or its own.
 QUICK = (("--reject-after", "reject_after", 0.1),)
 SMALL = (*QUICK, ("--max-here", "max_here", 2))
+FEW = (*QUICK, ("--max-strangers", "max_strangers", FEW_STRANGERS))
+LIMITS = QUICK, QUICK, QUICK, SMALL, FEW, ()
 QUIET = (
     ("--ping-after", "ping_after", 0.7),
     ("--idle-after", "idle_after", 2.5),
@@ -154,7 +156,7 @@ class Fuzz:
         self.tally = Tally()
         self.shortest: Found | None = None
         self.stopped = False
-        self.accepts_limits = True  # until the server has refused some
+        self.refused: set[object] = set()  # limits that the server does not accept
 
     def has_time(self) -> bool:
         """Return whether another dialogue may begin."""
@@ -171,9 +173,9 @@ class Fuzz:
         """Play some dialogues on one server."""
         author = self.author
         author.admit = author.draw("admit", ADMIT) if self.lab else "all"
-        # Where nobody is admitted, there is little to say.
-        most = 1 if self.quiet else 3 if author.admit == "none" else ON_ONE_SERVER
-        stage = self.stage(author.admit)
+        # Where nobody new is admitted, each dialogue needs a server that admitted some before.
+        most = 1 if self.quiet or author.admit == "none" else ON_ONE_SERVER
+        stage = self.stage("all" if author.admit == "none" else author.admit)
         if stage is None:
             return None
         try:
@@ -197,10 +199,10 @@ class Fuzz:
 
     def stage(self, admit: str) -> "Stage | None":
         """Start a server, with limits if it accepts them; None if it does not and must."""
-        limits = (
-            QUIET if self.quiet else self.author.draw("limits", (QUICK, QUICK, QUICK, SMALL, ()))
-        )
-        for tried in (limits, ()) if self.accepts_limits and self.lab else ((),):
+        wanted = (QUIET,) if self.quiet else (self.author.draw("limits", LIMITS), QUICK, ())
+        for tried in wanted if self.lab else ((),):
+            if tried in self.refused:
+                continue
             values: dict[str, Any] = {name: value for _, name, value in tried}
             rules = Rules(admit, **values)
             flags = [part for flag, _, value in tried for part in (flag, str(value))]
@@ -211,18 +213,19 @@ class Fuzz:
             except NotStarted as problem:
                 if problem.status != 2 or not tried:
                     raise
-                self.accepts_limits = False
-                if self.quiet:
-                    self.stopped = True
-                    return None
+                self.refused.add(tried)
+        self.stopped = True
         return None
 
     # -- What goes wrong
 
     def followed_up(self, stage: "Stage", alone: list[Act], difference: Difference) -> Found | None:
-        """Try the dialogue alone, or else all that its server heard; shrink, and confirm."""
+        """Try the dialogue alone, or else all that its server heard; shrink, and confirm.
+
+        The same mistake may show in another way on a server that heard less before.
+        """
         for acts in (alone, alone, stage.acts):
-            if found := self.fails(acts, stage, difference.kind, self.patience):
+            if found := self.fails(acts, stage, None, self.patience):
                 found = self.shrunk(found, stage)
                 break
         else:
@@ -245,12 +248,14 @@ class Fuzz:
     def fails(
         self, acts: list[Act], stage: "Stage", kind: object, patience: float | None
     ) -> Found | None:
-        """Play these acts on a new server; return what went wrong if it is of this kind."""
+        """Play these acts on a new server; return what went wrong if it is of this kind. None: of
+        any kind.
+        """
         play = Play(self.start(stage.flags, Record()), stage.rules, patience)
         try:
             play.play(acts)
         except Difference as difference:
-            if difference.kind == kind:
+            if kind in (None, difference.kind):
                 found = Found(acts, difference, list(play.record.entries), stage.flags)
                 if self.shortest is None or len(acts) < len(self.shortest.acts):
                     self.shortest = found

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from harness.model.play import Act, Dialogue
 
 LABS = range(9)
+LAB_OF_SLOW_READERS = 5
+FEW_STRANGERS = 3  # --max-strangers of a server that has room for few
 PEOPLE = "ana", "ben", "eve", "carl", "dora"
 Acts = list[Act]
 Card = TypeVar("Card")
@@ -44,6 +46,7 @@ WRONG_FOR_MEMBERS = (
     *("NAME a ", "NAME \udcff", "HISTORY", "HISTORY ", "HISTORY -1", "HISTORY +1", "HISTORY 1.0"),
     *("HISTORY 1 ", "HISTORY 1 2", "HISTORY " + "1" * 17, "HISTORY \u0661", "HISTORY 0x1"),
     *("HISTORY  1", "JOIN", "JOIN ", "JOIN a", "JOIN a ", "JOIN  a b", "JOIN a " + "p" * 129),
+    *("JOIN a p" + "ç" * 64, "NAME " + "é" * 33, "NAME " + "中" * 22),  # few characters, many bytes
     *(f"NAME {name}" for name in WRONG_NAMES),
     *(f"JOIN {name} x" for name in WRONG_NAMES),
 )
@@ -58,7 +61,15 @@ LENGTHS = list(
 ORDERS = (
     *("accept {}", "reject {}", "ban {}", "unban {}", "ban {}", "unban {}", "accept {}"),
     *("members", "help", "rename os-lab", "rename a  b", "rename " + "g" * 64, "rename João"),
-    *("rename " + "é" * 32, "rename " + "g" * 65, "rename  a", "rename a ", "rename ", "rename"),
+    *(
+        "rename " + "é" * 32,
+        "rename g" + "é" * 32,
+        "rename " + "g" * 65,
+        "rename  a",
+        "rename a ",
+        "rename ",
+        "rename",
+    ),
     *("accept", "accept ", "ban", "ban ", "ban  {}", "ban {} x", "ban {} ", "unban {} x", "reject"),
     *("members x", "members ", "help me", "close now", "delete it", "Members", "dance", "ban -a"),
     *(
@@ -103,14 +114,15 @@ class Author:
     def __init__(self, rng: random.Random, lab: int = 8):
         self.rng, self.lab, self.admit = rng, lab, "all"
         self.people: tuple[str, ...] = PEOPLE
+        self.used: list[str] = []  # names that came in this dialogue
         self.decks: dict[str, list[Any]] = {}
 
     def dialogue(self) -> Dialogue:
         """Return a new dialogue."""
-        self.people = PEOPLE[: self.rng.choice((2, 3, 3, 3, 5))]
+        self.people, self.used = PEOPLE[: self.rng.choice((2, 3, 3, 3, 5))], []
         acts: Acts = []
         for _ in range(self.rng.choice((1, 2, 2, 3, 4))):
-            acts += self.draw("scenes", self.scenes())()
+            acts += self.draw(f"scenes {self.admit}", self.scenes())()
         return Dialogue(self.opening() if self.lab else [], acts)
 
     def scenes(self) -> list[Callable[[], Acts]]:
@@ -118,9 +130,15 @@ class Author:
         scenes = [*[self.requests] * 6, *[self.lengths] * 4, *[self.going] * 4, *[self.pieces] * 3]
         if self.lab >= 1:
             scenes += [*[self.naming] * 6, *[self.arriving] * 5, *[self.ordering] * 6]
-            scenes += [self.ending, self.deleting, self.failing, self.long_history, self.crowding]
+            scenes += [*[self.ending] * 4, *[self.failing] * 2, *[self.long_history] * 2]
+            scenes += [*[self.filling] * 2, *[self.insisting] * 3, self.deleting]
+        if self.lab >= 1 and self.admit == "ask":
+            scenes += [self.asked] * 8
         if self.lab >= 2:
-            scenes += [*[self.at_once] * 4, *[self.meanwhile] * 8]
+            scenes += [self.crowding] if self.admit == "ask" else []
+            scenes += [*[self.at_once] * 4, *[self.meanwhile] * 8, *[self.breaking] * 2]
+        if self.lab >= LAB_OF_SLOW_READERS:
+            scenes += [self.sleeping] * 2
         return scenes
 
     # -- Chance
@@ -143,16 +161,31 @@ class Author:
     # -- People, names and requests
 
     def opening(self) -> Acts:
-        """Some are members, and here, before the first scene."""
-        here = self.people[: self.draw("here", (0, 1, 2, 2, 2, 2, 3))]
-        return [act for who in here for act in self.enters(who)]
+        """Some are members, and here, before the first scene.
 
-    def enters(self, who: str) -> Acts:
+        Where nobody new is admitted, the server admits them first, and then starts again.
+        """
+        here = self.people[: self.draw("here", (0, 1, 2, 2, 2, 2, 3))]
+        enter = [act for who in here for act in self.enters(who)]
+        if self.admit == "none":
+            return [*enter, Act("server", "restart", "admit=none"), *enter]
+        return enter
+
+    def enters(self, label: str, name: str = "") -> Acts:
         """A person joins, and the owner accepts if need be."""
-        return [sends(who, join(who)), *([types(f"accept {who}")] if self.admit == "ask" else [])]
+        name = name or label
+        accepts = [types(f"accept {name}")] if self.admit == "ask" else []
+        return [sends(label, join(name)), *accepts]
 
     def name(self) -> str:
         """Return a name that is or was in use, in any case; or a new one, or one at a limit."""
+        if self.used and self.chance(0.4):
+            return self.rng.choice((str, str.upper, str.lower))(self.rng.choice(self.used))
+        self.used.append(self.new_name())
+        return self.used[-1]
+
+    def new_name(self) -> str:
+        """Return a name in one of several forms."""
         who = self.one()
         forms = ("{}", "{}", "{}", "{}-2", "{}.x", "{}_Y", "João", "JOÃO", "long", "upper", "upper")
         form = self.draw("names", forms)
@@ -278,6 +311,34 @@ class Author:
             acts.append(types(f"{self.draw('says', ('accept', 'accept', 'reject', 'ban'))} {name}"))
         return acts
 
+    def asked(self) -> Acts:
+        """A client asks to join with a new name; then two things happen that concern this name,
+        one after the other or at the same time.
+        """
+        who, other = self.rng.sample(self.people, 2)
+        joiner, name = f"{who}2", "".join(self.rng.choices("qwxyz", k=8))
+        deeds = {
+            **{word: types(f"{word} {name}") for word in ("accept", "reject", "ban", "unban")},
+            **{way: Act(joiner, way) for way in ("resets", "closes", "shuts")},
+            "BAN": types(f"ban {name.upper()}"),
+            "quits": sends(joiner, "QUIT"),
+            "again": sends(joiner, join(joiner, name), "SAY hi"),
+            "takes": sends(other, f"NAME {name.upper()}"),
+            "other": sends(f"{other}2", join(other, name, "x"), "PING 1"),
+            "restart": Act("server", "restart"),
+        }
+        two = self.draw("asked", list(product(deeds, deeds)))
+        acts = [deeds[one] for one in two]
+        if self.lab >= 2 and "restart" not in two and self.chance(0.4):
+            acts = [Act("server", "stops"), *acts, Act("server", "goes")]
+        return [
+            *self.enters(other),
+            sends(joiner, join(joiner, name)),
+            *acts,
+            sends(other, "WHO"),
+            sends(joiner, join(joiner, name), "WHO"),
+        ]
+
     def order(self) -> Act:
         """A line of the owner's."""
         return types(self.draw("orders", ORDERS).format(self.draw("of", (self.one(), self.name()))))
@@ -293,11 +354,35 @@ class Author:
 
     def ending(self) -> Acts:
         """The server ends, in order or not, right after something happened; and starts again."""
-        before = (self.naming, self.going, self.ordering, self.requests)
-        what, scene = self.draw("ending", list(product(("restart", "killed", "close"), before)))
+        before = self.naming, self.arriving, self.going, self.ordering, self.requests
+        ways = "restart", "killed", "close", "SIGINT", "SIGHUP"
+        what, scene = self.draw("ending", list(product(ways, before)))
         end = types("close") if what == "close" else Act("server", what)
         who = self.one()
         return [*scene(), end, *self.enters(who), sends(who, "HISTORY 0", "WHO", "SAY again")]
+
+    def insisting(self) -> Acts:
+        """The server ends a connection, perhaps inside a line, and its client sends more."""
+        who, other = self.rng.sample(self.people, 2)
+        half = "SAY goodbye"
+        ends = {
+            "replaced": self.enters(f"{who}2", who),
+            "banned": [types(f"ban {who}")],
+            "quit": [sends(who, "QUIT")],
+            "left": [sends(who, "LEAVE")],
+            "protocol": [sends(who, "x" * 600)],
+        }
+        end, is_cut = self.draw("insisting", list(product(ends, (True, False))))
+        is_cut = is_cut and end in ("replaced", "banned")
+        first = self.draw("insists", ("SAY more", "NAME mallory", "WHO", "LEAVE", "PING 1"))
+        return [
+            *self.enters(who),
+            *self.enters(other),
+            *([Act(who, "piece", half)] if is_cut else []),
+            *ends[end],
+            Act(who, "insists", "\n" if is_cut else f"{first}\nSAY again\n"),
+            sends(other, "WHO", "HISTORY 0"),
+        ]
 
     def deleting(self) -> Acts:
         """`delete`, with consent or without."""
@@ -313,7 +398,12 @@ class Author:
         """About ten ERRs before WELCOME, or three REJECTED; after WELCOME they do not count."""
         who = self.one()
         errors = [self.draw("wrong", WRONG) for _ in range(self.draw("errors", (8, 9, 10, 11)))]
-        kind = self.draw("failing", ("strangers", "members", "guesses"))
+        kind = self.draw("failing", ("strangers", "members", "guesses", "rejects"))
+        if kind == "rejects" and self.admit == "ask":
+            asks = sends(f"{who}2", join(f"{who}2", f"{who}.asks"))
+            waits = Act("server", "waits", "0.3")  # for REJECTED
+            one = [asks, types(f"reject {who}.asks"), waits]
+            return [*one * 3, sends(f"{who}2", "PING 1")]
         if kind == "guesses":
             guesses = [sends(f"{who}2", join(who, who, f"guess-{n}"), "PING 1") for n in range(3)]
             return [*self.enters(who), *guesses]
@@ -336,10 +426,51 @@ class Author:
             sends(other, "HISTORY 1", "SAY last"),
         ]
 
+    def sleeping(self) -> Acts:
+        """A member reads nothing while others talk, more than its connection holds, but far less
+        than --outbox; then it reads again, or goes.
+        """
+        who, other = self.rng.sample(self.people, 2)
+        stuck = f"{who}3"
+        talk = sends(other, *("SAY " + "s" * 400 for _ in range(120)))
+        deeds = types(f"ban {who}"), types("rename asleep"), sends(who, join(who)), self.deed()
+        meanwhile = [talk] * 4 + [self.draw("asleep", deeds)]
+        end = self.draw("awake", ("wakes", "wakes", "resets", "closes"))
+        return [
+            *self.enters(other),
+            Act(stuck, "narrow"),
+            sends(stuck, join(who)),
+            *([types(f"accept {who}")] if self.admit == "ask" else []),
+            Act(stuck, "sleeps"),
+            *self.rng.sample(meanwhile, len(meanwhile)),
+            Act(stuck, end),
+            sends(other, "SAY last", "WHO"),
+        ]
+
+    def filling(self) -> Acts:
+        """As many strangers as there is room for, and one more; then one goes or joins, or does
+        not, and others come.
+        """
+        who = self.one()
+        strangers = [f"{who}{n}" for n in range(2, 3 + self.draw("strangers", (2, 3, 3, 4)))]
+        deeds = {
+            "nothing": [],
+            "joins": self.enters(strangers[0]),
+            "quits": [sends(strangers[0], "QUIT")],
+            "errs": [sends(strangers[0], *["HOLA"] * 10)],
+            "shuts": [Act(strangers[0], "shuts")],
+            "closes": [Act(strangers[0], "closes")],
+            "guesses": [*self.enters(who), sends(strangers[0], join(who, who, "a guess"))],
+        }
+        return [
+            *(sends(one, "PING 1") for one in strangers),
+            *deeds[self.draw("filling", list(deeds))],
+            sends(strangers[-1], "PING 2"),
+            sends(f"{who}9", self.request()),
+        ]
+
     def crowding(self) -> Acts:
-        """More than 32 names ask to join, if the owner is asked."""
-        if self.admit != "ask" or self.lab < 2:
-            return self.ordering()
+        """More than 32 names ask to join."""
         crowd = [
             sends(f"{self.people[0]}{n}x", f"JOIN {self.people[0]}-{n} x", more=True)
             for n in range(33)
@@ -377,6 +508,22 @@ class Author:
         """Several act while the server is stopped: it finds all of it at the same time."""
         acts = [self.deed() for _ in range(self.rng.choice((2, 2, 3, 4)))]
         return [Act("server", "stops"), *acts, Act("server", "goes")]
+
+    def breaking(self) -> Acts:
+        """Connections end at the same time as an event is sent to them."""
+        people = self.rng.sample(PEOPLE, 4)
+        who, *others = people
+        ways = self.draw("breaking", list(product(("resets", "closes", "shuts"), range(1, 4))))
+        ends = [Act(one, ways[0]) for one in others[: ways[1]]]
+        says = sends(who, *["SAY hi"] * self.draw("hi", (1, 3)))
+        event = self.draw("event", (says, says, types("rename at once"), sends(who, "LEAVE")))
+        return [
+            *(act for one in people for act in self.enters(one)),
+            Act("server", "stops"),
+            *self.rng.sample([*ends, event], len(ends) + 1),
+            Act("server", "goes"),
+            sends(who, "WHO"),
+        ]
 
     def meanwhile(self) -> Acts:
         """A JOIN is under way, and something happens to its name, or to its client."""
@@ -433,6 +580,10 @@ class Author:
             opening.append(sends("fay", join("fay")))
         ways = {who: self.draw("ways", WAYS) for who in (*members, "fay", "stranger")}
         acts: Acts = [sends("stranger", "PING 1")]
+        # The time of a JOIN does not count for --join-within.
+        acts += [sends("guesser", join("guesser", members[0], "a guess"))] * self.draw(
+            "guesses", (0, 1, 1)
+        )
         for _ in range(self.draw("ticks", (3, 6, 9))):
             for who, way in ways.items():
                 acts += [replace(act, more=True) for act in self.tick(who, way)]

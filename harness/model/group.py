@@ -558,7 +558,12 @@ class Group:
             last = (rejected, Line("BYE refused"))
             return self.ends_with(who, "9.5", *last, not_before=due)
         group = self.over(who).with_connection(
-            who, standing=Standing.STRANGER, refusals=one.refusals + 1, key="", found=()
+            who,
+            standing=Standing.STRANGER,
+            since=one.since + self.rules.reject_after,  # this time does not count, at least (8)
+            refusals=one.refusals + 1,
+            key="",
+            found=(),
         )
         return [Outcome(group.noted(), "9.5", {who: (rejected,)}, not_before=due)]
 
@@ -639,8 +644,14 @@ class Group:
         """`ban NAME`."""
         if key in self.bans:
             return [self.says(ERROR)]
-        member, asking = self.members.get(key), self.asking().get(key)
-        written = member.name if member else name
+        asking = self.asking().get(key)
+        spelled = {name, self.connections[asking].name} if asking else {name}
+        if member := self.members.get(key):
+            spelled = {member.name}
+        return [self.banned(key, written, asking) for written in sorted(spelled)]
+
+    def banned(self, key: str, written: str, asking: str | None) -> Outcome:
+        """BANNED, in this spelling, of a member, an asking client, or anybody."""
         group, to = self.event("BANNED", written)
         if here := self.here.get(key):
             group = group.over(here)
@@ -648,7 +659,7 @@ class Group:
         group = replace(group, members=without(self.members, key), bans={**self.bans, key: written})
         if asking:
             group = group.rejects_asking(asking)[1]
-        return [Outcome(group.noted(), "11", to, (OK,))]
+        return Outcome(group.noted(), "11", to, (OK,))
 
     def unban(self, name: str, key: str) -> "list[Outcome]":
         """`unban NAME`."""
@@ -709,8 +720,13 @@ class Group:
         outcome = self.ends("killed")
         return replace(outcome, section="9.2", to=dict.fromkeys(outcome.to, (End(),)))
 
-    def starts_again(self) -> "Group":
-        """Return the group after a restart: nobody is here; nothing else has changed (6)."""
+    def starts_again(self, admit: str) -> "Group":
+        """Return the group after a start with this --admit: nobody is here; nothing else has
+        changed (6).
+        """
+        rules = replace(self.rules, admit=admit)
         if self.ended == "deleted":
-            return Group(self.rules, self.title)
-        return replace(self, connections={}, here={}, holds={}, consent=False, ended=None)
+            return Group(rules, self.title)
+        return replace(
+            self, rules=rules, connections={}, here={}, holds={}, consent=False, ended=None
+        )

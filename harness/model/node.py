@@ -90,9 +90,11 @@ class Node:
         return self.group.connections.get(who)
 
     def is_over(self, who: str) -> bool:
-        """Return whether the server has ended this connection."""
+        """Return whether the server has ended this connection, now or in an earlier step."""
         one = self.connection(who)
-        return one is not None and one.standing is Standing.OVER
+        if one is None:
+            return self.step.sent[who][0].what != "connects"
+        return one.standing is Standing.OVER
 
     def next_sent(self, who: str) -> Sent | None:
         """Return what a client sent that is not handled yet."""
@@ -237,7 +239,9 @@ class Node:
         if isinstance(out, Members | Range):
             fits, early = self.take_several(who, out, clock), False
         else:
-            fits = is_line(out, item.line) and item.at >= clock
+            fits = is_line(out, item.line)
+            if fits and item.at < clock:
+                raise Misfit
             early = item.at < outcome.not_before - EARLY and not isinstance(out, End | Event)
             self.heard[who] = lines, place + 1
         if fits and not early:

@@ -9,6 +9,7 @@ What others sent never reaches a terminal raw: a byte of a character that is not
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from harness.driving.messages import Message, msg
@@ -24,15 +25,16 @@ VARYING = {
     "TOKEN": r"(?P<TOKEN>[!-~]{1,64})",
     "WORDS": r".+",
 }
-STEP = re.compile(r"([a-z0-9]+)(>\||>\+|>x|<\*|[<>|])(?: (.*))?")
+STEP = re.compile(r"([a-z0-9]+)(>\*\d+|>\||>\+|>x|<\*|[<>|])(?: (.*))?")
 REST = "..."  # alone in the last line: what comes after is not shown
 FORMS = re.compile(rf"\\x([0-9a-f]{{2}})|\{{(.)\*(\d+)\}}|\b({'|'.join(VARYING)})\b")
 RUN = re.compile(r"(.)\1{15,}")
 
 FENCE = re.compile(rb"PING (f\d+)\n")  # what the harness sends only to wait
-SIGNALS = {"SIGTERM": "restart", "SIGINT": "restart", "SIGHUP": "restart", "SIGKILL": "killed"}
+SIGNALS = {"SIGTERM": "restart", "SIGINT": "SIGINT", "SIGHUP": "SIGHUP", "SIGKILL": "killed"}
 MEMBERS = "owner", "types", "members\n"
 CLOSES = {"resets": "reset", "closes": "close"}
+LONG_RUN = 8  # lines; of a longer run, a block shows less
 END = "the end of the connection"
 UNKNOWN = "an answer", "another line first"
 DEEDS = {">", ">+", ">|", ">x"}
@@ -42,7 +44,10 @@ DEEDS = {">", ">+", ">|", ">x"}
 
 
 class Step(NamedTuple):
-    """A line of a block. `what` is one of > >+ >| >x < <* | and ... for the last line `...`."""
+    """A line of a block. `what` is one of > >+ >| >x < <* | and ... for the last line `...`.
+
+    A line that is sent several times is as many steps.
+    """
 
     number: int
     who: str
@@ -58,7 +63,8 @@ def steps(lines: Iterable[str], first: int = 1) -> Iterator[Step]:
     for number, line in enumerate(lines, first):
         found = STEP.fullmatch(line)
         if found:
-            yield Step(number, found[1], found[2], found[3] or "")
+            what, _, times = found[2].partition("*") if found[2][0] == ">" else (found[2], "", "")
+            yield from [Step(number, found[1], what, found[3] or "")] * int(times or 1)
         elif line == REST:
             yield Step(number, "", REST, "")
         else:
@@ -72,6 +78,24 @@ def flags(options: str) -> list[str]:
         for option in options.split()
         for part in ("--" + option.replace("=", " ", 1)).split(" ")
     ]
+
+
+def with_flags(args: Sequence[str], options: str) -> list[str]:
+    """Return a server's flags with these words of a block in place of their earlier values."""
+    new = flags(options)
+    values = dict(zip(args[::2], args[1::2], strict=True))
+    values |= zip(new[::2], new[1::2], strict=True)
+    return [part for pair in values.items() for part in pair]
+
+
+def changed(before: str, after: str) -> str:
+    """Return the flags whose values differ in two command lines, as words of a block."""
+    words = list(zip(before.split(" "), after.split(" "), strict=False))
+    return "".join(
+        f" {flag.removeprefix('--')}={new}"
+        for (flag, _), (old, new) in pairwise(words)
+        if old != new and flag.startswith("--")
+    )
 
 
 def parts(shown: str) -> Iterator[bytes | str]:
@@ -223,7 +247,28 @@ def dialogue(entries: Sequence[Entry], options: Sequence[str], wrong: Difference
     ended = [*corrected(shown, wrong)]
     given = zip(options[::2], options[1::2], strict=True)
     words = " ".join(f"{flag.removeprefix('--')}={value}" for flag, value in given)
-    return "\n".join([f"```dialogue {words}".rstrip(), *map(str, marked(ended)), "```"])
+    block = folded(list(marked(ended)))
+    return "\n".join([f"```dialogue {words}".rstrip(), *block, "```"])
+
+
+def folded(lines: Sequence[Shown]) -> Iterator[str]:
+    """Yield the lines of a block; of long runs of what one client sends or hears, less."""
+    for (who, what, text), same in groupby(lines, key=run_of):
+        run = list(map(str, same))
+        if len(run) <= LONG_RUN or who in ("", "owner", "server"):
+            yield from run
+        elif what == ">":
+            yield f"{who}>*{len(run)} {text}"
+        else:
+            yield from (f"{who}< {REST}", run[-1])
+
+
+def run_of(line: Shown) -> tuple[str, str, str]:
+    """Return what the lines of a run have in common."""
+    shown = str(line)
+    mark = line.what if line.what in ("<", ">") else shown
+    text = shown.partition("> ")[2] if line.what == ">" else ""
+    return line.who.partition("#")[0], mark, text
 
 
 def marked(lines: Sequence[Shown]) -> Iterator[Shown]:
@@ -256,10 +301,13 @@ class _Reader:
         self.heard: set[tuple[str, str]] = set()
         self.greeted: set[str] = set()
         self.over: set[str] = set()
+        self.late: set[str] = set()  # whose connection has ended, but that send more
+        self.last_sent: dict[str, int] = {}  # the place of the last that each client sent
         self.tokens: dict[str, str] = {}
         self.orders: list[tuple[bytes, bool]] = []  # not answered yet: (line, whether it is shown)
         self.answer: list[str] = []  # lines of an answer that is not complete
         self.consents = False  # the owner's next line answers delete's question
+        self.commands: list[str] = []  # with which the server is started, in turn
         self.starts = 0
         self.signalled = False
 
@@ -267,6 +315,10 @@ class _Reader:
         """Yield the lines of the block."""
         entries = list(entries)
         self.heard = {(one.who, one.text) for one in entries if one.what == "hears"}
+        self.commands = [one.text for one in entries if one[1:3] == ("server", "starts")]
+        self.last_sent = {
+            one.who: place for place, one in enumerate(entries) if one.what == "sends"
+        }
         lists = [place for place, one in enumerate(entries) if one[1:] == MEMBERS]
         last = lists[-1] if lists and is_list(self.wrong) else -1
         for place, entry in enumerate(entries):
@@ -275,23 +327,35 @@ class _Reader:
             elif entry.who == "server":
                 yield from self.server(entry)
             elif entry.who not in self.over:
-                yield from self.client(*entry[1:])
+                yield from self.client(
+                    *entry[1:], sends_more=place < self.last_sent.get(entry.who, 0)
+                )
         for line, is_shown in self.orders:
             if not is_shown:  # the harness's own `members` got no answer
                 yield Shown("owner", ">", sent(line, ""))
 
-    def client(self, who: str, what: str, text: str) -> Iterator[Shown]:
+    def client(self, who: str, what: str, text: str, *, sends_more: bool) -> Iterator[Shown]:
         if what == "sends":
             yield from self.sends(who, text.encode("utf-8", "surrogateescape"))
+            if who in self.late and not sends_more:
+                yield self.ends(who, "ended")
         elif what == "hears":
             yield from self.hears(who, text)
         elif what == "torn":
             yield Shown(who, "<", f"{text} (and no LF)")
         elif what == "shuts":
             yield Shown(who, ">|")
+        elif what == "narrow":
+            yield Shown(who, ">x", what)
+        elif sends_more and what in ("ended", "reset"):
+            self.late.add(who)
         elif what in ("ended", "reset", *CLOSES):
-            self.over.add(who)
-            yield Shown(who, ">x", CLOSES[what]) if what in CLOSES else Shown(who, "|")
+            yield self.ends(who, what)
+
+    def ends(self, who: str, what: str) -> Shown:
+        """The end of a client's connection."""
+        self.over.add(who)
+        return Shown(who, ">x", CLOSES[what]) if what in CLOSES else Shown(who, "|")
 
     def sends(self, who: str, data: bytes) -> Iterator[Shown]:
         if found := FENCE.fullmatch(data):
@@ -341,18 +405,23 @@ class _Reader:
             yield from self.shows(text)
         elif what == "signal" and text in SIGNALS:
             self.signalled = True
-            yield Shown("server", "|", SIGNALS[text])
+            yield Shown("server", "|", SIGNALS[text] + self.flags())
         elif what == "exits" and not self.signalled:
             yield Shown("server", "|", "exits 0")
         elif what == "starts":
             if self.starts and not self.signalled:
-                yield Shown("server", "|", "starts")
+                yield Shown("server", "|", "starts" + self.flags())
             self.starts, self.signalled, self.consents = self.starts + 1, False, False
             self.orders.clear()
         elif what in ("stops", "goes"):
             yield Shown("server", "|", what)
         elif what == "waits":
             yield Shown("server", "|", f"waits {text}")
+
+    def flags(self) -> str:
+        """Return the flags that differ at the next start, as words of a block."""
+        both = self.commands[max(0, self.starts - 1) : self.starts + 1]
+        return changed(*both) if len(both) == 2 else ""
 
     def shows(self, line: str) -> Iterator[Shown]:
         """A line of the console."""

@@ -9,24 +9,42 @@ import contextlib
 import copy
 import re
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import psutil
 
 from harness.driving import deadlines
 from harness.driving.client import CutOff, Silence, WireClient, taken
+from harness.driving.crowd import SMALL_MSS
 from harness.driving.messages import msg
 from harness.driving.record import CheckFailed
 from harness.driving.server import Server, end_of, tail
+from harness.model import notation
 from harness.model.explain import Explanation
 from harness.model.group import MOST_LINE, Connection, Group, Rules, Standing, fold, framed
 from harness.model.lines import Difference
+from harness.model.search import Unclear
 from harness.model.steps import StepReader
 
 FLOOD = 1 << 14  # lines in one answer; the longest that a dialogue asks for has some thousands
 GROUP = "grupo"  # the name of a group whose server was started without --group
+NARROW = {"rcvbuf": 2048, "mss": SMALL_MSS}  # a connection that holds about 30 kB
+WIDE = 1 << 18  # bytes of the receive buffer of one that reads again
+# While a client reads nothing, in seconds: within which the others are answered, and after which
+# a server may have disconnected it (--slow-after is 10, section 9.8).
+ANSWERED_WITHIN, MAY_BE_SLOW_AFTER = 6.0, 8.0
+AFTER_SILENCE = 0.05  # seconds for what should have come together with an answer that did not
+# How a server is ended; it starts again afterwards.
+ENDS = {
+    "restart": signal.SIGTERM,
+    "SIGINT": signal.SIGINT,
+    "SIGHUP": signal.SIGHUP,
+    "killed": signal.SIGKILL,
+}
 
 
 @dataclass(frozen=True)
@@ -34,8 +52,11 @@ class Act:
     """`who` does `what`; `more`: the next act happens at the same time.
 
     A client: sends (Latin-1 bytes), piece (likewise, and waits until the server has read them),
-    shuts, resets, closes, awaits (reads up to PENDING), pongs (answers a PING). owner: types.
-    server: restart, killed, stops and goes (SIGSTOP, SIGCONT), waits (seconds).
+    shuts, resets, closes, awaits (reads up to PENDING), pongs (answers a PING), narrow (connects
+    with small buffers), sleeps (reads nothing from now on), wakes, insists (sends, even if the
+    server has ended the connection). owner: types.
+    server: one of ENDS (and starts again, with another --admit if `text` says so), stops and goes
+    (SIGSTOP, SIGCONT), waits (seconds).
     """
 
     who: str
@@ -73,8 +94,11 @@ class Play:
         self.tokens = 0
         self.typed = 0  # lines of the owner's since the server's start
         self.settled = True
+        self.again = False  # fences were sent a second time, in the step under way
+        self.missing = False  # an answer did not come in time, in the step under way
         self.quiet_since = 0.0  # when all that had been sent had been handled
         self.loose: list[str] = []  # clients that closed unnoticed, in the step under way
+        self.asleep: dict[str, float] = {}  # labels of clients that read nothing, and since when
         self.stopped = False  # the server's processes, by SIGSTOP
 
     @property
@@ -103,6 +127,7 @@ class Play:
                     self.settle(act)
             if self.stopped:
                 self.machine(Act("server", "goes"))
+            self.wakes(*self.asleep)
             if any(one.who != "server" for one in self.record.entries[self.first :]):
                 self.settle(Act("server", "goes"))
         except CheckFailed as problem:
@@ -117,10 +142,18 @@ class Play:
             self.types(act.text.encode("latin-1"))
         elif act.who == "server":
             self.machine(act)
-        elif act.what not in ("sends", "piece") and not self.is_open(act.who):
+        elif act.what == "insists":
+            self.insists(act)
+        elif act.what not in ("sends", "piece", "narrow") and not self.is_open(act.who):
             pass  # there is nothing to end
         else:
-            self.client(act, self.connection(act.who))
+            self.client(act, self.connection(act.who, narrow=act.what == "narrow"))
+
+    def insists(self, act: Act) -> None:
+        """Send in the last connection of a client, also after its end."""
+        who = self.current.get(act.who, "")
+        if who and self.clients[who].socket.fileno() >= 0:
+            self.sends(who, act.text.encode("latin-1"))
 
     def client(self, act: Act, who: str) -> None:
         """Do what a client does."""
@@ -138,9 +171,25 @@ class Play:
         elif act.what == "shuts":
             with contextlib.suppress(CutOff):
                 client.half_close()
+        elif act.what == "sleeps":
+            self.asleep[act.who] = self.record.clock()
+        elif act.what == "wakes":
+            self.wakes(act.who)
         elif act.what in ("resets", "closes"):
-            self.reads_what_came(who)
+            if act.who not in self.asleep:
+                self.reads_what_came(who)
+            self.asleep.pop(act.who, None)
             client.reset() if act.what == "resets" else client.close()
+
+    def wakes(self, *labels: str) -> None:
+        """Have clients read again. Raises Unclear if it may be too late for that."""
+        for label in labels:
+            since = self.asleep.pop(label, None)
+            if since is not None and self.record.clock() - since > MAY_BE_SLOW_AFTER:
+                raise Unclear("a client has read nothing for too long")
+            if since is not None:
+                sock = self.clients[self.current[label]].socket
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WIDE)
 
     def pongs(self, who: str) -> None:
         """Answer the server's last PING, if there was one."""
@@ -153,11 +202,16 @@ class Play:
         client = self.clients.get(self.current.get(label, ""))
         return client is not None and not client.ended and client.socket.fileno() >= 0
 
-    def connection(self, label: str) -> str:
+    def connection(self, label: str, narrow: bool = False) -> str:
         """Return the open connection of this label, or a new one. Raises CutOff."""
         if not self.is_open(label):
-            client = WireClient(self.server.address, name=label, pong=False, record=self.record)
+            buffers = NARROW if narrow else {}
+            client = WireClient(
+                self.server.address, name=label, pong=False, record=self.record, **buffers
+            )
             self.clients[client.who], self.current[label] = client, client.who
+            if narrow:
+                self.record.add(client.who, "narrow")
             if not self.stopped:
                 self.reads(client.who, "")  # HELLO
         return self.current[label]
@@ -186,8 +240,8 @@ class Play:
                     process.suspend() if act.what == "stops" else process.resume()
         elif act.what == "killed":
             self.server.kill()
-        else:
-            self.server.send_signal(signal.SIGTERM)
+        else:  # a terminal sends its signals to all processes
+            self.server.send_signal(ENDS[act.what], group=act.what != "restart")
 
     def waits(self, seconds: float) -> None:
         """Read all clients for so long, and send nothing."""
@@ -197,7 +251,9 @@ class Play:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             listening = [
-                one for one in self.clients.values() if not one.ended and one.socket.fileno() >= 0
+                self.clients[who]
+                for label, who in self.current.items()
+                if self.is_open(label) and label not in self.asleep
             ]
             if not listening:
                 time.sleep(left)
@@ -212,19 +268,32 @@ class Play:
         if act.what == "waits":
             if self.explain():
                 self.known.in_time(self.quiet_since, self.record.clock())
-        elif act.what in ("restart", "killed") or self.after_orders().ended:
+        elif act.what in ENDS or self.after_orders().ended:
             self.end(act)
+        elif self.asleep:
+            self.others_go_on()
         else:
             self.settled = True
             self.answered()
             for _ in range(2):
-                self.fence()
+                if not self.missing:
+                    self.fence()
             self.until_gone()
-            if not self.after_orders().consent:
+            if not (self.missing or self.after_orders().consent):
                 self.types(b"members")
                 self.answered()
             self.explain()
             self.known.in_time(self.record.clock(), self.record.clock())
+
+    def others_go_on(self) -> None:
+        """While some read nothing, the others and the owner are answered. Raises Difference.
+
+        What it was is explained when all read again.
+        """
+        for who, *last in self.fence(deadline=ANSWERED_WITHIN):
+            raise Difference("9.2", who, last, "")
+        if not self.server.answers(self.typed, ANSWERED_WITHIN):
+            raise Difference("9.8", "owner", ["ok"], "")
 
     def settle_at_rest(self) -> None:
         """Explain what was sent while the server is known to be at rest: all has come that will
@@ -242,11 +311,14 @@ class Play:
         except Difference:
             self.settle(Act("server", "goes"))  # with a deadline for what may still come
 
-    def fence(self, *labels: str) -> None:
-        """Send PING in these or all open connections; read each up to its PONG or its end."""
+    def fence(self, *labels: str, deadline: float | None = None) -> list[tuple[str, ...]]:
+        """Send PING in these or all open connections; read each up to its PONG or its end.
+
+        Return those that heard neither before the deadline, with what they waited for.
+        """
         waiting: dict[str, tuple[str, ...]] = {}
         for label, who in self.current.items():
-            if labels and label not in labels:
+            if (labels and label not in labels) or label in self.asleep:
                 continue
             if self.is_open(label) and self.did(who, "shuts"):
                 waiting[who] = ()
@@ -254,8 +326,11 @@ class Play:
                 self.tokens += 1
                 waiting[who] = (f"PONG f{self.tokens}",)
                 self.sends(who, f"PING f{self.tokens}\n".encode())
-        for who, last in waiting.items():
-            self.reads(who, *last)
+        return [
+            (who, *last)
+            for who, last in waiting.items()
+            if not self.reads(who, *last, deadline=deadline)
+        ]
 
     def hears_more(self) -> bool:
         """Read the clients that have sent half a line, and so no fence. Return whether any of them
@@ -274,26 +349,42 @@ class Play:
                     client.line(0.01)
         return len(self.record.entries) > before
 
+    def asks_again(self) -> bool:
+        """Send all fences again, once in a step: something may have happened between the clients'
+        fences and `members`. Return whether they were sent.
+        """
+        if self.again or self.missing or self.after_orders().consent:
+            return False
+        self.again = True
+        self.fence()
+        self.types(b"members")
+        self.answered()
+        return True
+
     def did(self, who: str, what: str) -> bool:
         """Return whether this client did this in the step under way."""
         return any(one.who == who and one.what == what for one in self.record.entries[self.first :])
 
-    def reads(self, who: str, *last: str) -> None:
+    def reads(self, who: str, *last: str, deadline: float | None = None) -> bool:
         """Read a client up to one of these beginnings of a line, or its end.
 
-        If it does not come, the model says what is missing.
+        Return whether it came. If not, the model says what is missing.
         """
         client = self.clients[who]
+        if deadline is None:  # others have had as much time as the first
+            deadline = AFTER_SILENCE if self.missing else self.patience
         with contextlib.suppress(Silence):
             for _ in range(FLOOD):
-                line = client.line(self.patience)
+                line = client.line(deadline)
                 if not line or line.startswith(last):
-                    return
+                    return True
             raise CheckFailed(
                 msg("the server to stop sending"),
                 msg("{who} received more than {count} lines at once", who=who, count=FLOOD),
                 who=who,
             )
+        self.missing = True
+        return False
 
     def reads_what_came(self, who: str) -> None:
         """Read what has come."""
@@ -314,7 +405,7 @@ class Play:
         }
         patterns = [re.compile(one, re.IGNORECASE) for one in listed.values() if one]
         self.loose = [who for who, one in listed.items() if not one]
-        if not patterns:
+        if not patterns or self.missing:
             return
 
         def noticed() -> bool:
@@ -331,7 +422,8 @@ class Play:
 
     def answered(self) -> None:
         """Wait for the answer of each order that was typed; the model says what is missing."""
-        self.server.answers(self.typed, self.patience)
+        if not self.server.answers(self.typed, AFTER_SILENCE if self.missing else self.patience):
+            self.missing = True
 
     def after_orders(self) -> Group:
         """Return the likeliest group after the orders of this step."""
@@ -344,6 +436,8 @@ class Play:
 
     def end(self, act: Act) -> None:
         """Read all clients up to their end, explain, and start the server again."""
+        if self.asleep:  # what they have not read may be lost
+            raise Unclear("the server ends while a client reads nothing")
         for label, who in self.current.items():
             if self.is_open(label):
                 self.reads(who)
@@ -352,10 +446,13 @@ class Play:
             status = self.server.wait()
             if status != 0:
                 raise Difference("12", "server", ["exits 0"], str(end_of(status)))
+        self.again = True  # there is nobody to ask
         self.explain()
-        self.server.restart()
+        changes = act.text if act.what in ENDS else ""
+        flags = notation.with_flags(self.server.start["args"], changes)
+        self.server.restart(args=flags)
         self.typed, self.first = 0, len(self.record.entries)
-        self.known.starts_again()
+        self.known.starts_again(dict(pairwise(flags)).get("--admit", self.group.rules.admit))
         self.current.clear()
 
     # -- Explaining
@@ -376,7 +473,7 @@ class Play:
         while not self.explained():
             if not self.settled:
                 return False
-        self.settled, self.loose = True, []
+        self.settled, self.missing, self.again, self.loose = True, False, False, []
         return True
 
     def explained(self) -> bool:
@@ -384,7 +481,7 @@ class Play:
         try:
             self.explain_once()
         except Difference:
-            if self.settled and not self.hears_more():
+            if self.settled and not (self.asks_again() or self.hears_more()):
                 raise
             return False
         return True

@@ -7,7 +7,7 @@ order of handling agrees with the clock: nothing is heard before it was asked fo
 
 from collections.abc import Iterator
 
-from harness.model.group import Event, Group, Line, Members, Outcome, Standing, fold
+from harness.model.group import Event, Group, Line, Members, Outcome, Rules, Standing, fold
 from harness.model.lines import Difference, words_of
 from harness.model.node import LATE, Misfit, Move, Node, is_local
 from harness.model.steps import Step
@@ -144,8 +144,10 @@ class Search:
         elif sent and sent.what == "eof":
             yield Move(group.eof(who), "sent", who, sent.at)
         if sent and who in self.step.lost_at:  # the server notices it, and the rest is lost
+            outcomes = group.lost(who)
             safe = sent.what == "lost" and one.standing is Standing.STRANGER
-            yield Move(group.lost(who), "lost", who, self.step.lost_at[who], safe)
+            safe = safe and not changes_room(group, outcomes[0])
+            yield Move(outcomes, "lost", who, self.step.lost_at[who], safe)
         if one.standing is Standing.REFUSED:
             yield Move(group.rejects(who), who=who)
         heard = node.next_heard(who)
@@ -156,13 +158,19 @@ class Search:
         """Return whether this may happen as soon as it fits: it answers one client alone, and that
         client's own lines show when; or it is a message, which has its number.
         """
-        if len(outcomes) != 1:
+        if len(outcomes) != 1 or changes_room(node.group, outcomes[0]):
             return False
         outs = [out for to in outcomes[0].to.values() for out in to]
         if is_local(node.group, outcomes[0]):  # but what comes of a JOIN depends on what others do
             return not any(isinstance(out, Members) or out == Line("PENDING") for out in outs)
         # What nobody heard of may be lost with the connection of the client that sent it.
         certain = who not in self.step.lost_at or any(map(node.next_heard, outcomes[0].to))
+        sent, order = node.next_sent(who), self.step.orders[node.orders : node.orders + 1]
+        if sent and order and order[0].answered_at < sent.at:
+            return False  # the owner had an answer before this was sent
+        # What somebody heard before this was sent has happened before.
+        if sent and any(one and one.at < sent.at for one in map(node.next_heard, node.heard)):
+            return False
         return certain and bool(outs) and isinstance(outs[0], Event) and outs[0].verb == "MSG"
 
     # -- What does not fit
@@ -177,6 +185,12 @@ class Search:
                 except Misfit as misfit:
                     misfits += [misfit] if misfit.expected else []
         return difference(self.best, misfits)
+
+
+def changes_room(group: Group, outcome: Outcome) -> bool:
+    """Return whether there is room for more or fewer strangers afterwards, and that may matter."""
+    few = group.rules.max_strangers < Rules.max_strangers
+    return few and outcome.group.strangers() != group.strangers()
 
 
 def difference(node: Node, misfits: list[Misfit]) -> Difference:

@@ -177,7 +177,10 @@ class Run:
 
     def work(self, number: int, pipe: Connection, quiet: bool) -> None:
         """Play dialogues, and report, in a process of its own."""
-        signal.signal(signal.SIGINT, lambda *_: None)  # the main process ends this one
+        # The main process ends this one. A handler is not inherited by the servers: none of them
+        # finds SIGHUP ignored.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
         deadlines.DEADLINE = DEADLINE
         sent = 0.0
 

@@ -1625,6 +1625,11 @@ CAUSES = {
         "them nobody can tell where the port begins.",
         "protocol.md#11-the-owners-console",
     ),
+    "an-address-of-the-network": (
+        "Look at the address that the server listens on. If it is neither 127.0.0.0/8 nor ::1, "
+        "write a line on stderr: passwords travel in clear.",
+        "protocol.md#12-the-command-line",
+    ),
     "closes-after-bye": (
         "The server sent BYE and then waits for the client to close. A client that never does "
         "costs a descriptor for good. Discard its input for at most 1 s, and then close.",
@@ -1634,6 +1639,21 @@ CAUSES = {
         "The server hashes a password only if there is such a member, so the time until REJECTED "
         "may show which names are members'. Check the password of an unknown name, too, against a "
         "hash that matches no password.",
+        "protocol.md#95-names",
+    ),
+    "silence-after-an-answer": (
+        "A silence begins when the client has read the whole answer to its last line, and not when "
+        "that line came. Note the time when `send` has accepted the end of the answer.",
+        "protocol.md#2-words-and-notation",
+    ),
+    "backlog-of-the-owner": (
+        "Buffer 64 KiB of events for an owner that does not read. Drop the events after that, "
+        "count them, and write the number when there is room again: `# N lines not shown`.",
+        "protocol.md#11-the-owners-console",
+    ),
+    "accepted-as-it-goes": (
+        "The client disconnected while its membership was being saved. When the saving has ended, "
+        "look whether the client is still connected, before you send WELCOME and IN.",
         "protocol.md#95-names",
     ),
     "accepted-before-shown": (

@@ -29,7 +29,6 @@ UNCHECKED = {
     "15-1": CLIENT,
     "16-1": CLIENT,
     "10-21": "A server need not have the flag, and the kernel may give another size than it asks.",
-    "12-2": "A check would open a port to the network.",
     "13-1": "It describes our servers. A student's server is free in its files (13-2 to 13-5).",
 }
 

@@ -399,6 +399,8 @@ class Client:
                 if line:
                     self.busy = True
                     await self.request(line)
+                    if self.over:
+                        break  # its OUT comes at once, before anything that others do
                     await self.breathe()
                     self.busy, self.heard = False, self.loop.time()
                     if self.pinged:

@@ -587,6 +587,7 @@ async function join(client, name, password) {
     client.socket.destroy();
   }
   if (client.state === 'over' || !request.hash) return;
+  if (member && members.get(key) !== member) return reject(client);  // it has left meanwhile
   if (members.has(key)) {
     const right = members.get(key) === member && timingSafeEqual(request.hash, member.hash);
     return right ? tryToAdmit(client) : reject(client);
