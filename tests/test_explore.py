@@ -204,7 +204,7 @@ def test_the_workloads_are_listed():
 @pytest.mark.parametrize("design", ["pthread", "fork"])
 def test_all_schedules_of_a_right_server_are_explored_without_a_violation(design):
     status, out, err = explore(
-        *("--workload", "one-name", "--preemptions", 0, "--seconds", 300, "--", design)
+        *("--workload", "one-name", "--preemptions", 0, "--seconds", 20, "--", design)
     )
     assert status == 0, out + err
     assert "all " in out and "no violation" in out

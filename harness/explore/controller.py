@@ -294,7 +294,7 @@ class Controller:
 
 def is_choice(actor: Actor) -> bool:
     """Return whether another actor may go on instead of this one."""
-    what = actor.event["e"][:2]
+    what = str(actor.event["e"])[:2]
     if actor.kind == "lock.hold":
         return what == "E."
     return what == "I." or (what == "E.") == (actor.kind in INPUT)
