@@ -96,9 +96,9 @@ def test_every_step_passes_and_the_table_goes_where_it_is_wanted(place, tmp_path
 def test_a_broken_server_is_told_by_the_step_that_it_fails(place, tmp_path):
     shutil.copytree(ROOT / "implementations", tmp_path / "tree" / "implementations")
     file = tmp_path / "tree" / "implementations" / "common" / "files.py"
-    text, line = file.read_text(), '            self.remove("deleted")\n'
+    text, line = file.read_text(), '        self.remove("deleted")\n'
     assert text.count(line) == 1
-    file.write_text(text.replace(line, "            pass\n"))
+    file.write_text(text.replace(line, "        pass\n"))
     readme = tmp_path / "README.md"
     readme.write_text(f"{BEGIN}\nof before\n{END}\n")
     ended = demo(place, "fork", "--markdown", readme, GRUPO_TREE=str(tmp_path / "tree"))

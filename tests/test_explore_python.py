@@ -749,7 +749,7 @@ def test_a_whole_conversation(server, controller, tmp_path):
 
 INTERRUPTED = """
 import signal, sys, threading, time
-def stop(number, frame): raise TimeoutError("told to stop")
+def stop(number, frame): raise TimeoutError("asked to stop")
 signal.signal(signal.SIGUSR1, stop)
 lock = threading.Lock()
 for turn in range(2):
@@ -764,7 +764,7 @@ print(lock.acquire(timeout=1), flush=True)
 @pytest.mark.long
 @pytest.mark.parametrize(
     "number, error",
-    [(signal.SIGINT, "KeyboardInterrupt()"), (signal.SIGUSR1, "TimeoutError('told to stop')")],
+    [(signal.SIGINT, "KeyboardInterrupt()"), (signal.SIGUSR1, "TimeoutError('asked to stop')")],
 )
 @pytest.mark.parametrize("where", ["B.lock.wait", "E.lock.wait", "B.lock.hold", "E.lock.hold"])
 def test_a_signal_at_a_gate(where, number, error, program, controller):
@@ -789,7 +789,7 @@ def test_a_signals_handler_runs_at_a_gate(program, controller):
     controller.hold = lambda event: event["e"] == "B.sleep"
     process = program(
         "import os, signal, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'told\\n'), lock.acquire()))\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (os.write(1, b'asked\\n'), lock.acquire()))\n"
         "import threading\nlock = threading.Lock()\ntime.sleep(0)\n"
     )
     event = controller.wait_for(e="B.sleep")

@@ -301,7 +301,7 @@ class _Reader:
         self.heard: set[tuple[str, str]] = set()
         self.greeted: set[str] = set()
         self.over: set[str] = set()
-        self.late: set[str] = set()  # whose connection has ended, but that send more
+        self.late: set[str] = set()  # they send more although their connection has ended
         self.last_sent: dict[str, int] = {}  # the place of the last that each client sent
         self.tokens: dict[str, str] = {}
         self.orders: list[tuple[bytes, bool]] = []  # not answered yet: (line, whether it is shown)

@@ -8,7 +8,7 @@ import sys
 
 from . import gates
 
-TIME_OUTS = TimeoutError, queue.Empty  # while time stands still, a wait that ends so begins again
+TIME_OUTS = TimeoutError, queue.Empty  # while time is stopped, such a wait begins again
 
 
 def around(kind, about, n, function, arguments, options, *, amount=None, whole=False):
@@ -102,7 +102,7 @@ def method(function, describe, **options):
 
 
 def milliseconds(timeout) -> int | None:
-    """Returns the "n" of something that waits for so many seconds at most; None: for ever."""
+    """Returns the "n" of something that waits for so many seconds at most; None: without end."""
     return None if timeout is None else max(0, round(timeout * 1000))
 
 

@@ -216,7 +216,7 @@ def begin_child() -> None:
 os.register_at_fork(after_in_child=begin_child, after_in_parent=lambda: next(children))
 
 
-# -- Who and where ---------------------------------------------------------------------------------
+# -- The actor, and its place ----------------------------------------------------------------------
 
 
 def actor() -> str:

@@ -1,4 +1,4 @@
-"""Locks, conditions, semaphores and queues: who waits, who holds, who wakes whom.
+"""Locks, conditions, semaphores and queues: waiting, holding, waking.
 
 Only locks that the program makes itself are shown, or that the library makes for it in SHARED.
 Other parts of the library have locks of their own, which are as they were.

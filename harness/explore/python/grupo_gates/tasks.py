@@ -1,4 +1,4 @@
-"""Threads and processes: their begin, their end, who waits for that; and sleep."""
+"""Threads and processes: their begin, their end, waiting for that; and sleep."""
 
 import _thread
 import functools
