@@ -796,7 +796,7 @@ def test_a_signals_handler_runs_at_a_gate(program, controller):
     status = Path(f"/proc/{process.pid}/status")
     deadlines.wait_until(lambda: "State:\tS" in status.read_text())  # it waits for permission
     process.send_signal(signal.SIGTERM)
-    assert process.stdout.readline() == "told\n"
+    assert process.stdout.readline() == "asked\n"
     controller.let_go(event)
     process.communicate()
     assert kinds(controller.seen) == ["B.sleep", "E.sleep"]
