@@ -61,7 +61,9 @@ def explore(judge, start, tmp_path, kind):
 
     end = time.monotonic() + SECONDS
     todo = [
-        Exploration(Explored(one, CLIENTS, PREEMPTIONS)) for one in TABLE if one.name not in LONG
+        Exploration(Explored.nothing(one, CLIENTS, PREEMPTIONS))
+        for one in TABLE
+        if one.name not in LONG
     ]
     everything = [one.explored for one in todo]
     with Alone(begin, tmp_path) as alone:

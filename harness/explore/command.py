@@ -153,7 +153,7 @@ def explored(
     target: Program, workers: Workers, options: argparse.Namespace, workload: Workload
 ) -> int:
     """Explore one workload and report it; return the exit status."""
-    so_far = Explored(workload, options.members, options.preemptions)
+    so_far = Explored.nothing(workload, options.members, options.preemptions)
     if options.resume and (tree := exploration.load(options.resume, so_far)):
         so_far.tree = tree
     with screen.status("") as status:

@@ -39,7 +39,7 @@ class Explored:
     workload: Workload
     clients: int
     bound: int
-    tree: Tree = None  # type: ignore[assignment]  # made for the bound
+    tree: Tree
     random: int = 0
     unclear: int = 0
     steps: int = 0  # of the longest schedule
@@ -50,8 +50,10 @@ class Explored:
     replays: int = 0
     seconds: float = 0.0
 
-    def __post_init__(self) -> None:
-        self.tree = self.tree or Tree(self.bound, self.workload.alike(self.clients))
+    @classmethod
+    def nothing(cls, workload: Workload, clients: int, bound: int) -> "Explored":
+        """Return what is known before the first schedule."""
+        return cls(workload, clients, bound, Tree(bound, workload.alike(clients)))
 
     @property
     def complete(self) -> bool:

@@ -10,7 +10,7 @@ from harness.explore.schedules import Point, preemptions
 def schedule_text(run: Run, source: Callable[[str], str] = str) -> Message:
     """Return a run's schedule in lines. `source` makes a line of source of an event's place."""
     return msg(
-        "{steps} steps, {count} preemptions (>):\n{lines}",
+        "{steps} steps; preemptions (>): {count}\n{lines}",
         steps=len(run.points),
         count=preemptions(run.points),
         lines="\n".join(lanes(run.points, source)),
