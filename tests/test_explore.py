@@ -95,14 +95,16 @@ def test_of_actors_that_do_the_same_only_the_first_begins():
     assert tree.tried == 90 / 6 and starts == {("a", "b", "c")}
 
 
-def test_the_fewest_preemptions_come_first():
+def test_few_preemptions_and_early_ones_come_first():
     program = {"a": [("p", "-")] * 3, "b": [("p", "-")] * 3}
     tree, counts = Tree(3), []
     while (prefix := tree.next()) is not None:
         points, _ = play(program, Prefix(prefix))
         counts.append(preemptions(points))
         tree.add(prefix, points)
-    assert counts == sorted(counts) and counts[0] == 0 and counts[-1] == 3
+    assert counts[0] == 0 and counts[-1] == 3
+    half = len(counts) // 2
+    assert sum(counts[:half]) < sum(counts[half:])
 
 
 def test_random_priorities_find_a_bug_as_often_as_is_promised():

@@ -36,7 +36,7 @@ class NotExplored(Exception):
 @dataclass
 class Violation:
     """What a schedule broke: a `circle` of actors that wait for each other, or a `difference` from
-    what the page allows. `entries` of the record: what was sent and seen.
+    what the page allows. `entries` of the record: what was sent and seen in this schedule.
     """
 
     difference: Difference | None
@@ -97,9 +97,10 @@ class Runner:
         self.number += 1
         if self.number % ON_ONE_SERVER == 0:
             self.stop()
-        run = Run([])
+        run, first = Run([]), 0
         try:
             play = self.prepared()
+            first = len(play.record.entries)
             at_rest = self.explored(play, run, choose)
             if at_rest and not run.violation:
                 play.settle_at_rest()
@@ -116,7 +117,7 @@ class Runner:
             raise NotExplored(msg("it does not start: {why}", why=problem)) from None
         if run.violation or run.unclear:
             if run.violation and self.play:
-                run.violation.entries = list(self.play.record.entries)
+                run.violation.entries = self.play.record.entries[first:]
             self.stop()
         return run
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 from harness.explore.schedules import Order, Point, Step
 
+LATER = 4  # how many steps later another choice may be for a preemption less
+LAST = 1 << 30  # the weight of what is tried after all else
+
 
 @dataclass
 class Tree:
@@ -22,7 +25,7 @@ class Tree:
     alike: tuple[str, ...] = ()
     waiting: list[tuple[int, int, tuple[str, ...]]] = field(
         default_factory=lambda: [(0, 0, ())]
-    )  # a heap of (preemptions, length, prefix)
+    )  # a heap of (weight, length, prefix)
     reached: dict[tuple[int, str], int] = field(default_factory=dict)  # with how few preemptions
     tried: int = 0
     merged: int = 0  # prefixes left out, since an equivalent one was tried
@@ -33,7 +36,7 @@ class Tree:
 
     def again(self, prefix: tuple[str, ...]) -> None:
         """Try a prefix once more, after all others."""
-        heapq.heappush(self.waiting, (self.bound + 1, len(prefix), prefix))
+        heapq.heappush(self.waiting, (LAST, len(prefix), prefix))
 
     def add(self, prefix: Sequence[str], points: Sequence[Point]) -> None:
         """Note what a run of this prefix showed: what else could have been chosen after it."""
@@ -52,7 +55,8 @@ class Tree:
                     )
                     if is_other and self.is_new(order.after(step), step, costs):
                         chosen = (one.step.actor for one in points[:place])
-                        heapq.heappush(self.waiting, (costs, place, (*chosen, step.actor)))
+                        entry = costs * LATER + place, place, (*chosen, step.actor)
+                        heapq.heappush(self.waiting, entry)
             count += last in names and point.step.actor != last
             last = point.step.actor
             order = order.after(point.step)
