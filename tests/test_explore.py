@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -210,6 +211,26 @@ def test_all_schedules_of_a_right_server_are_explored_without_a_violation(design
     )
     assert status == 0, out + err
     assert "all " in out and "no violation" in out
+
+
+BAD = {
+    "while True: pass": "does not start",
+    "import os, time\nprint('listening on 127.0.0.1:1', flush=True)\n"
+    "for _ in range(100):\n    if os.fork() == 0:\n        time.sleep(60)\ntime.sleep(60)": "before",
+    "import os, sys\nos.execve(sys.executable, [sys.executable, '-m', 'implementations.pthread',"
+    " *sys.argv[1:]], {'PATH': '/usr/bin'})": "never came to a gate",
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("script", BAD, ids=["spins", "forks", "ignores"])
+def test_what_cannot_be_explored_is_said_in_a_line_and_leaves_nothing(script, tmp_path):
+    file = tmp_path / "server.py"
+    file.write_text(script)
+    status, out, err = explore("--workload", "one-name", "--", sys.executable, file)
+    assert status == 3 and out.startswith("cannot be explored: ") and BAD[script] in out, out + err
+    left = psutil.process_iter(["cmdline"])
+    assert not [one for one in left if str(file) in " ".join(one.info["cmdline"] or ())]
 
 
 RACES = {

@@ -166,7 +166,7 @@ def explored(
     screen.print(*map(cleaned, report(found, target, options)), sep="\n")
     if found.schedule and options.save:
         options.save.write_text(found.schedule.text(), encoding="utf-8")
-    return 1 if found.run and found.replays else 0
+    return 1 if found.replays else 3 if found.run else 0
 
 
 def progress(so_far: Explored) -> Message:

@@ -15,7 +15,7 @@ from harness.driving.server import Server
 from harness.explore import native
 
 PYTHON_GATES = Path(__file__).parent / "python"  # Python runs the sitecustomize in it
-START_WITHIN = 60.0  # seconds until a server under control must listen
+START_WITHIN = 8.0  # seconds until a server under control must listen
 
 
 # Starts a server with its gates in a folder, and its group in another one, with these flags.

@@ -97,10 +97,9 @@ class Runner:
         self.number += 1
         if self.number % ON_ONE_SERVER == 0:
             self.stop()
-        run, first = Run([]), 0
+        run, play = Run([]), self.ready()
+        first = len(play.record.entries)
         try:
-            play = self.prepared()
-            first = len(play.record.entries)
             at_rest = self.explored(play, run, choose)
             if at_rest and not run.violation:
                 play.settle_at_rest()
@@ -113,15 +112,32 @@ class Runner:
         except CheckFailed as problem:
             died = Difference("12", "server", [problem.expected], problem.actual)
             run.violation = Violation(died)
-        except NotStarted as problem:
-            raise NotExplored(msg("it does not start: {why}", why=problem)) from None
         if run.violation or run.unclear:
-            if run.violation and self.play:
-                run.violation.entries = self.play.record.entries[first:]
+            if run.violation:
+                run.violation.entries = play.record.entries[first:]
             self.stop()
         return run
 
     # -- Before
+
+    def ready(self) -> Play:
+        """Return the play, ready for a schedule; start a new server if need be. Raises
+        NotExplored.
+        """
+        if self.play:
+            try:
+                return self.prepared()
+            except (Difference, Unclear, CheckFailed):
+                self.stop()
+        try:
+            return self.prepared()
+        except NotStarted as problem:
+            raise NotExplored(msg("it does not start: {why}", why=problem)) from None
+        except (Difference, Unclear, CheckFailed) as problem:
+            self.stop()
+            raise NotExplored(
+                msg("it goes wrong before any schedule begins: {why}", why=problem)
+            ) from None
 
     def prepared(self) -> Play:
         """Return the play, in which each client of the workload is what it must be."""
