@@ -18,7 +18,8 @@ from harness.model import notation
 from harness.verdicts.plugin import Inconclusive, NotRun, check
 
 SECONDS = 14.0  # in which new schedules begin
-LONG = ("close",)  # each of its schedules needs a new server
+# Each schedule of these takes long: a new server, or passwords that are hashed.
+LONG = "close", "ban-while-joining", "leave-and-takeover"
 SLICE = 1.0  # seconds for one workload, then it is the next one's turn
 CLIENTS, PREEMPTIONS = 2, 2
 
