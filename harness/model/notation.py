@@ -260,7 +260,9 @@ def folded(lines: Sequence[Shown]) -> Iterator[str]:
         elif what == ">":
             yield f"{who}>*{len(run)} {text}"
         else:
-            yield from (f"{who}< {REST}", run[-1])
+            # The line after `...` is the first of its kind: it has no twin before it.
+            new = [place for place, line in enumerate(run) if line not in run[:place]][-1]
+            yield from (f"{who}< {REST}", *run[new:]) if new else run
 
 
 def run_of(line: Shown) -> tuple[str, str, str]:

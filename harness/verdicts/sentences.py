@@ -572,18 +572,18 @@ CAUSES = {
         "The column of each thread shows its steps, and > where it had to stop while another one "
         "went on. What it had checked by then may no longer hold when it goes on. Check and act in "
         "one section under the lock.",
-        "lab3.md",
+        "explore.md#read-a-schedule",
     ),
     "every-order-of-processes": (
         "The column of each process shows its steps, and > where it had to stop while another one "
         "went on. What it had checked by then may no longer hold when it goes on. One process "
         "decides, and it checks and acts in one step.",
-        "lab4.md",
+        "explore.md#read-a-schedule",
     ),
     "every-order-deadlock": (
         "Each holds a lock that the next one needs. Take several locks in the same order "
         "everywhere, or have only one.",
-        "lab3.md",
+        "explore.md#read-a-schedule",
     ),
     # -- conversation
     "everyone-hears-everything": (
