@@ -4,6 +4,7 @@ argparse reports their ArgumentTypeError in one line, and ends with exit status 
 """
 
 import argparse
+import os
 
 
 def seconds(text: str) -> float:
@@ -21,3 +22,14 @@ def positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
+
+
+def workers(parser: argparse.ArgumentParser, do: str) -> None:
+    """Add --workers: how many processes `do` something at the same time."""
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help=f"processes that {do} (default: one for each core)",
+    )

@@ -18,6 +18,7 @@ from conftest import lacks, need
 from harness.driving import compiled
 from harness.driving.client import WireClient
 from harness.driving.deadlines import DEADLINE, wait_until
+from harness.driving.programs import preloading
 from harness.driving.server import Server
 from harness.explore import native
 from harness.teaching import soak
@@ -29,6 +30,11 @@ GO_ON, AGAIN, HOLD = b"!", b"a", b""
 @pytest.fixture(autouse=True)
 def compiler():
     need("cc")
+
+
+def environment(gates):
+    """The variables that bring a program under the controller in this folder."""
+    return {**preloading(native.gates_library()), "GRUPO_GATES": str(gates)}
 
 
 class Gates:
@@ -112,7 +118,7 @@ class Gates:
         ]
 
     def env(self):
-        return {**os.environ, **native.environment(self.folder)}
+        return {**os.environ, **environment(self.folder)}
 
 
 @pytest.fixture
@@ -1003,7 +1009,7 @@ def test_in_a_folder_with_a_space_in_its_name(gates, built, tmp_path, monkeypatc
 def test_without_a_controller_nothing_happens(built, tmp_path):
     program = built(LOCKS)
     for folder in (tmp_path / "nothing", Path("/nowhere" * 30)):
-        env = {**os.environ, **native.environment(folder)}
+        env = {**os.environ, **environment(folder)}
         done = subprocess.run([program], env=env, capture_output=True, text=True, timeout=DEADLINE)
         assert done.returncode == 3 and not done.stderr
 
@@ -1220,7 +1226,7 @@ def test_places_become_source_lines(gates, built):
 def test_a_server_of_others_runs_whole(name, gates, tmp_path):
     one = gates()
     command = soak.stranger(name, tmp_path)
-    env = native.environment(one.folder)
+    env = environment(one.folder)
     with Server(command, directory=tmp_path / "group", args=["--admit", "all"], env=env) as server:
         ana, ben = (WireClient(server.address, name=name) for name in ("ana", "ben"))
         for client in (ana, ben):
@@ -1250,7 +1256,7 @@ def test_a_server_of_others_runs_whole(name, gates, tmp_path):
 @pytest.mark.parametrize("design", ["pthread", "fork"])
 def test_a_python_is_left_alone(design, gates, tmp_path):
     one = gates()
-    env = {**native.environment(one.folder), "PYTHONPATH": ""}
+    env = {**environment(one.folder), "PYTHONPATH": ""}
     with Server(design, directory=tmp_path / "group", args=["--admit", "all"], env=env) as server:
         with WireClient(server.address, name="ana") as ana:
             ana.join("ana", "secret")

@@ -174,7 +174,7 @@ LAYERS = {
     "bench": {"driving"},
     "teaching": {"driving", "model", "verdicts", "tracing"},
 }
-KNOW_NO_SERVER = "driving", "model", "verdicts", "checks"
+KNOW_NO_SERVER = "driving", "model", "verdicts", "explore", "checks"
 
 
 @pytest.mark.parametrize("layer", LAYERS)

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from harness.arguments import positive, seconds
+from harness.arguments import positive, seconds, workers
 from harness.driving import deadlines
 from harness.driving.messages import Message, msg
 from harness.explore import exploration, schedules
@@ -67,13 +67,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="for each workload; what is left of it goes to random schedules (default: 60)",
     )
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="processes that try schedules (default: one for each core)",
-    )
+    workers(parser, "try schedules")
     parser.add_argument(
         "--save", type=Path, metavar="FILE", help="write the schedule that breaks the server there"
     )
@@ -104,8 +98,8 @@ def main(options: argparse.Namespace) -> int:
         with TemporaryFolder() as folder, ends_by_signals():
             if options.replay:
                 return replayed(target, options, folder.path)
-            with Workers(target.start, folder.path, options.workers) as workers:
-                found = [explored(target, workers, options, one) for one in chosen(options)]
+            with Workers(target.start, folder.path, options.workers) as team:
+                found = [explored(target, team, options, one) for one in chosen(options)]
                 return max(found)
     except UsageError as why:
         print(f"explore: {say(why.args[0])}", file=sys.stderr)
@@ -150,7 +144,7 @@ def show_workloads() -> None:
 
 
 def explored(
-    target: Program, workers: Workers, options: argparse.Namespace, workload: Workload
+    target: Program, team: Workers, options: argparse.Namespace, workload: Workload
 ) -> int:
     """Explore one workload and report it; return the exit status."""
     so_far = Explored.nothing(workload, options.members, options.preemptions)
@@ -160,7 +154,7 @@ def explored(
         one = Exploration(
             so_far, beyond=True, report=lambda explored: status.update(say(progress(explored)))
         )
-        found = one.explore(workers, time.monotonic() + options.seconds)
+        found = one.explore(team, time.monotonic() + options.seconds)
     if options.resume:
         exploration.save(options.resume, found)
     screen.print(*map(cleaned, report(found, target, options)), sep="\n")

@@ -10,6 +10,7 @@ a lock that another one holds, or sleeps in the kernel; those that are held and 
 
 import contextlib
 import json
+import os
 import select
 import socket
 import threading
@@ -20,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.explore.threads import Threads, children_of
-from implementations.common.trace import AGAIN, short_name
 
 LOOK_AGAIN = 0.0003  # seconds between two looks at what still runs
 # The kinds of event that can end by a time-out, and what their "n" is then.
@@ -29,6 +29,7 @@ TIME_OUTS = {"wait": 0, "accept": -1, "cond.wait": -1, "queue.get": -1, "sem.wai
 # lock, and before it calls the kernel, but for those calls that wait for something to come.
 INPUT = "accept", "recv", "wait", "pipe.read", "queue.get", "cond.wait", "sem.wait", "join"
 SHARED = "shared-", "flock:", "fcntl:"  # how names of locks begin that several processes share
+GO_ON, AGAIN = b"!", b"a"  # the answers of a gate; what ran into a time-out begins again
 A_TIME_OUT = 0.005  # seconds that a wait lasts at least, if it really waited
 
 
@@ -90,8 +91,10 @@ class Controller:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = directory / "gates"
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with short_name(str(directory), "gates") as name:
-            self.listener.bind(name)
+        # By way of a descriptor: a folder's path may be longer than a socket's name.
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        self.listener.bind(f"/proc/self/fd/{folder}/gates")
+        os.close(folder)
         self.listener.listen(1024)
         self.poll = select.epoll()
         self.poll.register(self.listener.fileno(), select.EPOLLIN)
@@ -197,7 +200,7 @@ class Controller:
 
     # -- Steps
 
-    def let_go(self, actor: Actor, answer: bytes = b"!") -> None:
+    def let_go(self, actor: Actor, answer: bytes = GO_ON) -> None:
         """Let an actor go on, if it is held."""
         if actor.held:
             actor.held, actor.gone_at = False, time.monotonic()

@@ -322,7 +322,6 @@ def save(path: Path, explored: Explored) -> None:
         "clients": explored.clients,
         "bound": tree.bound,
         "tried": tree.tried,
-        "merged": tree.merged,
         "waiting": tree.waiting,
         "reached": [[*key, costs] for key, costs in tree.reached.items()],
     }
@@ -343,7 +342,7 @@ def load(path: Path, of: Explored) -> Tree | None:
         waiting = [(costs, length, tuple(prefix)) for costs, length, prefix in state["waiting"]]
         reached = {(mark, actor): costs for mark, actor, costs in state["reached"]}
         alike = of.workload.alike(of.clients)
-        return Tree(of.bound, alike, waiting, reached, state["tried"], state["merged"])
+        return Tree(of.bound, alike, waiting, reached, state["tried"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):

@@ -22,7 +22,6 @@ from harness.driving.programs import (
     head_of,
     ignored_environment,
     interpreter_of,
-    preloading,
     program_of,
     why_not_loaded,
 )
@@ -66,14 +65,6 @@ def access_object() -> Path:
     NotCompiled.
     """
     return compiled(HERE / "access.c", "-c", "-fPIC")
-
-
-def environment(gates: Path) -> dict[str, str]:
-    """Return the variables that bring a program under the controller in this folder.
-
-    Raises NotCompiled.
-    """
-    return {**preloading(gates_library()), "GRUPO_GATES": str(gates)}
 
 
 # -- What cannot be explored

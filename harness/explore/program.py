@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.driving.compiled import NotCompiled
-from harness.driving.messages import Message, msg
+from harness.driving.messages import Message
 from harness.driving.processes import dies_with_us
 from harness.driving.programs import PYTHON, interpreter_of, preloading, program_of
 from harness.driving.record import Record
@@ -76,7 +76,8 @@ def program(command: Sequence[str], cwd: str) -> Program | Message:
     try:
         return Program(list(command), cwd, preloading(native.gates_library()), traced=False)
     except NotCompiled as problem:
-        return msg("{why}", why=problem.args[0])
+        lacking: Message = problem.args[0]
+        return lacking
 
 
 def runs_python(command: Sequence[str]) -> bool:

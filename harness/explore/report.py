@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from harness.driving.messages import Message, msg
 from harness.explore.runs import Run
-from harness.explore.schedules import Point, preemptions
+from harness.explore.schedules import Point, preemptions, stops
 
 
 def schedule_text(run: Run, source: Callable[[str], str] = str) -> Message:
@@ -21,12 +21,10 @@ def lanes(points: list[Point], source: Callable[[str], str] = str) -> list[str]:
     """Return a line for each step, below its actor's name; > marks where an actor had to stop."""
     names = list(dict.fromkeys(point.step.actor for point in points))
     width = max(map(len, names), default=0) + 2
-    found, last = ["  " + "".join(f"{name:{width}}" for name in names).rstrip()], ""
-    for point in points:
+    found = ["  " + "".join(f"{name:{width}}" for name in names).rstrip()]
+    for point, stopped in zip(points, stops(points), strict=True):
         step = point.step
-        stopped = last in [one.actor for one in point.enabled] and step.actor != last
         place = " " * (names.index(step.actor) * width)
         words = [word for word in (step.event, step.what, source(step.at)) if word]
         found.append(f"{'>' if stopped else ' '} {place}{' '.join(words)}")
-        last = step.actor
     return found

@@ -3,7 +3,7 @@
 A schedule is a small text file that can be read, and replayed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import NamedTuple
@@ -53,14 +53,17 @@ class Point(NamedTuple):
         return self.enabled[self.chosen]
 
 
+def stops(points: Iterable[Point]) -> Iterator[bool]:
+    """Yield for each choice whether an actor had to stop there although it could go on."""
+    last = ""
+    for point in points:
+        yield point.step.actor != last and last in [step.actor for step in point.enabled]
+        last = point.step.actor
+
+
 def preemptions(points: Iterable[Point]) -> int:
     """Return how often an actor had to stop although it could go on."""
-    count, last = 0, ""
-    for point in points:
-        names = [step.actor for step in point.enabled]
-        count += last in names and point.step.actor != last
-        last = point.step.actor
-    return count
+    return sum(stops(points))
 
 
 @dataclass

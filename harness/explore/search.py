@@ -28,7 +28,6 @@ class Tree:
     )  # a heap of (weight, length, prefix)
     reached: dict[tuple[int, str], int] = field(default_factory=dict)  # with how few preemptions
     tried: int = 0
-    merged: int = 0  # prefixes left out, since an equivalent one was tried
 
     def next(self) -> tuple[str, ...] | None:
         """Return the next prefix to try, or None."""
@@ -66,7 +65,6 @@ class Tree:
         """Return whether no equivalent prefix was reached with as few preemptions."""
         key = order.sum, step.actor
         if self.reached.get(key, self.bound + 1) <= costs:
-            self.merged += 1
             return False
         self.reached[key] = costs
         return True

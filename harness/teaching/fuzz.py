@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.arguments import positive
+from harness.arguments import workers
 from harness.driving import deadlines
 from harness.driving.messages import Message, msg
 from harness.driving.record import Record
@@ -70,13 +70,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default=max(LABS),
         help="play only what labs up to this one ask for",
     )
-    parser.add_argument(
-        "--workers",
-        type=positive,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="processes that play dialogues (default: one for each core)",
-    )
+    workers(parser, "play dialogues")
     parser.add_argument(
         "--in", dest="folder", metavar="DIR", help="run the server there (default: here)"
     )

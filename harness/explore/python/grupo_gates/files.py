@@ -371,7 +371,7 @@ class Open(Call):
 
 
 def is_wrong(mode, buffering, encoding, errors, newline) -> bool:
-    """Whether open() refuses these arguments: then it shall say why."""
+    """Whether open() refuses these arguments: then it is called, to say why."""
     letters = set(mode) if isinstance(mode, str) else {"?"}
     return (
         not letters <= set("rwaxbt+")
