@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.driving.server import ROOT
-from harness.explore import schedules
+from harness.explore import exploration, schedules
+from harness.explore.exploration import Explored
 from harness.explore.schedules import Order, Point, Schedule, Step, preemptions
 from harness.explore.search import Prefix, Priorities, Tree, chance
 from harness.explore.workloads import PEOPLE, TABLE
@@ -196,6 +197,24 @@ def explore(*words, cwd=ROOT):
 def test_a_misuse_is_one_line(words, says):
     status, out, err = explore(*words)
     assert status == 2 and err.count("\n") == 1 and says in err, err
+
+
+def test_an_exploration_goes_on_from_its_file_and_spoils_no_other(tmp_path):
+    file = tmp_path / "left"
+    of = Explored.nothing(TABLE[0], 2, 2)
+    assert exploration.load(file, of) is None
+    points = play({"a": [("p", "-")] * 3, "b": [("p", "-")] * 3}, Prefix(()))[0]
+    of.tree.next()
+    of.tree.add((), points)
+    exploration.save(file, of)
+    assert exploration.load(file, of) == of.tree and of.tree.waiting
+    for text in ("{}", "no", file.read_text().replace('"bound": 2', '"bound": 3')):
+        file.write_text(text)
+        with pytest.raises(schedules.Wrong):
+            exploration.load(file, of)
+    words = "--workload", TABLE[0].name, "--resume", file, "--", "pthread"
+    status, _, err = explore(*words)
+    assert status == 2 and str(file) in err and file.read_text() == text
 
 
 def test_the_workloads_are_listed():

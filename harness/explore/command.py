@@ -148,8 +148,11 @@ def explored(
 ) -> int:
     """Explore one workload and report it; return the exit status."""
     so_far = Explored.nothing(workload, options.members, options.preemptions)
-    if options.resume and (tree := exploration.load(options.resume, so_far)):
-        so_far.tree = tree
+    if options.resume:
+        try:
+            so_far.tree = exploration.load(options.resume, so_far) or so_far.tree
+        except schedules.Wrong as why:
+            raise UsageError(msg("{file}: {why}", file=options.resume, why=why)) from None
     with screen.status("") as status:
         one = Exploration(
             so_far, beyond=True, report=lambda explored: status.update(say(progress(explored)))

@@ -16,7 +16,7 @@ from typing import Any
 from harness.driving.messages import Message, msg
 from harness.explore.program import Start
 from harness.explore.runs import NotExplored, Run, Runner, Violation
-from harness.explore.schedules import Schedule
+from harness.explore.schedules import Schedule, Wrong
 from harness.explore.search import Prefix, Priorities, Tree, chance
 from harness.explore.workloads import Workload
 
@@ -331,19 +331,21 @@ def save(path: Path, explored: Explored) -> None:
 
 
 def load(path: Path, of: Explored) -> Tree | None:
-    """Return what save() wrote for this workload; None if there is no such file, or it is of
-    another one. Raises OSError.
+    """Return what save() wrote for this workload; None if there is no such file. Raises Wrong if
+    it holds something else, or OSError.
     """
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         named = state["workload"], state["clients"], state["bound"]
         if named != (of.workload.name, of.clients, of.bound):
-            return None
+            raise Wrong("it is of another workload, or has other numbers")
         waiting = [(costs, length, tuple(prefix)) for costs, length, prefix in state["waiting"]]
         reached = {(mark, actor): costs for mark, actor, costs in state["reached"]}
         alike = of.workload.alike(of.clients)
         return Tree(of.bound, alike, waiting, reached, state["tried"])
     except FileNotFoundError:
         return None
+    except Wrong:
+        raise
     except (ValueError, KeyError, TypeError):
-        return None
+        raise Wrong("it is no exploration that was saved") from None
