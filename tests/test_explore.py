@@ -144,6 +144,14 @@ def test_the_search_prunes_as_sleep_sets_do_and_unlike_them_loses_nothing():
     assert ours[0] / ours[1] < 1.1 * asleep[0] / asleep[1]
 
 
+@pytest.mark.parametrize(
+    ("event", "what"), [("B.write", ""), ("B.keep", "4-4"), ("B.lock.wait", "flock:number")]
+)
+def test_steps_of_two_processes_on_what_they_share_are_tried_in_both_orders(event, what):
+    touched = [set(Step(name, event, what, name).touches) for name in ("ana", "ben")]
+    assert set.intersection(*touched)
+
+
 def test_of_actors_that_do_the_same_only_the_first_begins():
     steps = [("p", "-")] * 2
     program = {"a": steps, "b": steps, "c": steps}

@@ -19,7 +19,7 @@ from harness.verdicts.plugin import Inconclusive, NotRun, check
 
 SECONDS = 14.0  # in which new schedules begin
 # Each schedule of these takes long: a new server, or passwords that are hashed.
-LONG = "close", "ban-while-joining", "leave-and-takeover"
+LONG = "close", "ban-while-joining", "join-and-name", "leave-and-takeover"
 SLICE = 1.0  # seconds for one workload, then it is the next one's turn
 CLIENTS, PREEMPTIONS = 2, 2
 

@@ -246,18 +246,9 @@ def violation_lines(violation: Violation) -> list[Message]:
 def replayed(target: Program, options: argparse.Namespace, folder: Path) -> int:
     """Try the schedule of a file; return the exit status. Raises UsageError or NotExplored."""
     try:
-        schedule = schedules.parse(options.replay.read_text(encoding="utf-8"))
-        workload = next(one for one in TABLE if one.name == schedule.workload)
-    except (OSError, UnicodeDecodeError) as why:
-        raise UsageError(msg("cannot read {file}: {why}", file=options.replay, why=why)) from None
-    except schedules.Wrong as why:
+        schedule, workload = exploration.schedule_in(options.replay)
+    except (OSError, schedules.Wrong) as why:
         raise UsageError(msg("{file}: {why}", file=options.replay, why=why)) from None
-    except StopIteration:
-        raise UsageError(
-            msg(
-                "{file}: there is no workload {name!r}", file=options.replay, name=schedule.workload
-            )
-        ) from None
     run = replay(target.start, folder, workload, schedule)
     lines = [schedule_text(run, target.source)]
     if run.diverged:

@@ -15,9 +15,9 @@ from typing import Any
 from harness.driving.messages import Message, msg
 from harness.explore.program import Start
 from harness.explore.runs import NotExplored, Run, Runner, Violation
-from harness.explore.schedules import Schedule, Wrong
+from harness.explore.schedules import Schedule, Wrong, parse
 from harness.explore.search import Entry, Prefix, Priorities, Tree, chance
-from harness.explore.workloads import Workload
+from harness.explore.workloads import PEOPLE, TABLE, Workload
 
 DEPTH = 3  # of the bugs that random schedules look for, with a stated probability
 CONFIRMATIONS = 2  # replays on new servers, each of which must break
@@ -215,6 +215,20 @@ class Exploration:
         assert self.explored.schedule
         folder = workers.folder / f"{self.explored.workload.name}-{self.explored.times}-{number}"
         return replay(workers.start, folder, self.explored.workload, self.explored.schedule)
+
+
+def schedule_in(file: Path) -> tuple[Schedule, Workload]:
+    """Return the schedule in a file, and its workload. Raises Wrong or OSError."""
+    try:
+        schedule = parse(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise Wrong("it is no text") from None
+    workload = next((one for one in TABLE if one.name == schedule.workload), None)
+    if workload is None:
+        raise Wrong(f"there is no workload {schedule.workload!r}")
+    if schedule.members > len(PEOPLE):
+        raise Wrong(f"a workload has at most {len(PEOPLE)} members")
+    return schedule, workload
 
 
 def replay(start: Start, folder: Path, workload: Workload, schedule: Schedule) -> Run:

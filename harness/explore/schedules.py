@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 HEAD = "grupo schedule 1"
+SHARED = "shared-", "flock:", "fcntl:"  # how names of locks begin that several processes share
 
 
 class Wrong(ValueError):
@@ -36,6 +37,10 @@ class Step(NamedTuple):
             return (memory,)
         if kind in ("send", "keep", "save"):  # which socket or file is not known for certain
             return memory, kind
+        if kind in ("read", "write"):
+            return memory, "something that processes may share"
+        if self.what.startswith(SHARED):
+            return memory, f"{kind[:4]} {self.what}"
         if kind.startswith("pipe."):
             return memory, "pipe"
         return memory, f"{kind[:4]} {self.what} of {self.process}"

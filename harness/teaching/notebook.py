@@ -20,9 +20,9 @@ from harness.driving.client import WireClient
 from harness.driving.deadlines import DEADLINE
 from harness.driving.record import CheckFailed
 from harness.driving.server import DESIGNS, ROOT, Server, command_of
+from harness.explore.forced import force_command, orders_of_command
 from harness.teaching import exhibits
 from harness.tracing import traces
-from harness.tracing.gates import Gates
 
 # In the environment: no learner is there to guess and to solve, so take the usual guesses.
 USUAL = "GRUPO_USUAL_GUESSES"
@@ -236,34 +236,21 @@ def program(code, *arguments, seconds=60):
     return run(sys.executable, "-c", code, *arguments, seconds=seconds)
 
 
-def under(schedule, *command, tell=None):
+def under(schedule, *command):
     """Run a program that takes --trace, with its gates opened in the order of the schedule.
 
-    Return (what the program prints, a gates.Forced). `tell`: the same as for Gates.
-    Raise gates.Wrong if the schedule cannot be read.
+    Return (what the program prints, a forced.Forced). Raise forced.Wrong if the schedule cannot be
+    read.
     """
-    place, started = str(folder()), []
-    with Gates(place, tell) as gates:
-        try:
-            forced = gates.force(
-                schedule,
-                lambda: started.append(
-                    subprocess.Popen(
-                        bound([*command, "--trace", place]),
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.PIPE,
-                        text=True,
-                        errors="replace",
-                        cwd=ROOT,
-                        start_new_session=True,
-                    )
-                ),
-            )
-        except BaseException:
-            for process in started:
-                end_group(process)
-            raise
-    return started[0].communicate()[0], forced
+    return force_command(bound(command), ROOT, schedule)
+
+
+def in_every_order(names, *command):
+    """Run a program that takes --trace once for each order of its steps.
+
+    `names`: its threads or processes, as in its trace. Return a forced.Orders.
+    """
+    return orders_of_command(bound(command), ROOT, names)
 
 
 @contextlib.contextmanager
