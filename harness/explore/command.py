@@ -224,7 +224,7 @@ def report(
         lines.append(
             msg(
                 "again:    python -m harness explore --replay {file} -- {command}",
-                file=file,
+                file=shlex.join([str(file), *(["--in", options.folder] if options.folder else [])]),
                 command=again,
             )
         )

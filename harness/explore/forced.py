@@ -82,7 +82,7 @@ class Forced:
     done        the steps that were taken, in order
     stuck       why the next step was not taken, or None
     deadlock    whether the program is deadlocked
-    never       whether an actor of the schedule was never seen
+    gone        whether the actor of the next step has ended, or was never seen
     after       what failed after all gates were opened, or None
     stderr      the last lines that the server wrote there
     """
@@ -91,7 +91,7 @@ class Forced:
     done: list[ScriptStep]
     stuck: str | None
     deadlock: bool = False
-    never: bool = False
+    gone: bool = False
     after: str | None = None
     stderr: list[str] = field(default_factory=list)
 
@@ -148,7 +148,7 @@ class Script:
     def __init__(self, controller: Controller, steps: list[ScriptStep]):
         self.controller, self.steps = controller, steps
         self.done = 0
-        self.deadlock = self.never = False
+        self.deadlock = self.gone = False
 
     def take(self) -> str | None:
         """Take the steps; return why one could not be taken, or None."""
@@ -187,6 +187,8 @@ class Script:
         is_first = True
         while True:
             actor = self.actor(name)
+            if actor is None and word:
+                return self.where(name)
             if actor is None or not actor.held:  # it has ended, or waits for its client
                 return None
             if word and not is_first and is_meant(word, actor.event["e"]):
@@ -230,8 +232,8 @@ class Script:
         actor = self.actor(name)
         if actor is None:
             gone = self.controller.ended.get(name)
+            self.gone = True
             if gone is None:
-                self.never = True
                 return f"{name} was never seen"
             return f"{name} has ended, and was last seen at {gone.place}"
         reasons = []
@@ -310,7 +312,7 @@ def force(
             why = script.stuck("the program has ended")
         finally:
             controller.time_passes = True
-    return Forced(steps, steps[: script.done], why, script.deadlock, script.never)
+    return Forced(steps, steps[: script.done], why, script.deadlock, script.gone)
 
 
 def arrive(controller: Controller, names: set[str]) -> None:
@@ -552,18 +554,16 @@ def forced_in(
             preexec=dies_with_us(),
         )
         try:
-            names = {}
             for name in [*sends, listener]:
                 entering.waits_for(f"{name} to be let in")
-                clients[name] = enter(server, name)
-                names["%s:%d" % clients[name].socket.getsockname()[:2]] = name
+                clients[name] = enter(controller, server, name)
             entering.waits_for("")
 
             def go() -> None:
                 for name, line in sends.items():
                     clients[name].send(line.format(k=""))
 
-            del names["%s:%d" % clients[listener].socket.getsockname()[:2]]
+            names = {at: name for at, name in controller.names.items() if name in sends}
             forced = force(controller, schedule, go, names)
             if not forced.deadlock:
                 for name, client in clients.items():
@@ -584,9 +584,10 @@ def forced_in(
     return forced, clients[listener].lines
 
 
-def enter(server: Server, name: str) -> WireClient:
+def enter(controller: Controller, server: Server, name: str) -> WireClient:
     """Connect a client, and return it when it is a member."""
     client = WireClient(server.address, name=name)
+    controller.names["%s:%d" % client.socket.getsockname()[:2]] = name
     try:
         client.join(name, f"secret-of-{name}")
         client.fence()

@@ -129,7 +129,7 @@ def main() -> int:
                 sys.exit(f"force: {result}")
             tell(f"try {number} of {TRIES}: {result}")
     show(result, forced)
-    if not forced.stuck or forced.deadlock or forced.never:
+    if not forced.stuck or forced.deadlock or forced.gone:
         return 1
     tell("trying every order")
     try:
