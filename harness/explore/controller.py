@@ -117,6 +117,12 @@ class Controller:
         self.is_open = True
         self.thread = self.opens()
 
+    def __enter__(self) -> "Controller":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Open all gates."""
         self.is_open = False

@@ -35,7 +35,7 @@ KINDS = (
     *("wait", "recv", "send", "lock.wait", "lock.hold", "pipe.write", "pipe.read", "accept"),
     *("fork", "hash", "keep", "save", "cond.wait", "queue.get", "sem.wait", "join"),
 )
-BOUND = 1  # preemption of the orders that are tried: one is enough to come between two steps
+BOUNDS = {"command": 2, "server": 1}  # preemptions of the orders that are tried
 SECONDS = 120.0  # for trying them
 QUIET = 1.0  # seconds after which a wait before the schedule is said
 TELL_AGAIN = 5.0  # seconds until it is said again
@@ -50,12 +50,13 @@ class Wrong(ValueError):
 
 @dataclass
 class Orders:
-    """How many orders of a program's steps were tried. `all`: every one within BOUND. `points`: of
-    one that has the steps of the schedule, if there is any. `printed`: what a command printed in
-    each.
+    """How many orders of a program's steps were tried, with at most so many preemptions (`bound`).
+    `all`: every one of these. `points`: of one that has the steps of the schedule, if there is any.
+    `printed`: what a command printed in each.
     """
 
     tried: int
+    bound: int
     all: bool
     points: list[Point] | None = None
     printed: list[str] = field(default_factory=list)
@@ -70,7 +71,11 @@ class Orders:
             names = " ".join(point.step.actor for point in self.points)
             return f"Another order has these steps: {names}"
         if self.all:
-            return f"Impossible in all {self.tried} orders, with at most {BOUND} preemption."
+            plural = "s" * (self.bound > 1)
+            return (
+                f"Impossible in all {self.tried} orders, with at most {self.bound} "
+                f"preemption{plural}."
+            )
         return f"Impossible in the {self.tried} orders that were tried; these are not all."
 
 
@@ -348,16 +353,20 @@ class Search(Exploration):
         return 1
 
 
-def orders(workers: Any, workload: Workload, clients: int, steps: Sequence[ScriptStep]) -> Orders:
+def orders(
+    workers: Any, workload: Workload, clients: int, bound: int, steps: Sequence[ScriptStep]
+) -> Orders:
     """Try every order of a program's steps, until one has these; all without these. Raises
     NotExplored.
 
     workers     runs the program, as exploration.Alone does
     """
-    search = Search(Explored.nothing(workload, clients, BOUND))
+    search = Search(Explored.nothing(workload, clients, bound))
     search.steps = steps
     explored = search.explore(workers, time.monotonic() + SECONDS)
-    return Orders(explored.tree.tried, explored.complete and not explored.diverged, search.points)
+    return Orders(
+        explored.tree.tried, bound, explored.complete and not explored.diverged, search.points
+    )
 
 
 class Commands(Runner):
@@ -431,7 +440,7 @@ def orders_of_command(
         commands = Commands(command, cwd, Path(place), names)
         try:
             workload = Workload("steps", msg("a command's steps"), ())
-            found = orders(commands, workload, len(names), steps)
+            found = orders(commands, workload, len(names), BOUNDS["command"], steps)
         finally:
             commands.close()
     found.printed = commands.printed
@@ -446,8 +455,7 @@ def force_command(command: Sequence[str], cwd: str | Path, schedule: str) -> tup
     parse(schedule)
     processes: list[subprocess.Popen[str]] = []
     with tempfile.TemporaryDirectory(prefix="grupo-") as place:
-        controller = Controller(Path(place, "trace"))
-        try:
+        with Controller(Path(place, "trace")) as controller:
 
             def go() -> subprocess.Popen[str]:
                 processes.append(started(command, cwd, controller))
@@ -456,8 +464,6 @@ def force_command(command: Sequence[str], cwd: str | Path, schedule: str) -> tup
             forced = force(controller, schedule, go)
             if forced.deadlock:
                 processes[0].kill()
-        finally:
-            controller.close()
         return processes[0].communicate()[0], forced
 
 
@@ -527,7 +533,7 @@ def orders_on(
         tempfile.TemporaryDirectory(prefix="grupo-") as place,
         Workers(Program(command, folder).start, Path(place), os.cpu_count() or 1) as team,
     ):
-        return orders(team, workload, len(sends), steps)
+        return orders(team, workload, len(sends), BOUNDS["server"], steps)
 
 
 def forced_in(

@@ -7,7 +7,7 @@ folder: the members ana and ben both ask for the name zoe, and carla listens.
     python -m lab_guide.races.force FOLDER [SCHEDULE]
 
 The exit status is 0 if the schedule is impossible in that program, which is the purpose of a lock:
-then the command has tried all orders of the program's steps, with at most one preemption. It is 1
+then the command has tried all orders of the program's steps within a bound. It is 1
 if all steps were taken in this order, or if the program is deadlocked.
 """
 
