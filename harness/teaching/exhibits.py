@@ -295,9 +295,9 @@ Exhibits measure the checks: each names the check that must catch it. They are a
 from. Read the symptom. Say what the cause might be and how you would find out. Only then open the
 bug. To get one without its name, run `python -m harness hunt deal FOLDER` ([lab 7](lab7.md)).
 
-A race or a deadlock has a schedule, an order of steps that shows the bug each time: `python -m
-harness explore --replay lab_guide/exhibits/NAME.schedule --in FOLDER -- COMMAND` replays it
-([Every order of steps](explore.md)).
+A race or a deadlock has a schedule, an order of steps that shows the bug each time
+([Every order of steps](explore.md)). Replay it with
+`python -m harness explore --replay lab_guide/exhibits/NAME.schedule --in FOLDER -- COMMAND`.
 
 A bug belongs to the first lab that asks for its check.
 `python -m harness exhibits --page FILE` writes this page.
