@@ -37,7 +37,7 @@ KINDS = (
 )
 BOUNDS = {"command": 2, "server": 1}  # preemptions of the orders that are tried
 SECONDS = 120.0  # for trying them
-QUIET = 1.0  # seconds after which a wait before the schedule is said
+QUIET = 4.0  # seconds after which a wait before the schedule is said
 TELL_AGAIN = 5.0  # seconds until it is said again
 CERTAIN = 0.5  # seconds that a circle lasts while the gates are open: then it is a deadlock
 
