@@ -52,10 +52,10 @@ def scale(
     words = "; ".join(words_on(design, mine) for design, mine in rows_of.items())
     sheet = base.Sheet(question or say(QUESTION), f"{words}.")
     fields, across = list(PANELS), 1 if base.is_narrow() else 4
-    wide = sheet.width / across
+    wide, beside = sheet.width / across, 1.7 if base.is_narrow() else 1.45
     for first in range(0, len(fields), across):
         sheet.space(0.4)
-        spans = [(wide * n + 0.62, wide * (n + 1) - 1.32) for n in range(across)]
+        spans = [(wide * n + 0.62, wide * (n + 1) - beside) for n in range(across)]
         mine = fields[first : first + across]
         for field, panel in zip(
             mine, sheet.panels(2.1 if across == 1 else 3.1, *spans), strict=True
@@ -139,7 +139,7 @@ def draw(panel: Axes, field: str, rows_of: dict[str, list[Row]], guess: dict[str
             inside = min(max(value, panel.get_ylim()[0]), panel.get_ylim()[1])
             panel.plot([counts[-1]], [inside], "D", color=GUESS, markersize=8, zorder=9)
             arrow = "" if inside == value else " ↑" if value > inside else " ↓"
-            text = say("your guess {guess} MB", guess=f"{value:g}") + arrow
+            text = say("your guess {guess} MB", guess=base.local(f"{value:,.10g}")) + arrow
             ends.append((inside, text, GUESS))
     panel.yaxis.set_major_formatter(lambda value, _: base.local(f"{value:g}"))
     label(panel, ends)
