@@ -181,10 +181,10 @@ def trials(tmp_path):
         for number, late in enumerate(lates):
             run = Written(tmp_path / f"{design}-{number}", design=design, verdict="").talk()
             for place in range(late):
-                run.client(100 + place, "ana", "sends", f"SAY late {place}\n")
-                for who in "ana", "ben":
-                    at = 100 + place + (1 if who == "ben" else 0.0001)
-                    run.client(at * 1.0, who, "hears", f"MSG {5 + place} {STAMP} ana late {place}")
+                at = 100 + 50 * place  # milliseconds
+                run.client(at, "ana", "sends", f"SAY late {place}\n")
+                for who, heard in ("ana", at + 1), ("ben", at + 20):
+                    run.client(heard, who, "hears", f"MSG {5 + place} {STAMP} ana late {place}")
             found.runs.append(run.load())
         return found
 

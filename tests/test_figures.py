@@ -566,7 +566,7 @@ def test_labels_of_the_cost_of_scale_keep_apart():
         for design in base.DESIGNS
         for clients in (10, 1000)
     ]
-    figure = figures.scale(rows, guess={"fork": 1e6})
+    figure = figures.scale(rows, guess={"fork": 1e5})
     for one in figure, figure.narrow():
         assert not overlapping(one)
 
