@@ -22,6 +22,7 @@ WHOLE = f"{HEAD}{ANA}{BEN}eva:banned:\n"
 DAMAGED = {
     "an empty file": "",
     "no first line": ANA,
+    "a number alone in the first line": WHOLE.replace(HEAD, "4\n"),
     "a first line of another format": WHOLE.replace("grupo 1", "grupo 2"),
     "a first line without a number": WHOLE.replace("seq 4", "seq x"),
     "a number with a sign": WHOLE.replace("seq 4", "seq -4"),

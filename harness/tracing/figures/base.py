@@ -185,7 +185,8 @@ class TableFigure(Figure):
             )
             rows += f"<tr{style}>{cells}</tr>"
         return (
-            f'<figure class="grupo-figure"><p><b>{html.escape(self.question)}</b><br>'
+            f'<figure class="grupo-figure" aria-label="{html.escape(self.alt, quote=True)}">'
+            f"<p><b>{html.escape(self.question)}</b><br>"
             f'{html.escape(self.answer)}</p><div style="overflow-x: auto"><table><thead>'
             f"<tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
             f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
@@ -221,7 +222,7 @@ def on_page(svg: str, alt: str, name: str) -> str:
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{own}", svg)
     for colour, follows in FOLLOWS.items():
         svg = re.sub(rf"(fill|stroke): ?{colour}\b", rf"\1: {follows}", svg)
-    svg = svg.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
+    svg = svg.replace("\n", " ").replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     head, rest = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head)
     widest = re.search(r'width="([\d.]+)pt"', head)
