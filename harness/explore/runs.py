@@ -62,9 +62,12 @@ class Run:
 
 
 class Runner:
-    """A server under a controller, and its clients."""
+    """A server under a controller, and its clients.
 
-    def __init__(self, start: Start, folder: Path):
+    `start` is None where something else than a server is run.
+    """
+
+    def __init__(self, start: Start | None, folder: Path):
         self.start, self.folder = start, folder
         self.controller = Controller(folder / "gates")
         self.play: Play | None = None
@@ -183,6 +186,7 @@ class Runner:
 
     def started(self, folder: Path) -> Play:
         """Start a server, and play with it. Raises NotStarted or OSError."""
+        assert self.start is not None
         gates, admit = self.controller.path.parent, ("--admit", "all")
         try:
             server = self.start(gates, folder, (*admit, "--reject-after", "0.05"), Record())

@@ -25,7 +25,7 @@ PLACES = {
         "bench": (2, 1, 1),
         "model": (2, 2, 2),
         "verdicts": (2, 3, 3),
-        "tracing": (2, 4, 4),
+        "tracing": (1, 4, 4),
         "driving": (3, 0, 3),
     },
     "implementations": {
