@@ -120,6 +120,7 @@ ABSENT: dict[str, tuple[int | None, int | None]] = {
     "memfd_secret": (447, 447),
 }
 WITH_ARGUMENTS = {
+    "connect": (42, 203),
     "clone": (56, 220),
     "ioctl": (16, 29),
     "prctl": (157, 167),
@@ -139,12 +140,15 @@ class NoFilter(Exception):
     """There is no filter for this machine; the text says why."""
 
 
-def program(*, tcp_only: bool = False, machine: str | None = None) -> bytes:
+def program(
+    *, tcp_only: bool = False, may_connect: bool = True, machine: str | None = None
+) -> bytes:
     """Return the filter as an array of struct sock_filter, as bwrap's --seccomp reads it.
 
     With `tcp_only`, for a cell that shares the machine's network, the IPv4 and IPv6 sockets are
-    those of plain TCP alone: Landlock limits the ports of these, and of no others. `machine` is
-    what `uname -m` says, by default of this machine. Raises NoFilter.
+    those of plain TCP alone: Landlock limits the ports of these, and of no others. Without
+    `may_connect` no socket at all connects, for kernels whose Landlock knows no ports. `machine`
+    is what `uname -m` says, by default of this machine. Raises NoFilter.
     """
     machine = machine or platform.machine()
     if machine not in MACHINES or struct.calcsize("P") != 8:
@@ -161,7 +165,10 @@ def program(*, tcp_only: bool = False, machine: str | None = None) -> bytes:
         for numbers in calls.values():
             if (number := numbers[column]) is not None:
                 code += [(EQUAL, 0, 1, number), returns(ERRNO | error)]
-    for name, body in by_arguments(tcp_only).items():
+    bodies = by_arguments(tcp_only)
+    if not may_connect:
+        bodies["connect"] = [returns(ERRNO | errno.EACCES)]
+    for name, body in bodies.items():
         # The body ends with a return: it has loaded something else over the number of the call.
         code += [(EQUAL, 0, len(body), WITH_ARGUMENTS[name][column]), *body]
     code += [returns(ALLOW)]
