@@ -6,21 +6,20 @@ what is wrong, where, and what to do.
 """
 
 import ast
-import contextlib
 import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from harness.driving import cells
 from harness.driving.compiled import find_compiler
 from harness.driving.messages import msg
-from harness.driving.server import DESIGNS
+from harness.driving.server import DESIGNS, inherited_environment
 from harness.teaching import starter
 from harness.verdicts import command
 from harness.verdicts.formats.render import clean
@@ -190,8 +189,8 @@ def run_compiler(command, folder, scratch, **env):
     """(status, messages) of a compiler run in `folder`; status None if it had to be ended after
     PATIENCE.
 
-    It runs in a session of its own under LIMITS, and all of it is ended together. Its temporary
-    files go to `scratch`.
+    It runs in a session of its own under LIMITS, or in the cell in force, and all of it is ended
+    together. Its temporary files go to `scratch`.
     """
 
     def limit():
@@ -201,21 +200,22 @@ def run_compiler(command, folder, scratch, **env):
             resource.setrlimit(kind, (most, most))
 
     with open(Path(scratch, "messages"), "w+b") as messages:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
+        process = cells.Process(
+            cells.current().started(
+                command,
+                cwd=folder,
+                env={**inherited_environment(), "TMPDIR": scratch, **env},
+                writable=[scratch],
+            ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=messages,
-            env={**os.environ, "TMPDIR": scratch, **env},
-            start_new_session=True,
-            preexec_fn=limit,
+            preexec=limit,
         )
         try:
             status = process.wait(PATIENCE)
         except BaseException as why:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)  # driver, compiler, assembler, linker
+            process.program.end()  # driver, compiler, assembler, linker
             process.wait()
             if not isinstance(why, subprocess.TimeoutExpired):
                 raise
