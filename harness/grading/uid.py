@@ -160,8 +160,14 @@ def kill_user(user: int) -> None:
 
 
 def alive(pids: Iterable[int]) -> list[int]:
-    """Return those of the processes that have not begun to end."""
-    return [pid for pid in pids if not processes.ending(pid)]
+    """Return those of the processes that are no zombies."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", errors="replace") as file:
+            state, *fields = file.read().rpartition(") ")[2].split()
+            if state not in "ZX" or int(fields[16]) > 1:  # its other threads still run
+                found.append(pid)
+    return found
 
 
 def end_user(user: int, within: float = cells.ENDS_WITHIN) -> bool:
