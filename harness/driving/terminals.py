@@ -18,7 +18,7 @@ import psutil
 from harness.driving import cells, deadlines
 from harness.driving.client import plain
 from harness.driving.messages import joined, msg
-from harness.driving.processes import family, reached_by
+from harness.driving.processes import family, is_zombie, reached_by
 from harness.driving.record import CheckFailed, Record
 from harness.driving.server import ROOT, end_of
 
@@ -197,7 +197,7 @@ class TerminalClient:
         """Return whether the program has ended."""
         if self.child.terminated:
             return True
-        return psutil.Process(self.child.pid).status() == psutil.STATUS_ZOMBIE
+        return is_zombie(psutil.Process(self.child.pid))
 
     def reap(self) -> int:
         """Wait for the program, and return its exit status as subprocess does."""
