@@ -188,10 +188,10 @@ def line_at(file: Path, changed: int, offset: int) -> str | None:
     if not (tool := shutil.which("addr2line")):
         return None
     # The call comes before the place to which it returns, which may be the next line's.
-    line = [tool, "-e", str(file), hex(offset - 1)]
+    command = [tool, "-e", str(file), hex(offset - 1)]
     # The file is a program of others: to read it may be as dangerous as to run it.
     launch = cells.current().started(
-        line, cwd=file.parent, env=inherited_environment(), readable=[file]
+        command, cwd=file.parent, env=inherited_environment(), readable=[file]
     )
     process = cells.Process(launch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     told, _ = process.communicate()

@@ -278,42 +278,50 @@ def main(options):
     a result with 0 points.
     """
     command.begin(options)
-    folder = Path(options.folder).resolve()
     try:
-        begun = starter.read(options.lab, "c" if (folder / "server.c").exists() else "python")
-        begun = replace(
-            begun, designs=[options.design or begun.designs[0]]
-        )  # LAB=3 may be asked in the folder of another lab
-        if begun.language == "c":
-            build_c(folder)
-            options.server = [str(folder / "server")]
-        else:
-            if (
-                not (folder / f"implementations/{begun.designs[0]}.py").exists()
-                and (folder / "implementations").exists()
-            ):
-                raise SubmissionError(
-                    msg(
-                        "this folder has no implementations/{designs}.py: choose another "
-                        "DESIGN, or another LAB",
-                        designs=begun.designs[0],
-                    )
-                )
-            inspect_python(begun, folder)
-            options.server = [sys.executable, "-m", f"implementations.{begun.designs[0]}"]
+        begin(options)
     except UsageError as why:
         print(f"lab: {clean(say(why.args[0]))}", file=sys.stderr)
-        return refused(options, begun, why.args[0]) if isinstance(why, SubmissionError) else 2
-    options.design, options.folder = begun.designs[0], folder
-    options.replay = (
-        f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
-    )
+        return refused(options, why.args[0]) if isinstance(why, SubmissionError) else 2
     return command.check(options)
 
 
-def refused(options, begun, why):
+def begin(options, language=None):
+    """Builds the server of options.folder, if that is to be done, and sets what `check` needs to
+    check it. Raises SubmissionError, or UsageError if the fault is not the student's.
+
+    language: of the folder; by default what its files say.
+    """
+    options.folder = folder = Path(options.folder).resolve()
+    language = language or ("c" if (folder / "server.c").exists() else "python")
+    begun = starter.read(options.lab, language)
+    # LAB=3 may be asked in the folder of another lab
+    begun = replace(begun, designs=[options.design or begun.designs[0]])
+    options.design, options.server = begun.designs[0], [f"lab {begun.lab}"]
+    options.replay = (
+        f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
+    )
+    if language == "c":
+        build_c(folder)
+        options.server = [str(folder / "server")]
+        return
+    if (
+        not (folder / f"implementations/{options.design}.py").exists()
+        and (folder / "implementations").exists()
+    ):
+        raise SubmissionError(
+            msg(
+                "this folder has no implementations/{designs}.py: choose another "
+                "DESIGN, or another LAB",
+                designs=options.design,
+            )
+        )
+    inspect_python(begun, folder)
+    options.server = [sys.executable, "-m", f"implementations.{options.design}"]
+
+
+def refused(options, why):
     """Writes the results of a folder whose server cannot be run. Returns the exit status."""
-    options.server, options.design = [f"lab {begun.lab}"], begun.designs[0]
     try:
         return command.refuse(options, why)
     except UsageError as misuse:
