@@ -138,21 +138,9 @@ def homes_of_python() -> list[Path]:
 # -- The outer wall: around the judge --------------------------------------------------------------
 
 
-@dataclass
-class Wall:
-    """How to run a judge within the outer wall: the command line, and the descriptors it needs.
-
-    Call look() again and again while it runs.
-    """
-
-    argv: list[str]
-    pass_fds: list[int]
-    look: "Watch"
-
-
 @contextlib.contextmanager
-def wall(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[Wall]:
-    """Give the Wall for a judge with this command line. Root gives the judge a free user id.
+def wall(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[supervisor.Start]:
+    """Give the start of a judge within the outer wall. Root gives it a free user id.
 
     Raises cells.CellError.
     """
@@ -177,7 +165,8 @@ def wall(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[Wall]:
         for file in files:
             closing.enter_context(file)
         line += [tool("bwrap"), "--args", str(files[-1].fileno()), "--", *argv]
-        yield Wall(line, [file.fileno() for file in files], Watch(status))
+        numbers = [file.fileno() for file in files]
+        yield supervisor.Start(line, pass_fds=numbers, look=Watch(status))
 
 
 def arguments_of_root() -> list[str]:
