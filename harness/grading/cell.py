@@ -49,8 +49,8 @@ MEGABYTE = 1 << 20
 SIZE = 512 * MEGABYTE  # of the judge's temporary folder, and all submitted or written in it
 TEMPORARY, SHARED = 64 * MEGABYTE, 16 * MEGABYTE  # of a program's /tmp and /dev/shm
 # Threads and processes of one program. A server that forks on is found at 500 (Checked).
-MOST_PROCESSES = 1024
-MOST_DESCRIPTORS = 4096  # of each process
+MOST_PROCESSES = uid.MOST_PROCESSES
+MOST_DESCRIPTORS = uid.MOST_DESCRIPTORS  # of each process
 MEMORY = 1024 * MEGABYTE  # of one program, all its processes together
 MOST_FILES = 20_000  # of one program in its own folders, and of all of them in the judge's
 OWN = "/tmp", "/dev/shm"  # a program's own folders
