@@ -392,7 +392,7 @@ class UidCell:
         with self.opened(path if path.is_dir() else path.parent) as top:
             for name, folder in tree(top):
                 about = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if about.st_uid or stat.S_ISLNK(about.st_mode):
+                if about.st_uid or not is_own(about) or stat.S_ISLNK(about.st_mode):
                     continue
                 more = 0o055 if stat.S_ISDIR(about.st_mode) else 0o044
                 if stat.S_ISSOCK(about.st_mode):
