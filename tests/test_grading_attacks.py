@@ -121,7 +121,8 @@ class Target:
         argv = [sys.executable, "-P", str(ATTACKS / "judge.py"), self.secret]
         with self.wall(argv) as (options, group, reasons):
             task = {"commands": commands, "facts": self.facts(), "group": group}
-            found = supervisor.supervise(job=json.dumps(task).encode(), total=total, **options)
+            start = supervisor.Start(**options)
+            found = supervisor.supervise(start, json.dumps(task).encode(), total=total)
             log = found.log.text() + "".join(map(str, reasons()))
         return json.loads(found.result or "null"), log
 
