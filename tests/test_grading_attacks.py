@@ -4,7 +4,6 @@ tests/attacks/ has the programs. They run in the real cells, started as the judg
 submission (tests/attacks/judge.py). A tier that this machine does not offer is not tried.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -18,9 +17,8 @@ import psutil
 import pytest
 from conftest import lacks
 
-from harness.driving.processes import dies_with_us
 from harness.driving.server import ROOT
-from harness.grading import cell, judge, supervisor, uid, warden
+from harness.grading import cell, judge, supervisor, uid
 
 ATTACKS = Path(__file__).parent / "attacks"
 TIERS = "A", "B"
@@ -119,34 +117,11 @@ class Target:
         ]
         commands = [{"seconds": 30.0, "terminal": False, **command} for command in commands]
         argv = [sys.executable, "-P", str(ATTACKS / "judge.py"), self.secret]
-        with self.wall(argv) as (options, group, reasons):
-            task = {"commands": commands, "facts": self.facts(), "group": group}
-            start = supervisor.Start(**options)
-            found = supervisor.supervise(start, json.dumps(task).encode(), total=total)
-            log = found.log.text() + "".join(map(str, reasons()))
-        return json.loads(found.result or "null"), log
-
-    @contextlib.contextmanager
-    def wall(self, argv):
-        """What tier starts a judge, as harness/grading/judge.py does it."""
         env = {**judge.environment(), "GRUPO_SECRET": self.secret}
-        if self.tier == "B":
-            with warden.Slot() as slot:
-                env["TMPDIR"] = str(slot.folder)
-                yield (
-                    {"argv": argv, "env": env, "preexec": dies_with_us()},
-                    slot.group,
-                    slot.reasons,
-                )
-        else:
-            with cell.wall(argv, env) as wall:
-                options = {
-                    "argv": wall.argv,
-                    "env": {},
-                    "pass_fds": wall.pass_fds,
-                    "look": wall.look,
-                }
-                yield options, 0, list
+        with judge.CELLS[self.tier](argv, env) as start:
+            task = {"commands": commands, "facts": self.facts()}
+            found = supervisor.supervise(start, json.dumps(task).encode(), total=total)
+        return json.loads(found.result or "null"), found.log.text()
 
     def harm(self):
         """What was harmed, seen from outside."""
@@ -202,7 +177,7 @@ def target(tier, tmp_path):
 SHORT = {
     name: {"command": [PYTHON, "programs.py", name], **options}
     for name, options in {
-        "daemons": {},
+        "daemons": {"seconds": 1.5},
         "stop_all": {"seconds": 1},
         "type_into_the_terminal": {"terminal": True},
         "again_in_a_clean_environment": {},

@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from harness.driving import cells, terminals
@@ -55,30 +57,30 @@ def left(program):
     """How many processes of a program that was ended there are, by the cell's own mark on them."""
     if isinstance(program, uid.UidProgram):
         return len(uid.alive(uid.pids_of(user=program.user)))
-    spaces = [space for pid in os.listdir("/proc") if pid.isdigit() for space in space_of(pid)]
-    return spaces.count(program.namespace)
+    return sum(space_of(pid) == program.namespace for pid in uid.alive(psutil.pids()))
 
 
 def space_of(pid):
     try:
-        return [cell.namespace_of(int(pid))]
+        return cell.namespace_of(pid)
     except OSError:
-        return []
+        return None
 
 
 def main():
     task = json.load(sys.stdin)
-    result = int(sys.argv[-1])
+    _, *slot, last = sys.argv[1:]
+    result = int(last)
     os.set_inheritable(result, False)
     pool.adopt()
+    one = uid.UidCell(slot[0], int(slot[1])) if slot else cell.Bubblewrap()
     top = Path(tempfile.gettempdir())
-    one = uid.UidCell(top, task["group"]) if task["group"] else cell.Bubblewrap()
     answers = []
     for command in task["commands"]:
         copy = Path(tempfile.mkdtemp()) / "copy"
         shutil.copytree(Path(__file__).parent, copy)
         facts = task["facts"]
-        if task["group"]:  # in tier A our ids mean nothing outside our own namespace
+        if slot:  # in tier A our ids mean nothing outside our own namespace
             facts |= {"judge": os.getpid(), "parent": os.getppid()}
         (copy / "facts.json").write_text(json.dumps(facts))
         one.strays = []
