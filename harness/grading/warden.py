@@ -129,8 +129,8 @@ class Warden:
             tick += 1
             pids = uid.alive(uid.pids_of(group=self.group))
             if pids and (excess := self.excess(pids, with_disk=tick % DISK_TICKS == 0)):
+                self.note(excess)  # first, as the judge may look for it as soon as they end
                 uid.end_group(self.group)
-                self.note(excess)
         uid.end_group(self.group)
         shutil.rmtree(self.folder, ignore_errors=True)
 
