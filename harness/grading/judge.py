@@ -15,7 +15,6 @@ import os
 import shutil
 import sys
 import tarfile
-import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -195,14 +194,21 @@ def why_none(found: supervisor.Supervised, job: Job) -> Message:
 
 def judged(job: Job) -> Outcome:
     """Judge a submission, in this process and those that it starts."""
+    with TemporaryFolder() as top:
+        place, records = top.path / "lab", top.path / "records"
+        place.mkdir()
+        return judged_in(job, place, records)
+
+
+def judged_in(job: Job, place: Path, records: Path) -> Outcome:
+    """Judge a submission in this folder, with the records in another one."""
     # Only here: the supervisor needs none of it.
     from harness.teaching import lab
     from harness.verdicts import command
     from harness.verdicts.formats import FORMATS
     from harness.verdicts.model import SubmissionError, UsageError
 
-    place, records = (Path(tempfile.mkdtemp()) for _ in range(2))
-    options = options_of(job, place)
+    options = options_of(job, place, records)
     command.begin(options)
     rubric = dict(job.points or {}), set(job.hidden)
     end, why = "judged", None
@@ -223,7 +229,7 @@ def judged(job: Job) -> Outcome:
     return Outcome(end, json.loads(FORMATS["json"](report)), why, FORMATS["html"](report))
 
 
-def options_of(job: Job, place: Path) -> argparse.Namespace:
+def options_of(job: Job, place: Path, records: Path) -> argparse.Namespace:
     """The options of `harness lab` that do this job in this folder."""
     from harness.teaching import lab
 
@@ -236,6 +242,7 @@ def options_of(job: Job, place: Path) -> argparse.Namespace:
         "--workers": job.workers,
         "--repeat": job.repeat,
         "--student": job.student,
+        "--records": records,
     }
     given = [f"{name}={value}" for name, value in asked.items() if value]
     only = [f"--only={check}" for check in job.only]
