@@ -44,7 +44,10 @@ PRELUDE = """
     def server(code, name="group", **more):
         return Server([*SERVER, code], directory=folder / name, cwd=folder, inherits=False, **more)
 """
-LISTENS = "print('listening on 127.0.0.1:1', flush=True)"
+LISTENS = (
+    "import socket; listener = socket.create_server(('127.0.0.1', 0));"
+    " print('listening on 127.0.0.1:%d' % listener.getsockname()[1], flush=True)"
+)
 
 
 @pytest.fixture(autouse=True)
