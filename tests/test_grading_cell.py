@@ -32,7 +32,6 @@ PRELUDE = """
     from harness.grading import cell
     from harness.verdicts.disturb import compiled_shim
     from harness.driving.programs import preloading
-    from pathlib import Path
     def tell(value): os.write(int(sys.argv[1]), json.dumps(value).encode())
     def until(true, seconds=20):
         end = time.monotonic() + seconds
@@ -100,7 +99,7 @@ def judged(data, lab=0, language="python", tier="A", **more):
 # -- What a program sees ---------------------------------------------------------------------------
 
 LOOK_AROUND = """
-import json, os, socket, sys
+import json, os, resource, socket, sys
 def may(path):
     try:
         open(path, "w").close()
@@ -117,7 +116,7 @@ print(json.dumps({
     "home": os.path.exists("/etc/shadow"),
     "may": [path for path in ("/x", "/usr/x", "/dev/x", "/etc/x", "/proc/sys/x") if may(path)],
     "tmpfs": os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_bsize,
-    "nproc": __import__("resource").getrlimit(7 if False else __import__("resource").RLIMIT_NPROC),
+    "nproc": resource.getrlimit(resource.RLIMIT_NPROC),
     "userns": open("/proc/sys/user/max_user_namespaces").read().strip(),
 }))
 """
@@ -208,7 +207,8 @@ def test_closed_stdin_a_library_and_all_signals_reach_the_program():
         running.send_signal(signal.SIGSTOP)
         stopped = until(lambda: psutil.Process(running.pid).status() == "stopped")
         running.send_signal(signal.SIGCONT)
-        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (0, -1))
+        _, hard = resource.prlimit(running.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (0, hard))
         running.send_signal(signal.SIGTERM)
         tell([running.stdout[1:], loaded, stopped, running.wait()])
         running.end()
