@@ -288,6 +288,12 @@ def test_what_does_not_build_is_refused_with_the_reason(tmp_path):
     assert outcome.end == "refused" and "does not compile" in outcome.why
 
 
+def test_what_is_no_archive_is_refused():
+    outcome = judged(b"no archive", language="c")
+    assert outcome.end == "refused" and "cannot be unpacked" in outcome.why
+    assert outcome.report["most"] > 0
+
+
 def test_a_judge_that_takes_too_long_is_ended(tmp_path):
     data = submission(tmp_path / "lab", code="while True: pass")
     outcome = judged(data, only=["starts"], total=3)
