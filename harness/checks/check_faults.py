@@ -23,7 +23,7 @@ from harness.driving.client import Silence, WireClient
 from harness.driving.deadlines import none_left, wait_until
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
-from harness.driving.processes import session
+from harness.driving.processes import as_owner
 from harness.driving.record import CheckFailed, same
 from harness.driving.server import CLOSED, end_of
 from harness.verdicts.plugin import Inconclusive, NotRun, check
@@ -85,8 +85,7 @@ def ends_in_order(running, clients, signum, group=False):
             )
     none_left(
         lambda: [
-            msg("process {pid} is still running", pid=process.pid)
-            for process in session(running.pid)
+            msg("process {pid} is still running", pid=process.pid) for process in running.living()
         ],
         msg("all the server's processes to end with it"),
         "leftovers",
@@ -150,7 +149,8 @@ def check_sighup_that_was_ignored(server, enter):
     """A server that was started with SIGHUP ignored, as nohup does, continues to run when its
     terminal is closed."""
     running = server(*OPEN, preexec=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    program = os.path.basename(os.readlink(f"/proc/{running.pid}/exe"))
+    with as_owner(running.pid):
+        program = os.path.basename(os.readlink(f"/proc/{running.pid}/exe"))
     if CANNOT_KNOW.fullmatch(program):
         raise NotRun(
             msg(
@@ -217,8 +217,7 @@ def check_killed_leaves_no_orphans(server, connect, enter):
     running.kill()
     none_left(
         lambda: [
-            msg("process {pid} is still running", pid=process.pid)
-            for process in session(running.pid)
+            msg("process {pid} is still running", pid=process.pid) for process in running.living()
         ],
         msg("no process of the server after its main process was killed"),
     )

@@ -277,7 +277,9 @@ def check_no_password_in_clear(server, connect, enter, rng):
         msg("as hexadecimal digits"): secret.encode().hex(),
         msg("in base64"): base64.b64encode(secret.encode()).decode()[:20],
     }
-    for path in (path for path in sorted(running.directory.rglob("*")) if path.is_file()):
+    for path in sorted(running.directory.rglob("*")):
+        if path.is_symlink() or not path.is_file():  # behind a link there may be anything
+            continue
         for how, form in forms.items():
             if form.encode() in path.read_bytes():
                 raise CheckFailed(
@@ -450,7 +452,7 @@ def check_an_ipv6_address(server, ask):
     same(running.order("members"), [f"member ana asks from [::1]:{port}", "ok"])
 
 
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+CLONE_NEWUSER, CLONE_NEWNET, PR_SET_DUMPABLE = 0x10000000, 0x40000000, 4
 
 
 def without_network():
@@ -460,6 +462,7 @@ def without_network():
         return
     if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET):
         raise OSError(ctypes.get_errno(), "unshare")
+    libc.prctl(PR_SET_DUMPABLE, 1)  # of one that is hidden, these files are root's
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")

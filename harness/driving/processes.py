@@ -28,7 +28,29 @@ if TYPE_CHECKING:
 ESTABLISHED = "01"  # of the states in /proc/net/tcp
 PF_EXITING = 4  # one of the kernel's flags of a process
 PR_SET_PDEATHSIG = 1  # of prctl(2)
+LIBC = ctypes.CDLL(None)
 GONE = psutil.Error, OSError  # the process has ended, or belongs to another user
+
+
+@contextlib.contextmanager
+def as_owner(pid: int) -> Iterator[None]:
+    """Look at a process of another user as that user, in this thread. Raises OSError.
+
+    Root of a container lacks the capability (CAP_SYS_PTRACE) to look into the processes of others:
+    the targets of their descriptors, their mappings. Their own user may look, and so may a thread
+    whose user for files is that one (setfsuid(2), proc(5)).
+    """
+    owner = os.stat(f"/proc/{pid}")
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    LIBC.setfsgid(owner.st_gid)
+    LIBC.setfsuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        LIBC.setfsuid(0)
+        LIBC.setfsgid(0)
 
 
 class Holdings(NamedTuple):
@@ -53,9 +75,17 @@ def session(sid: int) -> list[psutil.Process]:
     living = []
     for pid in pids(sid):
         with contextlib.suppress(*GONE):
-            if (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
+            if not is_zombie(process := psutil.Process(pid)):
                 living.append(process)
     return living
+
+
+def is_zombie(process: psutil.Process) -> bool:
+    """Return whether a process has ended, and its parent has not waited for it yet.
+
+    A process whose first thread has ended looks like one as long as its other threads run.
+    """
+    return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
 
 
 def pids(sid: int) -> list[int]:
@@ -85,12 +115,20 @@ def ending(pid: int) -> bool:
         return True
 
 
+def shares_network(pid: int) -> bool:
+    """Return whether a process is in our network; True, too, if it cannot be seen."""
+    with contextlib.suppress(OSError), as_owner(pid):
+        theirs = os.readlink(f"/proc/{pid}/ns/net")
+        return theirs == os.readlink("/proc/self/ns/net")
+    return True
+
+
 def file_at_0(process: psutil.Process) -> str | None:
     """Return the path of the regular file that a process has at descriptor 0 for reading only.
 
     None if there is no such file.
     """
-    with contextlib.suppress(*GONE):
+    with contextlib.suppress(*GONE), as_owner(process.pid):
         path = f"/proc/{process.pid}/fd/0"
         with open(f"/proc/{process.pid}/fdinfo/0", encoding="ascii") as file:
             flags = int(re.search(r"^flags:\s+([0-7]+)", file.read(), re.MULTILINE)[1], 8)
@@ -144,7 +182,7 @@ def zombies(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     found = []
     for process in processes:
         with contextlib.suppress(*GONE):
-            if process.status() == psutil.STATUS_ZOMBIE:
+            if is_zombie(process):
                 found.append(process)
     return found
 
@@ -159,7 +197,7 @@ def sockets(processes: Iterable[psutil.Process], status: str) -> dict[tuple[Addr
     """
     holders: dict[tuple[Address, Address], int] = {}
     for process in processes:
-        with contextlib.suppress(*GONE):
+        with contextlib.suppress(*GONE), as_owner(process.pid):
             ends = {
                 (connection.laddr, connection.raddr)
                 for connection in process.net_connections("tcp")
@@ -200,7 +238,7 @@ def memory(processes: Iterable[psutil.Process]) -> int:
     """
     total = 0
     for process in processes:
-        with contextlib.suppress(*GONE):
+        with contextlib.suppress(*GONE), as_owner(process.pid):
             try:
                 total += process.memory_full_info().pss
             except (psutil.AccessDenied, AttributeError):
@@ -218,6 +256,7 @@ def stacks(processes: Iterable[psutil.Process]) -> int:
     for process in processes:
         with (
             contextlib.suppress(*GONE),
+            as_owner(process.pid),
             open(f"/proc/{process.pid}/maps", errors="replace") as file,
         ):
             guard_end = None

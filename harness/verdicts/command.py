@@ -203,13 +203,13 @@ def report_of(options, design, seed, folder):
     )
 
 
-def run(options, folder):
+def run(options, folder, rubric=None):
     """Runs the checks; returns the Report. Each verdict is shown as it comes. Raises UsageError.
 
-    folder: of the records.
+    folder: of the records. rubric: as read_rubric() returns it, by default that of options.rubric.
     """
     command, design = command_from(options)
-    points, hidden = read_rubric(options.rubric)
+    points, hidden = read_rubric(options.rubric) if rubric is None else rubric
     must_be_known([check.partition("[")[0] for check in options.only or ()], "check", known())
     must_be_writable(
         options.records and Path(options.records), [path for _, path in options.outputs]
@@ -318,13 +318,22 @@ def tidy(report):
         report.folder = ""
 
 
+def refusal(options, why, points):
+    """The Report of a program that cannot be run: no points of all that the lab asks for, and why.
+
+    points: of a rubric.
+    """
+    report = report_of(options, options.design, options.seed or "", "")
+    report.refused, report.possible = why, catalogue.possible(options.lab, options.design, points)
+    return report
+
+
 def refuse(options, why):
     """Gives a result, in every form that was asked for, of a program that cannot be run: no points,
     and why. Returns the exit status.
     """
     points, _ = read_rubric(options.rubric)
-    report = report_of(options, options.design, options.seed or "", "")
-    report.refused, report.possible = why, catalogue.possible(options.lab, options.design, points)
+    report = refusal(options, why, points)
     must_be_writable(None, [path for _, path in options.outputs])
     write(report, options.outputs)
     return 1
