@@ -541,7 +541,8 @@ def port_of(argv: Sequence[str]) -> int:
     """Return the port of a server's command line; 0: any."""
     words = list(argv)
     with contextlib.suppress(ValueError, IndexError):
-        return int(words[words.index("--port") + 1])
+        port = int(words[words.index("--port") + 1])
+        return port if port in range(1 << 16) else 0  # the server is to refuse any other
     return 0
 
 
