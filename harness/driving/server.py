@@ -417,7 +417,7 @@ class Server:
             raise self._not_listening(first, deadline)
         self.address = (match[1].strip("[]"), int(match[2]))
         self.port = self.address[1]
-        if cells.current() is not cells.DIRECT:
+        if cells.current() is not cells.DIRECT and processes.shares_network(self.pid):
             self._must_be_own()
 
     def _must_be_own(self) -> None:

@@ -110,8 +110,8 @@ def of_python() -> list[str]:
     venv, words = Path(sys.prefix), []
     for root in homes_of_python():
         words += shown(root)
-        if ROOT.is_relative_to(root):
-            words += ["--tmpfs", str(ROOT)]
+    if any(ROOT.is_relative_to(root) for root in ("/usr", *homes_of_python())):
+        words += ["--tmpfs", str(ROOT)]  # it covers the harness
     if sys.prefix == sys.base_prefix:
         return words
     for part in sorted(venv.iterdir()):
@@ -582,6 +582,6 @@ class Caged:
         self.cell.strays += uid.strays(uid.seen(pids), self.pid)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.life.fileno(), signal.SIGKILL)
-        select.select([self.life], [], [], cells.ENDS_WITHIN)
+        select.select([self.life], [], [], uid.ENDS_WITHIN)
         with contextlib.suppress(ChildProcessError):  # bwrap waits for it, if it still runs
             os.waitpid(self.first, os.WNOHANG)

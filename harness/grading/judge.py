@@ -213,8 +213,9 @@ def judged_in(job: Job, place: Path, records: Path) -> Outcome:
     rubric = dict(job.points or {}), set(job.hidden)
     end, why = "judged", None
     try:
+        begun = lab.choose(options, job.language)
         unpack(job.folder, place)
-        lab.begin(options, job.language)
+        lab.build(options, begun)
         report = command.run(options, records, rubric)
     except SubmissionError as problem:
         end, why = "refused", problem.args[0]
@@ -274,6 +275,7 @@ def not_whole(report: Any) -> Message | str | None:
 
 def unpack(data: bytes, place: Path) -> None:
     """Unpack a submission: regular files and folders, nothing else. Raises SubmissionError."""
+    from harness.verdicts.formats.render import clean
     from harness.verdicts.model import SubmissionError
 
     count = size = 0
@@ -285,7 +287,7 @@ def unpack(data: bytes, place: Path) -> None:
                 is_plain = member.isreg() or member.isdir()
                 if not is_plain or path.is_absolute() or ".." in path.parts:
                     raise SubmissionError(
-                        msg("{name} is no plain file within the folder", name=member.name)
+                        msg("{name} is no plain file within the folder", name=clean(member.name))
                     )
                 if count > MOST_FILES or size > MOST_BYTES:
                     raise SubmissionError(
@@ -301,10 +303,9 @@ def unpack(data: bytes, place: Path) -> None:
                 (place / path).parent.mkdir(parents=True, exist_ok=True)
                 (place / path).write_bytes(archive.extractfile(member).read())
                 (place / path).chmod(0o755 if member.mode & 0o100 else 0o644)
-    except (tarfile.TarError, OSError, EOFError) as problem:
-        raise SubmissionError(
-            msg("the submission cannot be unpacked: {why}", why=problem)
-        ) from None
+    except (tarfile.TarError, OSError, EOFError, ValueError) as problem:
+        why = clean(getattr(problem, "strerror", None) or str(problem))
+        raise SubmissionError(msg("the submission cannot be unpacked: {why}", why=why)) from None
 
 
 def main() -> None:
