@@ -8,7 +8,7 @@ other sockets than TCP. The judge stays root, counts and kills by user id, and i
 What this tier does not stop:
 
 - read the command lines of the machine's processes (none of ours holds a secret);
-- see that a file exists, with its size and times, where its folder is open (ours are closed);
+- see that a file exists and when it is used (stat, inotify), where its folder is open to all;
 - connect to a service's UNIX socket that is a file which all may write to;
 - listen at a port that the kernel gives out; connect to its own port, if that was chosen for it;
 - fill the kernel's buffers, or the disk, for a moment: the warden (warden.py) ends it then;
