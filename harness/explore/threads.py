@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.driving.processes import as_owner
+
 RESTING = b"STtZXI"  # of the states in /proc/PID/stat: neither running nor waiting for a disk
 MOST = 512  # bytes of such a file that are read; what is needed comes in the first
 # The numbers of nanosleep and clock_nanosleep, as in /proc/PID/syscall.
@@ -75,17 +77,22 @@ class Threads:
     def runs(self, process: int, but: set[int]) -> bool:
         """Return whether any thread of one process runs, or soon will."""
         try:
-            self.look(process)
+            with as_owner(process):
+                return self.runs_now(process, but)
         except OSError:  # it has ended
             self.forget(process)
             return False
+
+    def runs_now(self, process: int, but: set[int]) -> bool:
+        """Return the same. Raises OSError if the process has ended."""
+        self.look(process)
         for number, thread in self.threads[process].items():
             try:
                 if thread.runs() and number not in but:
                     return True
             except OSError:  # the thread has ended, and another one may have come in its place
                 self.processes[process] = self.processes[process][0], b""
-                return self.runs(process, but)
+                return self.runs_now(process, but)
         return False
 
     def look(self, process: int) -> None:
