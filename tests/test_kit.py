@@ -1,0 +1,190 @@
+"""A student's kit: it works by itself, and it holds no solution, no exhibit and no page for
+teachers.
+"""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import need
+
+from harness.driving.server import ROOT
+from harness.teaching import kit, starter
+
+LABS = [
+    pytest.param(
+        int(path.stem[0]),
+        path.stem[2:],
+        id=path.stem,
+        marks=[] if path.stem in ("0-python", "3-c") else [pytest.mark.long],
+    )
+    for path in sorted(starter.MANIFESTS.glob("*-*.toml"))
+]
+TELLING = 14  # letters and digits of a line that does not occur by chance
+LINK = re.compile(r"\]\(([^)#:\s]+)")
+
+
+def files_of(lab, language):
+    with zipfile.ZipFile(io.BytesIO(kit.kit(lab, language))) as packed:
+        return {name: packed.read(name) for name in packed.namelist()}
+
+
+def solution(begun):
+    """The lines of the functions that the lab empties which are in no other place of the file."""
+    found = set()
+    for one in begun.empty:
+        ours = begun.files()[one.file].read_text()
+        around = {
+            line.strip() for line in starter.emptied_text(ours, one, begun.language).split("\n")
+        }
+        body = starter.body_of(ours, one.function, begun.language).split("\n")
+        found |= {line.strip() for line in body} - around
+    return {line for line in found if len(re.findall(r"\w", line)) >= TELLING}
+
+
+@pytest.mark.parametrize("lab, language", LABS)
+def test_it_has_no_solution_and_no_exhibit(lab, language):
+    files = files_of(lab, language)
+    text = "\n".join(data.decode() for data in files.values())
+    lines = {line.strip() for line in text.split("\n")}
+    assert solution(starter.read(lab, language))
+    for written_in in starter.LANGUAGES:
+        assert not {line for line in solution(starter.read(lab, written_in)) if line in text}
+    for later in range(lab + 1, 9):  # the starting folder is a whole server: that much is known
+        if later != 7:
+            begun = starter.read(later, language)
+            elsewhere = [
+                path
+                for path, data in files.items()
+                if not path.endswith(tuple(begun.files()))
+                and any(line in data.decode() for line in solution(begun))
+            ]
+            assert not elsewhere
+    for path in Path(ROOT, "lab_guide", "exhibits").glob("*.toml"):
+        exhibit = tomllib.loads(path.read_text())
+        assert exhibit["symptom"] not in text, path.stem
+        new = [line.strip() for line in exhibit["new"].split("\n")]
+        old = [line.strip() for line in exhibit["old"].split("\n")]
+        changed = {line for line in new if len(line) > 30} - set(old)
+        assert not (changed and changed <= lines), path.stem
+
+
+@pytest.mark.parametrize("lab, language", LABS)
+def test_its_bytes_are_the_same_and_its_links_lead_somewhere(lab, language):
+    assert kit.kit(lab, language) == kit.kit(lab, language)
+    files = files_of(lab, language)
+    [top] = {path.partition("/")[0] for path in files}
+    folder = f"lab{lab}" + "-c" * (language == "c")
+    assert top == f"grupo-{folder}"
+    for page in (
+        "README.md",
+        f"{folder}/README.md",
+        f"lab_guide/lab{lab}.md",
+        "lab_guide/protocol.md",
+    ):
+        assert f"{top}/{page}" in files
+    assert f"{top}/lab_guide/pt-BR/lab{lab}.md" in files
+    assert not [
+        path for path in files if re.search("instructor|grading|exam|requirements.md", path)
+    ]
+    for path, data in files.items():
+        if path.endswith(".md"):
+            for link in LINK.findall(data.decode()):
+                to = os.path.normpath(os.path.join(os.path.dirname(path), link))
+                assert to in files or any(one.startswith(to + "/") for one in files), (path, link)
+    assert str(ROOT) not in "".join(data.decode() for data in files.values())
+
+
+@pytest.fixture
+def unpacked(tmp_path, monkeypatch):
+    """unpacked(lab, language): a kit in a folder with a space in its name, with the packages of
+    these tests.
+    """
+    need("make")
+    for name in "MAKEFLAGS", "MAKELEVEL", "PYTHONPATH":  # these tests may themselves be run by make
+        monkeypatch.delenv(name, raising=False)
+
+    def unpack(lab, language):
+        folder = tmp_path / "my kits"
+        with zipfile.ZipFile(io.BytesIO(kit.kit(lab, language))) as packed:
+            packed.extractall(folder)
+        [folder] = folder.iterdir()
+        (folder / ".venv").mkdir()
+        for name in "bin", "lib", "pyvenv.cfg":
+            (folder / ".venv" / name).symlink_to(Path(sys.prefix, name))
+        (folder / ".venv" / "ready").touch()
+        return folder
+
+    return unpack
+
+
+def run(*command, cwd, **env):
+    return subprocess.run(
+        command, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=240
+    )
+
+
+def verdicts(grupo, folder, lab, *only):
+    found = grupo / "found.json"
+    command = [
+        grupo / ".venv" / "bin" / "python",
+        "-m",
+        "harness",
+        "lab",
+        folder,
+        "--lab",
+        str(lab),
+    ]
+    if grupo == ROOT:
+        command[0], found = sys.executable, folder / "found.json"
+    more = ["--deadline", "3", "--json", found, *(["--only", *only] if only else [])]
+    run(*command, *more, cwd=grupo)
+    return {one["id"]: one["verdict"] for one in json.loads(found.read_text())["verdicts"]}
+
+
+@pytest.mark.parametrize("lab, language", [(0, "python"), (3, "c")])
+def test_it_works_by_itself(unpacked, lab, language, tmp_path):
+    grupo = unpacked(lab, language)
+    folder = grupo / ("lab0" if language == "python" else "lab3-c")
+    for place in grupo, folder:
+        done = run("make", "check", "ONLY=greets", cwd=place, LANG="C.UTF-8")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"Lab {lab}: 1 of 1 checks passed" in done.stdout
+    done = run("make", "report", "ONLY=greets", cwd=folder, LANG="pt_BR.UTF-8")
+    assert "passou" in done.stdout and (folder / "report.html").exists()
+    only = ["greets", "a-line-in-pieces", "answers-ping"]
+    starter.write(starter.read(lab, language), tmp_path / "plain")
+    assert verdicts(grupo, folder, lab, *only) == verdicts(ROOT, tmp_path / "plain", lab, *only)
+
+
+@pytest.mark.long
+def test_it_gives_the_verdicts_of_grupo(unpacked, tmp_path):
+    grupo = unpacked(0, "python")
+    starter.write(starter.read(0), tmp_path / "plain")
+    found = verdicts(grupo, grupo / "lab0", 0)
+    assert found == verdicts(ROOT, tmp_path / "plain", 0) and "failed" in found.values()
+
+
+def test_a_new_starting_folder_comes_from_the_kit(unpacked, tmp_path):
+    grupo = unpacked(0, "python")
+    python = grupo / ".venv" / "bin" / "python"
+    done = run(python, "-m", "harness", "starter", "0", tmp_path / "new", cwd=grupo)
+    assert done.returncode == 0, done.stderr
+    for place in starter.read(0).files():
+        assert (tmp_path / "new" / place).read_bytes() == (grupo / "lab0" / place).read_bytes()
+    done = run(python, "-m", "harness", "starter", "3", tmp_path / "other", cwd=grupo)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    done = run(python, "-m", "harness", "hunt", "deal", tmp_path / "hunt", cwd=grupo)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_lab_7_has_no_kit(tmp_path):
+    done = run(sys.executable, "-m", "harness", "kit", "7", "--out", tmp_path / "kit.zip", cwd=ROOT)
+    assert done.returncode == 2 and "hunt deal" in done.stderr and not any(tmp_path.iterdir())
