@@ -19,13 +19,19 @@ def path_of(name: str) -> Path | None:
     return next((one for one in found if one.is_file()), None)
 
 
-def imported(path: Path, root: Path = ROOT) -> Iterator[str]:
-    """Yield the dotted names that a module imports, absolute, also those inside its functions.
+@functools.cache
+def imported(path: Path) -> tuple[str, ...]:
+    """Return the dotted names that a module imports, absolute, also those inside its functions.
 
     Of `from A import B`, these are A and A.B: whether B is a module is not looked at.
     """
-    package = path.relative_to(root).parent.parts
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    package = path.relative_to(ROOT).parent.parts
+    return tuple(names_in(ast.parse(path.read_text(encoding="utf-8")), package))
+
+
+def names_in(tree: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
+    """Yield the dotted names that are imported in this part of a module of `package`."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

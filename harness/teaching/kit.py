@@ -7,7 +7,7 @@ exam, no pages for teachers. The same kit has the same bytes.
 """
 
 import argparse
-import ast
+import functools
 import io
 import posixpath
 import re
@@ -22,7 +22,7 @@ from string import Template
 from harness.driving.server import ROOT
 from harness.output import put
 from harness.teaching import starter
-from harness.teaching.imports import needed
+from harness.teaching.imports import imported, needed
 from harness.verdicts import language
 from harness.verdicts.language import say
 from harness.verdicts.model import UsageError
@@ -89,7 +89,7 @@ def archive(files: dict[str, bytes]) -> bytes:
         for path, data in sorted(files.items()):
             entry = zipfile.ZipInfo(path, WHEN)
             entry.create_system, entry.external_attr = 3, 0o100644 << 16  # Unix, rw-r--r--
-            packed.writestr(entry, data, zipfile.ZIP_DEFLATED, 9)
+            packed.writestr(entry, data, zipfile.ZIP_DEFLATED)
     return made.getvalue()
 
 
@@ -104,11 +104,12 @@ def sources(modules: Iterable[str]) -> dict[str, bytes]:
         for path in sorted((ROOT / folder).rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     ]
-    found = {*needed(tuple(modules)), *whole}
-    found.update(needed(tuple(name_of(path) for path in whole if path.suffix == ".py")))
+    names = [name_of(path) for path in whole if path.suffix == ".py"]
+    found = {*whole, *needed((*modules, *names))}
     return {str(path.relative_to(ROOT)): path.read_bytes() for path in sorted(found)}
 
 
+@functools.cache
 def translations() -> bytes:
     """Return the catalogue without the symptoms of the exhibits."""
     from babel.messages.pofile import write_po
@@ -175,14 +176,13 @@ def cover(begun: starter.Starter, name: str) -> dict[str, bytes]:
     }
 
 
-def requirements(files: dict[str, bytes]) -> bytes:
+def requirements(paths: Iterable[str]) -> bytes:
     """Return our requirements.txt without the packages that none of these files imports."""
     used = {
         name.partition(".")[0]
-        for path, data in files.items()
-        if path.endswith(".py")
-        for node in ast.walk(ast.parse(data))
-        for name in names_in(node)
+        for path in paths
+        if path.endswith(".py") and (ROOT / path).is_file()
+        for name in imported(ROOT / path)
     }
     packages = {
         plain_name(package)
@@ -198,13 +198,6 @@ def requirements(files: dict[str, bytes]) -> bytes:
         if group in GROUPS and (not is_package or plain_name(line.partition("==")[0]) in packages):
             kept.append(line)
     return ("\n".join(kept) + "\n").encode()
-
-
-def names_in(node: ast.AST) -> list[str]:
-    """Return the modules that a statement imports by an absolute name."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
 
 
 def plain_name(package: str) -> str:
