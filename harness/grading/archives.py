@@ -32,9 +32,11 @@ LARGEST_FILE = 1 << 20  # larger than any program one writes (harness.teaching.l
 SUFFIXES = ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"
 OTHER_SUFFIXES = ".rar", ".7z", ".gz", ".bz2", ".xz", ".zst", ".tar.zst"  # nothing here reads them
 # Folders and files that programs leave, and nobody hands in on purpose.
-LEFT_BY_PROGRAMS = frozenset(
-    "__MACOSX .DS_Store Thumbs.db desktop.ini .git .hg .svn __pycache__ .mypy_cache .ruff_cache "
-    ".pytest_cache .venv venv node_modules .idea .vscode".split()
+LEFT_BY_PROGRAMS = (
+    {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".git", ".hg", ".svn", "__pycache__"}
+    | {".mypy_cache", ".ruff_cache", ".pytest_cache", ".venv", "venv", "node_modules"}
+    | {".idea", ".vscode"}
+)
 )
 
 
@@ -260,7 +262,9 @@ def entries_of_zip(data: bytes | Path, most: int) -> list[Entry]:
             else "device"
         )
         path = zip_path(info)
-        found.append(Entry(path, kind, info.file_size, lambda most, info=info: zip_head(archive, info, most)))
+        found.append(
+            Entry(path, kind, info.file_size, lambda most, info=info: zip_head(archive, info, most))
+        )
         if len(found) > most:
             raise RefusedError(msg("it holds more than {most} files", most=most))
     return found
