@@ -37,7 +37,6 @@ LEFT_BY_PROGRAMS = (
     | {".mypy_cache", ".ruff_cache", ".pytest_cache", ".venv", "venv", "node_modules"}
     | {".idea", ".vscode"}
 )
-)
 
 
 class RefusedError(Exception):
