@@ -171,6 +171,18 @@ def emptied_text(text, one, language):
 # -- A folder ------------------------------------------------------------------------------------
 
 
+def contents(starter):
+    """{file in the folder: its text at the start} of all that the server is made of."""
+    found = {}
+    for place, ours in starter.files().items():
+        text = ours.read_text(encoding="utf-8")
+        for one in starter.empty:
+            if one.file == place:
+                text = emptied_text(text, one, starter.language)
+        found[place] = text
+    return found
+
+
 def write(starter, folder, kind=None, more=None):
     """Writes the starting folder, which must not exist, or be empty. Raises UsageError.
 
@@ -182,11 +194,7 @@ def write(starter, folder, kind=None, more=None):
             raise UsageError(
                 msg("{folder} is there already, and not empty: name a new folder", folder=folder)
             )
-        for place, ours in starter.files().items():
-            text = ours.read_text(encoding="utf-8")
-            for one in starter.empty:
-                if one.file == place:
-                    text = emptied_text(text, one, starter.language)
+        for place, text in contents(starter).items():
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
             (folder / place).write_text(text, encoding="utf-8")
         words = {
