@@ -63,6 +63,11 @@ COMMANDS = {
         "judge a lab's starting folder, as `make check` does there",
         "It first reports what keeps the server from running. The exit status is that of check.",
     ),
+    "rubric": (
+        "harness.grading.rubric",
+        "write a suggested rubric for a lab: points of checks, hidden checks, and parts by hand",
+        "`check`, `lab` and `grade` take it as --rubric.",
+    ),
     "hunt": (
         "harness.teaching.hunt",
         "deal a server with an unnamed bug, judge its repair, and keep score",

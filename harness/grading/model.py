@@ -7,10 +7,12 @@ Class.
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import Any
 
 from harness.driving.messages import Message, packed, template, unpacked
+from harness.verdicts.rubric import Rubric
 
 SCHEMA = "grupo/grade/1"
 
@@ -70,15 +72,31 @@ class Grade:
     late: float = 0.0  # days after the due time and the extension
     deducted: float = 0.0  # points, for lateness
     adjusted: float = 0.0  # points, by adjust.csv; may be negative
+    decided: float | None = None  # by adjust.csv: what a person gives in place of `points`
+    by_hand: dict[str, float] = field(default_factory=dict)  # of `adjusted`: {rubric's column: it}
     reasons: list[Message | str] = field(default_factory=list)  # of what was deducted, adjusted
     notes: list[Message | str] = field(default_factory=list)  # findings about what was handed in
 
     @property
+    def raw(self) -> float | None:
+        """The points that count before lateness and adjustments; None: there is no grade.
+
+        Without a cell (tier "none") the checks give no grade, and only a person can.
+        """
+        if self.decided is not None:
+            return self.decided
+        return None if self.tier == "none" else self.points
+
+    @property
     def final(self) -> float | None:
-        """What goes into the gradebook; None leaves the cell blank. Never below 0."""
-        if self.points is None:
+        """What goes into the gradebook; None leaves the cell blank.
+
+        Raw points, less those for lateness, plus the adjustments, rounded to hundredths (halves
+        up). Never below 0; there is no upper limit, so that extra points are possible.
+        """
+        if self.raw is None:
             return None
-        return max(0.0, self.points - self.deducted + self.adjusted)
+        return rounded(max(0.0, self.raw - self.deducted + self.adjusted))
 
     def as_dict(self) -> dict[str, Any]:
         """This as JSON; `final` is for other readers."""
@@ -87,15 +105,6 @@ class Grade:
             **{name: in_json(value) for name, value in vars(self).items()},
             "final": self.final,
         }
-
-
-@dataclass
-class Rubric:
-    """What a check is worth, and what else is graded."""
-
-    points: dict[str, float] = field(default_factory=dict)  # {check: points instead of its own}
-    hidden: set[str] = field(default_factory=set)  # checks
-    by_hand: dict[str, float] = field(default_factory=dict)  # {column: points}, given by a person
 
 
 @dataclass
@@ -126,6 +135,15 @@ class Class:
     def possible(self) -> float:
         """All points that the checks give: the most of any grade."""
         return max((grade.possible for grade in self.grades), default=0.0)
+
+
+def rounded(points: float) -> float:
+    """Points to hundredths, halves up: the same on every machine, whatever the order of sums was.
+
+    First to millionths: 0.1 + 0.2 and 0.3 are the same.
+    """
+    exact = Decimal(repr(points)).quantize(Decimal("0.000001"), ROUND_HALF_UP)
+    return float(exact.quantize(Decimal("0.01"), ROUND_HALF_UP))
 
 
 def in_json(value: Any) -> Any:

@@ -2,7 +2,7 @@
 is made of a Report.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 from harness.driving.messages import described, restored, template
 from harness.driving.record import Entry
@@ -154,6 +154,9 @@ class Report:
         }
 
 
+FIELDS = {one.name for one in fields(Report)}
+
+
 def failure_from(found):
     """The Failure of which asdict() made `found`, though JSON lay between; None of None."""
     if found is None:
@@ -166,6 +169,12 @@ def failure_from(found):
             "locks": [Span(*span) for span in found["locks"]],
         }
     )
+
+
+def report_from(found):
+    """The Report of which as_dict() made `found`, though JSON lay between."""
+    found = restored({name: found[name] for name in found if name in FIELDS or name == "messages"})
+    return Report(**{**found, "verdicts": [verdict_from(one) for one in found["verdicts"]]})
 
 
 def verdict_from(found):

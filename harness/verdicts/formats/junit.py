@@ -72,7 +72,7 @@ def case(made, stage, verdict):
             one,
             "failure",
             message=what,
-            type=verdict.failure.sentence if verdict.failure else "hidden",
+            type=verdict.failure.sentence if verdict.failure else verdict.check,
         ).text = in_words(verdict)
     elif not verdict.binds:
         ElementTree.SubElement(one, "skipped", message=verdict.why)
