@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import psutil
 
 from harness.driving.messages import msg
-from harness.grading import standin as judge
-from harness.grading.standin import Job, Outcome
+from harness.grading import judge
+from harness.grading.judge import Job, Outcome
 from harness.verdicts.model import UsageError
 
 MOST_LOST = 10  # workers that a job may lose, one after the other, before it is given up

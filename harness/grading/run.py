@@ -14,11 +14,11 @@ from math import ceil
 from harness.driving.messages import Message, msg
 from harness.grading.engine import Engine
 from harness.grading.intake import Work
+from harness.grading.judge import Job, Outcome
 from harness.grading.model import End, Grade, Student
 from harness.grading.progress import Shown
 from harness.grading.results import Key, Results, changes, key_of
 from harness.grading.roster import LateRule, due_of, late_reason, lateness
-from harness.grading.standin import Job, Outcome
 from harness.teaching.starter import Starter
 from harness.verdicts.language import say
 from harness.verdicts.rubric import Rubric
@@ -187,6 +187,8 @@ class Run:
             folder=self.results.kept(task.work.digest),
             points=terms.rubric.points,
             hidden=sorted(terms.rubric.hidden),
+            breaks_nothing=terms.rubric.breaks_nothing,
+            may_break=sorted(terms.rubric.may_break),
             seed=terms.seed or secrets.token_hex(4),
             deadline=terms.deadline,
             workers=terms.workers,
