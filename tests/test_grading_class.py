@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import warnings
 import zipfile
@@ -25,11 +26,14 @@ from harness.driving.server import ROOT
 from harness.grading import intake
 from harness.grading.archives import MOST_ENTRIES, RefusedError, entries_of_archive, files_of
 from harness.grading.downloads import METADATA, submissions_in
+from harness.grading.judge import Outcome
 from harness.grading.model import End, Student, grade_from
 from harness.grading.results import Results
 from harness.grading.roster import read_late, read_roster, read_time, students_in
+from harness.grading.run import LIMIT, Run, Terms
 from harness.teaching import starter
 from harness.verdicts.model import UsageError
+from harness.verdicts.rubric import Rubric
 
 SERVER = "implementations/pthread.py"  # in which lab 3 has something to write
 
@@ -359,9 +363,7 @@ def test_a_submission_that_may_be_of_two_is_nobodys(tmp_path):
 
 def test_partners_share_a_submission(tmp_path):
     students = students_in("login,partners\nana,ben\nben,\nzoë,\neva,zoë\n")
-    put_files(
-        tmp_path, {f"ana/{SERVER}": b"# mine", f"zoë/{SERVER}": b"1", f"eva/{SERVER}": b"2"}
-    )
+    put_files(tmp_path, {f"ana/{SERVER}": b"# mine", f"zoë/{SERVER}": b"1", f"eva/{SERVER}": b"2"})
     works, _ = matched(tmp_path, students)
     assert works["ana"] == works["ben"] == MINE
     assert "different" in works["zoë"] and "different" in works["eva"]
@@ -391,3 +393,392 @@ def test_what_is_no_folder_of_submissions_is_said_in_a_line(place, why, tmp_path
     put_files(tmp_path, {"file.txt": b"", f"one/{SERVER}": b"", "one/Makefile": b""})
     with pytest.raises(UsageError, match=why):
         submissions_in(tmp_path / place)
+
+
+# -- The roster ------------------------------------------------------------------------------------
+
+
+def test_a_roster_is_read_as_schools_export_it(tmp_path):
+    files = {
+        "plain": "login,name,sis_id\nana,Ana Júlia,7\n",
+        "semicolons, a mark, Portuguese": "\ufeffUsuário;Nome completo;Matrícula\r\n"
+        "ana;Ana Júlia;7\r\n;;\r\n",
+        "tabs, accents decomposed": "Login\tFull Name\tStudent ID\nana\tAna Ju\u0301lia\t7\n",
+        "Canvas": "Student,ID,SIS User ID,SIS Login ID,Section\n    Points Possible,,,,\n"
+        '"Ana Júlia",5,7,ana,\n"Student, Test",9,,,\n',
+        "first and last": "First name,Surname,Username,ID number\nAna,Júlia,ana,7\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+        (student,) = read_roster(tmp_path / name)
+        assert (student.login, student.name, student.sis_id) == ("ana", "Ana Júlia", "7"), name
+
+
+def test_a_roster_keeps_what_nobody_knows_and_makes_partners_mutual():
+    ana, ben, eva = students_in(
+        "login,extension,language,partners,seat\nana,2.5,Py,BEN,A7\nben,2026-12-01,C,,\neva,,,,\n"
+    )
+    assert ana.more == {"seat": "A7"} and ana.extension == 2.5 and ana.language == "python"
+    assert ben.extension == read_time("2026-12-01 23:59:59") and ben.language == "c"
+    assert (ana.partners, ben.partners, eva.partners) == (["ben"], ["ana"], [])
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("", "none of them is `login`"),
+        ("name\nAna\n", "none of them is `login`: name"),
+        ("login\n", "no student"),
+        ("login\nana\n\nANA\n", "line 4 has the login ANA, which line 2 has"),
+        ("login,name\n,Ana\n", "line 2 has no login"),
+        ("login\nana,7\n", "line 2 has more cells"),
+        ("login,login\na,b\n", "two columns"),
+        ("login\n../ana\n", "line 2: '../ana' cannot be a login"),
+        ("login,language\nana,rust\n", "line 2: the language is python or c"),
+        ("login,extension\nana,soon\n", "line 2: soon is no time"),
+        ("login,partners\nana,ben\n", "ben, a partner of ana"),
+        ('login,name\nana,"A\n', "line 2"),
+    ],
+)
+def test_what_is_wrong_with_a_roster_is_said_in_a_line(text, why, tmp_path):
+    (tmp_path / "roster.csv").write_text(text)
+    with pytest.raises(UsageError, match=f"roster.csv: .*{why}") as error:
+        read_roster(tmp_path / "roster.csv")
+    assert "\n" not in str(error.value)
+
+
+def test_a_roster_in_another_encoding_or_none_at_all(tmp_path):
+    (tmp_path / "excel.csv").write_bytes("login;nome\nana;João\n".encode("cp1252"))
+    for name, why in ("excel.csv", "line 2 is not UTF-8"), ("none.csv", "No such file"):
+        with pytest.raises(UsageError, match=why):
+            read_roster(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "rule, hours, points",
+    [
+        ("10%/day", 0, 0),
+        ("10%/day", 0.1, 5),
+        ("10%/day", 24, 5),
+        ("10%/day", 24.1, 10),
+        ("10% per day, grace 15 min", 0.25, 0),
+        ("10%/day, grace 15 min", 0.26, 5),
+        ("10%/day, cap 25%", 1000, 12.5),
+        ("2 points/hour, cap 7", 3, 6),
+        ("2 points per hour , CAP 7 points", 30, 7),
+        ("100%/week", 1, 50),
+        ("3/day", 10000, 50),
+    ],
+)
+def test_lateness_costs_what_the_rule_says(rule, hours, points):
+    assert read_late(rule).deduction(timedelta(hours=hours), 50) == points
+
+
+@pytest.mark.parametrize("rule", ["", "10%", "-1%/day", "10%/day,", "10%/day, cap 1, cap 2", "x"])
+def test_a_rule_that_is_none_is_refused(rule):
+    with pytest.raises(UsageError, match="is no rule: write it as 10%/day"):
+        read_late(rule)
+
+
+# -- Git clones ------------------------------------------------------------------------------------
+
+
+def git(folder, *words, **env):
+    subprocess.run(
+        ["git", "-C", folder, "-c", "user.name=a", "-c", "user.email=a@x", *words],
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), **env},
+        check=True,
+        capture_output=True,
+    )
+
+
+def clone(folder, *commits):
+    """A repository with a commit for each (time, text of the server)."""
+    need("git")
+    folder.mkdir(parents=True)
+    git(folder, "init", "-q")
+    for at, text in commits:
+        put_files(folder, {SERVER: text})
+        git(folder, "add", "-A")
+        git(folder, "commit", "-qm", "x", GIT_COMMITTER_DATE=at, GIT_AUTHOR_DATE=at)
+
+
+def test_of_a_clone_the_last_commit_before_the_due_time_is_taken(tmp_path):
+    times = [f"2026-11-{day}T12:00:00+00:00" for day in (10, 20, 28)]
+    clone(tmp_path / "lab3-ana", *zip(times, (b"1", b"2", b"3")))
+    (tmp_path / "lab3-ana" / SERVER).write_bytes(b"not committed")
+    (one,) = submissions_in(tmp_path)
+    for due, text in (None, b"3"), ("2026-11-20 12:00+00:00", b"2"), ("2026-11-19", b"1"):
+        files, notes, _ = one.read(read_time(due) if due else None)
+        assert files == {SERVER: text}
+    assert "commits after it: 2" in notes[-1]
+    files, _, submitted = one.read(read_time("2026-01-01"))
+    assert files == {SERVER: b"3"} and submitted == read_time(times[2])  # late
+
+
+def test_a_clone_runs_nothing_of_its_own(tmp_path):
+    ana = tmp_path / "class" / "ana"
+    clone(ana, ("2026-11-10T12:00:00+00:00", b"1"))
+    ran = tmp_path / "ran"
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho $0 >> {ran}\ncat\n")
+    program.chmod(0o755)
+    put_files(ana, {".gitattributes": b"* filter=x diff=x\n"})
+    git(ana, "add", "-A")
+    git(ana, "commit", "-qm", "x")
+    for name in "filter.x.smudge", "filter.x.process", "core.fsmonitor", "core.pager", "log.x":
+        git(ana, "config", name, str(program))
+    git(ana, "config", "remote.o.url", f"ext::{program}")
+    git(ana, "config", "remote.o.promisor", "true")
+    git(ana, "config", "extensions.partialClone", "o")
+    ran.unlink(missing_ok=True)
+    blob = subprocess.check_output(
+        ["git", "-C", ana, "rev-parse", f"HEAD:{SERVER}"], text=True
+    ).strip()
+    (one,) = submissions_in(ana.parent)
+    assert one.read(None)[0][SERVER] == b"1"
+    (ana / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(RefusedError, match="git cannot read it"):
+        one.read(None)
+    assert not ran.exists()
+
+
+def test_a_link_in_a_clone_and_a_broken_clone_are_findings(tmp_path):
+    clone(tmp_path / "ana", ("2026-11-10T12:00:00+00:00", b"1"))
+    os.symlink("/etc/passwd", tmp_path / "ana" / "l")
+    git(tmp_path / "ana", "add", "-A")
+    git(tmp_path / "ana", "commit", "-qm", "x")
+    put_files(tmp_path / "ben", {".git/HEAD": b"?", SERVER: b"1"})
+    works, _ = matched(tmp_path)
+    assert "l is a link" in works["ana"] and "git cannot read it" in works["ben"]
+
+
+# -- What is judged, and what is not judged again --------------------------------------------------
+
+VERDICT = {"check": "starts", "verdict": "passed", "binds": True, "failure": None, "why": ""}
+
+
+def outcome(points=10.0, verdict="passed", **more):
+    """An Outcome as the judge gives it."""
+    report = {
+        "graded": verdict != "inconclusive",
+        "score": points,
+        "most": 10.0,
+        "student": "",
+        "verdicts": [{**VERDICT, "verdict": verdict}],
+    }
+    return Outcome(**{"end": "judged", "report": report, "html": "page", "tier": "A", **more})
+
+
+class Engine:
+    """Says of each submission what `answers` has for its digest, the next each time; 10 points if
+    nothing. Stops as a killed run does before the job of this number.
+    """
+
+    room = 1
+
+    def __init__(self, answers=(), stop_at=None):
+        self.answers = {digest: list(more) for digest, more in dict(answers).items()}
+        self.judged, self.lonely, self.stop_at = [], [], stop_at
+
+    def run(self, jobs):
+        for digest, job in jobs:
+            if len(self.judged) == self.stop_at:
+                raise KeyboardInterrupt
+            self.judged.append(digest)
+            yield digest, self.answer(job)
+
+    def alone(self, job):
+        digest = intake.digest_of(intake.unpacked(job.folder))
+        self.lonely.append(digest)
+        return self.answer(job)
+
+    def answer(self, job):
+        more = self.answers.get(intake.digest_of(intake.unpacked(job.folder)))
+        return more.pop(0) if more else outcome()
+
+
+class Shown:
+    """Keeps what is told to the teacher."""
+
+    def __init__(self):
+        self.lines = []
+
+    def line(self, text):
+        self.lines.append(text)
+
+    def started(self):
+        pass
+
+    def ended(self, names, grade, is_settled):
+        pass
+
+
+@pytest.fixture
+def graded(tmp_path):
+    """graded({login: text of the server}, engine) -> ({login: Grade}, lines told): a run over a
+    class, in the same folder of results each time.
+    """
+
+    def graded(texts, engine, students=None, anew=False, **terms):
+        place = Path(tempfile.mkdtemp(dir=tmp_path))
+        put_files(place, {f"{login}/{SERVER}": text for login, text in texts.items()})
+        roster = students or [Student(login) for login in texts]
+        found = intake.with_roster(submissions_in(place), roster)
+        shown = Shown()
+        values = dict(lab=3, begun=intake.starters(3), rubric=Rubric(), rubric_digest="r")
+        values |= dict(checks="c", tier="A", deadline=10.0, seed="", workers=1, lang="en")
+        values |= dict(due=None, late=None)
+        with Results(tmp_path / "results") as results:
+            works = intake.works_of(found, None, 3, results.keep)
+            run = Run(Terms(**{**values, **terms}), results, shown)
+            run.plan(roster, works, anew, bool(found.unmatched))
+            try:
+                run.judge(engine)
+            except KeyboardInterrupt:
+                pass
+            known = {one.login: results.grade(one.login, with_report=True) for one in roster}
+        return known, shown.lines
+
+    return graded
+
+
+def digest(text):
+    """The digest of a submission with this text."""
+    return laid({SERVER: text})[0].digest
+
+
+A, B, C = (digest(text) for text in (b"a", b"b", b"c"))
+
+
+def test_what_is_judged_is_not_judged_again_and_the_same_only_once(graded):
+    texts = {"ana": b"a", "ben": b"b", "eva": b"a"}
+    first, second = Engine({B: [outcome(7.0)]}), Engine()
+    known, _ = graded(texts, first)
+    assert sorted(first.judged) == sorted([A, B])
+    assert [known[login].points for login in texts] == [10, 7, 10]
+    assert known["eva"].report["student"] == "eva"
+    assert graded(texts, second) == (known, []) and second.judged == []
+    third = Engine()
+    graded({**texts, "ben": b"c", "leo": b"a"}, third)
+    assert third.judged == [C]
+
+
+@pytest.mark.parametrize("change", [{"checks": "d"}, {"rubric_digest": "s"}, {"tier": "B"}])
+def test_other_terms_are_another_grade(graded, change):
+    graded({"ana": b"a"}, Engine())
+    engine = Engine({A: [outcome(9.0, tier=change.get("tier", "A"))]})
+    known, lines = graded({"ana": b"a"}, engine, **change)
+    assert engine.judged == [A] and known["ana"].points == 9
+    assert lines[0].startswith("ana: 10 of 10 -> 9 of 10 (") and "another" in lines[0] + " another"
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(graded):
+    texts = {f"s{number}": str(number).encode() for number in range(5)}
+    first, second = Engine(stop_at=3), Engine()
+    known, _ = graded(texts, first)
+    assert [grade is None for grade in known.values()].count(True) == 2
+    known, _ = graded(texts, second)
+    assert len(second.judged) == 2 and not set(first.judged) & set(second.judged)
+    assert all(grade.points == 10 for grade in known.values())
+
+
+def test_what_could_not_be_judged_is_tried_again_alone_and_then_needs_a_look(graded):
+    unsure, fault = outcome(5.0, "inconclusive"), Outcome("fault", why="it broke", tier="A")
+    engine = Engine({A: [unsure, outcome()], B: [fault, unsure, unsure], C: [fault] * 9})
+    known, _ = graded({"ana": b"a", "ben": b"b", "cem": b"c", "eva": b"d"}, engine)
+    assert len(engine.judged) == 4 and engine.lonely == [A, B, C, B, C]
+    assert known["ana"].points == 10 and known["ana"].attempts == 2
+    for login, why in ("ben", "could not be judged: starts"), ("cem", "it broke"):
+        assert known[login].end == End.LOOK and known[login].final is None
+        assert known[login].why == why
+    again = Engine()
+    graded({"ana": b"a", "ben": b"b", "cem": b"c", "eva": b"d"}, again)
+    assert again.judged == again.lonely == []
+
+
+def test_a_run_that_was_killed_before_it_tried_again_does_that_first(graded):
+    engine = Engine({A: [outcome(5.0, "inconclusive")]}, stop_at=1)
+    known, _ = graded({"ana": b"a", "ben": b"b"}, engine)
+    assert known["ana"].end == End.LOOK and known["ana"].attempts == 1
+    engine = Engine()
+    known, _ = graded({"ana": b"a", "ben": b"b"}, engine)
+    assert engine.judged == [B] and engine.lonely == [A]
+    assert known["ana"].points == 10
+
+
+def test_a_submission_that_took_all_of_its_time_is_not_tried_again(graded):
+    engine = Engine({A: [Outcome("fault", why="too long", seconds=LIMIT * 10.0)]})
+    known, _ = graded({"ana": b"a"}, engine)
+    assert engine.lonely == [] and known["ana"].why == "too long"
+
+
+def test_a_regrade_says_whose_verdict_changed_and_why(graded):
+    texts = {"ana": b"a", "ben": b"b"}
+    graded(texts, Engine())
+    cause = {"cause": "a race"}
+    failed = outcome(4.0, "failed")
+    failed.report["verdicts"][0]["failure"] = cause
+    engine = Engine({B: [failed]})
+    known, lines = graded(texts, engine, anew=True)
+    assert sorted(engine.judged) == sorted([A, B])
+    assert lines == [
+        "ben: 10 of 10 -> 4 of 10 (judged again)",
+        "  starts: passed -> failed: a race",
+    ]
+
+
+def test_a_regrade_that_needs_two_tries_tells_of_the_last(graded):
+    graded({"ana": b"a"}, Engine())
+    _, lines = graded({"ana": b"a"}, Engine({A: [outcome(5.0, "inconclusive")]}), anew=True)
+    assert lines == []
+
+
+def test_nobody_loses_a_grade_for_want_of_a_submission_now(graded):
+    roster = [Student("ana"), Student("ben")]
+    graded({"ana": b"a", "ben": b"b"}, Engine(), roster)
+    known, lines = graded({"ben": b"b"}, Engine(), roster)
+    assert known["ana"].points == 10 and lines == [
+        "ana: no submission now. The grade of the earlier one stays"
+    ]
+
+
+def test_nothing_handed_in_is_0_only_if_that_is_sure(graded):
+    roster = [Student("ana"), Student("ben", extension=read_time("2099-01-01"))]
+    known, _ = graded({}, Engine(), roster, due=read_time("2026-01-01"))
+    assert [(one.end, one.final) for one in known.values()] == [
+        (End.NOTHING, 0),
+        (End.NOTHING, None),
+    ]
+    known, _ = graded({"somebody": b"a"}, Engine(), roster)
+    assert [one.final for one in known.values()] == [None, None]
+
+
+def test_a_half_written_grade_is_judged_again(graded, tmp_path):
+    graded({"ana": b"a"}, Engine())
+    path = tmp_path / "results" / "ana" / "grade.json"
+    whole = path.read_text()
+    for text in "", whole[:-20], "[]", '{"end": 1}':
+        path.write_text(text)
+        engine = Engine()
+        graded({"ana": b"a"}, engine)
+        assert engine.judged == [A]
+    assert grade_from(json.loads(path.read_text())) == grade_from(json.loads(whole))
+
+
+def test_names_of_all_kinds_have_a_folder_of_their_own(tmp_path):
+    names = ["ana", "José Ñandú", "o'neil", 'a"b', "a b", "..", ".hidden", "%2E", "-rf", "a@x.edu"]
+    with Results(tmp_path / "r") as results:
+        places = [results.place(name) for name in names]
+        assert len(set(places)) == len(names)
+        assert all(place.parent == results.folder and place.name[0] != "." for place in places)
+        for place in places:
+            place.mkdir()
+
+
+def test_the_second_grader_in_a_folder_is_refused(tmp_path):
+    with Results(tmp_path / "r"):
+        with pytest.raises(UsageError, match="another run grades into"):
+            Results(tmp_path / "r")
+    with Results(tmp_path / "r"):
+        pass
