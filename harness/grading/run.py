@@ -6,7 +6,7 @@ person has to look at it.
 """
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import ceil
@@ -14,11 +14,13 @@ from math import ceil
 from harness.driving.messages import Message, msg
 from harness.grading.engine import Engine
 from harness.grading.intake import Work
+from harness.grading.judge import Job, Outcome
 from harness.grading.model import End, Grade, Student
+from harness.grading.progress import Shown
 from harness.grading.results import Key, Results, changes, key_of
 from harness.grading.roster import LateRule, due_of, late_reason, lateness
-from harness.grading.standin import Job, Outcome
 from harness.teaching.starter import Starter
+from harness.verdicts.language import say
 from harness.verdicts.rubric import Rubric
 
 ATTEMPTS = 3  # the first, and two alone
@@ -64,39 +66,35 @@ class Task:
     work: Work
     students: list[Student] = field(default_factory=list)
     attempts: int = 0
+    is_settled: bool = False
+    before: dict[str, Grade] = field(default_factory=dict)  # {login: what was known}, for a retry
 
 
 class Run:
     """Judges what is missing or has changed, and keeps it in `results`.
 
-    told(line): is called with what a teacher should read as it comes. progress(event, task): with
-    "started", "ended" and the Task.
+    shown: where a teacher reads how far it is, and what is odd.
     """
 
-    def __init__(
-        self,
-        terms: Terms,
-        results: Results,
-        engine: Engine,
-        told: Callable[[Message | str], None],
-        progress: Callable[[str, Task], None],
-    ) -> None:
-        self.terms, self.results, self.engine = terms, results, engine
-        self.told, self.progress = told, progress
+    def __init__(self, terms: Terms, results: Results, shown: Shown) -> None:
+        self.terms, self.results, self.shown = terms, results, shown
         self.tasks: dict[str, Task] = {}  # by digest
         self.again: list[str] = []  # digests
 
-    def plan(self, students: list[Student], works: dict[str, Work], anew: bool) -> None:
+    def plan(
+        self, students: list[Student], works: dict[str, Work], anew: bool, is_open: bool
+    ) -> None:
         """Decides what is to be judged; keeps the grades of the others.
 
         students: those who are judged, of the class. anew: judge also what is known (--regrade).
+        is_open: some submissions are nobody's, so that nobody gets a 0 for having handed in none.
         """
         known = {} if anew else {key_of(grade): grade.login for grade in self.results.all()}
         for student in students:
             work = works.get(student.login)
             before = self.results.grade(student.login, with_report=True)
             if work is None or not work.digest:
-                if grade := self.without_judge(student, work, before):
+                if grade := self.without_judge(student, work, before, is_open):
                     self.keep(grade, before)
                 continue
             key = self.terms.key(work)
@@ -118,56 +116,65 @@ class Run:
         return grade.end == End.LOOK and 0 < grade.attempts < ATTEMPTS
 
     def without_judge(
-        self, student: Student, work: Work | None, before: Grade | None
+        self, student: Student, work: Work | None, before: Grade | None, is_open: bool
     ) -> Grade | None:
         """The Grade of a student without a folder to judge; None to leave what is there."""
         if work is None and before is not None and before.end != End.NOTHING:
-            self.told(
-                msg(
+            self.shown.line(
+                say(
                     "{login}: no submission now. The grade of the earlier one stays",
                     login=student.login,
                 )
             )
             return None
-        language = student.language if student.language else ""
-        known = {one.language for one in self.terms.begun}
+        has = {one.language for one in self.terms.begun}
+        terms = self.terms
         grade = Grade(
             student.login,
             End.NOTHING,
-            possible=self.terms.possible(language if language in known else ""),
-            checks=self.terms.checks,
-            rubric=self.terms.rubric_digest,
-            tier=self.terms.tier,
+            possible=terms.possible(student.language if student.language in has else ""),
+            checks=terms.checks,
+            rubric=terms.rubric_digest,
+            tier=terms.tier,
         )
         if work is None:
-            grade.why = msg("there is no submission of this student")
-        elif work.is_empty:
+            until = due_of(student, terms.due) if terms.due else None
+            if is_open:
+                grade.why = msg("no submission, but some are nobody's")
+            elif until and until > datetime.now(until.tzinfo):
+                grade.why = msg(
+                    "no submission yet: it is due on {due}", due=f"{until:%Y-%m-%d %H:%M}"
+                )
+            else:
+                grade.why, grade.points = msg("no submission"), 0.0
+            return grade
+        if work.is_empty:
             grade.end, grade.points = End.NOT_BUILT, 0.0
             grade.why = msg("{name} is empty", name=work.handed)
         else:
             grade.end = End.LOOK
             grade.why = msg("{name}: {why}", name=work.handed, why=work.refused)
-        return self.of_student(grade, student, work) if work else grade
+        return self.of_student(grade, student, work)
 
     # -- Judging --
 
-    def judge(self) -> None:
+    def judge(self, engine: Engine) -> None:
         """Judges all that plan() found to be missing, first at once, and then again what could not
         be judged.
         """
         first = [digest for digest, task in self.tasks.items() if not task.attempts]
         self.again = [digest for digest, task in self.tasks.items() if task.attempts]
-        for digest, outcome in self.engine.run(self.jobs(first)):
+        for digest, outcome in engine.run(self.jobs(first)):
             self.ended(digest, outcome)
         while self.again:
             digest = self.again.pop(0)
-            self.progress("started", self.tasks[digest])
-            self.ended(digest, self.engine.alone(self.job(self.tasks[digest])))
+            self.shown.started()
+            self.ended(digest, engine.alone(self.job(self.tasks[digest])))
 
     def jobs(self, digests: list[str]) -> Iterator[tuple[str, Job]]:
         """The jobs of these, made when the engine has room for them."""
         for digest in digests:
-            self.progress("started", self.tasks[digest])
+            self.shown.started()
             yield digest, self.job(self.tasks[digest])
 
     def job(self, task: Task) -> Job:
@@ -180,6 +187,8 @@ class Run:
             folder=self.results.kept(task.work.digest),
             points=terms.rubric.points,
             hidden=sorted(terms.rubric.hidden),
+            breaks_nothing=terms.rubric.breaks_nothing,
+            may_break=sorted(terms.rubric.may_break),
             seed=terms.seed or secrets.token_hex(4),
             deadline=terms.deadline,
             workers=terms.workers,
@@ -197,14 +206,19 @@ class Run:
         is_last = task.attempts >= ATTEMPTS or outcome.seconds >= LIMIT * self.terms.deadline
         if grade.end == End.LOOK and is_last:
             grade.attempts = task.attempts = ATTEMPTS
+        is_settled = task.is_settled = not self.may_be_tried_again(grade)
         for student in task.students:
-            before = self.results.grade(student.login, with_report=True)
+            before = task.before.pop(student.login, None)
+            before = before or self.results.grade(student.login, with_report=True)
             own = self.of_student(grade, student, task.work)
             self.results.commit(own, outcome.html, outcome.log)
-            self.tell_changes(before, own)
-        if self.may_be_tried_again(grade):
+            if is_settled:
+                self.tell_changes(before, own)
+            elif before:
+                task.before[student.login] = before
+        if not is_settled:
             self.again.append(digest)
-        self.progress("ended", task)
+        self.shown.ended([student.login for student in task.students], grade, is_settled)
 
     def grade_of(self, task: Task, outcome: Outcome) -> Grade:
         """The Grade of an outcome, for whoever the submission is of."""
@@ -267,7 +281,7 @@ class Run:
     def tell_changes(self, before: Grade | None, grade: Grade) -> None:
         """Tells the teacher what is another than before."""
         for line in changes(before, grade) if before else []:
-            self.told(line)
+            self.shown.line(say(line))
 
 
 def unjudged(report: dict) -> Message:

@@ -139,13 +139,13 @@ def report_of(options, design, seed, folder):
     )
 
 
-def run(options, folder):
+def run(options, folder, graded=None):
     """Runs the checks; returns the Report. Each verdict is shown as it comes. Raises UsageError.
 
-    folder: of the records.
+    folder: of the records. graded: the Rubric, by default that of options.rubric.
     """
     command, design = command_from(options)
-    graded = rubric.read(options.rubric)
+    graded = graded or rubric.read(options.rubric)
     must_be_known([check.partition("[")[0] for check in options.only or ()], "check", known())
     must_be_writable(
         options.records and Path(options.records), [path for _, path in options.outputs]
@@ -256,13 +256,20 @@ def tidy(report):
         report.folder = ""
 
 
+def refusal(options, why, graded):
+    """The Report of a program that cannot be run: no points of all that this Rubric gives, and
+    why.
+    """
+    report = report_of(options, options.design, options.seed or "", "")
+    report.refused, report.possible = why, graded.possible(options.lab, options.design)
+    return report
+
+
 def refuse(options, why):
     """Gives a result, in every form that was asked for, of a program that cannot be run: no points,
     and why. Returns the exit status.
     """
-    graded = rubric.read(options.rubric)
-    report = report_of(options, options.design, options.seed or "", "")
-    report.refused, report.possible = why, graded.possible(options.lab, options.design)
+    report = refusal(options, why, rubric.read(options.rubric))
     must_be_writable(None, [path for _, path in options.outputs])
     write(report, options.outputs)
     return 1
