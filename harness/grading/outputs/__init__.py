@@ -50,6 +50,7 @@ def write(
     folder, tables = Path(folder), tables or Tables()
     asked = [*ALWAYS, *formats]
     filled = filled_in(cls, asked, tables)
+    folder.mkdir(parents=True, exist_ok=True)
     found, suites, pages = Found(), ClassSuites(), []
     for student, grade in zip(cls.students, cls.grades, strict=True):
         report = students.report_of(cls, grade, folder)
