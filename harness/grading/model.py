@@ -4,12 +4,14 @@ Class.
 `as_dict()` and `..._from()` are to and from JSON. Times are aware datetimes, in JSON ISO 8601.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import Any
+from urllib.parse import quote
 
 from harness.driving.messages import Message, packed, template, unpacked
 from harness.verdicts.rubric import Rubric
@@ -135,6 +137,12 @@ class Class:
     def possible(self) -> float:
         """All points that the checks give: the most of any grade."""
         return max((grade.possible for grade in self.grades), default=0.0)
+
+
+def folder_of(login: str) -> str:
+    """The name of a student's folder: the login, with %XX for what no folder's name should have."""
+    name = re.sub(r"[^\w.@+-]", lambda found: quote(found[0], safe=""), login)
+    return f"%2E{name[1:]}" if name.startswith(".") else name
 
 
 def rounded(points: float) -> float:

@@ -113,6 +113,7 @@ class Report:
     # why no check could be run: the server does not build or start, or lacks a file. 0 points
     refused: str = ""
     possible: float = 0  # all points that the lab asks for, if it was refused
+    look: str = ""  # why a person must look at it before there is a grade
     pace: dict = field(
         default_factory=dict
     )  # {"start", "join", "say"}: seconds that each took, measured before the checks
@@ -134,10 +135,13 @@ class Report:
         """Whether its score may become a grade: all that was asked was judged. Else no form may
         hold a 0.
         """
-        return bool(self.refused) or (
-            self.complete
-            and bool(self.verdicts)
-            and not any(verdict.is_unjudged for verdict in self.verdicts)
+        return not self.look and (
+            bool(self.refused)
+            or (
+                self.complete
+                and bool(self.verdicts)
+                and not any(verdict.is_unjudged for verdict in self.verdicts)
+            )
         )
 
     def of(self, word):
