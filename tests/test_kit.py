@@ -52,8 +52,7 @@ def solution(begun):
         lines |= set(
             map(str.strip, starter.body_of(ours, one.function, begun.language).split("\n"))
         )
-    begun_texts = [starter.begun_text(begun, *where) for where in begun.files().items()]
-    around = "\n".join([*begun_texts, *harness_texts()])
+    around = "\n".join([*starter.contents(begun).values(), *harness_texts()])
     return {
         line for line in lines if len(re.findall(r"\w", line)) >= TELLING and line not in around
     }

@@ -24,7 +24,8 @@ from argon2 import PasswordHasher
 
 from harness.driving import processes
 from harness.driving.compiled import compiled
-from harness.driving.server import DESIGNS, ROOT, session_of
+from harness.driving.processes import session as session_of
+from harness.driving.server import DESIGNS, ROOT
 
 HERE = Path(__file__).parent
 LIMIT = 120.0  # seconds that one order to the generator may take

@@ -23,7 +23,6 @@ from harness.driving.client import Silence, WireClient
 from harness.driving.deadlines import none_left, wait_until
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
-from harness.driving.processes import session
 from harness.driving.record import CheckFailed, same
 from harness.driving.server import CLOSED, end_of
 from harness.verdicts.plugin import Inconclusive, NotRun, check
@@ -85,8 +84,7 @@ def ends_in_order(running, clients, signum, group=False):
             )
     none_left(
         lambda: [
-            msg("process {pid} is still running", pid=process.pid)
-            for process in session(running.pid)
+            msg("process {pid} is still running", pid=process.pid) for process in running.living()
         ],
         msg("all the server's processes to end with it"),
         "leftovers",
@@ -217,8 +215,7 @@ def check_killed_leaves_no_orphans(server, connect, enter):
     running.kill()
     none_left(
         lambda: [
-            msg("process {pid} is still running", pid=process.pid)
-            for process in session(running.pid)
+            msg("process {pid} is still running", pid=process.pid) for process in running.living()
         ],
         msg("no process of the server after its main process was killed"),
     )

@@ -322,7 +322,7 @@ def check_a_stopped_child_holds_up_nobody(server, enter):
         none_left(
             lambda: [
                 msg("process {pid} is still running", pid=process.pid)
-                for process in processes.session(running.pid)
+                for process in running.living()
             ],
             msg("all the server's processes to end with it"),
         )

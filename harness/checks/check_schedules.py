@@ -54,6 +54,7 @@ def explore(judge, start, tmp_path, kind):
                 env=target.environment(gates),
                 preexec=dies_with_us(),
                 traced=False,
+                writable=[gates],
             )
         except NotRun as why:  # it does not take a limit
             problem = NotStarted(str(why), "")

@@ -33,7 +33,7 @@ from harness.driving import deadlines, processes
 from harness.driving.client import CutOff, WireClient
 from harness.driving.messages import both, msg
 from harness.driving.record import CheckFailed, same
-from harness.driving.server import LISTENING, NotStarted, Server, plain_environment
+from harness.driving.server import LISTENING, NotStarted, Server, launched, plain_environment
 from harness.driving.terminals import TerminalClient
 from harness.verdicts.disturb import disturbances
 from harness.verdicts.pace import Pace
@@ -175,7 +175,7 @@ def start(judge, tmp_path):
     descriptors away, it could not.
     """
 
-    def start(*args, traced=True, **options):
+    def start(*args, traced=True, writable=(), **options):
         trace = (
             tempfile.mkdtemp(dir=judge.scratch) + "/trace"
             if judge.settings["trace"] and traced
@@ -195,6 +195,7 @@ def start(judge, tmp_path):
                 cwd=judge.settings["cwd"],
                 inherits=False,
                 **options,
+                writable=[*writable, *([trace] if trace else [])],
             )
         except OSError as error:
             raise CheckFailed(
@@ -265,9 +266,15 @@ def terminal(judge, tmp_path):
                 console = CheckedTerminal(
                     "owner",
                     command,
-                    cwd=judge.settings["cwd"],
                     record=judge.record,
-                    env=plain_environment(),
+                    launch=launched(
+                        command,
+                        judge.settings["cwd"],
+                        plain_environment(),
+                        tmp_path / "group",
+                        [trace] if trace else [],
+                        terminal=True,
+                    ),
                 )
             except pexpect.ExceptionPexpect:
                 raise CheckFailed(

@@ -53,9 +53,17 @@ def session(sid: int) -> list[psutil.Process]:
     living = []
     for pid in pids(sid):
         with contextlib.suppress(*GONE):
-            if (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
+            if not is_zombie(process := psutil.Process(pid)):
                 living.append(process)
     return living
+
+
+def is_zombie(process: psutil.Process) -> bool:
+    """Return whether a process has ended, and its parent has not waited for it yet.
+
+    A process whose first thread has ended looks like one as long as its other threads run.
+    """
+    return process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1
 
 
 def pids(sid: int) -> list[int]:
@@ -144,7 +152,7 @@ def zombies(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     found = []
     for process in processes:
         with contextlib.suppress(*GONE):
-            if process.status() == psutil.STATUS_ZOMBIE:
+            if is_zombie(process):
                 found.append(process)
     return found
 

@@ -21,10 +21,9 @@ from typing import Any
 
 import psutil
 
-from harness.driving import deadlines, processes
+from harness.driving import cells, deadlines, processes
 from harness.driving.client import plain
 from harness.driving.messages import Message, both, joined, msg
-from harness.driving.processes import session as session_of
 from harness.driving.record import CheckFailed, Record
 
 DESIGNS = ("nonblocking", "pthread", "fork")
@@ -50,7 +49,9 @@ INHERITED = re.compile(
 
 
 def plain_environment() -> dict[str, str]:
-    """Return the part of our environment that a server under check gets."""
+    """Return the part of our environment that a server under check gets, or its cell's own."""
+    if (own := cells.current().environment) is not None:
+        return dict(own)
     return {name: value for name, value in os.environ.items() if INHERITED.fullmatch(name)}
 
 
@@ -84,21 +85,49 @@ def start_refused(
     Raises CheckFailed if the server still runs after `deadline` seconds (by default DEADLINE).
     """
     line = command_line(command, "127.0.0.1", port, directory, *args)
-    popen = {"stdin": subprocess.DEVNULL, "cwd": ROOT, **popen}
-    process = subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **popen
-    )
+    env = popen.pop("env", None) or inherited_environment()
+    launch = launched(line, popen.pop("cwd", ROOT), env, directory)
+    popen = {"stdin": subprocess.DEVNULL, **popen}
+    process = cells.Process(launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
     try:
         wrote = process.communicate(timeout=deadlines.DEADLINE if deadline is None else deadline)
     except subprocess.TimeoutExpired:
-        _end_session(process.pid)
+        process.program.end()
         out, err = map(as_text, process.communicate())
         raise CheckFailed(
             msg("the server to end at once, with one line that says why"),
             msg("it kept running; it wrote\n{output}", output=out + err),
             "goes-on",
         ) from None
-    return process.returncode, *map(as_text, wrote)
+    return process.wait(), *map(as_text, wrote)
+
+
+def inherited_environment() -> dict[str, str]:
+    """Return our environment, or that of the cell in which programs are started."""
+    return dict(os.environ) if cells.current().environment is None else plain_environment()
+
+
+def launched(
+    line: Sequence[str],
+    cwd: str | Path,
+    env: Mapping[str, str],
+    directory: str | Path,
+    writable: Iterable[str | Path] = (),
+    **options: bool,
+) -> cells.Launch:
+    """Return what starts a server with this command line, whose group is in `directory`.
+
+    It may write there, and in the folders `writable`. `options` are those of Cell.started().
+    Raises OSError if there is no such command.
+    """
+    return cells.current().started(
+        line,
+        cwd=cwd,
+        env=env,
+        readable=cells.loaded(env),
+        writable=[cells.there(Path(directory).absolute().parent), *map(cells.there, writable)],
+        **options,
+    )
 
 
 def as_text(data: bytes) -> str:
@@ -134,24 +163,6 @@ def clipped(text: str, width: int) -> str:
     if isinstance(text, Message):
         return text.map(lambda value: clipped(value, width))
     return msg("{beginning}... ({count} characters)", beginning=text[:width], count=len(text))
-
-
-def _end_session(sid: int) -> None:
-    """Kill every process of a session, within 5 s."""
-    end = time.monotonic() + 5
-    # A process may fork while it is killed, so look again until none is left.
-    while (left := session_of(sid)) and time.monotonic() < end:
-        _end_group(sid)
-        for process in left:  # those that left the group
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        time.sleep(0.01)
-
-
-def _end_group(pid: int) -> None:
-    """Kill a process group in one call: a program that forks without end cannot outrun it."""
-    with contextlib.suppress(OSError):  # no process of it is left
-        os.killpg(pid, signal.SIGKILL)
 
 
 class NotStarted(CheckFailed):
@@ -209,6 +220,7 @@ class Server:
         deadline: float | None = None,
         record: Record | None = None,
         inherits: bool = True,
+        writable: Iterable[str | Path] = (),
     ):
         """Start `command`, the name of a design or a list, and wait until it listens.
 
@@ -216,8 +228,8 @@ class Server:
         CLOSED; only the default, a pipe, takes orders. `preexec` runs in the new process before
         the server. `deadline`: seconds until it must listen, by default DEADLINE. `record` gets
         all its lines and orders. With `inherits` it has our environment, else only that of
-        plain_environment(); `env` is added. Raises NotStarted, or OSError if there is no such
-        command.
+        plain_environment(); `env` is added. In a cell it may write in `writable`, too. Raises
+        NotStarted, CellError, or OSError if there is no such command.
         """
         args = tuple(args)
         self.start = dict(
@@ -234,6 +246,7 @@ class Server:
             deadline=deadline,
             record=record,
             inherits=inherits,
+            writable=tuple(writable),
         )
         self.design = command if isinstance(command, str) else None
         self.directory = Path(directory)
@@ -275,31 +288,30 @@ class Server:
 
     def _launch(self) -> None:
         """Start the process, and the thread that reads its output."""
-        stdin, preexec, env = self.start["stdin"], self.start["preexec"], self.start["env"]
-
-        def before() -> None:
-            if stdin is CLOSED:
-                os.close(0)
-            if preexec:
-                preexec()
-
+        stdin, extra = self.start["stdin"], self.start["env"] or {}
+        base = inherited_environment() if self.start["inherits"] else plain_environment()
         line = " ".join(self.command)
         unusual = {
             CLOSED: msg("{command} (stdin: closed)", command=line),
             subprocess.DEVNULL: msg("{command} (stdin: /dev/null)", command=line),
         }
         self.record.add("server", "starts", unusual.get(stdin, line))
-        self.process = subprocess.Popen(
-            self.command,
+        self.process = cells.Process(
+            launched(
+                self.command,
+                self.start["cwd"] or ROOT,
+                {**base, **extra},
+                self.directory,
+                self.start["writable"],
+                closed=stdin is CLOSED,
+            ),
             stdin=subprocess.DEVNULL if stdin is CLOSED else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            cwd=self.start["cwd"] or ROOT,
-            env={**(os.environ if self.start["inherits"] else plain_environment()), **(env or {})},
-            start_new_session=True,
-            preexec_fn=before if preexec or stdin is CLOSED else None,
+            preexec=self.start["preexec"],
         )
-        self.pid = self.process.pid
+        self.program = self.process.program
+        self.pid = self.program.pid
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._watcher.start()
 
@@ -346,10 +358,10 @@ class Server:
                     self._heard.notify_all()
             if time.monotonic() > next_count:
                 next_count = time.monotonic() + LOOKS
-                self.forked = len(processes.pids(self.pid)) > self.most_processes
+                self.forked = len(self.program.pids()) > self.most_processes
             self.flooded = max(output.size for output in outputs.values()) > MOST_OUTPUT
         if self.flooded or self.forked:
-            _end_group(self.pid)
+            cells.end_group(self.pid)
         with self._heard:
             self._heard.notify_all()
 
@@ -422,7 +434,7 @@ class Server:
                 seconds=deadline,
             )
             return did, "first-line"
-        if addresses := processes.listening(session_of(self.pid)):
+        if addresses := processes.listening(self.living()):
             did = msg(
                 "it wrote nothing for {seconds:g} s, although it listens at {addresses}",
                 seconds=deadline,
@@ -538,6 +550,10 @@ class Server:
 
     # -- Its processes
 
+    def living(self) -> list[psutil.Process]:
+        """Return all the server's processes that are no zombies, whatever their parents are."""
+        return self.program.processes()
+
     def family(self) -> list[psutil.Process]:
         """Return the server's process and all its descendants."""
         return processes.family(self.pid)
@@ -602,7 +618,7 @@ class Server:
         self.record.add("server", "exits", end_of(status))
         if self._stopped is None and self._killed is None:
             self._stopped = status
-            self.leftovers += session_of(self.pid)
+            self.leftovers += self.living()
         return status
 
     def kill(self) -> None:
@@ -619,7 +635,7 @@ class Server:
         """
         seconds = deadlines.DEADLINE / 2
         end = (self._killed or time.monotonic()) + seconds
-        while left := session_of(self.pid):
+        while left := self.living():
             if time.monotonic() > end:
                 self.leftovers += left
                 raise CheckFailed(
@@ -646,7 +662,7 @@ class Server:
         """Kill what is left of the server, and report nothing."""
         self._closed = True
         self._may_read.set()
-        _end_session(self.pid)
+        self.program.end()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(deadlines.DEADLINE)
         self._over = True

@@ -10,18 +10,37 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import psutil
 
-from harness.driving import deadlines
+from harness.driving import cells, deadlines
 from harness.driving.client import plain
 from harness.driving.messages import joined, msg
-from harness.driving.processes import family, reached_by
+from harness.driving.processes import family, is_zombie, reached_by
 from harness.driving.record import CheckFailed, Record
-from harness.driving.server import ROOT, end_of, session_of
+from harness.driving.server import ROOT, end_of
 
 WIDE = 24, 4096  # lines and columns: programs that fold lines to the width fold none of ours
+
+
+class _Child(pexpect.spawn):
+    """The process that a launch starts, on a new terminal."""
+
+    def __init__(self, launch: cells.Launch, **options: Any):
+        self.launch = launch
+        super().__init__(
+            launch.argv[0],
+            launch.argv[1:],
+            cwd=launch.cwd,
+            env=launch.env,
+            preexec_fn=launch.preexec,
+            **options,
+        )
+
+    def _spawnpty(self, args: list[str], **options: Any) -> Any:
+        return super()._spawnpty(args, pass_fds=self.launch.pass_fds, **options)
 
 
 class TerminalClient:
@@ -43,13 +62,15 @@ class TerminalClient:
         deadline: float | None = None,
         dimensions: tuple[int, int] = WIDE,
         env: Mapping[str, str] | None = None,
+        launch: cells.Launch | None = None,
     ):
         """Start `command` on a new terminal with `dimensions` (lines, columns).
 
         `person` types, and `program` writes, in `record`. `on_line(mark, line)` is called for each
         line typed (">") and shown ("|"). `deadline` is in seconds, by default deadlines.DEADLINE.
-        `env` is the whole environment, by default ours. Raises OSError or
-        pexpect.ExceptionPexpect if there is no such command.
+        `env` is the whole environment, by default ours. `launch` starts a program under check, in
+        place of `cwd` and `env`. Raises OSError or pexpect.ExceptionPexpect if there is no such
+        command, or cells.CellError.
         """
         self.who, self.program, self.deadline = person, program, deadline
         self.on_line = on_line or (lambda mark, line: None)
@@ -59,16 +80,15 @@ class TerminalClient:
         self.done = False
         self.reached: list[psutil.Process] = []
         self.record.add(program, "starts", " ".join(command))
-        self.child = pexpect.spawn(
-            command[0],
-            command[1:],
-            cwd=cwd,
+        launch = launch or cells.DIRECT.started(command, cwd=cwd, env=env, terminal=True)
+        self.child = _Child(
+            launch,
             dimensions=dimensions,
             echo=False,
             encoding="utf-8",
             codec_errors="backslashreplace",
-            env=env,
         )
+        self.started = launch.find(self.child.pid)
         self.child.delaybeforesend = self.child.delayafterread = None
         self.child.ptyproc.delayafterclose = 0
 
@@ -81,7 +101,7 @@ class TerminalClient:
     @property
     def pid(self) -> int:
         """The process id of the program, which is also the id of its session."""
-        return self.child.pid
+        return self.started.pid
 
     def wait_ends(self) -> float:
         """Return the time.monotonic() at which a wait that begins now is too long."""
@@ -169,7 +189,7 @@ class TerminalClient:
             raise CheckFailed(
                 msg("{who}'s program to end with status {status}", who=self.who, status=status),
                 msg("it {end}", end=end_of(self.reap())),
-                "no-handler" if self.child.signalstatus else "exit-status",
+                "no-handler" if self.reap() < 0 else "exit-status",
             )
         self.done = True
 
@@ -177,25 +197,21 @@ class TerminalClient:
         """Return whether the program has ended."""
         if self.child.terminated:
             return True
-        return psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
+        return is_zombie(psutil.Process(self.child.pid))
 
     def reap(self) -> int:
         """Wait for the program, and return its exit status as subprocess does."""
         if not self.child.terminated:
             self.child.wait()
         status = self.child.exitstatus
-        return status if status is not None else -self.child.signalstatus
+        return self.started.status(status if status is not None else -self.child.signalstatus)
 
     def living(self) -> list[psutil.Process]:
         """Return the processes that still run on this terminal."""
-        return session_of(self.pid)
+        return self.started.processes()
 
     def close(self) -> None:
         """Kill each process that is left, and close the terminal."""
-        # A process may fork while it is killed, so look again until none is left.
-        while left := self.living():
-            for process in left:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
+        self.started.end()
         self.reap()
         self.child.close()

@@ -13,6 +13,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+from harness.driving import cells
 from harness.driving.compiled import NotCompiled, compiled
 from harness.driving.messages import Message, msg, template
 from harness.driving.programs import (
@@ -25,6 +26,7 @@ from harness.driving.programs import (
     program_of,
     why_not_loaded,
 )
+from harness.driving.server import inherited_environment
 
 HERE = Path(__file__).parent
 SHARED = "-shared", "-fPIC", "-pthread", "-fexceptions"
@@ -186,9 +188,13 @@ def line_at(file: Path, changed: int, offset: int) -> str | None:
     if not (tool := shutil.which("addr2line")):
         return None
     # The call comes before the place to which it returns, which may be the next line's.
-    run = subprocess.run(
-        [tool, "-e", str(file), hex(offset - 1)], capture_output=True, text=True, errors="replace"
+    command = [tool, "-e", str(file), hex(offset - 1)]
+    # The file is a program of others: to read it may be as dangerous as to run it.
+    launch = cells.current().started(
+        command, cwd=file.parent, env=inherited_environment(), readable=[file]
     )
-    place = run.stdout.split(" (")[0].strip()
+    process = cells.Process(launch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    told, _ = process.communicate()
+    place = told.decode(errors="replace").split(" (")[0].strip()
     path, _, line = place.rpartition(":")
     return f"{os.path.basename(path)}:{line}" if line.isdecimal() and int(line) > 0 else None

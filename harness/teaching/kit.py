@@ -132,9 +132,9 @@ def starting_files(begun: starter.Starter) -> dict[str, bytes]:
     """Return the sources of the starting folder where Grupo has them, with the lab's functions
     emptied: so the kit can write a new starting folder.
     """
+    texts = starter.contents(begun)
     return {
-        str(ours.relative_to(ROOT)): starter.begun_text(begun, place, ours).encode()
-        for place, ours in begun.files().items()
+        str(ours.relative_to(ROOT)): texts[place].encode() for place, ours in begun.files().items()
     }
 
 
@@ -267,7 +267,9 @@ def student_page(path: str, text: str, there: set[str]) -> str:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `harness kit` takes."""
     parser.add_argument("lab", type=int, metavar="LAB", choices=range(9), help="0 to 8")
-    parser.add_argument("--out", required=True, metavar="FILE", help="the archive, such as kit.zip")
+    parser.add_argument(
+        "--out", dest="archive", required=True, metavar="FILE", help="such as kit.zip"
+    )
     parser.add_argument(
         "--language",
         choices=starter.LANGUAGES,
@@ -285,11 +287,15 @@ def main(options: argparse.Namespace) -> int:
     """Write the kit. Return the exit status: 0, or 2 for a lab without a starting folder."""
     language.choose(options.lang)
     try:
-        put(options.out, kit(options.lab, options.language))
+        put(options.archive, kit(options.lab, options.language))
     except UsageError as why:
         print(f"kit: {say(why.args[0])}", file=sys.stderr)
         return 2
     print(
-        say("{path}: lab {lab} for students, without solutions", path=options.out, lab=options.lab)
+        say(
+            "{path}: lab {lab} for students, without solutions",
+            path=options.archive,
+            lab=options.lab,
+        )
     )
     return 0

@@ -6,21 +6,20 @@ what is wrong, where, and what to do.
 """
 
 import ast
-import contextlib
 import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from harness.driving import cells
 from harness.driving.compiled import find_compiler
 from harness.driving.messages import msg
-from harness.driving.server import DESIGNS
+from harness.driving.server import DESIGNS, inherited_environment
 from harness.teaching import starter
 from harness.verdicts import command
 from harness.verdicts.formats.render import clean
@@ -190,8 +189,8 @@ def run_compiler(command, folder, scratch, **env):
     """(status, messages) of a compiler run in `folder`; status None if it had to be ended after
     PATIENCE.
 
-    It runs in a session of its own under LIMITS, and all of it is ended together. Its temporary
-    files go to `scratch`.
+    It runs in a session of its own under LIMITS, or in the cell in force, and all of it is ended
+    together. Its temporary files go to `scratch`.
     """
 
     def limit():
@@ -201,21 +200,22 @@ def run_compiler(command, folder, scratch, **env):
             resource.setrlimit(kind, (most, most))
 
     with open(Path(scratch, "messages"), "w+b") as messages:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
+        process = cells.Process(
+            cells.current().started(
+                command,
+                cwd=folder,
+                env={**inherited_environment(), "TMPDIR": scratch, **env},
+                writable=[scratch],
+            ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=messages,
-            env={**os.environ, "TMPDIR": scratch, **env},
-            start_new_session=True,
-            preexec_fn=limit,
+            preexec=limit,
         )
         try:
             status = process.wait(PATIENCE)
         except BaseException as why:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)  # driver, compiler, assembler, linker
+            process.program.end()  # driver, compiler, assembler, linker
             process.wait()
             if not isinstance(why, subprocess.TimeoutExpired):
                 raise
@@ -278,42 +278,50 @@ def main(options):
     a result with 0 points.
     """
     command.begin(options)
-    folder = Path(options.folder).resolve()
     try:
-        begun = starter.read(options.lab, "c" if (folder / "server.c").exists() else "python")
-        begun = replace(
-            begun, designs=[options.design or begun.designs[0]]
-        )  # LAB=3 may be asked in the folder of another lab
-        if begun.language == "c":
-            build_c(folder)
-            options.server = [str(folder / "server")]
-        else:
-            if (
-                not (folder / f"implementations/{begun.designs[0]}.py").exists()
-                and (folder / "implementations").exists()
-            ):
-                raise SubmissionError(
-                    msg(
-                        "this folder has no implementations/{designs}.py: choose another "
-                        "DESIGN, or another LAB",
-                        designs=begun.designs[0],
-                    )
-                )
-            inspect_python(begun, folder)
-            options.server = [sys.executable, "-m", f"implementations.{begun.designs[0]}"]
+        begin(options)
     except UsageError as why:
         print(f"lab: {clean(say(why.args[0]))}", file=sys.stderr)
-        return refused(options, begun, why.args[0]) if isinstance(why, SubmissionError) else 2
-    options.design, options.folder = begun.designs[0], folder
-    options.replay = (
-        f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
-    )
+        return refused(options, why.args[0]) if isinstance(why, SubmissionError) else 2
     return command.check(options)
 
 
-def refused(options, begun, why):
+def begin(options, language=None):
+    """Builds the server of options.folder, if that is to be done, and sets what `check` needs to
+    check it. Raises SubmissionError, or UsageError if the fault is not the student's.
+
+    language: of the folder; by default what its files say.
+    """
+    options.folder = folder = Path(options.folder).resolve()
+    language = language or ("c" if (folder / "server.c").exists() else "python")
+    begun = starter.read(options.lab, language)
+    # LAB=3 may be asked in the folder of another lab
+    begun = replace(begun, designs=[options.design or begun.designs[0]])
+    options.design, options.server = begun.designs[0], [f"lab {begun.lab}"]
+    options.replay = (
+        f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
+    )
+    if language == "c":
+        build_c(folder)
+        options.server = [str(folder / "server")]
+        return
+    if (
+        not (folder / f"implementations/{options.design}.py").exists()
+        and (folder / "implementations").exists()
+    ):
+        raise SubmissionError(
+            msg(
+                "this folder has no implementations/{designs}.py: choose another "
+                "DESIGN, or another LAB",
+                designs=options.design,
+            )
+        )
+    inspect_python(begun, folder)
+    options.server = [sys.executable, "-m", f"implementations.{options.design}"]
+
+
+def refused(options, why):
     """Writes the results of a folder whose server cannot be run. Returns the exit status."""
-    options.server, options.design = [f"lab {begun.lab}"], begun.designs[0]
     try:
         return command.refuse(options, why)
     except UsageError as misuse:

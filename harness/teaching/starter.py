@@ -165,6 +165,18 @@ def emptied_text(text, one, language):
 # -- A folder ------------------------------------------------------------------------------------
 
 
+def contents(starter):
+    """{file in the folder: its text at the start} of all that the server is made of."""
+    found = {}
+    for place, ours in starter.files().items():
+        text = ours.read_text(encoding="utf-8")
+        for one in starter.empty:
+            if one.file == place:
+                text = emptied_text(text, one, starter.language)
+        found[place] = text
+    return found
+
+
 def write(starter, folder, kind=None, more=None):
     """Writes the starting folder, which must not exist, or be empty. Raises UsageError.
 
@@ -176,9 +188,9 @@ def write(starter, folder, kind=None, more=None):
             raise UsageError(
                 msg("{folder} is there already, and not empty: name a new folder", folder=folder)
             )
-        for place, ours in starter.files().items():
+        for place, text in contents(starter).items():
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            (folder / place).write_text(begun_text(starter, place, ours), encoding="utf-8")
+            (folder / place).write_text(text, encoding="utf-8")
         words = {
             "lab": starter.lab,
             "title": starter.title,
@@ -204,15 +216,6 @@ def write(starter, folder, kind=None, more=None):
             (folder / name).write_text(Template(template).substitute(words), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{error.filename or folder}: {error.strerror}") from None
-
-
-def begun_text(starter, place, ours):
-    """The text of a file at the start. place: in the folder; ours: the file of the reference."""
-    text = ours.read_text(encoding="utf-8")
-    for one in starter.empty:
-        if one.file == place:
-            text = emptied_text(text, one, starter.language)
-    return text
 
 
 def template_of(name, form):

@@ -285,7 +285,7 @@ def stop_and_go(server, seed, done):
     """
     rng = random.Random(seed)
     while not done.wait(rng.uniform(*STOPPED)) and server.process.poll() is None:
-        pids = processes.pids(server.pid) or [server.pid]  # none: it has ended meanwhile
+        pids = server.program.pids() or [server.pid]  # none: it has ended meanwhile
         pid = rng.choice([server.pid, rng.choice(pids)])
         try:
             os.kill(pid, signal.SIGSTOP)

@@ -24,7 +24,7 @@ from pathlib import Path
 import pytest
 from _pytest.runner import runtestprotocol
 
-from harness.driving import deadlines
+from harness.driving import cells, deadlines
 from harness.driving.messages import (
     Message,
     joined,
@@ -86,6 +86,8 @@ TRACED = msg(
     "This run was traced. Writing a trace slows the server, so a race may appear more or less "
     "often than without it."
 )
+# What a failure says if processes left the server's session, and outlived it.
+STRAYS = template("these are still running:\n{lines}")
 TICK = 0.1  # seconds between two beats of the pulse
 
 
@@ -396,12 +398,12 @@ class Judge:
             signal.setitimer(signal.ITIMER_REAL, self.pace.limit)
             runtestprotocol(item, nextitem=None, log=False)
             signal.setitimer(signal.ITIMER_REAL, 0)
-            strays = end_descendants()
+            strays = cells.current().strays + end_descendants()
             self.keep_trace(Path(self.settings["folder"], f"{id_of(item.nodeid)}.trace"))
         if strays and self.problem is None:
             self.problem = CheckFailed(
                 msg("all the server's processes to end with it"),
-                msg("these are still running:\n{lines}", lines=strays),
+                msg(STRAYS, lines=strays),
                 "leftovers",
             )
 

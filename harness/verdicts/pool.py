@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from harness.driving.processes import is_zombie
+
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 LAST_SIGNALS = signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT  # beside SIGINT
 MOST_STRAYS = 40  # processes that end_descendants() names
@@ -233,7 +235,7 @@ def end_descendants(of: Callable[[psutil.Process], bool] | None = None) -> list[
     while (children := descendants(of)) and time.monotonic() < end:
         for child in children:
             with contextlib.suppress(psutil.Error, OSError):
-                if child.status() != psutil.STATUS_ZOMBIE:
+                if not is_zombie(child):
                     if len(found) < MOST_STRAYS:
                         found[child.pid] = (
                             f"pid {child.pid}: {' '.join(child.cmdline()) or child.name()}"

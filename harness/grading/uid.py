@@ -1,0 +1,433 @@
+"""Tier B: a cell for root in a container that allows no namespaces.
+
+Each start of a program gets a user id of its own, and all starts of a submission share a group id.
+The program may read the system's programs, read and write its own folders, and listen at its port.
+File permissions and Landlock see to that. seccomp takes away dangerous system calls, and other
+sockets than TCP. The judge stays root, counts and kills by user id, and is out of reach.
+
+What this tier does not stop:
+
+- read the command lines of the machine's processes (none of ours holds a secret);
+- see that a file exists, with its size and times, where its folder is open (ours are closed);
+- connect to a service's UNIX socket that is a file which all may write to;
+- listen at a port that the kernel gives out; connect to its own port, if that was chosen for it;
+- fill the kernel's buffers, or the disk, for a moment: the warden (warden.py) ends it then;
+- use the CPU, until the total limit of a submission.
+
+So one submission at a time runs on a machine.
+"""
+
+import contextlib
+import fcntl
+import functools
+import os
+import pwd
+import random
+import resource
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from harness.driving import cells, processes
+from harness.driving.messages import msg
+from harness.grading import landlock, seccomp
+
+IDS = range(61000, 61184)  # no distribution's accounts, and below those that systemd gives out
+KILLER = 60999  # the user that kills: no process of a submission can signal it
+LOCKS = Path("/run/grupo-cells")  # only root can make it there
+
+MEGABYTE = 1 << 20
+LIMITS = {
+    resource.RLIMIT_NPROC: 2048,  # threads too, of one start: its user is its own
+    resource.RLIMIT_NOFILE: 4096,
+    resource.RLIMIT_FSIZE: 64 * MEGABYTE,
+    resource.RLIMIT_CORE: 0,
+    resource.RLIMIT_MEMLOCK: 65536,
+    resource.RLIMIT_MSGQUEUE: 0,
+    resource.RLIMIT_RTPRIO: 0,
+    resource.RLIMIT_NICE: 0,
+}
+
+SYSTEM = [Path("/", name) for name in ("usr", "bin", "sbin", "lib", "lib32", "lib64", "proc")]
+SETTINGS = """
+    alternatives ca-certificates.conf gai.conf host.conf hosts ld.so.cache ld.so.conf ld.so.conf.d
+    locale.alias localtime mime.types nsswitch.conf os-release protocols services ssl timezone
+    java-* python3*
+"""
+DEVICES = [Path("/dev", name) for name in ("null", "zero", "full", "random", "urandom", "tty")]
+SHARED_MEMORY = Path("/dev/shm")  # of multiprocessing.Lock, for one
+CPUS = Path("/sys/devices/system/cpu")
+
+
+class Locked:
+    """A number of IDS that no other run on this machine has, until close().
+
+    The file that locks it is not empty while processes may have the number. So a run that was
+    killed is known by its file, and the next one to get the number ends what is left.
+    """
+
+    def __init__(self, kind: str, end_all: Callable[[int], bool]):
+        """`kind` is "user" or "group": each has a row of locks of its own. `end_all(number)` ends
+        all processes that have it. Raises CellError.
+        """
+        with contextlib.suppress(FileExistsError):
+            LOCKS.mkdir(mode=0o700)
+        for self.number in random.sample(IDS, len(IDS)):
+            self._lock = os.open(LOCKS / f"{kind}-{self.number}", os.O_CREAT | os.O_RDWR, 0o600)
+            if self._take(end_all):
+                os.write(self._lock, b"in use")
+                return
+            os.close(self._lock)
+        raise cells.CellError(msg("no user id is free for a submission"))
+
+    def _take(self, end_all: Callable[[int], bool]) -> bool:
+        """Return whether the number is ours now, and free."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        is_left_over = os.fstat(self._lock).st_size > 0
+        return not is_account(self.number) and not (is_left_over and not end_all(self.number))
+
+    def close(self) -> None:
+        """Give the number back; no process has it any more."""
+        os.ftruncate(self._lock, 0)
+        os.close(self._lock)
+
+
+def is_account(number: int) -> bool:
+    """Return whether a user of this machine has this id."""
+    try:
+        pwd.getpwuid(number)
+    except KeyError:
+        return False
+    return True
+
+
+# -- Processes by their ids ------------------------------------------------------------------------
+
+
+def pids_of(*, user: int | None = None, group: int | None = None) -> list[int]:
+    """Return the processes with this effective user or group id, zombies included.
+
+    A program that may not change its ids cannot leave this set.
+    """
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                owner = os.stat(f"/proc/{name}")
+                if owner.st_uid == user or owner.st_gid == group:
+                    found.append(int(name))
+    return found
+
+
+def users_of(group: int) -> set[int]:
+    """Return the user ids of the processes with this group id."""
+    found = set()
+    for pid in pids_of(group=group):
+        with contextlib.suppress(OSError):
+            found.add(os.stat(f"/proc/{pid}").st_uid)
+    return found & set(IDS)
+
+
+def kill_user(user: int) -> None:
+    """Kill all processes of a user of IDS at once, so that no fork escapes.
+
+    Another process does it under that user's id. It cannot be killed by them: its real and its
+    saved user are others.
+    """
+    if user not in IDS:
+        raise ValueError(user)
+    if (child := os.fork()) == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(KILLER, KILLER, KILLER)
+            os.setresuid(KILLER, user, KILLER)
+            if os.getresuid() == (KILLER, user, KILLER):
+                os.kill(-1, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def alive(pids: Iterable[int]) -> list[int]:
+    """Return those of the processes that are no zombies."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", errors="replace") as file:
+            state, *fields = file.read().rpartition(") ")[2].split()
+            if state not in "ZX" or int(fields[16]) > 1:  # its other threads still run
+                found.append(pid)
+    return found
+
+
+def end_user(user: int, within: float = cells.ENDS_WITHIN) -> bool:
+    """Kill all processes of a user; return whether none is left after so many seconds."""
+    end = time.monotonic() + within
+    while left := alive(pids_of(user=user)):
+        if time.monotonic() > end:
+            return False
+        kill_user(user)
+        while alive(left) and time.monotonic() < end:
+            time.sleep(0.001)
+    return True
+
+
+def end_group(group: int) -> bool:
+    """Kill all processes with a group id of IDS; return whether none is left."""
+    return all([end_user(user) for user in users_of(group)])
+
+
+def reap(pids: Iterable[int]) -> None:
+    """Wait for those of the processes that have ended and become ours."""
+    for pid in pids:
+        with contextlib.suppress(ChildProcessError):  # its parent is another process
+            os.waitpid(pid, os.WNOHANG)
+
+
+# -- The cell --------------------------------------------------------------------------------------
+
+
+@dataclass
+class UidProgram:
+    """A program that runs under a user id of its own."""
+
+    pid: int
+    cell: "UidCell"
+    user: Locked
+    folder: Path  # its HOME and TMPDIR
+    is_over: bool = False
+
+    def pids(self) -> list[int]:
+        """Return the ids of all its processes, zombies included."""
+        return [] if self.is_over else pids_of(user=self.user.number)
+
+    def processes(self) -> list[psutil.Process]:
+        """Return all its processes that are no zombies, whatever their parents are."""
+        living = []
+        for pid in alive(self.pids()):
+            with contextlib.suppress(*processes.GONE):
+                living.append(psutil.Process(pid))
+        return living
+
+    def status(self, code: int) -> int:
+        """Return the status itself: nothing stands between the program and us."""
+        return code
+
+    def end(self) -> None:
+        """Kill all its processes, and remove its temporary files. Raises CellError."""
+        if self.is_over:
+            return
+        pids = self.pids()
+        if left := alive(pids):
+            self.cell.strays += strays(left, self.pid)
+            if not end_user(self.user.number):
+                raise cells.CellError(msg("the program's processes could not be killed"))
+            pids = self.pids()
+        reap(pid for pid in pids if pid != self.pid)  # its starter waits for that one
+        self.is_over = True
+        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_shared_memory(self.user.number)
+        self.user.close()
+
+
+def strays(pids: Iterable[int], session: int) -> list[str]:
+    """Return what those of the processes are that left their session, as texts."""
+    texts = []
+    for pid in pids:
+        with contextlib.suppress(*processes.GONE):
+            if os.getsid(pid) != session:
+                process = psutil.Process(pid)
+                texts.append(f"pid {pid}: {' '.join(process.cmdline()) or process.name()}")
+    return texts
+
+
+def remove_shared_memory(user: int) -> None:
+    """Remove what a user left in /dev/shm."""
+    with contextlib.suppress(OSError), os.scandir(SHARED_MEMORY) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.stat(follow_symlinks=False).st_uid == user:
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                    else:
+                        os.unlink(entry.path)
+
+
+class UidCell:
+    """Starts the programs of one submission, each under a user id of its own."""
+
+    tier = "B"
+
+    def __init__(self, folder: str | Path, group: int):
+        """`folder` is the submission's own, in which the judge makes its folders; `group` is the
+        group id that all its processes have.
+        """
+        self.folder, self.group = Path(folder).resolve(), group
+        self.environment: Mapping[str, str] | None = None
+        self.strays: list[str] = []
+
+    def started(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str | Path,
+        env: Mapping[str, str],
+        readable: Iterable[str | Path] = (),
+        writable: Iterable[str | Path] = (),
+        terminal: bool = False,
+        closed: bool = False,
+    ) -> cells.Launch:
+        """Return what starts `argv`: see cells.Cell. Raises CellError, or OSError."""
+        user = Locked("user", end_user)
+        home = Path(tempfile.mkdtemp(prefix="home-", dir=self.folder))
+        own = [home, *map(cells.there, [cwd, *writable])]
+        for path in own:
+            self.hand_over(path, user.number)
+        readable = [*map(Path, readable)]
+        for path in readable:
+            self.show(path)
+        rules = landlock.Rules(
+            read=[*SYSTEM, *settings(), CPUS, *interpreters(), *readable],
+            write=[*own, SHARED_MEMORY],
+            devices=DEVICES,
+            bind=[port := port_of(argv)],
+            connect=[port] if port else [],
+        )
+        return cells.Launch(
+            list(argv),
+            seccomp.environment({**env, "HOME": str(home), "TMPDIR": str(home)}),
+            str(cwd),
+            lambda pid: UidProgram(pid, self, user, home),
+            preexec=Confinement(rules, user.number, self.group, closed),
+        )
+
+    def hand_over(self, path: Path, user: int) -> None:
+        """Give a folder of ours, and all in it, to a user. Raises CellError."""
+        with self.opened(path) as top:
+            for name, folder in tree(top):
+                about = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                # A second name of a file may lie elsewhere: such a file stays whose it is.
+                if about.st_uid in IDS or stat.S_ISDIR(about.st_mode) or about.st_nlink == 1:
+                    os.chown(name, user, self.group, dir_fd=folder, follow_symlinks=False)
+
+    def show(self, path: Path) -> None:
+        """Let all read what is ours in the submission's folder, and use a socket in it."""
+        if not path.resolve().is_relative_to(self.folder):
+            return
+        with self.opened(path if path.is_dir() else path.parent) as top:
+            for name, folder in tree(top):
+                about = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if about.st_uid or stat.S_ISLNK(about.st_mode):
+                    continue
+                more = 0o055 if stat.S_ISDIR(about.st_mode) else 0o044
+                if stat.S_ISSOCK(about.st_mode):
+                    more = 0o066
+                os.chmod(name, stat.S_IMODE(about.st_mode) | more, dir_fd=folder)
+
+    @contextlib.contextmanager
+    def opened(self, path: Path) -> Iterator[int]:
+        """Open a folder in the submission's own, through folders that are no links; let its user
+        come there from above. Raises CellError.
+        """
+        place = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for part in path.resolve().relative_to(self.folder).parts:
+                let_pass(place)
+                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place)
+                os.close(place)
+                place = below
+            yield place
+        except ValueError:
+            raise cells.CellError(
+                msg("{path} is not in the submission's own folder", path=path)
+            ) from None
+        finally:
+            os.close(place)
+
+
+def let_pass(folder: int) -> None:
+    """Let all users pass through a folder of ours, without a look at what is in it."""
+    about = os.fstat(folder)
+    if about.st_uid == 0:
+        os.fchmod(folder, stat.S_IMODE(about.st_mode) | stat.S_IXGRP | stat.S_IXOTH)
+
+
+def tree(top: int) -> Iterator[tuple[str, int]]:
+    """Yield an open folder and all in it, each as a name and the descriptor of the folder with it.
+
+    No link is followed, not even one that another program puts there meanwhile.
+    """
+    yield ".", top
+    for _, folders, files, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
+        for name in [*folders, *files]:
+            yield name, descriptor
+
+
+@functools.cache
+def settings() -> list[Path]:
+    """Return the files of /etc that programs need, and that say nothing of the users."""
+    return [path for pattern in SETTINGS.split() for path in Path("/etc").glob(pattern)]
+
+
+def interpreters() -> list[Path]:
+    """Return where this Python and its packages are."""
+    return [Path(sys.base_prefix), Path(sys.prefix)]
+
+
+def port_of(argv: Sequence[str]) -> int:
+    """Return the port of a server's command line; 0: any."""
+    words = list(argv)
+    with contextlib.suppress(ValueError, IndexError):
+        return int(words[words.index("--port") + 1])
+    return 0
+
+
+class Confinement:
+    """Gives up, between fork and exec, all that the program must not have."""
+
+    def __init__(self, rules: landlock.Rules, user: int, group: int, closed: bool):
+        """`closed`: the program's descriptor 0 is closed. Raises CellError."""
+        self.user, self.group, self.closed = user, group, closed
+        self.limit = landlock.Limiter(rules)
+        may_connect = self.limit.abi >= landlock.PORTS_ABI
+        try:
+            code = seccomp.program(tcp_only=True, may_connect=may_connect)
+        except seccomp.NoFilter as why:
+            raise cells.CellError(*why.args) from None
+        self.filter = seccomp.Loader(code)
+
+    def __call__(self) -> None:
+        """Do it. Raises OSError; then the program does not start."""
+        for descriptor in 0, 1, 2:
+            self.give(descriptor)
+        for kind, most in LIMITS.items():
+            soft, hard = resource.getrlimit(kind)
+            hard = most if hard == resource.RLIM_INFINITY else min(hard, most)
+            soft = hard if soft == resource.RLIM_INFINITY else min(soft, hard)
+            resource.setrlimit(kind, (soft, hard))
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")  # if the machine is out of memory, this one ends first
+        self.limit()  # root may still open what the rules name
+        os.setgroups([])
+        os.setresgid(self.group, self.group, self.group)
+        os.setresuid(self.user, self.user, self.user)
+        if self.closed:
+            os.close(0)
+        self.filter()
+
+    def give(self, descriptor: int) -> None:
+        """Let the program open /dev/stdin and its like: a pipe or a terminal becomes its own."""
+        with contextlib.suppress(OSError):
+            is_pipe = stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+            if is_pipe or os.isatty(descriptor):
+                os.fchown(descriptor, self.user, self.group)
