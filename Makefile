@@ -13,9 +13,11 @@ demo: $(VENV)/ready
 compare: $(call with,figures)
 	@$(RUN) -m harness compare --html compare.html
 
+# make guide STUDENT=1: without the pages for teachers, the exam and the solutions
+SITE := site$(if $(STUDENT),-student)
 guide: $(call with,guide)
-	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --config-file lab_guide/mkdocs.yml
-	@echo "The guide is in site/. Open site/index.html in a browser, or serve it: $(RUN) -m http.server --bind 127.0.0.1 --directory site"
+	@GRUPO_STUDENT=$(STUDENT) NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --config-file lab_guide/mkdocs.yml --site-dir "$(CURDIR)/$(SITE)"
+	@echo "The guide is in $(SITE)/. Open $(SITE)/index.html in a browser, or serve it: $(RUN) -m http.server --bind 127.0.0.1 --directory $(SITE)"
 
 notebooks: $(call with,figures notebooks)
 	@$(RUN) notebooks/open.py
