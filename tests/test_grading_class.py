@@ -1,19 +1,14 @@
 """Grading a class: what comes in, who it is of, what lateness costs, and what is judged again."""
 
 import bz2
-import csv
 import gzip
 import io
 import json
 import lzma
 import os
-import shutil
-import signal
 import subprocess
-import sys
 import tarfile
 import tempfile
-import time
 import warnings
 import zipfile
 from datetime import timedelta
@@ -22,7 +17,6 @@ from pathlib import Path
 import pytest
 from conftest import need
 
-from harness.driving.server import ROOT
 from harness.grading import intake
 from harness.grading.archives import MOST_ENTRIES, RefusedError, entries_of_archive, files_of
 from harness.grading.downloads import METADATA, submissions_in
