@@ -55,6 +55,7 @@ class Actor:
     event: dict[str, Any] = field(default_factory=dict)
     held: bool = False
     gone_at: float = 0.0  # when it got permission, on the program's clock
+    outside: dict[int, int] = field(default_factory=dict)  # its ids in a cell: what they are here
 
     @property
     def kind(self) -> str:
@@ -173,6 +174,9 @@ class Controller:
             actor.connection.close()
             actor.held = False
             return
+        event["p"], event["th"] = self.kernel.outside(
+            actor.connection, event["p"], event["th"], actor.outside
+        )
         actor.event, actor.held = event, True
         actor.name = self.names.get(event["a"], event["a"])
         event["o"] = self.names.get(event["o"], event["o"])

@@ -6,6 +6,8 @@ The files in /proc stay open between two looks, since a controller looks after e
 import contextlib
 import os
 import platform
+import socket
+import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ RESTING = b"STtZXI"  # of the states in /proc/PID/stat: neither running nor wait
 MOST = 512  # bytes of such a file that are read; what is needed comes in the first
 # The numbers of nanosleep and clock_nanosleep, as in /proc/PID/syscall.
 SLEEPS = {"x86_64": (b"35", b"230"), "aarch64": (b"101", b"115")}.get(platform.machine(), ())
+CREDENTIALS = struct.Struct("3i")  # of SO_PEERCRED: pid, uid, gid
 NAP = 0.05  # seconds: a thread that sleeps for longer is at rest
 
 
@@ -106,6 +109,24 @@ class Threads:
                 threads[thread].syscall = os.open(f"{place}/syscall", os.O_RDONLY)
         self.processes[process] = file, count
 
+    def outside(
+        self, connection: socket.socket, process: int, thread: int, known: dict[int, int]
+    ) -> tuple[int, int]:
+        """Return our ids of the process and the thread that report on this connection.
+
+        They give those that they have in their own pid namespace. `known` keeps what was found.
+        """
+        if thread not in known:
+            data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+            peer = CREDENTIALS.unpack(data)[0]
+            known[thread] = thread
+            if own_ids(peer, peer)[-1:] == [process]:
+                known[process] = peer
+                with contextlib.suppress(OSError):
+                    for name in map(int, os.listdir(f"/proc/{peer}/task")):
+                        known[own_ids(peer, name)[-1]] = name
+        return known.get(process, process), known[thread]
+
     def forget(self, process: int) -> None:
         """Close the files of one process."""
         file, _ = self.processes.pop(process, (-1, b""))
@@ -113,6 +134,15 @@ class Threads:
             os.close(file)
         for thread in self.threads.pop(process, {}).values():
             thread.close()
+
+
+def own_ids(process: int, thread: int) -> list[int]:
+    """Return the ids of a thread in all pid namespaces that it has one in, ours first."""
+    with contextlib.suppress(OSError), open(f"/proc/{process}/task/{thread}/status") as file:
+        for line in file:
+            if line.startswith("NSpid:"):
+                return list(map(int, line.split()[1:]))
+    return [thread]
 
 
 def children_of(process: int) -> set[int]:

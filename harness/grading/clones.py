@@ -116,7 +116,7 @@ def entries_of_commit(folder: Path, commit: str) -> Iterator[list[Entry]]:
                     Entry(
                         path.decode(errors="backslashreplace"),
                         kinds.get(mode, "device"),
-                        int(size) if size != "-" else 0,
+                        int(size) if size.isdigit() else 0,  # "-", "BAD"
                         lambda most, blob=blob: read(blob, most),
                     )
                 )

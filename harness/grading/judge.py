@@ -21,10 +21,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness.driving import cells
 from harness.driving.messages import Message, msg, packed, unpacked
 from harness.driving.processes import dies_with_us
 from harness.driving.server import ROOT
-from harness.grading import supervisor
+from harness.grading import cell, supervisor
 
 TIERS = "A", "B", "none"
 TOTAL = 900.0  # seconds for one submission
@@ -107,11 +108,15 @@ def run(job: Job) -> Outcome:
     Call it from a thread that lasts until then. It raises nothing because of what a submission
     does; cells.CellError if the tier cannot be had here, or OSError.
     """
-    argv = [sys.executable, "-P", "-m", "harness.grading.judge"]
-    found = supervisor.supervise(
-        argv, job.as_json(), total=job.total, env=environment(), preexec=dies_with_us()
-    )
-    return outcome_of(found, job)
+    argv, data = [sys.executable, "-P", "-m", "harness.grading.judge"], job.as_json()
+    if job.tier != "A":
+        found = supervisor.supervise(
+            argv, data, total=job.total, env=environment(), preexec=dies_with_us()
+        )
+        return outcome_of(found, job)
+    with cell.wall(argv, environment()) as (line, needed):
+        found = supervisor.supervise(line, data, total=job.total, env={}, pass_fds=needed)
+        return outcome_of(found, job)
 
 
 def environment() -> dict[str, str]:
@@ -154,6 +159,8 @@ def judged(job: Job) -> Outcome:
     from harness.verdicts.formats import FORMATS
     from harness.verdicts.model import SubmissionError, UsageError
 
+    if job.tier == "A":
+        cells.use(cell.Bubblewrap())
     place, records = (Path(tempfile.mkdtemp()) for _ in range(2))
     options = options_of(job, place)
     command.begin(options)
