@@ -114,8 +114,10 @@ def run(job: Job) -> Outcome:
             argv, data, total=job.total, env=environment(), preexec=dies_with_us()
         )
         return outcome_of(found, job)
-    with cell.wall(argv, environment()) as (line, needed):
-        found = supervisor.supervise(line, data, total=job.total, env={}, pass_fds=needed)
+    with cell.wall(argv, environment()) as wall:
+        found = supervisor.supervise(
+            wall.argv, data, total=job.total, env={}, pass_fds=wall.pass_fds, look=wall.look
+        )
         return outcome_of(found, job)
 
 
