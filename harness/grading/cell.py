@@ -11,7 +11,8 @@ judge's user namespace is the parent of the program's, so the kernel lets the ju
 program, signal it and limit it; the program cannot even name the judge.
 
 When a program ends, what it left behind goes on until the judge ends its cell: a check counts it.
-The end of the judge ends all, as it is the outer wall's main program (--die-with-parent).
+The end of the judge ends all, as it is the outer wall's main program (--die-with-parent). The judge
+ends with its supervisor: see supervisor.end_with().
 """
 
 import contextlib
@@ -526,6 +527,7 @@ class Caged:
     namespace: str
     told: IO[bytes]  # what bwrap tells of it: stays open, else the last of that would end bwrap
     cell: Bubblewrap
+    is_settled: bool = False
 
     def is_over(self) -> bool:
         """Return whether no process of it is left."""
@@ -551,9 +553,20 @@ class Caged:
 
     def status(self, code: int) -> int:
         """Return its status, of bwrap's, which is 128 more than the signal that ended it."""
+        self.settle()
         with contextlib.suppress(ValueError):
             return -signal.Signals(code - 128)
         return code
+
+    def settle(self) -> None:
+        """Wait, after the program's end, until its namespace is over, or has processes left over.
+
+        Until then its first process looks like one that was left over.
+        """
+        end = 0.0 if self.is_settled else time.monotonic() + cells.ENDS_WITHIN
+        self.is_settled = True
+        while not self.is_over() and time.monotonic() < end and not self.processes():
+            select.select([self.life], [], [], 0.01)
 
     def end(self) -> None:
         """Kill all its processes: with its first one, the kernel ends the whole namespace."""

@@ -8,7 +8,6 @@ submission does, run() returns.
 
 import argparse
 import base64
-import contextlib
 import io
 import json
 import os
@@ -278,6 +277,7 @@ def main() -> None:
     """The judge: a Job on stdin, the Outcome to the descriptor of the last argument."""
     result = int(sys.argv[-1])
     os.set_inheritable(result, False)
+    supervisor.end_with(result)
     job = job_from(sys.stdin.buffer.read())
     for name in "PYTHONPATH", "PYTHONDONTWRITEBYTECODE":  # not for the programs under check
         os.environ.pop(name, None)
@@ -286,10 +286,7 @@ def main() -> None:
     except Exception as problem:
         traceback.print_exc()
         outcome = Outcome("fault", why=f"{type(problem).__name__}: {problem}")
-    data = outcome.as_json()
-    with contextlib.closing(os.fdopen(result, "wb", buffering=0)) as pipe:
-        while data:
-            data = data[pipe.write(data) :]
+    supervisor.give(result, outcome.as_json())
 
 
 if __name__ == "__main__":
