@@ -13,8 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 from harness.driving.server import ROOT, NotStarted
-from harness.model.fuzz import NAMES, Fuzz, simpler
+from harness.model import fuzz as fuzzing
+from harness.model.fuzz import NAMES, Found, Fuzz, simpler
 from harness.model.generate import LENGTHS, Author
+from harness.model.lines import Difference
 from harness.model.play import Act
 
 GREETS = """
@@ -111,6 +113,17 @@ def test_a_simpler_dialogue_is_shorter_or_in_one_piece():
     assert [Act("ana", "sends", "PING 1\nPING 2\n")] == found[0][:1]
     assert any(one[1].text == "PING 2\n" for one in found[1:] if len(one) == 3)
     assert all(not act.more for act in found[-1])
+
+
+def test_what_there_is_no_time_to_confirm_is_no_verdict(monkeypatch):
+    wrong = Difference("5", "ana", ["PONG 1"], "PONG 2")
+    one = Fuzz(None, "1", until=0.0)
+    monkeypatch.setattr(one, "fails", lambda acts, *_: Found(acts, wrong, [], ()))
+    asked, stage = [Act("ana", "sends", "PING 1\n")], SimpleNamespace(acts=[])
+    assert one.followed_up(stage, asked, wrong).times == 2
+    monkeypatch.setattr(fuzzing, "SHRINKING", -1000.0)
+    assert one.followed_up(stage, asked, wrong) is None
+    assert one.tally.unconfirmed == 1 and not one.tally.lost
 
 
 def test_names_of_a_dialogue_are_told_from_other_words():

@@ -169,6 +169,14 @@ def test_a_file_in_the_way_is_named_with_its_path(design, tmp_path):
         place.rmdir()
 
 
+@ONE_DESIGN
+@pytest.mark.parametrize("name", ["transcript", "members"])
+def test_a_file_that_no_memory_could_hold_is_refused(design, name, tmp_path):
+    (tmp_path / name).touch(0o600)
+    os.truncate(tmp_path / name, 1 << 40)  # sparse: it needs no room on the disk
+    assert str(tmp_path / name) in one_line(start_refused(design, directory=tmp_path))
+
+
 def test_a_new_member_file_is_not_written_through_a_link(server, enter, tmp_path):
     (tmp_path / "outside").write_text("mine")
     running = server(*OPEN)

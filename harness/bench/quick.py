@@ -111,8 +111,8 @@ def members(server: Server, count: int) -> tuple[list[Talker], list[WireClient]]
         if number % 100 == 99 or number == count - 1:  # a hundred hashes at a time
             for client in clients[number // 100 * 100 :]:
                 client.expect(r"WELCOME .*")
-    for client in clients:
-        client.fence()
+            for client in clients:  # a member that is silent for too long is disconnected
+                client.fence()
     server.pause_reading()  # else a thread of this process reads the console, and slows the load
     text = "x" * (LINE - len("MSG 1234567 2026-11-22T13:21:28.123Z m0000 \n"))
     talkers = [

@@ -86,6 +86,8 @@ def check_any_dialogue(judge, start, pace, tmp_path):
         raise failed(found[0])
     for problem in problems:
         raise problem
+    if any(fuzz.tally.unconfirmed for fuzz in runs):
+        raise Inconclusive(msg("a dialogue went wrong, and there was no time to try it again"))
     dialogues = sum(fuzz.tally.dialogues for fuzz in runs)
     if not dialogues:
         raise Inconclusive(

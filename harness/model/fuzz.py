@@ -24,6 +24,7 @@ NAMES = re.compile(rf"\b({'|'.join(PEOPLE)})", re.IGNORECASE)
 ADMIT = "all", "ask", "none", "all", "ask", "none", "none", "none"
 ON_ONE_SERVER = 15  # dialogues, then a new one is started
 SHRINKING = 40.0  # seconds that it may take to find a shorter dialogue
+CONFIRMING = 40.0  # more seconds, in which the tries on new servers begin
 LAB_OF_TIMERS = 6  # from this lab on, silence and strangers that stay are asked
 CONFIRMATIONS = 6  # tries of the shortest on new servers; it must go wrong twice
 # Limits with which servers are started: the flag, its name in Rules, and the value. QUICK ones
@@ -123,11 +124,11 @@ class Found:
 
 class Tally:
     """What was tried so far. `unclear` dialogues could not be judged; `lost` are differences that
-    did not show again on a new server.
+    did not show again on a new server; for the `unconfirmed` there was no time left.
     """
 
     def __init__(self) -> None:
-        self.dialogues = self.acts = self.unclear = 0
+        self.dialogues = self.acts = self.unclear = self.unconfirmed = 0
         self.lost: list[Difference] = []
 
 
@@ -224,6 +225,7 @@ class Fuzz:
 
         The same mistake may show in another way on a server that heard less before.
         """
+        self.end = time.monotonic() + SHRINKING
         for acts in (alone, alone, stage.acts):
             if found := self.fails(acts, stage, None, self.patience):
                 found = self.shrunk(found, stage)
@@ -232,6 +234,10 @@ class Fuzz:
             self.lost(difference)
             return None
         for _ in range(CONFIRMATIONS):
+            if self.stopped or time.monotonic() > self.end + CONFIRMING:
+                self.tally.unconfirmed += 1
+                self.shortest = None
+                return None
             if again := self.fails(found.acts, stage, found.difference.kind, None):
                 found.times += 1
                 found.entries, found.difference = again.entries, again.difference
@@ -270,7 +276,6 @@ class Fuzz:
 
     def shrunk(self, found: Found, stage: "Stage") -> Found:
         """Drop acts by chunks, then simplify each, while the same kind of difference shows."""
-        self.end = time.monotonic() + SHRINKING
         size = len(found.acts) // 2 or 1
         while size:
             place = 0
@@ -292,7 +297,7 @@ class Fuzz:
 
     def still_fails(self, acts: list[Act], stage: "Stage", found: Found) -> Found | None:
         """Return what goes wrong with fewer or simpler acts, if it does, and there is time."""
-        if not acts or time.monotonic() > self.end:
+        if not acts or self.stopped or time.monotonic() > self.end:
             return None
         return self.fails(acts, stage, found.difference.kind, self.patience)
 

@@ -237,6 +237,11 @@ class Run:
         )
         if unclear := sum(tally.unclear for tally in tallies):
             yield msg("{count} dialogues could not be judged.", count=unclear)
+        if unconfirmed := sum(tally.unconfirmed for tally in tallies):
+            yield msg(
+                "{count} dialogues went wrong, and there was no time to try them again.",
+                count=unconfirmed,
+            )
         for tally in tallies:
             for lost in tally.lost:
                 yield msg(

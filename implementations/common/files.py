@@ -22,6 +22,7 @@ LOCK_WITHIN = 1.0  # seconds; the last writing of a server that was killed may h
 # What fsync of a folder says where a file system has no such thing (shared folders of VirtualBox,
 # some CIFS).
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
+MOST_MEMBERS = 1 << 30  # bytes of a member file; with millions of members it has fewer
 
 
 class Folder:
@@ -109,6 +110,11 @@ class Folder:
         try:
             members = self.open("members", os.O_RDONLY)
             with open(members, encoding="utf-8", newline="\n") as file:
+                if os.fstat(members).st_size > MOST_MEMBERS:
+                    raise StartupError(
+                        f"{self.file('members')}: larger than any member file; put back a copy,"
+                        " or move it away"
+                    )
                 return file.read()
         except FileNotFoundError:
             return ""
