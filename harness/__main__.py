@@ -81,6 +81,11 @@ COMMANDS = {
         "The exit status is 0 if all students are graded, 3 if some need a look, 2 if the command "
         "cannot be used so, 130 if it was stopped.",
     ),
+    "package": (
+        "harness.grading.package",
+        "write an autograder for Gradescope, Autolab or PrairieLearn",
+        "What it runs writes a result whatever happens.",
+    ),
     "hunt": (
         "harness.teaching.hunt",
         "deal a server with an unnamed bug, judge its repair, and keep score",

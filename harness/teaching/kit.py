@@ -83,12 +83,15 @@ def kit(lab: int, written_in: str) -> bytes:
 
 
 def archive(files: dict[str, bytes]) -> bytes:
-    """Return these files as .zip; the same files are the same bytes."""
+    """Return these files as .zip; the same files are the same bytes. What begins with #! is a
+    program.
+    """
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as packed:
         for path, data in sorted(files.items()):
             entry = zipfile.ZipInfo(path, WHEN)
-            entry.create_system, entry.external_attr = 3, 0o100644 << 16  # Unix, rw-r--r--
+            mode = 0o100755 if data.startswith(b"#!") else 0o100644
+            entry.create_system, entry.external_attr = 3, mode << 16  # of Unix
             packed.writestr(entry, data, zipfile.ZIP_DEFLATED)
     return made.getvalue()
 
@@ -96,11 +99,11 @@ def archive(files: dict[str, bytes]) -> bytes:
 # -- Code ------------------------------------------------------------------------------------------
 
 
-def sources(modules: Iterable[str]) -> dict[str, bytes]:
-    """Return the files of the harness that these modules need, and of WHOLE all."""
+def sources(modules: Iterable[str], whole_too: Iterable[str] = ()) -> dict[str, bytes]:
+    """Return the files of the harness that these modules need, and all of WHOLE and `whole_too`."""
     whole = [
         path
-        for folder in WHOLE
+        for folder in (*WHOLE, *whole_too)
         for path in sorted((ROOT / folder).rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     ]
