@@ -117,7 +117,9 @@ def navigation(there):
         {"Notebooks": sorted(uri for uri in there if uri.endswith(".ipynb"))},
         {"For teachers": those(*TEACHERS)},
         {
-            "Em português": those("index.md", *LABS, "exhibits.md", *PAGES, under=PORTUGUESE)
+            "Em português": those(
+                "index.md", *LABS, "exhibits.md", *PAGES, "grading.md", under=PORTUGUESE
+            )
             + others(PORTUGUESE)
         },
         *others(),
