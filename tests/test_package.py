@@ -229,7 +229,7 @@ def test_the_job_that_runs_a_students_program_may_write_nothing(jobs):
     assert yaml.safe_load(WORKFLOW.read_text())["permissions"] == {"contents": "read"}
     assert "permissions" not in jobs["check"]
     assert not [step for step in jobs["publish"]["steps"] if "harness" in step.get("run", "")]
-    for job in jobs.values():  # an input in a script would be a program of whoever chose it
+    for job in jobs.values():  # an input in a script would be a part of the program
         assert not [step["run"] for step in job["steps"] if "${{" in step.get("run", "")]
 
 

@@ -49,7 +49,7 @@ def unfinished(lab: int, why: Message | str) -> Report:
 
 
 def not_ended(lab: int) -> Report:
-    """What is told of a submission whose grading does not end."""
+    """A Report for a submission whose grading does not end."""
     why = msg("the grading did not end: it takes too long, or was stopped. Ask your teacher")
     return unfinished(lab, why)
 
