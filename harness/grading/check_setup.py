@@ -25,6 +25,7 @@ from harness.grading.judge import Job, Outcome
 from harness.grading.run import LIMIT, Terms
 from harness.teaching import exhibits, starter
 from harness.verdicts.catalogue import catalogue, known
+from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
 from harness.verdicts.model import FAILED, PASSED
 
@@ -125,6 +126,9 @@ def run(terms: Terms, engine: Engine, minutes: float = MINUTES) -> int:
         todo = {number: one for number, one in todo.items() if may_try(one, attempt + 1)}
     screen = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
     screen.print(table(found, terms))
+    for one in found:
+        if one.why:
+            screen.print(clean(f"{called(one)}: {say(one.why)}"), markup=False, soft_wrap=True)
     bad = [one for one in found if one.ended is Is.WRONG]
     unclear = [one for one in found if one.ended in (Is.UNCLEAR, Is.LEFT_OUT)]
     counts = {"count": len(found), "bad": len(bad), "unclear": len(unclear)}
@@ -203,8 +207,11 @@ def table(found: list[Trial], terms: Terms) -> Table:
     for heading in headings:
         made.add_column(say(heading), overflow="fold")
     for one in found:
-        name = f"{say(one.name)} ({one.language})" if isinstance(one.name, Message) else one.name
         points = "" if one.points is None else f"{one.points:g} / {one.most:g}"
-        ended = say(one.ended.value) + (f": {say(one.why)}" if one.why else "")
-        made.add_row(name, one.design, points, say(one.wanted), ended)
+        made.add_row(called(one), one.design, points, say(one.wanted), say(one.ended.value))
     return made
+
+
+def called(one: Trial) -> str:
+    """What a trial is called in the table."""
+    return f"{say(one.name)} ({one.language})" if isinstance(one.name, Message) else one.name
