@@ -859,7 +859,7 @@ def cluster():
         return [
             one
             for one in psutil.Process(process.pid).children()
-            if "spawn_main" in " ".join(one.cmdline())
+            if "dask_worker" in " ".join(one.cmdline())
         ]
 
     def kill_a_worker(number):
