@@ -18,15 +18,16 @@ SERVERS = "nonblocking pthread fork"
 # The row, first column and last column of each box. Rows count from the top.
 PLACES = {
     "harness": {
-        "checks": (0, 2, 2),
-        "teaching": (0, 3, 4),
-        "explore": (1, 2, 2),
-        "demo": (2, 0, 0),
-        "bench": (2, 1, 1),
-        "model": (2, 2, 2),
-        "verdicts": (2, 3, 3),
-        "tracing": (2, 4, 4),
-        "driving": (3, 0, 3),
+        "grading": (0, 2, 4),
+        "checks": (1, 2, 2),
+        "teaching": (1, 3, 4),
+        "explore": (2, 2, 2),
+        "demo": (3, 0, 0),
+        "bench": (3, 1, 1),
+        "model": (3, 2, 2),
+        "verdicts": (3, 3, 3),
+        "tracing": (3, 4, 4),
+        "driving": (4, 0, 3),
     },
     "implementations": {
         "windows": (0, 1, 1),

@@ -33,6 +33,11 @@ def daemons():
     time.sleep(0.2)  # until they have left
 
 
+def daemons_and_stay():
+    daemons()
+    time.sleep(600)
+
+
 def fork_bomb():
     """Twice as many each time, for as long as the kernel lets it."""
     signal.alarm(60)
@@ -185,7 +190,7 @@ def again_in_a_clean_environment():
     """It sheds what was put into its environment, and goes on as another program."""
     if "AGAIN" not in os.environ:
         os.execve(sys.executable, [sys.executable, __file__, *sys.argv[1:]], {"AGAIN": "1"})
-    for path in FACTS["other"], FACTS["tree"]:
+    for path in FACTS["other"], f"{FACTS['tree']}/harness":
         try:
             print(os.listdir(path))
         except OSError as error:
