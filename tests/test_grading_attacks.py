@@ -241,10 +241,10 @@ def test_a_program_that_cannot_be_read_is_counted_and_ended(answers):
     assert (answer["processes"], answer["left"]) == (1, 0)
 
 
-def test_one_big_file_is_not_made(answers, tier):
+def test_one_big_file_is_not_made(answers):
     answer = answers["one_big_file"]
-    why = {"A": "No space left", "B": "File too large"}[tier]
-    assert answer["status"] == 1 and why in answer["err"], answer
+    assert answer["status"] == 1, answer
+    assert "No space left" in answer["err"] or "File too large" in answer["err"], answer
 
 
 def program(target, name, seconds):

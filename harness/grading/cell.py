@@ -574,7 +574,7 @@ class Caged:
         if self.is_over():
             return
         pids = [process.pid for process in self.processes() if process.pid != self.pid]
-        self.cell.strays += uid.strays(pids, self.pid)
+        self.cell.strays += uid.strays(uid.seen(pids), self.pid)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.life.fileno(), signal.SIGKILL)
         select.select([self.life], [], [], cells.ENDS_WITHIN)

@@ -21,8 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from harness.driving import cells
 from harness.driving.messages import Message, joined, listed, msg, packed, unpacked
+from harness.driving.processes import sockets
 from harness.driving.server import ROOT
 from harness.grading import cell, judge, landlock, supervisor, uid
 from harness.verdicts import pool
@@ -247,8 +250,8 @@ def tried(one: cells.Cell, facts: dict[str, Any]) -> dict[str, Any]:
     with attacking(one, facts) as process:
         told = json.loads(process.stdout.readline())
         place = ("127.0.0.1", told["port"])
-        seen = process.program.processes()
-        if len(seen) < 2 or not all(process.num_fds() for process in seen):
+        holders = sockets(process.program.processes(), psutil.CONN_LISTEN)
+        if sum(holders.values()) < 2:
             return {**told, "why": msg("the judge does not see what a program has open")}
         with socket.create_connection(place, 10) as client:
             client.settimeout(10)

@@ -102,6 +102,7 @@ def supervise(start: Start, job: bytes, *, total: float) -> Supervised:
         try:
             for _ in hear(mine, process.stdout.fileno(), found, began + total):
                 start.look(process.pid, found.log)
+            start.look(process.pid, found.log)  # a last time: at what ended just now
         finally:
             end_all(process)
         found.code = process.returncode

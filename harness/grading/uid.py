@@ -21,6 +21,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import json
 import os
 import pwd
 import random
@@ -42,7 +43,8 @@ from harness.driving.messages import msg
 from harness.grading import landlock, seccomp
 
 IDS = range(61000, 61184)  # no distribution's accounts, and below those that systemd gives out
-KILLER = 60999  # the user that kills: no process of a submission can signal it
+KILLERS = 60816  # the first of as many user ids, which nothing else has either: see kill_user()
+MOST_TOLD, MOST_LINE = 100, 500  # of the processes that were killed, and of a line: characters
 LOCKS = Path("/run/grupo-cells")  # only root can make it there
 
 ENDS_WITHIN = 60.0  # seconds: a thousand processes do not end at once on a busy machine
@@ -143,24 +145,65 @@ def users_of(group: int) -> set[int]:
     return found & set(IDS)
 
 
-def kill_user(user: int) -> None:
-    """Kill all processes of a user of IDS at once, so that no fork escapes.
+@dataclass(frozen=True)
+class Killed:
+    """A process that was killed."""
 
-    Another process does it under that user's id. It cannot be killed by them: its real and its
-    saved user are others.
+    pid: int
+    session: int
+    line: str  # its command line
+
+    def __str__(self) -> str:
+        return f"pid {self.pid}: {self.line}"
+
+
+def kill_user(user: int) -> list[Killed]:
+    """Kill all processes of a user of IDS; return what they were.
+
+    Each of the two signals reaches all of them at once, and a process with a signal cannot fork:
+    none escapes, however fast it forks, and none is overlooked. Another process sends them under
+    that user's id. They cannot kill it, as its real and its saved user are others; nor can that of
+    another user of IDS, as each has its own. Only one for the same user runs at a time.
     """
     if user not in IDS:
         raise ValueError(user)
-    if (child := os.fork()) == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(KILLER, KILLER, KILLER)
-            os.setresuid(KILLER, user, KILLER)
-            if os.getresuid() == (KILLER, user, KILLER):
-                os.kill(-1, signal.SIGKILL)
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+    told, tells = os.pipe()
+    with open(LOCKS / f"killer-{user}", "w") as lock, open(told, "rb") as pipe:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (child := os.fork()) == 0:
+            try:
+                os.write(tells, json.dumps([*map(vars, killed_as(user))]).encode())
+            finally:
+                os._exit(0)
+        os.close(tells)
+        text = pipe.read()
+        os.waitpid(child, 0)
+    return [Killed(**one) for one in json.loads(text or b"[]")]
+
+
+def killed_as(user: int) -> list[Killed]:
+    """Become this user for good, and kill all its other processes; return what they were."""
+    own = KILLERS + IDS.index(user)
+    os.setgroups([])
+    os.setresgid(own, own, own)
+    os.setresuid(own, user, own)
+    if os.getresuid() != (own, user, own):  # never by the rights of root
+        raise PermissionError
+    try:
+        os.kill(-1, signal.SIGSTOP)
+        found = [one for one in seen(pids_of(user=user)) if one.pid != os.getpid()]
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:  # there is none
+        return []
+    return found[:MOST_TOLD]
+
+
+def seen(pids: Iterable[int]) -> Iterator[Killed]:
+    """Yield what is known of those of the processes that run."""
+    for pid in alive(pids):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", errors="replace") as file:
+            line = file.read(MOST_LINE).replace("\0", " ").strip()
+            yield Killed(pid, os.getsid(pid), line)
 
 
 def alive(pids: Iterable[int]) -> list[int]:
@@ -176,13 +219,17 @@ def alive(pids: Iterable[int]) -> list[int]:
 
 def end_user(user: int, within: float = ENDS_WITHIN) -> bool:
     """Kill all processes of a user; return whether none is left after so many seconds."""
+    kill_user(user)
+    return are_gone(user, within)
+
+
+def are_gone(user: int, within: float = ENDS_WITHIN) -> bool:
+    """Return whether the processes of a user, which were killed, end within so many seconds."""
     end = time.monotonic() + within
-    while left := alive(pids_of(user=user)):
+    while alive(pids_of(user=user)):
         if time.monotonic() > end:
             return False
-        kill_user(user)
-        while alive(left) and time.monotonic() < end:
-            time.sleep(0.001)
+        time.sleep(0.005)
     return True
 
 
@@ -242,29 +289,27 @@ class UidProgram:
         """Kill all its processes, and remove its temporary files. Raises CellError."""
         if self.is_over:
             return
-        pids = self.pids()
-        if left := alive(pids):
-            self.cell.strays += strays(left, self.pid)
-            self.kill()
-            pids = self.pids()
-        reap(pid for pid in pids if pid != self.pid)  # its starter waits for that one
+        self.cell.strays += strays(self.kill(), self.pid)
+        reap(pid for pid in self.pids() if pid != self.pid)  # its starter waits for that one
         self.is_over = True
         shutil.rmtree(self.folder, ignore_errors=True)
         if not self.others():
             remove_shared_memory(self.user)
 
-    def kill(self) -> None:
-        """Kill all its processes. Raises CellError if some are left."""
-        end = time.monotonic() + ENDS_WITHIN
-        while left := alive(self.pids()):
+    def kill(self) -> list[Killed]:
+        """Kill all its processes; return what they were. Raises CellError if some are left."""
+        end, found = time.monotonic() + ENDS_WITHIN, []
+        if not self.others():
+            found = kill_user(self.user)
+            are_gone(self.user)
+        while left := [*seen(self.pids())]:
             if time.monotonic() > end:
                 raise cells.CellError(msg("the program's processes could not be killed"))
-            if not self.others():
-                end_user(self.user)
-                continue
-            for pid in left:
+            found += left
+            for one in left:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(one.pid, signal.SIGKILL)
+        return found
 
 
 def belongs_to(programs: set[int], pid: int) -> bool:
@@ -275,15 +320,9 @@ def belongs_to(programs: set[int], pid: int) -> bool:
     return False
 
 
-def strays(pids: Iterable[int], session: int) -> list[str]:
+def strays(found: Iterable[Killed], session: int) -> list[str]:
     """Return what those of the processes are that left their session, as texts."""
-    texts = []
-    for pid in pids:
-        with contextlib.suppress(*processes.GONE):
-            if os.getsid(pid) != session:
-                process = psutil.Process(pid)
-                texts.append(f"pid {pid}: {' '.join(process.cmdline()) or process.name()}")
-    return texts
+    return [*dict.fromkeys(str(one) for one in found if one.session != session)]
 
 
 def remove_shared_memory(user: int) -> None:
@@ -392,7 +431,7 @@ class UidCell:
         with self.opened(path if path.is_dir() else path.parent) as top:
             for name, folder in tree(top):
                 about = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if about.st_uid or stat.S_ISLNK(about.st_mode):
+                if about.st_uid or not is_own(about) or stat.S_ISLNK(about.st_mode):
                     continue
                 more = 0o055 if stat.S_ISDIR(about.st_mode) else 0o044
                 if stat.S_ISSOCK(about.st_mode):

@@ -18,17 +18,19 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.driving import cells
 from harness.driving.messages import Message, msg
+from harness.driving.processes import as_owner
 from harness.driving.server import ROOT
 from harness.grading import cell, uid
 
 REASONS = "reasons"
 READY = b"."
+UNWATCHED = msg("the process that watches the submission's programs has ended")
 TICK = 0.1  # seconds between two looks at the memory
 DISK_TICKS = 5  # so many of these between two looks at the disk
 RESERVE = 0.05  # of the machine's memory, and of the disk: if less is free, the submission ends
@@ -69,25 +71,9 @@ def memory_of(pids: Sequence[int]) -> int:
         return resident
     total = 0
     for pid in pids:
-        with contextlib.suppress(OSError), seen_as_owner(pid):
+        with contextlib.suppress(OSError), as_owner(pid):
             total += cell.memory([pid], "smaps_rollup")
     return total
-
-
-@contextlib.contextmanager
-def seen_as_owner(pid: int) -> Iterator[None]:
-    """Look at a process as its own user: root of a container has no right to do it as root.
-
-    Only for a program of one thread.
-    """
-    owner = os.stat(f"/proc/{pid}")
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
 
 
 def used_by(folders: Iterable[Path]) -> tuple[int, int]:
@@ -108,7 +94,7 @@ def removed_but_open(pids: Iterable[int]) -> int:
     """Return the bytes of the files that the processes have open and that have no name."""
     sizes = {}
     for pid in pids:
-        with contextlib.suppress(OSError), seen_as_owner(pid):
+        with contextlib.suppress(OSError), as_owner(pid):
             for name in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(OSError):
                     about = os.stat(f"/proc/{pid}/fd/{name}")
@@ -143,8 +129,8 @@ class Warden:
             tick += 1
             pids = uid.alive(uid.pids_of(group=self.group))
             if pids and (excess := self.excess(pids, with_disk=tick % DISK_TICKS == 0)):
+                self.note(excess)  # first, as the judge may look for it as soon as they end
                 uid.end_group(self.group)
-                self.note(excess)
         uid.end_group(self.group)
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -205,7 +191,7 @@ class Slot:
             start_new_session=True,
         )
         if self._warden.stdout.read(1) != READY:
-            raise cells.CellError(msg("nothing watches the submission's processes"))
+            raise cells.CellError(UNWATCHED)
 
     def __enter__(self) -> "Slot":
         return self
@@ -220,11 +206,17 @@ class Slot:
         return [Excess(**json.loads(line)).text() for line in lines]
 
     def close(self) -> None:
-        """End all processes of the submission. Raises CellError if some are left."""
+        """End all processes of the submission. Raises CellError if some are left, or if they were
+        not watched all the time.
+        """
         self._warden.communicate()
-        if not uid.end_group(self.group):
+        are_ended = uid.end_group(self.group)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if not are_ended:
             raise cells.CellError(msg("the program's processes could not be killed"))
         self._lock.close()
+        if self._warden.returncode:
+            raise cells.CellError(UNWATCHED)
 
 
 if __name__ == "__main__":
