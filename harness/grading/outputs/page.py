@@ -106,8 +106,12 @@ class Row:
         return clean(self.student.called)
 
 
-def class_page(cls: Class, found: Found, pages: Iterable[str]) -> str:
-    """The page. `pages`: the logins of those who have a page of their own."""
+def class_page(
+    cls: Class, found: Found, pages: Iterable[str], with_similarity: bool = False
+) -> str:
+    """The page. `pages`: the logins of those who have a page of their own. with_similarity: there
+    is a similarity.html beside it.
+    """
     pages = set(pages)
     rows = [
         Row(
@@ -145,6 +149,7 @@ def class_page(cls: Class, found: Found, pages: Iterable[str]) -> str:
         possible=possible(cls),
         checks=found.checks(),
         groups=found.groups(),
+        with_similarity=with_similarity,
         named=NAMED,
         number=number,
         clean=clean,
