@@ -51,7 +51,7 @@ test: $(call with,figures notebooks guide tests)
 # The long tests. First those that mostly wait: each exhibit against its check, hostile programs.
 # Then those that compute: windows, figures, notebooks, the guide, the strangers' servers, labs.
 WAITS := tests/test_exhibits.py tests/test_check_hostile.py
-test-long: $(call with,figures perfetto notebooks guide bench tests browser)
+test-long: $(call with,figures perfetto notebooks guide bench tests browser cluster)
 	@$(RUN) -m pytest -n 5 -m long $(WAITS)
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "long and not soak" $(WAITS:%=--ignore=%)
 
@@ -97,6 +97,12 @@ $(VENV)/ready-%: $(VENV)/ready $(LISTS)
 	@$(RUN) requirements.py $*
 	@touch $@
 .PRECIOUS: $(VENV)/ready-%
+
+# What grading on a cluster needs has a list of its own: the workers need it, too.
+$(VENV)/ready-cluster: $(VENV)/ready requirements-cluster.txt
+	@echo "Installing the packages of requirements-cluster.txt into $(VENV) (once)..."
+	@$(RUN) -m pip --disable-pip-version-check install -c requirements.lock -r requirements-cluster.txt
+	@touch $@
 
 clean:
 	rm -rf $(VENV)

@@ -1,28 +1,28 @@
 """Grading a class: what comes in, who it is of, what lateness costs, and what is judged again."""
 
 import bz2
-import csv
+import contextlib
 import gzip
+import importlib.util
 import io
 import json
 import lzma
 import os
-import shutil
-import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
-import time
 import warnings
 import zipfile
 from datetime import timedelta
 from pathlib import Path
 
+import psutil
 import pytest
-from conftest import need
+from conftest import lacks, need
+from sixty import make as make_sixty
 
-from harness.driving.server import ROOT
+from harness.driving.deadlines import wait_until
 from harness.grading import intake
 from harness.grading.archives import MOST_ENTRIES, RefusedError, entries_of_archive, files_of
 from harness.grading.downloads import METADATA, submissions_in
@@ -32,6 +32,7 @@ from harness.grading.results import Results
 from harness.grading.roster import read_late, read_roster, read_time, students_in
 from harness.grading.run import LIMIT, Run, Terms
 from harness.teaching import starter
+from harness.verdicts import pool
 from harness.verdicts.model import UsageError
 from harness.verdicts.rubric import Rubric
 
@@ -782,3 +783,123 @@ def test_the_second_grader_in_a_folder_is_refused(tmp_path):
             Results(tmp_path / "r")
     with Results(tmp_path / "r"):
         pass
+
+
+# -- Sixty students, and what may happen meanwhile -------------------------------------------------
+
+SIXTY = Path(__file__).with_name("sixty.py")
+
+
+@pytest.fixture
+def orphans_are_ours():
+    """What the test started is a descendant of this process, whatever its parents do; in the end
+    nothing of it is left.
+    """
+    pool.adopt()
+    before = {child.pid for child in psutil.Process().children()}
+
+    def left():
+        found = [one for one in psutil.Process().children(recursive=True) if one.pid not in before]
+        for one in found:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(one.pid, os.WNOHANG)
+        return [one for one in found if one.is_running()]
+
+    yield
+    try:
+        wait_until(lambda: not left(), 20, "no process to be left")
+    finally:
+        pool.end_descendants(of=lambda child: child.pid not in before)
+
+
+@pytest.fixture
+def sixty(tmp_path, orphans_are_ours):
+    """sixty(out, *arguments) starts `grade` over the class of sixty."""
+    make_sixty(tmp_path / "submissions")
+
+    def start(out, *arguments):
+        return subprocess.Popen(
+            [sys.executable, SIXTY, "grade", tmp_path / "submissions", "--lab", "0"]
+            + ["--roster", tmp_path / "roster.csv", "--out", tmp_path / out]
+            + ["--deadline", "4", "--lang", "en", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start
+
+
+def ended(process):
+    """(exit status, all that it printed)."""
+    told, _ = process.communicate(timeout=240)
+    return process.returncode, told
+
+
+def ends(folder):
+    """{login: how the student ended} of a folder of results."""
+    found = [grade_from(json.loads(path.read_text())) for path in folder.glob("*/grade.json")]
+    return {one.login: (one.end, one.points, one.possible, one.why) for one in found}
+
+
+@contextlib.contextmanager
+def cluster():
+    """(address of the scheduler, function that kills a worker)."""
+    process = subprocess.Popen(
+        [sys.executable, SIXTY, "cluster"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    address = process.stdout.readline().strip()
+
+    def workers():
+        return [
+            one
+            for one in psutil.Process(process.pid).children()
+            if "spawn_main" in " ".join(one.cmdline())
+        ]
+
+    def kill_a_worker(number):
+        found = wait_until(workers, what="a worker")
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found[number % len(found)].kill()
+
+    try:
+        yield address, kill_a_worker
+    finally:
+        process.stdin.close()
+        process.wait(60)
+        process.stdout.close()
+
+
+@pytest.mark.long
+def test_the_sixty_end_alike_however_often_something_is_killed(sixty, tmp_path):
+    if importlib.util.find_spec("distributed") is None:
+        lacks("Dask is not installed (make install-cluster)")
+    status, told = ended(sixty("embedded", "--jobs", "2"))
+    assert status == 3, told
+    whole = ends(tmp_path / "embedded")
+    assert len(whole) == 64
+    table = (tmp_path / "embedded" / "grades.csv").read_bytes()
+    with cluster() as (address, kill_a_worker):
+        status, told = ended(sixty("cluster", "--scheduler", address))
+        assert status == 3, told
+        assert ends(tmp_path / "cluster") == whole
+        for number in range(10):
+            if number % 2 == 0:
+                driver = sixty("killed", "--scheduler", address)
+            before = len(ends(tmp_path / "killed"))
+            is_further = lambda: len(ends(tmp_path / "killed")) > before
+            wait_until(lambda: is_further() or driver.poll() is not None, 120, "one more grade")
+            kill_a_worker(number)
+            if number % 2:
+                driver.kill()
+                driver.communicate()
+        status, told = ended(sixty("killed", "--scheduler", address))
+        assert status == 3, told
+    assert ends(tmp_path / "killed") == whole
+    for name in "cluster", "killed":
+        assert (tmp_path / name / "grades.csv").read_bytes() == table

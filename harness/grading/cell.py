@@ -11,7 +11,8 @@ judge's user namespace is the parent of the program's, so the kernel lets the ju
 program, signal it and limit it; the program cannot even name the judge.
 
 When a program ends, what it left behind goes on until the judge ends its cell: a check counts it.
-The end of the judge ends all, as it is the outer wall's main program (--die-with-parent).
+The end of the judge ends all, as it is the outer wall's main program (--die-with-parent). The judge
+ends with its supervisor: see supervisor.end_with().
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import fcntl
 import functools
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -40,7 +42,7 @@ from harness.driving.processes import GONE, is_zombie
 from harness.driving.server import ROOT
 from harness.explore.native import gates_library
 from harness.explore.threads import children_of
-from harness.grading import seccomp, uid
+from harness.grading import seccomp, supervisor, uid
 from harness.verdicts.disturb import compiled_shim
 
 MEGABYTE = 1 << 20
@@ -49,6 +51,11 @@ TEMPORARY, SHARED = 64 * MEGABYTE, 16 * MEGABYTE  # of a program's /tmp and /dev
 # Threads and processes of one program. A server that forks on is found at 500 (Checked).
 MOST_PROCESSES = 1024
 MOST_DESCRIPTORS = 4096  # of each process
+MEMORY = 1024 * MEGABYTE  # of one program, all its processes together
+MOST_FILES = 20_000  # of one program in its own folders, and of all of them in the judge's
+OWN = "/tmp", "/dev/shm"  # a program's own folders
+PAGE = os.sysconf("SC_PAGE_SIZE")
+NS_GET_PARENT = 0xB702  # of linux/nsfs.h
 LIMITS = "--core=0", "--memlock=65536", "--msgqueue=0"
 LOOKS = 0.0003  # seconds between two looks for the program of a cell that is being made
 MADE_WITHIN = 20.0  # seconds in which a cell is made, on the busiest machine
@@ -58,6 +65,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 ACCOUNT = "student:x:1000:1000::/tmp:/bin/sh\n"
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 USER, HOST = 1000, "host"
+WITHOUT = shutil.ignore_patterns("certs", "private")  # many files, for hosts that it cannot reach
 
 
 def is_here() -> bool:
@@ -130,11 +138,23 @@ def homes_of_python() -> list[Path]:
 # -- The outer wall: around the judge --------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def wall(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[tuple[list[str], list[int]]]:
-    """Give the command line that runs a judge within the outer wall, and the descriptors it needs.
+@dataclass
+class Wall:
+    """How to run a judge within the outer wall: the command line, and the descriptors it needs.
 
-    Root gives it a free user id. Raises cells.CellError.
+    Call look() again and again while it runs.
+    """
+
+    argv: list[str]
+    pass_fds: list[int]
+    look: "Watch"
+
+
+@contextlib.contextmanager
+def wall(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[Wall]:
+    """Give the Wall for a judge with this command line. Root gives the judge a free user id.
+
+    Raises cells.CellError.
     """
     if not is_here():
         raise cells.CellError(msg("bubblewrap is not installed (Debian, Ubuntu: bubblewrap)"))
@@ -149,12 +169,15 @@ def wall(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[tuple[list[str
             files.append(as_file(arguments_of_root()))
             line += [tool("bwrap"), "--args", str(files[-1].fileno()), "--"]
             line += [tool("setpriv"), f"--reuid={owner}", f"--regid={owner}", "--clear-groups"]
-        words = arguments_of_judge(owner, env, files)
-        files.append(as_file(words))
+        told, tells = os.pipe()
+        status = closing.enter_context(os.fdopen(told, "rb", buffering=0))
+        files.append(os.fdopen(tells, "wb", buffering=0))
+        words = ["--json-status-fd", str(files[-1].fileno())]
+        files.append(as_file(words + arguments_of_judge(owner, env, files)))
         for file in files:
             closing.enter_context(file)
         line += [tool("bwrap"), "--args", str(files[-1].fileno()), "--", *argv]
-        yield line, [file.fileno() for file in files]
+        yield Wall(line, [file.fileno() for file in files], Watch(status))
 
 
 def arguments_of_root() -> list[str]:
@@ -203,6 +226,101 @@ def compiled_programs() -> list[Path]:
         with contextlib.suppress(NotCompiled, OSError):
             found.append(Path(make()))
     return found
+
+
+class Watch:
+    """Sees from outside to it that no program takes the machine's memory, in whatever form.
+
+    It counts by pid namespace: those of the programs are the children of the judge's.
+    """
+
+    def __init__(self, status: IO[bytes]):
+        """`status` is what bwrap tells of the judge's wall."""
+        self.status = status
+        os.set_blocking(status.fileno(), False)
+        self.judge = 0
+        self.own = ""  # the judge's pid namespace
+        self.parents: dict[str, str] = {}  # of each pid namespace
+        self.known: dict[int, str] = {}  # of each process its namespace, '' if it is none of these
+
+    def __call__(self, pid: int, log: supervisor.Log) -> None:
+        """Look once, and end the programs that have too much."""
+        if not self.judge and (told := self.status.read()):
+            self.judge = int(json.loads(told.partition(b"\n")[0])["child-pid"])
+            with contextlib.suppress(OSError):  # it has ended already
+                self.own = namespace_of(self.judge)
+        if not self.own:
+            return
+        programs = self.programs()
+        full = files_in(self.judge, "/tmp") > MOST_FILES  # any of them may have written these
+        for members in programs.values():
+            if full or any(files_in(members[0], path) > MOST_FILES for path in OWN):
+                end_members(members, log, f"more than {MOST_FILES} files")
+            elif memory(members, "statm") > MEMORY and memory(members, "smaps_rollup") > MEMORY:
+                end_members(members, log, f"more than {MEMORY >> 20} MB of memory")
+
+    def programs(self) -> dict[str, list[int]]:
+        """Return the processes of each program, by its pid namespace."""
+        pids = {int(name) for name in os.listdir("/proc") if name.isdigit()}
+        self.known = {pid: space for pid, space in self.known.items() if pid in pids}
+        for pid in pids - self.known.keys():
+            self.known[pid] = ""
+            with contextlib.suppress(OSError):
+                space = namespace_of(pid)
+                if space not in self.parents:
+                    self.parents[space] = parent_namespace(pid)
+                self.known[pid] = space if self.parents[space] == self.own else ""
+        found: dict[str, list[int]] = {}
+        for pid, space in self.known.items():
+            if space:
+                found.setdefault(space, []).append(pid)
+        return found
+
+
+def parent_namespace(pid: int) -> str:
+    """Return the name of the pid namespace above a process's own; '' if we are in that one."""
+    with open(f"/proc/{pid}/ns/pid", "rb") as space:
+        try:
+            parent = fcntl.ioctl(space, NS_GET_PARENT)
+        except OSError:  # above ours
+            return ""
+    try:
+        return f"pid:[{os.fstat(parent).st_ino}]"
+    finally:
+        os.close(parent)
+
+
+def memory(pids: Iterable[int], source: str) -> int:
+    """Return the bytes of memory of these processes.
+
+    By "statm", what each has (RSS), which is read fast; by "smaps_rollup", with each shared page
+    divided among those that have it (PSS).
+    """
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/{source}") as file:
+            text = file.read()
+            if source == "statm":
+                total += int(text.split()[1]) * PAGE
+            elif share := re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE):
+                total += int(share[1]) << 10
+    return total
+
+
+def files_in(pid: int, folder: str) -> int:
+    """Return how many files the file system of this folder has, as a process sees it."""
+    with contextlib.suppress(OSError):
+        about = os.statvfs(f"/proc/{pid}/root{folder}")
+        return about.f_files - about.f_ffree
+    return 0
+
+
+def end_members(pids: Iterable[int], log: supervisor.Log, why: str) -> None:
+    """Kill the processes of a program, and say why in the log."""
+    log.add(f"A program had {why}, and was ended.\n".encode())
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 # -- The inner wall: around a program --------------------------------------------------------------
@@ -280,13 +398,22 @@ class Bubblewrap:
 
 
 def of_settings() -> list[str]:
-    """Return the arguments for /etc: what programs need of it, with one account and one host."""
+    """Return the arguments for /etc: what programs need of it, with one account and one host.
+
+    It is one folder, since each thing that bwrap shows costs a start some time.
+    """
     folder = Path(tempfile.mkdtemp(prefix="etc-"))
-    words = [word for path in uid.settings() for word in ("--ro-bind", str(path), str(path))]
+    folder.chmod(0o755)
+    for path in uid.settings():
+        copy = folder / path.name
+        with contextlib.suppress(OSError):  # not open to all, or a link to nothing
+            if path.is_dir():
+                shutil.copytree(path, copy, symlinks=True, ignore=WITHOUT)
+            else:
+                shutil.copy2(path, copy)
     for name, text in ("passwd", ACCOUNT), ("group", "student:x:1000:\n"), ("hosts", HOSTS):
         (folder / name).write_text(text)
-        words += ["--ro-bind", str(folder / name), f"/etc/{name}"]
-    return words
+    return ["--ro-bind", str(folder), "/etc"]
 
 
 def is_judges(path: Path) -> bool:
@@ -400,6 +527,7 @@ class Caged:
     namespace: str
     told: IO[bytes]  # what bwrap tells of it: stays open, else the last of that would end bwrap
     cell: Bubblewrap
+    is_settled: bool = False
 
     def is_over(self) -> bool:
         """Return whether no process of it is left."""
@@ -425,9 +553,20 @@ class Caged:
 
     def status(self, code: int) -> int:
         """Return its status, of bwrap's, which is 128 more than the signal that ended it."""
+        self.settle()
         with contextlib.suppress(ValueError):
             return -signal.Signals(code - 128)
         return code
+
+    def settle(self) -> None:
+        """Wait, after the program's end, until its namespace is over, or has processes left over.
+
+        Until then its first process looks like one that was left over.
+        """
+        end = 0.0 if self.is_settled else time.monotonic() + cells.ENDS_WITHIN
+        self.is_settled = True
+        while not self.is_over() and time.monotonic() < end and not self.processes():
+            select.select([self.life], [], [], 0.01)
 
     def end(self) -> None:
         """Kill all its processes: with its first one, the kernel ends the whole namespace."""

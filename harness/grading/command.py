@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.arguments import positive, seconds
-from harness.driving.messages import msg
-from harness.grading import intake
+from harness.driving.messages import Message, msg
+from harness.grading import adjust, intake, outputs
 from harness.grading.downloads import submissions_in
 from harness.grading.engine import Cluster, Embedded, Engine
 from harness.grading.intake import Matched, Work
@@ -86,6 +86,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="RULE",
         help='what lateness costs, as "10%%/day" or "2 points/hour, grace 15 min, cap 50%%": for '
         "each unit that has begun; percents are of the points that the checks give",
+    )
+    parser.add_argument(
+        "--format",
+        action="extend",
+        nargs="+",
+        default=[],
+        choices=outputs.CHOICES,
+        metavar="NAME",
+        help=f"write also for these: {', '.join(outputs.CHOICES)}",
+    )
+    parser.add_argument(
+        "--gradebook", metavar="FILE", help="fill in this gradebook, as Canvas exported it"
+    )
+    parser.add_argument(
+        "--assignment", default="", metavar="TITLE", help="the column of the gradebook"
+    )
+    parser.add_argument(
+        "--worksheet", metavar="FILE", help="fill in this grading worksheet, as Moodle exported it"
     )
     parser.add_argument(
         "--only", nargs="+", action="extend", metavar="LOGIN", help="judge only these students"
@@ -162,9 +180,11 @@ def grade(options: argparse.Namespace) -> int:
                 folder=options.out,
             )
             return 130
-        found = class_of(matched, run, works)
+        found = class_of(matched, run)
+        adjust_by_hand(found, results)
         results.forget_all_but({one.submission for one in results.all()})
-        return tell_last(found)
+        notes = outputs.write(found, results.folder, options.format, tables_of(options))
+        return tell_last(found, notes, options.out)
 
 
 def say_line(text: str, **values: object) -> None:
@@ -267,12 +287,11 @@ def judge(run: Run, options: argparse.Namespace) -> None:
         engine.close()
 
 
-def class_of(matched: Matched, run: Run, works: dict[str, Work]) -> Class:
-    """The class as it is in the folder of results now."""
+def class_of(matched: Matched, run: Run) -> Class:
+    """The class as it is in the folder of results now, without the reports: they stay there."""
     terms, results = run.terms, run.results
     grades = [
-        results.grade(student.login, with_report=True)
-        or Grade(student.login, End.LOOK, why=msg("not judged yet"))
+        results.grade(student.login) or Grade(student.login, End.LOOK, why=msg("not judged yet"))
         for student in matched.students
     ]
     return Class(
@@ -301,7 +320,25 @@ def sources_of(grades: list[Grade], run: Run) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def tell_last(found: Class) -> int:
+def adjust_by_hand(found: Class, results: Results) -> None:
+    """Brings what adjust.csv in the folder of results gives into the grades. Raises UsageError."""
+    path = results.folder / "adjust.csv"
+    adjust.apply(found, adjust.read(path, found) if path.exists() else [])
+    for grade in found.grades:
+        kept = results.grade(grade.login, with_report=True)
+        if kept and replace(kept, report=None) != grade:
+            results.commit(replace(grade, report=kept.report))
+
+
+def tables_of(options: argparse.Namespace) -> outputs.Tables:
+    """What a school's system exported, to be filled in. Each table asks for its format."""
+    for table, name in (options.gradebook, "canvas"), (options.worksheet, "moodle"):
+        if table and name not in options.format:
+            options.format.append(name)
+    return outputs.Tables(options.gradebook, options.assignment, options.worksheet)
+
+
+def tell_last(found: Class, notes: list[Message], folder: str) -> int:
     """How it ended, and what needs a look. Returns the exit status."""
     looks = found.ended(End.LOOK)
     say_line(
@@ -315,4 +352,7 @@ def tell_last(found: Class) -> int:
     )
     for one in looks:
         say_line("  {login}: {why}", login=one.login, why=one.why)
+    for note in notes:
+        say_line("{note}", note=note)
+    say_line("The class is in {folder}/class.html, its table in {folder}/grades.csv", folder=folder)
     return 3 if looks else 0

@@ -137,7 +137,7 @@ class Cluster:
             import distributed
         except ModuleNotFoundError:
             raise UsageError(
-                msg("--scheduler needs Dask: pip install -r requirements-cluster.txt")
+                msg("--scheduler needs Dask: make install-cluster")
             ) from None
         self.checks, self.deadline = checks, deadline
         self.address, self.distributed = address, distributed

@@ -8,7 +8,6 @@ submission does, run() returns.
 
 import argparse
 import base64
-import contextlib
 import io
 import json
 import os
@@ -114,8 +113,10 @@ def run(job: Job) -> Outcome:
             argv, data, total=job.total, env=environment(), preexec=dies_with_us()
         )
         return outcome_of(found, job)
-    with cell.wall(argv, environment()) as (line, needed):
-        found = supervisor.supervise(line, data, total=job.total, env={}, pass_fds=needed)
+    with cell.wall(argv, environment()) as wall:
+        found = supervisor.supervise(
+            wall.argv, data, total=job.total, env={}, pass_fds=wall.pass_fds, look=wall.look
+        )
         return outcome_of(found, job)
 
 
@@ -276,6 +277,7 @@ def main() -> None:
     """The judge: a Job on stdin, the Outcome to the descriptor of the last argument."""
     result = int(sys.argv[-1])
     os.set_inheritable(result, False)
+    supervisor.end_with(result)
     job = job_from(sys.stdin.buffer.read())
     for name in "PYTHONPATH", "PYTHONDONTWRITEBYTECODE":  # not for the programs under check
         os.environ.pop(name, None)
@@ -284,10 +286,7 @@ def main() -> None:
     except Exception as problem:
         traceback.print_exc()
         outcome = Outcome("fault", why=f"{type(problem).__name__}: {problem}")
-    data = outcome.as_json()
-    with contextlib.closing(os.fdopen(result, "wb", buffering=0)) as pipe:
-        while data:
-            data = data[pipe.write(data) :]
+    supervisor.give(result, outcome.as_json())
 
 
 if __name__ == "__main__":

@@ -14,15 +14,13 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote
 
 from harness.driving.messages import Message, listed, msg
 from harness.driving.server import ROOT
-from harness.grading.model import End, Grade, grade_from
+from harness.grading.model import End, Grade, folder_of, grade_from
 from harness.output import put
 from harness.teaching.starter import Starter
 from harness.verdicts.model import PASSED, UsageError
@@ -41,12 +39,17 @@ JUDGE = (
     "harness/teaching/starter.py",
 )
 # Of these, what only brings in, keeps and writes out.
-NO_JUDGE = ("harness/verdicts/formats/",)
-NO_JUDGE_IN_GRADING = (
-    {"adjust", "archives", "check_setup", "class_page", "clones", "command", "downloads"}
-    | {"engine", "intake", "model", "outputs", "progress", "results", "roster", "rubric"}
-    | {"run", "similarity"}
-)
+NO_JUDGE = ("harness/verdicts/formats/", "harness/grading/outputs/")
+NO_JUDGE_IN_GRADING = {
+    "adjust",
+    "archives",
+    "check_setup",
+    "clones",
+    "command",
+    "downloads",
+    "engine",
+    "intake",
+} | {"model", "progress", "results", "roster", "rubric", "run", "sheets", "similarity"}
 MOST_CHANGES = 12  # verdicts that are named of one student whose grade changed
 
 
@@ -119,9 +122,8 @@ class Results:
         os.close(self.lock)
 
     def place(self, login: str) -> Path:
-        """The folder of a student: the login, with %XX for what no folder's name should have."""
-        name = re.sub(r"[^\w.@+-]", lambda found: quote(found[0], safe=""), login)
-        return self.folder / (f"%2E{name[1:]}" if name.startswith(".") else name)
+        """The folder of a student."""
+        return self.folder / folder_of(login)
 
     def grade(self, login: str, with_report: bool = False) -> Grade | None:
         """What is known of this student; None if nothing whole is there."""

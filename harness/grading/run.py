@@ -44,6 +44,7 @@ class Terms:
     lang: str
     due: datetime | None
     late: LateRule | None
+    only: list[str] = field(default_factory=list)  # checks; none: all of the lab
 
     def key(self, work: Work) -> Key:
         """What a grade for this work depends on."""
@@ -196,6 +197,7 @@ class Run:
             total=LIMIT * terms.deadline,
             lang=terms.lang,
             student="",
+            only=self.terms.only,
         )
 
     def ended(self, digest: str, outcome: Outcome) -> None:

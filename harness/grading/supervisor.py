@@ -6,7 +6,9 @@ another pid namespace, or of another user, and nothing of theirs is needed for t
 
 import contextlib
 import dataclasses
+import fcntl
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -101,6 +103,28 @@ def supervise(
         found.code = process.returncode
         found.seconds = time.monotonic() - began
         return found
+
+
+def end_with(result: int) -> None:
+    """In a judge: be killed as soon as the supervisor has ended, which alone reads the result.
+
+    PR_SET_PDEATHSIG does not do it: between the two there may be processes of another user, whose
+    end may send no signal.
+    """
+    fcntl.fcntl(result, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(result, fcntl.F_SETFL, os.O_ASYNC)  # SIGIO, which ends the process
+    poll = select.poll()
+    poll.register(result, 0)
+    if poll.poll(0):  # it has ended before
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def give(result: int, data: bytes) -> None:
+    """In a judge: write the result."""
+    fcntl.fcntl(result, fcntl.F_SETFL, 0)  # else the supervisor's read would send a SIGIO, too
+    while data:
+        data = data[os.write(result, data) :]
+    os.close(result)
 
 
 def hear(result: int, log: int, found: Supervised, end: float) -> Iterator[None]:
