@@ -257,6 +257,38 @@ def test_a_gradebook_with_a_mark_and_semicolons_stays_so(tmp_path):
     assert text.startswith("\ufeffStudent;ID;") and table(text, ";")[3][5] == "36"
 
 
+def test_a_row_is_known_by_any_id_but_by_none_that_two_students_have(tmp_path):
+    cls = a_class(4)
+    first, second, third, fourth = cls.students
+    for student in cls.students:
+        student.more = {}
+    first.login = cls.grades[0].login = "ANA"
+    second.sis_id = third.sis_id = "same"
+    path = tmp_path / "gradebook.csv"
+    rows = [
+        [
+            "LastName",
+            "FirstName",
+            "ID",
+            "SIS User ID",
+            "SIS Login ID",
+            "Section",
+            "Lab 3 (opt) (9)",
+        ],
+        ["    Points Possible", "", "", "", "", "", "66"],
+        ["Souza", "Ana", "1", "", "ana", "", ""],
+        ["=N", "+F", "2", "same", "", "", "7"],
+        ["O", "S", "3", "", third.email.upper(), "", ""],
+        ["M", "L", "4", fourth.sis_id, "", "", ""],
+        ["Ana", "Souza", "5", "", "", "", ""],
+    ]
+    path.write_text(outputs.gradebooks.written(rows))
+    text, notes = outputs.gradebooks.canvas(cls, path, "")
+    assert [row[6] for row in table(text)[2:]] == ["36", "7", "12", "32.4", ""]
+    assert table(text)[3][:2] == ["'=N", "'+F"]
+    assert notes == [f"{path} has no row for these students: s001"]
+
+
 @pytest.mark.parametrize(
     "assignment, line",
     [
@@ -381,6 +413,23 @@ def test_students_see_nothing_of_a_hidden_check_and_teachers_do(written):
         assert HIDDEN not in text and CAUSES[HIDDEN][1] not in text
     page = (folder / "class.html").read_text()
     assert HIDDEN in page and "For teachers only" in page
+
+
+def test_a_reason_that_names_a_hidden_check_is_not_told_to_the_student(tmp_path):
+    cls = a_class(1)
+    why = msg("could not be judged: {names}", names=f"one-order, {HIDDEN}[x]")
+    report = report_of(unjudged=[HIDDEN])
+    cls.grades[0] = Grade("s000", End.LOOK, why=why, report=report, tier="A", notes=[why])
+    (tmp_path / "worksheet.csv").write_text(moodle_export(cls))
+    formats = [*outputs.CHOICES[4:], "moodle", "junit"]
+    outputs.write(cls, tmp_path, formats, outputs.Tables(worksheet=tmp_path / "worksheet.csv"))
+    for path in (*tmp_path.glob("s000/*"), tmp_path / "moodle.csv", tmp_path / "junit.xml"):
+        assert HIDDEN not in path.read_text(), path
+    assert "this is about a hidden check" in (tmp_path / "s000" / "report.html").read_text()
+    assert HIDDEN in (tmp_path / "grades.csv").read_text() and HIDDEN in page_in(tmp_path)
+    assert outputs.gradebooks.for_students("cross-traffic-2", ["cross-traffic"]) == (
+        "cross-traffic-2"
+    )
 
 
 def test_the_same_class_gives_the_same_bytes(written, tmp_path):
@@ -527,6 +576,12 @@ def test_adjustments_that_cannot_count_are_told(tmp_path):
     notes = outputs.write(cls, tmp_path)
     assert "s009 needs a look, so +50 points in adjust.csv are not counted" in notes[0]
     assert cls.grade_of("s009").final is None
+
+
+def test_there_is_no_minus_zero():
+    assert [outputs.gradebooks.number(points) for points in (-0.0, -0.001, 0.005, 7.5, 1e5)] == [
+        *("0", "0", "0.01", "7.5", "100000"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from harness.verdicts.rubric import Rubric
 LOGIN = "login, username, nome de usuario, usuario"
 POINTS = "points, pontos"
 REASON = "reason, motivo, razao, justificativa"
-NUMBER = re.compile(r"(=?)\s*([+\u2212-]?\d{1,6}(?:[.,]\d{1,6})?)")
+NUMBER = re.compile(r"(=?)\s*([+\u2212-]?\d{1,4}(?:[.,]\d{1,4})?)")
 ADDED = "{reason}: {points:+g}"  # templates of the reasons that are kept with a grade
 DECIDED = "{reason}: ={points:g}"
 
