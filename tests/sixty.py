@@ -3,15 +3,22 @@ programs, empty and odd archives, names with accents and quotes. Lab 0, in Pytho
 
 `python tests/sixty.py grade ARGUMENTS` is `python -m harness grade ARGUMENTS` with CHECKS alone, so
 that a submission takes seconds. `python tests/sixty.py cluster` is a Dask cluster of two workers
-here, until its stdin ends; it prints the scheduler's address.
+here, until its stdin ends; it prints the scheduler's address. `python tests/sixty.py time LAB COUNT
+JOBS...` measures how long `grade` takes for so many right solutions, for each number of --jobs.
 """
 
 import io
+import json
 import os
+import subprocess
 import sys
 import tarfile
+import tempfile
+import time
 import tomllib
 import zipfile
+from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +26,10 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 
 from harness.teaching import starter  # noqa: E402
 
-CHECKS = ["starts", "lines-in-one-segment", "a-carriage-return-is-dropped"]
+CHECKS = {  # by lab
+    0: ["starts", "lines-in-one-segment", "a-carriage-return-is-dropped"],
+    3: ["starts", "one-order", "every-order-of-threads"],
+}
 WIRE, NONBLOCKING = "implementations/common/wire.py", "implementations/nonblocking.py"
 EXHIBITS = "carriage-return-ends-a-line", "recv-treated-as-a-line", "rest-of-the-buffer-dropped"
 
@@ -163,8 +173,39 @@ def grade() -> None:
     from harness.grading import command
 
     made = command.terms_of
-    command.terms_of = lambda options: replace(made(options), only=CHECKS)
+    command.terms_of = lambda options: replace(made(options), only=CHECKS[options.lab])
     output.run(__main__.main)
+
+
+def measure(lab: int, count: int, jobs: list[int]) -> None:
+    """Time `grade` over `count` right solutions in Python that differ in a comment."""
+    begun = starter.read(lab)
+    print(f"lab {lab}, {count} right solutions, {len(os.sched_getaffinity(0))} cores")
+    for at_once in jobs:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place, "submissions")
+            for number in range(count):
+                for one in begun.empty:
+                    path = folder / f"s{number}" / one.file
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(f"{ours(one.file)}# {number}\n", encoding="utf-8")
+            began, most = time.monotonic(), 0
+            command = [sys.executable, "-m", "harness", "grade", folder, "--lab", str(lab)]
+            command += ["--out", f"{place}/results", "--jobs", str(at_once)]
+            process = subprocess.Popen(command, cwd=starter.ROOT, stdout=subprocess.DEVNULL)
+            while process.poll() is None:
+                with suppress(OSError, IndexError):
+                    status = Path(f"/proc/{process.pid}/status").read_text()
+                    most = max(most, int(status.partition("VmRSS:")[2].split()[0]))
+                time.sleep(0.2)
+            took = time.monotonic() - began
+            grades = sorted(Path(place, "results").glob("*/grade.json"))
+            ends = Counter(json.loads(path.read_text())["end"] for path in grades)
+        print(
+            f"--jobs {at_once}: {took:.0f} s, {took / count:.1f} s a submission; the driver's memory "
+            f"at most {most >> 10} MB; {dict(ends)}",
+            flush=True,
+        )
 
 
 def cluster() -> None:
@@ -180,5 +221,10 @@ def cluster() -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = sys.argv[1:] if sys.argv[1] == "grade" else []
-    grade() if sys.argv[1:] else cluster()
+    what, *numbers = sys.argv[1:]
+    if what == "grade":
+        grade()
+    elif what == "time":
+        measure(int(numbers[0]), int(numbers[1]), list(map(int, numbers[2:])))
+    else:
+        cluster()
