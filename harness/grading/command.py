@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.arguments import positive, seconds
 from harness.driving.messages import Message, msg
 from harness.grading import adjust, intake, outputs
+from harness.grading.adjust import Adjustment
 from harness.grading.downloads import submissions_in
 from harness.grading.engine import Cluster, Embedded, Engine
 from harness.grading.intake import Matched, Work
@@ -166,6 +167,7 @@ def grade(options: argparse.Namespace) -> int:
         works = intake.works_of(matched, terms.due, terms.lab, results.keep)
         handed_in_says(matched.students, works)
         tell_first(matched, works)
+        adjustments = read_first(matched, terms, options, results.folder)
         run = Run(terms, results, Shown(0))
         is_open = bool(matched.unmatched)
         run.plan(those(matched.students, options.only), works, options.regrade, is_open)
@@ -181,7 +183,7 @@ def grade(options: argparse.Namespace) -> int:
             )
             return 130
         found = class_of(matched, run)
-        adjust_by_hand(found, results)
+        adjust_by_hand(found, adjustments, results)
         results.forget_all_but({one.submission for one in results.all()})
         notes = outputs.write(found, results.folder, options.format, tables_of(options))
         return tell_last(found, notes, options.out)
@@ -320,10 +322,22 @@ def sources_of(grades: list[Grade], run: Run) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def adjust_by_hand(found: Class, results: Results) -> None:
-    """Brings what adjust.csv in the folder of results gives into the grades. Raises UsageError."""
-    path = results.folder / "adjust.csv"
-    adjust.apply(found, adjust.read(path, found) if path.exists() else [])
+def read_first(
+    matched: Matched, terms: Terms, options: argparse.Namespace, folder: Path
+) -> list[Adjustment]:
+    """Reads, before anything is judged, what is needed when all is: adjust.csv in the folder of
+    results, which it returns, and the tables to fill in. Raises UsageError.
+    """
+    students, path = matched.students, folder / "adjust.csv"
+    not_yet = [Grade(student.login, End.LOOK) for student in students]
+    tables = tables_of(options)
+    outputs.filled_in(Class(terms.lab, "", students, not_yet, terms.rubric), options.format, tables)
+    return adjust.read(path, students, terms.rubric) if path.exists() else []
+
+
+def adjust_by_hand(found: Class, adjustments: list[Adjustment], results: Results) -> None:
+    """Brings what adjust.csv gives into the grades."""
+    adjust.apply(found, adjustments)
     for grade in found.grades:
         kept = results.grade(grade.login, with_report=True)
         if kept and replace(kept, report=None) != grade:
