@@ -12,8 +12,12 @@ from pathlib import Path
 
 from harness.arguments import positive, seconds
 from harness.driving.messages import Message, msg
+<<<<<<< HEAD
 from harness.grading import adjust, intake, outputs
 from harness.grading.adjust import Adjustment
+=======
+from harness.grading import adjust, check_setup, intake, outputs
+>>>>>>> around
 from harness.grading.downloads import submissions_in
 from harness.grading.engine import Cluster, Embedded, Engine
 from harness.grading.intake import Matched, Work
@@ -35,12 +39,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what `harness grade` takes."""
     parser.add_argument(
         "submissions",
+        nargs="?",
         metavar="SUBMISSIONS",
         help="a folder with a folder, an archive or a git clone for each student, or what Canvas, "
         "Moodle or Gradescope let you download",
     )
     parser.add_argument(
         "--lab", type=int, required=True, metavar="N", choices=range(9), help="0 to 8"
+    )
+    parser.add_argument(
+        "--check-setup",
+        action="store_true",
+        help="grade no submissions: show that the starting folder gets 0 points, the reference "
+        "all, and each exhibit of the lab less than all",
     )
     parser.add_argument(
         "--roster",
@@ -156,6 +167,10 @@ def stopped_by_signals() -> Iterator[None]:
 def grade(options: argparse.Namespace) -> int:
     """As main(). Raises UsageError."""
     terms = terms_of(options)
+    if options.check_setup:
+        return try_setup(terms, options)
+    if not options.submissions:
+        raise UsageError(msg("name the folder of submissions, or give --check-setup"))
     students = read_roster(options.roster) if options.roster else None
     handed = submissions_in(Path(options.submissions))
     matched = (
@@ -271,17 +286,31 @@ def tell_first(matched: Matched, works: dict[str, Work]) -> None:
         )
 
 
+def try_setup(terms: Terms, options: argparse.Namespace) -> int:
+    """Does --check-setup. Returns the exit status. Raises UsageError."""
+    engine = engine_of(terms, options)
+    try:
+        return check_setup.run(terms, engine)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        engine.close()
+
+
+def engine_of(terms: Terms, options: argparse.Namespace) -> Engine:
+    """Where jobs are to run. Raises UsageError."""
+    if options.scheduler:
+        return Cluster(options.scheduler, terms.checks, terms.deadline)
+    return Embedded(options.jobs or default_jobs(terms.tier))
+
+
 def judge(run: Run, options: argparse.Namespace) -> None:
     """Judges what is missing. Raises UsageError, KeyboardInterrupt."""
     if not run.tasks:
         return
     say_line("To judge: {count}", count=len(run.tasks))
     terms = run.terms
-    engine: Engine = (
-        Cluster(options.scheduler, terms.checks, terms.deadline)
-        if options.scheduler
-        else Embedded(options.jobs or default_jobs(terms.tier))
-    )
+    engine = engine_of(terms, options)
     try:
         with Shown(len(run.tasks)) as run.shown:
             run.judge(engine)

@@ -136,9 +136,7 @@ class Cluster:
         try:
             import distributed
         except ModuleNotFoundError:
-            raise UsageError(
-                msg("--scheduler needs Dask: make install-cluster")
-            ) from None
+            raise UsageError(msg("--scheduler needs Dask: make install-cluster")) from None
         self.checks, self.deadline = checks, deadline
         self.address, self.distributed = address, distributed
         try:
