@@ -12,12 +12,8 @@ from pathlib import Path
 
 from harness.arguments import positive, seconds
 from harness.driving.messages import Message, msg
-<<<<<<< HEAD
-from harness.grading import adjust, intake, outputs
+from harness.grading import adjust, check_setup, intake, outputs, probe
 from harness.grading.adjust import Adjustment
-=======
-from harness.grading import adjust, check_setup, intake, outputs
->>>>>>> around
 from harness.grading.downloads import submissions_in
 from harness.grading.engine import Cluster, Embedded, Engine
 from harness.grading.intake import Matched, Work
@@ -31,7 +27,6 @@ from harness.verdicts.formats.render import clean
 from harness.verdicts.language import LANGUAGES, say
 from harness.verdicts.model import DEADLINE, UsageError
 
-SANDBOXES = {"bubblewrap": "A", "uid": "B", "none": "none"}  # by --sandbox: the tier
 MOST_WORKERS = 5  # checks at once of one submission: most of them wait most of the time
 
 
@@ -76,7 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sandbox",
-        choices=("auto", *SANDBOXES),
+        choices=probe.OF_SANDBOX,
         default="auto",
         help="auto: the best that this machine offers. none: practice, which gives no grades "
         "(default: %(default)s)",
@@ -218,6 +213,10 @@ def terms_of(options: argparse.Namespace) -> Terms:
     begun = intake.starters(options.lab)
     graded = rubric.read(options.rubric)
     tier = tier_of(options)
+    if tier == probe.NONE:
+        say_line("Nothing confines the programs: this is practice, and gives no grades")
+    if tier == "B" and (options.jobs or 1) > 1:
+        raise UsageError(msg("in tier B all share one network: --jobs 1"))
     jobs = options.jobs or default_jobs(tier)
     cores = max(1, len(os.sched_getaffinity(0)) // jobs)
     return Terms(
@@ -244,8 +243,30 @@ def default_jobs(tier: str) -> int:
 
 
 def tier_of(options: argparse.Namespace) -> str:
-    """The tier of the sandbox. Raises UsageError if there is none, or none that is asked for."""
-    return SANDBOXES.get(options.sandbox, "none")
+    """The tier of the sandbox. Raises UsageError if there is none, or none that is asked for:
+    practice must be asked for, too. Each worker of a scheduler tries its own.
+    """
+    if options.scheduler:
+        tier = (*probe.OF_SANDBOX[options.sandbox], probe.NONE)[0]
+        order = (*probe.TIERS, probe.NONE)
+        if options.require_tier and order.index(tier) > order.index(options.require_tier):
+            raise UsageError(
+                msg(
+                    "--sandbox {name} is below tier {tier}",
+                    name=options.sandbox,
+                    tier=options.require_tier,
+                )
+            )
+        return tier
+    found = probe.choose(options.sandbox, options.require_tier)
+    if found.tier == probe.NONE and options.sandbox != "none":
+        raise UsageError(
+            msg(
+                "{reasons}\nWithout a sandbox there is no grade; --sandbox none is for practice",
+                reasons=found.text(),
+            )
+        )
+    return found.tier
 
 
 def those(students: list[Student], logins: list[str] | None) -> list[Student]:
