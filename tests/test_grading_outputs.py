@@ -257,6 +257,38 @@ def test_a_gradebook_with_a_mark_and_semicolons_stays_so(tmp_path):
     assert text.startswith("\ufeffStudent;ID;") and table(text, ";")[3][5] == "36"
 
 
+def test_a_row_is_known_by_any_id_but_by_none_that_two_students_have(tmp_path):
+    cls = a_class(4)
+    first, second, third, fourth = cls.students
+    for student in cls.students:
+        student.more = {}
+    first.login = cls.grades[0].login = "ANA"
+    second.sis_id = third.sis_id = "same"
+    path = tmp_path / "gradebook.csv"
+    rows = [
+        [
+            "LastName",
+            "FirstName",
+            "ID",
+            "SIS User ID",
+            "SIS Login ID",
+            "Section",
+            "Lab 3 (opt) (9)",
+        ],
+        ["    Points Possible", "", "", "", "", "", "66"],
+        ["Souza", "Ana", "1", "", "ana", "", ""],
+        ["=N", "+F", "2", "same", "", "", "7"],
+        ["O", "S", "3", "", third.email.upper(), "", ""],
+        ["M", "L", "4", fourth.sis_id, "", "", ""],
+        ["Ana", "Souza", "5", "", "", "", ""],
+    ]
+    path.write_text(outputs.gradebooks.written(rows))
+    text, notes = outputs.gradebooks.canvas(cls, path, "")
+    assert [row[6] for row in table(text)[2:]] == ["36", "7", "12", "32.4", ""]
+    assert table(text)[3][:2] == ["'=N", "'+F"]
+    assert notes == [f"{path} has no row for these students: s001"]
+
+
 @pytest.mark.parametrize(
     "assignment, line",
     [
@@ -383,6 +415,23 @@ def test_students_see_nothing_of_a_hidden_check_and_teachers_do(written):
     assert HIDDEN in page and "For teachers only" in page
 
 
+def test_a_reason_that_names_a_hidden_check_is_not_told_to_the_student(tmp_path):
+    cls = a_class(1)
+    why = msg("could not be judged: {names}", names=f"one-order, {HIDDEN}[x]")
+    report = report_of(unjudged=[HIDDEN])
+    cls.grades[0] = Grade("s000", End.LOOK, why=why, report=report, tier="A", notes=[why])
+    (tmp_path / "worksheet.csv").write_text(moodle_export(cls))
+    formats = [*outputs.CHOICES[4:], "moodle", "junit"]
+    outputs.write(cls, tmp_path, formats, outputs.Tables(worksheet=tmp_path / "worksheet.csv"))
+    for path in (*tmp_path.glob("s000/*"), tmp_path / "moodle.csv", tmp_path / "junit.xml"):
+        assert HIDDEN not in path.read_text(), path
+    assert "this is about a hidden check" in (tmp_path / "s000" / "report.html").read_text()
+    assert HIDDEN in (tmp_path / "grades.csv").read_text() and HIDDEN in page_in(tmp_path)
+    assert outputs.gradebooks.for_students("cross-traffic-2", ["cross-traffic"]) == (
+        "cross-traffic-2"
+    )
+
+
 def test_the_same_class_gives_the_same_bytes(written, tmp_path):
     cls, folder, _ = written
     tables = outputs.Tables(folder / "from-canvas.csv", "", folder / "from-moodle.csv")
@@ -423,7 +472,8 @@ def test_the_page_says_who_needs_a_look_first_and_escapes_every_name(written):
     tags = {tag for tag, _ in elements(page)}
     assert not tags & {"script", "img", "iframe", "link", "b onclick"} and not OBEYED.search(page)
     links = {dict(attributes).get("href") for tag, attributes in elements(page) if tag == "a"}
-    assert all((folder / link).is_file() for link in links) and len(links) == 11
+    assert all((folder / link).is_file() for link in links)
+    assert len(links - {"similarity.html"}) == 11
 
 
 def test_the_page_counts_each_check_and_who_shares_a_failure(written):
@@ -472,13 +522,13 @@ def test_adjust_csv_adds_decides_and_fills_in_columns_and_a_rerun_changes_nothin
         encoding="utf-8-sig",
     )
     for _ in range(2):
-        adjust.apply(cls, adjust.read(path, cls))
+        adjust.apply(cls, adjust.read(path, cls.students, cls.rubric))
     finals = {grade.login: grade.final for grade in cls.grades}
     assert (finals["s000"], finals["s009"], finals["s003"]) == (55.5, 25, 0)
     assert cls.grade_of("s000").by_hand == {"write-up": 18}
     assert cls.grade_of("s009").reasons == ["looked at it: =20", "predictions: +5"]
     path.write_text("login,points,reason\n")
-    adjust.apply(cls, adjust.read(path, cls))
+    adjust.apply(cls, adjust.read(path, cls.students, cls.rubric))
     assert cls.grade_of("s009").final is None and cls.grade_of("s003").reasons == [
         "handed in 2 days late"
     ]
@@ -515,7 +565,7 @@ def test_what_is_wrong_in_adjust_csv_is_one_line(text, line, tmp_path):
     path = tmp_path / "adjust.csv"
     path.write_text(text)
     with pytest.raises(UsageError) as refused:
-        adjust.read(path, a_class())
+        adjust.read(path, a_class().students, a_class().rubric)
     assert line in str(refused.value) and str(refused.value).startswith(str(path))
     assert "\n" not in str(refused.value)
 
@@ -526,6 +576,12 @@ def test_adjustments_that_cannot_count_are_told(tmp_path):
     notes = outputs.write(cls, tmp_path)
     assert "s009 needs a look, so +50 points in adjust.csv are not counted" in notes[0]
     assert cls.grade_of("s009").final is None
+
+
+def test_there_is_no_minus_zero():
+    assert [outputs.gradebooks.number(points) for points in (-0.0, -0.001, 0.005, 7.5, 1e5)] == [
+        *("0", "0", "0.01", "7.5", "100000"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.driving.messages import Message, msg
-from harness.grading.model import Class, Grade, rounded
+from harness.grading.model import Class, Grade, Student, rounded
 from harness.grading.roster import folded
 from harness.grading.sheets import Sheet, read_sheet, wrong
 from harness.verdicts.catalogue import close_to
 from harness.verdicts.model import UsageError
+from harness.verdicts.rubric import Rubric
 
 LOGIN = "login, username, nome de usuario, usuario"
 POINTS = "points, pontos"
 REASON = "reason, motivo, razao, justificativa"
-NUMBER = re.compile(r"(=?)\s*([+\u2212-]?\d{1,6}(?:[.,]\d{1,6})?)")
+NUMBER = re.compile(r"(=?)\s*([+\u2212-]?\d{1,4}(?:[.,]\d{1,4})?)")
 ADDED = "{reason}: {points:+g}"  # templates of the reasons that are kept with a grade
 DECIDED = "{reason}: ={points:g}"
 
@@ -47,9 +48,9 @@ class Adjustment:
         return Message(template, {"reason": self.reason, "points": self.points})
 
 
-def read(path: str | Path, cls: Class) -> list[Adjustment]:
-    """The rows of an adjust.csv for this class. Raises UsageError at the first that is wrong, with
-    its line.
+def read(path: str | Path, students: list[Student], rubric: Rubric) -> list[Adjustment]:
+    """The rows of an adjust.csv for these students. Raises UsageError at the first that is wrong,
+    with its line.
     """
     sheet = read_sheet(path)
     places = [sheet.column(names) for names in (LOGIN, POINTS, REASON)]
@@ -66,14 +67,14 @@ def read(path: str | Path, cls: Class) -> list[Adjustment]:
                 column=lacking[0],
             )
         )
-    logins = {key_of(student.login): student.login for student in cls.students}
-    columns = {folded(name): name for name in cls.rubric.by_hand}
+    logins = {key_of(student.login): student.login for student in students}
+    columns = {folded(name): name for name in rubric.by_hand}
     found: list[Adjustment] = []
     for line, row in zip(sheet.lines, sheet.rows, strict=True):
         login, points, reason = (row[place].strip() for place in places if place is not None)
         one = Adjustment(login_of(sheet, line, login, logins), *points_of(sheet, line, points))
         one.reason, one.column = reason or one.reason, columns.get(folded(reason), "")
-        must_fit(sheet, line, one, found, cls)
+        must_fit(sheet, line, one, found, rubric)
         found.append(one)
     return found
 
@@ -115,11 +116,11 @@ def points_of(sheet: Sheet, line: int, text: str) -> tuple[float, str, bool]:
 
 
 def must_fit(
-    sheet: Sheet, line: int, one: Adjustment, before: list[Adjustment], cls: Class
+    sheet: Sheet, line: int, one: Adjustment, before: list[Adjustment], rubric: Rubric
 ) -> None:
     """Raises UsageError if a column has too many points, or a value is given twice."""
     if one.column:
-        most = cls.rubric.by_hand[one.column]
+        most = rubric.by_hand[one.column]
         if one.decides or not 0 <= one.points <= most:
             raise wrong(
                 sheet,

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from harness.arguments import positive, seconds
 from harness.driving.messages import Message, msg
-from harness.grading import adjust, check_setup, intake, outputs
+from harness.grading import adjust, check_setup, intake, outputs, probe
+from harness.grading.adjust import Adjustment
 from harness.grading.downloads import submissions_in
 from harness.grading.engine import Cluster, Embedded, Engine
 from harness.grading.intake import Matched, Work
@@ -26,7 +27,6 @@ from harness.verdicts.formats.render import clean
 from harness.verdicts.language import LANGUAGES, say
 from harness.verdicts.model import DEADLINE, UsageError
 
-SANDBOXES = {"bubblewrap": "A", "uid": "B", "none": "none"}  # by --sandbox: the tier
 MOST_WORKERS = 5  # checks at once of one submission: most of them wait most of the time
 
 
@@ -71,7 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sandbox",
-        choices=("auto", *SANDBOXES),
+        choices=probe.OF_SANDBOX,
         default="auto",
         help="auto: the best that this machine offers. none: practice, which gives no grades "
         "(default: %(default)s)",
@@ -177,6 +177,7 @@ def grade(options: argparse.Namespace) -> int:
         works = intake.works_of(matched, terms.due, terms.lab, results.keep)
         handed_in_says(matched.students, works)
         tell_first(matched, works)
+        adjustments = read_first(matched, terms, options, results.folder)
         run = Run(terms, results, Shown(0))
         is_open = bool(matched.unmatched)
         run.plan(those(matched.students, options.only), works, options.regrade, is_open)
@@ -192,7 +193,7 @@ def grade(options: argparse.Namespace) -> int:
             )
             return 130
         found = class_of(matched, run)
-        adjust_by_hand(found, results)
+        adjust_by_hand(found, adjustments, results)
         results.forget_all_but({one.submission for one in results.all()})
         notes = outputs.write(found, results.folder, options.format, tables_of(options))
         return tell_last(found, notes, options.out)
@@ -212,6 +213,10 @@ def terms_of(options: argparse.Namespace) -> Terms:
     begun = intake.starters(options.lab)
     graded = rubric.read(options.rubric)
     tier = tier_of(options)
+    if tier == probe.NONE:
+        say_line("Nothing confines the programs: this is practice, and gives no grades")
+    if tier == "B" and (options.jobs or 1) > 1:
+        raise UsageError(msg("in tier B all share one network: --jobs 1"))
     jobs = options.jobs or default_jobs(tier)
     cores = max(1, len(os.sched_getaffinity(0)) // jobs)
     return Terms(
@@ -238,8 +243,30 @@ def default_jobs(tier: str) -> int:
 
 
 def tier_of(options: argparse.Namespace) -> str:
-    """The tier of the sandbox. Raises UsageError if there is none, or none that is asked for."""
-    return SANDBOXES.get(options.sandbox, "none")
+    """The tier of the sandbox. Raises UsageError if there is none, or none that is asked for:
+    practice must be asked for, too. Each worker of a scheduler tries its own.
+    """
+    if options.scheduler:
+        tier = (*probe.OF_SANDBOX[options.sandbox], probe.NONE)[0]
+        order = (*probe.TIERS, probe.NONE)
+        if options.require_tier and order.index(tier) > order.index(options.require_tier):
+            raise UsageError(
+                msg(
+                    "--sandbox {name} is below tier {tier}",
+                    name=options.sandbox,
+                    tier=options.require_tier,
+                )
+            )
+        return tier
+    found = probe.choose(options.sandbox, options.require_tier)
+    if found.tier == probe.NONE and options.sandbox != "none":
+        raise UsageError(
+            msg(
+                "{reasons}\nWithout a sandbox there is no grade; --sandbox none is for practice",
+                reasons=found.text(),
+            )
+        )
+    return found.tier
 
 
 def those(students: list[Student], logins: list[str] | None) -> list[Student]:
@@ -345,10 +372,22 @@ def sources_of(grades: list[Grade], run: Run) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def adjust_by_hand(found: Class, results: Results) -> None:
-    """Brings what adjust.csv in the folder of results gives into the grades. Raises UsageError."""
-    path = results.folder / "adjust.csv"
-    adjust.apply(found, adjust.read(path, found) if path.exists() else [])
+def read_first(
+    matched: Matched, terms: Terms, options: argparse.Namespace, folder: Path
+) -> list[Adjustment]:
+    """Reads, before anything is judged, what is needed when all is: adjust.csv in the folder of
+    results, which it returns, and the tables to fill in. Raises UsageError.
+    """
+    students, path = matched.students, folder / "adjust.csv"
+    not_yet = [Grade(student.login, End.LOOK) for student in students]
+    tables = tables_of(options)
+    outputs.filled_in(Class(terms.lab, "", students, not_yet, terms.rubric), options.format, tables)
+    return adjust.read(path, students, terms.rubric) if path.exists() else []
+
+
+def adjust_by_hand(found: Class, adjustments: list[Adjustment], results: Results) -> None:
+    """Brings what adjust.csv gives into the grades."""
+    adjust.apply(found, adjustments)
     for grade in found.grades:
         kept = results.grade(grade.login, with_report=True)
         if kept and replace(kept, report=None) != grade:

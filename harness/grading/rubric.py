@@ -78,7 +78,9 @@ def suggested(lab: int, written_in: str) -> str:
         "by": say("Written by `{command}`. Change any line.", command=command_of(lab, written_in)),
         "hidden": say("Students do not see these checks. They count like the others."),
         "others": say("Points of each check that is not named: the starting folder passes it."),
-        "points": say("{points} points for what the starting folder lacks.", points=checks),
+        "points": say(
+            "{points} points for the checks that the starting folder fails.", points=checks
+        ),
         "whole": say("If no check with 0 points fails, and one with points passes."),
         "hand": say("Columns of your own. In adjust.csv a name here is the reason for the points."),
     }

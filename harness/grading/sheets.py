@@ -83,4 +83,6 @@ def written(rows: Iterable[Iterable[str]], delimiter: str = ",", is_marked: bool
 
 def number(points: float | None) -> str:
     """Points as every system reads them: 7, 7.5 or 7.25; '' if there are none."""
-    return "" if points is None else f"{points:.2f}".rstrip("0").rstrip(".")
+    if points is None:
+        return ""
+    return f"{round(points, 2) + 0.0:.2f}".rstrip("0").rstrip(".")  # + 0.0: there is no -0

@@ -69,14 +69,15 @@ class Rubric:
             if verdict.binds and not verdict.points and name_of(verdict) not in self.may_break
         ]
         broken = [verdict for verdict in kept if verdict.verdict == FAILED]
-        word, why = PASSED, msg("")
+        word: str = PASSED
+        why: Message | str = ""
         if broken:
             word, why = FAILED, msg("broken: {checks}", checks=in_a_line(broken))
         elif not report.complete or any(not verdict.is_judged for verdict in kept):
             word, why = INCONCLUSIVE, msg("not all checks could be judged")
         elif not any(verdict.score for verdict in report.verdicts):
             word, why = NOT_RUN, msg("it counts when a check with points passes")
-        title = msg("What worked in the starting folder still works.")
+        title = msg("Everything that worked in the starting folder still works.")
         found = Verdict(
             BREAKS_NOTHING, next(iter(STAGES)), title, word, self.breaks_nothing, report.lab
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.driving.messages import Message, msg
+from harness.grading import similarity
 from harness.grading.model import Class, End, folder_of
 from harness.grading.outputs import gradebooks, students
 from harness.grading.outputs.page import Found, class_page
@@ -24,7 +25,7 @@ from harness.verdicts.model import UsageError
 # Files that all classes have, and those that somebody asks for.
 ALWAYS = "grades", "html"
 CHOICES = (
-    *("canvas", "moodle", "junit"),
+    *("canvas", "moodle", "junit", "similarity"),
     *("gradescope", "classroom50", "autolab", "prairielearn"),
 )
 
@@ -44,8 +45,9 @@ def write(
     """Write `grades.csv`, `class.html`, each student's `LOGIN/report.html`, and the `formats`, some
     of CHOICES, into a folder. Return what a teacher should know of them, one line each.
 
-    Raises UsageError if a table is not what the system exports, before anything is written, and
-    output.NotWrittenError when all other files are written.
+    Raises UsageError if a table is not what the system exports, and ModuleNotFoundError if what
+    compares submissions is not installed, before anything is written; output.NotWrittenError when
+    all other files are written.
     """
     folder, tables = Path(folder), tables or Tables()
     asked = [*ALWAYS, *formats]
@@ -63,8 +65,10 @@ def write(
     logins = [student.login for student in pages]
     files: dict[str, Callable[[], str | bytes]] = {
         "grades.csv": lambda: gradebooks.grades(cls),
-        "class.html": lambda: class_page(cls, found, logins),
+        "class.html": lambda: class_page(cls, found, logins, "similarity" in asked),
     }
+    if "similarity" in asked:
+        files["similarity.html"] = lambda: similarity.page(cls)
     if filled.canvas:
         files["canvas.csv"] = lambda: filled.canvas
     if sheet := filled.moodle:
@@ -86,8 +90,12 @@ class Filled:
 
 
 def filled_in(cls: Class, asked: list[str], tables: Tables) -> Filled:
-    """The tables of Canvas and Moodle, if they are asked for. Raises UsageError."""
+    """The tables of Canvas and Moodle, if they are asked for. Raises UsageError, and
+    ModuleNotFoundError if what compares submissions is not installed.
+    """
     filled = Filled()
+    if "similarity" in asked:
+        import copydetect  # noqa: F401 - slow to load; before anything is written
     if "canvas" in asked:
         filled.canvas, filled.notes = gradebooks.canvas(cls, tables.gradebook, tables.assignment)
     if "moodle" in asked:

@@ -6,6 +6,7 @@ In these two a row keeps what the system needs to know it again, and only the po
 
 import html
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,10 +57,19 @@ def possible(cls: Class) -> float:
     return cls.possible + sum(cls.rubric.by_hand.values())
 
 
-def why(grade: Grade) -> str:
-    """All that there is to say of a grade, in a line."""
+def why(grade: Grade, hidden: Iterable[str] = ()) -> str:
+    """All that there is to say of a grade, in a line; for students, without the hidden checks."""
     first = [] if grade.end is End.GRADED and not grade.why else [grade.why or say(grade.end)]
-    return "; ".join(say(text) for text in [*first, *grade.notes, *grade.reasons])
+    texts = [*first, *grade.notes, *grade.reasons]
+    return "; ".join(say(for_students(text, hidden)) for text in texts)
+
+
+def for_students(text: Message | str, hidden: Iterable[str]) -> Message | str:
+    """A text that a student may read: one that names a hidden check is replaced."""
+    for check in hidden:
+        if re.search(rf"(?<![\w-]){re.escape(check)}(?![\w-])", text):
+            return msg("this is about a hidden check")
+    return text
 
 
 # -- Canvas --------------------------------------------------------------------------------------
@@ -213,22 +223,24 @@ def moodle(cls: Class, worksheet: str | Path) -> Worksheet:
     for row in sheet.rows:
         if grade := known.grade_of(row):
             ids[grade.login] = digits(row[identifier])
-            notes += filled(sheet, row, grade_at, grade)
+            notes += filled(sheet, row, grade_at, grade, cls.rubric.hidden)
     for row in sheet.rows:
         for place, text in enumerate(row):
             row[place] = cell(text) if place != grade_at else text
     return Worksheet(sheet.as_text(), ids, [*notes, *known.missing(worksheet)])
 
 
-def filled(sheet: Sheet, row: list[str], grade_at: int, grade: Grade) -> list[Message]:
-    """Fill in a row of the worksheet; return what to know of it."""
+def filled(
+    sheet: Sheet, row: list[str], grade_at: int, grade: Grade, hidden: Iterable[str]
+) -> list[Message]:
+    """Fill in a row of the worksheet; return what to know of it. Students read the comments."""
     notes = []
     at = {"most": sheet.column(MAXIMUM), "free": sheet.column(CHANGEABLE)}
     if at["free"] is not None and row[at["free"]].strip().casefold() in ("no", "não", "nao"):
         return [msg("{login} is locked in Moodle, and stays as it is", login=grade.login)]
     row[grade_at] = number(grade.final)
     comments = sheet.column(COMMENTS)
-    if comments is not None and not row[comments].strip() and (text := why(grade)):
+    if comments is not None and not row[comments].strip() and (text := why(grade, hidden)):
         row[comments] = html.escape(cell(text))
     try:
         most = float(row[at["most"]].replace(",", ".")) if at["most"] is not None else None
@@ -249,6 +261,16 @@ def filled(sheet: Sheet, row: list[str], grade_at: int, grade: Grade) -> list[Me
 # -- Whose row it is -----------------------------------------------------------------------------
 
 
+# What names a student, and what else the same column may hold: a login may be an e-mail address.
+KINDS = {
+    "canvas_id": ("canvas_id",),
+    "moodle_id": ("moodle_id",),
+    "sis_id": ("sis_id",),
+    "login": ("login", "email"),
+    "email": ("email", "login"),
+}
+
+
 class Rows:
     """Finds the grade that a row of a system's table is about, by ids, login and e-mail; a name
     alone is not enough.
@@ -258,11 +280,7 @@ class Rows:
         """places: {what names a student: the column that holds it}, the most certain first."""
         self.cls, self.places = cls, dict(places)
         self.grades = by_login(cls.grades)
-        self.known: dict[str, dict[str, Student]] = {}
-        for kind in ("canvas_id", "moodle_id", "sis_id", "login", "email"):
-            self.known[kind] = {
-                key: student for student in cls.students if (key := key_of(kind, student))
-            }
+        self.known = {kind: named_by(kind, cls.students) for kind in KINDS}
         self.found: set[str] = set()
 
     def grade_of(self, row: list[str]) -> Grade | None:
@@ -271,9 +289,10 @@ class Rows:
             if place is None:
                 continue
             text = digits(row[place]) if kind == "moodle_id" else row[place].strip().casefold()
-            if text and (student := self.known[kind].get(text)):
-                self.found.add(student.login)
-                return self.grades[student.login]
+            for names in KINDS[kind]:
+                if text and (student := self.known[names].get(text)):
+                    self.found.add(student.login)
+                    return self.grades[student.login]
         return None
 
     def missing(self, path: str | Path) -> list[Message]:
@@ -283,12 +302,17 @@ class Rows:
             return []
         return [
             msg(
-                "{path} has no row for {count} students of the class: {names}",
-                path=path,
-                count=len(lacking),
-                names=shortened(lacking),
+                "{path} has no row for these students: {names}", path=path, names=shortened(lacking)
             )
         ]
+
+
+def named_by(kind: str, students: list[Student]) -> dict[str, Student]:
+    """{what names a student: the student}, without what names several."""
+    keys = Counter(key_of(kind, student) for student in students)
+    return {
+        key: student for student in students if (key := key_of(kind, student)) and keys[key] == 1
+    }
 
 
 def key_of(kind: str, student: Student) -> str:

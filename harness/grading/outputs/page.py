@@ -75,10 +75,15 @@ class Found:
                 key = verdict.check, sentence or say(cause)
                 self.shared.setdefault(key, Shared(verdict.check, say(cause))).logins.append(login)
 
-    def checks(self) -> list[Tally]:
-        """The checks that somebody did not pass or that have points, the hardest first."""
-        shown = [one for one in self.tallies.values() if one.points or one.passed < one.asked]
-        return sorted(shown, key=lambda one: (one.rate, place(one.check), one.check))
+    def checks(self) -> tuple[list[Tally], list[Tally]]:
+        """The checks that have points, and the others that somebody did not pass: in each, the
+        hardest first.
+        """
+        tallies = sorted(
+            self.tallies.values(), key=lambda one: (one.rate, place(one.check), one.check)
+        )
+        failed = [one for one in tallies if not one.points and one.passed < one.asked]
+        return [one for one in tallies if one.points], failed
 
     def groups(self) -> list[Shared]:
         """The failures that students share, the most frequent first."""
@@ -106,8 +111,12 @@ class Row:
         return clean(self.student.called)
 
 
-def class_page(cls: Class, found: Found, pages: Iterable[str]) -> str:
-    """The page. `pages`: the logins of those who have a page of their own."""
+def class_page(
+    cls: Class, found: Found, pages: Iterable[str], with_similarity: bool = False
+) -> str:
+    """The page. `pages`: the logins of those who have a page of their own. with_similarity: there
+    is a similarity.html beside it.
+    """
     pages = set(pages)
     rows = [
         Row(
@@ -119,6 +128,7 @@ def class_page(cls: Class, found: Found, pages: Iterable[str]) -> str:
         for student, grade in zip(cls.students, cls.grades, strict=True)
     ]
     finals = sorted(grade.final for grade in cls.grades if grade.final is not None)
+    checks, pointless = found.checks()
     ended = {end: [row for row in rows if row.grade.end is end] for end in End}
     return rendered(
         Path(__file__).with_name("class.html"),
@@ -143,8 +153,10 @@ def class_page(cls: Class, found: Found, pages: Iterable[str]) -> str:
         if finals
         else {},
         possible=possible(cls),
-        checks=found.checks(),
+        checks=checks,
+        pointless=pointless,
         groups=found.groups(),
+        with_similarity=with_similarity,
         named=NAMED,
         number=number,
         clean=clean,

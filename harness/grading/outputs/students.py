@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.driving.messages import Message, msg
-from harness.grading.model import Class, End, Grade, Student, folder_of
+from harness.grading.model import Class, End, Grade, Student, folder_of, rounded
+from harness.grading.outputs.gradebooks import for_students
 from harness.verdicts import formats
 from harness.verdicts.model import Report, report_from
 
@@ -35,7 +36,8 @@ def report_of(cls: Class, grade: Grade, folder: Path) -> Report:
 
     folder: of the results. grade.json there has the report of a grade that holds none itself.
     """
-    why = grade.why or Message(grade.end.value, {})
+    hidden = cls.rubric.hidden
+    why = for_students(grade.why or Message(grade.end.value, {}), hidden)
     if found := grade.report or kept_report(folder / folder_of(grade.login) / "grade.json"):
         report = report_from(found)
     else:
@@ -49,7 +51,8 @@ def report_of(cls: Class, grade: Grade, folder: Path) -> Report:
         report.notes = [*report.notes, *([report.refused] if report.refused else [])]
         report.refused = ""
         report.look = why if grade.end is End.LOOK else PRACTICE
-    report.notes = [*report.notes, *grade.notes, *grade.reasons, *sum_of(grade)]
+    more = [for_students(text, hidden) for text in (*grade.notes, *grade.reasons)]
+    report.notes = [*report.notes, *more, *sum_of(grade)]
     return report
 
 
@@ -79,8 +82,8 @@ def sum_of(grade: Grade) -> list[Message]:
         msg(
             "Final: {final:g} points = {raw:g} - {late:g} for lateness {adjusted:+g} by hand.",
             final=grade.final,
-            raw=grade.raw,
-            late=grade.deducted,
+            raw=rounded(grade.raw),
+            late=rounded(grade.deducted),
             adjusted=grade.adjusted,
         )
     ]
