@@ -18,7 +18,7 @@ import yaml
 from conftest import need
 
 from harness.driving.server import ROOT
-from harness.grading import package
+from harness.grading import package, probe
 from harness.teaching import starter
 
 LAB = 0
@@ -140,6 +140,8 @@ def test_a_submission_is_graded(gradescope):
     solved(gradescope.root / "submission")
     found, log = gradescope()
     assert {test["status"] for test in found["tests"]} == {"passed"}, log
+    is_confined = probe.choose().tier != probe.NONE
+    assert all(("score" in test) == is_confined for test in found["tests"]), log
     options = gradescope.root / "source" / "options"
     options.write_text(options.read_text() + "--sandbox=none\n")
     found, log = gradescope()
@@ -208,7 +210,9 @@ def test_a_package_of_a_wrong_rubric_is_refused(tmp_path):
 def test_it_holds_only_what_grades_this_lab():
     with zipfile.ZipFile(io.BytesIO(packed("gradescope"))) as archive:
         names = archive.namelist()
-    assert not [name for name in names if "exhibits" in name or "exam" in name or ".git" in name]
+    assert not [
+        name for name in names if "guide/exhibits" in name or "exam" in name or ".git" in name
+    ]
     assert {"grupo/lab_guide/starters/0-python.toml", "grupo/lab_guide/starters/0-c.toml"} <= set(
         names
     )
