@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -70,16 +71,24 @@ def run(*command, **more):
 
 
 @pytest.fixture
-def gradescope(tmp_path):
+def open_folder():
+    """A folder that all users may enter, as those of a container: pytest's are closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def gradescope(open_folder):
     """/autograder as Gradescope has it, elsewhere: gradescope() runs it and returns the result."""
     need("bash")
-    root = tmp_path / "autograder"
+    root = open_folder / "autograder"
     (root / "submission").mkdir(parents=True)
     unpack(packed("gradescope"), root / "source")
-    with_packages(root / "source" / "grupo")
 
-    def grade():
-        done = run("bash", root / "source" / "run_autograder", env={"GRUPO_AUTOGRADER": str(root)})
+    def grade(venv=sys.prefix):
+        env = {"GRUPO_AUTOGRADER": str(root), "GRUPO_VENV": venv}
+        done = run("bash", root / "source" / "run_autograder", env=env)
         assert done.returncode == 0, done.stdout
         found = json.loads((root / "results" / "results.json").read_text())
         return found, done.stdout
@@ -91,6 +100,7 @@ def gradescope(tmp_path):
 def test_gradescope_sets_up_and_finds_its_scripts(gradescope):
     need("make")
     source = gradescope.root / "source"
+    with_packages(source / "grupo")
     for name in "setup.sh", "run_autograder":
         assert (source / name).read_bytes().startswith(b"#!") and os.access(source / name, os.X_OK)
     python = {"PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
@@ -125,11 +135,10 @@ def test_a_grader_that_fails_leaves_a_result_without_a_grade(gradescope, what):
     elif what == "its time":
         (source / "seconds").write_text("0.01")
     elif what == "its packages":
-        (source / "grupo" / ".venv" / "bin").unlink()
         (source / "grupo" / "setup.mk").unlink()
     else:
         (source / "grupo" / "harness" / "verdicts" / "model.py").unlink()
-    found, _ = gradescope()
+    found, _ = gradescope("/nowhere" if what == "its packages" else sys.prefix)
     assert "score" not in found and "No grade yet" in found["output"]
     assert not any("score" in test for test in found["tests"])
 
