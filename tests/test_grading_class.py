@@ -876,6 +876,7 @@ def cluster():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_the_sixty_end_alike_however_often_something_is_killed(sixty, tmp_path):
     if importlib.util.find_spec("distributed") is None:
         lacks("Dask is not installed (make install-cluster)")
