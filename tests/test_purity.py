@@ -170,9 +170,9 @@ LAYERS = {
     "verdicts": {"driving"},
     "explore": {"driving", "model", "verdicts"},
     "checks": {"driving", "explore", "model", "verdicts"},
-    "tracing": {"driving"},
+    "tracing": {"driving", "verdicts"},
     "bench": {"driving"},
-    "teaching": {"driving", "model", "verdicts", "tracing"},
+    "teaching": {"driving", "explore", "model", "verdicts", "tracing"},
     "grading": {"driving", "explore", "verdicts", "teaching"},
 }
 KNOW_NO_SERVER = "driving", "model", "verdicts", "explore", "checks"
