@@ -363,10 +363,11 @@ def page(results: dict[str, Results], others: float, extra: Sequence[base.Figure
     """
     links = " · ".join(f"<a href=#{workload}>{workload}</a>" for workload in results)
     title = say("One chat server, written three times: what the same workload does to each")
+    name = say("The three side by side")
     parts = [
         f"<!DOCTYPE html>\n<html lang={language.in_use}><meta charset=utf-8>"
         "<meta name=viewport content='width=device-width'>"
-        f"<title>Grupo: {markup.escape(say('The three side by side'))}</title>"
+        f"<title>Grupo: {markup.escape(name)}</title>"
         f"<style>{STYLE}</style>\n<h1>{markup.escape(title)}</h1>\n"
         f"<p>{markup.escape(about(others))}</p>\n<p>{links}</p>"
     ]
@@ -395,7 +396,8 @@ def section(workload: str, results: Results) -> str:
     parts += [html_of(figure) for figure in made[1:]]
     if missing := [*remarks(results), *notes]:
         items = "".join(f"<li>{markup.escape(note)}</li>" for note in missing)
-        parts.append(f"<p>{say('What is missing:')}</p><ul>{items}</ul>")
+        title = say("What is missing:")
+        parts.append(f"<p>{title}</p><ul>{items}</ul>")
     return "\n".join(parts)
 
 
