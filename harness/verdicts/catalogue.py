@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.driving.messages import msg
 from harness.verdicts.language import say
+from harness.verdicts.model import UsageError
 from harness.verdicts.plugin import STAGES
 
 CHECKS = Path(__file__).parents[1] / "checks"
@@ -89,6 +91,34 @@ def possible(lab: int, design: str | None, points: dict[str, float]) -> float:
         for check in catalogue()
         if check.is_asked(lab, design)
     )
+
+
+def known() -> dict[str, int]:
+    """{check: the first lab that needs it}, of all checks, without the part in brackets where one
+    is done in several ways.
+    """
+    return {check.id: check.lab for check in catalogue()}
+
+
+def must_be_known(names: Iterable[str], what: str, choices: Iterable[str]) -> None:
+    """Raises UsageError at the first that is none of them, with those that are close."""
+    for name in names:
+        if name not in choices:
+            close = close_to(name, choices)
+            no_such = (
+                msg("there is no check {name}", name=name)
+                if what == "check"
+                else msg("there is no setting {name}", name=name)
+            )
+            if close:
+                raise UsageError(
+                    msg("{no_such} (close: {names})", no_such=no_such, names=", ".join(close))
+                )
+            raise UsageError(
+                msg("{no_such}; `check --list` shows them all", no_such=no_such)
+                if what == "check"
+                else no_such
+            )
 
 
 def close_to(name: str, choices: Iterable[str]) -> list[str]:

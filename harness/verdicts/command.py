@@ -5,7 +5,6 @@ comes, and writes the reports.
 import contextlib
 import datetime
 import glob
-import math
 import os
 import platform
 import secrets
@@ -15,7 +14,6 @@ import signal
 import sys
 import tempfile
 import time
-import tomllib
 import traceback
 from dataclasses import asdict
 from pathlib import Path
@@ -25,9 +23,9 @@ import pytest
 from harness.arguments import positive, seconds
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, command_of
-from harness.driving.text_files import EncodingError, read_text
 from harness.output import put_all, written_first
-from harness.verdicts import catalogue, formats, language, plugin, pool
+from harness.verdicts import catalogue, formats, language, plugin, pool, rubric
+from harness.verdicts.catalogue import known, must_be_known
 from harness.verdicts.formats import terminal
 from harness.verdicts.language import LANGUAGES, say
 from harness.verdicts.model import DEADLINE, FAILED, Report, UsageError
@@ -37,68 +35,6 @@ CHECKS = Path(plugin.__file__).parents[1] / "checks"
 WORKERS = min(
     1 + 2 * (os.cpu_count() or 1), 5
 )  # checks at once: most of them wait most of the time; each more delays the first verdict
-
-
-def known():
-    """{check: the first lab that needs it}, of all checks, without the part in brackets where one
-    is done in several ways.
-    """
-    return {check.id: check.lab for check in catalogue.catalogue()}
-
-
-def must_be_known(names, what, choices):
-    """Raises UsageError at the first that is none of them, with those that are close."""
-    for name in names:
-        if name not in choices:
-            close = catalogue.close_to(name, choices)
-            no_such = (
-                msg("there is no check {name}", name=name)
-                if what == "check"
-                else msg("there is no setting {name}", name=name)
-            )
-            if close:
-                raise UsageError(
-                    msg("{no_such} (close: {names})", no_such=no_such, names=", ".join(close))
-                )
-            raise UsageError(
-                msg("{no_such}; `check --list` shows them all", no_such=no_such)
-                if what == "check"
-                else no_such
-            )
-
-
-def read_rubric(path):
-    """({check: points}, {hidden checks}) of an instructor's rubric.toml. Raises UsageError."""
-    if path is None:
-        return {}, set()
-    try:
-        found = tomllib.loads(read_text(path))
-        must_be_known(found, "setting", ("points", "hidden"))
-        points, hidden = found.get("points", {}), found.get("hidden", [])
-        if not isinstance(points, dict):
-            raise UsageError(msg("points is a table: a check and its points in each line"))
-        if not isinstance(hidden, list) or not all(isinstance(check, str) for check in hidden):
-            raise UsageError(msg("hidden is a list of checks"))
-        for names in points, hidden:
-            for stage in set(names) & set(plugin.STAGES):
-                raise UsageError(
-                    msg("{stage} is a stage, and points and hidden go by check", stage=stage)
-                )
-            must_be_known(names, "check", known())
-        for check, value in points.items():
-            if type(value) not in (int, float) or not 0 <= value < math.inf:
-                raise UsageError(
-                    msg(
-                        "points of {check}: {value!r} is no number, 0 or more",
-                        check=check,
-                        value=value,
-                    )
-                )
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, EncodingError, UsageError) as error:
-        raise UsageError(msg("{path}: {why}", path=path, why=error.args[0])) from None
-    return points, set(hidden)
 
 
 def must_be_writable(folder, files):
@@ -203,13 +139,13 @@ def report_of(options, design, seed, folder):
     )
 
 
-def run(options, folder, rubric=None):
+def run(options, folder, graded=None):
     """Runs the checks; returns the Report. Each verdict is shown as it comes. Raises UsageError.
 
-    folder: of the records. rubric: as read_rubric() returns it, by default that of options.rubric.
+    folder: of the records. graded: the Rubric, by default that of options.rubric.
     """
     command, design = command_from(options)
-    points, hidden = read_rubric(options.rubric) if rubric is None else rubric
+    graded = graded or rubric.read(options.rubric)
     must_be_known([check.partition("[")[0] for check in options.only or ()], "check", known())
     must_be_writable(
         options.records and Path(options.records), [path for _, path in options.outputs]
@@ -259,8 +195,8 @@ def run(options, folder, rubric=None):
                 "seed": seed,
                 "repeat": options.repeat,
                 "only": options.only,
-                "points": points,
-                "hidden": hidden,
+                "points": graded.points,
+                "hidden": graded.hidden,
                 "folder": str(folder),
                 "scratch": str(scratch.path),
                 "deadline": options.deadline,
@@ -284,6 +220,8 @@ def run(options, folder, rubric=None):
     if report.complete and checks.pace.slowness:
         report.notes.append(checks.pace.slowness)
     report.verdicts.sort(key=lambda verdict: catalogue.place(verdict.check))
+    if not options.only and (verdict := graded.count_broken(report)):
+        terminal.show(verdict)
     if status not in (0, 1, 2):
         report.notes.append(msg("pytest ended with status {int}", int=int(status)))
     return report
@@ -318,13 +256,12 @@ def tidy(report):
         report.folder = ""
 
 
-def refusal(options, why, points):
-    """The Report of a program that cannot be run: no points of all that the lab asks for, and why.
-
-    points: of a rubric.
+def refusal(options, why, graded):
+    """The Report of a program that cannot be run: no points of all that this Rubric gives, and
+    why.
     """
     report = report_of(options, options.design, options.seed or "", "")
-    report.refused, report.possible = why, catalogue.possible(options.lab, options.design, points)
+    report.refused, report.possible = why, graded.possible(options.lab, options.design)
     return report
 
 
@@ -332,8 +269,7 @@ def refuse(options, why):
     """Gives a result, in every form that was asked for, of a program that cannot be run: no points,
     and why. Returns the exit status.
     """
-    points, _ = read_rubric(options.rubric)
-    report = refusal(options, why, points)
+    report = refusal(options, why, rubric.read(options.rubric))
     must_be_writable(None, [path for _, path in options.outputs])
     write(report, options.outputs)
     return 1

@@ -2,7 +2,7 @@
 is made of a Report.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 from harness.driving.messages import described, restored, template
 from harness.driving.record import Entry
@@ -116,6 +116,7 @@ class Report:
     # why no check could be run: the server does not build or start, or lacks a file. 0 points
     refused: str = ""
     possible: float = 0  # all points that the lab asks for, if it was refused
+    look: str = ""  # why a person must look at it before there is a grade
     pace: dict = field(
         default_factory=dict
     )  # {"start", "join", "say"}: seconds that each took, measured before the checks
@@ -137,10 +138,13 @@ class Report:
         """Whether its score may become a grade: all that was asked was judged. Else no form may
         hold a 0.
         """
-        return bool(self.refused) or (
-            self.complete
-            and bool(self.verdicts)
-            and not any(verdict.is_unjudged for verdict in self.verdicts)
+        return not self.look and (
+            bool(self.refused)
+            or (
+                self.complete
+                and bool(self.verdicts)
+                and not any(verdict.is_unjudged for verdict in self.verdicts)
+            )
         )
 
     def of(self, word):
@@ -157,6 +161,9 @@ class Report:
         }
 
 
+FIELDS = {one.name for one in fields(Report)}
+
+
 def failure_from(found):
     """The Failure of which asdict() made `found`, though JSON lay between; None of None."""
     if found is None:
@@ -169,6 +176,12 @@ def failure_from(found):
             "locks": [Span(*span) for span in found["locks"]],
         }
     )
+
+
+def report_from(found):
+    """The Report of which as_dict() made `found`, though JSON lay between."""
+    found = restored({name: found[name] for name in found if name in FIELDS or name == "messages"})
+    return Report(**{**found, "verdicts": [verdict_from(one) for one in found["verdicts"]]})
 
 
 def verdict_from(found):

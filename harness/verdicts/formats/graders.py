@@ -16,6 +16,7 @@ import csv
 import io
 import json
 import os
+import re
 
 from harness.verdicts.catalogue import catalogue
 from harness.verdicts.formats.render import as_json, cleaned, headline, in_words, verdict_in_words
@@ -59,9 +60,9 @@ def gradescope(report):
     be taken for the total. A test that was not judged has no status either.
     """
     report = cleaned(report)
-    tests = []
+    is_graded, tests = report.is_graded, []
     for verdict in report.verdicts:
-        score = {"score": verdict.score} if report.is_graded else {}
+        score = {"score": verdict.score} if is_graded else {}
         status = (
             {}
             if verdict.is_unjudged
@@ -92,7 +93,7 @@ def gradescope(report):
                 "visibility": "visible",
             }
         ]
-    score = {"score": report.score} if report.is_graded else {}
+    score = {"score": report.score} if is_graded else {}
     return as_json(
         {
             **score,
@@ -235,11 +236,11 @@ def prairielearn(report):
     must stay below 1 MB: a large one is shortened.
     """
     report = cleaned(report)
-    tests = []
+    is_graded, tests = report.is_graded, []
     for verdict in report.verdicts:
         points = (
             {"points": verdict.score, "max_points": verdict.points if verdict.binds else 0}
-            if report.is_graded
+            if is_graded
             else {}
         )
         tests.append(
@@ -261,7 +262,7 @@ def prairielearn(report):
             }
         ]
     grade = {"gradable": True, "score": report.score / report.most if report.most else 0}
-    if not report.is_graded:
+    if not is_graded:
         grade = {"gradable": False, "format_errors": [headline(report)]}
     written = {
         **grade,
@@ -306,7 +307,11 @@ def canvas(report):
     return out.getvalue()
 
 
+# Where a spreadsheet takes what follows for a formula: at the beginning of a cell, and after what
+# another country's spreadsheet takes for the end of one.
+FORMULA = re.compile(r"(^|[,;|])(\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20]\s*\S)")
+
+
 def cell(text):
-    """No spreadsheet takes it for a formula."""
-    text = cleaned(text)
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t") else text
+    """A text for a table, in one line: no spreadsheet takes it, or a part of it, for a formula."""
+    return FORMULA.sub(r"\1\2'", cleaned(text.replace("\n", " / ")))

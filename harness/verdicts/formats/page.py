@@ -28,6 +28,7 @@ from harness.verdicts.locks import Span
 from harness.verdicts.model import PASSED
 from harness.verdicts.plugin import STAGES
 
+HERE = Path(__file__).parent
 SIGNS = {
     "passed": "\u2713",
     "failed": "\u2717",
@@ -59,7 +60,8 @@ def page(report):
         (verdict for verdict in report.verdicts if verdict.failure),
         key=lambda verdict: verdict is not first,
     )
-    return loaded("page.html").render(
+    return rendered(
+        HERE / "page.html",
         report=report,
         command=" ".join(report.command),
         headline=headline(report),
@@ -73,21 +75,31 @@ def page(report):
             for verdict in report.verdicts
             if verdict.verdict != PASSED and not verdict.failure
         ],
-        lang=language.in_use,
-        signs=SIGNS,
-        say=say,
         numbered=numbered,
         picture=picture,
         swimlanes=swimlanes,
     )
 
 
+def rendered(template, **values):
+    """The page that a template (a path) makes of these values, with what all our pages have."""
+    from markupsafe import Markup
+
+    base = Markup(base_style())
+    return loaded(template).render(lang=language.in_use, signs=SIGNS, say=say, base=base, **values)
+
+
 @functools.cache
-def loaded(name):
+def base_style():
+    return (HERE / "base.css").read_text(encoding="utf-8")
+
+
+@functools.cache
+def loaded(path):
     from jinja2 import Environment  # not needed without a page
 
     return Environment(autoescape=True, keep_trailing_newline=True).from_string(
-        Path(__file__).with_name(name).read_text(encoding="utf-8")
+        path.read_text(encoding="utf-8")
     )
 
 
@@ -99,7 +111,7 @@ def picture(failure):
     """The drawing of a failure, and the same as a table, as markup."""
     from markupsafe import Markup
 
-    return Markup(loaded("picture.html").render(drawing=drawing_of(failure), say=say, signs=SIGNS))
+    return Markup(rendered(HERE / "picture.html", drawing=drawing_of(failure)))
 
 
 def swimlanes(order):
