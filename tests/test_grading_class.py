@@ -392,6 +392,18 @@ def test_bad_paths_in_the_archive_of_all_are_that_students_matter(tmp_path):
     assert works["ana"] == MINE and "leads out" in works["ben"] and "link" in works["zoë"]
 
 
+def test_an_archive_of_archives_and_files_that_are_no_submissions(tmp_path):
+    inner = zipped(WORK)
+    (tmp_path / "all.zip").write_bytes(zipped({"ana.zip": inner, "ben/lab3.zip": inner}))
+    assert matched(tmp_path / "all.zip") == ({"ana": MINE, "ben": MINE}, [])
+    put_files(tmp_path / "class", {"ana.zip": inner, "roster.csv": b"", "results/ana/x": b""})
+    place = tmp_path / "class"
+    handed = submissions_in(place, [place / "results"])
+    found = intake.without_roster(handed)
+    assert [one.login for one in found.students] == ["ana"]
+    assert [name for name, _ in found.unmatched] == ["roster.csv"]
+
+
 @pytest.mark.parametrize(
     "place, why",
     [("none", "no such folder"), ("file.txt", "neither a folder"), ("one", "is one submission")],
@@ -839,7 +851,7 @@ def sixty(tmp_path, orphans_are_ours):
 
 def ended(process):
     """(exit status, all that it printed)."""
-    told, _ = process.communicate(timeout=240)
+    told, _ = process.communicate(timeout=800)
     return process.returncode, told
 
 
