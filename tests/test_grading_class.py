@@ -940,7 +940,7 @@ def fourteen(folder):
         "fault/server.c": at_start(right_in_c, "*(volatile int *)0 = 1;"),
         f"daemon/{SERVER}": "import subprocess\nsubprocess.Popen(['sleep', '1000'], "
         f"start_new_session=True)\n{right}",
-        f"spins/{SERVER}": f"{right}\nwhile True:\n    pass\n",
+        f"spins/{SERVER}": f"while True:\n    pass\n{right}",
         "no-compile/server.c": right_in_c.replace("int main(", "int main[", 1),
         f"syntax/{SERVER}": right.replace("def ", "dfe ", 1),
         "alone/pthread.py": right,
