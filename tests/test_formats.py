@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from harness.driving.record import Entry, difference
 from harness.verdicts import catalogue
 from harness.verdicts.formats import FORMATS, render, terminal
+from harness.verdicts.formats.page import lanes_of, page, swimlanes
 from harness.verdicts.locks import Span
 from harness.verdicts.model import Failure, Report, Verdict, verdict_from
 from harness.verdicts.plugin import STAGES
@@ -51,6 +52,7 @@ def report(text="all is well", hidden=False, student="ana"):
             Span(0.26, text, "waits", text, None),
             Span(0.27, "", "more", "", 0.5, 3),
         ],
+        order=[["ana", f"B.keep {text}", text, False], [text, "E.recv", "", True]],
     )
     stages = list(STAGES)
     verdicts = [
@@ -650,3 +652,30 @@ def test_in_github_actions_no_line_is_a_command(monkeypatch, capsys):
     first, last = capsys.readouterr().out.splitlines()
     token = first.removeprefix("::stop-commands::")
     assert len(token) == 32 and last == f"::{token}::"
+
+
+def test_an_order_of_steps_is_drawn_in_lanes_with_where_one_had_to_stop():
+    order = [
+        ["ana", "E.recv ana", "server.py:9", False],
+        ["ana", "B.lock.wait room", "server.py:12", False],
+        ["ben", "E.recv ben", "server.py:9", True],
+        ["ana", "B.keep 4-4", "", False],
+    ]
+    lanes = lanes_of(order)
+    assert [name for name, _ in lanes["names"]] == ["ana", "ben"]
+    across, top = dict(lanes["names"]), [y for _, y, _, _ in lanes["steps"]]
+    assert [x for x, *_ in lanes["steps"]] == [across[who] for who, *_ in order]
+    assert top == sorted(set(top)), "time runs down"
+    assert [x for x, _, _ in lanes["runs"]] == [across["ana"], across["ben"], across["ana"]]
+    assert [x for x, _ in lanes["stops"]] == [across["ana"]] and len(lanes["switches"]) == 2
+    drawn = swimlanes(order * 200)
+    assert "<svg" in drawn and "server.py:12" in drawn and "500 further steps" in drawn
+
+
+def test_a_page_without_an_order_of_steps_has_no_lanes():
+    found = report()
+    assert "<svg" in page(found)
+    for verdict in found.verdicts:
+        if verdict.failure:
+            verdict.failure.order = []
+    assert "<svg" not in page(found)

@@ -32,7 +32,6 @@ PRELUDE = """
     from harness.grading import cell
     from harness.verdicts.disturb import compiled_shim
     from harness.driving.programs import preloading
-    from pathlib import Path
     def tell(value): os.write(int(sys.argv[1]), json.dumps(value).encode())
     def until(true, seconds=20):
         end = time.monotonic() + seconds
@@ -44,7 +43,10 @@ PRELUDE = """
     def server(code, name="group", **more):
         return Server([*SERVER, code], directory=folder / name, cwd=folder, inherits=False, **more)
 """
-LISTENS = "print('listening on 127.0.0.1:1', flush=True)"
+LISTENS = (
+    "import socket; listener = socket.create_server(('127.0.0.1', 0));"
+    " print('listening on 127.0.0.1:%d' % listener.getsockname()[1], flush=True)"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +99,7 @@ def judged(data, lab=0, language="python", tier="A", **more):
 # -- What a program sees ---------------------------------------------------------------------------
 
 LOOK_AROUND = """
-import json, os, socket, sys
+import json, os, resource, socket, sys
 def may(path):
     try:
         open(path, "w").close()
@@ -114,7 +116,7 @@ print(json.dumps({
     "home": os.path.exists("/etc/shadow"),
     "may": [path for path in ("/x", "/usr/x", "/dev/x", "/etc/x", "/proc/sys/x") if may(path)],
     "tmpfs": os.statvfs("/tmp").f_blocks * os.statvfs("/tmp").f_bsize,
-    "nproc": __import__("resource").getrlimit(7 if False else __import__("resource").RLIMIT_NPROC),
+    "nproc": resource.getrlimit(resource.RLIMIT_NPROC),
     "userns": open("/proc/sys/user/max_user_namespaces").read().strip(),
 }))
 """
@@ -205,7 +207,8 @@ def test_closed_stdin_a_library_and_all_signals_reach_the_program():
         running.send_signal(signal.SIGSTOP)
         stopped = until(lambda: psutil.Process(running.pid).status() == "stopped")
         running.send_signal(signal.SIGCONT)
-        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (0, -1))
+        _, hard = resource.prlimit(running.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (0, hard))
         running.send_signal(signal.SIGTERM)
         tell([running.stdout[1:], loaded, stopped, running.wait()])
         running.end()
@@ -283,6 +286,12 @@ def test_what_does_not_build_is_refused_with_the_reason(tmp_path):
     (tmp_path / "c/server.c").write_text('#include "/etc/shadow"\n')
     outcome = judged(archive(tmp_path / "c"), language="c")
     assert outcome.end == "refused" and "does not compile" in outcome.why
+
+
+def test_what_is_no_archive_is_refused():
+    outcome = judged(b"no archive", language="c")
+    assert outcome.end == "refused" and "cannot be unpacked" in outcome.why
+    assert outcome.report["most"] > 0
 
 
 def test_a_judge_that_takes_too_long_is_ended(tmp_path):

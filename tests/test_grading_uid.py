@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from conftest import lacks, need
 
 from harness.driving import cells, processes
-from harness.driving.server import ROOT, Server
+from harness.driving.server import ROOT, NotStarted, Server, is_at
 from harness.grading import uid, warden
 
 PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin") or sys.executable
@@ -143,6 +144,44 @@ def test_a_server_listens_at_its_port_and_may_come_back_to_it(slot, start, monke
     with Server([PYTHON, "server.py"], **options, port=port) as server:
         assert server.port == port
         server.end()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "203.0.113.5", "localhost", "::1"])
+def test_a_server_cannot_name_another_s_address(slot, monkeypatch, host):
+    """Where a right server may listen, here or on a machine outside."""
+    (slot.folder / "copy").mkdir(), (slot.folder / "group").mkdir()
+    monkeypatch.setattr(cells, "_current", slot.cell)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"{f'[{host}]' if ':' in host else host}:{other.getsockname()[1]}"
+        code = f"import time; print('listening on {address}', flush=True); time.sleep(600)"
+        with pytest.raises(NotStarted) as caught:
+            Server(
+                [PYTHON, "-c", code],
+                directory=slot.folder / "group/grupo",
+                cwd=slot.folder / "copy",
+                inherits=False,
+            )
+    assert caught.value.sentence == "listens-elsewhere"
+
+
+@pytest.mark.parametrize(
+    "named, listening, expected",
+    [
+        (("127.0.0.1", 7), [("127.0.0.1", 7)], True),
+        (("127.0.0.1", 7), [("0.0.0.0", 7)], True),
+        (("127.0.0.1", 7), [("::", 7)], True),
+        (("127.0.0.1", 7), [("::ffff:127.0.0.1", 7)], True),
+        (("0.0.0.0", 7), [("0.0.0.0", 7)], True),
+        (("::1", 7), [("::", 7)], True),
+        (("127.0.0.1", 7), [("127.0.0.1", 8)], False),
+        (("203.0.113.5", 7), [("0.0.0.0", 7)], False),
+        (("127.0.0.2", 7), [("127.0.0.1", 7)], False),
+        (("example.org", 7), [("0.0.0.0", 7)], False),
+        (("127.0.0.1", 7), [], False),
+    ],
+)
+def test_where_it_listens_is_compared_with_what_it_says(named, listening, expected):
+    assert is_at(named, listening) is expected
 
 
 WITHOUT_PTRACE = "-all,+chown,+dac_override,+fowner,+kill,+setgid,+setuid,+setpcap"

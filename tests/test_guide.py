@@ -360,10 +360,12 @@ def in_portuguese(line):
 @functools.cache
 def forms():
     """[(a pattern of a line of output, its translation)] of all texts, each line of them by itself,
-    the most telling first.
+    the most telling first. What is drawn in a picture is no output.
     """
     found = []
     for message in language.read():
+        if all(path.startswith("harness/tracing/figures/") for path, _ in message.locations):
+            continue
         lines = zip(message.id.split("\n"), message.string.split("\n")) if message.id else ()
         found += [
             (line, told)

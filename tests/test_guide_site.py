@@ -218,8 +218,8 @@ def test_a_notebooks_pictures_are_in_it(site, pages):
         ]
         files = [
             site / "notebooks" / name
-            for name in pages[built(path)].loaded
-            if name.startswith(path.stem)
+            for name in [*pages[built(path)].loaded, *pages[built(path)].links]
+            if name.startswith(path.stem) and name.endswith(".png")
         ]
         assert pictures and [file.read_bytes() for file in files] == pictures
 

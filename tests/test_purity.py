@@ -172,7 +172,7 @@ LAYERS = {
     "checks": {"driving", "explore", "model", "verdicts"},
     "tracing": {"driving"},
     "bench": {"driving"},
-    "teaching": {"driving", "model", "verdicts", "tracing"},
+    "teaching": {"driving", "explore", "model", "verdicts", "tracing"},
     "grading": {"driving", "explore", "verdicts", "teaching"},
 }
 KNOW_NO_SERVER = "driving", "model", "verdicts", "explore", "checks"

@@ -99,6 +99,50 @@ def verdicts(folder, begun, design, tmp_path, *only):
     return by_check, done
 
 
+# A block of a page's third hint: the body of a function, below a line that names it.
+HINT = re.compile(r"^`([\w.]+)` [^\n]*:\n\n```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
+
+
+def third_hint(begun, folder="."):
+    """{function: its body} in the third hint of the lab's page. `folder`: that of the page."""
+    page = Path(ROOT, "lab_guide", folder, f"lab{begun.lab}.md").read_text()
+    hint = re.findall(r"<details.*?</details>", page, re.S)[2]
+    return {
+        function: body.removesuffix("\n")
+        for function, language, body in HINT.findall(hint)
+        if language == begun.language
+    }
+
+
+def paste(begun, folder, hint):
+    """Does what the third hint says: puts each body in the place of what is in the folder."""
+    for one in begun.empty:
+        place = Path(folder, one.file)
+        text = place.read_text(encoding="utf-8")
+        place.write_text(
+            starter.with_body(text, one.function, hint[one.function], begun.language),
+            encoding="utf-8",
+        )
+
+
+@pytest.mark.parametrize("pages", [".", "pt-BR"])
+@pytest.mark.parametrize("begun", ALL, ids=lambda begun: f"{begun.lab}-{begun.language}")
+def test_the_third_hint_pasted_is_the_solution(begun, pages, folder, tmp_path):
+    """The solution passes the lab's checks, as the test below shows."""
+    starter.write(begun, folder)
+    hint = third_hint(begun, pages)
+    assert list(hint) == [one.function for one in begun.empty]
+    paste(begun, folder, hint)
+    starter.write(begun, tmp_path / "solved")
+    starter.put_back(begun, tmp_path / "solved")
+    for place in begun.files():
+        lines, wanted = (
+            [line for line in Path(home, place).read_text().split("\n") if line.strip()]
+            for home in (folder, tmp_path / "solved")
+        )
+        assert lines == wanted, place
+
+
 @pytest.mark.parametrize("begun, design", EACH)
 def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(
     begun, design, folder, tmp_path
@@ -112,10 +156,7 @@ def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(
     # On a busy machine a thread that spins looks like a thread that is kept waiting.
     assert all(found[check] & {FAILED, INCONCLUSIVE} for check in failed)
 
-    starter.put_back(begun, folder)
-    assert all(
-        (folder / place).read_text() == ours.read_text() for place, ours in begun.files().items()
-    )
+    paste(begun, folder, third_hint(begun))
     found, done = verdicts(folder, begun, design, tmp_path, *begun.fails, *begun.may_fail)
     assert all(kinds == {PASSED} for kinds in found.values()), done.stdout
 
@@ -128,6 +169,51 @@ def test_its_checks_are_of_this_lab_and_its_functions_are_named_in_its_page(begu
     assert all(one.function in (folder / "README.md").read_text() for one in begun.empty)
     page = Path(ROOT, "lab_guide", f"lab{begun.lab}.md").read_text()
     assert all(one.function.rpartition(".")[2] in page for one in begun.empty)
+
+
+DAMAGED = ROOT / "lab_guide/lab1/damaged_members.py"
+
+
+def damaged(folder):
+    return subprocess.run(
+        [sys.executable, str(DAMAGED)], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_lab_1_damaged_member_files(folder):
+    """They are named at the start, and all rejected with the solution."""
+    begun = starter.read(1)
+    starter.write(begun, folder)
+    done = damaged(folder)
+    assert (done.returncode, done.stderr) == (1, ""), done.stderr
+    starter.put_back(begun, folder)
+    done = damaged(folder)
+    assert done.returncode == 0 and re.fullmatch(r"(\d+) of \1 .* rejected\n", done.stdout)
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("not first.startswith(HEAD) or ", ""),
+        (" or not wire.SEQ.fullmatch(seq)", ""),
+        (' or lines[-1:] != [""]', ""),
+        ("if wire.clean_name(name) == name else None", ""),
+        ("or key in members ", ""),
+        (' and phc.startswith("$argon2id$")', ""),
+        (' or (standing, phc) == ("banned", "")', ' or standing == "banned"'),
+        ('standing == "member" and ', ""),
+    ],
+)
+def test_lab_1_each_check_of_a_member_file_is_missed(folder, old, new):
+    """A read_members() without one of its checks accepts at least one damaged file."""
+    begun = starter.read(1)
+    starter.write(begun, folder)
+    starter.put_back(begun, folder)
+    place = folder / "implementations/common/storage.py"
+    text = place.read_text()
+    assert old in text
+    place.write_text(text.replace(old, new))
+    assert damaged(folder).returncode == 1
 
 
 def test_every_lab_has_one_in_both_languages():

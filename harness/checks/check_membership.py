@@ -14,7 +14,7 @@ from harness.driving import deadlines, processes
 from harness.driving.client import Silence, taken
 from harness.driving.deadlines import wait_until
 from harness.driving.history import normalized, seqs
-from harness.driving.messages import msg
+from harness.driving.messages import few, msg
 from harness.driving.record import CheckFailed, same
 from harness.driving.server import ANSWERED
 from harness.verdicts.plugin import Inconclusive, NotRun, check
@@ -540,7 +540,7 @@ def finish(clients, talker, rng, pace):
             heard = [line for line in late.lines if skip not in line]
             raise CheckFailed(
                 msg("an answer to the JOIN of {who}", who=late.who),
-                msg("{who} received only\n{lines}", who=late.who, lines=heard),
+                msg("{who} received only\n{lines}", who=late.who, lines=few(heard)),
             )
 
 
@@ -981,7 +981,7 @@ def turned_away(connect, running, who, why):
                 who=who,
                 why=why,
             ),
-            msg("{who} received\n{lines}", who=who, lines=late.lines)
+            msg("{who} received\n{lines}", who=who, lines=few(late.lines))
             if late.lines
             else msg("{who} received nothing", who=who),
         )

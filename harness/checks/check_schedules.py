@@ -11,7 +11,7 @@ from harness.driving.record import CheckFailed
 from harness.driving.server import NotStarted
 from harness.explore.exploration import CONFIRMATIONS, Alone, Exploration, Explored
 from harness.explore.program import program
-from harness.explore.report import schedule_text
+from harness.explore.report import rows, schedule_text
 from harness.explore.runs import NotExplored
 from harness.explore.workloads import TABLE
 from harness.model import notation
@@ -19,7 +19,7 @@ from harness.verdicts.plugin import Inconclusive, NotRun, check
 
 SECONDS = 14.0  # in which new schedules begin
 # Each schedule of these takes long: a new server, or passwords that are hashed.
-LONG = "close", "ban-while-joining", "leave-and-takeover"
+LONG = "close", "ban-while-joining", "join-and-name", "leave-and-takeover"
 SLICE = 1.0  # seconds for one workload, then it is the next one's turn
 CLIENTS, PREEMPTIONS = 2, 2
 
@@ -118,4 +118,5 @@ def failed(explored, kind, source):
         f"every-order-of-{kind}" if wrong else "every-order-deadlock",
         proven=True,
         who=wrong.who if wrong else "",
+        order=rows(explored.run.points, source),
     )

@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from harness.driving.client import READ_WITHIN, Silence
 from harness.driving.history import ERR_LINE, EVENT_LINE, normalized
-from harness.driving.messages import joined, msg
+from harness.driving.messages import few, joined, msg
 from harness.driving.processes import waiting_in_pipe
 from harness.driving.record import CheckFailed, difference, same
 from harness.driving.record import shown as as_text
@@ -106,7 +106,7 @@ def refused(client, line, *codes, sentence=None):
                 errors=errors(codes),
                 line=shown(line),
             ),
-            msg("{who} received\n{lines}", who=client.who, lines=came)
+            msg("{who} received\n{lines}", who=client.who, lines=few(came))
             if came
             else msg("{who} received nothing before the next PONG", who=client.who),
             sentence,

@@ -12,7 +12,7 @@ import struct
 import time
 
 from harness.driving import deadlines
-from harness.driving.messages import msg
+from harness.driving.messages import few, msg
 from harness.driving.processes import unread_of
 from harness.driving.record import CheckFailed, Record
 
@@ -265,7 +265,7 @@ class WireClient:
             heard = self.lines[start:]
             raise CheckFailed(
                 msg("a line like `{plain}` for {who}", plain=plain(regex), who=self.who),
-                msg("{who} {why} received only:\n{lines}", who=self.who, why=why, lines=heard)
+                msg("{who} {why} received only:\n{lines}", who=self.who, why=why, lines=few(heard))
                 if heard
                 else msg("{who} {why} received nothing", who=self.who, why=why),
                 sentence,

@@ -70,6 +70,30 @@ def listed(parts: Sequence[str], between: str = ", ") -> Message:
     )
 
 
+MOST_LINES, MOST_CHARACTERS = 8, 120  # that a text of what came shows of many and long lines
+
+
+def few(lines: Sequence[str]) -> list[str]:
+    """Return lines that came for a text: of many the first and the last, of long ones a part.
+
+    The record holds them all.
+    """
+    shown = [shortened(line, MOST_CHARACTERS) for line in lines]
+    if len(shown) > MOST_LINES:
+        left_out = len(shown) - MOST_LINES + 1
+        shown[3 : 3 + left_out] = [msg("... ({count} more lines)", count=left_out)]
+    return shown
+
+
+def shortened(line: str, most: int) -> str:
+    """Return a line; of one with more than `most` characters, its beginning and how many it has."""
+    if len(line) <= most:
+        return line
+    return msg(
+        "{beginning} ... ({count} characters in all)", beginning=line[: most // 2], count=len(line)
+    )
+
+
 def both(parts: Sequence[str]) -> str:
     """Return all of these names for a sentence: a, b and c."""
     *others, last = parts

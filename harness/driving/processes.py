@@ -115,6 +115,14 @@ def ending(pid: int) -> bool:
         return True
 
 
+def shares_network(pid: int) -> bool:
+    """Return whether a process is in our network; True, too, if it cannot be seen."""
+    with contextlib.suppress(OSError), as_owner(pid):
+        theirs = os.readlink(f"/proc/{pid}/ns/net")
+        return theirs == os.readlink("/proc/self/ns/net")
+    return True
+
+
 def file_at_0(process: psutil.Process) -> str | None:
     """Return the path of the regular file that a process has at descriptor 0 for reading only.
 

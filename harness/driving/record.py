@@ -121,7 +121,7 @@ class CheckFailed(AssertionError):
     catalogue that explains it, or None. `evidence` holds the entries of the record that show it.
     `proven` means that no busy machine could have caused it; evidence always proves. `who` is the
     name of the client that it is about. `silent` are the seconds without a byte, if silence is the
-    whole problem.
+    whole problem. `order` is the order of steps that shows it, as in the verdict's Failure.
     """
 
     def __init__(
@@ -133,12 +133,14 @@ class CheckFailed(AssertionError):
         proven: bool = False,
         who: str | None = None,
         silent: float | None = None,
+        order: Iterable[list[Any]] = (),
     ):
         super().__init__(f"expected {expected}; {actual}")
         self.expected, self.actual, self.sentence = expected, actual, sentence
         self.evidence = list(evidence)
         self.proven = proven or bool(self.evidence)
         self.who, self.silent = who, silent
+        self.order = list(order)
 
 
 def same(

@@ -7,6 +7,7 @@ before.
 
 import collections
 import contextlib
+import ipaddress
 import os
 import re
 import select
@@ -163,6 +164,20 @@ def clipped(text: str, width: int) -> str:
     if isinstance(text, Message):
         return text.map(lambda value: clipped(value, width))
     return msg("{beginning}... ({count} characters)", beginning=text[:width], count=len(text))
+
+
+def is_at(named: tuple[str, int], listening: Iterable[tuple[str, int]]) -> bool:
+    """Return whether an address is one of those at which a program listens."""
+    try:
+        host = ipaddress.ip_address(named[0])
+        places = [(ipaddress.ip_address(at), port) for at, port in listening]
+    except ValueError:  # a name, or an address with a zone
+        return False
+    for at, port in places:
+        at = getattr(at, "ipv4_mapped", None) or at
+        if port == named[1] and (at == host or (at.is_unspecified and host.is_loopback)):
+            return True
+    return False
 
 
 class NotStarted(CheckFailed):
@@ -402,6 +417,31 @@ class Server:
             raise self._not_listening(first, deadline)
         self.address = (match[1].strip("[]"), int(match[2]))
         self.port = self.address[1]
+        if cells.current() is not cells.DIRECT and processes.shares_network(self.pid):
+            self._must_be_own()
+
+    def _must_be_own(self) -> None:
+        """Raise NotStarted if a server in a cell names an address that is another's.
+
+        Else it could send us to a right server, on any machine.
+        """
+        holders = processes.sockets(self.program.processes(), psutil.CONN_LISTEN)
+        addresses = [address for address, _ in holders]
+        if self.process.poll() is not None or is_at(self.address, addresses):
+            return
+        where = processes.listening(self.program.processes())
+        host, port = self.address
+        raise NotStarted(
+            msg(
+                "the server to accept connections at {address}:{address2}, as its first line says",
+                address=host,
+                address2=port,
+            ),
+            msg("it listens at {addresses}", addresses=both(where))
+            if where
+            else msg("it listens nowhere"),
+            "listens-elsewhere",
+        )
 
     def _not_listening(self, first: str, deadline: float) -> NotStarted:
         """Return the NotStarted of a server that wrote `first` in place of its first line."""

@@ -22,6 +22,7 @@ from harness.explore.report import schedule_text
 from harness.explore.runs import NotExplored, Violation
 from harness.explore.workloads import PEOPLE, TABLE, Workload
 from harness.model import notation
+from harness.output import put_all
 from harness.verdicts import language
 from harness.verdicts.command import command_from, ends_by_signals
 from harness.verdicts.formats.render import cleaned
@@ -69,7 +70,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     workers(parser, "try schedules")
     parser.add_argument(
-        "--save", type=Path, metavar="FILE", help="write the schedule that breaks the server there"
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="write the schedule that breaks the server there; of several workloads, each into a "
+        "file of its own, with its name before FILE's suffix",
     )
     parser.add_argument("--replay", type=Path, metavar="FILE", help="try the schedule in this file")
     parser.add_argument(
@@ -122,6 +127,9 @@ def target_of(options: argparse.Namespace) -> Program:
         raise UsageError(msg("name the server: its command line, after `--`"))
     if options.resume and len(options.workload or ()) != 1:
         raise UsageError(msg("--resume goes with one --workload"))
+    for file in filter(None, (options.save, options.resume)):  # before the work, not after it
+        if file.is_dir() or not file.absolute().parent.is_dir():
+            raise UsageError(msg("{file}: no file can be written there", file=file))
     command, _ = command_from(options)
     found = program(command, options.folder or os.getcwd())
     if isinstance(found, Message):
@@ -151,19 +159,29 @@ def explored(
     if options.resume:
         try:
             so_far.tree = exploration.load(options.resume, so_far) or so_far.tree
-        except schedules.Wrong as why:
+        except (OSError, schedules.Wrong) as why:
             raise UsageError(msg("{file}: {why}", file=options.resume, why=why)) from None
     with screen.status("") as status:
         one = Exploration(
             so_far, beyond=True, report=lambda explored: status.update(say(progress(explored)))
         )
         found = one.explore(team, time.monotonic() + options.seconds)
-    if options.resume:
-        exploration.save(options.resume, found)
-    screen.print(*map(cleaned, report(found, target, options)), sep="\n")
-    if found.schedule and options.save:
-        options.save.write_text(found.schedule.text(), encoding="utf-8")
+    file = file_of(options, workload)
+    screen.print(*map(cleaned, report(found, target, options, file)), sep="\n")
+    files = [(options.resume, lambda: exploration.text(found))] if options.resume else []
+    if (schedule := found.schedule) and file:
+        files.append((file, schedule.text))
+    put_all(files)
     return 1 if found.replays else 3 if found.run else 0
+
+
+def file_of(options: argparse.Namespace, workload: Workload) -> Path | None:
+    """Return where the schedule that breaks the server is to be saved."""
+    file: Path | None = options.save
+    is_stream = file and file.exists() and not file.is_file()
+    if file is None or is_stream or len(chosen(options)) == 1:
+        return file
+    return file.with_name(f"{file.stem}-{workload.name}{file.suffix}")
 
 
 def progress(so_far: Explored) -> Message:
@@ -176,8 +194,10 @@ def progress(so_far: Explored) -> Message:
     )
 
 
-def report(found: Explored, target: Program, options: argparse.Namespace) -> list[Message]:
-    """Return the lines that report what was tried, and what broke."""
+def report(
+    found: Explored, target: Program, options: argparse.Namespace, file: Path | None
+) -> list[Message]:
+    """Return the lines that report what was tried, and what broke. `file`: of its schedule."""
     head = msg("{workload}: {tried}", workload=found.workload.name, tried=found.tried)
     if not found.run or not found.violation:
         lines = [msg("{head}: no violation, {seconds:.0f} s", head=head, seconds=found.seconds)]
@@ -194,13 +214,17 @@ def report(found: Explored, target: Program, options: argparse.Namespace) -> lis
         return lines
     lines = [head, *violation_lines(found.violation), schedule_text(found.run, target.source)]
     again = shlex.join(options.server)
+    if found.times > 1:
+        lines.append(
+            msg("It breaks a new server that is taken {times} times through it.", times=found.times)
+        )
     if not found.replays:
         lines.append(msg("It did not happen again: it is no evidence."))
-    elif options.save:
+    elif file:
         lines.append(
             msg(
                 "again:    python -m harness explore --replay {file} -- {command}",
-                file=options.save,
+                file=shlex.join([str(file), *(["--in", options.folder] if options.folder else [])]),
                 command=again,
             )
         )
@@ -222,18 +246,9 @@ def violation_lines(violation: Violation) -> list[Message]:
 def replayed(target: Program, options: argparse.Namespace, folder: Path) -> int:
     """Try the schedule of a file; return the exit status. Raises UsageError or NotExplored."""
     try:
-        schedule = schedules.parse(options.replay.read_text(encoding="utf-8"))
-        workload = next(one for one in TABLE if one.name == schedule.workload)
-    except (OSError, UnicodeDecodeError) as why:
-        raise UsageError(msg("cannot read {file}: {why}", file=options.replay, why=why)) from None
-    except schedules.Wrong as why:
+        schedule, workload = exploration.schedule_in(options.replay)
+    except (OSError, schedules.Wrong) as why:
         raise UsageError(msg("{file}: {why}", file=options.replay, why=why)) from None
-    except StopIteration:
-        raise UsageError(
-            msg(
-                "{file}: there is no workload {name!r}", file=options.replay, name=schedule.workload
-            )
-        ) from None
     run = replay(target.start, folder, workload, schedule)
     lines = [schedule_text(run, target.source)]
     if run.diverged:

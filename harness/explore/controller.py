@@ -15,11 +15,12 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.explore.schedules import SHARED
 from harness.explore.threads import Threads, children_of
 
 LOOK_AGAIN = 0.0003  # seconds between two looks at what still runs
@@ -28,7 +29,6 @@ TIME_OUTS = {"wait": 0, "accept": -1, "cond.wait": -1, "queue.get": -1, "sem.wai
 # Where another actor may go on instead: where one begins to work on what came, or has given up a
 # lock, and before it calls the kernel, but for those calls that wait for something to come.
 INPUT = "accept", "recv", "wait", "pipe.read", "queue.get", "cond.wait", "sem.wait", "join"
-SHARED = "shared-", "flock:", "fcntl:"  # how names of locks begin that several processes share
 GO_ON, AGAIN = b"!", b"a"  # the answers of a gate; what ran into a time-out begins again
 A_TIME_OUT = 0.005  # seconds that a wait lasts at least, if it really waited
 
@@ -84,7 +84,13 @@ class Controller:
     """The gates of each program that starts with them in `directory`, from here on.
 
     While the gates are open, a thread lets everyone go on at once; inside `with closed():`, each
-    actor is held at its next event. `names` maps a client's address to its name.
+    actor is held at its next event.
+
+    names       maps a client's address to its name
+    roots       processes that belong to the program before they report anything
+    ended       by name, the actor of that name that ended last
+    stops       where an actor stops besides where another one may go on instead
+    watch       called often while the gates are open
     """
 
     def __init__(self, directory: Path):
@@ -105,8 +111,18 @@ class Controller:
         self.births = 0
         self.kernel = Threads()
         self.time_passes = True
+        self.roots: set[int] = set()
+        self.ended: dict[str, Actor] = {}
+        self.stops: Callable[[Actor], bool] = lambda actor: False
+        self.watch: Callable[[], object] = lambda: None
         self.is_open = True
         self.thread = self.opens()
+
+    def __enter__(self) -> "Controller":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Open all gates."""
@@ -135,6 +151,7 @@ class Controller:
             self.hear(0.01)
             for actor in list(self.actors.values()):
                 self.let_go(actor)
+            self.watch()
 
     @contextlib.contextmanager
     def closed(self) -> Iterator[None]:
@@ -173,6 +190,7 @@ class Controller:
             del self.actors[actor.connection.fileno()]
             actor.connection.close()
             actor.held = False
+            self.ended[actor.name] = actor
             return
         event["p"], event["th"] = self.kernel.outside(
             actor.connection, event["p"], event["th"], actor.outside
@@ -221,7 +239,7 @@ class Controller:
                 return
             while self.moved() or self.hear(LOOK_AGAIN):
                 pass
-            if not self.actors:
+            if not self.actors and not self.roots:
                 raise Ended
             if time.monotonic() > end:
                 raise Restless
@@ -232,7 +250,7 @@ class Controller:
         for actor in list(self.actors.values()):
             if actor.held and self.has_timed_out(actor) and not self.time_passes:
                 self.let_go(actor, AGAIN)
-            elif actor.held and not is_choice(actor):
+            elif actor.held and not is_choice(actor) and not self.stops(actor):
                 self.let_go(actor)
                 moved = True
         return moved
@@ -258,8 +276,9 @@ class Controller:
         """Return whether any thread of the program runs, by what the kernel says."""
         at_gate = {actor.event["th"] for actor in self.actors.values() if actor.held}
         processes = {actor.event["p"] for actor in self.actors.values() if actor.event}
-        for actor in self.actors.values():
-            if actor.event.get("e") == "E.fork":  # its child may have reported nothing yet
+        processes |= self.roots.union(*map(children_of, self.roots))
+        for actor in self.living():
+            if actor.event["e"] == "E.fork":  # its child may have reported nothing yet
                 processes |= children_of(actor.event["p"])
         return self.kernel.any_runs(processes, at_gate)
 
@@ -274,13 +293,17 @@ class Controller:
         found = [actor for actor in self.actors.values() if actor.held and self.may_go(actor)]
         return sorted(found, key=lambda actor: (not self.is_named(actor), actor.name, actor.born))
 
+    def living(self) -> list[Actor]:
+        """Return the actors that have reported something, and have not ended."""
+        return [actor for actor in self.actors.values() if actor.event]
+
     def is_named(self, actor: Actor) -> bool:
         """Return whether this actor serves one of the clients of the workload."""
         return actor.name in self.names.values()
 
     def waits_for(self, actor: Actor) -> Actor | None:
         """Return an actor that holds the lock for which this one waits, if there is one."""
-        if not actor.held or actor.event["e"] != "B.lock.wait":
+        if not actor.event or actor.event["e"] != "B.lock.wait":
             return None
         return next(iter(self.lock(actor, actor.event["o"]).holders), None)
 
@@ -288,13 +311,13 @@ class Controller:
         """Return actors of which each waits for a lock that the next one holds, and the last one
         for one that the first one holds, or that is held by none that lives; [] if there are none.
         """
-        for actor in self.actors.values():
+        for actor in self.living():
             chain = [actor]
             while (other := self.waits_for(chain[-1])) is not None:
                 if other in chain:
                     return chain[chain.index(other) :]
                 chain.append(other)
-                if other not in self.actors.values():  # a lock that died with its holder
+                if other not in self.living():  # a lock that died with its holder
                     return chain
         return []
 

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import multiprocessing
-import os
 import random
 import signal
 import time
@@ -16,9 +15,9 @@ from typing import Any
 from harness.driving.messages import Message, msg
 from harness.explore.program import Start
 from harness.explore.runs import NotExplored, Run, Runner, Violation
-from harness.explore.schedules import Schedule, Wrong
-from harness.explore.search import Prefix, Priorities, Tree, chance
-from harness.explore.workloads import Workload
+from harness.explore.schedules import Schedule, Wrong, parse
+from harness.explore.search import Entry, Prefix, Priorities, Tree, chance
+from harness.explore.workloads import PEOPLE, TABLE, Workload
 
 DEPTH = 3  # of the bugs that random schedules look for, with a stated probability
 CONFIRMATIONS = 2  # replays on new servers, each of which must break
@@ -48,6 +47,7 @@ class Explored:
     diverged: int = 0
     run: Run | None = None
     replays: int = 0
+    times: int = 1  # that a new server must be taken through the schedule
     seconds: float = 0.0
 
     @classmethod
@@ -73,7 +73,7 @@ class Explored:
         steps = [point.step for point in self.run.points]
         notes = [" ".join([step.event, step.what, step.at]).strip() for step in steps]
         names = tuple(step.actor for step in steps)
-        return Schedule(self.workload.name, self.clients, names, tuple(notes))
+        return Schedule(self.workload.name, self.clients, names, tuple(notes), self.times)
 
     @property
     def tried(self) -> Message:
@@ -193,22 +193,56 @@ class Exploration:
             explored.random += 1
 
     def confirmed(self, workers: "Workers | Alone") -> int:
-        """Return how often the schedule breaks new servers."""
-        schedule, count = self.explored.schedule, 0
-        assert schedule
-        for number in range(CONFIRMATIONS):
-            folder = workers.folder / f"{schedule.workload}-{number}"
-            run = replay(workers.start, folder, self.explored.workload, schedule)
-            count += bool(run.violation)
-        return count
+        """Return how often the schedule breaks new servers.
+
+        If it does not, another schedule before it may matter, as for a server that dies after so
+        many requests. Then a new server is taken through it as often as the first one had been
+        through any, and more.
+        """
+        explored = self.explored
+        assert explored.run
+        for times in {1: None, explored.run.number * 2: None}:
+            explored.times = times
+            runs = [self.replayed(workers, number) for number in range(CONFIRMATIONS)]
+            if count := sum(bool(run.violation) for run in runs):
+                explored.times = max(run.number for run in runs if run.violation)
+                return count
+        explored.times = 1
+        return 0
+
+    def replayed(self, workers: "Workers | Alone", number: int) -> Run:
+        """Try the schedule that broke the server on a new one."""
+        assert self.explored.schedule
+        folder = workers.folder / f"{self.explored.workload.name}-{self.explored.times}-{number}"
+        return replay(workers.start, folder, self.explored.workload, self.explored.schedule)
+
+
+def schedule_in(file: Path) -> tuple[Schedule, Workload]:
+    """Return the schedule in a file, and its workload. Raises Wrong or OSError."""
+    try:
+        schedule = parse(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise Wrong("it is no text") from None
+    workload = next((one for one in TABLE if one.name == schedule.workload), None)
+    if workload is None:
+        raise Wrong(f"there is no workload {schedule.workload!r}")
+    if schedule.members > len(PEOPLE):
+        raise Wrong(f"a workload has at most {len(PEOPLE)} members")
+    return schedule, workload
 
 
 def replay(start: Start, folder: Path, workload: Workload, schedule: Schedule) -> Run:
-    """Try one schedule on a new server. Raises NotExplored."""
+    """Take a new server through a schedule, as often as it says or until something breaks; return
+    the last run. Raises NotExplored.
+    """
     runner = Runner(start, folder)
-    choose = Prefix(schedule.actors)
+    regular = frozenset(schedule.actors) or None
     try:
-        return runner.run(workload, schedule.members, choose, frozenset(schedule.actors))
+        for _ in range(schedule.times):
+            run = runner.run(workload, schedule.members, Prefix(schedule.actors), regular)
+            if run.violation:
+                break
+        return run
     finally:
         runner.close()
 
@@ -314,8 +348,8 @@ def work(pipe: Connection, start: Start, folder: Path) -> None:
 # -- An exploration that goes on later
 
 
-def save(path: Path, explored: Explored) -> None:
-    """Write what was tried, so that it can go on. Raises OSError."""
+def text(explored: Explored) -> str:
+    """Return what was tried as the text of a file, so that it can go on."""
     tree = explored.tree
     state = {
         "workload": explored.workload.name,
@@ -324,25 +358,28 @@ def save(path: Path, explored: Explored) -> None:
         "tried": tree.tried,
         "waiting": tree.waiting,
         "reached": [[*key, costs] for key, costs in tree.reached.items()],
+        "least": list(tree.least.items()),
     }
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(state), encoding="utf-8")
-    unfinished.replace(path)
+    return json.dumps(state)
 
 
 def load(path: Path, of: Explored) -> Tree | None:
-    """Return what save() wrote for this workload; None if there is no such file. Raises Wrong if
-    it holds something else, or OSError.
+    """Return the tree in a file that text() made for this workload; None if there is no such file.
+
+    Raises Wrong if it holds something else, or OSError.
     """
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
         named = state["workload"], state["clients"], state["bound"]
         if named != (of.workload.name, of.clients, of.bound):
             raise Wrong("it is of another workload, or has other numbers")
-        waiting = [(costs, length, tuple(prefix)) for costs, length, prefix in state["waiting"]]
+        waiting = [
+            Entry(weight, length, tuple(prefix), mark, costs)
+            for weight, length, prefix, mark, costs in state["waiting"]
+        ]
         reached = {(mark, actor): costs for mark, actor, costs in state["reached"]}
         alike = of.workload.alike(of.clients)
-        return Tree(of.bound, alike, waiting, reached, state["tried"])
+        return Tree(of.bound, alike, waiting, reached, dict(state["least"]), state["tried"])
     except FileNotFoundError:
         return None
     except Wrong:

@@ -1,6 +1,7 @@
 """Shows a schedule: a column for each actor, and time runs down."""
 
 from collections.abc import Callable
+from typing import Any
 
 from harness.driving.messages import Message, msg
 from harness.explore.runs import Run
@@ -17,14 +18,27 @@ def schedule_text(run: Run, source: Callable[[str], str] = str) -> Message:
     )
 
 
+def rows(points: list[Point], source: Callable[[str], str] = str) -> list[list[Any]]:
+    """Return for each step who takes it, what it is, its place in the source, and whether another
+    one had to stop for it.
+    """
+    return [
+        [
+            point.step.actor,
+            f"{point.step.event} {point.step.what}".rstrip(),
+            source(point.step.at),
+            stopped,
+        ]
+        for point, stopped in zip(points, stops(points), strict=True)
+    ]
+
+
 def lanes(points: list[Point], source: Callable[[str], str] = str) -> list[str]:
     """Return a line for each step, below its actor's name; > marks where an actor had to stop."""
     names = list(dict.fromkeys(point.step.actor for point in points))
     width = max(map(len, names), default=0) + 2
     found = ["  " + "".join(f"{name:{width}}" for name in names).rstrip()]
-    for point, stopped in zip(points, stops(points), strict=True):
-        step = point.step
-        place = " " * (names.index(step.actor) * width)
-        words = [word for word in (step.event, step.what, source(step.at)) if word]
-        found.append(f"{'>' if stopped else ' '} {place}{' '.join(words)}")
+    for actor, words, place, stopped in rows(points, source):
+        indent = " " * (names.index(actor) * width)
+        found.append(f"{'>' if stopped else ' '} {indent}{words} {place}".rstrip())
     return found

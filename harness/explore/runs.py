@@ -1,6 +1,7 @@
 """Plays a workload under the controller, schedule after schedule, and has the model judge each."""
 
 import contextlib
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,9 +21,10 @@ from harness.model.play import Act, Play
 from harness.model.search import Unclear
 
 MOST_STEPS = 4_000  # of one schedule; a program that takes more of them spins
-REST = 10.0  # seconds within which everything must come to rest
+REST = 6.0  # seconds within which everything must come to rest
 ARRIVES = 1.0  # seconds within which what was sent reaches a server that is at rest
 PATIENCE = 3.0  # seconds without an answer after which it counts as missing
+ENDS = 0.5  # seconds within which a process that has closed its input ends
 ON_ONE_SERVER = 300  # schedules; then a new server is started
 
 # Which of these actors goes on, at the point of this number; None: the one that should cannot.
@@ -48,24 +50,29 @@ class Violation:
 class Run:
     """One schedule that was tried: its points, and what it broke, if anything.
 
-    `diverged`: an actor of the prefix could not go on, so that it was another schedule.
-    `unclear`: the model did not judge it.
+    `number`: how many its server had seen then, with this one. `diverged`: an actor of the prefix
+    could not go on, so that it was another schedule. `unclear`: the model did not judge it.
     """
 
     points: list[Point]
+    number: int = 1
     violation: Violation | None = None
     diverged: bool = False
     unclear: bool = False
 
 
 class Runner:
-    """A server under a controller, and its clients."""
+    """A server under a controller, and its clients.
 
-    def __init__(self, start: Start, folder: Path):
+    `start` is None where something else than a server is run.
+    """
+
+    def __init__(self, start: Start | None, folder: Path):
         self.start, self.folder = start, folder
         self.controller = Controller(folder / "gates")
         self.play: Play | None = None
         self.number = self.servers = 0
+        self.on_server = 0  # schedules that the present server has seen
         self.rows: list[tuple[str, str]] = []  # of the workload: a name, and the line that it sends
         self.regular: frozenset[str] | None = None
 
@@ -79,7 +86,7 @@ class Runner:
         if self.play:
             self.play.close()
             self.play.server.end()
-        self.play = None
+        self.play, self.on_server = None, 0
 
     def run(
         self,
@@ -95,11 +102,13 @@ class Runner:
         """
         self.rows, self.regular = workload.rows(clients), regular
         self.number += 1
-        if self.number % ON_ONE_SERVER == 0:
+        if self.on_server == ON_ONE_SERVER:
             self.stop()
-        run, play = Run([]), self.ready()
-        first = len(play.record.entries)
+        run, first = Run([]), 0
         try:
+            play = self.ready()
+            self.on_server += 1
+            run.number, first = self.on_server, len(play.record.entries)
             at_rest = self.explored(play, run, choose)
             if at_rest and not run.violation:
                 play.settle_at_rest()
@@ -110,24 +119,37 @@ class Runner:
         except Difference as difference:
             run.violation = Violation(difference)
         except CheckFailed as problem:
-            died = Difference("12", "server", [problem.expected], problem.actual)
-            run.violation = Violation(died)
+            run.violation = Violation(self.difference(problem))
         if run.violation or run.unclear:
-            if run.violation:
-                run.violation.entries = play.record.entries[first:]
+            if run.violation and self.play:
+                run.violation.entries = self.play.record.entries[first:]
             self.stop()
         return run
+
+    def difference(self, problem: CheckFailed) -> Difference:
+        """Return what is wrong if the server does not do what it must: perhaps it has died."""
+        assert self.play
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.play.server.process.wait(ENDS)
+        try:
+            self.play.must_live()
+        except Difference as died:
+            return died
+        return Difference("12", "server", [problem.expected], problem.actual)
 
     # -- Before
 
     def ready(self) -> Play:
-        """Return the play, ready for a schedule; start a new server if need be. Raises
-        NotExplored.
+        """Return the play, ready for a schedule; start a new server if need be.
+
+        Raises NotExplored; Difference, Unclear or CheckFailed if an old server has died.
         """
         if self.play:
             try:
                 return self.prepared()
             except (Difference, Unclear, CheckFailed):
+                if self.play.server.process.poll() is not None:
+                    raise  # it has died
                 self.stop()
         try:
             return self.prepared()
@@ -164,6 +186,7 @@ class Runner:
 
     def started(self, folder: Path) -> Play:
         """Start a server, and play with it. Raises NotStarted or OSError."""
+        assert self.start is not None
         gates, admit = self.controller.path.parent, ("--admit", "all")
         try:
             server = self.start(gates, folder, (*admit, "--reject-after", "0.05"), Record())

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 HEAD = "grupo schedule 1"
+SHARED = "shared-", "flock:", "fcntl:"  # how names of locks begin that several processes share
 
 
 class Wrong(ValueError):
@@ -36,6 +37,10 @@ class Step(NamedTuple):
             return (memory,)
         if kind in ("send", "keep", "save"):  # which socket or file is not known for certain
             return memory, kind
+        if kind in ("read", "write"):
+            return memory, "something that processes may share"
+        if self.what.startswith(SHARED):
+            return memory, f"{kind[:4]} {self.what}"
         if kind.startswith("pipe."):
             return memory, "pipe"
         return memory, f"{kind[:4]} {self.what} of {self.process}"
@@ -88,19 +93,24 @@ class Order:
 
 @dataclass(frozen=True)
 class Schedule:
-    """The choices of one run of a workload with so many members: the actors' names in order."""
+    """The choices of one run of a workload with so many members: the actors' names in order.
+
+    It shows what it shows when one server is taken through it at most so many `times`.
+    """
 
     workload: str
     members: int
     actors: tuple[str, ...]
     notes: tuple[str, ...] = ()  # for readers: where each actor was
+    times: int = 1
 
     def text(self) -> str:
         """Return it as the text of a file."""
         notes = self.notes or ("",) * len(self.actors)
         width = max(map(len, self.actors), default=0)
         lines = [f"{actor:{width}}  {note}".rstrip() for actor, note in zip(self.actors, notes)]
-        return "\n".join([HEAD, f"{self.workload} {self.members}", *lines, ""])
+        times = f" {self.times}" if self.times > 1 else ""
+        return "\n".join([HEAD, f"{self.workload} {self.members}{times}", *lines, ""])
 
 
 def parse(text: str) -> Schedule:
@@ -109,12 +119,13 @@ def parse(text: str) -> Schedule:
     if not lines or lines[0] != HEAD:
         raise Wrong(f"line 1: a schedule begins with {HEAD!r}")
     words = lines[1].split() if len(lines) > 1 else []
-    if len(words) != 2 or not words[1].isdecimal():
-        raise Wrong("line 2: WORKLOAD MEMBERS expected")
+    numbers = [int(word) for word in words[1:] if word.isdecimal() and len(word) < 4]
+    if len(words) not in (2, 3) or len(numbers) < len(words) - 1 or not all(numbers):
+        raise Wrong("line 2: WORKLOAD MEMBERS [TIMES] expected")
     found = []
     for number, line in enumerate(lines[2:], 3):
         if not line.split():
             raise Wrong(f"line {number}: the name of an actor expected")
         found.append(line.split(maxsplit=1))
     notes = tuple(parts[1] if len(parts) > 1 else "" for parts in found)
-    return Schedule(words[0], int(words[1]), tuple(parts[0] for parts in found), notes)
+    return Schedule(words[0], numbers[0], tuple(parts[0] for parts in found), notes, *numbers[1:])

@@ -53,6 +53,11 @@ TABLE = (
         (("*", "JOIN zoe{k} secret"),),
     ),
     Workload(
+        "join-and-name",
+        msg("a member takes the name with which strangers join"),
+        (("ana", "NAME zoe{k}"), ("*", "JOIN zoe{k} secret")),
+    ),
+    Workload(
         "say-and-leave",
         msg("a member talks while others leave"),
         (("ana", "SAY {k}"), ("*", "LEAVE")),

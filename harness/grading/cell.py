@@ -110,8 +110,8 @@ def of_python() -> list[str]:
     venv, words = Path(sys.prefix), []
     for root in homes_of_python():
         words += shown(root)
-        if ROOT.is_relative_to(root):
-            words += ["--tmpfs", str(ROOT)]
+    if any(ROOT.is_relative_to(root) for root in ("/usr", *homes_of_python())):
+        words += ["--tmpfs", str(ROOT)]  # it covers the harness
     if sys.prefix == sys.base_prefix:
         return words
     for part in sorted(venv.iterdir()):
@@ -229,15 +229,18 @@ class Watch:
         """`status` is what bwrap tells of the judge's wall."""
         self.status = status
         os.set_blocking(status.fileno(), False)
-        self.judge = 0
+        self.judge, self.told = 0, b""
         self.own = ""  # the judge's pid namespace
         self.parents: dict[str, str] = {}  # of each pid namespace
         self.known: dict[int, str] = {}  # of each process its namespace, '' if it is none of these
 
     def __call__(self, pid: int, log: supervisor.Log) -> None:
         """Look once, and end the programs that have too much."""
-        if not self.judge and (told := self.status.read()):
-            self.judge = int(json.loads(told.partition(b"\n")[0])["child-pid"])
+        if not self.judge:
+            self.told += self.status.read() or b""
+            if b"\n" not in self.told:
+                return
+            self.judge = int(json.loads(self.told.partition(b"\n")[0])["child-pid"])
             with contextlib.suppress(OSError):  # it has ended already
                 self.own = namespace_of(self.judge)
         if not self.own:
@@ -367,7 +370,7 @@ class Bubblewrap:
         closed: bool = False,
     ) -> cells.Launch:
         """Return what starts `argv`: see cells.Cell. Raises OSError if there is no such command."""
-        must_be_there(argv[0], env)
+        must_be_there(argv[0], cwd, env)
         words = list(self.base)
         for path in map(Path, readable):
             words += shown(path) if may_be_shown(path) else []
@@ -428,8 +431,10 @@ def may_be_shown(path: Path) -> bool:
     return is_judges(path) or (path != ROOT and path.is_relative_to(ROOT / "harness"))
 
 
-def must_be_there(program: str, env: Mapping[str, str]) -> None:
-    """Raise the OSError of a command that does not exist, as exec() would."""
+def must_be_there(program: str, cwd: str | Path, env: Mapping[str, str]) -> None:
+    """Raise the OSError of a command that does not exist, as exec() in `cwd` would."""
+    if os.sep in program:
+        program = os.path.join(cwd, program)
     if shutil.which(program, path=env.get("PATH", PATH)) is None:
         error = PermissionError if os.path.exists(program) else FileNotFoundError
         number = 13 if os.path.exists(program) else 2
@@ -577,6 +582,6 @@ class Caged:
         self.cell.strays += uid.strays(uid.seen(pids), self.pid)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.life.fileno(), signal.SIGKILL)
-        select.select([self.life], [], [], cells.ENDS_WITHIN)
+        select.select([self.life], [], [], uid.ENDS_WITHIN)
         with contextlib.suppress(ChildProcessError):  # bwrap waits for it, if it still runs
             os.waitpid(self.first, os.WNOHANG)

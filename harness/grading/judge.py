@@ -15,7 +15,6 @@ import os
 import shutil
 import sys
 import tarfile
-import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -197,20 +196,28 @@ def why_none(found: supervisor.Supervised, job: Job) -> Message:
 
 def judged(job: Job) -> Outcome:
     """Judge a submission, in this process and those that it starts."""
+    with TemporaryFolder() as top:
+        place, records = top.path / "lab", top.path / "records"
+        place.mkdir()
+        return judged_in(job, place, records)
+
+
+def judged_in(job: Job, place: Path, records: Path) -> Outcome:
+    """Judge a submission in this folder, with the records in another one."""
     # Only here: the supervisor needs none of it.
     from harness.teaching import lab
     from harness.verdicts import command
     from harness.verdicts.formats import FORMATS
     from harness.verdicts.model import SubmissionError, UsageError
 
-    place, records = (Path(tempfile.mkdtemp()) for _ in range(2))
-    options = options_of(job, place)
+    options = options_of(job, place, records)
     command.begin(options)
     graded = rubric_of(job)
     end, why = "judged", None
     try:
+        begun = lab.choose(options, job.language)
         unpack(job.folder, place)
-        lab.begin(options, job.language)
+        lab.build(options, begun)
         report = command.run(options, records, graded)
     except SubmissionError as problem:
         end, why = "refused", problem.args[0]
@@ -237,7 +244,7 @@ def rubric_of(job: Job) -> Any:
     )
 
 
-def options_of(job: Job, place: Path) -> argparse.Namespace:
+def options_of(job: Job, place: Path, records: Path) -> argparse.Namespace:
     """The options of `harness lab` that do this job in this folder."""
     from harness.teaching import lab
 
@@ -250,6 +257,7 @@ def options_of(job: Job, place: Path) -> argparse.Namespace:
         "--workers": job.workers,
         "--repeat": job.repeat,
         "--student": job.student,
+        "--records": records,
     }
     given = [f"{name}={value}" for name, value in asked.items() if value]
     only = [f"--only={check}" for check in job.only]
@@ -281,6 +289,7 @@ def not_whole(report: Any) -> Message | str | None:
 
 def unpack(data: bytes, place: Path) -> None:
     """Unpack a submission: regular files and folders, nothing else. Raises SubmissionError."""
+    from harness.verdicts.formats.render import clean
     from harness.verdicts.model import SubmissionError
 
     count = size = 0
@@ -292,7 +301,7 @@ def unpack(data: bytes, place: Path) -> None:
                 is_plain = member.isreg() or member.isdir()
                 if not is_plain or path.is_absolute() or ".." in path.parts:
                     raise SubmissionError(
-                        msg("{name} is no plain file within the folder", name=member.name)
+                        msg("{name} is no plain file within the folder", name=clean(member.name))
                     )
                 if count > MOST_FILES or size > MOST_BYTES:
                     raise SubmissionError(
@@ -308,10 +317,9 @@ def unpack(data: bytes, place: Path) -> None:
                 (place / path).parent.mkdir(parents=True, exist_ok=True)
                 (place / path).write_bytes(archive.extractfile(member).read())
                 (place / path).chmod(0o755 if member.mode & 0o100 else 0o644)
-    except (tarfile.TarError, OSError, EOFError) as problem:
-        raise SubmissionError(
-            msg("the submission cannot be unpacked: {why}", why=problem)
-        ) from None
+    except (tarfile.TarError, OSError, EOFError, ValueError) as problem:
+        why = clean(getattr(problem, "strerror", None) or str(problem))
+        raise SubmissionError(msg("the submission cannot be unpacked: {why}", why=why)) from None
 
 
 def main() -> None:

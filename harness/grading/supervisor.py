@@ -12,6 +12,7 @@ import select
 import selectors
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -78,7 +79,7 @@ def supervise(start: Start, job: bytes, *, total: float) -> Supervised:
     """
     began = time.monotonic()
     with contextlib.ExitStack() as closing:
-        given = closing.enter_context(os.fdopen(os.memfd_create("job"), "w+b", buffering=0))
+        given = closing.enter_context(tempfile.TemporaryFile(buffering=0))
         given.write(job)
         given.seek(0)
         mine, theirs = os.pipe()

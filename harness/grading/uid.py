@@ -294,7 +294,7 @@ class UidProgram:
         self.is_over = True
         shutil.rmtree(self.folder, ignore_errors=True)
         if not self.others():
-            remove_shared_memory(self.user)
+            remove_shared_memory(user=self.user)
 
     def kill(self) -> list[Killed]:
         """Kill all its processes; return what they were. Raises CellError if some are left."""
@@ -325,16 +325,18 @@ def strays(found: Iterable[Killed], session: int) -> list[str]:
     return [*dict.fromkeys(str(one) for one in found if one.session != session)]
 
 
-def remove_shared_memory(user: int) -> None:
-    """Remove what a user left in /dev/shm."""
+def remove_shared_memory(*, user: int | None = None, group: int | None = None) -> None:
+    """Remove what a user or a group left in /dev/shm, where others could read it."""
     with contextlib.suppress(OSError), os.scandir(SHARED_MEMORY) as entries:
         for entry in entries:
             with contextlib.suppress(OSError):
-                if entry.stat(follow_symlinks=False).st_uid == user:
-                    if entry.is_dir(follow_symlinks=False):
-                        shutil.rmtree(entry.path, ignore_errors=True)
-                    else:
-                        os.unlink(entry.path)
+                about = entry.stat(follow_symlinks=False)
+                if about.st_uid != user and about.st_gid != group:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    os.unlink(entry.path)
 
 
 class UidCell:

@@ -132,6 +132,7 @@ class Warden:
                 self.note(excess)  # first, as the judge may look for it as soon as they end
                 uid.end_group(self.group)
         uid.end_group(self.group)
+        uid.remove_shared_memory(group=self.group)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def excess(self, pids: list[int], *, with_disk: bool) -> Excess | None:

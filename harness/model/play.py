@@ -301,15 +301,32 @@ class Play:
         """
         if self.after_orders().ended:
             return self.settle(Act("server", "goes"))
-        for who in self.current.values():
-            if not self.clients[who].ended and self.clients[who].socket.fileno() >= 0:
-                self.reads_what_came(who)
+        self.explain_untouched()
         self.types(b"members")
         self.answered()
         try:
             self.explain_once()
         except Difference:
             self.settle(Act("server", "goes"))  # with a deadline for what may still come
+
+    def explain_untouched(self) -> None:
+        """Explain what came, if it can be, before anything more is sent: that might wake a thread
+        which has missed its wake-up. Raises Difference if something never comes.
+        """
+        end = time.monotonic() + (self.patience or deadlines.DEADLINE)
+        while True:
+            for label, who in self.current.items():
+                if self.is_open(label):
+                    self.reads_what_came(who)
+            try:
+                return self.explain_once()
+            except Difference as difference:
+                if difference.came or len(self.record.entries) == self.first:
+                    return  # nothing is missing: a fence may explain it
+                if time.monotonic() > end:
+                    self.must_live()
+                    raise
+            time.sleep(AFTER_SILENCE)
 
     def fence(self, *labels: str, deadline: float | None = None) -> list[tuple[str, ...]]:
         """Send PING in these or all open connections; read each up to its PONG or its end.

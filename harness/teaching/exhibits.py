@@ -14,7 +14,7 @@ import sys
 import tempfile
 import tomllib
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -54,10 +54,12 @@ class Exhibit:
         # the explanation that the check must give: an id of the catalogue; for a race, a list of
         # possible ids
     )
-    schedule: str = (
-        ""  # harness/tracing/gates.py: the order of steps that brings it about every time
-    )
-    sends: dict = field(default_factory=dict)  # {client: the line that starts its steps}
+
+    @property
+    def schedule(self) -> Path | None:
+        """The file with the order of steps that shows it each time (harness explore --replay)."""
+        file = EXHIBITS / f"{self.name}.schedule"
+        return file if file.exists() else None
 
     @property
     def sentences(self):
@@ -263,7 +265,13 @@ def page(exhibits):
                 [
                     re.sub(r"<\w+>", r"`\g<0>`", say(exhibit.symptom).replace("|", "\\|")),
                     exhibit.design,
-                    f"[{exhibit.name}]({up}exhibits/{exhibit.name}.toml)",
+                    ", ".join(
+                        f"[{title}]({up}exhibits/{exhibit.name}.{suffix})"
+                        for title, suffix in [
+                            (exhibit.name, "toml"),
+                            *([(say("schedule"), "schedule")] if exhibit.schedule else []),
+                        ]
+                    ),
                     f"`{exhibit.check}`",
                 ]
             )
@@ -286,6 +294,10 @@ text that occurs there once becomes a new one.
 Exhibits measure the checks: each names the check that must catch it. They are also there to learn
 from. Read the symptom. Say what the cause might be and how you would find out. Only then open the
 bug. To get one without its name, run `python -m harness hunt deal FOLDER` ([lab 7](lab7.md)).
+
+A race or a deadlock has a schedule, an order of steps that shows the bug each time
+([Every order of steps](explore.md)). Replay it with
+`python -m harness explore --replay lab_guide/exhibits/NAME.schedule --in FOLDER -- COMMAND`.
 
 A bug belongs to the first lab that asks for its check.
 `python -m harness exhibits --page FILE` writes this page.

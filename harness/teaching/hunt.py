@@ -1,8 +1,8 @@
 """python -m harness hunt: a bug hunt. Deals a server with one unnamed bug, checks the fix, and
 keeps score on this machine.
 
-A fix counts when the check that failed passes in many runs, when the schedule that caused the
-bug (if the exhibit has one) is no longer possible, and when all the other checks still pass.
+A fix counts when the check that failed passes in many runs, when no order of steps that is
+tried breaks the server (if the exhibit has a schedule), and when all the other checks still pass.
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import json
 import os
 import random
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,13 +18,14 @@ import platformdirs
 from rich.table import Table
 
 from harness.driving.messages import msg
-from harness.driving.record import CheckFailed
 from harness.driving.server import DESIGNS
+from harness.explore.exploration import Exploration, Explored, Workers, replay, schedule_in
+from harness.explore.program import Program
+from harness.explore.runs import NotExplored
 from harness.teaching import exhibits, starter
 from harness.teaching.exhibits import Broken, screen
 from harness.teaching.lab import inspect_python
 from harness.teaching.starter import Starter
-from harness.tracing.gates import force_on
 from harness.verdicts import language
 from harness.verdicts.formats.render import clean, cleaned, deed, labelled, numbered
 from harness.verdicts.formats.terminal import indented
@@ -32,7 +34,7 @@ from harness.verdicts.model import FAILED, PASSED, UsageError
 
 MARK = ".hunt"  # the file in a dealt folder that says what was dealt, to us alone
 SURE = 20  # runs of the check that failed, of a race
-PATIENCE = 5  # seconds without a step after which a schedule is given up
+PREEMPTIONS, SECONDS = 2, 30.0  # of the orders of steps that are tried
 TRIES = 5  # a race may hide in one run
 
 
@@ -210,17 +212,25 @@ def dealt(folder):
     )
 
 
-def forced(exhibit, folder):
-    """Why the schedule that brings the bug about can still be had in the server in `folder`, or ''.
-    Raises CheckFailed.
+def explored(exhibit, folder):
+    """Why an order of steps still breaks the server in `folder`, or ''; and what was tried. Raises
+    NotExplored.
     """
-    found, _ = force_on(exhibit.command, folder, exhibit.schedule, exhibit.sends, deadline=PATIENCE)
-    if found.stuck is None:
+    schedule, workload = schedule_in(exhibit.schedule)
+    start = Program(exhibit.command, str(folder)).start
+    with tempfile.TemporaryDirectory(prefix="grupo-hunt-") as place:
+        if replay(start, Path(place, "replay"), workload, schedule).violation:
+            return msg("the schedule that shows the bug still breaks the server"), None
+        with Workers(start, Path(place), os.cpu_count() or 1) as team:
+            search = Exploration(Explored.nothing(workload, schedule.members, PREEMPTIONS))
+            found = search.explore(team, time.monotonic() + SECONDS)
+    if found.replays:
         return msg(
-            "under the schedule {schedule} the bad interleaving still happens",
-            schedule=exhibit.schedule,
-        )
-    return found.stuck if "deadlock" in found.stuck else ""
+            "another order of steps breaks it: `python -m harness explore --workload {workload}` "
+            "shows it",
+            workload=workload.name,
+        ), None
+    return "", found.tried
 
 
 def check(options):
@@ -268,11 +278,12 @@ def judged(exhibit, folder):
     screen.print(say("The check {check} passes.", check=exhibit.check), markup=False)
     if exhibit.schedule:
         try:
-            if why := forced(exhibit, folder):
-                return why
-        except CheckFailed as problem:
-            return msg("under a forced schedule {came}", came=problem.actual)
-        screen.print(say("The schedule that caused it is no longer possible."), markup=False)
+            why, tried = explored(exhibit, folder)
+        except NotExplored as problem:
+            return msg("cannot be explored: {why}", why=problem.args[0])
+        if why:
+            return why
+        screen.print(say("No order of steps shows it: {tried}.", tried=tried), markup=False)
     screen.print(say("All the other checks:"), markup=False)
     found = exhibits.checked(exhibit.command, folder, *options, show=True)
     wrong = [verdict.check for verdict in found.values() if verdict.is_amiss]

@@ -279,16 +279,16 @@ def main(options):
     """
     command.begin(options)
     try:
-        begin(options)
+        build(options, choose(options))
     except UsageError as why:
         print(f"lab: {clean(say(why.args[0]))}", file=sys.stderr)
         return refused(options, why.args[0]) if isinstance(why, SubmissionError) else 2
     return command.check(options)
 
 
-def begin(options, language=None):
-    """Builds the server of options.folder, if that is to be done, and sets what `check` needs to
-    check it. Raises SubmissionError, or UsageError if the fault is not the student's.
+def choose(options, language=None):
+    """Sets what a report on options.folder needs, whether or not its server can be run. Returns the
+    Starter. Raises UsageError.
 
     language: of the folder; by default what its files say.
     """
@@ -301,7 +301,15 @@ def begin(options, language=None):
     options.replay = (
         f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
     )
-    if language == "c":
+    return begun
+
+
+def build(options, begun):
+    """Builds the server of options.folder, if that is to be done, and sets options.server, its
+    command line. Raises SubmissionError, or UsageError if the fault is not the student's.
+    """
+    folder = options.folder
+    if begun.language == "c":
         build_c(folder)
         options.server = [str(folder / "server")]
         return

@@ -13,16 +13,24 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from harness.driving.client import WireClient
 from harness.driving.deadlines import DEADLINE
+from harness.driving.messages import msg
 from harness.driving.record import CheckFailed
 from harness.driving.server import DESIGNS, ROOT, Server, command_of
+from harness.explore.command import violation_lines
+from harness.explore.exploration import Alone, Exploration, Explored
+from harness.explore.forced import force_command, orders_of_command
+from harness.explore.program import Program
+from harness.explore.report import schedule_text
+from harness.explore.workloads import TABLE
 from harness.teaching import exhibits
 from harness.tracing import traces
 from harness.tracing.programs import bound, end_group
-from harness.tracing.programs import under as under  # for notebooks and pages
+from harness.verdicts.language import say
 
 # In the environment: no learner is there to guess and to solve, so take the usual guesses.
 USUAL = "GRUPO_USUAL_GUESSES"
@@ -223,6 +231,46 @@ def run(*command, cwd=ROOT, seconds=60):
 def program(code, *arguments, seconds=60):
     """Run a Python program as a process of its own and return what it prints."""
     return run(sys.executable, "-c", code, *arguments, seconds=seconds)
+
+
+def under(schedule, *command):
+    """Run a program that takes --trace, with its gates opened in the order of the schedule.
+
+    Return (what the program prints, a forced.Forced). Raise forced.Wrong if the schedule cannot be
+    read.
+    """
+    return force_command(bound(command), ROOT, schedule)
+
+
+def in_every_order(names, *command):
+    """Run a program that takes --trace once for each order of its steps.
+
+    `names`: its threads or processes, as in its trace. Return a forced.Orders.
+    """
+    return orders_of_command(bound(command), ROOT, names)
+
+
+def explore(which, workload, preemptions=1, seconds=120):
+    """Try every order of a server's steps while two clients play a workload, with at most so many
+    preemptions. Return in lines what was tried, and the first order that breaks it.
+
+    `which`: a design or an exhibit, as for Classroom. `workload`: a name of explore --list.
+    """
+    place, design, where = folder(), which, ROOT
+    if which not in DESIGNS:
+        where = place / "tree"
+        design = exhibit_named(which, where).design
+    program = Program(bound(command_of(design)), str(where))
+    [played] = [one for one in TABLE if one.name == workload]
+    search = Exploration(Explored.nothing(played, 2, preemptions))
+    with Alone(program.start, place) as alone:  # not in processes of our own: they would be forked
+        found = search.explore(alone, time.monotonic() + seconds)
+    shown = [found.tried]
+    if found.violation:
+        shown += [*violation_lines(found.violation), schedule_text(found.run, program.source)]
+    else:
+        shown.append(msg("no violation"))
+    return "\n".join(map(say, shown))
 
 
 @contextlib.contextmanager

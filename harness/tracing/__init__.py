@@ -1,1 +1,1 @@
-"""Runs of a workload with their traces, forced schedules, and pictures of both."""
+"""Runs of a workload with their traces, and pictures of both."""

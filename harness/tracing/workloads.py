@@ -1,13 +1,14 @@
 """The workloads: what each client does, and when.
 
 A workload is a function of a Stage (harness/tracing/runs.py). It runs alike on any server that
-speaks grupo/1. The first line of its docstring is its caption on figures.
+speaks grupo/1. ABOUT says the same for readers, in their language.
 """
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from harness.driving.crowd import Script
+from harness.driving.messages import template
 
 if TYPE_CHECKING:
     from harness.tracing.runs import Stage
@@ -108,6 +109,25 @@ WORKLOADS: dict[str, Callable[["Stage"], None]] = {
     "mass-arrival-and-departure": mass_arrival_and_departure,
 }
 NAMES = list(WORKLOADS)
+# What the clients do, for readers.
+ABOUT = {
+    "calm": template("The members talk one after the other, without hurry."),
+    "everyone-at-once": template("All members send 20 messages each, at the same moment."),
+    "one-expensive-request": template(
+        "In the middle of a calm talk, zoe joins: the server hashes a new password, which takes a "
+        "processor about 30 ms."
+    ),
+    "a-member-who-stops-reading": template(
+        "Eva stops reading, and the others go on talking, with long lines."
+    ),
+    "password-storm": template(
+        "Six strangers guess passwords without pause, while the members talk calmly."
+    ),
+    "half-a-line": template("Ben sends half a line, and the rest of it much later."),
+    "mass-arrival-and-departure": template(
+        "While the members talk, 16 newcomers arrive at once, and leave as soon as they are in."
+    ),
+}
 # Flags that a workload needs. A server of another command line runs without them.
 FLAGS = {
     "a-member-who-stops-reading": ("--outbox", "32768", "--sndbuf", "8192", "--slow-after", "0.5"),

@@ -51,6 +51,9 @@ class Failure:
     locks: list = field(
         default_factory=list
     )  # the locks.Spans between the Entries, if the server was traced
+    # of a schedule that shows it: for each step [who takes it, what it is, its place in the source,
+    # whether the one before had to stop for it]
+    order: list = field(default_factory=list)
 
 
 @dataclass

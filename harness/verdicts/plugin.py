@@ -517,4 +517,5 @@ class Judge:
             shown,
             wrong,
             locks.between(locks.of_server(server), shown, wrong),
+            problem.order,
         )

@@ -8,7 +8,7 @@ explained. A check that names no sentence is explained by the one that bears its
 import itertools
 import re
 
-from harness.driving.messages import Message, joined, msg, template
+from harness.driving.messages import Message, joined, msg, shortened, template
 
 CAUSES = {
     # -- The server itself
@@ -1685,7 +1685,7 @@ DEEDS = {
 }
 
 
-LONG_STEP, LONG_LINE = 12, 600  # lines of a step, characters of a line
+LONG_STEP, LONG_LINE = 12, 160  # lines of a step, characters of a line
 
 
 def explain(sentence, check):
@@ -1850,16 +1850,7 @@ def short(text):
     lines = text.rstrip("\n").split("\n")
     if len(lines) <= LONG_STEP and max(map(len, lines)) <= LONG_LINE:
         return text if isinstance(text, Message) else "\n".join(lines)
-    lines = [
-        line
-        if len(line) <= LONG_LINE
-        else msg(
-            "{beginning} ... ({count} characters in all)",
-            beginning=line[: LONG_LINE // 2],
-            count=len(line),
-        )
-        for line in lines
-    ]
+    lines = [shortened(line, LONG_LINE) for line in lines]
     if len(lines) > LONG_STEP:
         lines[LONG_STEP - 3 : -1] = [
             msg("... ({count} more lines)", count=len(lines) - LONG_STEP + 2)

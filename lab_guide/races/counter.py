@@ -5,7 +5,7 @@ the write of one worker, another worker may read and write, too. So with two wor
 at 2, or at 1: a lost update. A lock makes the second result impossible.
 
 Run the program as often as you like: the right result comes nearly every time. To see the wrong
-result, force the schedule `ana:read ben:read ana:write ben:write` (harness/tracing/gates.py).
+result, force the schedule `ana:read ben:read ana:write ben:write` (force.py beside this file).
 
     python -m lab_guide.races.counter threads|processes [--lock] [--trace DIR] [NAME...]
 """
@@ -101,7 +101,7 @@ def with_processes(names: list[str], locked: bool) -> int:
     """Runs one process per name, with a lock if `locked`. Returns the number at the end."""
     number, children = File(), []
     with tempfile.NamedTemporaryFile() as file:
-        lock = trace.lock("number", GUARDS, FileLock(file.name)) if locked else nullcontext()
+        lock = trace.lock("flock:number", GUARDS, FileLock(file.name)) if locked else nullcontext()
         for name in names:
             pid = os.fork()
             if pid == 0:

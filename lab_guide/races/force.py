@@ -6,9 +6,9 @@ folder: the members ana and ben both ask for the name zoe, and carla listens.
     python -m lab_guide.races.force threads|processes [SCHEDULE] [--lock]
     python -m lab_guide.races.force FOLDER [SCHEDULE]
 
-The exit status is 0 if the schedule is impossible in that program, which is the purpose of a lock.
-It is 1 if all steps were taken in this order, or if the program is deadlocked. While the command
-waits for a step, it writes the reason to stderr.
+The exit status is 0 if the schedule is impossible in that program, which is the purpose of a lock:
+then the command has tried all orders of the program's steps within a bound. It is 1
+if all steps were taken in this order, or if the program is deadlocked.
 """
 
 import argparse
@@ -20,11 +20,22 @@ import time
 from pathlib import Path
 
 from harness.driving.record import CheckFailed
+from harness.driving.server import ROOT
+from harness.explore.forced import (
+    Forced,
+    Wrong,
+    force_command,
+    force_on,
+    orders_of_command,
+    orders_on,
+)
+from harness.explore.runs import NotExplored
 from harness.output import run
-from harness.tracing.gates import Forced, Wrong, force_on
-from harness.tracing.programs import under
+from harness.verdicts.language import say
 
 LOST = "ana:read ben:read ana:write ben:write"
+SERVER = [sys.executable, "-m", "implementations.pthread"]
+SENDS = {"ana": "NAME zoe{k}", "ben": "NAME zoe{k}"}  # {k}: the number of an order that is tried
 TRIES = 3  # a server without a lock may crash before the schedule begins
 TICK = 0.2  # seconds between two checks that the parent still exists
 
@@ -61,16 +72,9 @@ def stop_with_parent():
     threading.Thread(target=watch, args=(os.getppid(),), daemon=True).start()
 
 
-def count(kind: str, schedule: str, *options: str) -> tuple[str, Forced]:
-    """Forces `schedule` on the counter. `kind`: threads or processes; `options`: further arguments.
-
-    Returns what the counter printed, and the outcome of the schedule. Raises Wrong if the schedule
-    cannot be parsed.
-    """
-    out, forced = under(
-        schedule, sys.executable, "-m", "lab_guide.races.counter", kind, *options, tell=tell
-    )
-    return out.strip(), forced
+def counter(kind: str, *options: str) -> list[str]:
+    """Returns the command line of the counter. `kind`: threads or processes."""
+    return [sys.executable, "-m", "lab_guide.races.counter", kind, *options]
 
 
 def both_want_zoe(folder: str, schedule: str) -> tuple[str, Forced]:
@@ -79,14 +83,7 @@ def both_want_zoe(folder: str, schedule: str) -> tuple[str, Forced]:
     Returns the RENAMED events that carla received, and the outcome of the schedule. Raises Wrong if
     the schedule cannot be parsed; CheckFailed or OSError if the server fails before the schedule.
     """
-    forced, lines = force_on(
-        [sys.executable, "-m", "implementations.pthread"],
-        folder,
-        schedule,
-        {"ana": "NAME zoe", "ben": "NAME zoe"},
-        "carla",
-        tell=tell,
-    )
+    forced, lines = force_on(SERVER, folder, schedule, SENDS, "carla", tell)
     events = [line.split(" ") for line in lines if line.startswith("RENAMED")]
     received = [" ".join(words[:2] + words[3:]) for words in events]  # without the time
     return "carla hears " + ", ".join(received or ["nothing"]), forced
@@ -108,10 +105,13 @@ def main() -> int:
     parser.add_argument("--lock", action="store_true", help="run the counter with its lock")
     options = parser.parse_intermixed_args()
     stop_with_parent()
+    is_counter = options.what in ("threads", "processes")
+    command = counter(options.what, *["--lock"] * options.lock) if is_counter else SERVER
     for number in range(1, TRIES + 1):
         try:
-            if options.what in ("threads", "processes"):
-                result, forced = count(options.what, options.schedule, *["--lock"] * options.lock)
+            if is_counter:
+                result, forced = force_command(command, ROOT, options.schedule)
+                result = result.strip()
             elif Path(options.what, "implementations", "pthread.py").is_file():
                 result, forced = both_want_zoe(options.what, options.schedule)
             else:
@@ -128,25 +128,35 @@ def main() -> int:
             if getattr(error, "proven", False) or number == TRIES:
                 sys.exit(f"force: {result}")
             tell(f"try {number} of {TRIES}: {result}")
-    return show(result, forced)
+    show(result, forced)
+    if not forced.stuck or forced.deadlock or forced.gone:
+        return 1
+    tell("trying every order")
+    try:
+        if is_counter:
+            names = [name for name, _ in forced.steps]
+            orders = orders_of_command(command, ROOT, names, forced.steps)
+        else:
+            orders = orders_on(command, options.what, SENDS, forced.steps)
+    except NotExplored as why:
+        sys.exit(f"force: {say(why.args[0])}")
+    print(orders)
+    return 0 if orders.impossible else 1
 
 
-def show(result: str, forced: Forced) -> int:
-    """Prints the program's result and the outcome of the schedule. Returns the exit status."""
+def show(result: str, forced: Forced):
+    """Prints the program's result and the outcome of the schedule."""
     print(result)
-    print(forced)
+    print(forced, flush=True)
     if forced.deadlock:
         print(
             "The program is deadlocked. That is a bug of its own: "
             "it does not show that the lock works."
         )
-    elif not forced.possible:
-        print("The lock says no.")
     if forced.after:
         print(f"Afterwards, with all gates open: {forced.after}")
     if forced.stderr and (forced.stuck or forced.after):
         print("\n".join(["The server's last lines on stderr:", *forced.stderr]), file=sys.stderr)
-    return 1 if forced.possible or forced.deadlock else 0
 
 
 if __name__ == "__main__":

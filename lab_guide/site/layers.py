@@ -26,7 +26,7 @@ PLACES = {
         "bench": (3, 1, 1),
         "model": (3, 2, 2),
         "verdicts": (3, 3, 3),
-        "tracing": (3, 4, 4),
+        "tracing": (2, 4, 4),
         "driving": (4, 0, 3),
     },
     "implementations": {

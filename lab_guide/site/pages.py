@@ -195,11 +195,11 @@ def shown(output, path, files, config):
     def kept(match):
         name = f"{path.stem}-{sum(path.stem in uri for uri in files.src_uris) + 1}.png"
         files.append(
-            File.generated(config, f"notebooks/{name}", content=base64.b64decode(match[1]))
+            File.generated(config, f"notebooks/{name}", content=base64.b64decode(match[2]))
         )
-        return f'src="{name}"'
+        return f'{match[1]}="{name}"'
 
-    page = re.sub(r'src="data:image/png;base64,([^"]+)"', kept, output.data["text/html"])
+    page = re.sub(r'(src|href)="data:image/png;base64,([^"]+)"', kept, output.data["text/html"])
     return f'<div class="output">\n{page}\n</div>\n'
 
 

@@ -3,19 +3,34 @@
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import cycle
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from harness.driving.messages import template
 from harness.tracing.figures import base
-from harness.tracing.figures.base import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY
+from harness.tracing.figures.base import ALARM, DARK, GREY, HELD_UP, INK, OUTBOX, PALE
 from harness.tracing.traces import Run
+from harness.verdicts.language import say
 
 PIPE = 65536  # bytes that a pipe holds (Linux)
-MOST_PIPES = 7  # that are drawn, the fullest first
 MERGE = 0.002  # seconds; two stretches of backpressure this close are one
+# Upwards, then downwards from zero: (words, style).
+LAYERS = {
+    "memory": (
+        template("up: in the server's memory, the outbox"),
+        {"facecolor": OUTBOX, "edgecolor": base.GROUND, "hatch": "....", "linewidth": 0},
+    ),
+    "send": (
+        template("down: in the send buffer of the server's socket"),
+        {"facecolor": GREY, "linewidth": 0},
+    ),
+    "receive": (
+        template("down: in the receive buffer of the member's socket"),
+        {"facecolor": PALE, "linewidth": 0},
+    ),
+}
 
 Way = tuple[str, str]  # (from, to): names of lanes
 Level = tuple[float, int]  # (time, bytes in a pipe)
@@ -30,8 +45,8 @@ class Sample(NamedTuple):
     memory: int  # the server's memory
 
     @property
-    def all(self) -> int:
-        return self.receive + self.send + self.memory
+    def kernel(self) -> int:
+        return self.receive + self.send
 
 
 def pipes(run: Run) -> dict[Way, list[Level]]:
@@ -95,6 +110,20 @@ def backlog(run: Run) -> list[Sample]:
     return samples
 
 
+def gone_at(run: Run) -> float | None:
+    """Returns when the others learnt that the watched member is gone; None if it never went."""
+    who = run.samples[0][1]
+    mine = run.history.connections[who].name
+    outs = [
+        run.entries[event.place].at
+        for side in run.history.connections.values()
+        if side.who != who
+        for event in side.live
+        if event.verb == "OUT" and event.rest == mine and run.entries[event.place].at > run.span[0]
+    ]
+    return min(outs, default=None)
+
+
 @base.drawn
 def fill(runs: Run | Sequence[Run], question: str | None = None, guess: Any = None) -> base.Figure:
     """Draws the bytes that wait for a member that does not read, in three places, for each run.
@@ -121,55 +150,63 @@ def fill(runs: Run | Sequence[Run], question: str | None = None, guess: Any = No
         way, most = fullest(found)
         facts[run.title, "pipes"] = most
         words.append(
-            f"{run.title}: no pipe ever held more than {base.size(most)} "
-            f"({way[0]} to {way[1]}) of {PIPE:,} bytes"
+            say(
+                "{server}: no pipe ever held more than {most} ({from_} to {to}) of {limit} bytes",
+                server=run.title,
+                most=base.size(most),
+                from_=base.lane_name(way[0]),
+                to=base.lane_name(way[1]),
+                limit=base.local(f"{PIPE:,}"),
+            )
         )
     answer = f"{'; '.join(words)}."
-    title = "How full are the pipes?"
+    title = say("How full are the pipes?")
     if backlogs:
-        title = "One member does not read: when do the others notice?"
-    count = len(backlogs) + len(levels)
-    figure, top = base.sheet(1.2 + 2.5 * count + 0.9, question or title, answer)
-    height, rows = figure.get_size_inches()[1], []
-    tall = (height - top - 0.6) / count
-    most = max((sample.all for _, samples in backlogs for sample in samples), default=1024) / 1024
-    places = iter(range(count - 1, -1, -1))
-
-    def panel_for(run: Run, more: str = "") -> Axes:
-        low = 0.95 + next(places) * tall
-        panel = figure.add_axes([0.075, low / height, 0.905, (tall - 0.85) / height])
-        panel.set_xlim(0, (run.span[1] - run.span[0]) * 1e3)
-        panel.set_title(base.heading(run) + more, fontsize=11.5, fontweight="bold", pad=5)
-        return panel
-
+        title = say("One member does not read: when do the others notice?")
+    sheet, rows = base.Sheet(question or title, answer), []
+    left = 0.62 if base.is_narrow() else 0.95
+    length = max(run.span[1] - run.span[0] for run in runs) * 1e3
+    tops = [fact["memory"] / 1024 for fact in facts.values() if isinstance(fact, dict)]
+    tops += [(flag(run, "--outbox") or 0) / 1024 for run, _ in backlogs]
+    low = max((one.kernel for _, samples in backlogs for one in samples), default=0) / 1024
     for run, samples in backlogs:
-        panel = panel_for(run)
-        rows += draw_backlog(panel, run, samples, most, base.guess_for(guess, run))
+        sheet.space(0.42)
+        panel = sheet.panel(1.9, left)
+        base.head(panel, base.heading(run))
+        panel.set_xlim(0, length)
+        panel.set_ylim(-low * 1.1 - 1, max(tops) * 1.45)
+        rows += draw_backlog(panel, run, samples, base.guess_for(guess, run))
+        sheet.space(0.22)
     for run, found in levels:
-        panel = panel_for(run, ": its pipes")
+        sheet.space(0.42)
+        panel = sheet.panel(1.6, left)
+        base.head(panel, base.heading(run) + say(": its pipes"))
+        panel.set_xlim(0, length)
         rows += draw_pipes(panel, run, found)
-    panel.set_xlabel("milliseconds since the workload began")
+        sheet.space(0.22)
+    panel.set_xlabel(say("milliseconds since the workload began"), fontsize=9)
+    sheet.space(0.35)
     if backlogs:
-        legend(figure)
-    caption = (
-        "Bytes on their way to the member that stopped reading, stacked: first the receive buffer "
-        "of the member's socket fills (on top), then the send buffer of the server's socket, then "
-        "the server's memory (at the bottom: the limits are about that). The buffers are the "
-        "kernel's own figures (/proc/net/tcp), sampled; the memory is computed from what another "
-        "member had received. A pipe holds what was written to it less what was read."
-        f"{base.traced(runs)}"
+        sheet.legend(legend(), 4)
+    caption = say(
+        "Bytes on their way to the member that stopped reading. First the kernel's two buffers "
+        "fill (down from zero), then the server's memory (up from zero: the limits are about "
+        "that). The buffers are the kernel's own figures (/proc/net/tcp), sampled; the memory is "
+        "computed from what another member had received. A pipe holds what was written to it less "
+        "what was read."
     )
-    head = ["server", "what", "at ms", "memory or pipe", "send buffer", "receive buffer"]
-    return base.Figure(
-        figure, caption, f"How buffers fill. {answer}", base.Table(head, rows), facts
-    )
+    head = [say("server"), say("what"), say("at ms"), say("memory or pipe")]
+    head += [say("send buffer"), say("receive buffer")]
+    alt = say("How buffers fill.") + f" {answer}"
+    table = base.Table(head, rows)
+    return base.Figure(sheet.finish(), caption + base.traced(runs), alt, table, facts)
 
 
 def facts_of(run: Run, samples: list[Sample]) -> dict[str, float]:
-    """Returns the most bytes that waited, in all and in memory, and how long others were held."""
+    """Returns the most bytes in memory and in the kernel, and how long others were held up."""
     return {
-        "peak": max(sample.all for sample in samples),
         "memory": max(sample.memory for sample in samples),
+        "kernel": max(sample.kernel for sample in samples),
         "held": sum(end - begin for begin, end in backpressure(run)),
     }
 
@@ -177,14 +214,19 @@ def facts_of(run: Run, samples: list[Sample]) -> dict[str, float]:
 def words_on(run: Run, facts: dict[str, float]) -> str:
     """Returns facts_of() in words."""
     who = run.samples[0][1]
-    held = "nobody else was held up"
-    if facts["held"]:
-        held = f"the others were held up for {base.ms(facts['held'])}"
-    gone = f", then {who} was disconnected" if run.history.connections[who].over is not None else ""
-    return (
-        f"{run.title}: up to {base.size(facts['peak'])} waited for {who}, "
-        f"{base.size(facts['memory'])} of it in the server's memory; {held}{gone}"
+    text = say(
+        "{server}: at most {memory} for {who} in the server's memory and {kernel} in the kernel",
+        server=run.title,
+        memory=base.size(facts["memory"]),
+        who=who,
+        kernel=base.size(facts["kernel"]),
     )
+    if facts["held"]:
+        text += ", " + say("the others were held up for {held}", held=base.ms(facts["held"]))
+    else:
+        text += ", " + say("nobody else was held up")
+    gone = run.history.connections[who].over is not None
+    return text + (", " + say("then {who} was disconnected", who=who) if gone else "")
 
 
 def fullest(levels: dict[Way, list[Level]]) -> tuple[Way, int]:
@@ -194,35 +236,39 @@ def fullest(levels: dict[Way, list[Level]]) -> tuple[Way, int]:
     return way, most[way]
 
 
-def draw_backlog(
-    panel: Axes, run: Run, samples: list[Sample], most: float, guess: Any
-) -> list[list]:
-    """Draws what waits for a member. Returns the table's rows. `most`: KiB in any panel."""
+def draw_backlog(panel: Axes, run: Run, samples: list[Sample], guess: Any) -> list[list]:
+    """Draws what waits for a member. Returns the table's rows."""
     x = [(sample.at - run.span[0]) * 1e3 for sample in samples]
-    layers = zip(*((one.memory, one.send, one.receive) for one in samples), strict=True)
-    layers = [[count / 1024 for count in layer] for layer in layers]
-    colours = (ORANGE, BLUE, SKY)
-    stacks = panel.stackplot(x, *layers, colors=colours, linewidth=0, step="post")
-    stacks[0].set_hatch("....")
-    stacks[0].set_edgecolor("white")
+    gone = gone_at(run)
+    last = x[-1] if gone is None else max(x[-1], (gone - run.span[0]) * 1e3)
+    ends = [*x, max(last, x[-1] + 1)]  # the last sample needs a width, too
+
+    def layer(name: str, values: list[float], under: list[float]):
+        heights = [[*part, part[-1]] for part in (values, under)]
+        _, style = LAYERS[name]
+        panel.fill_between(ends, *heights, step="post", label=name, **style)
+
+    memory = [one.memory / 1024 for one in samples]
+    sent = [-one.send / 1024 for one in samples]
+    both = [-one.kernel / 1024 for one in samples]
+    layer("memory", memory, [0.0] * len(x))
+    layer("send", sent, [0.0] * len(x))
+    layer("receive", both, sent)
+    panel.axhline(0, color=INK, linewidth=0.8)
     draw_backpressure(panel, run)
     limit = flag(run, "--outbox")
     if limit:
-        text = "limit: a member with more in its outbox that does not read is disconnected"
-        draw_limit(panel, limit, text, "-")
-        text = "half of it: from here on talkers wait, if this member was reading until now"
-        draw_limit(panel, limit / 2, text, ":")
+        draw_limit(panel, limit, say("more in the outbox, and unread: disconnected"), "-")
+        draw_limit(panel, limit / 2, say("half of it: from here on talkers wait"), ":")
     if run.history.connections[run.samples[0][1]].over is not None:
-        panel.axvline(x[-1], color=BLACK, linewidth=1.5)
-        style = {"fontsize": 9, "fontweight": "bold", "va": "top"}
-        panel.text(x[-1], 0.9, " disconnected", transform=panel.get_xaxis_transform(), **style)
-    if isinstance(guess, (int, float)):
-        panel.axhline(guess, color=RED, linestyle="--", linewidth=1.4)
-        style = {"color": RED, "fontsize": 9, "va": "bottom"}
-        text = f"your guess: {guess:g} KiB"
-        panel.text(0.002, guess, text, transform=panel.get_yaxis_transform(), **style)
-    panel.set_ylim(0, max(most, (limit or 0) / 1024) * 1.35)
-    panel.set_ylabel("KiB that wait")
+        panel.axvline(ends[-1], color=INK, linewidth=1.5)
+        style = {"fontsize": 9, "fontweight": "bold", "va": "bottom"}
+        text = " " + say("disconnected")
+        panel.text(ends[-1], 0.02, text, transform=panel.get_xaxis_transform(), **style)
+    if base.is_number(guess):
+        base.mark_guess(panel, guess, say("your guess: {guess} KiB", guess=f"{guess:g}"))
+    panel.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+    panel.set_ylabel(say("KiB that wait"))
     return [
         [run.title, "backlog", round(at, 2), one.memory, one.send, one.receive]
         for at, one in zip(x, samples, strict=True)
@@ -234,58 +280,60 @@ def draw_backpressure(panel: Axes, run: Run):
     length = run.span[1] - run.span[0]
     for begin, end in backpressure(run):
         since, until = (begin - run.span[0]) * 1e3, (end - run.span[0]) * 1e3
-        panel.axvspan(since, until, ymin=0.93, color=RED, linewidth=0)
-        if end - begin > 0.05 * length:
-            style = {"color": "white", "fontsize": 8.5, "fontweight": "bold"}
+        panel.axvspan(since, until, ymin=0.9, color=HELD_UP, linewidth=0)
+        if end - begin > (0.3 if base.is_narrow() else 0.1) * length:
+            style = {"color": DARK, "fontsize": 8.5, "fontweight": "bold"}
             style |= {"ha": "center", "va": "center", "transform": panel.get_xaxis_transform()}
-            panel.text((since + until) / 2, 0.965, "nobody is read", **style)
+            panel.text((since + until) / 2, 0.95, say("nobody is read"), **style)
 
 
 def draw_limit(panel: Axes, limit: float, text: str, line: str):
     """Draws a limit in bytes, with a text."""
-    panel.axhline(limit / 1024, color=RED, linestyle=line, linewidth=1)
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
+    panel.axhline(limit / 1024, color=ALARM, linestyle=line, linewidth=1)
+    box = {"facecolor": base.GROUND, "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
     text = f"{text} ({base.size(limit)})"
-    base.at_right(panel, limit / 1024, text, fontsize=8, color=RED, bbox=box)
+    base.at_right(panel, limit / 1024, text, fontsize=8, color=ALARM, bbox=box)
 
 
 def draw_pipes(panel: Axes, run: Run, levels: dict[Way, list[Level]]) -> list[list]:
-    """Draws how full pipes were. Returns the table's rows."""
+    """Draws how full each pipe was, the fullest one with its name. Returns the table's rows."""
     rows = []
-    fullest_first = sorted(levels.items(), key=lambda pair: -max(level for _, level in pair[1]))
-    shades = cycle([BLUE, RED, GREEN, ORANGE, PINK, SKY, BLACK])
-    for shade, (way, line) in zip(shades, fullest_first[:MOST_PIPES], strict=False):
+    way, most = fullest(levels)
+    for one, line in levels.items():
         inside = [(at, level) for at, level in line if run.span[0] <= at <= run.span[1]]
         if not inside:
             continue
-        name = f"{way[0]} to {way[1]}"
         x = [(at - run.span[0]) * 1e3 for at, _ in inside]
         y = [max(level, 0.7) for _, level in inside]
-        label = f"{name}: at most {base.size(max(level for _, level in inside))}"
-        panel.step(x, y, where="post", color=shade, linewidth=1.2, label=label)
+        style = {"linewidth": 1.8, "alpha": 1.0} if one == way else {"linewidth": 0.7, "alpha": 0.5}
+        panel.step(x, y, where="post", color=base.PIPE, **style)
         for at, (_, level) in zip(x, inside, strict=True):
-            rows.append([run.title, name, round(at, 3), level, "", ""])
-    panel.axhline(PIPE, color=RED, linewidth=1)
-    text = f"a pipe is full: {PIPE:,} bytes; its writer waits"
-    base.at_right(panel, PIPE, text, fontsize=8, color=RED)
+            rows.append([run.title, f"{one[0]} to {one[1]}", round(at, 3), level, "", ""])
+    at = next(at for at, level in levels[way] if level == most)
+    text = say(
+        "{from_} to {to}: {most}",
+        from_=base.lane_name(way[0]),
+        to=base.lane_name(way[1]),
+        most=base.size(most),
+    )
     panel.set_yscale("log")
-    panel.set_ylim(0.7, PIPE * 4)
-    panel.set_ylabel("bytes in a pipe (log)")
-    panel.legend(loc="upper left", fontsize=7.5, ncols=3, frameon=False)
+    panel.set_ylim(0.7, PIPE * 8)
+    x = (at - run.span[0]) * 1e3
+    is_late = x > 0.5 * panel.get_xlim()[1]
+    style = {"fontsize": 8.5, "va": "bottom", "ha": "right" if is_late else "left"}
+    panel.annotate(text, (x, most), (0, 1), textcoords="offset points", **style)
+    panel.axhline(PIPE, color=ALARM, linewidth=1)
+    text = say("a pipe is full: {limit} bytes", limit=base.local(f"{PIPE:,}"))
+    base.at_right(panel, PIPE, text, fontsize=8, color=ALARM)
+    panel.set_ylabel(say("bytes (log)"))
+    panel.minorticks_off()
     return rows
 
 
-def legend(figure: base.Drawing):
-    """Draws the legend of the backlogs."""
-    memory = "in the server's memory: the outbox (the limits are about this)"
-    handles = [
-        Patch(color=SKY, label="in the member's receive buffer"),
-        Patch(color=BLUE, label="in the server's send buffer"),
-        Patch(facecolor=ORANGE, edgecolor="white", hatch="....", label=memory),
-        Patch(color=RED, label="backpressure: nobody is read"),
-    ]
-    style = {"loc": "lower left", "bbox_to_anchor": (0.01, 0.0), "ncols": 4}
-    figure.legend(handles=handles, frameon=False, fontsize=9, **style)
+def legend() -> list[Patch]:
+    """Returns the handles of the legend of the backlogs."""
+    handles = [Patch(label=say(words), **style) for words, style in LAYERS.values()]
+    return [*handles, Patch(color=HELD_UP, label=say("backpressure: nobody is read"))]
 
 
 def flag(run: Run, name: str) -> int | None:

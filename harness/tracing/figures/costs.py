@@ -6,22 +6,19 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from harness.driving.messages import template
 from harness.tracing.figures import base
-from harness.tracing.figures.base import BLACK, RED
+from harness.tracing.figures.base import GUESS, INK
+from harness.verdicts.language import say
 
 # field of a row: (title, how to show its value, factor)
 PANELS = {
-    "latency": ("latency, median, ms", lambda value: base.ms(value / 1e3), 1e3),
-    "memory": ("memory, MB", lambda value: f"{value:.0f} MB", 1e-6),
-    "processes": ("processes", lambda value: f"{value:.0f}", 1),
-    "threads": ("threads, of all processes", lambda value: f"{value:.0f}", 1),
+    "latency": (template("latency, median, ms"), lambda value: base.ms(value / 1e3), 1e3),
+    "memory": (template("memory, MB"), lambda value: f"{value:.0f} MB", 1e-6),
+    "processes": (template("processes"), lambda value: f"{value:.0f}", 1),
+    "threads": (template("threads, of all processes"), lambda value: f"{value:.0f}", 1),
 }
-CAPTION = (
-    "Each point is a server of its own with so many members who are here; then one of them says "
-    "some messages, and the latency is from SAY to its own echo. Memory counts shared pages once "
-    "(PSS). All clients are one program, which reads every echo and needs time for it: compare "
-    "latencies of one number of clients. Both axes are logarithmic."
-)
+QUESTION = template("What does one more client cost?")
 
 Row = dict[str, Any]
 
@@ -29,7 +26,7 @@ Row = dict[str, Any]
 @base.drawn
 def scale(
     rows: Sequence[Row],
-    question: str = "What does one more client cost?",
+    question: str | None = None,
     guess: dict[str, float] | None = None,
 ) -> base.Figure:
     """Draws four panels against the number of clients, with a line for each design.
@@ -53,13 +50,18 @@ def scale(
         for design in designs
     }
     words = "; ".join(words_on(design, mine) for design, mine in rows_of.items())
-    figure, top = base.sheet(5.4, question, f"{words}.")
-    for number, field in enumerate(PANELS):
-        place = [0.045 + 0.242 * number, 0.12, 0.135, 0.80 - top / 5.4]
-        panel = figure.add_axes(place)
-        draw(panel, field, rows_of)
-        if field == "memory" and guess:
-            mark(panel, guess, rows_of)
+    sheet = base.Sheet(question or say(QUESTION), f"{words}.")
+    fields, across = list(PANELS), 1 if base.is_narrow() else 4
+    wide, beside = sheet.width / across, 1.7 if base.is_narrow() else 1.45
+    for first in range(0, len(fields), across):
+        sheet.space(0.4)
+        spans = [(wide * n + 0.62, wide * (n + 1) - beside) for n in range(across)]
+        mine = fields[first : first + across]
+        for field, panel in zip(
+            mine, sheet.panels(2.1 if across == 1 else 3.1, *spans), strict=True
+        ):
+            draw(panel, field, rows_of, guess if field == "memory" else None)
+        sheet.space(0.45)
     data = []
     for row in rows:
         cells = [
@@ -67,65 +69,91 @@ def scale(
             for field, (_, _, factor) in PANELS.items()
         ]
         data.append([row["design"], row["clients"], *cells])
-    head = ["server", "clients", "latency ms", "memory MB", "processes", "threads"]
-    alt = f"Cost against the number of clients. {words}."
-    return base.Figure(figure, CAPTION, alt, base.Table(head, data), {"designs": designs})
+    head = [say("server"), say("clients"), say("latency ms"), say("memory, MB")]
+    head += [say("processes"), say("threads, of all processes")]
+    alt = say("Cost against the number of clients.") + f" {words}."
+    table = base.Table(head, data)
+    return base.Figure(sheet.finish(), caption_of(rows), alt, table, {"designs": designs})
+
+
+def caption_of(rows: Sequence[Row]) -> str:
+    """Returns the caption."""
+    counts = base.listed(
+        [base.local(f"{count:,}") for count in sorted({r["clients"] for r in rows})]
+    )
+    return say(
+        "Each point is a new server on which {counts} members are connected. One of them sends a "
+        "few messages, one after the other; the latency is the median from its SAY to its own "
+        "echo. One program plays all clients and reads every copy, and that takes time, too: "
+        "compare the latencies only at the same number of clients. Memory is that of all processes "
+        "of a server; pages that they share count once (PSS). Both axes are logarithmic: equal "
+        "distances are equal factors.",
+        counts=counts,
+    )
 
 
 def words_on(design: str, rows: Sequence[Row]) -> str:
     """Returns what a further client costs a design, in words. `rows`: sorted by clients."""
     first, last = rows[0], rows[-1]
     more = last["clients"] - first["clients"]
-    processes = base.plural(last["processes"] or 0, "process")
+    values = {
+        "server": design,
+        "processes": base.counted(last["processes"] or 0, base.PROCESSES),
+        "count": base.local(f"{last['clients']:,}"),
+    }
     if not (more and first.get("memory") and last.get("memory")):
-        return f"{design}: {processes} for {last['clients']:,}"
+        return say("{server}: {processes} for {count}", **values)
     each = base.size((last["memory"] - first["memory"]) / more)
-    threads = base.plural(last["threads"], "thread")
-    return (
-        f"{design}: {each} for each further client, {processes} and {threads} "
-        f"for {last['clients']:,}"
+    return say(
+        "{server}: {each} for each further client, {processes} and {threads} for {count}",
+        each=each,
+        threads=base.counted(last["threads"], base.THREADS),
+        **values,
     )
 
 
-def draw(panel: Axes, field: str, rows_of: dict[str, list[Row]]):
+def draw(panel: Axes, field: str, rows_of: dict[str, list[Row]], guess: dict[str, float] | None):
     """Draws one panel. `rows_of`: {design: its rows}."""
     title, show, factor = PANELS[field]
-    ends = []
+    ends: list[tuple[float, str, str]] = []  # (its value, its text, its colour)
     for design, rows in rows_of.items():
-        _, _, shade, marker = base.DESIGNS.get(design, ("", "", BLACK, "x"))
+        _, _, marker, line = base.DESIGNS.get(design, ("", "", "x", "-."))
         points = [
             (row["clients"], row[field] * factor) for row in rows if row.get(field) is not None
         ]
         if points:
-            style = {"marker": marker, "color": shade, "linewidth": 2, "markersize": 6}
-            panel.plot(*zip(*points, strict=True), **style)
-            ends.append((points[-1][1], design, shade, points[-1]))
+            style = {"marker": marker, "color": INK, "linewidth": 1.6, "markersize": 6}
+            panel.plot(*zip(*points, strict=True), linestyle=line, label=design, **style)
+            ends.append((points[-1][1], f"{design} {show(points[-1][1])}", INK))
     panel.set_xscale("log")
     panel.set_yscale("log")
-    panel.patch.set_alpha(0)
-    panel.yaxis.set_major_formatter("{x:g}")
     counts = sorted({row["clients"] for rows in rows_of.values() for row in rows})
-    panel.set_xticks(counts, [f"{count:,}" for count in counts], fontsize=8.5)
+    panel.set_xticks(counts, [base.local(f"{count:,}") for count in counts], fontsize=8.5)
     panel.minorticks_off()
-    panel.set_title(title, fontsize=11, fontweight="bold", pad=6)
-    panel.set_xlabel("clients (log)")
-    if field in ("processes", "threads"):
-        panel.set_ylim(0.7, panel.get_ylim()[1] * 1.3)
+    panel.set_title(say(title), fontsize=11, fontweight="bold", pad=6)
+    panel.set_xlabel(say("clients (log)"), fontsize=9)
     low, high = panel.get_ylim()
-    step, at = math.log(high / low) * 0.075, -1e9
-    for value, design, shade, (x, y) in sorted(ends):
-        at = max(math.log(max(value, 1e-9)), at + step)  # labels must not overlap
-        style = {"fontsize": 8.5, "color": shade, "va": "center", "annotation_clip": False}
-        panel.annotate(f"{design} {show(value)}", (x, y), (x * 1.12, math.exp(at)), **style)
-
-
-def mark(panel: Axes, guess: dict[str, float], rows_of: dict[str, list[Row]]):
-    """Marks the guess on the panel about memory."""
-    most = max(row["clients"] for rows in rows_of.values() for row in rows)
-    star = {"marker": "*", "markersize": 15, "markeredgecolor": "black", "linestyle": "none"}
-    for design, value in guess.items():
+    panel.set_ylim(min(low, 0.7 if field in ("processes", "threads") else low), high * 1.3)
+    for design, value in (guess or {}).items():
         if design in rows_of:
-            panel.plot([most], [value], color=RED, zorder=9, **star)
-            style = {"fontsize": 8, "color": RED, "ha": "right", "va": "center"}
-            text = f"your guess\n{value:g} MB"
-            panel.annotate(text, (most, value), (most * 0.8, value), **style)
+            inside = min(max(value, panel.get_ylim()[0]), panel.get_ylim()[1])
+            panel.plot([counts[-1]], [inside], "D", color=GUESS, markersize=8, zorder=9)
+            arrow = "" if inside == value else " ↑" if value > inside else " ↓"
+            text = say("your guess {guess} MB", guess=base.local(f"{value:,.10g}")) + arrow
+            ends.append((inside, text, GUESS))
+    panel.yaxis.set_major_formatter(lambda value, _: base.local(f"{value:g}"))
+    label(panel, ends)
+
+
+def label(panel: Axes, ends: list[tuple[float, str, str]]):
+    """Writes a text at the right of each line's end, none of them over another or the title."""
+    low, high = (math.log(limit) for limit in panel.get_ylim())
+    step = 0.095 if base.is_narrow() else 0.065  # of the panel's height
+    places, at = [], -1.0
+    for value, text, shade in sorted(ends):
+        at = max((math.log(max(value, 1e-9)) - low) / (high - low), at + step)
+        places.append([at, text, shade])
+    over = max(0.0, at - 0.96)
+    for place, text, shade in places:
+        style = {"fontsize": 8.5, "color": shade, "va": "center", "clip_on": False}
+        panel.text(1.03, place - over, text, transform=panel.transAxes, **style)

@@ -10,29 +10,37 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from harness.driving.messages import template
 from harness.tracing.figures import base
-from harness.tracing.figures.base import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PINK, RED, SKY
+from harness.tracing.figures.base import GREY, GROUND, HOLD_LOCK, INK, PALE
 from harness.tracing.traces import Interval, Key, Run, is_about
+from harness.verdicts.language import say
 
 # kind: (colour, words)
 BARS = {
-    "recv": (GREY, "is in recv: waits for it, reads it"),
-    "lock.wait": (ORANGE, "waits for the lock"),
-    "lock.hold": (GREEN, "holds the lock (frame)"),
-    "keep": (BLACK, "writes it to disk"),
-    "send": (BLUE, "sends it to all"),
-    "pipe.write": (SKY, "writes or reads a pipe"),
-    "pipe.read": (SKY, ""),
+    "recv": (base.RECV, template("is in recv: waits for it, reads it")),
+    "lock.wait": (base.WAIT_LOCK, template("waits for the lock")),
+    "lock.hold": (HOLD_LOCK, template("holds the lock (frame)")),
+    "keep": (base.DISK, template("writes it to disk")),
+    "send": (base.SEND, template("sends it to all")),
+    "pipe.write": (base.PIPE, template("writes or reads a pipe")),
+    "pipe.read": (base.PIPE, ""),
 }
 # how a message goes from one lane to the next: the style of its arrow
 HOPS = {
-    "socket": {"color": BLACK, "linewidth": 1.8},
-    "pipe": {"color": PINK, "linewidth": 2.4},
-    "memory": {"color": GREEN, "linewidth": 1.8, "linestyle": "--"},
+    "socket": {"color": INK, "linewidth": 1.8},
+    "pipe": {"color": base.PIPE, "linewidth": 2.4},
+    "memory": {"color": GREY, "linewidth": 1.8, "linestyle": "--"},
 }
-NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four"}
-HEIGHT = 7.6  # inches
+RECEIPT = {"color": base.SEND, "linewidth": 1.0}
+TALL = 4.6  # inches of a panel
 SLACK = 0.0002  # seconds before the message is ready in which a lock may have been taken for it
+UNKNOWN = template("there is no trace: the inside of the server is not known")
+# what is not known of a way through a server, by what is seen of it
+NOT_SHOWN = {
+    True: template("the trace does not show where it was sent"),
+    False: template("the trace does not show where it was read"),
+}
 
 
 class Journey:
@@ -66,7 +74,7 @@ class Journey:
         if run.headers:
             self.follow()
         else:
-            self.why = "there is no trace: the inside of the server is not known"
+            self.why = say(UNKNOWN)
 
     def follow(self):
         """Finds the hops and the bars in the trace."""
@@ -77,8 +85,7 @@ class Journey:
         keeping = next((one for one in run.of("keep") if is_about(one, self.seq)), None)
         sending = next((one for one in run.of("send") if is_about(one, self.seq)), None)
         if not (reading and sending):
-            verb = "sent" if reading else "read"
-            self.why = f"the trace does not show where it was {verb}"
+            self.why = say(NOT_SHOWN[reading is not None])
             return
         reader, self.speaker = reading.lane, sending.lane
         keeper = keeping.lane if keeping else self.speaker
@@ -141,36 +148,56 @@ class Journey:
 
     def words(self) -> str:
         """Returns what the journey took, in words."""
-        text = f"last copy heard after {base.ms(self.total)}"
+        text = say("last copy heard after {time}", time=base.ms(self.total))
         if self.why:
             return text
-        inside = base.plural(len(self.lanes), "thread")
+        inside = base.counted(len(self.lanes), base.THREADS)
         locks = sum(kind == "lock.wait" for *_, kind in self.bars)
         if self.run.design == "fork":
-            inside = f"{len(self.lanes)} processes, 1 pipe"
+            processes = base.counted(len(self.lanes), base.PROCESSES)
+            inside = say("{processes}, 1 pipe", processes=processes)
         elif locks:
-            inside += f", the lock taken {locks} times"
-        return f"{text}\n{inside}; sent after {base.ms(self.sent)}"
+            inside += ", " + say("the lock taken {count} times", count=locks)
+        return f"{text}\n{inside}; " + say("sent after {time}", time=base.ms(self.sent))
 
 
-def ordinary_message(run: Run) -> int:
-    """Returns the seq of the message whose time to its last receipt is the median.
-
-    Raises ValueError if no message is known.
-    """
-    last = {}
+def times_of(run: Run) -> dict[str, tuple[float, int]]:
+    """Returns {text: (seconds to the last receipt, seq)} of the ordinary messages of a run."""
+    found: dict[str, tuple[float, int]] = {}
     for one in run.deliveries:
         if one.latency is not None and one.verdict != "twice" and one.sender not in run.groups:
-            last[one.seq] = max(last.get(one.seq, 0), one.latency)
-    if not last:
-        raise ValueError(f"{run.title}: no message is known")
-    return sorted(last, key=lambda seq: (last[seq], seq))[len(last) // 2]
+            longest, _ = found.get(one.text, (0.0, 0))
+            found[one.text] = max(longest, one.latency), one.seq
+    return found
 
 
-def message(run: Run, text: str | None) -> int:
-    """Returns the seq of the message with this text; without one, of an ordinary message."""
-    if text is None:
-        return ordinary_message(run)
+def ordinary(runs: Sequence[Run]) -> list[int]:
+    """Returns for each run the seq of one message, the same in all if they share any.
+
+    Its time to its last receipt is near the median of each run. Raises ValueError if a run has no
+    message.
+    """
+    times = [times_of(run) for run in runs]
+    for run, mine in zip(runs, times, strict=True):
+        if not mine:
+            raise ValueError(f"{run.title}: no message is known")
+    ranks = [
+        {text: place for place, text in enumerate(sorted(mine, key=mine.get))} for mine in times
+    ]
+    common = set.intersection(*map(set, ranks))
+
+    def off(text: str, rank: dict[str, int]) -> float:
+        return abs(rank[text] / len(rank) - 0.5)
+
+    if not common:
+        middles = [min(rank, key=lambda text, rank=rank: off(text, rank)) for rank in ranks]
+        return [mine[text][1] for mine, text in zip(times, middles, strict=True)]
+    best = min(sorted(common), key=lambda text: max(off(text, rank) for rank in ranks))
+    return [mine[best][1] for mine in times]
+
+
+def message(run: Run, text: str) -> int:
+    """Returns the seq of the message with this text. Raises ValueError if nobody heard it."""
     seq = next((one.seq for one in run.deliveries if one.text == text), None)
     if seq is None:
         raise ValueError(f"{run.title}: nobody heard {text!r}")
@@ -186,70 +213,76 @@ def journeys(
 ) -> base.Figure:
     """Draws a panel for each run: the way of one message.
 
-    text    of the message, such as "message 7"; without it, in each run the message whose time to
-            its last receipt is the median
+    text    of the message, such as "message 7"; without it, one message that is ordinary in all
+            runs: its time to its last receipt is near the median
     guess   microseconds until the last receipt, one number or {design: number}
 
     Raises ValueError if a run has no such message.
     """
     runs = base.several(runs)
-    found = [Journey(run, message(run, text)) for run in runs]
+    seqs = [message(run, text) for run in runs] if text else ordinary(runs)
+    found = [Journey(run, seq) for run, seq in zip(runs, seqs, strict=True)]
     fastest_first = sorted(found, key=lambda journey: journey.total)
     totals = "; ".join(f"{one.run.title} {base.ms(one.total)}" for one in fastest_first)
-    answer = f"Until the last member has heard it: {totals}."
-    about = f" ({text})" if text else ""
-    count = f"{NUMBERS.get(len(found), len(found))} journey{'s' * (len(found) != 1)}"
-    title = question or f"Where do the microseconds go? One message{about}, {count}"
-    figure, top = base.sheet(HEIGHT, title, answer)
+    answer = say("Until the last member has heard it: {times}.", times=totals)
+    asked = question or say("Where do the microseconds go? The way of one message")
+    sheet = base.Sheet(asked, answer)
     guesses = [base.guess_for(guess, run) for run in runs]
-    guesses = [value if isinstance(value, (int, float)) else None for value in guesses]
     ends = [end for journey in found for _, _, end, _ in journey.bars]
-    longest = max([journey.total for journey in found] + ends) * 1e6
-    most = max([longest, *filter(None, guesses)])
+    most = max([journey.total for journey in found] + ends) * 1e6
     columns = [2 + max(len(journey.lanes), bool(journey.why)) for journey in found]
-    left, share = 0.065, 0.92 / sum(columns)
-    for journey, wide, value in zip(found, columns, guesses, strict=True):
-        tall = 1 - (top + 0.62) / HEIGHT - 0.125
-        panel = figure.add_axes([left, 0.125, share * wide - 0.035, tall])
-        left += share * wide
+    panels = []
+    if base.is_narrow():
+        for _ in found:
+            sheet.space(0.95)
+            panels.append(sheet.panel(TALL * 0.8, 0.6, 0.3))
+            sheet.space(0.1)
+    else:
+        sheet.space(0.8)
+        share, left, spans = (sheet.width - 0.9) / sum(columns), 0.85, []
+        for wide in columns:
+            spans.append((left, left + share * wide - 0.45))
+            left += share * wide
+        panels = sheet.panels(TALL, *spans)
+    for panel, journey, wide, value in zip(panels, found, columns, guesses, strict=True):
         JourneyPanel(panel, journey, wide, most).draw()
-        if journey is found[0]:
-            panel.set_ylabel("microseconds since the client said it (time runs down)")
+        if base.is_narrow() or journey is found[0]:
+            panel.set_ylabel(say("microseconds since the SAY (time runs down)"), fontsize=9)
         else:
             panel.tick_params(labelleft=False)
-        if value is not None:
-            panel.axhline(value, color=RED, linestyle="--", linewidth=1.4)
-            style = {"color": RED, "fontsize": 9, "ha": "right", "va": "bottom"}
-            panel.text(wide - 0.55, value - most * 0.006, f"your guess: {value:g} µs", **style)
-    legend(figure, {kind for journey in found for *_, kind in journey.bars})
+        if base.is_number(value):
+            base.mark_guess(panel, value, say("your guess: {guess} µs", guess=f"{value:g}"))
+    sheet.space(0.12)
+    sheet.legend(legend({kind for journey in found for *_, kind in journey.bars}), 5)
     facts = {
         journey.run.title: {
             "total": journey.total,
             "sent": journey.sent,
             "lanes": len(journey.lanes),
             "hops": [how for *_, how in journey.hops],
+            "sender": journey.sender,
         }
         for journey in found
     }
-    return base.Figure(
-        figure,
-        caption_of(found),
-        f"Space-time diagrams of one message. {answer}",
-        base.Table(["server", "lane", "does", "from µs", "to µs"], rows_of(found)),
-        facts,
-    )
+    head = [say("server"), say("lane"), say("does"), say("from µs"), say("to µs")]
+    alt = say("Space-time diagrams of one message.") + f" {answer}"
+    table = base.Table(head, rows_of(found))
+    return base.Figure(sheet.finish(), caption_of(found), alt, table, facts)
 
 
 def caption_of(found: list[Journey]) -> str:
     """Returns the caption."""
-    messages = "; ".join(f"{one.run.title}: {one.text[:40]}, by {one.sender}" for one in found)
+    said = {f"{one.text[:40]}, {one.sender}" for one in found}
+    messages = "; ".join(f"{one.run.title}: {one.text[:40]}, {one.sender}" for one in found)
     unknown = "".join(f" {one.run.title}: {one.why}." for one in found if one.why)
-    return (
+    text = say(
         "Each vertical line is a client, a thread or a process. An arrow is the message on its "
         "way, and a bar is what a lane does with it. All panels have the same scale and one clock. "
-        f"The message: {messages}. Another run differs: trust the order, not the digits."
-        f"{base.traced([one.run for one in found])}{unknown}"
+        "The message and its sender: {messages}. Another run differs: trust the order, not the "
+        "digits.",
+        messages=said.pop() if len(said) == 1 else messages,
     )
+    return f"{text}{base.traced([one.run for one in found])}{unknown}"
 
 
 def rows_of(found: list[Journey]) -> list[list]:
@@ -266,21 +299,20 @@ def rows_of(found: list[Journey]) -> list[list]:
     return rows
 
 
-def legend(figure: base.Drawing, used: set[str]):
-    """Draws the legend: of the bars, only the kinds that are used."""
-    handles = [
-        Line2D([], [], label="client to server: a socket", **HOPS["socket"]),
-        Line2D([], [], label="process to process: a pipe", **HOPS["pipe"]),
-        Line2D([], [], label="thread to thread: shared memory", **HOPS["memory"]),
-        Line2D([], [], color=SKY, linewidth=1.2, label="server to client: a socket"),
+def legend(used: set[str]) -> list[Any]:
+    """Returns the handles of the legend: of the bars, only the kinds that are used."""
+    handles: list[Any] = [
+        Line2D([], [], label=say("client to server: a socket"), **HOPS["socket"]),
+        Line2D([], [], label=say("process to process: a pipe"), **HOPS["pipe"]),
+        Line2D([], [], label=say("thread to thread: shared memory"), **HOPS["memory"]),
+        Line2D([], [], label=say("server to client: a socket"), **RECEIPT),
     ]
     for kind, (shade, words) in BARS.items():
         if words and kind in used:
             is_frame = kind == "lock.hold"
-            face, edge = ("none", GREEN) if is_frame else (shade, shade)
-            handles.append(Patch(facecolor=face, edgecolor=edge, label=words))
-    style = {"loc": "lower left", "bbox_to_anchor": (0.01, 0.005), "ncols": 5}
-    figure.legend(handles=handles, frameon=False, fontsize=9, columnspacing=1.5, **style)
+            face, edge = ("none", HOLD_LOCK) if is_frame else (shade, shade)
+            handles.append(Patch(facecolor=face, edgecolor=edge, label=say(words)))
+    return handles
 
 
 class JourneyPanel:
@@ -301,20 +333,23 @@ class JourneyPanel:
         self.receipts()
         bottom = most * 1.02
         panel.set_xlim(-0.45, self.wide - 0.45)
-        panel.set_ylim(bottom * 1.12, 0)
+        panel.set_ylim(bottom * 1.14, 0)
         panel.set_xticks([])
         panel.spines["bottom"].set_visible(False)
         panel.set_title(base.heading(journey.run), fontsize=11, fontweight="bold", pad=38)
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        style = {"fontsize": 9.5, "fontweight": "bold", "va": "bottom", "bbox": box, "zorder": 10}
-        panel.text(-0.4, bottom * 1.115, journey.words(), **style)
+        box = {"facecolor": GROUND, "edgecolor": "none", "pad": 1.5}
+        style = {"fontsize": 9, "fontweight": "bold", "va": "bottom", "bbox": box, "zorder": 10}
+        panel.text(-0.4, bottom * 1.135, journey.words(), **style)
 
     def lines(self):
         """Draws a vertical line for each lane, and the background of each process."""
         panel, journey = self.panel, self.journey
-        lanes = [journey.run.lane(key).name.replace(" of ", "\nof ") for key in journey.lanes]
-        inside = ["the server"] if journey.why else lanes
-        names = [f"{journey.sender}\nsays it", *inside, "all members\nhear it"]
+        lanes = [base.lane_name(journey.run.lane(key).name) for key in journey.lanes]
+        inside = (
+            [say("the server")] if journey.why else ["\n".join(base.wrapped(n, 10)) for n in lanes]
+        )
+        says = say("{who}\nsays it", who=journey.sender)
+        names = [says, *inside, say("all members\nhear it")]
         for column in range(self.wide):
             ends = [0, self.most * 1.02]
             panel.plot([column, column], ends, color=PALE, linewidth=1.6, zorder=1)
@@ -325,7 +360,7 @@ class JourneyPanel:
         if journey.run.design == "fork":
             processes = [(0.6, 1.4), (1.6, right)]
         for span in () if journey.why else processes:
-            panel.axvspan(*span, color="#f4f4f4", zorder=0)
+            panel.axvspan(*span, zorder=0, **base.SHADE)
 
     def bars(self):
         """Draws what each lane does with the message."""
@@ -333,7 +368,7 @@ class JourneyPanel:
         for lane, begin, end, kind in self.journey.bars:
             column, tall = self.columns[lane], max((end - begin) * 1e6, least)
             if kind == "lock.hold":
-                style = {"facecolor": "none", "edgecolor": GREEN, "linewidth": 2, "zorder": 6}
+                style = {"facecolor": "none", "edgecolor": HOLD_LOCK, "linewidth": 2, "zorder": 6}
                 self.panel.bar(column, tall, 0.26, bottom=begin * 1e6, **style)
             else:
                 width = {"recv": 0.10, "keep": 0.20}.get(kind, 0.16)
@@ -348,7 +383,7 @@ class JourneyPanel:
                 continue
             self.arrow(x, at * 1e6, to_x, to_at * 1e6, **HOPS[how])
             if (to_at - at) * 1e6 > 0.02 * self.most:
-                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+                box = {"facecolor": GROUND, "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
                 style = {"fontsize": 8.5, "ha": "center", "va": "bottom", "bbox": box, "zorder": 9}
                 y = (at + to_at) / 2 * 1e6 - self.most * 0.012
                 self.panel.text((x + to_x) / 2, y, base.ms(to_at - at), **style)
@@ -360,9 +395,11 @@ class JourneyPanel:
         lowest = -1e9
         for member, at in sorted(journey.heard.items(), key=lambda pair: pair[1]):
             y = at * 1e6
-            self.arrow(origin, journey.sent * 1e6, self.receivers, y, color=SKY, linewidth=1.2)
-            lowest = max(lowest + self.most * 0.026, y)  # names must not overlap
-            style = {"fontsize": 8.5, "va": "center", "color": BLUE}
+            self.arrow(origin, journey.sent * 1e6, self.receivers, y, **RECEIPT)
+            lowest = max(
+                lowest + self.most * (0.045 if base.is_narrow() else 0.032), y
+            )  # names must not overlap
+            style = {"fontsize": 8.5, "va": "center"}
             self.panel.text(self.receivers + 0.07, lowest, member, **style)
 
     def arrow(self, x: float, y: float, to_x: float, to_y: float, **style):

@@ -9,18 +9,28 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, Patch
 
 from harness.tracing.figures import base
-from harness.tracing.figures.base import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, RED, SKY
+from harness.tracing.figures.base import (
+    ALARM,
+    DARK,
+    GREY,
+    GROUND,
+    GUESS,
+    HOLD_LOCK,
+    PALE,
+    WAIT_LOCK,
+)
 from harness.tracing.traces import Interval, Run
+from harness.verdicts.language import say
 
 MOST_LANES = 10  # that wait for a lock or hold it longest; the others are not drawn
 LAST = 0.05  # seconds of lanes in a portrait
-HELD = {"facecolor": "#d6efe6", "edgecolor": GREEN, "hatch": "////"}
+HELD = {"facecolor": "none", "edgecolor": HOLD_LOCK, "hatch": "////"}
 # kind: (colour, height, fill), in a portrait
 SHADES = {
-    "lock.hold": (GREEN, 0.8, "none"),
-    "lock.wait": (ORANGE, 0.5, ORANGE),
-    "pipe.write": (SKY, 0.5, SKY),
-    "send": (BLUE, 0.4, BLUE),
+    "lock.hold": (HOLD_LOCK, 0.8, "none"),
+    "lock.wait": (WAIT_LOCK, 0.5, WAIT_LOCK),
+    "pipe.write": (base.PIPE, 0.5, base.PIPE),
+    "send": (base.SEND, 0.4, base.SEND),
 }
 
 
@@ -44,12 +54,12 @@ Boards = list[tuple[Run, str, Board]]
 @base.drawn
 def lock_board(
     runs: Run | Sequence[Run],
-    question: str = "Which lock, what does it guard, and which lanes wait for which?",
+    question: str | None = None,
     guess: str | float | None = None,
 ) -> base.Figure:
     """Draws a row for each lock of each run: how long each lane waited for it and held it.
 
-    On the right it shows which lane held the lock while others waited.
+    Beside it, it shows which lane held the lock while others waited.
 
     guess   the name of the lane that waited longest, such as "writer", or the milliseconds that
             all lanes waited
@@ -62,23 +72,24 @@ def lock_board(
         missing = "".join(f"; {what}" for run in runs for what in run.missing)
         raise ValueError(f"there is no lock in {base.listed([run.title for run in runs])}{missing}")
     words = "; ".join(words_on(*entry) for entry in boards)
-    counts = [max(len(set(one.wait) | set(one.hold)), 2) for _, _, one in boards]
-    heights = [0.34 * min(count, MOST_LANES + 1) + 1.9 for count in counts]
-    figure, top = base.sheet(1.1 + sum(heights) + 0.4, question, f"{words}.")
-    height, rows, facts = figure.get_size_inches()[1], [], {}
-    place = height - top - 0.1
-    for (run, name, one), tall in zip(boards, heights, strict=True):
-        low, deep = (place - tall + 0.75) / height, (tall - 1.6) / height
-        place -= tall
+    asked = question or say("Which lock, what does it guard, and which lanes wait for which?")
+    sheet, rows, facts = base.Sheet(asked, f"{words}."), [], {}
+    narrow = base.is_narrow()
+    for run, name, one in boards:
         lanes = lanes_shown(run, one)
-        panel = figure.add_axes([0.14, low, 0.36, deep])
+        tall = 0.34 * max(len(lanes), 2) + 0.2
+        sheet.write(title_of(run, name), 10.5 if narrow else 11.5, 10.5, fontweight="bold")
+        sheet.space(0.35)
+        if narrow:
+            panel = sheet.panel(tall, 1.2)
+            sheet.space(0.9)
+            grid = sheet.panel(tall, 1.2)
+        else:
+            panel, grid = sheet.panels(tall, (1.7, 6.4), (8.2, 12.8))
         draw_times(panel, lanes, one)
-        guards = run.locks.get(name)
-        title = f"{run.title}: lock `{name}` " + (f"guards {guards}" if guards else "")
-        style = {"fontsize": 11.5, "fontweight": "bold", "transform": panel.transAxes}
-        panel.text(-0.33, 1.16, title.strip(), **style)
         mark(panel, lanes, one, guess)
-        draw_pairs(figure.add_axes([0.63, low, 0.35, deep]), lanes, one)
+        draw_pairs(grid, lanes, one)
+        sheet.space(0.95)
         for lane in lanes:
             waited, held = round(one.wait[lane] * 1e3, 3), round(one.hold[lane] * 1e3, 3)
             rows.append([run.title, name, lane, waited, held])
@@ -88,19 +99,25 @@ def lock_board(
             "count": one.count,
             "pairs": dict(one.pairs),
         }
-    handles = [
-        Patch(color=ORANGE, label="waits for the lock"),
-        Patch(**HELD, label="holds the lock"),
-    ]
-    style = {"loc": "lower left", "bbox_to_anchor": (0.01, 0.0), "ncols": 2}
-    figure.legend(handles=handles, frameon=False, fontsize=9, **style)
-    caption = (
-        "For each lock: how long each lane waited for it, and held it, over the whole run; on the "
-        "right, which lane held it while another waited. To take a free lock needs some "
-        f"microseconds, too, and counts as waiting.{base.traced(runs)}"
+    waits = Patch(color=WAIT_LOCK, label=say("waits for the lock"))
+    sheet.legend([waits, Patch(**HELD, label=say("holds the lock"))], 2)
+    caption = say(
+        "For each lock: how long each lane waited for it, and held it, over the whole run, and "
+        "which lane held it while another waited. To take a free lock needs some microseconds, "
+        "too, and counts as waiting."
     )
-    table = base.Table(["server", "lock", "lane", "waited ms", "held ms"], rows)
-    return base.Figure(figure, caption, f"Lock board. {words}.", table, facts)
+    head = [say("server"), say("lock"), say("lane"), say("waited ms"), say("held ms")]
+    alt, table = say("Lock board.") + f" {words}.", base.Table(head, rows)
+    return base.Figure(sheet.finish(), caption + base.traced(runs), alt, table, facts)
+
+
+def title_of(run: Run, name: str) -> str:
+    """Returns the title of a lock's row."""
+    if guards := run.locks.get(name):
+        return say(
+            "{server}: lock `{lock}` guards {what}", server=run.title, lock=name, what=guards
+        )
+    return say("{server}: lock `{lock}`", server=run.title, lock=name)
 
 
 def locks_of(run: Run) -> list[str]:
@@ -135,11 +152,15 @@ def board(run: Run, name: str) -> Board:
 def words_on(run: Run, name: str, one: Board) -> str:
     """Returns a lock's times in words."""
     most = max(one.wait, key=one.wait.get, default=None)
-    return (
-        f"{run.title}, lock `{name}`: taken {one.count:,} times, "
-        f"held {base.ms(sum(one.hold.values()))}, waited for {base.ms(sum(one.wait.values()))}"
-        + (f", longest by {most}" if most else "")
+    text = say(
+        "{server}, lock `{lock}`: taken {count} times, held {held}, waited for {waited}",
+        server=run.title,
+        lock=name,
+        count=base.local(f"{one.count:,}"),
+        held=base.ms(sum(one.hold.values())),
+        waited=base.ms(sum(one.wait.values())),
     )
+    return text + (", " + say("longest by {lane}", lane=base.lane_name(most)) if most else "")
 
 
 def lanes_shown(run: Run, one: Board) -> list[str]:
@@ -152,28 +173,35 @@ def lanes_shown(run: Run, one: Board) -> list[str]:
 def draw_times(panel: Axes, lanes: list[str], one: Board):
     """Draws how long each lane waited for a lock and held it."""
     for number, lane in enumerate(lanes):
-        panel.barh(-number + 0.17, one.wait[lane] * 1e3, 0.34, color=ORANGE)
+        panel.barh(-number + 0.17, one.wait[lane] * 1e3, 0.34, color=WAIT_LOCK)
         panel.barh(-number - 0.17, one.hold[lane] * 1e3, 0.34, linewidth=1, **HELD)
         text = f" {base.ms(one.wait[lane])}"
         panel.text(one.wait[lane] * 1e3, -number + 0.17, text, va="center", fontsize=8)
-    panel.set_yticks([-number for number in range(len(lanes))], lanes)
+    names = [base.lane_name(lane) for lane in lanes]
+    panel.set_yticks([-number for number in range(len(lanes))], names, fontsize=9)
     panel.tick_params(axis="y", length=0)
-    panel.set_xlabel("milliseconds in all")
-    panel.set_title("how long each waited, and held it", fontsize=10, pad=6)
+    panel.set_xlabel(say("milliseconds in all"), fontsize=9)
+    panel.set_title(say("how long each waited, and held it"), fontsize=10, pad=6)
     panel.margins(x=0.15)
 
 
 def mark(panel: Axes, lanes: list[str], one: Board, guess: str | float | None):
     """Marks the guess."""
-    if isinstance(guess, (int, float)):
+    if base.is_number(guess):
         waited = base.ms(sum(one.wait.values()))
-        text = f"your guess: {guess:g} ms waited in all; it was {waited}"
+        text = say(
+            "your guess: {guess} ms waited in all; it was {waited}",
+            guess=f"{guess:g}",
+            waited=waited,
+        )
     elif guess in lanes:
-        panel.get_yticklabels()[lanes.index(guess)].set(color=RED, fontweight="bold")
-        text = f"your guess: {guess}"
+        panel.get_yticklabels()[lanes.index(guess)].set(color=GUESS, fontweight="bold")
+        text = say("your guess: {guess}", guess=base.lane_name(guess))
     else:
         return
-    panel.text(1, 0.02, text, transform=panel.transAxes, ha="right", color=RED)
+    panel.text(
+        1, 1.02, text, transform=panel.transAxes, ha="right", color=GUESS, fontsize=8.5, va="top"
+    )
 
 
 def draw_pairs(grid: Axes, lanes: list[str], one: Board):
@@ -186,17 +214,19 @@ def draw_pairs(grid: Axes, lanes: list[str], one: Board):
             value = one.pairs.get((waiter, holder), 0)
             if value:
                 alpha = 0.15 + 0.85 * value / peak
-                grid.barh(-y, 0.94, 0.9, left=x - 0.47, color=ORANGE, alpha=alpha)
-                text = f"{value * 1e3:.1f}" if value >= 5e-5 else "<0.1"
-                grid.text(x, -y, text, ha="center", va="center", fontsize=8.5)
-    names = [holder.replace("thread of ", "") for holder in holders]
+                grid.barh(-y, 0.94, 0.9, left=x - 0.47, color=WAIT_LOCK, alpha=alpha)
+                text = base.local(f"{value * 1e3:.1f}" if value >= 5e-5 else "<0.1")
+                ink = DARK if alpha > 0.6 else base.INK
+                grid.text(x, -y, text, ha="center", va="center", fontsize=8.5, color=ink)
+    names = [base.lane_name(holder.replace("thread of ", "")) for holder in holders]
     turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
     grid.set_xticks(range(len(holders)), names, fontsize=8.5, **turned)
-    grid.set_yticks([-y for y in range(len(waiters))], waiters, fontsize=8.5)
-    title = "no lane waited while another held it"
+    rows = [base.lane_name(waiter) for waiter in waiters]
+    grid.set_yticks([-y for y in range(len(waiters))], rows, fontsize=8.5)
+    title = say("no lane waited while another held it")
     if one.pairs:
-        title = "the waiting lane (row), the holding lane (column), ms"
-    grid.set_title(title, fontsize=10, pad=6)
+        title = say("the waiting lane (row), the holding lane (column), ms")
+    grid.set_title(title, fontsize=10 if not base.is_narrow() else 8.5, pad=6)
     if holders:
         grid.set_xlim(-0.6, len(holders) - 0.4)
         grid.set_ylim(-len(waiters) + 0.4, 0.6)
@@ -244,7 +274,7 @@ def cycle_in(waits: Sequence[Wait]) -> list[str]:
 @base.drawn
 def deadlock(
     run: Run,
-    question: str = "Which lane holds what, and which lane wants it?",
+    question: str | None = None,
     guess: str | None = None,
 ) -> base.Figure:
     """Draws a run that got stuck: which lane waits for which, and the last steps of each.
@@ -263,101 +293,140 @@ def deadlock(
     ring = cycle_in(waits)
     answer = answer_for(waits, ring)
     lanes = (lane for waiter, _, holder in waits for lane in (waiter, holder) if lane)
-    names = list(dict.fromkeys(lanes))
-    height = 6.2
-    figure, top = base.sheet(height, question, answer)
-    graph = figure.add_axes([0.02, 0.05, 0.36, 0.93 - top / height])
+    names = sorted(dict.fromkeys(lanes), key=lambda name: name not in ring)
+    sheet = base.Sheet(question or say("Which lane holds what, and which lane wants it?"), answer)
+    steps = max(2.2, 0.72 * len(names) + 0.3)
+    if base.is_narrow():
+        graph = sheet.panel(3.4, 0.1, 0.1)
+        sheet.space(0.45)
+        panel = sheet.panel(steps, 1.2, 0.25)
+    else:
+        sheet.space(0.35)
+        tall = max(steps, 3.6)
+        graph, panel = sheet.panels(tall, (0.1, 5.2), (6.9, 12.7))
     draw_graph(graph, run, waits, names, guess)
-    panel = figure.add_axes([0.52, 0.17, 0.46, 0.80 - top / height])
     rows = LastSteps(panel, run).draw(names)
-    handles = [
-        Patch(facecolor="none", edgecolor=GREEN, linewidth=2, label="holds (frame)"),
-        Patch(color=ORANGE, label="waits for a lock"),
-        Patch(color=SKY, label="writes to a pipe"),
-    ]
-    style = {"loc": "lower right", "bbox_to_anchor": (0.99, 0.0), "ncols": 3}
-    figure.legend(handles=handles, frameon=False, fontsize=9, **style)
-    caption = (
-        "Left: an arrow goes from a lane that waits to the lane that holds the lock; a ring of "
-        "arrows is a deadlock. Right: the last steps of each lane; a step without an end in the "
-        f"trace never ends.{base.traced([run])}"
+    sheet.space(0.6)
+    kinds = {row[1] for row in rows}
+    handles = [Patch(facecolor="none", edgecolor=HOLD_LOCK, linewidth=2, label=say("holds a lock"))]
+    handles.append(Patch(color=WAIT_LOCK, label=say("waits for a lock")))
+    if "pipe.write" in kinds:
+        handles.append(Patch(color=base.PIPE, label=say("writes to a pipe")))
+    sheet.legend(handles, 3)
+    caption = say(
+        "An arrow goes from a lane that waits to the lane that holds the lock; a ring of thick "
+        "arrows is a deadlock. The last steps of each lane: a step with an arrow at its right end "
+        "never ends."
     )
-    table = base.Table(["lane", "does", "what", "from ms", "to ms"], rows)
-    alt = f"Portrait of a stuck program. {answer}"
-    return base.Figure(figure, caption, alt, table, {"ring": ring, "waits": waits})
+    head = [say("lane"), say("does"), say("what"), say("from ms"), say("to ms")]
+    alt = say("Portrait of a stuck program.") + f" {answer}"
+    facts = {"ring": ring, "waits": waits}
+    caption += base.traced([run])
+    return base.Figure(sheet.finish(), caption, alt, base.Table(head, rows), facts)
 
 
 def answer_for(waits: Sequence[Wait], ring: list[str]) -> str:
     """Returns in words which lane waits for which."""
     if ring:
         wants = "; ".join(
-            f"{waiter} wants `{what}`, which {holder} holds"
+            say(
+                "{waiter} wants `{what}`, which {holder} holds",
+                waiter=base.lane_name(waiter),
+                what=what,
+                holder=base.lane_name(holder),
+            )
             for waiter, what, holder in waits
-            if waiter in ring
+            if waiter in ring and holder
         )
-        return f"Deadlock: {wants}. None of them will ever go on."
+        return say("Deadlock: {wants}. None of them will ever go on.", wants=wants)
     wants = "; ".join(
-        f"{waiter} waits for {what}, "
-        + (f"which {holder} holds" if holder else "and its holder is not known")
+        say(
+            "{waiter} waits for {what}, which {holder} holds",
+            waiter=base.lane_name(waiter),
+            what=what,
+            holder=base.lane_name(holder),
+        )
+        if holder
+        else say(
+            "{waiter} waits for {what}, and its holder is not known",
+            waiter=base.lane_name(waiter),
+            what=what,
+        )
         for waiter, what, holder in waits
     )
-    return f"No ring: {wants}."
+    return say("No ring: {wants}.", wants=wants)
 
 
 def draw_graph(graph: Axes, run: Run, waits: Sequence[Wait], names: list[str], guess: str | None):
-    """Draws a box for each lane, and an arrow from each one that waits to the holder."""
+    """Draws a box for each lane, and an arrow from each one that waits to the holder.
+
+    The lanes of a ring are on top, and those that only wait are in a row below.
+    """
     ring = cycle_in(waits)
-    step = 2 * math.pi / len(names)
-    spots = {
-        name: (math.cos(math.pi / 2 - step * number), math.sin(math.pi / 2 - step * number))
-        for number, name in enumerate(names)
-    }
-    if len(names) == 2:
-        spots = {names[0]: (0.0, 0.85), names[1]: (0.0, -0.85)}
+    spots = spots_of(names, ring)
     for waiter, what, holder in waits:
         if holder:
             is_stuck = waiter in ring and holder in ring
-            draw_arrow(graph, spots[waiter], spots[holder], what, is_stuck, len(names) == 2)
+            draw_arrow(graph, spots[waiter], spots[holder], what, is_stuck)
     for name, (x, y) in spots.items():
         held = [
             one.about
             for one in run.open()
             if one.kind == "lock.hold" and run.lane(one.lane).name == name
         ]
-        text = name + (f"\nholds `{', '.join(held)}`" if held else "")
-        text += "\n(your guess)" if guess == name else ""
+        text = base.lane_name(name)
+        text += "\n" + say("holds `{what}`", what=", ".join(held)) if held else ""
+        text += "\n" + say("(your guess)") if guess == name else ""
         box = {
-            "boxstyle": "round,pad=0.5",
-            "facecolor": "#fdeee4" if name in ring else "white",
-            "edgecolor": RED if name in ring else GREY,
+            "boxstyle": "round,pad=0.4",
+            "facecolor": GROUND,
+            "edgecolor": GUESS if guess == name else ALARM if name in ring else GREY,
             "linewidth": 2,
         }
-        style = {"ha": "center", "va": "center", "fontsize": 11, "bbox": box}
+        size = 9 if base.is_narrow() else 10.5
+        style = {"ha": "center", "va": "center", "fontsize": size, "bbox": box, "zorder": 5}
         graph.text(x, y, text, fontweight="bold" if name in ring else "normal", **style)
     graph.set_xlim(-1.7, 1.7)
     graph.set_ylim(-1.45, 1.45)
     graph.axis("off")
 
 
+def spots_of(names: list[str], ring: list[str]) -> dict[str, tuple[float, float]]:
+    """Returns {lane: (x, y)}: a ring of two or more on top, the other lanes in rows below it."""
+    spots = {}
+    main = [name for name in names if name in ring] or names[:1]
+    others = [name for name in names if name not in main]
+    if len(main) < 3:
+        for number, name in enumerate(main):
+            spots[name] = (0.0 if len(main) == 1 else 2.1 * number - 1.05), 0.8
+    else:
+        step = 2 * math.pi / len(main)
+        for number, name in enumerate(main):
+            angle = math.pi / 2 - step * number
+            spots[name] = 1.15 * math.cos(angle), 0.45 + 0.85 * math.sin(angle)
+    for number, name in enumerate(others):
+        row, column = divmod(number, 3)
+        count = min(3, len(others) - 3 * row)
+        spots[name] = 2.3 * (column + 0.5) / count - 1.15, -0.75 - 0.55 * row
+    return spots
+
+
 def draw_arrow(
-    graph: Axes,
-    begin: tuple[float, float],
-    end: tuple[float, float],
-    what: str,
-    is_stuck: bool,
-    is_pair: bool,
+    graph: Axes, begin: tuple[float, float], end: tuple[float, float], what: str, is_stuck: bool
 ):
-    """Draws the arrow from a waiter to a holder. `is_pair`: there are only two lanes."""
+    """Draws the arrow from a waiter to a holder, and on it what the waiter wants."""
     (x, y), (to_x, to_y) = begin, end
-    arrow = {"arrowstyle": "-|>", "mutation_scale": 22, "shrinkA": 30, "shrinkB": 34}
-    arrow |= {"linewidth": 3, "color": RED} if is_stuck else {"linewidth": 1.5, "color": GREY}
-    arrow |= {"linestyle": "-" if is_stuck else "--", "connectionstyle": "arc3,rad=-0.45"}
-    graph.add_patch(FancyArrowPatch(begin, end, **arrow))
-    bend = (0.42 if is_pair else 0.2) * 0.6
-    middle = (x + to_x) / 2 + (y - to_y) * bend, (y + to_y) / 2 - (x - to_x) * bend
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-    style = {"ha": "center", "va": "center", "fontsize": 10, "bbox": box}
-    graph.text(*middle, f"wants\n`{what}`", **style)
+    bow = -0.4 if is_stuck else 0.0
+    arrow = {"arrowstyle": "-|>", "mutation_scale": 20, "shrinkA": 26, "shrinkB": 30}
+    arrow |= {"linewidth": 3, "color": ALARM} if is_stuck else {"linewidth": 1.5, "color": GREY}
+    arrow |= {"linestyle": "-" if is_stuck else "--", "connectionstyle": f"arc3,rad={bow}"}
+    graph.add_patch(FancyArrowPatch(begin, end, zorder=2, **arrow))
+    bend = -bow * 0.5
+    part = 0.5 if is_stuck else 0.3  # of the way: several may go to one holder
+    middle = x + (to_x - x) * part - (to_y - y) * bend, y + (to_y - y) * part + (to_x - x) * bend
+    box = {"facecolor": GROUND, "edgecolor": "none", "pad": 1}
+    style = {"ha": "center", "va": "center", "fontsize": 8.5, "bbox": box, "zorder": 4}
+    graph.text(*middle, say("wants `{what}`", what=what), **style)
 
 
 class LastSteps:
@@ -388,15 +457,17 @@ class LastSteps:
                     until = one.end if one.end is not None else self.end
                     if one.kind in SHADES and until > self.begin and one.begin < self.end:
                         self.bar(one, -number)
-                        ended = "never" if one.end is None else round(self.ms(one.end), 4)
+                        ended = say("never") if one.end is None else round(self.ms(one.end), 4)
                         began = round(self.ms(one.begin), 4)
                         rows.append([name, one.kind, one.about, began, ended])
-        panel.set_yticks([-number for number in range(len(names))], names)
+        shown = [base.lane_name(name) for name in names]
+        panel.set_yticks([-number for number in range(len(names))], shown, fontsize=9)
         panel.tick_params(axis="y", length=0)
         panel.set_ylim(-len(names) + 0.3, 0.7)
         panel.set_xlim(0, end)
-        panel.set_xlabel("milliseconds; the red arrows never end")
-        panel.set_title("The last steps", fontsize=11.5, fontweight="bold")
+        panel.locator_params(axis="x", nbins=5)
+        panel.set_xlabel(say("milliseconds"), fontsize=9)
+        panel.set_title(say("The last steps"), fontsize=11, fontweight="bold")
         return rows
 
     def bar(self, one: Interval, y: float):
@@ -412,11 +483,18 @@ class LastSteps:
         style = {"facecolor": fill, "edgecolor": shade, "linewidth": 1.8}
         place = (y - tall / 2, tall)
         self.panel.broken_barh([(since, until - since)], place, zorder=3 if is_hold else 2, **style)
-        wants = "wants " if one.end is None and not is_hold else ""
-        style = {"fontsize": 9, "va": "center", "zorder": 6, "clip_on": True}
-        style["color"] = shade if is_hold else BLACK
-        self.panel.text(since, y + (tall / 2 + 0.06) * is_hold, f" {wants}{one.about}", **style)
+        if until - since < 0.25 * end:  # no room: the frame and the colour say it
+            return
+        text = say("holds {what}", what=one.about) if is_hold else one.about
+        if one.end is None and not is_hold:
+            text = say("wants {what}", what=one.about)
+        style = {"fontsize": 8, "va": "center", "zorder": 6, "clip_on": True}
+        style["color"] = base.INK if is_hold else DARK
+        # Two frames of one lane: the text of the inner one is on the right.
+        inner = is_hold and tall < SHADES["lock.hold"][1] - 0.01
+        x, side = (until, "right") if inner else (since, "left")
+        self.panel.text(x, y + (tall / 2 + 0.07) * is_hold, f" {text} ", ha=side, **style)
         if one.end is None:
-            arrow = {"arrowstyle": "-|>", "color": RED, "linewidth": 2}
+            arrow = {"arrowstyle": "-|>", "color": ALARM, "linewidth": 2}
             ends = (end * 1.03, y), (end * 0.985, y)
             self.panel.annotate("", *ends, arrowprops=arrow, annotation_clip=False)

@@ -6,23 +6,26 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from harness.driving.messages import template
 from harness.tracing.figures import base
-from harness.tracing.figures.base import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY
+from harness.tracing.figures.base import ALARM, GREY
 from harness.tracing.traces import Run
+from harness.verdicts.language import say
 
 BUDGET = 0.010  # seconds that a turn may take, before a person notices
 # What took most of a turn: (colour, marker, words)
 CAUSES = {
-    "send": (BLUE, "o", "sending"),
-    "keep": (BLACK, "s", "writing to disk"),
-    "hash": (RED, "^", "hashing a password"),
-    "fork": (PINK, "D", "forking"),
-    "pipe.read": (SKY, "v", "reading pipes"),
-    "recv": (GREEN, "P", "reading sockets"),
-    "accept": (ORANGE, "X", "accepting"),
-    None: (GREY, "h", "Python code"),
+    "send": (base.SEND, "o", template("sending")),
+    "keep": (base.DISK, "s", template("writing to disk")),
+    "hash": (base.HASH, "^", template("hashing a password")),
+    "fork": (base.FORK, "D", template("forking")),
+    "pipe.read": (base.PIPE, "v", template("reading pipes")),
+    "recv": (base.RECV, "P", template("reading sockets")),
+    "accept": (base.ACCEPT, "X", template("accepting")),
+    None: (GREY, "h", template("Python code")),
 }
-QUESTION = "Is the loop healthy? Each turn of it, and how long it took"
+QUESTION = template("Is the loop healthy? Each turn of it, and how long it took")
+LEAST = 5e-3  # ms: the lower end of the axis
 
 
 class Turn(NamedTuple):
@@ -69,7 +72,7 @@ def cause_of(kind: str | None, spent: dict[str, float], took: float) -> str | No
 
 @base.drawn
 def loop_turns(
-    runs: Run | Sequence[Run], question: str = QUESTION, guess: Any = None
+    runs: Run | Sequence[Run], question: str | None = None, guess: Any = None
 ) -> base.Figure:
     """Draws a panel for each run that has a loop (nonblocking) or a hub (fork).
 
@@ -86,88 +89,89 @@ def loop_turns(
         raise ValueError("none of these runs has a loop in its trace")
     words = [words_on(mine) for _, mine in found]
     answer = "; ".join(f"{run.title}: {text}" for (run, _), text in zip(found, words, strict=True))
-    figure, top = base.sheet(1.3 + 2.3 * len(found) + 0.7, question, f"{answer}.")
-    height, rows = figure.get_size_inches()[1], []
-    tall = (height - top - 0.85) / len(found)
+    sheet, rows = base.Sheet(question or say(QUESTION), f"{answer}."), []
     length = max(run.span[1] - run.span[0] for run, _ in found)
-    for number, (run, mine) in enumerate(found):
-        low = 0.85 + (len(found) - 1 - number) * tall
-        panel = figure.add_axes([0.075, low / height, 0.905, (tall - 0.5) / height])
-        draw(panel, run, mine, base.guess_for(guess, run))
+    longest = max(turn.took for _, mine in found for turn in mine)
+    for run, mine in found:
+        sheet.space(0.45)
+        panel = sheet.panel(1.75, 0.7 if base.is_narrow() else 0.95)
+        base.head(panel, base.heading(run))
+        draw(panel, run, mine, longest, base.guess_for(guess, run))
         panel.set_xlim(0, length * 1e3)
-        panel.tick_params(labelbottom=number == len(found) - 1)
-        style = {"transform": panel.transAxes, "ha": "right", "va": "bottom", "fontsize": 9.5}
-        panel.text(1, 1.02, words[number], **style)
+        sheet.space(0.2)
         for turn in mine:
             at, took = round((turn.at - run.span[0]) * 1e3, 3), round(turn.took * 1e3, 4)
-            rows.append([run.title, at, took, turn.ready, CAUSES[turn.cause][2]])
-    panel.set_xlabel("milliseconds since the workload began")
-    legend(figure, {turn.cause for _, mine in found for turn in mine})
-    caption = (
-        "Each mark is a turn: from when the loop learnt who is ready until it asked again; it is "
-        "larger if more were ready. A turn is time in which nobody else is served."
-        f"{base.traced([run for run, _ in found])}"
+            rows.append([run.title, at, took, turn.ready, say(CAUSES[turn.cause][2])])
+    panel.set_xlabel(say("milliseconds since the workload began"), fontsize=9)
+    sheet.space(0.35)
+    used = {turn.cause for _, mine in found for turn in mine}
+    sheet.legend(legend(used), 8, say("what took most of the turn"))
+    caption = say(
+        "Each mark is a turn: from when the loop learnt which clients are ready until it asked "
+        "again. It is larger if more clients were ready. While a turn lasts, nobody else is "
+        "served. The dotted line is a budget of {budget} ms.",
+        budget=f"{BUDGET * 1e3:.0f}",
     )
     facts = {
-        run.title: {"turns": len(mine), "longest": max(turn.took for turn in mine)}
+        run.title: {
+            "turns": len(mine),
+            "longest": max(turn.took for turn in mine),
+            "over": sum(turn.took > BUDGET for turn in mine),
+        }
         for run, mine in found
     }
-    table = base.Table(["server", "at ms", "took ms", "ready", "mostly"], rows)
-    return base.Figure(figure, caption, f"Turns of an event loop. {answer}.", table, facts)
+    head = [say("server"), say("at ms"), say("took ms"), say("ready"), say("mostly")]
+    alt = say("Turns of an event loop.") + f" {answer}."
+    caption += base.traced([run for run, _ in found])
+    return base.Figure(sheet.finish(), caption, alt, base.Table(head, rows), facts)
 
 
 def words_on(mine: list[Turn]) -> str:
     """Returns the turns of one run in words."""
     longest = max(mine, key=lambda turn: turn.took)
     over = sum(turn.took > BUDGET for turn in mine)
-    return (
-        f"{base.plural(len(mine), 'turn')}, longest {base.ms(longest.took)} "
-        f"({CAUSES[longest.cause][2]}), {over or 'none'} over {BUDGET * 1e3:.0f} ms, "
-        f"up to {max(turn.ready for turn in mine)} ready at once"
+    return say(
+        "{turns}, longest {longest} ({cause}), {over} over {budget} ms, up to {ready} ready at "
+        "once",
+        turns=base.counted(len(mine), base.TURNS),
+        longest=base.ms(longest.took),
+        cause=say(CAUSES[longest.cause][2]),
+        over=over or say("none"),
+        budget=f"{BUDGET * 1e3:.0f}",
+        ready=max(turn.ready for turn in mine),
     )
 
 
-def draw(panel: Axes, run: Run, mine: list[Turn], guess: Any):
-    """Draws the turns of one run."""
+def draw(panel: Axes, run: Run, mine: list[Turn], longest: float, guess: Any):
+    """Draws the turns of one run. `longest`: seconds of the longest turn of all runs."""
+    panel.set_yscale("log")
+    panel.set_ylim(LEAST, max(longest * 2e3, BUDGET * 4e3))
     for cause, (shade, marker, _) in CAUSES.items():
         these = [turn for turn in mine if turn.cause == cause]
         if these:
             x = [(turn.at - run.span[0]) * 1e3 for turn in these]
-            y = [max(turn.took * 1e3, 1e-3) for turn in these]
+            y = [max(turn.took * 1e3, LEAST) for turn in these]
             areas = [14 + 12 * min(turn.ready, 12) for turn in these]
-            panel.vlines(x, 1e-3, y, color=shade, linewidth=1.2, alpha=0.55)
+            panel.vlines(x, LEAST, y, color=shade, linewidth=1.2, alpha=0.55)
             panel.scatter(x, y, areas, marker=marker, color=shade, zorder=4, linewidths=0)
     budget = BUDGET * 1e3
-    panel.axhline(budget, color=RED, linestyle=":", linewidth=1.5)
-    text = f"budget: {budget:.0f} ms, in which everybody else waits"
-    style = {"color": RED, "va": "bottom", "transform": panel.get_yaxis_transform()}
-    panel.text(0.003, budget * 1.1, text, fontsize=8.5, **style)
-    if isinstance(guess, (int, float)):
-        panel.axhline(guess, color=RED, linestyle="--", linewidth=1.4)
-        text = f"your guess for the longest: {guess:g} ms"
-        base.at_right(panel, guess * 1.1, text, color=RED, fontsize=9)
-    panel.set_yscale("log")
-    panel.yaxis.set_major_formatter("{x:g}")
-    panel.set_ylim(5e-3, max(max(turn.took for turn in mine) * 2e3, budget * 3))
-    panel.set_ylabel("a turn took, ms (log)")
-    panel.set_title(base.heading(run), fontsize=11.5, fontweight="bold", pad=5)
+    panel.axhline(budget, color=ALARM, linestyle=":", linewidth=1.5)
+    text = say("budget: {budget} ms", budget=f"{budget:.0f}")
+    box = {"facecolor": base.GROUND, "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
+    style = {"color": ALARM, "va": "bottom", "fontsize": 8.5, "bbox": box, "zorder": 6}
+    panel.text(0.003, budget * 1.15, text, transform=panel.get_yaxis_transform(), **style)
+    if base.is_number(guess):
+        text = say("your guess for the longest: {guess} ms", guess=f"{guess:g}")
+        base.mark_guess(panel, guess, text)
+    panel.yaxis.set_major_formatter(lambda value, _: base.local(f"{value:g}"))
+    panel.minorticks_off()
+    panel.set_ylabel(say("a turn took, ms (log)"), fontsize=9)
 
 
-def legend(figure: base.Drawing, used: set[str | None]):
-    """Draws the legend: only the causes that are used."""
-    handles = [
-        Line2D([], [], color=shade, marker=marker, linestyle="none", label=text)
+def legend(used: set[str | None]) -> list[Line2D]:
+    """Returns the handles of the legend: only the causes that are used."""
+    return [
+        Line2D([], [], color=shade, marker=marker, linestyle="none", label=say(text))
         for cause, (shade, marker, text) in CAUSES.items()
         if cause in used
     ]
-    figure.legend(
-        handles=handles,
-        title="what took most of the turn",
-        loc="lower left",
-        bbox_to_anchor=(0.01, 0.0),
-        ncols=8,
-        frameon=False,
-        fontsize=9,
-        title_fontsize=9,
-        alignment="left",
-    )

@@ -5,55 +5,30 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Drawing
 
+from harness.driving.messages import template
 from harness.tracing.figures import base
-from harness.tracing.figures.base import (
-    BLACK,
-    BLUE,
-    DESIGNS,
-    GREY,
-    ORANGE,
-    PALE,
-    RED,
-    SKY,
-    Figure,
-    Table,
-)
+from harness.tracing.figures.base import ALARM, GREY, GUESS, GUESS_LINE, INK, PALE, Figure, Table
+from harness.tracing.traces import LATE
+from harness.verdicts.language import say
 
 WIDTH = 9.5  # inches
-MOST_TITLE = 90  # characters of a check's title
 ABOVE = {"xytext": (0, 3), "textcoords": "offset points"}  # of an annotation: 3 points above
-DASHED = {"color": BLACK, "linestyle": "--", "linewidth": 1}
+STRIPES = GREY, PALE  # two neighbours
+YOUR_GUESS = template("your guess: {guess}")
+
+Dots = Sequence[tuple[float, float]]  # (second, latency in seconds)
+Span = tuple[float, float]
 
 
-def look(name: str) -> tuple[str, str]:
-    """Returns the (colour, marker) of a design; those of an exhibit for another server."""
-    return DESIGNS[name][2:] if name in DESIGNS else (ORANGE, "X")
+def left_of(narrow: float, wide: float) -> float:
+    """Returns the left margin of a panel, inches."""
+    return narrow if base.is_narrow() else wide
 
 
-def canvas(
-    question: str, rows: int = 1, columns: int = 1, height: float = 3.2, **options
-) -> tuple[Drawing, Any]:
-    """Returns (drawing, axes), with the question as title.
-
-    height      inches
-    options     as matplotlib's subplots() takes them
-    """
-    drawing = Drawing(figsize=(WIDTH, height), layout="constrained")
-    FigureCanvasAgg(drawing)
-    axes = drawing.subplots(rows, columns, **options)
-    drawing.suptitle(question, x=0.01, ha="left", fontweight="bold", fontsize=13)
-    return drawing, axes
-
-
-def mark(axis: Axes, guess: float):
-    """Marks the guess as a dashed line across the axis."""
-    axis.axhline(guess, **DASHED)
-    style = {"ha": "right", "va": "bottom", "fontsize": 9, **ABOVE}
-    place = {"xy": (1, guess), "xycoords": axis.get_yaxis_transform()}
-    axis.annotate(f"your guess: {guess:g} ", **place, **style)
+def guessed(guess: float) -> str:
+    """Returns the words on a guess."""
+    return say(YOUR_GUESS, guess=base.local(f"{guess:g}"))
 
 
 @base.drawn
@@ -65,85 +40,130 @@ def cuts(pieces: Sequence[bytes], guess: int, asked: int) -> Figure:
     asked   the argument of recv
     """
     whole = sum(piece.endswith(b"\n") for piece in pieces)
-    title = f"Does a piece that recv({asked}) returns end where a line ends?"
-    drawing, axis = canvas(title, height=2.4)
+    answer = say("{count} of {all} pieces end with a line", count=whole, all=len(pieces))
+    answer += f" ({guessed(guess)})."
+    asked_text = say("Does a piece that recv({size}) returns end where a line ends?", size=asked)
+    sheet = base.Sheet(asked_text, answer, width=WIDTH)
+    sheet.space(0.1)
+    panel = sheet.panel(1.3, left_of(0.85, 0.95))
     lines = b"".join(pieces).split(b"\n")[:-1]
-    strip(axis, 1, [line + b"\n" for line in lines], (BLUE, SKY))
-    strip(axis, 0, pieces, (GREY, PALE))
+    strip(panel, 1, [line + b"\n" for line in lines])
+    strip(panel, 0, pieces)
     at = 0
     for piece in pieces:
         at += len(piece)
         if not piece.endswith(b"\n"):
-            axis.plot([at], [-0.45], marker="x", color=RED, markersize=5, linestyle="none")
-    axis.set_yticks([1, 0], [f"{len(lines)} lines", f"{len(pieces)} pieces"])
-    axis.set_ylim(-0.75, 1.5)
-    axis.set_xlabel("bytes, in the order of their arrival; x: cut within a line")
-    answer = f"{whole} of {len(pieces)} pieces end with a line (your guess: {guess:g})"
-    axis.set_title(answer, fontsize=10)
-    caption = (
+            style = {"marker": "x", "color": ALARM, "markersize": 5, "linestyle": "none"}
+            panel.plot([at], [-0.45], label="cut", **style)
+    names = [say("{count} lines", count=len(lines)), say("{count} pieces", count=len(pieces))]
+    panel.set_yticks([1, 0], names, fontsize=9)
+    panel.set_ylim(-0.75, 1.5)
+    panel.set_xlabel(say("bytes, in the order of their arrival; x: cut within a line"), fontsize=9)
+    sheet.space(0.5)
+    caption = say(
         "Above, what the server sent, line by line; below, the same bytes as recv returned them. "
         "TCP keeps the bytes and their order, but not the lines."
     )
     rows = [[count, len(piece), piece.endswith(b"\n")] for count, piece in enumerate(pieces, 1)]
     return Figure(
-        drawing,
+        sheet.finish(),
         caption,
-        f"Two strips over the same {at} bytes: {answer}. The others are cut within a line.",
-        Table(["piece", "bytes", "ends with a line"], rows),
+        say("Two strips over the same {count} bytes.", count=at) + f" {answer}",
+        Table([say("piece"), say("bytes"), say("ends with a line")], rows),
         {"whole": whole, "pieces": len(pieces)},
     )
 
 
-def strip(axis: Axes, y: float, parts: Sequence[bytes], colours: tuple[str, str]):
-    """Draws parts of a stream side by side, in two colours in turn."""
+def strip(panel: Axes, y: float, parts: Sequence[bytes]):
+    """Draws parts of a stream side by side, in two shades in turn."""
     start = 0
     for count, part in enumerate(parts):
-        style = {"color": colours[count % 2], "edgecolor": "white", "linewidth": 0.5}
-        axis.barh(y, len(part), left=start, height=0.6, **style)
+        style = {"color": STRIPES[count % 2], "edgecolor": base.GROUND, "linewidth": 0.5}
+        panel.barh(y, len(part), left=start, height=0.6, **style)
         start += len(part)
 
 
 @base.drawn
 def latencies(
-    runs: dict[str, Sequence[tuple[float, float]]],
-    guess: float,
-    question: str,
-    caption: str,
-    storm: tuple[float, float] | None = None,
+    runs: dict[str, tuple[Dots, Span]], guess: float, question: str, caption: str
 ) -> Figure:
-    """Draws a row of dots for each run.
+    """Draws a row for each run: a dash for each line that somebody said, as long as the wait.
 
-    runs    {name: [(second, latency in seconds)]}
-    guess   the worst latency, in ms
-    storm   (from, to) in seconds: it gets a grey background
+    runs    {name: ([(second, latency in seconds)], (begin, end) of its storm in seconds)}
+    guess   the worst latency during the storm, in ms
+
+    What is counted is the storm: the lines that waited during at least a part of it.
     """
-    height = 1.1 + 1.35 * len(runs)
-    drawing, axes = canvas(question, rows=len(runs), height=height, sharex=True, sharey=True)
-    worst = {name: 1000 * max(latency for _, latency in dots) for name, dots in runs.items()}
-    for axis, (name, dots) in zip(axes, runs.items(), strict=True):
-        colour, marker = look(name)
-        x, y = [at for at, _ in dots], [1000 * latency for _, latency in dots]
-        axis.plot(x, y, linestyle="none", markersize=3, color=colour, marker=marker)
-        axis.set_yscale("log")
-        axis.set_ylabel("ms")
-        if storm:
-            axis.axvspan(*storm, color="#eeeeee", zorder=0)
-        middle = statistics.median(y)
-        axis.set_title(f"{name}: median {middle:.2g} ms, worst {worst[name]:.3g} ms", fontsize=10)
-        if axis is axes[0]:
-            mark(axis, guess)
-        else:
-            axis.axhline(guess, **DASHED)
-    axes[-1].set_xlabel("seconds")
-    words = ", ".join(f"{name} {value:.3g} ms" for name, value in worst.items())
-    rows = [[name, at, 1000 * latency] for name, dots in runs.items() for at, latency in dots]
-    return Figure(
-        drawing,
-        caption,
-        f"{question} Worst latencies: {words}; your guess: {guess:g} ms.",
-        Table(["server", "second", "ms"], rows),
-        {"worst": worst},
+    facts = {name: in_storm(dots, storm) for name, (dots, storm) in runs.items()}
+    words = [
+        say(
+            "{server}: median {median}, worst {worst}",
+            server=name,
+            median=base.ms(fact["median"]),
+            worst=base.ms(fact["worst"]),
+        )
+        for name, fact in facts.items()
+    ]
+    answer = say(
+        "During the storm: {words}. You guessed {guess} ms for the worst.",
+        words="; ".join(words),
+        guess=base.local(f"{guess:g}"),
     )
+    sheet = base.Sheet(question, answer, width=WIDTH)
+    end = max(at + latency for dots, _ in runs.values() for at, latency in dots)
+    longest = max(latency for dots, _ in runs.values() for _, latency in dots) * 1e3
+    for name, (dots, storm) in runs.items():
+        fact = facts[name]
+        sheet.space(0.68 if base.is_narrow() else 0.36)
+        panel = sheet.panel(0.95, left_of(0.6, 0.75))
+        for late, shade in (False, GREY), (True, ALARM):
+            mine = [one for one in dots if (one[1] > LATE) == late]
+            ends = [[at, at + latency] for at, latency in mine]
+            heights = [1e3 * latency for _, latency in mine]
+            left, right = [one[0] for one in ends], [one[1] for one in ends]
+            panel.hlines(heights, left, right, color=shade, linewidth=2.2, zorder=4)
+            marker = "^" if late else "o"
+            style = {"linestyle": "none", "markersize": 3, "color": shade, "zorder": 5}
+            panel.plot(left, heights, marker, label="late" if late else "in time", **style)
+        panel.axvspan(*storm, zorder=0, **base.SHADE)
+        panel.axhline(LATE * 1e3, color=ALARM, linestyle=":", linewidth=1)
+        panel.set_xlim(0, end * 1.01)
+        panel.set_yscale("log")
+        panel.set_ylim(0.1, max(longest * 2, 50))
+        panel.yaxis.set_major_formatter(lambda value, _: base.local(f"{value:g}"))
+        panel.minorticks_off()
+        panel.set_ylabel(say("ms (log)"), fontsize=9)
+        text = say(
+            "in the storm: median {median}, worst {worst}, {late} of {all} lines late",
+            median=base.ms(fact["median"]),
+            worst=base.ms(fact["worst"]),
+            late=fact["late"],
+            all=fact["lines"],
+        )
+        base.head(panel, name, text, fact["late"] > fact["lines"] / 2)
+        if name == list(runs)[-1]:
+            base.mark_guess(panel, guess, guessed(guess))
+        panel.tick_params(labelbottom=name == list(runs)[-1])
+    panel.set_xlabel(say("seconds; grey: the storm"), fontsize=9)
+    sheet.space(0.5)
+    rows = [[name, at, 1000 * latency] for name, (dots, _) in runs.items() for at, latency in dots]
+    table = Table([say("server"), say("second"), say("ms")], rows)
+    return Figure(sheet.finish(), caption, f"{question} {answer}", table, facts)
+
+
+def in_storm(dots: Dots, storm: Span) -> dict[str, float]:
+    """Returns the median and the worst latency in seconds of the lines that waited in the storm.
+
+    Also how many there were, and how many of them were late.
+    """
+    begin, end = storm
+    mine = [latency for at, latency in dots if at + latency > begin and at < end]
+    return {
+        "median": statistics.median(mine) if mine else 0.0,
+        "worst": max(mine, default=0.0),
+        "lines": len(mine),
+        "late": sum(latency > LATE for latency in mine),
+    }
 
 
 @base.drawn
@@ -158,64 +178,61 @@ def heard(
     runs    {name: ([seconds], second of an OUT, or None)}
     guess   how many lines in the last run
     """
-    height = 1.1 + 1.35 * len(runs)
-    drawing, axes = canvas(question, rows=len(runs), height=height, sharex=True, sharey=True)
-    words = {name: f"{name}: {len(times)} lines" for name, (times, _) in runs.items()}
-    end = max(times[-1] for times, _ in runs.values())
-    for axis, (name, (times, out)) in zip(axes, runs.items(), strict=True):
-        colour, marker = look(name)
-        count, last = len(times), times[-1]
-        axis.step([0, *times], range(count + 1), where="post", color=colour, linewidth=2)
-        axis.plot([last], [count], marker=marker, color=colour)
+    words = {
+        name: say("{server}: {count} lines", server=name, count=len(times))
+        for name, (times, _) in runs.items()
+    }
+    answer = f"{'; '.join(words.values())}; {guessed(guess)}."
+    sheet = base.Sheet(question, answer, width=WIDTH)
+    end = max((times[-1] for times, _ in runs.values() if times), default=1.0)
+    most = max(len(times) for times, _ in runs.values())
+    last_name = list(runs)[-1]
+    for name, (times, out) in runs.items():
+        sheet.space(0.36)
+        panel = sheet.panel(0.95, left_of(0.65, 0.75))
+        count, last = len(times), times[-1] if times else 0.0
+        panel.step([0, *times], range(count + 1), where="post", color=INK, linewidth=2)
+        panel.plot([last], [count], marker="o", color=INK)
         if last < end / 2:
-            axis.plot([last, end], [count] * 2, color=colour, linestyle=":", linewidth=1)
-            style = {"color": colour, "fontsize": 9, **ABOVE}
-            axis.annotate("nothing more", (end / 2, count), **style)
-        axis.set_title(words[name], fontsize=10)
-        axis.set_ylabel("lines heard")
+            panel.plot([last, end], [count] * 2, color=ALARM, linestyle=":", linewidth=1.4)
+            style = {"color": ALARM, "fontsize": 9, **ABOVE}
+            panel.annotate(say("nothing more"), (end / 2, count), **style)
+        panel.set_xlim(0, end * 1.02)
+        panel.set_ylim(0, most * 1.15)
+        base.head(panel, words[name])
+        panel.set_ylabel(say("lines heard"), fontsize=9)
         if out is not None:
-            axis.axvline(out, color=GREY, linestyle=":")
-            style = {"xycoords": axis.get_xaxis_transform(), "fontsize": 9, "ha": "right"}
-            axis.annotate("the slow member is disconnected ", (out, 0.1), **style)
-    mark(axes[-1], guess)
-    axes[-1].set_xlabel("seconds")
-    rows = [[name, len(times), times[-1]] for name, (times, _) in runs.items()]
+            panel.axvline(out, color=GREY, linestyle=":")
+            style = {"xycoords": panel.get_xaxis_transform(), "fontsize": 9, "ha": "right"}
+            panel.annotate(say("the slow member is disconnected") + " ", (out, 0.1), **style)
+        if name == last_name:
+            base.mark_guess(panel, guess, guessed(guess))
+        panel.tick_params(labelbottom=name == last_name)
+    panel.set_xlabel(say("seconds"), fontsize=9)
+    sheet.space(0.5)
+    rows = [[name, len(times), times[-1] if times else ""] for name, (times, _) in runs.items()]
     return Figure(
-        drawing,
+        sheet.finish(),
         caption,
-        f"{question} {'; '.join(words.values())}; your guess: {guess:g}.",
-        Table(["server", "lines", "last at, s"], rows),
+        f"{question} {answer}",
+        Table([say("server"), say("lines"), say("last at, s")], rows),
         {name: len(times) for name, (times, _) in runs.items()},
     )
 
 
-@base.drawn
 def board(verdicts: dict[str, Any], guess: int, question: str, caption: str) -> Figure:
-    """Draws a row for each check: whether it failed.
+    """Returns a table with a row for each check: whether it failed. The failed ones are bold.
 
     verdicts    {check: Verdict}
     guess       how many fail
     """
     failed = [check for check, verdict in verdicts.items() if verdict.verdict == "failed"]
-    drawing, axis = canvas(question, height=1 + 0.28 * len(verdicts))
-    for y, verdict in enumerate(reversed(verdicts.values())):
-        bad = verdict.verdict == "failed"
-        axis.plot([0], [y], marker="X" if bad else "o", color=RED if bad else BLUE, markersize=8)
-        title = verdict.title
-        if len(title) >= MOST_TITLE:
-            title = title[:MOST_TITLE] + " ..."
-        style = {"xytext": (10, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
-        style["fontweight"] = "bold" if bad else "normal"
-        axis.annotate(f"{verdict.verdict}: {title}", (0, y), **style)
-    axis.set_xlim(-0.02, 1)
-    axis.set_yticks(range(len(verdicts)), list(reversed(verdicts)))
-    axis.set_xticks([])
-    axis.spines["bottom"].set_visible(False)
-    answer = f"{len(failed)} of {len(verdicts)} fail (your guess: {guess:g})"
-    axis.set_title(answer, fontsize=10)
-    rows = [[check, verdict.verdict] for check, verdict in verdicts.items()]
-    alt = f"{question} {answer}: {', '.join(failed)}."
-    return Figure(drawing, caption, alt, Table(["check", "verdict"], rows), {"failed": failed})
+    answer = say("{count} of {all} fail", count=len(failed), all=len(verdicts))
+    rows = [[check, say(one.verdict), say(one.title)] for check, one in verdicts.items()]
+    marked = [number for number, check in enumerate(verdicts) if check in failed]
+    table = Table([say("check"), say("verdict"), say("what must hold")], rows)
+    answer = f"{answer} ({guessed(guess)})"
+    return base.TableFigure(question, answer, caption, table, {"failed": failed}, marked)
 
 
 @base.drawn
@@ -226,43 +243,59 @@ def torn(found: dict[int, tuple[int, int]], guess: float, of: int, limit: int) -
     guess   how many of those with `of` bytes were torn
     limit   PIPE_BUF
     """
-    drawing, axis = canvas("Several processes write to one pipe: which lines are torn?", height=3.4)
-    places = range(len(found))
-    shares = [100 * broken / lines for lines, broken in found.values()]
-    short = [length <= limit for length in found]
-    colours, hatches = [ORANGE, BLUE], ["//", ""]
-    style = {"hatch": [hatches[one] for one in short], "edgecolor": "white"}
-    axis.bar(places, shares, color=[colours[one] for one in short], **style)
-    for place, share, (lines, broken) in zip(places, shares, found.values(), strict=True):
-        style = {"ha": "center", "fontsize": 9, **ABOVE}
-        axis.annotate(f"{broken} of {lines}", (place, share), **style)
-    edge = sum(short) - 0.5
-    axis.axvline(edge, color=GREY, linestyle=":")
-    style = {"xycoords": axis.get_xaxis_transform(), "va": "top", "fontsize": 9}
-    text = f"up to PIPE_BUF, {limit:,} bytes: never "
-    axis.annotate(text, (edge, 0.97), ha="right", **style)
-    axis.annotate(" longer: it may happen", (edge, 0.97), **style)
-    here, share = list(found).index(of), 100 * guess / found[of][0]
-    axis.plot([here - 0.4, here + 0.4], [share] * 2, color=BLACK, linestyle="--")
-    axis.annotate(f" your guess: {guess:g}", (here + 0.4, share), fontsize=9, va="center")
-    axis.set_xticks(places, [f"{length:,}" for length in found])
-    axis.set_xlabel("bytes of a line")
-    axis.set_ylabel("% of the lines torn")
-    axis.set_ylim(0, max(max(shares) * 1.35, 10))
-    axis.set_yticks([tick for tick in axis.get_yticks() if tick <= 100])
-    words = ", ".join(
-        f"{broken} of {lines} with {length:,} bytes" for length, (lines, broken) in found.items()
+    words = "; ".join(
+        say(
+            "{count} of {all} with {size} bytes",
+            count=broken,
+            all=lines,
+            size=base.local(f"{length:,}"),
+        )
+        for length, (lines, broken) in found.items()
     )
-    caption = (
+    answer = say("Torn: {counts}", counts=words) + f"; {guessed(guess)}."
+    question = say("Several processes write to one pipe: which lines are torn?")
+    sheet = base.Sheet(question, answer, width=WIDTH)
+    sheet.space(0.1)
+    panel = sheet.panel(2.3, left_of(0.6, 0.75))
+    places = list(range(len(found)))
+    counts = [broken for _, broken in found.values()]
+    panel.bar(places, counts, color=ALARM, width=0.7)
+    for place, (lines, broken) in zip(places, found.values(), strict=True):
+        style = {"ha": "center", "fontsize": 8.5, **ABOVE}
+        text = say("{count} of {all}", count=broken, all=lines)
+        panel.annotate(text, (place, broken), **style)
+    panel.set_ylim(0, max([*counts, 10]) * 1.45)
+    edge = sum(length <= limit for length in found) - 0.5
+    panel.axvline(edge, color=GREY, linestyle=":")
+    style = {"xycoords": panel.get_xaxis_transform(), "va": "top", "fontsize": 8.5}
+    size = base.local(f"{limit:,}")
+    text = say("up to PIPE_BUF,\n{limit} bytes: never", limit=size)
+    panel.annotate(f"{text} ", (edge, 0.99), ha="right", **style)
+    panel.annotate(" " + say("longer:\n it may happen"), (edge, 0.99), **style)
+    here, top = list(found).index(of), panel.get_ylim()[1]
+    at = min(guess, top * 0.8)
+    panel.plot([here - 0.42, here + 0.42], [at] * 2, zorder=9, **GUESS_LINE)
+    text = guessed(guess) + (" ↑" if at < guess else "")
+    style = {"color": GUESS, "fontsize": 8.5, "ha": "right", "va": "center"}
+    panel.annotate(f"{text} ", (here - 0.42, at), **style)
+    panel.set_xticks(places, [base.local(f"{length:,}") for length in found], fontsize=9)
+    panel.set_xlabel(say("bytes of a line"), fontsize=9)
+    panel.set_ylabel(say("torn lines"), fontsize=9)
+    panel.yaxis.get_major_locator().set_params(integer=True)
+    sheet.space(0.5)
+    caption = say(
         "Four processes write their lines to one pipe, as fast as they can; one process reads. A "
         "line of at most PIPE_BUF bytes is never torn. A longer one may be: how often depends on "
         "the kernel, on the sizes, and on luck."
     )
     return Figure(
-        drawing,
+        sheet.finish(),
         caption,
-        f"Torn lines: {words}; your guess: {guess:g} of those with {of:,} bytes.",
-        Table(["bytes of a line", "lines", "torn"], [[key, *pair] for key, pair in found.items()]),
+        answer,
+        Table(
+            [say("bytes of a line"), say("lines"), say("torn")],
+            [[key, *pair] for key, pair in found.items()],
+        ),
         {length: broken for length, (_, broken) in found.items()},
     )
 
@@ -275,30 +308,42 @@ def bars(held: dict[str, dict[str, int]], guess: float, question: str) -> Figure
     guess   the first quantity of the last design
     """
     quantities = list(next(iter(held.values())))
-    drawing, axes = canvas(question, columns=len(quantities), height=2.6)
-    for axis, quantity in zip(axes, quantities, strict=True):
-        is_first = axis is axes[0]
-        for place, (design, numbers) in enumerate(held.items()):
-            axis.barh(-place, numbers[quantity], color=look(design)[0], height=0.6)
-            axis.annotate(f" {numbers[quantity]}", (numbers[quantity], -place), va="center")
-        labels = list(held) if is_first else [""] * len(held)
-        axis.set_yticks([-place for place in range(len(held))], labels)
-        most = max(numbers[quantity] for numbers in held.values())
-        axis.set_xlim(0, 1.2 * max(most, guess if is_first else 0))
-        axis.set_title(quantity, fontsize=10)
-    last = 1 - len(held)
-    axes[0].plot([guess] * 2, [last - 0.4, last + 0.4], color=BLACK, linestyle="--")
-    style = {"ha": "center", "va": "bottom", "fontsize": 9}
-    axes[0].annotate(f"your guess: {guess:g}", (guess, last + 0.42), **style)
     words = []
     for design, numbers in held.items():
-        counts = (f"{number} {name.partition(',')[0]}" for name, number in numbers.items())
+        counts = (f"{name.partition(',')[0]} {number}" for name, number in numbers.items())
         words.append(f"{design}: {', '.join(counts)}")
+    answer = f"{'; '.join(words)}; {guessed(guess)}."
+    sheet = base.Sheet(question, answer, width=WIDTH)
+    across = 1 if base.is_narrow() else len(quantities)
+    wide = (sheet.width - 1.0) / across
+    panels: list[Axes] = []
+    for _ in range(0, len(quantities), across):
+        sheet.space(0.4)
+        spans = [(1.05 + wide * n, 1.05 + wide * (n + 1) - 0.3) for n in range(across)]
+        panels += sheet.panels(0.42 * len(held), *spans)
+        sheet.space(0.3)
+    last = 1 - len(held)
+    for panel, quantity in zip(panels, quantities, strict=True):
+        most = max(numbers[quantity] for numbers in held.values())
+        for place, numbers in enumerate(held.values()):
+            panel.barh(-place, numbers[quantity], color=GREY, height=0.6)
+            panel.annotate(f" {numbers[quantity]}", (numbers[quantity], -place), va="center")
+        is_left = across == 1 or panel is panels[0]
+        labels = list(held) if is_left else [""] * len(held)
+        panel.set_yticks([-place for place in range(len(held))], labels, fontsize=9)
+        panel.set_xlim(0, 1.25 * max(most, 1))
+        panel.xaxis.get_major_locator().set_params(integer=True, nbins=6)
+        panel.set_title(quantity, fontsize=10)
+    at = min(guess, panels[0].get_xlim()[1])
+    panels[0].plot([at] * 2, [last - 0.4, last + 0.4], zorder=9, **GUESS_LINE)
+    arrow = " →" if at < guess else ""
+    style = {"ha": "right" if arrow else "center", "va": "bottom", "fontsize": 9, "color": GUESS}
+    panels[0].annotate(guessed(guess) + arrow, (at, last + 0.42), **style)
     rows = [[design, *numbers.values()] for design, numbers in held.items()]
     return Figure(
-        drawing,
-        "As the operating system shows them, after the last member has come in.",
-        f"{question} {'; '.join(words)}; your guess: {guess:g} in {list(held)[-1]}.",
-        Table(["server", *quantities], rows),
+        sheet.finish(),
+        say("As the operating system shows them, after the last member has come in."),
+        f"{question} {answer}",
+        Table([say("server"), *quantities], rows),
         held,
     )

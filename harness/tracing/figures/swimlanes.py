@@ -9,20 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from harness.driving.messages import template
 from harness.tracing.figures import base
-from harness.tracing.figures.base import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PINK, RED, SKY
+from harness.tracing.figures.base import ALARM, DARK, GREY, GROUND, HOLD_LOCK, INK, PALE
 from harness.tracing.traces import LATE, Delivery, Interval, Lane, Run, awake
+from harness.verdicts.language import say
 
 # kind: (colour, height, words). A later one is drawn above an earlier one.
 BARS = {
-    "awake": (GREY, 0.30, "runs its own code, or wants to"),
-    "lock.wait": (ORANGE, 0.62, "waits for the lock"),
-    "pipe": (SKY, 0.44, "reads or writes a pipe"),
-    "crowded": ("#f5d48a", 0.74, "backpressure: nobody is read"),
-    "send": (BLUE, 0.56, "sends to clients"),
-    "disk": (BLACK, 0.40, "writes to disk"),
-    "fork": (PINK, 0.50, "forks a child"),
-    "hash": (RED, 0.62, "hashes a password: long, and pure processor"),
+    "awake": (GREY, 0.30, template("runs its own code, or wants to")),
+    "lock.wait": (base.WAIT_LOCK, 0.62, template("waits for the lock")),
+    "pipe": (base.PIPE, 0.44, template("reads or writes a pipe")),
+    "crowded": (base.HELD_UP, 0.74, template("backpressure: nobody is read")),
+    "send": (base.SEND, 0.56, template("sends to clients")),
+    "disk": (base.DISK, 0.40, template("writes to disk")),
+    "fork": (base.FORK, 0.50, template("forks a child")),
+    "hash": (base.HASH, 0.62, template("hashes a password: long, and pure processor")),
 }
 # kind of an interval: kind of its bar
 KIND = {
@@ -35,21 +37,36 @@ KIND = {
     "fork": "fork",
     "hash": "hash",
 }
-# Written on bars that are long enough.
-ON_BAR = {"hash": "hash", "lock.wait": "waits", "crowded": "backpressure"}
+# Written on bars that are long enough: (words, colour).
+ON_BAR = {
+    "hash": (template("hash"), "#fffffe"),
+    "lock.wait": (template("waits"), DARK),
+    "crowded": (template("backpressure"), DARK),
+}
 LONG = 0.085  # of the panel: a bar of this length has room for a text
 QUESTIONS = {
-    "calm": "Calm talk: what does each server do, and when?",
-    "everyone-at-once": "Everyone talks at once: where does the work pile up?",
-    "one-expensive-request": "One request is expensive: who else has to wait?",
-    "a-member-who-stops-reading": "One member stops reading: who else has to wait?",
-    "password-storm": "Strangers guess passwords: who else has to wait?",
-    "half-a-line": "One client sends half a line: who else has to wait?",
-    "mass-arrival-and-departure": "Sixteen come and go at once: who else has to wait?",
+    "calm": template("Calm talk: what does each server do, and when?"),
+    "everyone-at-once": template("Everyone talks at once: where does the work pile up?"),
+    "one-expensive-request": template("One request is expensive: who else has to wait?"),
+    "a-member-who-stops-reading": template("One member stops reading: who else has to wait?"),
+    "password-storm": template("Strangers guess passwords: who else has to wait?"),
+    "half-a-line": template("One client sends half a line: who else has to wait?"),
+    "mass-arrival-and-departure": template("Sixteen come and go at once: who else has to wait?"),
+}
+QUESTION = template("What does each server do, and who waits for it?")
+GROUPS = {
+    "joins: a password is hashed": template("a client that joins: a password is hashed"),
+    "stops reading": template("a client that stops reading"),
+    "guesses passwords": template("a client that guesses passwords"),
+    "sends half a line": template("a client that sends half a line"),
+    "comes and goes": template("a client that comes and goes"),
 }
 MOST_LIKE = 3  # lanes of one group, such as strangers, that are drawn
-MOST_DOTS = 4000
 LANE = 0.30  # inches
+# Seconds that are shown: of a run without special clients; around what the title asks; at most.
+CALM, AROUND, MOST = 0.06, 0.015, 0.25
+UNREAD = {"facecolor": "none", "edgecolor": GREY, "hatch": "//////", "linewidth": 0.0}
+LEAST_LATENCY = 5e-5  # seconds: the left end of the strips, where faster deliveries are drawn
 
 Span = tuple[float, float]
 
@@ -68,71 +85,112 @@ def swimlanes(
     guess: Any = None,
     window: Span | None = None,
 ) -> base.Figure:
-    """Draws a panel for each run: its lanes over time, and beside it the latency of each delivery.
+    """Draws a panel for each run: its lanes over time, and the latency of each delivery.
 
     guess   the title of the run whose members wait most, or a number of late deliveries, or
             {design: number}
-    window  (begin, end) in seconds since the workload began; without it, the whole workload
+    window  (begin, end) in seconds since the workload began; without it, what the workload is
+            about
     """
     runs = base.several(runs)
-    spans = [shown_span(run, window) for run in runs]
-    length = max(end - begin for begin, end in spans)
+    window = window or focus(runs)
+    spans = [(run.span[0] + window[0], run.span[0] + window[1]) for run in runs]
     lanes = [lanes_shown(run, *span) for run, span in zip(runs, spans, strict=True)]
     facts = {run.title: latency(run) for run in runs}
     answer = answer_for(runs, facts, guess)
-    heights = [LANE * (max(len(shown), 1) + 1.2) + 0.52 for shown, _ in lanes]
-    height = 0.95 + sum(heights) + 1.4
-    title = QUESTIONS.get(runs[0].workload, "What does each server do, and who waits for it?")
-    figure, top = base.sheet(height, question or title, answer)
-    place, rows = height - top - 0.25, []
-    for run, span, (shown, left_out), tall in zip(runs, spans, lanes, heights, strict=True):
-        low = (place - tall + 0.2) / height
-        panel = figure.add_axes([0.125, low, 0.615, (tall - 0.52) / height])
-        strip = figure.add_axes([0.77, low, 0.21, (tall - 0.52) / height])
-        panel.set_title(base.heading(run), fontsize=12, fontweight="bold", pad=5)
-        style = {"transform": panel.transAxes, "ha": "right", "va": "bottom", "color": "#444444"}
-        panel.text(1, 1.0, base.card(run), fontsize=9, **style)
-        lane_panel = LanePanel(panel, run, span, length)
-        rows += lane_panel.draw(shown, left_out)
-        latency_strip(strip, run, facts[run.title], words_on_guess(guess, run))
-        panel.set_xlim(0, length * 1e3)
+    sheet = base.Sheet(question or say(QUESTIONS.get(runs[0].workload, QUESTION)), answer)
+    narrow, rows, strips = base.is_narrow(), [], []
+    left = 1.2 if narrow else 1.62
+    right = sheet.width - 0.15 if narrow else 9.6
+    for run, span, (shown, left_out) in zip(runs, spans, lanes, strict=True):
         is_last = run is runs[-1]
-        panel.tick_params(labelbottom=is_last)
-        strip.tick_params(labelbottom=is_last)
+        tall = LANE * (max(len(shown), 1) + 1.2)
+        told = words_on_guess(guess, run)
+        sheet.space(0.62 if narrow else 0.52 if told else 0.36)
+        beside = [] if narrow else [(10.0, sheet.width - 0.2)]
+        panel, *strip = sheet.panels(tall, (left, right), *beside)
+        base.head(panel, base.heading(run), base.card(run))
+        rows += LanePanel(panel, run, span).draw(shown, left_out)
+        panel.set_xlim(window[0] * 1e3, window[1] * 1e3)
+        if narrow:
+            sheet.space(1.02 if told else 0.85)
+            strip = sheet.panels(0.6, (0.2, right))
+            sheet.space(0.3)
+        latency_strip(strip[0], run, facts[run.title], told)
+        strips.append(strip[0])
+        panel.tick_params(labelbottom=is_last or narrow)
+        strip[0].tick_params(labelbottom=is_last or narrow)
+        if is_last or narrow:
+            panel.set_xlabel(say("milliseconds since the workload began"), fontsize=9)
         if is_last:
-            panel.set_xlabel("milliseconds since the workload began")
-            strip.set_xlabel("from SAY to its receipt, ms (log)")
-        place -= tall
-    legend(figure, runs, height)
+            strip[0].set_xlabel(say("from SAY to its receipt, ms (log)"), fontsize=9)
+    same_scale(strips, facts)
+    sheet.space(0.6 if not narrow else 0.3)
+    sheet.legend(legend(runs, spans), 4)
     names = base.listed([run.title for run in runs])
     counts = {run.title: len(shown) for run, (shown, _) in zip(runs, lanes, strict=True)}
+    words = [say(words) for _, _, words in BARS.values()]
+    workload = runs[0].workload or say("of these runs")
+    alt = say("Swimlanes of {names} on the workload {workload}.", names=names, workload=workload)
     return base.Figure(
-        figure,
-        caption_of(runs),
-        f"Swimlanes of {names} on the workload {runs[0].workload or 'of these runs'}. {answer}",
-        base.Table(
-            ["server", "lane", *(words for _, _, words in BARS.values()), "holds the lock"], rows
-        ),
-        {**facts, "lanes": counts},
+        sheet.finish(),
+        caption_of(runs, window),
+        f"{alt} {answer}",
+        base.Table([say("server"), say("lane"), *words, say("holds the lock")], rows),
+        {**facts, "lanes": counts, "window": window},
     )
 
 
-def shown_span(run: Run, window: Span | None) -> Span:
-    """Returns the (begin, end) of a run that is drawn."""
-    return (run.span[0] + window[0], run.span[0] + window[1]) if window else run.span
+def focus(runs: Sequence[Run]) -> Span:
+    """Returns the (begin, end) that shows what the title asks, in seconds since the beginning.
+
+    That is where a special client acts or the server holds the others up; without these, the first
+    part of the run.
+    """
+    begins, ends = [], []
+    longest = max(run.span[1] - run.span[0] for run in runs)
+    for run in runs:
+        held = [one for one in run.of("wait") if one.about == "crowded" and one.begin > run.span[0]]
+        acts = [] if held else [entry.at for entry in run.entries if is_special(run, entry)]
+        hashes = [one for one in run.of("hash") if run.span[0] <= one.begin <= run.span[1]]
+        about = held or hashes
+        starts = acts[:1] + [one.begin for one in about]
+        stops = acts + [run.end_of(one) for one in about]
+        if starts:
+            begins.append(min(starts) - run.span[0])
+            most = longest if held else MOST
+            ends.append(min(max(stops) - run.span[0], begins[-1] + most))
+    if not begins:
+        return 0.0, min(longest, CALM)
+    return max(0.0, min(begins) - AROUND), min(longest, max(ends) + AROUND)
 
 
-def caption_of(runs: list[Run]) -> str:
+def is_special(run: Run, entry: Any) -> bool:
+    """Whether in this entry of the record a special client sends something."""
+    return entry.who in run.groups and entry.what == "sends" and entry.at >= run.span[0]
+
+
+def caption_of(runs: list[Run], window: Span) -> str:
     """Returns the caption."""
-    about = runs[0].about.get("says", "").split("\n")[0] or "A workload."
-    return (
-        f"{about} Time runs to the right. All panels have the same scale, and servers and clients "
-        "have one clock (CLOCK_MONOTONIC). A triangle is a piece that a client sent; the hatched "
-        "band shows how long it was unread. Bars shorter than "
-        f"{base.LEAST:.2%} of the width are drawn that wide. Each dot is one message that one "
-        f"member received; right of the dotted line it is late (over {LATE * 1e3:.0f} ms)."
-        f"{base.traced(runs)}"
+    about = base.about(runs[0])
+    longest = max(run.span[1] - run.span[0] for run in runs)
+    part = say(
+        "The lanes show {begin} to {end} of {whole} ms; the numbers and the dots are of the whole "
+        "run.",
+        begin=round(window[0] * 1e3),
+        end=round(window[1] * 1e3),
+        whole=round(longest * 1e3),
     )
+    text = say(
+        "Time runs to the right. All panels have the same scale, and servers and clients have one "
+        "clock (CLOCK_MONOTONIC). A triangle is a piece that a client sent; the hatched band shows "
+        "how long it was unread. Bars shorter than {least} of the width are drawn that wide. Each "
+        "dot is one message that one member received; right of the dotted line it is late (over "
+        "{late} ms).",
+        least=base.local(f"{base.LEAST:.2%}"),
+        late=f"{LATE * 1e3:.0f}",
+    )
+    return f"{about} {part} {text}{base.traced(runs)}".strip()
 
 
 def latency(run: Run) -> dict[str, Any]:
@@ -152,27 +210,45 @@ def answer_for(runs: list[Run], facts: dict[str, dict], guess: Any) -> str:
     """Returns the answer in words: how many deliveries were late, on which server."""
     known = [run for run in runs if facts[run.title]["deliveries"]]
     if not known:
-        return "What clients heard is not known here."
+        return say("What clients heard is not known here.")
     share = {run.title: facts[run.title]["late"] / facts[run.title]["deliveries"] for run in known}
     longest = {run.title: facts[run.title]["longest"] for run in known}
+    late = f"{LATE * 1e3:.0f}"
     if any(share.values()):
         order = sorted(known, key=lambda run: -share[run.title])
         worst = order[0]
-        late = "; ".join(
-            f"{run.title} {facts[run.title]['late']} of {facts[run.title]['deliveries']}"
+        parts = [
+            say(
+                "{server} {late} of {all}",
+                server=run.title,
+                late=facts[run.title]["late"],
+                all=facts[run.title]["deliveries"],
+            )
             for run in order
-        )
+        ]
         slowest = base.listed([f"{base.ms(longest[run.title])} ({run.title})" for run in order])
-        text = f"Late (over {LATE * 1e3:.0f} ms): {late}. The slowest took {slowest}."
+        text = say(
+            "Late (over {limit} ms): {late}. The slowest took {slowest}.",
+            limit=late,
+            late="; ".join(parts),
+            slowest=slowest,
+        )
     else:
         worst = max(known, key=lambda run: longest[run.title])
-        text = (
-            f"Nobody waits long: no ordinary message took more than {LATE * 1e3:.0f} ms; the "
-            f"slowest took {base.ms(longest[worst.title])} ({worst.title})."
+        text = say(
+            "Nobody waits long: no ordinary message took more than {limit} ms; the slowest took "
+            "{took} ({server}).",
+            limit=late,
+            took=base.ms(longest[worst.title]),
+            server=worst.title,
         )
     if isinstance(guess, str):
         right = guess in (worst.title, worst.design)
-        text += f" You guessed {guess}: {'right' if right else f'it was {worst.title}'}."
+        text += " " + (
+            say("You guessed {guess}: right.", guess=guess)
+            if right
+            else say("You guessed {guess}: it was {answer}.", guess=guess, answer=worst.title)
+        )
     return text
 
 
@@ -180,8 +256,9 @@ def words_on_guess(guess: Any, run: Run) -> str | None:
     """Returns the words on a run's panel about the guess."""
     guess = base.guess_for(guess, run)
     if isinstance(guess, str):
-        return "your guess: here they wait most" if guess in (run.title, run.design) else None
-    return None if guess is None else f"your guess: {guess} late"
+        mine = guess in (run.title, run.design)
+        return say("your guess: here they wait most") if mine else None
+    return None if guess is None else say("your guess: {guess} late", guess=guess)
 
 
 def lanes_shown(run: Run, begin: float, end: float) -> tuple[list[Lane], list[str]]:
@@ -205,15 +282,29 @@ def lanes_shown(run: Run, begin: float, end: float) -> tuple[list[Lane], list[st
             left[group] = left.get(group, 0) + 1
         else:
             shown.append(lane)
-    return shown, [f"and {count} more: each {group}" for group, count in left.items()]
+    return shown, [
+        say("and {count} more: {who}", count=count, who=group_name(group))
+        for group, count in left.items()
+    ]
+
+
+def group_name(group: str) -> str:
+    """Returns what the clients of a group do, in words."""
+    return say(GROUPS[group]) if group in GROUPS else say("a client that {does}", does=group)
 
 
 class LanePanel:
-    """The panel of one run: its lanes from `begin` to `end`. `length`: seconds of the time axis."""
+    """The panel of one run: its lanes in the span that is shown. x: milliseconds of the run."""
 
-    def __init__(self, panel: Axes, run: Run, span: Span, length: float):
-        self.panel, self.run, self.length = panel, run, length
+    def __init__(self, panel: Axes, run: Run, span: Span):
+        self.panel, self.run = panel, run
         self.begin, self.end = span
+        self.length = self.end - self.begin
+        self.small = 8 if base.is_narrow() else 9
+
+    def x(self, at: float) -> float:
+        """The place of a time on the panel."""
+        return (at - self.run.span[0]) * 1e3
 
     def draw(self, lanes: list[Lane], left_out: list[str]) -> list[list]:
         """Draws the panel. Returns the table's rows, in milliseconds."""
@@ -227,22 +318,15 @@ class LanePanel:
         panel = self.panel
         bottom = -max(len(lanes), 1) + 0.3
         if not lanes:
-            text = "what happened inside is not known: there is no trace"
-            style = {"ha": "center", "color": "#444444", "style": "italic"}
+            text = say("what happened inside is not known: there is no trace")
+            style = {"ha": "center", "color": GREY, "style": "italic", "wrap": True}
             panel.text(0.5, 0.3, text, transform=panel.transAxes, **style)
         if left_out:
-            panel.text(
-                0.004,
-                bottom + 0.1,
-                "; ".join(left_out),
-                transform=panel.get_yaxis_transform(),
-                fontsize=8.5,
-                style="italic",
-                color="#444444",
-                va="center",
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-                zorder=30,
-            )
+            style = {"fontsize": 8.5, "style": "italic", "color": GREY, "va": "center"}
+            style["bbox"] = {"facecolor": GROUND, "edgecolor": "none", "pad": 0.5}
+            place = panel.get_yaxis_transform()
+            text = "; ".join(left_out)
+            panel.text(0.004, bottom + 0.1, text, transform=place, zorder=30, **style)
         panel.set_ylim(bottom - 0.25, 1.5)
         return rows
 
@@ -256,10 +340,9 @@ class LanePanel:
 
     def bars(self, spans: Sequence[Span], y: float, tall: float, **style):
         """Draws spans as bars, none of them too narrow to see."""
-        least = self.length * base.LEAST
-        wide = [
-            ((since - self.begin) * 1e3, max(until - since, least) * 1e3) for since, until in spans
-        ]
+        least = self.length * base.LEAST * (2 if base.is_narrow() else 1)
+        drawn = union([(since, max(until, since + least)) for since, until in spans])
+        wide = [(self.x(since), (until - since) * 1e3) for since, until in drawn]
         self.panel.broken_barh(wide, (y, tall), **style)
 
     def lane(self, lane: Lane, y: float) -> list:
@@ -269,7 +352,7 @@ class LanePanel:
         times = [event.at for key in lane.keys for event in run.events_of[key]]
         last = self.end if any(one.end is None for one in mine) else 0
         for since, until in self.within([(min(times), max(max(times), last))]):
-            x = [(since - self.begin) * 1e3, (until - self.begin) * 1e3]
+            x = [self.x(since), self.x(until)]
             panel.plot(x, [y, y], color=PALE, linewidth=2, solid_capstyle="butt", zorder=1)
         spans_of = {"awake": self.within(awake(run, lane))}
         for one in mine:
@@ -289,7 +372,7 @@ class LanePanel:
             [(one.begin, run.end_of(one)) for one in mine if one.kind == "lock.hold"]
         )
         if holds:
-            style = {"facecolor": "none", "edgecolor": GREEN, "linewidth": 1.3, "zorder": 2.5}
+            style = {"facecolor": "none", "edgecolor": HOLD_LOCK, "linewidth": 1.3, "zorder": 2.5}
             self.bars(holds, y - 0.44, 0.88, **style)
         held = round(sum(until - since for since, until in holds) * 1e3, 3)
         return [run.title, lane.name, *(round(total[kind], 3) for kind in BARS), held]
@@ -304,20 +387,14 @@ class LanePanel:
         return KIND.get(one.kind)
 
     def text_on_bar(self, kind: str, span: Span, y: float):
-        """Writes a bar's duration on it, if it is long enough."""
+        """Writes what a bar is and how long, if it is long enough."""
         since, until = span
-        if until - since > LONG * self.length:
-            self.panel.text(
-                ((since + until) / 2 - self.begin) * 1e3,
-                y - 0.03,
-                f"{ON_BAR[kind]} {base.ms(until - since)}",
-                ha="center",
-                va="center",
-                fontsize=7.5,
-                color="white" if kind == "hash" else "black",
-                zorder=20,
-                clip_on=True,
-            )
+        words, colour = ON_BAR[kind]
+        if until - since > LONG * self.length * (2.2 if base.is_narrow() else 1):
+            text = f"{say(words)} {base.ms(until - since)}"
+            style = {"ha": "center", "va": "center", "fontsize": 7.5, "color": colour}
+            middle = self.x((since + until) / 2)
+            self.panel.text(middle, y - 0.03, text, zorder=20, clip_on=True, **style)
 
     def unread(self, heights: dict):
         """Draws how long bytes were unread. `heights`: {key of a lane: its y}."""
@@ -325,31 +402,29 @@ class LanePanel:
         for key, sent, read, _ in self.run.wakes():
             if key in heights:
                 spans_at.setdefault(heights[key], []).append((sent, read))
-        style = {"facecolor": "#f6dcea", "edgecolor": PINK, "hatch": "//////", "linewidth": 0.0}
         for y, spans in spans_at.items():
-            self.bars(union(self.within(spans)), y - 0.44, 0.22, **style, zorder=2)
+            self.bars(union(self.within(spans)), y - 0.44, 0.22, **UNREAD, zorder=2)
 
     def sends(self):
         """Draws a triangle for each piece that a client sent; a larger one if it is special."""
         marks = {False: [], True: []}
         for entry in self.run.entries:
             if entry.what == "sends" and self.begin <= entry.at <= self.end:
-                marks[entry.who in self.run.groups].append((entry.at - self.begin) * 1e3)
-        special = {"markersize": 7, "markeredgecolor": "white", "markeredgewidth": 0.5}
-        for is_special, shade, style in (False, BLACK, {"markersize": 4}), (True, RED, special):
+                marks[entry.who in self.run.groups].append(self.x(entry.at))
+        special = {"markersize": 8, "markerfacecolor": GROUND, "markeredgewidth": 1.4}
+        for is_special, style in (False, {"markersize": 4}), (True, special):
             x = marks[is_special]
             y = [1] * len(x)
-            self.panel.plot(x, y, "v", color=shade, linestyle="none", clip_on=False, **style)
+            self.panel.plot(x, y, "v", color=INK, linestyle="none", clip_on=False, **style)
 
     def labels(self, lanes: list[Lane]):
-        """Writes the lanes' names; those of special clients in red, with a `!`."""
+        """Writes the lanes' names; those of special clients bold, with a `!`."""
         panel, groups = self.panel, self.run.groups
-        names = [lane.name + (" !" if lane.member in groups else "") for lane in lanes]
+        names = [base.lane_name(lane.name) + " !" * (lane.member in groups) for lane in lanes]
         ticks = [1, *(-number for number in range(len(lanes)))]
-        panel.set_yticks(ticks, ["clients send", *names], fontsize=9)
+        panel.set_yticks(ticks, [say("clients send"), *names], fontsize=self.small)
         for label, lane in zip(panel.get_yticklabels()[1:], lanes, strict=True):
             if lane.member in groups:
-                label.set_color(RED)
                 label.set_fontweight("bold")
         panel.tick_params(axis="y", length=0)
         panel.spines["left"].set_visible(False)
@@ -368,66 +443,72 @@ def union(spans: Sequence[Span]) -> list[Span]:
 
 def latency_strip(strip: Axes, run: Run, fact: dict[str, Any], guess: str | None):
     """Draws the latency of each ordinary delivery. `fact`: as latency() returns it."""
-    timed = [one for one in ordinary(run) if one.latency is not None and one.latency > 0]
-    timed = timed[:MOST_DOTS]
+    timed = [one for one in ordinary(run) if one.latency is not None]
     chance = random.Random(0)
     alpha = 0.5 if len(timed) < 800 else 0.2
-    for late, marker, shade, width in (False, "o", GREY, 3), (True, "^", RED, 4.5):
-        values = [one.latency * 1e3 for one in timed if (one.latency > LATE) == late]
+    for late, marker, shade, width in (False, "o", GREY, 3), (True, "^", ALARM, 4.5):
+        mine = [one.latency for one in timed if (one.latency > LATE) == late]
+        values = [max(value, LEAST_LATENCY) * 1e3 for value in mine]
         y = [chance.uniform(0.06, 0.94) for _ in values]
         style = {"linestyle": "none", "markeredgewidth": 0, "alpha": alpha, "markersize": width}
-        strip.plot(values, y, marker, color=shade, **style)
-    strip.axvline(LATE * 1e3, color="#777777", linestyle=":", linewidth=1)
+        if len(timed) > base.MANY:
+            style |= {"rasterized": True, "color": ALARM if late else base.MIDDLE}
+        name = "late" if late else "in time"
+        strip.plot(values, y, marker, label=name, clip_on=False, **{"color": shade, **style})
+    strip.axvline(LATE * 1e3, color=GREY, linestyle=":", linewidth=1)
     strip.set_xscale("log")
-    strip.set_xlim(0.05, 2000)
-    strip.set_xticks([0.1, 1, 10, 100, 1000], ["0.1", "1", "10", "100", "1000"])
     strip.set_ylim(0, 1)
     strip.set_yticks([])
     strip.spines["left"].set_visible(False)
-    words = "no deliveries are known"
+    words = say("no deliveries are known")
     if fact["deliveries"]:
-        words = f"{fact['late']} of {fact['deliveries']} late; median {base.ms(fact['median'])}"
-    strip.set_title(
-        words + (f"\n{guess}" if guess else ""),
-        fontsize=9.5,
-        color=RED if fact["late"] else BLACK,
-        fontweight="bold" if fact["late"] else "normal",
-        pad=5,
-    )
+        words = say(
+            "{late} of {all} late; median {median}",
+            late=fact["late"],
+            all=fact["deliveries"],
+            median=base.ms(fact["median"]),
+        )
+    weight = "bold" if fact["late"] else "normal"
+    shade = ALARM if fact["late"] else INK
+    above = 13 if guess else 0
+    strip.set_title(words, fontsize=9.5, color=shade, fontweight=weight, pad=5 + above)
+    if guess:
+        style = {"transform": strip.transAxes, "color": base.GUESS, "fontsize": 9.5}
+        strip.text(0, 1.0, guess, va="bottom", **style)
 
 
-def legend(figure: base.Drawing, runs: list[Run], height: float):
-    """Draws the legend: only what is in the panels. `height`: inches of the drawing."""
-    used = {
-        KIND[one.kind]
-        for run in runs
+def same_scale(strips: Sequence[Axes], facts: dict[str, dict]):
+    """Gives the strips one axis, which holds every delivery."""
+    most = max([fact["longest"] or 0 for fact in facts.values()] + [0.9])
+    for strip in strips:
+        strip.set_xlim(LEAST_LATENCY * 1e3, most * 1.2e3)
+        strip.set_xticks([0.1, 1, 10, 100, 1000], ["0.1", "1", "10", "100", "1000"], fontsize=9)
+        strip.minorticks_off()
+
+
+def legend(runs: list[Run], spans: Sequence[Span]) -> list[Any]:
+    """Returns the handles of the legend: only what is in the panels."""
+    shown = [
+        one
+        for run, (begin, end) in zip(runs, spans, strict=True)
         for one in run.intervals
-        if one.kind in KIND
-        and one.begin < run.span[1]
-        and (one.end is None or one.end > run.span[0])
-    }
-    used |= {"crowded"} & {one.about for run in runs for one in run.of("wait")}
-    items = [Line2D([], [], color=PALE, linewidth=3, label="waits for work: costs nothing")]
+        if one.begin < end and (one.end is None or one.end > begin)
+    ]
+    used = {KIND[one.kind] for one in shown if one.kind in KIND}
+    used |= {"crowded"} & {one.about for one in shown if one.kind == "wait"}
+    items: list[Any] = [
+        Line2D([], [], color=PALE, linewidth=3, label=say("waits for work: costs nothing"))
+    ]
     for kind, (shade, _, words) in BARS.items():
         if kind in used or kind == "awake":
-            items.append(Patch(facecolor=shade, label=words))
-    if any(run.locks for run in runs):
-        frame = {"facecolor": "none", "edgecolor": GREEN, "linewidth": 1.5}
-        items.append(Patch(label="holds the lock (frame)", **frame))
-    hatched = {"facecolor": "#f6dcea", "edgecolor": PINK, "hatch": "//////", "linewidth": 0}
-    items.append(Patch(label="bytes have arrived, and are not read yet", **hatched))
-    triangle = {"marker": "v", "linestyle": "none"}
-    items.append(Line2D([], [], color=BLACK, markersize=5, label="a client sends", **triangle))
-    if special := sorted({group for run in runs for group in run.groups.values()}):
-        label = f"a client that {special[0]}"
-        items.append(Line2D([], [], color=RED, markersize=7, label=label, **triangle))
-    figure.legend(
-        handles=items,
-        loc="lower left",
-        bbox_to_anchor=(0.01, 0.04 / height),
-        ncols=4,
-        frameon=False,
-        fontsize=8.5,
-        handlelength=1.8,
-        columnspacing=1.4,
-    )
+            items.append(Patch(facecolor=shade, label=say(words)))
+    if any(one.kind == "lock.hold" for one in shown):
+        frame = {"facecolor": "none", "edgecolor": HOLD_LOCK, "linewidth": 1.5}
+        items.append(Patch(label=say("holds the lock (frame)"), **frame))
+    items.append(Patch(label=say("bytes have arrived, and are not read yet"), **UNREAD))
+    triangle = {"marker": "v", "linestyle": "none", "color": INK}
+    items.append(Line2D([], [], markersize=5, label=say("a client sends"), **triangle))
+    for group in sorted({group for run in runs for group in run.groups.values()})[:1]:
+        style = {"markersize": 8, "markerfacecolor": GROUND, "markeredgewidth": 1.4}
+        items.append(Line2D([], [], label=group_name(group), **style, **triangle))
+    return items

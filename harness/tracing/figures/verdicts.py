@@ -7,25 +7,27 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from harness.driving.messages import template
 from harness.tracing.figures import base
-from harness.tracing.figures.base import BLACK, BLUE, ORANGE, PINK, RED
-from harness.tracing.traces import Run
+from harness.tracing.figures.base import ALARM, GREY
+from harness.tracing.traces import LATE, Run
+from harness.verdicts.language import say
 
-# verdict: (colour, marker, size). The rare ones are large, and drawn last.
+# verdict: (words, colour, marker, size). The rare ones are large, and drawn last.
 LOOKS = {
-    "in order": (BLUE, "o", 4),
-    "late": (ORANGE, "^", 6),
-    "out of order": (PINK, "D", 9),
-    "twice": (RED, "P", 10),
-    "lost": (BLACK, "X", 11),
+    "in order": (template("in order"), GREY, "o", 4),
+    "late": (template("late"), ALARM, "^", 6),
+    "out of order": (template("out of order"), ALARM, "D", 9),
+    "twice": (template("twice"), ALARM, "P", 10),
+    "lost": (template("lost"), ALARM, "X", 11),
 }
 BINS = 100
-QUESTION = "Lost, twice, out of order, late: what was delivered, and when?"
+QUESTION = template("Lost, twice, out of order, late: what was delivered, and when?")
 
 
 @base.drawn
 def deliveries(
-    runs: Run | Sequence[Run], question: str = QUESTION, guess: Any = None
+    runs: Run | Sequence[Run], question: str | None = None, guess: Any = None
 ) -> base.Figure:
     """Draws a panel for each run. A dot is at the time when its message was sent.
 
@@ -37,50 +39,51 @@ def deliveries(
     counts = {run.title: Counter(one.verdict for one in run.deliveries) for run in runs}
     words = {title: words_on(count) for title, count in counts.items()}
     answer = "; ".join(f"{title}: {text}" for title, text in words.items())
-    figure, top = base.sheet(1.2 + 1.55 * len(runs) + 1.0, question, f"{answer}.")
-    height = figure.get_size_inches()[1]
+    sheet, rows = base.Sheet(question or say(QUESTION), f"{answer}."), []
     length = max(run.span[1] - run.span[0] for run in runs) or 1e-9
-    tall, rows = (height - top - 0.95) / len(runs), []
-    for number, run in enumerate(runs):
-        low = 0.85 + (len(runs) - 1 - number) * tall
-        panel = figure.add_axes([0.06, low / height, 0.925, (tall - 0.5) / height])
-        draw_dots(panel, run, length)
-        panel.set_title(base.heading(run), fontsize=11.5, fontweight="bold", pad=4)
+    for run in runs:
         count = counts[run.title]
         value, wrong = base.guess_for(guess, run), count.total() - count["in order"]
-        text = words[run.title]
+        sheet.space(0.62 if base.is_narrow() else 0.42)
+        panel = sheet.panel(1.1, 0.7 if base.is_narrow() else 0.85)
+        draw_dots(panel, run, length)
+        base.head(panel, base.heading(run), words[run.title], wrong > 0)
         if value is not None:
-            right = ", right" if value == wrong else ""
-            text += f"   (your guess: {value} not in order{right})"
-        style = {"ha": "right", "va": "bottom", "fontsize": 10, "fontweight": "bold"}
-        style["color"] = RED if wrong else BLACK
-        panel.text(1, 1.02, text, transform=panel.transAxes, **style)
-        panel.tick_params(labelbottom=number == len(runs) - 1)
+            text = say("your guess: {guess} not in order", guess=value)
+            text += say(", right") if value == wrong else ""
+            style = {"color": base.GUESS, "fontsize": 9, "ha": "right", "va": "top"}
+            panel.text(1, 0.98, text, transform=panel.transAxes, zorder=20, **style)
+        panel.tick_params(labelbottom=run is runs[-1])
         rows.append([run.title, *(count[verdict] for verdict in LOOKS)])
-    panel.set_xlabel("milliseconds from the start of the workload to the SAY")
-    legend(figure)
-    caption = (
-        f"Each mark is one message to one member, in one of {BINS} columns of time. Out of order: "
-        "received after one with a higher number. Lost: not received, though a later one was."
-        f"{base.traced(runs)}"
+    panel.set_xlabel(say("milliseconds from the start of the workload to the SAY"), fontsize=9)
+    sheet.space(0.6)
+    sheet.legend(legend(), 5)
+    caption = say(
+        "Each mark is one message to one member, in one of {bins} columns of time. Late: over "
+        "{late} ms. Out of order: received after one with a higher number. Lost: not received, "
+        "though a later one was.",
+        bins=BINS,
+        late=f"{LATE * 1e3:.0f}",
     )
     facts = {
         title: {verdict: count[verdict] for verdict in LOOKS} for title, count in counts.items()
     }
-    alt = f"Verdicts on deliveries over time. {answer}."
-    return base.Figure(figure, caption, alt, base.Table(["server", *LOOKS], rows), facts)
+    alt = say("Verdicts on deliveries over time.") + f" {answer}."
+    table = base.Table([say("server"), *(say(words) for words, *_ in LOOKS.values())], rows)
+    return base.Figure(sheet.finish(), caption + base.traced(runs), alt, table, facts)
 
 
 def words_on(count: Counter) -> str:
     """Returns the verdicts of one run in words."""
     if not count:
-        return "no delivery is known"
+        return say("no delivery is known")
     bad = [
-        f"{count[verdict]} {verdict}"
+        f"{count[verdict]} {say(LOOKS[verdict][0])}"
         for verdict in ("lost", "twice", "out of order", "late")
         if count[verdict]
     ]
-    return f"{base.listed(bad) if bad else 'all in order'} of {count.total()}"
+    verdicts = base.listed(bad) if bad else say("all in order")
+    return say("{verdicts} of {count}", verdicts=verdicts, count=count.total())
 
 
 def draw_dots(panel: Axes, run: Run, length: float):
@@ -95,8 +98,10 @@ def draw_dots(panel: Axes, run: Run, length: float):
         piles[column] += 1
         dots[one.verdict].append(((column + 0.5) / BINS * length * 1e3, piles[column]))
     most = max(piles.values(), default=1)
-    for verdict, (shade, marker, big) in LOOKS.items():
+    for verdict, (_, shade, marker, big) in LOOKS.items():
         if dots[verdict]:
+            if big_pile := len(dots[verdict]) > base.MANY:
+                shade = ALARM if shade == ALARM else base.MIDDLE
             shrink = min(1.0, 45 / most) if verdict in ("in order", "late") else 1
             panel.plot(
                 *zip(*dots[verdict], strict=True),
@@ -105,20 +110,20 @@ def draw_dots(panel: Axes, run: Run, length: float):
                 markersize=max(2.0, big * shrink),
                 linestyle="none",
                 markeredgewidth=0,
+                label=verdict,
+                rasterized=big_pile,
                 zorder=2 + order.index(verdict),
                 clip_on=False,
             )
     panel.set_xlim(0, length * 1e3)
     panel.set_ylim(0, most * 1.08 + 1)
-    panel.set_ylabel("deliveries", fontsize=9)
+    panel.set_ylabel(say("deliveries"), fontsize=9)
 
 
-def legend(figure: base.Drawing):
-    """Draws the legend."""
+def legend() -> list[Line2D]:
+    """Returns the handles of the legend."""
     handles = []
-    for verdict, (shade, marker, big) in LOOKS.items():
-        label = f"{verdict} (over 10 ms)" if verdict == "late" else verdict
+    for words, shade, marker, big in LOOKS.values():
         style = {"marker": marker, "markersize": min(big, 9), "linestyle": "none"}
-        handles.append(Line2D([], [], color=shade, label=label, **style))
-    place = {"loc": "lower left", "bbox_to_anchor": (0.01, 0.0)}
-    figure.legend(handles=handles, **place, ncols=5, frameon=False, fontsize=9.5)
+        handles.append(Line2D([], [], color=shade, label=say(words), **style))
+    return handles

@@ -42,6 +42,10 @@ AT_TOP = 6
 LONG_TEXT = 100  # characters on an arrow; the table has them all
 MARGIN = 10  # percent of the width on each side of the lanes
 NARROW = 4  # lanes that a narrow page has room for
+MOST_STEPS = 300  # of an order of steps that are drawn
+MOST_WORDS = 48  # characters of a step
+STEP, COLUMN = 20, 250  # pixels: the height of a step, and the width of a lane
+ROOM = 250  # pixels: for what does not fit into the last lane
 LANE = 6  # rem: the least width of a lane on a page with more
 
 
@@ -73,6 +77,7 @@ def page(report):
         ],
         numbered=numbered,
         picture=picture,
+        swimlanes=swimlanes,
     )
 
 
@@ -107,6 +112,44 @@ def picture(failure):
     from markupsafe import Markup
 
     return Markup(rendered(HERE / "picture.html", drawing=drawing_of(failure)))
+
+
+def swimlanes(order):
+    """The drawing of an order of steps, as markup: a lane for each thread or process."""
+    from markupsafe import Markup
+
+    lanes = lanes_of(order[:MOST_STEPS])
+    lanes["more"] = max(0, len(order) - MOST_STEPS)
+    return Markup(loaded("order.html").render(lanes=lanes, say=say))
+
+
+def lanes_of(order):
+    """Where things are on the drawing of an order of steps, in pixels."""
+    names = list(dict.fromkeys(who for who, *_ in order))
+    across = {name: 16 + place * COLUMN for place, name in enumerate(names)}
+    steps, runs, switches, stops = [], [], [], []
+    last = ""
+    for number, (who, words, place, stopped) in enumerate(order):
+        x, top = across[who], 30 + number * STEP
+        steps.append((x, top + 14, brief(in_a_line(words, " "), MOST_WORDS), place))
+        if who == last:
+            runs[-1] = (x, runs[-1][1], runs[-1][2] + STEP)
+        else:
+            if runs:
+                switches.append(f"{across[last]},{top} {x},{top}")
+            runs.append((x, top, STEP))
+        if stopped:
+            stops.append((across[last], top))
+        last = who
+    return {
+        "names": list(across.items()),
+        "steps": steps,
+        "runs": runs,
+        "switches": switches,
+        "stops": stops,
+        "width": len(names) * COLUMN + ROOM,
+        "height": 36 + len(order) * STEP,
+    }
 
 
 def drawing_of(failure):
