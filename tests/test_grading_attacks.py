@@ -184,6 +184,8 @@ SHORT = {
         "another_program": {},
         "unreadable": {"seconds": 0.5},
         "one_big_file": {},
+        "send_signals_by_files": {},
+        "deep_folders": {},
     }.items()
 }
 
@@ -245,6 +247,11 @@ def test_one_big_file_is_not_made(answers):
     answer = answers["one_big_file"]
     assert answer["status"] == 1, answer
     assert "No space left" in answer["err"] or "File too large" in answer["err"], answer
+
+
+def test_folders_that_are_too_deep_stop_nobody(answers):
+    """Neither the judge, which goes on, nor the end of the submission's folder."""
+    assert answers["deep_folders"]["left"] == 0
 
 
 def program(target, name, seconds):

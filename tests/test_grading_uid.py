@@ -146,6 +146,16 @@ def test_a_server_listens_at_its_port_and_may_come_back_to_it(slot, start, monke
         server.end()
 
 
+@pytest.mark.parametrize("port", ["-1", "65536", "99999999999999999999", "x", ""])
+def test_a_port_that_is_none_is_the_server_s_to_refuse(slot, port):
+    (slot.folder / "copy").mkdir()
+    argv = ["/bin/echo", "--port", port]
+    launch = slot.cell.started(argv, cwd=slot.folder / "copy", env={})
+    process = cells.Process(launch, stdout=subprocess.PIPE)
+    assert process.communicate()[0] == f"--port {port}\n".encode()
+    process.program.end()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "203.0.113.5", "localhost", "::1"])
 def test_a_server_cannot_name_another_s_address(slot, monkeypatch, host):
     """Where a right server may listen, here or on a machine outside."""
@@ -192,6 +202,10 @@ import psutil
 from harness.driving import processes
 process = psutil.Process({pid})
 print(processes.sockets([process], psutil.CONN_LISTEN))
+import resource
+soft, hard = processes.limit({pid}, resource.RLIMIT_NOFILE)
+assert processes.limit({pid}, resource.RLIMIT_NOFILE, (50, hard)) == (soft, hard)
+assert processes.limit({pid}, resource.RLIMIT_NOFILE) == (50, hard)
 print(processes.memory([process]) > 0, processes.stacks([process]))
 print(open("/proc/self/status").read().count("Uid:\\t0\\t0\\t0\\t0"))
 """

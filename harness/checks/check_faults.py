@@ -23,7 +23,7 @@ from harness.driving.client import Silence, WireClient
 from harness.driving.deadlines import none_left, wait_until
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
-from harness.driving.processes import as_owner
+from harness.driving.processes import as_owner, limit
 from harness.driving.record import CheckFailed, same
 from harness.driving.server import CLOSED, end_of
 from harness.verdicts.plugin import Inconclusive, NotRun, check
@@ -547,9 +547,9 @@ def check_out_of_descriptors_again(server, connect, enter):
 @contextlib.contextmanager
 def limited(pid, what, find):
     """This process has this limit, find(), in here."""
-    soft, hard = resource.prlimit(pid, what)
+    soft, hard = limit(pid, what)
     try:
-        resource.prlimit(pid, what, (find(), hard))
+        limit(pid, what, (find(), hard))
     except PermissionError:
         raise Inconclusive(
             msg("this machine does not allow a limit on what the server may have")
@@ -558,7 +558,7 @@ def limited(pid, what, find):
         yield
     finally:
         with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(pid, what, (soft, hard))
+            limit(pid, what, (soft, hard))
 
 
 def lowest_free(pid):

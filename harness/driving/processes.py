@@ -7,8 +7,10 @@ is not counted. A process of another user cannot be seen.
 import contextlib
 import ctypes
 import fcntl
+import json
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -51,6 +53,37 @@ def as_owner(pid: int) -> Iterator[None]:
     finally:
         LIBC.setfsuid(0)
         LIBC.setfsgid(0)
+
+
+def limit(pid: int, kind: int, *values: tuple[int, int]) -> tuple[int, int]:
+    """Return a limit (soft, hard) of a process, such as resource.RLIMIT_NOFILE; set it to `values`,
+    if there are any. Raises OSError.
+
+    Root of a container may not do it as root (CAP_SYS_RESOURCE), so its own user does it then.
+    """
+    try:
+        return resource.prlimit(pid, kind, *values)
+    except PermissionError:
+        if os.geteuid() != 0:
+            raise
+        owner = os.stat(f"/proc/{pid}")
+        told, tells = os.pipe()
+        if (child := os.fork()) == 0:
+            try:
+                os.setgroups([])
+                os.setresgid(*[owner.st_gid] * 3)
+                os.setresuid(*[owner.st_uid] * 3)
+                os.write(tells, json.dumps(resource.prlimit(pid, kind, *values)).encode())
+            finally:
+                os._exit(0)
+        os.close(tells)
+        with open(told, "rb") as pipe:
+            text = pipe.read()
+        os.waitpid(child, 0)
+        if not text:
+            raise
+        soft, hard = json.loads(text)
+        return soft, hard
 
 
 class Holdings(NamedTuple):

@@ -41,6 +41,7 @@ import psutil
 from harness.driving import cells, processes
 from harness.driving.messages import msg
 from harness.grading import landlock, seccomp
+from harness.verdicts.temporary import remove
 
 IDS = range(61000, 61184)  # no distribution's accounts, and below those that systemd gives out
 KILLERS = 60816  # the first of as many user ids, which nothing else has either: see kill_user()
@@ -50,6 +51,8 @@ LOCKS = Path("/run/grupo-cells")  # only root can make it there
 ENDS_WITHIN = 60.0  # seconds: a thousand processes do not end at once on a busy machine
 
 MEGABYTE = 1 << 20
+MOST_DEPTH = 100  # of folders in folders
+FOLDER = os.O_RDONLY | os.O_DIRECTORY
 MOST_PROCESSES, MOST_DESCRIPTORS = 1024, 4096  # of one program, with its threads; of a process
 LIMITS = {
     resource.RLIMIT_NPROC: MOST_PROCESSES,  # counted by user, and each program is one of its own
@@ -292,7 +295,7 @@ class UidProgram:
         self.cell.strays += strays(self.kill(), self.pid)
         reap(pid for pid in self.pids() if pid != self.pid)  # its starter waits for that one
         self.is_over = True
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
         if not self.others():
             remove_shared_memory(user=self.user)
 
@@ -334,7 +337,7 @@ def remove_shared_memory(*, user: int | None = None, group: int | None = None) -
                 if about.st_uid != user and about.st_gid != group:
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path, ignore_errors=True)
+                    remove(Path(entry.path))
                 else:
                     os.unlink(entry.path)
 
@@ -466,11 +469,11 @@ class UidCell:
         """Open a folder in the submission's own, through folders that are no links; let its user
         come there from above. Raises CellError.
         """
-        place = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        place = os.open(self.folder, FOLDER)
         try:
             for part in path.resolve().relative_to(self.folder).parts:
                 let_pass(place)
-                below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=place)
+                below = os.open(part, FOLDER | os.O_NOFOLLOW, dir_fd=place)
                 os.close(place)
                 place = below
             yield place
@@ -501,15 +504,26 @@ def let_pass(folder: int) -> None:
         os.fchmod(folder, stat.S_IMODE(about.st_mode) | stat.S_IXGRP | stat.S_IXOTH)
 
 
-def tree(top: int) -> Iterator[tuple[str, int]]:
+def tree(top: int, depth: int = 0) -> Iterator[tuple[str, int]]:
     """Yield an open folder and all in it, each as a name and the descriptor of the folder with it.
 
-    No link is followed, not even one that another program puts there meanwhile.
+    No link is followed, not even one that another program puts there meanwhile. Raises CellError
+    if folders are deeper in it than MOST_DEPTH.
     """
-    yield ".", top
-    for _, folders, files, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
-        for name in [*folders, *files]:
-            yield name, descriptor
+    if depth == 0:
+        yield ".", top
+    if depth > MOST_DEPTH:
+        raise cells.CellError(msg("the submission made folders that are too deep"))
+    with os.scandir(top) as entries:
+        for entry in entries:
+            yield entry.name, top
+            with contextlib.suppress(OSError):  # it is no folder, or gone
+                if entry.is_dir(follow_symlinks=False):
+                    below = os.open(entry.name, FOLDER | os.O_NOFOLLOW, dir_fd=top)
+                    try:
+                        yield from tree(below, depth + 1)
+                    finally:
+                        os.close(below)
 
 
 @functools.cache
@@ -527,7 +541,8 @@ def port_of(argv: Sequence[str]) -> int:
     """Return the port of a server's command line; 0: any."""
     words = list(argv)
     with contextlib.suppress(ValueError, IndexError):
-        return int(words[words.index("--port") + 1])
+        port = int(words[words.index("--port") + 1])
+        return port if port in range(1 << 16) else 0  # the server is to refuse any other
     return 0
 
 

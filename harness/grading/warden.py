@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import stat
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from harness.driving.messages import Message, msg
 from harness.driving.processes import as_owner
 from harness.driving.server import ROOT
 from harness.grading import cell, uid
+from harness.verdicts.temporary import remove
 
 REASONS = "reasons"
 READY = b"."
@@ -57,9 +57,7 @@ class Excess:
                 "it wrote {found} MB to files; {most} MB are allowed", found=found, most=most
             )
         if self.what == "files":
-            return msg(
-                "it made {found} files; {most} are allowed", found=self.found, most=self.most
-            )
+            return msg("it made more than {most} files, or folders too deep", most=self.most)
         return msg("this machine had only {found} MB of memory or disk left", found=found)
 
 
@@ -80,13 +78,18 @@ def used_by(folders: Iterable[Path]) -> tuple[int, int]:
     """Return the bytes and the number of the files in the folders that a submission made."""
     size = count = 0
     for folder in folders:
-        for _, names, files, place in os.fwalk(folder, follow_symlinks=False):
-            for name in [*names, *files]:
+        top = os.open(folder, uid.FOLDER)
+        try:
+            for name, place in uid.tree(top):
                 with contextlib.suppress(OSError):
                     about = os.stat(name, dir_fd=place, follow_symlinks=False)
                     if about.st_uid in uid.IDS:
                         size += about.st_blocks * BLOCK
                         count += 1
+        except cells.CellError:  # too deep
+            count = sys.maxsize
+        finally:
+            os.close(top)
     return size, count
 
 
@@ -133,7 +136,7 @@ class Warden:
                 uid.end_group(self.group)
         uid.end_group(self.group)
         uid.remove_shared_memory(group=self.group)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
 
     def excess(self, pids: list[int], *, with_disk: bool) -> Excess | None:
         """Return what these processes use too much of, if anything."""
@@ -212,7 +215,7 @@ class Slot:
         """
         self._warden.communicate()
         are_ended = uid.end_group(self.group)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove(self.folder)
         if not are_ended:
             raise cells.CellError(msg("the program's processes could not be killed"))
         self._lock.close()

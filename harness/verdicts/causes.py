@@ -337,7 +337,7 @@ def ended_by(pid: int) -> int:
 def is_full(process) -> bool:
     """Whether a process has no descriptor left."""
     with suppress(*processes.GONE, ValueError):
-        return process.num_fds() >= resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0] - 1
+        return process.num_fds() >= processes.limit(process.pid, resource.RLIMIT_NOFILE)[0] - 1
     return False
 
 

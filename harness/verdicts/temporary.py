@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -45,8 +46,20 @@ class TemporaryFolder:
     def close(self) -> None:
         """Remove the folder, if it is not to be kept."""
         if not self.is_kept:
-            shutil.rmtree(self.path, ignore_errors=True)
+            remove(self.path)
         os.close(self.lock)
+
+
+def remove(path: Path) -> None:
+    """Remove a folder, and say nothing of what cannot be removed. No link is followed.
+
+    A program under check may have made folders in it that are too deep for a function that calls
+    itself, and too deep for a path.
+    """
+    try:
+        shutil.rmtree(path, ignore_errors=True)
+    except RecursionError:
+        subprocess.run(["rm", "-rf", "--", str(path)], stderr=subprocess.DEVNULL)
 
 
 def remove_left_over() -> None:
@@ -59,7 +72,7 @@ def remove_left_over() -> None:
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 if is_left_over(folder):
-                    shutil.rmtree(path, ignore_errors=True)
+                    remove(path)
             finally:
                 os.close(folder)
 

@@ -157,6 +157,27 @@ def many_files():
             time.sleep(0.1)
 
 
+def deep_folders():
+    """Deeper than a program that recurses can follow, and than a path can be."""
+    for _ in range(5000):
+        os.mkdir("deep")
+        os.chdir("deep")
+
+
+def send_signals_by_files():
+    """The kernel sends SIGIO, or another signal, to the owner of a file when it is ready."""
+    for signum in signal.SIGKILL, signal.SIGSTOP:
+        here, there = socket.socketpair()
+        for pid in FACTS["judge"], FACTS["decoy"], os.getppid():
+            try:
+                fcntl.fcntl(here, fcntl.F_SETOWN, pid)
+                fcntl.fcntl(here, 10, signum)  # F_SETSIG
+                fcntl.fcntl(here, fcntl.F_SETFL, os.O_ASYNC)
+                there.send(b"x")
+            except OSError:
+                pass
+
+
 def one_big_file():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with open("big", "wb") as file:
