@@ -256,7 +256,7 @@ def filled(
     return notes
 
 
-# -- Whose row it is -----------------------------------------------------------------------------
+# -- The student of a row ----------------------------------------------------------------------
 
 
 # What names a student, and what else the same column may hold: a login may be an e-mail address.

@@ -18,7 +18,7 @@ from harness.verdicts.language import say
 from harness.verdicts.model import FAILED, PASSED, Report
 
 BINS = 10  # of the distribution
-SHARED = 2  # students of whom a failure is said to be shared
+SHARED = 2  # students that make a failure a shared one
 NAMED = 12  # students that are named at once; the others are folded
 SIGNS = {End.GRADED: "\u2713", End.NOT_BUILT: "\u2717", End.NOTHING: "\u2013", End.LOOK: "?"}
 
