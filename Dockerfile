@@ -8,7 +8,7 @@ RUN apt-get update \
 
 WORKDIR /grupo
 # What seldom changes comes first: the virtual environment.
-COPY Makefile requirements.txt requirements.lock requirements.py ./
+COPY Makefile setup.mk requirements.txt requirements.lock requirements.py ./
 RUN make .venv/ready install-figures install-perfetto install-notebooks install-guide install-bench install-tests
 ENV PATH="/grupo/.venv/bin:$PATH"
 

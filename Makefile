@@ -3,16 +3,9 @@
 # make ready    try the main parts in about a minute
 # make test     run the tests
 # Each target first installs what it needs and what is missing, into the virtual environment.
-PYTHON ?= python3
-VENV   := .venv
-RUN    := $(VENV)/bin/python
-# $(call with,GROUPS): groups of packages, by their headings in requirements.txt
-with    = $(VENV)/ready $(1:%=$(VENV)/ready-%)
-# The user's settings for other programs in Python, and for other tests
-unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONWARNINGS $(filter PYTEST_%,$(.VARIABLES))
+include setup.mk
+.DEFAULT_GOAL := demo
 
-# pip runs once at a time
-.NOTPARALLEL:
 .PHONY: demo compare guide notebooks windows screenshots lint ready test test-long soak bench bench-quick lock clean
 demo: $(VENV)/ready
 	@$(RUN) -m harness demo
@@ -20,9 +13,11 @@ demo: $(VENV)/ready
 compare: $(call with,figures)
 	@$(RUN) -m harness compare --html compare.html
 
+# make guide STUDENT=1: without the pages for teachers, the exam and the solutions
+SITE := site$(if $(STUDENT),-student)
 guide: $(call with,guide)
-	@NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --config-file lab_guide/mkdocs.yml
-	@echo "The guide is in site/. Open site/index.html in a browser, or serve it: $(RUN) -m http.server --bind 127.0.0.1 --directory site"
+	@GRUPO_STUDENT=$(STUDENT) NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --quiet --config-file lab_guide/mkdocs.yml --site-dir "$(CURDIR)/$(SITE)"
+	@echo "The guide is in $(SITE)/. Open $(SITE)/index.html in a browser, or serve it: $(RUN) -m http.server --bind 127.0.0.1 --directory $(SITE)"
 
 notebooks: $(call with,figures notebooks)
 	@$(RUN) notebooks/open.py
@@ -77,32 +72,8 @@ lock: $(VENV)/ready
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 	    --no-annotate $(UPGRADE) requirements.txt --output-file requirements.lock
 
-# After an upgrade of the system's Python, the environment lacks pip and all that was installed: it is not ready.
-FORGET := $(shell [ ! -e $(VENV)/ready ] || $(RUN) -I -c 'import pip' 2>/dev/null || rm -f $(VENV)/ready* 2>/dev/null)
-
-# The virtual environment, with the groups that every command needs. What changes in a list is installed again.
-LISTS := requirements.txt requirements.lock requirements.py
-$(VENV)/ready: $(LISTS)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Grupo needs Python 3.11 or newer; this is %s. Name another: make PYTHON=python3.12 demo" % sys.version.split()[0])'
-	@$(RUN) -I -c 'import pip' 2>/dev/null || [ ! -e $(VENV)/pyvenv.cfg ] || rm -rf $(VENV)
-	@$(PYTHON) -m venv $(VENV) || { echo "No virtual environment could be made; Python says why above. If it lacks ensurepip, on Debian or Ubuntu: apt install python3-venv"; exit 1; }
-	@echo "Installing what Grupo needs into $(VENV) (once)..."
-	@$(RUN) requirements.py servers core
-	@touch $@
-
-# Another group: make install-figures
-install-%: $(VENV)/ready-% ;
-$(VENV)/ready-%: $(VENV)/ready $(LISTS)
-	@echo "Installing the packages of the group $* into $(VENV) (once)..."
-	@$(RUN) requirements.py $*
-	@touch $@
-.PRECIOUS: $(VENV)/ready-%
-
 # What grading on a cluster needs has a list of its own: the workers need it, too.
 $(VENV)/ready-cluster: $(VENV)/ready requirements-cluster.txt
 	@echo "Installing the packages of requirements-cluster.txt into $(VENV) (once)..."
 	@$(RUN) -m pip --disable-pip-version-check install -c requirements.lock -r requirements-cluster.txt
 	@touch $@
-
-clean:
-	rm -rf $(VENV)

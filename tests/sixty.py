@@ -10,6 +10,7 @@ JOBS...` measures how long `grade` takes for so many right solutions, for each n
 import io
 import json
 import os
+import select
 import subprocess
 import sys
 import tarfile
@@ -209,14 +210,22 @@ def measure(lab: int, count: int, jobs: list[int]) -> None:
 
 
 def cluster() -> None:
-    """A cluster, until nobody holds our stdin."""
+    """A scheduler and two workers, until nobody holds our stdin. A worker that ends is replaced, as
+    Slurm or Kubernetes would.
+    """
     from distributed import LocalCluster
 
-    local = LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0, host="127.0.0.1"
-    )
+    local = LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1")
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", local.scheduler_address]
+    command += ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0"]
+    start = lambda: subprocess.Popen(command, cwd=starter.ROOT, stdin=subprocess.DEVNULL)
+    workers = [start(), start()]
     print(local.scheduler_address, flush=True)
-    sys.stdin.read()
+    while not select.select([sys.stdin], [], [], 0.2)[0]:
+        workers = [one if one.poll() is None else start() for one in workers]
+    for one in workers:
+        one.kill()
+        one.wait()
     local.close()
 
 

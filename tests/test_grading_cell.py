@@ -4,7 +4,6 @@ see from outside what they see without a cell."""
 import functools
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ PRELUDE = """
     from pathlib import Path
     import psutil
     from harness.driving import cells, processes
-    from harness.driving.deadlines import *
+    from harness.driving import deadlines; deadlines.DEADLINE = 2
     from harness.driving.server import CLOSED, Server
     from harness.driving.terminals import TerminalClient
     from harness.grading import cell
@@ -63,10 +62,8 @@ def why_none():
 def within(code, must=True):
     """What `code` tells, run by a Python within the outer wall."""
     whole = textwrap.dedent(PRELUDE) + textwrap.dedent(code)
-    with cell.wall([sys.executable, "-P", "-c", whole], judge.environment()) as wall:
-        found = supervisor.supervise(
-            wall.argv, b"", total=60, env={}, pass_fds=wall.pass_fds, look=wall.look
-        )
+    with cell.wall([sys.executable, "-P", "-c", whole], judge.environment()) as start:
+        found = supervisor.supervise(start, b"", total=60)
     if not must:
         return found.result.decode()
     assert found.result, found.log.text()
@@ -348,8 +345,7 @@ def test_only_plain_files_are_unpacked(tmp_path, kind):
 
 
 def supervised(code, total=30):
-    env = {"PATH": os.environ["PATH"]}
-    return supervisor.supervise([sys.executable, "-c", code], b"", total=total, env=env)
+    return supervisor.supervise(supervisor.Start([sys.executable, "-c", code]), b"", total=total)
 
 
 def test_a_supervisor_keeps_the_ends_of_a_log_and_refuses_a_result_without_end():

@@ -91,10 +91,9 @@ class Read(HTMLParser):
             self.texts[self.open[-1]][-1] += data
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    build = [
+def build(folder, **env):
+    """Has MkDocs make the site in this folder."""
+    command = [
         sys.executable,
         "-m",
         "mkdocs",
@@ -106,22 +105,37 @@ def site(tmp_path_factory):
         folder,
     ]
     done = subprocess.run(
-        build,
+        command,
         capture_output=True,
         text=True,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-        timeout=120,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1", **env},
+        timeout=240,
     )
     assert not done.returncode, done.stderr
     return folder
 
 
-@pytest.fixture(scope="module")
-def pages(site):
+def pages_of(site):
     """What is in each page: {its path: Read}."""
     return {
         path.relative_to(site).as_posix(): Read(path.read_text()) for path in site.rglob("*.html")
     }
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return pages_of(site)
+
+
+@pytest.fixture(scope="module")
+def student_site(tmp_path_factory):
+    """That of `make guide STUDENT=1`."""
+    return build(tmp_path_factory.mktemp("student"), GRUPO_STUDENT="1")
 
 
 # -- All of it is there ----------------------------------------------------------------------------
@@ -133,7 +147,7 @@ def test_each_page_is_there_and_in_the_navigation(pages):
     assert wanted - {"protocol.html"} <= set(pages["protocol.html"].links)
 
 
-def test_every_link_leads_somewhere(site, pages):
+def dead_links(site, pages):
     amiss = []
     for page, found in pages.items():
         for link in found.links + found.loaded:
@@ -158,7 +172,32 @@ def test_every_link_leads_somewhere(site, pages):
                 amiss.append(f"{page}: {link}")
             elif anchor and name in pages and unquote(anchor) not in pages[name].ids:
                 amiss.append(f"{page}: {link}: no such heading")
+    return amiss
+
+
+def test_every_link_leads_somewhere(site, pages):
+    amiss = dead_links(site, pages)
     assert len(pages) > 10 and not amiss, "\n".join(amiss)
+
+
+def test_students_get_no_answers(student_site):
+    """No exam, no pages for teachers, no solutions, and of a bug no more than its symptom."""
+    pages = pages_of(student_site)
+    amiss = dead_links(student_site, pages)
+    assert not amiss, "\n".join(amiss)
+    assert {f"lab{lab}.html" for lab in range(9)} | {"pt-BR/lab0.html"} <= set(pages)
+    names = ("instructor", "grading", "exam", "side-by-side", "exhibits/", "tests/")
+    left_out = [name for name in pages if name.removeprefix("pt-BR/").startswith(names)]
+    assert not left_out + [name for name in pages if re.search(r"implementations/.*\.py", name)]
+    found = (student_site / "search" / "search_index.json").read_text()
+    for page in "exhibits.html", "pt-BR/exhibits.html", "requirements.html":
+        found += (student_site / page).read_text()
+    for path in ROOT.glob("lab_guide/exhibits/*.toml"):
+        assert f"{path.stem}.toml" not in found
+    exhibits = pages_of(student_site)["exhibits.html"]
+    assert exhibits.tags.count("td") == 3 * len(list(ROOT.glob("lab_guide/exhibits/*.toml")))
+    questions = re.findall(r"^## \d+\. (.+)", (ROOT / "lab_guide/exam.md").read_text(), re.M)
+    assert len(questions) > 5 and not [title for title in questions if title in found]
 
 
 def test_where_a_verdict_says_to_read_there_is_something_to_read(pages):

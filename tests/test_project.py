@@ -94,7 +94,7 @@ def small(tmp_path_factory):
     """
     need("make")
     folder = tmp_path_factory.mktemp("small")
-    for name in "Makefile", "requirements.py":
+    for name in "Makefile", "setup.mk", "requirements.py":
         shutil.copy(ROOT / name, folder)
     (folder / "requirements.txt").write_text(
         "# servers: one\nfirst==1.0\n# core: none\n# more: two\nsecond==1.0\n"
@@ -239,7 +239,7 @@ def test_no_foreign_plugin_reaches_the_tests(tmp_path):
 def test_make_keeps_settings_of_other_programs_out(tmp_path):
     """Here the environment's Python only shows what it is given."""
     need("make")
-    for name in "Makefile", "requirements.txt", "requirements.lock", "requirements.py":
+    for name in "Makefile", "setup.mk", "requirements.txt", "requirements.lock", "requirements.py":
         shutil.copy(ROOT / name, tmp_path)
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)

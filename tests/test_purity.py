@@ -173,6 +173,7 @@ LAYERS = {
     "tracing": {"driving"},
     "bench": {"driving"},
     "teaching": {"driving", "model", "verdicts", "tracing"},
+    "grading": {"driving", "explore", "verdicts", "teaching"},
 }
 KNOW_NO_SERVER = "driving", "model", "verdicts", "explore", "checks"
 

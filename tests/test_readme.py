@@ -18,9 +18,10 @@ import requirements
 from harness.driving.client import WireClient
 from harness.driving.deadlines import wait_until
 from harness.driving.server import ROOT, Server
-from lab_guide.site.pages import PAGES
+from lab_guide.site.pages import PAGES as USING
 
 ROOT = Path(ROOT)
+PAGES = [*USING, "grading.md"]
 GUIDE = ROOT / "lab_guide"
 README = ROOT / "README.md"
 FILES = [

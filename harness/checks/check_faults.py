@@ -23,6 +23,7 @@ from harness.driving.client import Silence, WireClient
 from harness.driving.deadlines import none_left, wait_until
 from harness.driving.history import normalized, seqs
 from harness.driving.messages import msg
+from harness.driving.processes import as_owner
 from harness.driving.record import CheckFailed, same
 from harness.driving.server import CLOSED, end_of
 from harness.verdicts.plugin import Inconclusive, NotRun, check
@@ -148,7 +149,8 @@ def check_sighup_that_was_ignored(server, enter):
     """A server that was started with SIGHUP ignored, as nohup does, continues to run when its
     terminal is closed."""
     running = server(*OPEN, preexec=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-    program = os.path.basename(os.readlink(f"/proc/{running.pid}/exe"))
+    with as_owner(running.pid):
+        program = os.path.basename(os.readlink(f"/proc/{running.pid}/exe"))
     if CANNOT_KNOW.fullmatch(program):
         raise NotRun(
             msg(

@@ -277,7 +277,9 @@ def check_no_password_in_clear(server, connect, enter, rng):
         msg("as hexadecimal digits"): secret.encode().hex(),
         msg("in base64"): base64.b64encode(secret.encode()).decode()[:20],
     }
-    for path in (path for path in sorted(running.directory.rglob("*")) if path.is_file()):
+    for path in sorted(running.directory.rglob("*")):
+        if path.is_symlink() or not path.is_file():  # behind a link there may be anything
+            continue
         for how, form in forms.items():
             if form.encode() in path.read_bytes():
                 raise CheckFailed(

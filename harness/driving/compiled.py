@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from harness.driving import cells
 from harness.driving.messages import msg
 from harness.driving.server import ROOT
 
@@ -64,16 +65,24 @@ def folder_of_programs() -> Path:
     It is in .venv, or in the temporary folder where .venv cannot be written, its file system keeps
     no permissions, or its path cannot stand in LD_PRELOAD.
     """
-    venv = ROOT / ".venv"
+    venv, temporary = ROOT / ".venv", Path(tempfile.gettempdir())
     may_be_there = venv.is_dir() and not SEPARATORS.search(str(venv))
-    parents = [venv] if may_be_there and os.access(venv, os.W_OK) else []
-    for parent in [*parents, Path(tempfile.gettempdir())]:
-        folder = parent / f"grupo-compiled-{os.getuid()}"
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        can_others_write = folder.lstat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if is_own(folder, stat.S_IFDIR) and not can_others_write:
-            return folder
+    if may_be_there and os.access(venv, os.W_OK) and cells.current() is cells.DIRECT:
+        with contextlib.suppress(NotCompiled):
+            return folder_in(venv)
+    return folder_in(temporary)  # for a cell: it sees nothing else that can be written
+
+
+def folder_in(parent: Path) -> Path:
+    """Return the folder of compiled programs in this one; make it if need be. Raises
+    NotCompiled.
+    """
+    folder = parent / f"grupo-compiled-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    can_others_write = folder.lstat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if is_own(folder, stat.S_IFDIR) and not can_others_write:
+        return folder
     raise NotCompiled(
         msg("{folder} is not a folder that only you can write to; remove it", folder=folder)
     )

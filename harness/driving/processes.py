@@ -28,7 +28,29 @@ if TYPE_CHECKING:
 ESTABLISHED = "01"  # of the states in /proc/net/tcp
 PF_EXITING = 4  # one of the kernel's flags of a process
 PR_SET_PDEATHSIG = 1  # of prctl(2)
+LIBC = ctypes.CDLL(None)
 GONE = psutil.Error, OSError  # the process has ended, or belongs to another user
+
+
+@contextlib.contextmanager
+def as_owner(pid: int) -> Iterator[None]:
+    """Look at a process of another user as that user, in this thread. Raises OSError.
+
+    Root of a container lacks the capability (CAP_SYS_PTRACE) to look into the processes of others:
+    the targets of their descriptors, their mappings. Their own user may look, and so may a thread
+    whose user for files is that one (setfsuid(2), proc(5)).
+    """
+    owner = os.stat(f"/proc/{pid}")
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    LIBC.setfsgid(owner.st_gid)
+    LIBC.setfsuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        LIBC.setfsuid(0)
+        LIBC.setfsgid(0)
 
 
 class Holdings(NamedTuple):
@@ -98,7 +120,7 @@ def file_at_0(process: psutil.Process) -> str | None:
 
     None if there is no such file.
     """
-    with contextlib.suppress(*GONE):
+    with contextlib.suppress(*GONE), as_owner(process.pid):
         path = f"/proc/{process.pid}/fd/0"
         with open(f"/proc/{process.pid}/fdinfo/0", encoding="ascii") as file:
             flags = int(re.search(r"^flags:\s+([0-7]+)", file.read(), re.MULTILINE)[1], 8)
@@ -167,7 +189,7 @@ def sockets(processes: Iterable[psutil.Process], status: str) -> dict[tuple[Addr
     """
     holders: dict[tuple[Address, Address], int] = {}
     for process in processes:
-        with contextlib.suppress(*GONE):
+        with contextlib.suppress(*GONE), as_owner(process.pid):
             ends = {
                 (connection.laddr, connection.raddr)
                 for connection in process.net_connections("tcp")
@@ -208,7 +230,7 @@ def memory(processes: Iterable[psutil.Process]) -> int:
     """
     total = 0
     for process in processes:
-        with contextlib.suppress(*GONE):
+        with contextlib.suppress(*GONE), as_owner(process.pid):
             try:
                 total += process.memory_full_info().pss
             except (psutil.AccessDenied, AttributeError):
@@ -226,6 +248,7 @@ def stacks(processes: Iterable[psutil.Process]) -> int:
     for process in processes:
         with (
             contextlib.suppress(*GONE),
+            as_owner(process.pid),
             open(f"/proc/{process.pid}/maps", errors="replace") as file,
         ):
             guard_end = None

@@ -49,9 +49,11 @@ MEGABYTE = 1 << 20
 SIZE = 512 * MEGABYTE  # of the judge's temporary folder, and all submitted or written in it
 TEMPORARY, SHARED = 64 * MEGABYTE, 16 * MEGABYTE  # of a program's /tmp and /dev/shm
 # Threads and processes of one program. A server that forks on is found at 500 (Checked).
-MOST_PROCESSES = 1024
-MOST_DESCRIPTORS = 4096  # of each process
+MOST_PROCESSES = uid.MOST_PROCESSES
+MOST_DESCRIPTORS = uid.MOST_DESCRIPTORS  # of each process
+MOST_FILE = 64 * MEGABYTE  # a sparse file may be longer than all memory, and a check reads it
 MEMORY = 1024 * MEGABYTE  # of one program, all its processes together
+MEMORY_OF_JUDGE = 2048 * MEGABYTE  # of all its processes: what programs write may fill it
 MOST_FILES = 20_000  # of one program in its own folders, and of all of them in the judge's
 OWN = "/tmp", "/dev/shm"  # a program's own folders
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -138,21 +140,9 @@ def homes_of_python() -> list[Path]:
 # -- The outer wall: around the judge --------------------------------------------------------------
 
 
-@dataclass
-class Wall:
-    """How to run a judge within the outer wall: the command line, and the descriptors it needs.
-
-    Call look() again and again while it runs.
-    """
-
-    argv: list[str]
-    pass_fds: list[int]
-    look: "Watch"
-
-
 @contextlib.contextmanager
-def wall(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[Wall]:
-    """Give the Wall for a judge with this command line. Root gives the judge a free user id.
+def wall(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[supervisor.Start]:
+    """Give the start of a judge within the outer wall. Root gives it a free user id.
 
     Raises cells.CellError.
     """
@@ -177,7 +167,8 @@ def wall(argv: Sequence[str], env: Mapping[str, str]) -> Iterator[Wall]:
         for file in files:
             closing.enter_context(file)
         line += [tool("bwrap"), "--args", str(files[-1].fileno()), "--", *argv]
-        yield Wall(line, [file.fileno() for file in files], Watch(status))
+        numbers = [file.fileno() for file in files]
+        yield supervisor.Start(line, pass_fds=numbers, look=Watch(status))
 
 
 def arguments_of_root() -> list[str]:
@@ -252,15 +243,19 @@ class Watch:
         if not self.own:
             return
         programs = self.programs()
+        if too_large(own := programs.pop(self.own, []), MEMORY_OF_JUDGE):
+            most = MEMORY_OF_JUDGE >> 20
+            end_members(own, log, f"The judge had more than {most} MB of memory")
         full = files_in(self.judge, "/tmp") > MOST_FILES  # any of them may have written these
         for members in programs.values():
             if full or any(files_in(members[0], path) > MOST_FILES for path in OWN):
-                end_members(members, log, f"more than {MOST_FILES} files")
-            elif memory(members, "statm") > MEMORY and memory(members, "smaps_rollup") > MEMORY:
-                end_members(members, log, f"more than {MEMORY >> 20} MB of memory")
+                end_members(members, log, f"A program had more than {MOST_FILES} files")
+            elif too_large(members, MEMORY):
+                most = MEMORY >> 20
+                end_members(members, log, f"A program had more than {most} MB of memory")
 
     def programs(self) -> dict[str, list[int]]:
-        """Return the processes of each program, by its pid namespace."""
+        """Return the processes of the judge and of each program, by their pid namespaces."""
         pids = {int(name) for name in os.listdir("/proc") if name.isdigit()}
         self.known = {pid: space for pid, space in self.known.items() if pid in pids}
         for pid in pids - self.known.keys():
@@ -269,7 +264,8 @@ class Watch:
                 space = namespace_of(pid)
                 if space not in self.parents:
                     self.parents[space] = parent_namespace(pid)
-                self.known[pid] = space if self.parents[space] == self.own else ""
+                is_ours = self.own in (space, self.parents[space])
+                self.known[pid] = space if is_ours else ""
         found: dict[str, list[int]] = {}
         for pid, space in self.known.items():
             if space:
@@ -288,6 +284,11 @@ def parent_namespace(pid: int) -> str:
         return f"pid:[{os.fstat(parent).st_ino}]"
     finally:
         os.close(parent)
+
+
+def too_large(pids: Sequence[int], most: int) -> bool:
+    """Return whether these processes have more memory than so many bytes."""
+    return memory(pids, "statm") > most and memory(pids, "smaps_rollup") > most
 
 
 def memory(pids: Iterable[int], source: str) -> int:
@@ -316,8 +317,8 @@ def files_in(pid: int, folder: str) -> int:
 
 
 def end_members(pids: Iterable[int], log: supervisor.Log, why: str) -> None:
-    """Kill the processes of a program, and say why in the log."""
-    log.add(f"A program had {why}, and was ended.\n".encode())
+    """Kill these processes, and say why in the log."""
+    log.add(f"{why}, and was ended.\n".encode())
     for pid in pids:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
@@ -443,7 +444,7 @@ def chain(argv: Sequence[str], env: Mapping[str, str], terminal: bool, closed: b
     environment, in which there may be a library that no other program is to load.
     """
     line = [tool("setsid"), *(["--ctty"] if terminal else [])]
-    line += [tool("prlimit"), f"--nproc={MOST_PROCESSES}"]
+    line += [tool("prlimit"), f"--nproc={MOST_PROCESSES}", f"--fsize={MOST_FILE}"]
     variables = seccomp.environment(env).items()
     line += [tool("env"), "-i", *(f"{name}={value}" for name, value in variables)]
     if closed:
@@ -573,7 +574,7 @@ class Caged:
         if self.is_over():
             return
         pids = [process.pid for process in self.processes() if process.pid != self.pid]
-        self.cell.strays += uid.strays(pids, self.pid)
+        self.cell.strays += uid.strays(uid.seen(pids), self.pid)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.life.fileno(), signal.SIGKILL)
         select.select([self.life], [], [], cells.ENDS_WITHIN)

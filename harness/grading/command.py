@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.arguments import positive, seconds
 from harness.driving.messages import Message, msg
-from harness.grading import adjust, intake, outputs
+from harness.grading import adjust, check_setup, intake, outputs, probe
 from harness.grading.adjust import Adjustment
 from harness.grading.downloads import submissions_in
 from harness.grading.engine import Cluster, Embedded, Engine
@@ -27,7 +27,6 @@ from harness.verdicts.formats.render import clean
 from harness.verdicts.language import LANGUAGES, say
 from harness.verdicts.model import DEADLINE, UsageError
 
-SANDBOXES = {"bubblewrap": "A", "uid": "B", "none": "none"}  # by --sandbox: the tier
 MOST_WORKERS = 5  # checks at once of one submission: most of them wait most of the time
 
 
@@ -35,12 +34,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what `harness grade` takes."""
     parser.add_argument(
         "submissions",
+        nargs="?",
         metavar="SUBMISSIONS",
         help="a folder with a folder, an archive or a git clone for each student, or what Canvas, "
         "Moodle or Gradescope let you download",
     )
     parser.add_argument(
         "--lab", type=int, required=True, metavar="N", choices=range(9), help="0 to 8"
+    )
+    parser.add_argument(
+        "--check-setup",
+        action="store_true",
+        help="grade no submissions: show that the starting folder gets 0 points, the reference "
+        "all, and each exhibit of the lab less than all",
     )
     parser.add_argument(
         "--roster",
@@ -65,7 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sandbox",
-        choices=("auto", *SANDBOXES),
+        choices=probe.OF_SANDBOX,
         default="auto",
         help="auto: the best that this machine offers. none: practice, which gives no grades "
         "(default: %(default)s)",
@@ -156,6 +162,10 @@ def stopped_by_signals() -> Iterator[None]:
 def grade(options: argparse.Namespace) -> int:
     """As main(). Raises UsageError."""
     terms = terms_of(options)
+    if options.check_setup:
+        return try_setup(terms, options)
+    if not options.submissions:
+        raise UsageError(msg("name the folder of submissions, or give --check-setup"))
     students = read_roster(options.roster) if options.roster else None
     handed = submissions_in(Path(options.submissions))
     matched = (
@@ -203,6 +213,10 @@ def terms_of(options: argparse.Namespace) -> Terms:
     begun = intake.starters(options.lab)
     graded = rubric.read(options.rubric)
     tier = tier_of(options)
+    if tier == probe.NONE:
+        say_line("Nothing confines the programs: this is practice, and gives no grades")
+    if tier == "B" and (options.jobs or 1) > 1:
+        raise UsageError(msg("in tier B all share one network: --jobs 1"))
     jobs = options.jobs or default_jobs(tier)
     cores = max(1, len(os.sched_getaffinity(0)) // jobs)
     return Terms(
@@ -229,8 +243,30 @@ def default_jobs(tier: str) -> int:
 
 
 def tier_of(options: argparse.Namespace) -> str:
-    """The tier of the sandbox. Raises UsageError if there is none, or none that is asked for."""
-    return SANDBOXES.get(options.sandbox, "none")
+    """The tier of the sandbox. Raises UsageError if there is none, or none that is asked for:
+    practice must be asked for, too. Each worker of a scheduler tries its own.
+    """
+    if options.scheduler:
+        tier = (*probe.OF_SANDBOX[options.sandbox], probe.NONE)[0]
+        order = (*probe.TIERS, probe.NONE)
+        if options.require_tier and order.index(tier) > order.index(options.require_tier):
+            raise UsageError(
+                msg(
+                    "--sandbox {name} is below tier {tier}",
+                    name=options.sandbox,
+                    tier=options.require_tier,
+                )
+            )
+        return tier
+    found = probe.choose(options.sandbox, options.require_tier)
+    if found.tier == probe.NONE and options.sandbox != "none":
+        raise UsageError(
+            msg(
+                "{reasons}\nWithout a sandbox there is no grade; --sandbox none is for practice",
+                reasons=found.text(),
+            )
+        )
+    return found.tier
 
 
 def those(students: list[Student], logins: list[str] | None) -> list[Student]:
@@ -271,17 +307,31 @@ def tell_first(matched: Matched, works: dict[str, Work]) -> None:
         )
 
 
+def try_setup(terms: Terms, options: argparse.Namespace) -> int:
+    """Does --check-setup. Returns the exit status. Raises UsageError."""
+    engine = engine_of(terms, options)
+    try:
+        return check_setup.run(terms, engine)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        engine.close()
+
+
+def engine_of(terms: Terms, options: argparse.Namespace) -> Engine:
+    """Where jobs are to run. Raises UsageError."""
+    if options.scheduler:
+        return Cluster(options.scheduler, terms.checks, terms.deadline)
+    return Embedded(options.jobs or default_jobs(terms.tier))
+
+
 def judge(run: Run, options: argparse.Namespace) -> None:
     """Judges what is missing. Raises UsageError, KeyboardInterrupt."""
     if not run.tasks:
         return
     say_line("To judge: {count}", count=len(run.tasks))
     terms = run.terms
-    engine: Engine = (
-        Cluster(options.scheduler, terms.checks, terms.deadline)
-        if options.scheduler
-        else Embedded(options.jobs or default_jobs(terms.tier))
-    )
+    engine = engine_of(terms, options)
     try:
         with Shown(len(run.tasks)) as run.shown:
             run.judge(engine)

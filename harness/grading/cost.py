@@ -79,10 +79,8 @@ def main() -> None:
         os.write(int(sys.argv[1]), json.dumps(measure_starts()).encode())
         return
     argv = [sys.executable, "-P", "-m", "harness.grading.cost"]
-    with cell.wall(argv, judge.environment()) as wall:
-        found = supervisor.supervise(
-            wall.argv, b"", total=60, env={}, pass_fds=wall.pass_fds, look=wall.look
-        )
+    with cell.wall(argv, judge.environment()) as start:
+        found = supervisor.supervise(start, b"", total=60)
     print("start, ms:", found.result.decode() or found.log.text())
     for tier, checks in measure_checks().items():
         print(f"checks, s, tier {tier}:", checks)

@@ -5,6 +5,7 @@ engine takes the next job when it has room for it: the driver holds only those t
 """
 
 import contextlib
+import functools
 import os
 import queue
 import threading
@@ -14,8 +15,8 @@ from typing import Any, Protocol
 import psutil
 
 from harness.driving.cells import CellError
-from harness.driving.messages import msg
-from harness.grading import judge
+from harness.driving.messages import Message, msg
+from harness.grading import judge, probe
 from harness.grading.judge import Job, Outcome
 from harness.verdicts.model import UsageError
 
@@ -122,7 +123,19 @@ def on_worker(job: Job, checks: str, deadline: float) -> Outcome:
 
     if checks_digest(starters(job.lab), deadline) != checks:
         raise UsageError(msg("a worker of the cluster has another version of Grupo"))
+    if why := lacking_here(job.tier):
+        raise UsageError(
+            msg(
+                "a worker of the cluster cannot judge in tier {tier}: {why}", tier=job.tier, why=why
+            )
+        )
     return outcome_of(job)
+
+
+@functools.cache
+def lacking_here(tier: str) -> Message | None:
+    """Why this machine cannot judge in this tier; None if it can."""
+    return None if tier == probe.NONE else probe.why_not(tier)
 
 
 class Cluster:
@@ -136,9 +149,7 @@ class Cluster:
         try:
             import distributed
         except ModuleNotFoundError:
-            raise UsageError(
-                msg("--scheduler needs Dask: make install-cluster")
-            ) from None
+            raise UsageError(msg("--scheduler needs Dask: make install-cluster")) from None
         self.checks, self.deadline = checks, deadline
         self.address, self.distributed = address, distributed
         try:

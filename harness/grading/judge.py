@@ -8,25 +8,27 @@ submission does, run() returns.
 
 import argparse
 import base64
+import contextlib
 import io
 import json
 import os
+import shutil
 import sys
 import tarfile
 import tempfile
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from harness.driving import cells
+from harness.driving import cells, compiled
 from harness.driving.messages import Message, msg, packed, unpacked
 from harness.driving.processes import dies_with_us
 from harness.driving.server import ROOT
-from harness.grading import cell, supervisor
+from harness.grading import cell, supervisor, uid, warden
+from harness.verdicts.temporary import TemporaryFolder
 
-TIERS = "A", "B", "none"
 TOTAL = 900.0  # seconds for one submission
 MOST_FILES, MOST_BYTES = 5_000, 64 << 20  # of a submission, unpacked
 ENDS = "judged", "refused", "fault"
@@ -107,17 +109,58 @@ def run(job: Job) -> Outcome:
     Call it from a thread that lasts until then. It raises nothing because of what a submission
     does; cells.CellError if the tier cannot be had here, or OSError.
     """
-    argv, data = [sys.executable, "-P", "-m", "harness.grading.judge"], job.as_json()
-    if job.tier != "A":
-        found = supervisor.supervise(
-            argv, data, total=job.total, env=environment(), preexec=dies_with_us()
-        )
-        return outcome_of(found, job)
-    with cell.wall(argv, environment()) as wall:
-        found = supervisor.supervise(
-            wall.argv, data, total=job.total, env={}, pass_fds=wall.pass_fds, look=wall.look
-        )
-        return outcome_of(found, job)
+    argv = [sys.executable, "-P", "-m", "harness.grading.judge"]
+    with CELLS[job.tier](argv, environment()) as start:
+        return outcome_of(supervisor.supervise(start, job.as_json(), total=job.total), job)
+
+
+@contextlib.contextmanager
+def unconfined(argv: list[str], env: dict[str, str]) -> Iterator[supervisor.Start]:
+    """Give the start of a judge without a cell: for practice."""
+    yield supervisor.Start(argv, env, preexec=dies_with_us())
+
+
+@contextlib.contextmanager
+def confined(argv: list[str], env: dict[str, str]) -> Iterator[supervisor.Start]:
+    """Give the start of a judge of tier B: root's, with a folder for the submission, and a warden.
+
+    Raises cells.CellError.
+    """
+    if os.getuid():
+        raise cells.CellError(msg("only root can give a submission a user id of its own"))
+    with TemporaryFolder() as place:
+        place.path.chmod(0o711)
+        with warden.Slot(place.path) as slot:
+            copy_programs(slot.folder)
+            yield supervisor.Start(
+                [*argv, str(slot.folder), str(slot.group)],
+                {**env, "TMPDIR": str(slot.folder)},
+                preexec=dies_with_us(),
+                look=Reasons(slot),
+            )
+
+
+class Reasons:
+    """Tells in the log why the warden ended programs."""
+
+    def __init__(self, slot: warden.Slot):
+        self.slot, self.told = slot, 0
+
+    def __call__(self, _: int, log: supervisor.Log) -> None:
+        """Look whether there are more reasons."""
+        for reason in self.slot.reasons()[self.told :]:
+            self.told += 1
+            log.add(f"A program was ended: {reason}\n".encode())
+
+
+def copy_programs(folder: Path) -> None:
+    """Put what the harness compiles for checks where a judge in this folder looks for it."""
+    place = compiled.folder_in(folder)
+    for program in cell.compiled_programs():
+        shutil.copy2(program, place)
+
+
+CELLS = {"A": cell.wall, "B": confined, "none": unconfined}
 
 
 def environment() -> dict[str, str]:
@@ -160,8 +203,6 @@ def judged(job: Job) -> Outcome:
     from harness.verdicts.formats import FORMATS
     from harness.verdicts.model import SubmissionError, UsageError
 
-    if job.tier == "A":
-        cells.use(cell.Bubblewrap())
     place, records = (Path(tempfile.mkdtemp()) for _ in range(2))
     options = options_of(job, place)
     command.begin(options)
@@ -274,14 +315,20 @@ def unpack(data: bytes, place: Path) -> None:
 
 
 def main() -> None:
-    """The judge: a Job on stdin, the Outcome to the descriptor of the last argument."""
-    result = int(sys.argv[-1])
+    """The judge: a Job on stdin, the Outcome to the descriptor of the last argument.
+
+    In tier B, the submission's folder and group id come before it.
+    """
+    *slot, last = sys.argv[1:]
+    result = int(last)
     os.set_inheritable(result, False)
     supervisor.end_with(result)
     job = job_from(sys.stdin.buffer.read())
     for name in "PYTHONPATH", "PYTHONDONTWRITEBYTECODE":  # not for the programs under check
         os.environ.pop(name, None)
     try:
+        if job.tier != "none":
+            cells.use(uid.UidCell(slot[0], int(slot[1])) if slot else cell.Bubblewrap())
         outcome = judged(job)
     except Exception as problem:
         traceback.print_exc()

@@ -35,6 +35,7 @@ JUDGE = (
     "harness/tracing",
     "harness/verdicts",
     "harness/grading",
+    "harness/teaching/imports.py",
     "harness/teaching/lab.py",
     "harness/teaching/starter.py",
 )
@@ -43,13 +44,14 @@ NO_JUDGE = ("harness/verdicts/formats/", "harness/grading/outputs/")
 NO_JUDGE_IN_GRADING = {
     "adjust",
     "archives",
+    "autograder",
     "check_setup",
     "clones",
     "command",
     "downloads",
     "engine",
     "intake",
-} | {"model", "progress", "results", "roster", "rubric", "run", "sheets", "similarity"}
+} | {"model", "package", "progress", "results", "roster", "rubric", "run", "sheets", "similarity"}
 MOST_CHANGES = 12  # verdicts that are named of one student whose grade changed
 
 

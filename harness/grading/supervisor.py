@@ -56,21 +56,25 @@ class Supervised:
     code: int | None = None  # its return code, as subprocess has it
 
 
-def supervise(
-    argv: Sequence[str],
-    job: bytes,
-    *,
-    total: float,
-    env: dict[str, str],
-    pass_fds: Sequence[int] = (),
-    preexec: Callable[[], None] | None = None,
-    look: Callable[[int, Log], None] = lambda pid, log: None,
-) -> Supervised:
+@dataclasses.dataclass
+class Start:
+    """How to start a judge. The number of the descriptor for its result is appended to `argv`.
+
+    look(pid, log) is called again and again while it runs.
+    """
+
+    argv: list[str]
+    env: dict[str, str] = dataclasses.field(default_factory=dict)
+    pass_fds: Sequence[int] = ()
+    preexec: Callable[[], None] | None = None
+    look: Callable[[int, Log], None] = lambda pid, log: None
+
+
+def supervise(start: Start, job: bytes, *, total: float) -> Supervised:
     """Run a judge for at most `total` seconds. It gets `job` on its stdin.
 
-    The number of the descriptor for its result is appended to `argv`. What it writes on stdout and
-    stderr is the log. look(pid, log) is called again and again while it runs. The calling thread
-    must not end before: with it, the judge would.
+    What it writes on stdout and stderr is the log. The calling thread must not end before: with
+    it, the judge would.
     """
     began = time.monotonic()
     with contextlib.ExitStack() as closing:
@@ -81,14 +85,14 @@ def supervise(
         closing.callback(os.close, mine)
         try:
             process = subprocess.Popen(
-                [*argv, str(theirs)],
+                [*start.argv, str(theirs)],
                 stdin=given,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                env=env,
-                pass_fds=(*pass_fds, theirs),
-                preexec_fn=preexec,
+                env=start.env,
+                pass_fds=(*start.pass_fds, theirs),
+                preexec_fn=start.preexec,
                 start_new_session=True,
             )
         finally:
@@ -97,7 +101,8 @@ def supervise(
         found = Supervised(b"", Log())
         try:
             for _ in hear(mine, process.stdout.fileno(), found, began + total):
-                look(process.pid, found.log)
+                start.look(process.pid, found.log)
+            start.look(process.pid, found.log)  # a last time: at what ended just now
         finally:
             end_all(process)
         found.code = process.returncode

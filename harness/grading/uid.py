@@ -1,9 +1,9 @@
 """Tier B: a cell for root in a container that allows no namespaces.
 
-Each start of a program gets a user id of its own, and all starts of a submission share a group id.
-The program may read the system's programs, read and write its own folders, and listen at its port.
-File permissions and Landlock see to that. seccomp takes away dangerous system calls, and other
-sockets than TCP. The judge stays root, counts and kills by user id, and is out of reach.
+Each check starts its programs under a user id of its own, and all programs of a submission share a
+group id. A program may read the system's programs, read and write its own folders, and listen at
+its port. File permissions and Landlock see to that. seccomp takes away dangerous system calls, and
+other sockets than TCP. The judge stays root, counts and kills by user id, and is out of reach.
 
 What this tier does not stop:
 
@@ -20,6 +20,8 @@ So one submission at a time runs on a machine.
 import contextlib
 import fcntl
 import functools
+import hashlib
+import json
 import os
 import pwd
 import random
@@ -41,13 +43,17 @@ from harness.driving.messages import msg
 from harness.grading import landlock, seccomp
 
 IDS = range(61000, 61184)  # no distribution's accounts, and below those that systemd gives out
-KILLER = 60999  # the user that kills: no process of a submission can signal it
+KILLERS = 60816  # the first of as many user ids, which nothing else has either: see kill_user()
+MOST_TOLD, MOST_LINE = 100, 500  # of the processes that were killed, and of a line: characters
 LOCKS = Path("/run/grupo-cells")  # only root can make it there
 
+ENDS_WITHIN = 60.0  # seconds: a thousand processes do not end at once on a busy machine
+
 MEGABYTE = 1 << 20
+MOST_PROCESSES, MOST_DESCRIPTORS = 1024, 4096  # of one program, with its threads; of a process
 LIMITS = {
-    resource.RLIMIT_NPROC: 2048,  # threads too, of one start: its user is its own
-    resource.RLIMIT_NOFILE: 4096,
+    resource.RLIMIT_NPROC: MOST_PROCESSES,  # counted by user, and each program is one of its own
+    resource.RLIMIT_NOFILE: MOST_DESCRIPTORS,
     resource.RLIMIT_FSIZE: 64 * MEGABYTE,
     resource.RLIMIT_CORE: 0,
     resource.RLIMIT_MEMLOCK: 65536,
@@ -139,24 +145,65 @@ def users_of(group: int) -> set[int]:
     return found & set(IDS)
 
 
-def kill_user(user: int) -> None:
-    """Kill all processes of a user of IDS at once, so that no fork escapes.
+@dataclass(frozen=True)
+class Killed:
+    """A process that was killed."""
 
-    Another process does it under that user's id. It cannot be killed by them: its real and its
-    saved user are others.
+    pid: int
+    session: int
+    line: str  # its command line
+
+    def __str__(self) -> str:
+        return f"pid {self.pid}: {self.line}"
+
+
+def kill_user(user: int) -> list[Killed]:
+    """Kill all processes of a user of IDS; return what they were.
+
+    Each of the two signals reaches all of them at once, and a process with a signal cannot fork:
+    none escapes, however fast it forks, and none is overlooked. Another process sends them under
+    that user's id. They cannot kill it, as its real and its saved user are others; nor can that of
+    another user of IDS, as each has its own. Only one for the same user runs at a time.
     """
     if user not in IDS:
         raise ValueError(user)
-    if (child := os.fork()) == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(KILLER, KILLER, KILLER)
-            os.setresuid(KILLER, user, KILLER)
-            if os.getresuid() == (KILLER, user, KILLER):
-                os.kill(-1, signal.SIGKILL)
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+    told, tells = os.pipe()
+    with open(LOCKS / f"killer-{user}", "w") as lock, open(told, "rb") as pipe:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (child := os.fork()) == 0:
+            try:
+                os.write(tells, json.dumps([*map(vars, killed_as(user))]).encode())
+            finally:
+                os._exit(0)
+        os.close(tells)
+        text = pipe.read()
+        os.waitpid(child, 0)
+    return [Killed(**one) for one in json.loads(text or b"[]")]
+
+
+def killed_as(user: int) -> list[Killed]:
+    """Become this user for good, and kill all its other processes; return what they were."""
+    own = KILLERS + IDS.index(user)
+    os.setgroups([])
+    os.setresgid(own, own, own)
+    os.setresuid(own, user, own)
+    if os.getresuid() != (own, user, own):  # never by the rights of root
+        raise PermissionError
+    try:
+        os.kill(-1, signal.SIGSTOP)
+        found = [one for one in seen(pids_of(user=user)) if one.pid != os.getpid()]
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:  # there is none
+        return []
+    return found[:MOST_TOLD]
+
+
+def seen(pids: Iterable[int]) -> Iterator[Killed]:
+    """Yield what is known of those of the processes that run."""
+    for pid in alive(pids):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", errors="replace") as file:
+            line = file.read(MOST_LINE).replace("\0", " ").strip()
+            yield Killed(pid, os.getsid(pid), line)
 
 
 def alive(pids: Iterable[int]) -> list[int]:
@@ -170,15 +217,19 @@ def alive(pids: Iterable[int]) -> list[int]:
     return found
 
 
-def end_user(user: int, within: float = cells.ENDS_WITHIN) -> bool:
+def end_user(user: int, within: float = ENDS_WITHIN) -> bool:
     """Kill all processes of a user; return whether none is left after so many seconds."""
+    kill_user(user)
+    return are_gone(user, within)
+
+
+def are_gone(user: int, within: float = ENDS_WITHIN) -> bool:
+    """Return whether the processes of a user, which were killed, end within so many seconds."""
     end = time.monotonic() + within
-    while left := alive(pids_of(user=user)):
+    while alive(pids_of(user=user)):
         if time.monotonic() > end:
             return False
-        kill_user(user)
-        while alive(left) and time.monotonic() < end:
-            time.sleep(0.001)
+        time.sleep(0.005)
     return True
 
 
@@ -199,17 +250,28 @@ def reap(pids: Iterable[int]) -> None:
 
 @dataclass
 class UidProgram:
-    """A program that runs under a user id of its own."""
+    """A program that runs under the user id of its check."""
 
     pid: int
     cell: "UidCell"
-    user: Locked
+    user: int
     folder: Path  # its HOME and TMPDIR
     is_over: bool = False
 
+    def others(self) -> set[int]:
+        """Return the pids of the check's other programs that run."""
+        return {one.pid for one in self.cell.programs if not one.is_over and one is not self}
+
     def pids(self) -> list[int]:
-        """Return the ids of all its processes, zombies included."""
-        return [] if self.is_over else pids_of(user=self.user.number)
+        """Return the ids of all its processes, zombies included.
+
+        A process that is surely another program's is none of them. One that left its session, and
+        whose parent has ended, may be any program's: then it is this one's.
+        """
+        if self.is_over:
+            return []
+        found, others = pids_of(user=self.user), self.others()
+        return [pid for pid in found if not (others and belongs_to(others, pid))]
 
     def processes(self) -> list[psutil.Process]:
         """Return all its processes that are no zombies, whatever their parents are."""
@@ -227,28 +289,40 @@ class UidProgram:
         """Kill all its processes, and remove its temporary files. Raises CellError."""
         if self.is_over:
             return
-        pids = self.pids()
-        if left := alive(pids):
-            self.cell.strays += strays(left, self.pid)
-            if not end_user(self.user.number):
-                raise cells.CellError(msg("the program's processes could not be killed"))
-            pids = self.pids()
-        reap(pid for pid in pids if pid != self.pid)  # its starter waits for that one
+        self.cell.strays += strays(self.kill(), self.pid)
+        reap(pid for pid in self.pids() if pid != self.pid)  # its starter waits for that one
         self.is_over = True
         shutil.rmtree(self.folder, ignore_errors=True)
-        remove_shared_memory(self.user.number)
-        self.user.close()
+        if not self.others():
+            remove_shared_memory(self.user)
+
+    def kill(self) -> list[Killed]:
+        """Kill all its processes; return what they were. Raises CellError if some are left."""
+        end, found = time.monotonic() + ENDS_WITHIN, []
+        if not self.others():
+            found = kill_user(self.user)
+            are_gone(self.user)
+        while left := [*seen(self.pids())]:
+            if time.monotonic() > end:
+                raise cells.CellError(msg("the program's processes could not be killed"))
+            found += left
+            for one in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one.pid, signal.SIGKILL)
+        return found
 
 
-def strays(pids: Iterable[int], session: int) -> list[str]:
+def belongs_to(programs: set[int], pid: int) -> bool:
+    """Return whether a process is one of the programs, in its session, or descends from it."""
+    with contextlib.suppress(*processes.GONE):
+        above = {one.pid for one in psutil.Process(pid).parents()}
+        return bool(programs & {pid, os.getsid(pid), *above})
+    return False
+
+
+def strays(found: Iterable[Killed], session: int) -> list[str]:
     """Return what those of the processes are that left their session, as texts."""
-    texts = []
-    for pid in pids:
-        with contextlib.suppress(*processes.GONE):
-            if os.getsid(pid) != session:
-                process = psutil.Process(pid)
-                texts.append(f"pid {pid}: {' '.join(process.cmdline()) or process.name()}")
-    return texts
+    return [*dict.fromkeys(str(one) for one in found if one.session != session)]
 
 
 def remove_shared_memory(user: int) -> None:
@@ -275,6 +349,18 @@ class UidCell:
         self.folder, self.group = Path(folder).resolve(), group
         self.environment: Mapping[str, str] | None = None
         self.strays: list[str] = []
+        self.programs: list[UidProgram] = []  # of this process
+        self._user, self._process = 0, 0
+
+    def user(self) -> int:
+        """Return the user id of the programs that this process starts. Raises CellError.
+
+        Each check is a process. Its lock ends with the process.
+        """
+        if self._process != os.getpid():
+            self._user, self._process = Locked("user", end_user).number, os.getpid()
+            self.programs = []
+        return self._user
 
     def started(
         self,
@@ -288,17 +374,19 @@ class UidCell:
         closed: bool = False,
     ) -> cells.Launch:
         """Return what starts `argv`: see cells.Cell. Raises CellError, or OSError."""
-        user = Locked("user", end_user)
+        user, cwd = self.user(), cells.there(cwd)
         home = Path(tempfile.mkdtemp(prefix="home-", dir=self.folder))
-        own = [home, *map(cells.there, [cwd, *writable])]
+        own = [home, *(path for path in map(cells.there, writable) if path != cwd)]
         for path in own:
-            self.hand_over(path, user.number)
+            self.hand_over(path, user)
+        self.share(cwd)
         readable = [*map(Path, readable)]
         for path in readable:
             self.show(path)
+        env = self.with_copies(env, readable)
         rules = landlock.Rules(
             read=[*SYSTEM, *settings(), CPUS, *interpreters(), *readable],
-            write=[*own, SHARED_MEMORY],
+            write=[*own, cwd, SHARED_MEMORY],
             devices=DEVICES,
             bind=[port := port_of(argv)],
             connect=[port] if port else [],
@@ -307,18 +395,34 @@ class UidCell:
             list(argv),
             seccomp.environment({**env, "HOME": str(home), "TMPDIR": str(home)}),
             str(cwd),
-            lambda pid: UidProgram(pid, self, user, home),
-            preexec=Confinement(rules, user.number, self.group, closed),
+            lambda pid: self.found(pid, home),
+            preexec=Confinement(rules, user, self.group, closed),
         )
+
+    def found(self, pid: int, home: Path) -> UidProgram:
+        """Return the program that was started as this process."""
+        self.programs.append(UidProgram(pid, self, self.user(), home))
+        return self.programs[-1]
 
     def hand_over(self, path: Path, user: int) -> None:
         """Give a folder of ours, and all in it, to a user. Raises CellError."""
         with self.opened(path) as top:
             for name, folder in tree(top):
-                about = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                # A second name of a file may lie elsewhere: such a file stays whose it is.
-                if about.st_uid in IDS or stat.S_ISDIR(about.st_mode) or about.st_nlink == 1:
+                if is_own(os.stat(name, dir_fd=folder, follow_symlinks=False)):
                     os.chown(name, user, self.group, dir_fd=folder, follow_symlinks=False)
+
+    def share(self, path: Path) -> None:
+        """Let all programs of the submission use a folder and all in it. Raises CellError."""
+        with self.opened(path) as top:
+            for name, folder in tree(top):
+                about = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if not is_own(about) or stat.S_ISLNK(about.st_mode):
+                    continue
+                os.chown(name, -1, self.group, dir_fd=folder, follow_symlinks=False)
+                mode = stat.S_IMODE(about.st_mode)
+                as_owner = (mode & stat.S_IRWXU) >> 3
+                if mode & as_owner != as_owner:
+                    os.chmod(name, mode | as_owner, dir_fd=folder)
 
     def show(self, path: Path) -> None:
         """Let all read what is ours in the submission's folder, and use a socket in it."""
@@ -327,12 +431,33 @@ class UidCell:
         with self.opened(path if path.is_dir() else path.parent) as top:
             for name, folder in tree(top):
                 about = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if about.st_uid or stat.S_ISLNK(about.st_mode):
+                if about.st_uid or not is_own(about) or stat.S_ISLNK(about.st_mode):
                     continue
                 more = 0o055 if stat.S_ISDIR(about.st_mode) else 0o044
                 if stat.S_ISSOCK(about.st_mode):
                     more = 0o066
                 os.chmod(name, stat.S_IMODE(about.st_mode) | more, dir_fd=folder)
+
+    def with_copies(self, env: Mapping[str, str], paths: list[Path]) -> dict[str, str]:
+        """Return this environment with copies in place of those of the paths that only root can
+        come to, such as libraries in root's own project. The copies stand in `paths`, too.
+        """
+        found = dict(env)
+        for place, path in enumerate(paths):
+            if is_open(path):
+                continue
+            copy = self.folder / f"copy-{hashlib.sha256(os.fsencode(path)).hexdigest()}" / path.name
+            if not copy.exists():
+                copy.parent.mkdir(mode=0o755, exist_ok=True)
+                (shutil.copytree if path.is_dir() else shutil.copy)(path, copy)
+                self.show(copy)
+            paths[place] = copy
+            for name in cells.LOADED:
+                parts = found.get(name, "").split(":")
+                if str(path) in parts:
+                    parts[parts.index(str(path))] = str(copy)
+                    found[name] = ":".join(parts)
+        return found
 
     @contextlib.contextmanager
     def opened(self, path: Path) -> Iterator[int]:
@@ -353,6 +478,18 @@ class UidCell:
             ) from None
         finally:
             os.close(place)
+
+
+def is_own(about: os.stat_result) -> bool:
+    """Return whether a file is a submission's, and nowhere else: root's may have another name."""
+    return about.st_uid in IDS or stat.S_ISDIR(about.st_mode) or about.st_nlink == 1
+
+
+def is_open(path: Path) -> bool:
+    """Return whether every user of the machine can come to a path, and read it."""
+    return bool(path.stat().st_mode & stat.S_IROTH) and all(
+        folder.stat().st_mode & stat.S_IXOTH for folder in path.resolve().parents
+    )
 
 
 def let_pass(folder: int) -> None:

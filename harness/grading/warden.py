@@ -13,26 +13,27 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.driving import cells
 from harness.driving.messages import Message, msg
+from harness.driving.processes import as_owner
 from harness.driving.server import ROOT
-from harness.grading import uid
+from harness.grading import cell, uid
 
 REASONS = "reasons"
+READY = b"."
+UNWATCHED = msg("the process that watches the submission's programs has ended")
 TICK = 0.1  # seconds between two looks at the memory
 DISK_TICKS = 5  # so many of these between two looks at the disk
-MOST_MEMORY = 512 * uid.MEGABYTE
-MOST_DISK = 256 * uid.MEGABYTE
-MOST_FILES = 20_000
 RESERVE = 0.05  # of the machine's memory, and of the disk: if less is free, the submission ends
-PAGE = os.sysconf("SC_PAGE_SIZE")
 BLOCK = 512  # bytes: the unit of st_blocks
 
 
@@ -62,44 +63,17 @@ class Excess:
         return msg("this machine had only {found} MB of memory or disk left", found=found)
 
 
-def memory_of(pids: Iterable[int]) -> int:
-    """Return the bytes of memory of the processes, each shared page divided among them."""
-    resident = 0
-    for pid in pids:
-        with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/statm") as file:
-            resident += int(file.read().split()[1]) * PAGE
-    return resident
-
-
-def proportional_memory_of(pids: Iterable[int]) -> int:
-    """Return the same with each shared page divided among those that share it, which is slow."""
+def memory_of(pids: Sequence[int]) -> int:
+    """Return the bytes of memory of the processes; if that is much, without counting pages twice
+    that they share.
+    """
+    if (resident := cell.memory(pids, "statm")) <= cell.MEMORY:
+        return resident
     total = 0
     for pid in pids:
-        with (
-            contextlib.suppress(OSError),
-            seen_as_owner(pid),
-            open(f"/proc/{pid}/smaps_rollup") as file,
-        ):
-            for line in file:
-                if line.startswith(("Pss:", "SwapPss:")):
-                    total += int(line.split()[1]) * 1024
+        with contextlib.suppress(OSError), as_owner(pid):
+            total += cell.memory([pid], "smaps_rollup")
     return total
-
-
-@contextlib.contextmanager
-def seen_as_owner(pid: int) -> Iterator[None]:
-    """Look at a process as its own user: root of a container has no right to do it as root.
-
-    Only for a program of one thread.
-    """
-    owner = os.stat(f"/proc/{pid}")
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
 
 
 def used_by(folders: Iterable[Path]) -> tuple[int, int]:
@@ -120,7 +94,7 @@ def removed_but_open(pids: Iterable[int]) -> int:
     """Return the bytes of the files that the processes have open and that have no name."""
     sizes = {}
     for pid in pids:
-        with contextlib.suppress(OSError), seen_as_owner(pid):
+        with contextlib.suppress(OSError), as_owner(pid):
             for name in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(OSError):
                     about = os.stat(f"/proc/{pid}/fd/{name}")
@@ -149,29 +123,31 @@ class Warden:
 
     def run(self) -> None:
         """Watch until standard input ends; then end all."""
+        os.write(1, READY)
         tick = 0
         while not select.select([0], [], [], TICK)[0]:
             tick += 1
             pids = uid.alive(uid.pids_of(group=self.group))
             if pids and (excess := self.excess(pids, with_disk=tick % DISK_TICKS == 0)):
+                self.note(excess)  # first, as the judge may look for it as soon as they end
                 uid.end_group(self.group)
-                self.note(excess)
         uid.end_group(self.group)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def excess(self, pids: list[int], *, with_disk: bool) -> Excess | None:
         """Return what these processes use too much of, if anything."""
-        if memory_of(pids) > MOST_MEMORY and (found := proportional_memory_of(pids)) > MOST_MEMORY:
-            return Excess("memory", found, MOST_MEMORY)
+        if (size := memory_of(pids)) > cell.MEMORY:
+            return Excess("memory", size, cell.MEMORY)
         if (free := free_memory()[0]) < self.memory_reserve:
             return Excess("machine", free, round(self.memory_reserve))
         if not with_disk:
             return None
         size, count = used_by([self.folder, uid.SHARED_MEMORY])
         size += removed_but_open(pids)
-        if size > MOST_DISK:
-            return Excess("disk", size, MOST_DISK)
-        if count > MOST_FILES:
-            return Excess("files", count, MOST_FILES)
+        if size > cell.SIZE:
+            return Excess("disk", size, cell.SIZE)
+        if count > cell.MOST_FILES:
+            return Excess("files", count, cell.MOST_FILES)
         disk = os.statvfs(self.folder)
         if (free := disk.f_bavail * disk.f_frsize) < self.disk_reserve:
             return Excess("machine", free, round(self.disk_reserve))
@@ -195,21 +171,27 @@ class Slot:
     process makes one by UidCell(slot.folder, slot.group).
     """
 
-    def __init__(self, parent: Path):
-        """Make the folder in `parent`, which others than root must be able to pass through."""
+    def __init__(self, parent: Path | None = None):
+        """Make the folder in `parent`, by default that of temporary files. Every user must be able
+        to pass through it. Raises CellError.
+        """
         self._lock = uid.Locked("group", uid.end_group)
         self.group = self._lock.number
-        self.folder = parent / os.urandom(8).hex()
-        self.folder.mkdir(mode=0o711)
+        self.folder = Path(tempfile.mkdtemp(prefix="grupo-cell-", dir=parent))
+        self.folder.chmod(0o711)
         closed_part(self.folder).mkdir(mode=0o700)
         self.cell = uid.UidCell(self.folder, self.group)
         # Started as a program, not forked: it must hold none of our descriptors and no memory.
         self._warden = subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(self.group), str(self.folder)],
-            cwd=ROOT,
+            [sys.executable, "-P", "-m", "harness.grading.warden", str(self.group), self.folder],
+            cwd="/",
+            env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             start_new_session=True,
         )
+        if self._warden.stdout.read(1) != READY:
+            raise cells.CellError(UNWATCHED)
 
     def __enter__(self) -> "Slot":
         return self
@@ -224,12 +206,17 @@ class Slot:
         return [Excess(**json.loads(line)).text() for line in lines]
 
     def close(self) -> None:
-        """End all processes of the submission. Raises CellError if some are left."""
-        self._warden.stdin.close()
-        self._warden.wait()
-        if not uid.end_group(self.group):
+        """End all processes of the submission. Raises CellError if some are left, or if they were
+        not watched all the time.
+        """
+        self._warden.communicate()
+        are_ended = uid.end_group(self.group)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if not are_ended:
             raise cells.CellError(msg("the program's processes could not be killed"))
         self._lock.close()
+        if self._warden.returncode:
+            raise cells.CellError(UNWATCHED)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import contextlib
 import html
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,7 +21,8 @@ from harness.driving.record import CheckFailed
 from harness.driving.server import DESIGNS, ROOT, Server, command_of
 from harness.teaching import exhibits
 from harness.tracing import traces
-from harness.tracing.gates import Gates
+from harness.tracing.programs import bound, end_group
+from harness.tracing.programs import under as under  # for notebooks and pages
 
 # In the environment: no learner is there to guess and to solve, so take the usual guesses.
 USUAL = "GRUPO_USUAL_GUESSES"
@@ -36,17 +36,6 @@ def folder():
     """
     folders.append(tempfile.TemporaryDirectory(prefix="grupo-"))
     return Path(folders[-1].name)
-
-
-def bound(command):
-    """Return the command, changed so that its process ends whenever the kernel ends.
-
-    On systems other than Linux, the process survives a kill -9 of the kernel.
-    """
-    return [
-        *(["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []),
-        *map(str, command),
-    ]
 
 
 class Classroom(Server):
@@ -236,36 +225,6 @@ def program(code, *arguments, seconds=60):
     return run(sys.executable, "-c", code, *arguments, seconds=seconds)
 
 
-def under(schedule, *command, tell=None):
-    """Run a program that takes --trace, with its gates opened in the order of the schedule.
-
-    Return (what the program prints, a gates.Forced). `tell`: the same as for Gates.
-    Raise gates.Wrong if the schedule cannot be read.
-    """
-    place, started = str(folder()), []
-    with Gates(place, tell) as gates:
-        try:
-            forced = gates.force(
-                schedule,
-                lambda: started.append(
-                    subprocess.Popen(
-                        bound([*command, "--trace", place]),
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.PIPE,
-                        text=True,
-                        errors="replace",
-                        cwd=ROOT,
-                        start_new_session=True,
-                    )
-                ),
-            )
-        except BaseException:
-            for process in started:
-                end_group(process)
-            raise
-    return started[0].communicate()[0], forced
-
-
 @contextlib.contextmanager
 def meanwhile(code, *arguments):
     """Run a Python program as a process of its own until the end of the `with` block.
@@ -286,14 +245,6 @@ def meanwhile(code, *arguments):
     finally:
         end_group(process)
         process.communicate()
-
-
-def end_group(process):
-    """Kill a process and all others in its group."""
-    try:
-        os.killpg(process.pid, 9)
-    except ProcessLookupError:
-        pass
 
 
 # -- Guesses -------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from string import Template
 
 from harness.driving.messages import msg
 from harness.driving.server import ROOT
+from harness.teaching.imports import needed
 from harness.verdicts import language
 from harness.verdicts.language import say
 from harness.verdicts.model import UsageError
@@ -40,10 +41,6 @@ RUN = {
     "python": "$(call quoted,$(PYTHON)) -m implementations.$(DESIGN)",
     "c": f"$(CC) {' '.join(COMPILE)} && ./server",
 }  # in a Makefile
-COMMON = (
-    "implementations/__init__.py",
-    "implementations/common",
-)  # what every server of ours is made of
 
 
 @dataclass
@@ -72,15 +69,8 @@ class Starter:
         """{where in the folder: where in ours}."""
         if self.language == "c":
             return {"server.c": ROOT / self.source}
-        servers = [f"implementations/{design}.py" for design in self.designs]
-        found = [
-            path
-            for name in (*COMMON, *servers)
-            for path in (
-                [ROOT / name] if (ROOT / name).is_file() else sorted((ROOT / name).glob("*.py"))
-            )
-        ]
-        return {str(path.relative_to(ROOT)): path for path in found}
+        servers = tuple(f"implementations.{design}" for design in self.designs)
+        return {str(path.relative_to(ROOT)): path for path in needed(servers)}
 
 
 def read(lab, language="python"):
@@ -89,6 +79,10 @@ def read(lab, language="python"):
     if lab == 7:
         raise UsageError(
             msg("lab 7 has no starting folder: `python -m harness hunt deal DIR` deals its servers")
+        )
+    if not path.exists():  # in a student's kit
+        raise UsageError(
+            msg("this folder of Grupo has no lab {lab} in {language}", lab=lab, language=language)
         )
     found = tomllib.loads(path.read_text(encoding="utf-8"))
     return Starter(lab, language, **{**found, "empty": [Emptied(**one) for one in found["empty"]]})
@@ -210,6 +204,7 @@ def write(starter, folder, kind=None, more=None):
                 for one in starter.empty
             ),
             "others": "",
+            "ready": "",
             **(more or {}),
         }
         if len(starter.designs) > 1:
@@ -217,14 +212,17 @@ def write(starter, folder, kind=None, more=None):
                 f" `make check DESIGN={design}`" for design in starter.designs[1:]
             )
         for name, form in ("README.md", kind or starter.language), ("Makefile", kind or "lab"):
-            template = MANIFESTS / f"{name}.{form}"
-            if (other := template.with_name(f"{template.name}.{language.in_use}")).exists():
-                template = other
-            (folder / name).write_text(
-                Template(template.read_text(encoding="utf-8")).substitute(words), encoding="utf-8"
-            )
+            template = template_of(name, form).read_text(encoding="utf-8")
+            (folder / name).write_text(Template(template).substitute(words), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{error.filename or folder}: {error.strerror}") from None
+
+
+def template_of(name, form):
+    """The template of a README or a Makefile, in the language in use if there is one."""
+    template = MANIFESTS / f"{name}.{form}"
+    other = template.with_name(f"{template.name}.{language.in_use}")
+    return other if other.exists() else template
 
 
 def in_make(path):

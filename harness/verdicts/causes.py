@@ -319,6 +319,7 @@ def waiting(process) -> list:
         for thread in os.listdir(f"/proc/{process.pid}/task"):
             with (
                 suppress(*processes.GONE),
+                processes.as_owner(process.pid),
                 open(f"/proc/{process.pid}/task/{thread}/syscall") as file,
             ):
                 number = file.read().split(" ")[0].strip()

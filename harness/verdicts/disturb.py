@@ -219,7 +219,7 @@ def maps_of(server):
     """
     family, found = server.family(), []
     for process in family if len(family) > 1 else ():  # of one alone it is clear
-        with contextlib.suppress(*processes.GONE):
+        with contextlib.suppress(*processes.GONE), processes.as_owner(process.pid):
             if any(
                 one.status == psutil.CONN_LISTEN and one.laddr[1] == server.port
                 for one in process.net_connections("tcp")
@@ -229,6 +229,7 @@ def maps_of(server):
     for pid in found or [server.pid]:
         with (
             contextlib.suppress(OSError),
+            processes.as_owner(pid),
             open(f"/proc/{pid}/maps", encoding="utf-8", errors="surrogateescape") as file,
         ):
             text += file.read()

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from harness.driving.record import CheckFailed
 from harness.output import run
-from harness.teaching.notebook import under
 from harness.tracing.gates import Forced, Wrong, force_on
+from harness.tracing.programs import under
 
 LOST = "ana:read ben:read ana:write ben:write"
 TRIES = 3  # a server without a lock may crash before the schedule begins

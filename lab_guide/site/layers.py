@@ -5,12 +5,12 @@ driving, but also tracing, which imports driving. PLACES says where each box is 
 without a place, or an arrow upwards, is an error.
 """
 
-import ast
 import sys
 from html import escape
 from pathlib import Path
 
 from harness.output import put, run
+from harness.teaching.imports import imported
 
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "lab_guide" / "pictures" / "layers.svg"
@@ -18,15 +18,16 @@ SERVERS = "nonblocking pthread fork"
 # The row, first column and last column of each box. Rows count from the top.
 PLACES = {
     "harness": {
-        "checks": (0, 2, 2),
-        "teaching": (0, 3, 4),
-        "explore": (1, 2, 2),
-        "demo": (2, 0, 0),
-        "bench": (2, 1, 1),
-        "model": (2, 2, 2),
-        "verdicts": (2, 3, 3),
-        "tracing": (2, 4, 4),
-        "driving": (3, 0, 3),
+        "grading": (0, 2, 4),
+        "checks": (1, 2, 2),
+        "teaching": (1, 3, 4),
+        "explore": (2, 2, 2),
+        "demo": (3, 0, 0),
+        "bench": (3, 1, 1),
+        "model": (3, 2, 2),
+        "verdicts": (3, 3, 3),
+        "tracing": (3, 4, 4),
+        "driving": (4, 0, 3),
     },
     "implementations": {
         "windows": (0, 1, 1),
@@ -62,18 +63,6 @@ def box_of(name):
             f"{name} has no place in the picture: add it to PLACES in {Path(__file__).name}"
         )
     return package, part
-
-
-def imported(path):
-    """The dotted names that a module imports, absolute."""
-    package = path.relative_to(ROOT).parent.parts
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            base += (node.module,) if node.module else ()
-            yield from (".".join((*base, alias.name)) for alias in node.names)
 
 
 def arrows():

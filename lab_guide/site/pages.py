@@ -18,7 +18,7 @@ from nbformat import read
 from pygments.lexers import get_lexer_for_filename
 from pygments.util import ClassNotFound
 
-from lab_guide.site import requirements, side_by_side
+from lab_guide.site import requirements, side_by_side, students
 
 ROOT = Path(__file__).parents[2]
 LABS = [f"lab{number}.md" for number in range(9)]
@@ -34,7 +34,8 @@ PAGES = [
     "side-by-side.md",
 ]
 RULES = ["protocol.md", "requirements.md", "exhibits.md"]
-KNOWN = {"index.md", *LABS, *PAGES, *RULES, "instructor.md", "exam.md"}
+TEACHERS = ["instructor.md", "grading.md", "exam.md"]
+KNOWN = {"index.md", *LABS, *PAGES, *RULES, *TEACHERS}
 LINK = re.compile(r"""(?:\]\(<?|\b(?:src|href)="|^\[[^]\n]+\]: *)([^)\s"#>:]+)""", re.M)
 ITEM = re.compile(r" *(?:[-*+]|\d+[.)])(?: {1,4}(?! )| +|$)")
 PORTUGUESE = "lab_guide/pt-BR/"
@@ -56,7 +57,7 @@ def on_files(files, config):
     seen = set()
     while todo:
         uri = todo.pop(0)
-        if uri in seen:
+        if uri in seen or students.lacks(uri):
             continue
         seen.add(uri)
         file, text = made_of(uri, files, config)
@@ -114,9 +115,11 @@ def navigation(there):
         *those(*RULES),
         {"Using Grupo": those(*PAGES)},
         {"Notebooks": sorted(uri for uri in there if uri.endswith(".ipynb"))},
-        {"For teachers": those("instructor.md", "exam.md")},
+        {"For teachers": those(*TEACHERS)},
         {
-            "Em português": those("index.md", *LABS, "exhibits.md", *PAGES, under=PORTUGUESE)
+            "Em português": those(
+                "index.md", *LABS, "exhibits.md", *PAGES, "grading.md", under=PORTUGUESE
+            )
             + others(PORTUGUESE)
         },
         *others(),
@@ -205,6 +208,7 @@ def shown(output, path, files, config):
 
 def on_page_markdown(markdown, page, config, files):
     uri = page.file.src_uri
+    markdown = students.page(uri, markdown)
     if uri.startswith(PORTUGUESE):
         name, other = "English", "../" + uri.removeprefix(PORTUGUESE)
     else:

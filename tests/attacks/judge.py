@@ -1,33 +1,26 @@
-"""Runs a program in a cell as the judge does, and says what became of it.
+"""Runs commands in a cell as the judge does, and says what became of each.
 
-`python -P tests/attacks/judge.py MARKER`: the task is JSON on the standard input, and so is the
-answer on the standard output. MARKER only stands in the command line, where others may read it.
+The harness starts it as it starts a judge: within tier A's outer wall, or as root with the group
+and the folder of a slot of tier B. The task is JSON on the standard input; the answer goes to the
+descriptor of the last argument.
 """
 
-import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from harness.driving import cells, terminals
-from harness.grading import warden
+from harness.grading import cell, uid
 from harness.verdicts import pool
-
-
-@contextlib.contextmanager
-def cell_of(tier, folder):
-    """The cell, the submission's folder in it, and a function that says what was too much."""
-    if tier == "B":
-        with warden.Slot(folder) as slot:
-            yield slot.cell, slot.folder / "copy", slot.reasons
-    else:
-        raise NotImplementedError(tier)
 
 
 def run(launch, seconds):
@@ -46,7 +39,7 @@ def run(launch, seconds):
         process.program.end()
     return {
         "processes": count,
-        "left": len(alike(process.program)),
+        "left": left(process.program),
         "status": process.wait(),
         "out": out.decode(errors="replace"),
         "err": err.decode(errors="replace")[-2000:],
@@ -57,38 +50,55 @@ def on_terminal(launch, seconds):
     """The same of a program on a terminal."""
     with terminals.TerminalClient("attacker", launch.argv, launch=launch, deadline=seconds) as one:
         one.ends(0)
-    return {"out": "\n".join(one.lines), "left": len(alike(one.started)), "status": 0}
+    return {"out": "\n".join(one.lines), "left": left(one.started), "status": 0}
 
 
-def alike(program):
-    """The processes of a program that was ended, by the cell's own mark on them."""
-    return warden.uid.alive(warden.uid.pids_of(user=program.user.number))
+def left(program):
+    """How many processes of a program that was ended there are, by the cell's own mark on them."""
+    if isinstance(program, uid.UidProgram):
+        return len(uid.alive(uid.pids_of(user=program.user)))
+    return sum(space_of(pid) == program.namespace for pid in uid.alive(psutil.pids()))
+
+
+def space_of(pid):
+    try:
+        return cell.namespace_of(pid)
+    except OSError:
+        return None
 
 
 def main():
     task = json.load(sys.stdin)
+    _, *slot, last = sys.argv[1:]
+    result = int(last)
+    os.set_inheritable(result, False)
     pool.adopt()
-    folder = Path(task["folder"])
-    with cell_of(task["tier"], folder) as (cell, copy, reasons):
-        shutil.copytree(task["files"], copy)
-        facts = {**task["facts"], "judge": os.getpid(), "parent": os.getppid()}
+    one = uid.UidCell(slot[0], int(slot[1])) if slot else cell.Bubblewrap()
+    top = Path(tempfile.gettempdir())
+    answers = []
+    for command in task["commands"]:
+        copy = Path(tempfile.mkdtemp()) / "copy"
+        shutil.copytree(Path(__file__).parent, copy)
+        facts = task["facts"]
+        if slot:  # in tier A our ids mean nothing outside our own namespace
+            facts |= {"judge": os.getpid(), "parent": os.getppid()}
         (copy / "facts.json").write_text(json.dumps(facts))
+        one.strays = []
         began = time.monotonic()
-        launch = cell.started(
-            task["command"],
+        launch = one.started(
+            command["command"],
             cwd=copy,
-            env={"PATH": os.environ["PATH"], "TERM": "dumb"},
-            writable=[copy],
-            terminal=task["terminal"],
+            env={"PATH": cell.PATH, "TERM": "dumb", "HOME": "/tmp", "TMPDIR": "/tmp"},
+            writable=[copy.parent],
+            terminal=command["terminal"],
         )
-        answer = (on_terminal if task["terminal"] else run)(launch, task["seconds"])
-        answer |= {
-            "seconds": time.monotonic() - began,
-            "strays": cell.strays,
-            "reasons": [str(reason) for reason in reasons()],
-            "homes": [path.name for path in copy.parent.glob("home-*")],
-        }
-    print(json.dumps(answer))
+        answer = (on_terminal if command["terminal"] else run)(launch, command["seconds"])
+        answer["seconds"] = time.monotonic() - began
+        answer["strays"] = one.strays
+        answer["homes"] = [path.name for path in top.glob("home-*")]
+        answers.append(answer)
+    with open(result, "w") as file:
+        json.dump(answers, file)
 
 
 main()

@@ -33,27 +33,26 @@ def daemons():
     time.sleep(0.2)  # until they have left
 
 
-def fork_bomb():
-    """Twice as many each time, for as long as the kernel lets it."""
+def daemons_and_stay():
+    daemons()
+    time.sleep(600)
+
+
+def fork_bomb(leave=lambda: None):
+    """Twice as many each time, up to what the kernel allows; then more as soon as one ends."""
     signal.alarm(60)
     while True:
         try:
             if os.fork() == 0:
+                leave()
                 signal.alarm(60)
         except OSError:
-            pass
+            time.sleep(0.2)  # at the limit: to spin there would only keep the machine busy
 
 
 def fork_bomb_of_sessions():
     """The same, each in a session of its own."""
-    signal.alarm(60)
-    while True:
-        try:
-            if os.fork() == 0:
-                os.setsid()
-                signal.alarm(60)
-        except OSError:
-            pass
+    fork_bomb(os.setsid)
 
 
 def relay():
@@ -185,7 +184,7 @@ def again_in_a_clean_environment():
     """It sheds what was put into its environment, and goes on as another program."""
     if "AGAIN" not in os.environ:
         os.execve(sys.executable, [sys.executable, __file__, *sys.argv[1:]], {"AGAIN": "1"})
-    for path in FACTS["other"], FACTS["tree"]:
+    for path in FACTS["other"], f"{FACTS['tree']}/harness":
         try:
             print(os.listdir(path))
         except OSError as error:
