@@ -185,11 +185,13 @@ def grade(options: argparse.Namespace) -> int:
             judge(run, options)
         except KeyboardInterrupt:
             left = sum(not task.is_settled for task in run.tasks.values())
-            say_line(
-                "stopped: {left} still to judge. All others are in {folder}, and the same command "
-                "goes on",
-                left=left,
-                folder=options.out,
+            tell(
+                say(
+                    "stopped: {left} still to judge. All others are in {folder}, and the same "
+                    "command goes on",
+                    left=left,
+                    folder=options.out,
+                )
             )
             return 130
         found = class_of(matched, run)
@@ -199,9 +201,9 @@ def grade(options: argparse.Namespace) -> int:
         return tell_last(found, notes, options.out)
 
 
-def say_line(text: str, **values: object) -> None:
-    """A line on stdout; nothing in it is obeyed by a terminal."""
-    print(clean(say(text, **values)), flush=True)
+def tell(text: str) -> None:
+    """Prints a line; nothing in it is obeyed by a terminal."""
+    print(clean(text), flush=True)
 
 
 def terms_of(options: argparse.Namespace) -> Terms:
@@ -214,7 +216,7 @@ def terms_of(options: argparse.Namespace) -> Terms:
     graded = rubric.read(options.rubric)
     tier = tier_of(options)
     if tier == probe.NONE:
-        say_line("Nothing confines the programs: this is practice, and gives no grades")
+        tell(say("Nothing confines the programs: this is practice, and gives no grades"))
     if tier == "B" and (options.jobs or 1) > 1:
         raise UsageError(msg("in tier B all share one network: --jobs 1"))
     jobs = options.jobs or default_jobs(tier)
@@ -296,14 +298,16 @@ def handed_in_says(students: list[Student], works: dict[str, Work]) -> None:
 def tell_first(matched: Matched, works: dict[str, Work]) -> None:
     """What a teacher must know before anything is judged."""
     if matched.unmatched:
-        say_line("Submissions that are nobody's: {count}", count=len(matched.unmatched))
+        tell(say("Submissions that are nobody's: {count}", count=len(matched.unmatched)))
         for name, why in matched.unmatched:
-            say_line("  {name}: {why}", name=name, why=why)
+            tell(say("  {name}: {why}", name=name, why=why))
     if without := [one.login for one in matched.students if one.login not in works]:
-        say_line(
-            "Students without a submission: {count}: {names}",
-            count=len(without),
-            names=", ".join(without),
+        tell(
+            say(
+                "Students without a submission: {count}: {names}",
+                count=len(without),
+                names=", ".join(without),
+            )
         )
 
 
@@ -329,7 +333,7 @@ def judge(run: Run, options: argparse.Namespace) -> None:
     """Judges what is missing. Raises UsageError, KeyboardInterrupt."""
     if not run.tasks:
         return
-    say_line("To judge: {count}", count=len(run.tasks))
+    tell(say("To judge: {count}", count=len(run.tasks)))
     terms = run.terms
     engine = engine_of(terms, options)
     try:
@@ -405,18 +409,22 @@ def tables_of(options: argparse.Namespace) -> outputs.Tables:
 def tell_last(found: Class, notes: list[Message], folder: str) -> int:
     """How it ended, and what needs a look. Returns the exit status."""
     looks = found.ended(End.LOOK)
-    say_line(
-        "Students: {count}. Graded: {graded}, not built: {not_built}, nothing handed in: "
-        "{nothing}, need a look: {looks}",
-        count=len(found.grades),
-        graded=len(found.ended(End.GRADED)),
-        not_built=len(found.ended(End.NOT_BUILT)),
-        nothing=len(found.ended(End.NOTHING)),
-        looks=len(looks),
+    tell(
+        say(
+            "Students: {count}. Graded: {graded}, not built: {not_built}, nothing handed in: "
+            "{nothing}, need a look: {looks}",
+            count=len(found.grades),
+            graded=len(found.ended(End.GRADED)),
+            not_built=len(found.ended(End.NOT_BUILT)),
+            nothing=len(found.ended(End.NOTHING)),
+            looks=len(looks),
+        )
     )
     for one in looks:
-        say_line("  {login}: {why}", login=one.login, why=one.why)
+        tell(say("  {login}: {why}", login=one.login, why=one.why))
     for note in notes:
-        say_line("{note}", note=note)
-    say_line("The class is in {folder}/class.html, its table in {folder}/grades.csv", folder=folder)
+        tell(say(note))
+    tell(
+        say("The class is in {folder}/class.html, its table in {folder}/grades.csv", folder=folder)
+    )
     return 3 if looks else 0
