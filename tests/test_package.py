@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import yaml
 from conftest import need
 
 from harness.driving.server import ROOT
-from harness.grading import package
+from harness.grading import package, probe
 from harness.teaching import starter
 
 LAB = 0
@@ -70,16 +71,24 @@ def run(*command, **more):
 
 
 @pytest.fixture
-def gradescope(tmp_path):
+def open_folder():
+    """A folder that all users may enter, as those of a container: pytest's are closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def gradescope(open_folder):
     """/autograder as Gradescope has it, elsewhere: gradescope() runs it and returns the result."""
     need("bash")
-    root = tmp_path / "autograder"
+    root = open_folder / "autograder"
     (root / "submission").mkdir(parents=True)
     unpack(packed("gradescope"), root / "source")
-    with_packages(root / "source" / "grupo")
 
-    def grade():
-        done = run("bash", root / "source" / "run_autograder", env={"GRUPO_AUTOGRADER": str(root)})
+    def grade(venv=sys.prefix):
+        env = {"GRUPO_AUTOGRADER": str(root), "GRUPO_VENV": venv}
+        done = run("bash", root / "source" / "run_autograder", env=env)
         assert done.returncode == 0, done.stdout
         found = json.loads((root / "results" / "results.json").read_text())
         return found, done.stdout
@@ -91,6 +100,7 @@ def gradescope(tmp_path):
 def test_gradescope_sets_up_and_finds_its_scripts(gradescope):
     need("make")
     source = gradescope.root / "source"
+    with_packages(source / "grupo")
     for name in "setup.sh", "run_autograder":
         assert (source / name).read_bytes().startswith(b"#!") and os.access(source / name, os.X_OK)
     python = {"PATH": f"{sys.prefix}/bin:{os.environ['PATH']}"}
@@ -125,12 +135,11 @@ def test_a_grader_that_fails_leaves_a_result_without_a_grade(gradescope, what):
     elif what == "its time":
         (source / "seconds").write_text("0.01")
     elif what == "its packages":
-        (source / "grupo" / ".venv" / "bin").unlink()
         (source / "grupo" / "setup.mk").unlink()
     else:
         (source / "grupo" / "harness" / "verdicts" / "model.py").unlink()
-    found, _ = gradescope()
-    assert "score" not in found and "The checks give no grade" in found["output"]
+    found, _ = gradescope("/nowhere" if what == "its packages" else sys.prefix)
+    assert "score" not in found and "No grade yet" in found["output"]
     assert not any("score" in test for test in found["tests"])
 
 
@@ -140,6 +149,8 @@ def test_a_submission_is_graded(gradescope):
     solved(gradescope.root / "submission")
     found, log = gradescope()
     assert {test["status"] for test in found["tests"]} == {"passed"}, log
+    is_confined = probe.choose().tier != probe.NONE
+    assert all(("score" in test) == is_confined for test in found["tests"]), log
     options = gradescope.root / "source" / "options"
     options.write_text(options.read_text() + "--sandbox=none\n")
     found, log = gradescope()
@@ -208,7 +219,9 @@ def test_a_package_of_a_wrong_rubric_is_refused(tmp_path):
 def test_it_holds_only_what_grades_this_lab():
     with zipfile.ZipFile(io.BytesIO(packed("gradescope"))) as archive:
         names = archive.namelist()
-    assert not [name for name in names if "exhibits" in name or "exam" in name or ".git" in name]
+    assert not [
+        name for name in names if "guide/exhibits" in name or "exam" in name or ".git" in name
+    ]
     assert {"grupo/lab_guide/starters/0-python.toml", "grupo/lab_guide/starters/0-c.toml"} <= set(
         names
     )
@@ -229,7 +242,7 @@ def test_the_job_that_runs_a_students_program_may_write_nothing(jobs):
     assert yaml.safe_load(WORKFLOW.read_text())["permissions"] == {"contents": "read"}
     assert "permissions" not in jobs["check"]
     assert not [step for step in jobs["publish"]["steps"] if "harness" in step.get("run", "")]
-    for job in jobs.values():  # an input in a script would be a program of whoever chose it
+    for job in jobs.values():  # an input in a script would be a part of the program
         assert not [step["run"] for step in job["steps"] if "${{" in step.get("run", "")]
 
 

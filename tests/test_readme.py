@@ -142,7 +142,7 @@ def test_make_has_the_targets_that_a_page_names():
     targets = set(re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.M)[1].split())
     named = set(re.findall(r"(?:^|`)make (?:[A-Z]+=\S+ )?([a-z-]+)", WHOLE, re.M))
     groups = requirements.groups((ROOT / "requirements.txt").read_text())
-    installs = {f"install-{group}" for group in groups}
+    installs = {f"install-{group}" for group in (*groups, "cluster")}
     assert {"demo", "test"} <= named <= targets | installs | {"run", "check"}
 
 

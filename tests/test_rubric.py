@@ -122,6 +122,8 @@ def test_a_suggested_rubric_gives_all_points_of_its_checks_or_none(solved, tmp_p
         timeout=120,
     )
     assert done.returncode == (0 if solved else 1)
-    assert "breaks-nothing  Everything that worked in the starting folder still works." in done.stdout
+    assert (
+        "breaks-nothing  Everything that worked in the starting folder still works." in done.stdout
+    )
     whole = "70" if solved else "0"
     assert [line.rpartition(",")[2] for line in cell.read_text().splitlines()[1:]] == ["70", whole]

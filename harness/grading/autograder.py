@@ -21,9 +21,8 @@ from pathlib import Path
 from harness.arguments import positive
 from harness.driving.messages import Message, msg
 from harness.driving.text_files import EncodingError
-from harness.grading import judge
+from harness.grading import judge, probe
 from harness.grading.archives import entries_of_archive, entries_of_folder, files_of
-from harness.grading.command import SANDBOXES, tier_of
 from harness.grading.downloads import Found, Handed, entry_of
 from harness.grading.engine import outcome_of
 from harness.grading.intake import Work, starters, work_of
@@ -49,7 +48,7 @@ def unfinished(lab: int, why: Message | str) -> Report:
 
 
 def not_ended(lab: int) -> Report:
-    """What is told of a submission whose grading does not end."""
+    """A Report for a submission whose grading does not end."""
     why = msg("the grading did not end: it takes too long, or was stopped. Ask your teacher")
     return unfinished(lab, why)
 
@@ -79,6 +78,7 @@ def graded(options: argparse.Namespace) -> Report:
     if work.is_empty or work.refused:
         return unjudgeable(options.lab, work, points.possible(options.lab, begun[0].designs[0]))
     one = next(one for one in begun if one.language == work.language)
+    found = probe.choose(options.sandbox)
     for _ in range(ATTEMPTS):
         job = judge.Job(
             lab=options.lab,
@@ -91,14 +91,15 @@ def graded(options: argparse.Namespace) -> Report:
             may_break=sorted(points.may_break),
             seed=secrets.token_hex(4),
             deadline=options.deadline,
-            tier=tier_of(options),
+            tier=found.tier,
             total=ends - time.monotonic(),
             lang=language.in_use,
         )
         report = report_of(options.lab, outcome := outcome_of(job))
         if report.is_graded or ends - time.monotonic() < max(LEAST, outcome.seconds):
             break
-    if job.tier == "none":
+    if found.tier == probe.NONE:
+        print(found.text(), file=sys.stderr)
         report.look = PRACTICE
     report.notes += work.notes
     return report
@@ -138,9 +139,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--language", choices=("", *starter.LANGUAGES), default="")
     parser.add_argument("--deadline", type=float, default=float(DEADLINE), metavar="S")
     parser.add_argument("--minutes", type=positive, default=10, help="for all of it")
-    parser.add_argument("--sandbox", choices=("auto", *SANDBOXES), default="auto")
+    parser.add_argument("--sandbox", choices=probe.OF_SANDBOX, default="auto")
     parser.add_argument("--lang", choices=language.LANGUAGES)
-    parser.set_defaults(require_tier=None)
     return parser
 
 

@@ -6,6 +6,7 @@ points. An exhibit is judged by its check alone, so that all of them take minute
 """
 
 import secrets
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,12 +25,13 @@ from harness.grading.judge import Job, Outcome
 from harness.grading.run import LIMIT, Terms
 from harness.teaching import exhibits, starter
 from harness.verdicts.catalogue import catalogue, known
+from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
 from harness.verdicts.model import FAILED, PASSED
 
 TRIES = 3  # of an exhibit whose check passed: a race may escape once
 MINUTES = 30  # for all of it, after which the rest is not tried
-SCREEN = Console(highlight=False, soft_wrap=True)
+WIDE = 130  # characters of the table, if it goes to a file
 
 
 class Is(StrEnum):
@@ -122,12 +124,16 @@ def run(terms: Terms, engine: Engine, minutes: float = MINUTES) -> int:
         for name, outcome in engine.run(while_time(jobs, ends)):
             judge(todo[int(name)], outcome, terms)
         todo = {number: one for number, one in todo.items() if may_try(one, attempt + 1)}
-    SCREEN.print(table(found, terms))
+    screen = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+    screen.print(table(found, terms))
+    for one in found:
+        if one.why:
+            screen.print(clean(f"{called(one)}: {say(one.why)}"), markup=False, soft_wrap=True)
     bad = [one for one in found if one.ended is Is.WRONG]
     unclear = [one for one in found if one.ended in (Is.UNCLEAR, Is.LEFT_OUT)]
     counts = {"count": len(found), "bad": len(bad), "unclear": len(unclear)}
     told = say("Tried: {count}. Wrong: {bad}. Not judged: {unclear}.", **counts)
-    SCREEN.print(told, markup=False)
+    screen.print(told, markup=False)
     return 1 if bad else 3 if unclear else 0
 
 
@@ -197,11 +203,15 @@ def told_of(report: dict[str, Any]) -> Message | str:
 def table(found: list[Trial], terms: Terms) -> Table:
     """All trials as a table for a terminal."""
     made = Table(title=say("Lab {lab}: the grading, tried", lab=terms.lab), title_justify="left")
-    for heading in msg("server"), msg("points"), msg("expected"), msg("result"):
+    headings = msg("server"), msg("design"), msg("points"), msg("expected"), msg("result")
+    for heading in headings:
         made.add_column(say(heading), overflow="fold")
     for one in found:
-        name = say(one.name) if isinstance(one.name, Message) else one.name
         points = "" if one.points is None else f"{one.points:g} / {one.most:g}"
-        ended = say(one.ended.value) + (f": {say(one.why)}" if one.why else "")
-        made.add_row(f"{name} ({one.language}, {one.design})", points, say(one.wanted), ended)
+        made.add_row(called(one), one.design, points, say(one.wanted), say(one.ended.value))
     return made
+
+
+def called(one: Trial) -> str:
+    """What a trial is called in the table."""
+    return f"{say(one.name)} ({one.language})" if isinstance(one.name, Message) else one.name

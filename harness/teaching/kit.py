@@ -296,7 +296,7 @@ def main(options: argparse.Namespace) -> int:
         return 2
     print(
         say(
-            "{path}: lab {lab} for students, without solutions",
+            "{path}: lab {lab}, without solutions",
             path=options.archive,
             lab=options.lab,
         )

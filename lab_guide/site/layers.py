@@ -18,8 +18,8 @@ SERVERS = "nonblocking pthread fork"
 # The row, first column and last column of each box. Rows count from the top.
 PLACES = {
     "harness": {
-        "grading": (0, 2, 4),
-        "checks": (1, 2, 2),
+        "grading": (0, 2, 3),
+        "checks": (1, 1, 1),
         "teaching": (1, 3, 4),
         "explore": (2, 2, 2),
         "demo": (3, 0, 0),
