@@ -170,7 +170,7 @@ LAYERS = {
     "verdicts": {"driving"},
     "explore": {"driving", "model", "verdicts"},
     "checks": {"driving", "explore", "model", "verdicts"},
-    "tracing": {"driving"},
+    "tracing": {"driving", "verdicts"},
     "bench": {"driving"},
     "teaching": {"driving", "explore", "model", "verdicts", "tracing"},
     "grading": {"driving", "explore", "verdicts", "teaching"},

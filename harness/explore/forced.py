@@ -275,7 +275,7 @@ def wait_text(actor: Actor, other: Actor, controller: Controller) -> str:
 
 
 def circle_text(controller: Controller) -> str | None:
-    """Return why some actors wait for each other, and will for ever; None if there are none."""
+    """Return why some actors wait for each other without end; None if none do."""
     circle = controller.circle()
     if not circle:
         return None

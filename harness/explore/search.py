@@ -41,9 +41,9 @@ class Tree:
     """The schedules within a bound. After a prefix each actor goes on as long as it can. Actors
     that are `alike` do the same: of those that have not begun yet, only the first one may begin.
 
-    reached     with how few preemptions, by the mark of an order and by who took its last step
-    least       the same by the mark alone, whoever took the last step: one who then cannot go on
-                counts as a preemption less, since nobody has to stop for the next one
+    reached     with how few preemptions, by the mark of an order and the actor of its last step
+    least       the same by the mark alone, whichever actor took the last step: one that then cannot
+                go on counts as a preemption less, since no actor has to stop for the next one
     waiting     a heap
     """
 
@@ -106,7 +106,7 @@ class Tree:
             self.note(mark, prefix[-1], costs)
 
     def note(self, mark: int, actor: str, costs: int) -> None:
-        """Note that an order was reached with so few preemptions, and who took its last step."""
+        """Note that an order was reached with so few preemptions, and by which actor's step."""
         key = mark, actor
         self.reached[key] = min(costs, self.reached.get(key, costs))
         self.least[mark] = min(costs, self.least.get(mark, costs))

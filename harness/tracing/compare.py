@@ -419,10 +419,11 @@ def html_of(figure: base.Figure) -> str:
     data = figure.table()
     cut = base.Table(data.head, data.rows[:MOST_ROWS])
     left = len(data.rows) - MOST_ROWS
-    more = f"<p>{say('and {count} more rows', count=whole(left))}</p>" if left > 0 else ""
+    more = say("and {count} more rows", count=whole(left)) if left > 0 else ""
+    title = say("the data of this picture")
     return (
-        f"{figure._repr_html_()}<details><summary>{say('the data of this picture')}</summary>"
-        f"<div class=scroll>{cut._repr_html_()}{more}</div></details>"
+        f"{figure._repr_html_()}<details><summary>{title}</summary>"
+        f"<div class=scroll>{cut._repr_html_()}{more and f'<p>{more}</p>'}</div></details>"
     )
 
 
