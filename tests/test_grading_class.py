@@ -2,16 +2,20 @@
 
 import bz2
 import contextlib
+import csv
 import gzip
 import importlib.util
 import io
 import json
 import lzma
 import os
+import re
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import warnings
 import zipfile
 from datetime import timedelta
@@ -22,7 +26,9 @@ import pytest
 from conftest import lacks, need
 from sixty import make as make_sixty
 
+from harness import __main__
 from harness.driving.deadlines import wait_until
+from harness.driving.server import ROOT
 from harness.grading import intake
 from harness.grading.archives import MOST_ENTRIES, RefusedError, entries_of_archive, files_of
 from harness.grading.downloads import METADATA, submissions_in
@@ -384,6 +390,18 @@ def test_bad_paths_in_the_archive_of_all_are_that_students_matter(tmp_path):
     (tmp_path / "all.zip").write_bytes(zipped([*bad, (special("zoë/l", 0o120777), b"")]))
     works, _ = matched(tmp_path / "all.zip")
     assert works["ana"] == MINE and "leads out" in works["ben"] and "link" in works["zoë"]
+
+
+def test_an_archive_of_archives_and_files_that_are_no_submissions(tmp_path):
+    inner = zipped(WORK)
+    (tmp_path / "all.zip").write_bytes(zipped({"ana.zip": inner, "ben/lab3.zip": inner}))
+    assert matched(tmp_path / "all.zip") == ({"ana": MINE, "ben": MINE}, [])
+    put_files(tmp_path / "class", {"ana.zip": inner, "roster.csv": b"", "results/ana/x": b""})
+    place = tmp_path / "class"
+    handed = submissions_in(place, [place / "results"])
+    found = intake.without_roster(handed)
+    assert [one.login for one in found.students] == ["ana"]
+    assert [name for name, _ in found.unmatched] == ["roster.csv"]
 
 
 @pytest.mark.parametrize(
@@ -833,7 +851,7 @@ def sixty(tmp_path, orphans_are_ours):
 
 def ended(process):
     """(exit status, all that it printed)."""
-    told, _ = process.communicate(timeout=240)
+    told, _ = process.communicate(timeout=800)
     return process.returncode, told
 
 
@@ -904,3 +922,174 @@ def test_the_sixty_end_alike_however_often_something_is_killed(sixty, tmp_path):
     assert ends(tmp_path / "killed") == whole
     for name in "cluster", "killed":
         assert (tmp_path / name / "grades.csv").read_bytes() == table
+
+
+# -- A class of 14, as it was graded by hand -------------------------------------------------------
+
+
+def fourteen(folder):
+    """The submissions of lab 3 of which the documented recipe lost five."""
+    right_in_c = (ROOT / "tests/strangers/threads.c").read_text()
+    found = tomllib.loads((ROOT / "lab_guide/exhibits/delivery-outside-the-lock.toml").read_text())
+    right = (ROOT / SERVER).read_text()
+    files = {
+        f"right/{SERVER}": right,
+        "right-c/server.c": right_in_c,
+        f"race/{SERVER}": right.replace(found["old"], found["new"]),
+        **{f"untouched/{name}": text for name, text in starter.contents(starter.read(3)).items()},
+        "fault/server.c": at_start(right_in_c, "*(volatile int *)0 = 1;"),
+        f"daemon/{SERVER}": "import subprocess\nsubprocess.Popen(['sleep', '1000'], "
+        f"start_new_session=True)\n{right}",
+        f"spins/{SERVER}": f"while True:\n    pass\n{right}",
+        "no-compile/server.c": right_in_c.replace("int main(", "int main[", 1),
+        f"syntax/{SERVER}": right.replace("def ", "dfe ", 1),
+        "alone/pthread.py": right,
+    }
+    put_files(folder, {name: text.encode() for name, text in files.items()})
+    (folder / "empty").mkdir()
+    (folder / "packed.zip").write_bytes(zipped({f"lab3/{SERVER}": right.encode()}))
+    (folder / "linked").mkdir()
+    os.symlink("/etc/passwd", folder / "linked" / "server.c")
+    logins = [*dict.fromkeys(name.partition("/")[0] for name in files)]
+    logins += ["empty", "packed", "linked", "absent"]
+    folder.with_name("roster.csv").write_text("\n".join(["login", *logins]) + "\n")
+
+
+def at_start(text, statement):
+    """A program in C whose main() begins with a statement."""
+    lines = text.split("\n")
+    start, _ = starter.c_span(text, "main")
+    return "\n".join([*lines[:start], statement, *lines[start:]])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_the_class_of_14_is_graded_with_one_command(tmp_path, orphans_are_ours):
+    fourteen(tmp_path / "submissions")
+    status, told = ended(
+        subprocess.Popen(
+            [sys.executable, SIXTY, "grade", tmp_path / "submissions", "--lab", "3"]
+            + ["--roster", tmp_path / "roster.csv", "--out", tmp_path / "results", "--lang", "en"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    )
+    assert status == 3, told
+    found = ends(tmp_path / "results")
+    assert len(found) == 14
+    right = found["right"][1]
+    assert [found[login][:2] for login in ("right", "alone", "packed")] == [(End.GRADED, right)] * 3
+    assert right == found["right"][2] and found["right-c"][1] == found["right-c"][2]
+    for login in "race", "untouched":
+        assert found[login][0] == End.GRADED and found[login][1] < right, (login, found[login])
+    assert [found[login][:2] for login in ("fault", "spins")] == [(End.GRADED, 0)] * 2
+    for login, why in (
+        ("no-compile", "does not compile"),
+        ("syntax", "line"),
+        ("empty", "is empty"),
+    ):
+        assert found[login][:2] == (End.NOT_BUILT, 0) and why in found[login][3]
+    for login, why in ("daemon", "left processes behind"), ("linked", "is a link"):
+        assert found[login][:2] == (End.LOOK, None) and why in found[login][3]
+    assert found["absent"][:2] == (End.NOTHING, 0)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "results" / "grades.csv").read_text())))
+    assert len(rows) == 14
+
+
+# -- The command -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def grade(tmp_path, capsys):
+    """grade(*arguments) -> (exit status, stdout, stderr) of `grade --sandbox none`, here."""
+
+    def grade(*arguments):
+        argv = ["grade", "--lang", "en", "--sandbox", "none", "--out", tmp_path / "results"]
+        try:
+            status = __main__.main([*map(str, argv), *map(str, arguments)])
+        except SystemExit as misuse:
+            status = misuse.code
+        told, said = capsys.readouterr()
+        return status, told, said
+
+    return grade
+
+
+@pytest.mark.parametrize(
+    "arguments, why",
+    [
+        (["--lab", "3"], "name the folder of submissions"),
+        (["none", "--lab", "3"], "no such folder"),
+        (["class", "--lab", "7"], "lab 7"),
+        (["class", "--lab", "3", "--late", "10%/day"], "--late needs --due"),
+        (["class", "--lab", "3", "--late", "10%", "--due", "2026-11-30"], "is no rule"),
+        (["class", "--lab", "3", "--due", "tomorrow"], "tomorrow is no time"),
+        (["class", "--lab", "3", "--only", "anna"], r"anna is no student \(close: ana"),
+        (["class", "--lab", "3", "--roster", "none.csv"], "none.csv: No such file"),
+        (["class", "--lab", "3", "--rubric", "none.toml"], "none.toml: No such file"),
+        (["class", "--lab", "3", "--require-tier", "B"], "below tier B"),
+        (["class", "--lab", "3", "--jobs", "2", "--scheduler", "tcp://x:1"], "--jobs is of this"),
+        (["class", "--lab", "3", "--worksheet", "none.csv"], "none.csv"),
+    ],
+)
+def test_a_misuse_is_one_line_and_judges_nothing(arguments, why, grade, tmp_path, monkeypatch):
+    put_files(tmp_path / "class", {"ana/x.pdf": b"", "ben/x.pdf": b""})
+    monkeypatch.chdir(tmp_path)
+    status, _, said = grade(*arguments)
+    assert status == 2 and re.search(why, said) and said.count("\n") == 1, said
+    assert not list((tmp_path / "results").glob("*/grade.json"))
+
+
+def test_what_is_nobodys_and_who_lacks_a_submission_comes_first(grade, tmp_path):
+    put_files(tmp_path / "class", {"ana/x.pdf": b"", "who?/x.pdf": b"", "\x1b[2J/x": b""})
+    (tmp_path / "class" / "ben").mkdir()
+    (tmp_path / "roster.csv").write_text("login\nana\nben\ncem\n")
+    status, told, _ = grade(tmp_path / "class", "--lab", "3", "--roster", tmp_path / "roster.csv")
+    assert status == 3
+    lines = told.splitlines()
+    assert lines[1:5] == [
+        "Submissions that are nobody's: 2",
+        "  <U+001B>[2J: nobody in the roster is <U+001B>[2J",
+        "  who?: nobody in the roster is who?",
+        "Students without a submission: 1: cem",
+    ]
+    assert "  ana: ana: it holds none of the lab's files" in told
+    found = ends(tmp_path / "results")
+    assert found["ben"][:2] == (End.NOT_BUILT, 0) and found["cem"][:2] == (End.NOTHING, None)
+    assert (tmp_path / "results" / "class.html").exists()
+
+
+def test_the_second_of_two_commands_in_a_folder_is_refused(grade, tmp_path):
+    put_files(tmp_path / "class", {"ana/x.pdf": b""})
+    with Results(tmp_path / "results"):
+        status, _, said = grade(tmp_path / "class", "--lab", "3")
+    assert status == 2 and "another run grades into" in said
+
+
+def test_lateness_counts_by_the_roster_and_survives_the_next_run(grade, tmp_path):
+    put_files(tmp_path / "class", {"ana/x.pdf": b"", "ben/x.pdf": b""})
+    (tmp_path / "roster.csv").write_text(
+        "login,submitted,extension\nana,2026-11-30 20:00,\nben,2026-11-30 20:00,1\n"
+    )
+    for rule, cost in ("2 points/hour", 4), ("2 points/hour", 4), ("1 point/day", 1):
+        grade(
+            tmp_path / "class", "--lab", "3", "--roster", tmp_path / "roster.csv",
+            "--due", "2026-11-30 18:00", "--late", rule,
+        )  # fmt: skip
+        ana, ben = (
+            grade_from(json.loads((tmp_path / "results" / login / "grade.json").read_text()))
+            for login in ("ana", "ben")
+        )
+        assert (ana.deducted, ben.deducted) == (cost, 0) and ana.late == 0.09
+        assert "0 d 2 h 0 min late" in ana.reasons[0]
+
+
+@pytest.mark.long
+def test_ctrl_c_keeps_what_is_graded_and_leaves_nothing_running(sixty, tmp_path):
+    process = sixty("results", "--jobs", "2")
+    wait_until(lambda: len(ends(tmp_path / "results")) > 14, 120, "the first grade by a judge")
+    process.send_signal(signal.SIGINT)
+    status, told = ended(process)
+    assert status == 130 and "the same command goes on" in told.splitlines()[-1]
+    assert not (tmp_path / "results" / "grades.csv").exists()

@@ -382,9 +382,21 @@ def test_each_students_files_fit_their_schemas(written):
         gradescope = json.loads((place / "gradescope.json").read_text())
         assert gradescope.get("score") == grade.points
     look = json.loads((folder / "s009" / "gradescope.json").read_text())
-    assert look["output"].startswith("No grade yet, a person will look at it: could not be judged")
+    assert look["output"].startswith("The checks give no grade: could not be judged")
     late = json.loads((folder / "s003" / "gradescope.json").read_text())["output"]
     assert "Final: 32.06 points = 36 - 3.6 for lateness -0.34 by hand." in late
+
+
+def test_a_grade_that_a_person_gave_is_told_to_the_student(tmp_path):
+    cls = a_class()
+    looked = outputs.students.report_of(cls, cls.grade_of("s009"), tmp_path)
+    assert "A person will look at it, and give the grade." in looked.notes
+    adjust.apply(cls, [adjust.Adjustment("s009", 20, "looked at it", decides=True)])
+    given = outputs.students.report_of(cls, cls.grade_of("s009"), tmp_path)
+    assert (
+        not given.is_graded and "A person will look at it, and give the grade." not in given.notes
+    )
+    assert given.notes[-1] == "Final: 20 points = 20 - 0 for lateness +0 by hand."
 
 
 def test_the_junit_of_a_class_fits_its_schema_and_tells_each_end(written):

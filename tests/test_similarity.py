@@ -72,8 +72,8 @@ TELLS = {
     "ben": "\n{\n  Client *one = clients;\n  size_t n = strlen(line);\n  while (one != NULL) {\n"
     '    if (one->state == HERE) { send_bytes(one, line, n); puts("}"); }\n'
     "    one = one->next;\n  }\n}",
-    "eva": " { Client *who = clients; // mine }\n size_t len = strlen(line); while (who != NULL) {"
-    ' if (who->state == HERE) { send_bytes(who, line, len); puts("sent }"); } who = who->next; } }',
+    "eva": " { Client *peer = clients; // mine }\n size_t len = strlen(line); while (peer != NULL) {"
+    ' if (peer->state == HERE) { send_bytes(peer, line, len); puts("sent }"); } peer = peer->next; } }',
 }
 
 

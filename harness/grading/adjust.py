@@ -3,11 +3,11 @@
     login,points,reason
     ana,18,write-up
     ben,-2,"regrade: the race is still there, see line 40"
-    eva,=50,looked at it: the process that was left is her own test
+    eva,=50,looked at it: the process that was left is a part of the test
 
-`18` adds, `-2` takes away, and `=50` stands in place of what the checks gave: it also grades a
-student who needs a look. A reason that is the name of a column that the rubric gives by hand fills
-in that column.
+`18` adds points, `-2` deducts them, and `=50` replaces the points of the checks: it also gives a
+grade to a student who needs a look. If the reason is the name of a by-hand column of the rubric,
+the row fills in that column.
 """
 
 import math
@@ -39,7 +39,7 @@ class Adjustment:
     login: str
     points: float
     reason: str
-    decides: bool = False  # it stands in place of the points of the checks
+    decides: bool = False  # it replaces the points of the checks
     column: str = ""  # of the rubric, filled in by hand
 
     def as_message(self) -> Message:
@@ -104,7 +104,7 @@ def login_of(sheet: Sheet, line: int, login: str, logins: dict[str, str]) -> str
 
 
 def points_of(sheet: Sheet, line: int, text: str) -> tuple[float, str, bool]:
-    """(points, no reason, whether they stand in place of those of the checks). Raises
+    """(points, no reason, whether they replace those of the checks). Raises
     UsageError.
     """
     if not (found := NUMBER.fullmatch(text)):

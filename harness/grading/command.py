@@ -167,7 +167,8 @@ def grade(options: argparse.Namespace) -> int:
     if not options.submissions:
         raise UsageError(msg("name the folder of submissions, or give --check-setup"))
     students = read_roster(options.roster) if options.roster else None
-    handed = submissions_in(Path(options.submissions))
+    others = [Path(one) for one in (options.out, options.roster, options.rubric) if one]
+    handed = submissions_in(Path(options.submissions), others)
     matched = (
         intake.without_roster(handed) if students is None else intake.with_roster(handed, students)
     )

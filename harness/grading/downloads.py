@@ -55,6 +55,7 @@ class Handed:
     who: list[list[tuple[str, str]]]
     read: Callable[[datetime | None], Found]  # takes the due time; raises RefusedError, OSError
     is_marked_late: bool = False  # by the system that it comes from, which does not say how much
+    is_loose: bool = False  # a single file that is no archive: perhaps no submission
 
 
 @dataclass
@@ -67,8 +68,12 @@ class Top:
     clone: Path | None = None
 
 
-def submissions_in(place: Path) -> list[Handed]:
-    """All submissions in a folder or an archive, by name. Raises UsageError."""
+def submissions_in(place: Path, others: Iterable[Path] = ()) -> list[Handed]:
+    """All submissions in a folder or an archive, by name. Raises UsageError.
+
+    others: files and folders that are none, wherever they are, such as the roster.
+    """
+    known = {path.resolve() for path in others}
     try:
         if place.is_dir():
             tops = tops_of_folder(place)
@@ -85,6 +90,7 @@ def submissions_in(place: Path) -> list[Handed]:
                     folder=place,
                 )
             )
+        tops = [top for top in tops if (place / top.name).resolve() not in known]
         return sorted(grouped(tops), key=lambda handed: handed.name)
     except RefusedError as why:
         raise UsageError(msg("{path}: {why}", path=place, why=why.args[0])) from None
@@ -290,6 +296,7 @@ def plain(top: Top) -> Handed:
     who = [[("any", name)]]
     if top.clone:
         return Handed(top.name, who, lambda due: files_of_clone(top.clone, due))
-    if not top.is_folder and not is_packed:
+    if is_loose := not top.is_folder and not is_packed:
         who = [[("any", Path(name).stem)]]
-    return Handed(top.name, who, lambda due: (*files_of(top.entries()), None))
+    read = lambda due: (*files_of(top.entries()), None)
+    return Handed(top.name, who, read, is_loose=is_loose)

@@ -65,7 +65,10 @@ def without_roster(handed: list[Handed]) -> Matched:
     """Each submission's own name is its student's login."""
     found: dict[str, Student] = {}
     by_login: dict[str, list[Handed]] = {}
-    for one in handed:
+    unmatched = [
+        (one.name, msg("it is neither a folder nor an archive")) for one in handed if one.is_loose
+    ]
+    for one in [one for one in handed if not one.is_loose]:
         for names in one.who:
             known = dict(names)
             login = known.get("any") or known.get("email", "").partition("@")[0]
@@ -82,7 +85,7 @@ def without_roster(handed: list[Handed]) -> Matched:
                 ),
             )
             by_login.setdefault(login, []).append(one)
-    return Matched([found[login] for login in sorted(found)], by_login, [])
+    return Matched([found[login] for login in sorted(found)], by_login, unmatched)
 
 
 def with_roster(handed: list[Handed], students: list[Student]) -> Matched:

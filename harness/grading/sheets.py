@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.driving.messages import msg
 from harness.driving.text_files import EncodingError, read_text
 from harness.grading.roster import folded
+from harness.verdicts import language
 from harness.verdicts.model import UsageError
 
 MARK = "\ufeff"  # Excel takes a file without it for one in the machine's old code page
@@ -86,3 +87,8 @@ def number(points: float | None) -> str:
     if points is None:
         return ""
     return f"{round(points, 2) + 0.0:.2f}".rstrip("0").rstrip(".")  # + 0.0: there is no -0
+
+
+def spoken(points: float | None) -> str:
+    """Points as people read them: with the decimal sign of the language in use."""
+    return number(points) if language.in_use == "en" else number(points).replace(".", ",")

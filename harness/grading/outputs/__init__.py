@@ -110,8 +110,8 @@ def uncounted(cls: Class) -> list[Message]:
     """A line for each adjustment that cannot count, because there is no grade that it changes."""
     return [
         msg(
-            "{login} needs a look, so {points:+g} points in adjust.csv are not counted: =POINTS "
-            "there gives a grade",
+            "{login} needs a look, so {points:+g} points in adjust.csv are not counted: a row "
+            "such as =50 gives a grade",
             login=grade.login,
             points=grade.adjusted,
         )

@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.driving.messages import Message, msg
 from harness.grading.model import Class, End, Grade, Student, by_login
 from harness.grading.roster import folded
-from harness.grading.sheets import Sheet, number, read_sheet, written
+from harness.grading.sheets import Sheet, number, read_sheet, spoken, written
 from harness.verdicts import language
 from harness.verdicts.formats.graders import cell
 from harness.verdicts.language import say
@@ -40,16 +40,14 @@ def grades(cls: Class) -> str:
     so that Excel reads it as UTF-8; in Portuguese it has the semicolons and decimal commas that
     Excel reads there.
     """
-    is_english = language.in_use == "en"
     rows = []
     for student, grade in zip(cls.students, cls.grades, strict=True):
-        points = [
-            number(value) if is_english else number(value).replace(".", ",")
-            for value in (grade.raw, grade.deducted, grade.adjusted, grade.final, possible(cls))
-        ]
+        values = grade.raw, grade.deducted, grade.adjusted, grade.final, possible(cls)
+        points = [spoken(value) for value in values]
         texts = [cell(text) for text in (student.login, student.name, student.section)]
         rows.append([*texts, say(grade.end), *points, grade.tier, cell(why(grade))])
-    return written([COLUMNS, *rows], "," if is_english else ";", is_marked=True)
+    delimiter = "," if language.in_use == "en" else ";"
+    return written([COLUMNS, *rows], delimiter, is_marked=True)
 
 
 def possible(cls: Class) -> float:
@@ -258,7 +256,7 @@ def filled(
     return notes
 
 
-# -- Whose row it is -----------------------------------------------------------------------------
+# -- The student of a row ----------------------------------------------------------------------
 
 
 # What names a student, and what else the same column may hold: a login may be an e-mail address.

@@ -10,15 +10,15 @@ from urllib.parse import quote
 
 from harness.grading.model import Class, End, Grade, Student, folder_of
 from harness.grading.outputs.gradebooks import possible, why
-from harness.grading.sheets import number
+from harness.grading.sheets import spoken
 from harness.verdicts.catalogue import place
 from harness.verdicts.formats.page import rendered
-from harness.verdicts.formats.render import clean, cleaned
+from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
 from harness.verdicts.model import FAILED, PASSED, Report
 
 BINS = 10  # of the distribution
-SHARED = 2  # students of whom a failure is said to be shared
+SHARED = 2  # students that make a failure a shared one
 NAMED = 12  # students that are named at once; the others are folded
 SIGNS = {End.GRADED: "\u2713", End.NOT_BUILT: "\u2717", End.NOTHING: "\u2013", End.LOOK: "?"}
 
@@ -60,12 +60,17 @@ class Found:
 
     def add(self, login: str, report: Report) -> None:
         """Add what the checks found of one student."""
-        for verdict in cleaned(report, tell_hidden=True).verdicts:
+        for verdict in report.verdicts:
             if not verdict.binds:
                 continue
             tally = self.tallies.setdefault(
                 verdict.check,
-                Tally(verdict.check, say(verdict.title), verdict.points, verdict.hidden),
+                Tally(
+                    clean(verdict.check),
+                    clean(say(verdict.title)),
+                    verdict.points,
+                    verdict.hidden,
+                ),
             )
             tally.asked += 1
             tally.passed += verdict.verdict == PASSED
@@ -73,7 +78,8 @@ class Found:
                 sentence = verdict.failure.sentence if verdict.failure else ""
                 cause = verdict.failure.cause if verdict.failure else verdict.why
                 key = verdict.check, sentence or say(cause)
-                self.shared.setdefault(key, Shared(verdict.check, say(cause))).logins.append(login)
+                shared = Shared(clean(verdict.check), clean(say(cause)))
+                self.shared.setdefault(key, shared).logins.append(login)
 
     def checks(self) -> tuple[list[Tally], list[Tally]]:
         """The checks that have points, and the others that somebody did not pass: in each, the
@@ -145,10 +151,10 @@ def class_page(
         bins=bins(finals, possible(cls)),
         finals=finals,
         summary={
-            "mean": number(mean(finals)),
-            "median": number(median(finals)),
-            "least": number(finals[0]),
-            "most": number(finals[-1]),
+            "mean": spoken(mean(finals)),
+            "median": spoken(median(finals)),
+            "least": spoken(finals[0]),
+            "most": spoken(finals[-1]),
         }
         if finals
         else {},
@@ -158,7 +164,7 @@ def class_page(
         groups=found.groups(),
         with_similarity=with_similarity,
         named=NAMED,
-        number=number,
+        number=spoken,
         clean=clean,
     )
 
@@ -185,7 +191,7 @@ def bins(finals: list[float], most: float) -> list[tuple[str, int, float]]:
     counts = [0] * BINS
     for points in finals:
         counts[min(int(points / width), BINS - 1)] += 1
-    edges = [number(place * width) for place in range(BINS + 1)]
+    edges = [spoken(place * width) for place in range(BINS + 1)]
     return [
         (f"{low} \u2013 {high}", count, 100 * count / max(counts))
         for low, high, count in zip(edges, edges[1:], counts, strict=False)

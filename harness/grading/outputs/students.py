@@ -27,6 +27,7 @@ FILES = {
     "prairielearn": ("prairielearn.json", formats.FORMATS["prairielearn"]),
 }
 PRACTICE = msg("the program was not confined, so this is practice")
+LOOKED_AT = msg("A person will look at it, and give the grade.")
 NEVER = datetime(1980, 1, 1, tzinfo=UTC)  # where nothing says when; the first day of a zip archive
 
 
@@ -51,8 +52,9 @@ def report_of(cls: Class, grade: Grade, folder: Path) -> Report:
         report.notes = [*report.notes, *([report.refused] if report.refused else [])]
         report.refused = ""
         report.look = why if grade.end is End.LOOK else PRACTICE
+    waits = [LOOKED_AT] if grade.end is End.LOOK and grade.final is None else []
     more = [for_students(text, hidden) for text in (*grade.notes, *grade.reasons)]
-    report.notes = [*report.notes, *more, *sum_of(grade)]
+    report.notes = [*report.notes, *waits, *more, *sum_of(grade)]
     return report
 
 

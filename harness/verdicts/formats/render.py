@@ -309,7 +309,7 @@ def verdict_in_words(verdict):
 def headline(report):
     """The whole run in a line."""
     if report.look:
-        return say("No grade yet, a person will look at it: {why}", why=report.look)
+        return say("The checks give no grade: {why}", why=report.look)
     if report.refused:
         return say("0 of {most:g} points: no check could be run.", most=report.most)
     counts = {
