@@ -4,12 +4,14 @@ tests/attacks/ has the programs. They run in the real cells, started as the judg
 submission (tests/attacks/judge.py). A tier that this machine does not offer is not tried.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -47,7 +49,7 @@ class Target:
     """What a submission would like to reach: the judge's files, other programs, other sockets."""
 
     def __init__(self, folder, tier):
-        folder.chmod(0o711), folder.parent.chmod(0o711), folder.parent.parent.chmod(0o711)
+        folder.chmod(0o711)
         self.folder, self.tier, self.secret = folder, tier, uuid.uuid4().hex
         self.closed = self.made("closed", 0o700)
         self.other = self.made("other", 0o755)
@@ -110,7 +112,7 @@ class Target:
 
     def attacked(self, *commands, total=120.0):
         """Have the judge run these commands of tests/attacks in the tier's cell, one after the
-        other; return what it says, and what stands in its log.
+        other; return what it says, and its log.
         """
         commands = [
             command if isinstance(command, dict) else {"command": command} for command in commands
@@ -167,11 +169,21 @@ def tier(request):
     return request.param
 
 
+@contextlib.contextmanager
+def targets(tier):
+    """A Target in a folder to which all users have a way: pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="grupo-attacked-") as folder:
+        found = Target(Path(folder), tier)
+        try:
+            yield found
+        finally:
+            found.close()
+
+
 @pytest.fixture
-def target(tier, tmp_path):
-    found = Target(tmp_path, tier)
-    yield found
-    found.close()
+def target(tier):
+    with targets(tier) as found:
+        yield found
 
 
 SHORT = {
@@ -191,12 +203,11 @@ SHORT = {
 
 
 @pytest.fixture(scope="module")
-def answers(tier, tmp_path_factory):
+def answers(tier):
     """tests/attacks/tries.py and the short programs, all by one judge."""
-    target = Target(tmp_path_factory.mktemp("tried"), tier)
-    found, log = target.attacked([PYTHON, "tries.py"], *SHORT.values())
-    harm = target.harm()
-    target.close()
+    with targets(tier) as target:
+        found, log = target.attacked([PYTHON, "tries.py"], *SHORT.values())
+        harm = target.harm()
     assert found, log
     assert found[0]["status"] == 0, found[0]
     return {"tries": json.loads(found[0]["out"]), "harm": harm, **dict(zip(SHORT, found[1:]))}

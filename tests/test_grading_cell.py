@@ -249,8 +249,10 @@ def test_ctrl_c_reaches_the_program_on_its_terminal_and_its_group_only():
         "tty = os.open('/dev/tty', os.O_RDWR)\n"
         "ours = os.tcgetpgrp(tty) == os.getpgrp() and os.isatty(0)\n"
         "if os.fork() == 0:\n    os.setpgid(0, 0); time.sleep(1000)\n"
-        "print('listening', ours, os.get_terminal_size().columns, flush=True)\n"
-        "try: time.sleep(1000)\nexcept KeyboardInterrupt: print('interrupted', flush=True)"
+        "try:\n"
+        "    print('listening', ours, os.get_terminal_size().columns, flush=True)\n"
+        "    time.sleep(1000)\n"
+        "except KeyboardInterrupt: print('interrupted', flush=True)"
     )
     assert within(
         f"""

@@ -1,4 +1,4 @@
-"""Grading a class: what comes in, who it is of, what lateness costs, and what is judged again."""
+"""Grading a class: what comes in, whose it is, what lateness costs, and what is judged again."""
 
 import bz2
 import contextlib
@@ -212,7 +212,7 @@ def test_byte_order_marks_and_line_ends_of_windows_make_no_other_submission():
 
 def test_the_same_work_is_the_same_submission_whatever_is_around_it():
     plain, _ = laid({SERVER: b"# mine"})
-    whole = {SERVER: b"# mine", "Makefile": b"GRUPO := /home/ana", "README.md": b"# Lab 3"}
+    whole = {SERVER: b"# mine", "Makefile": b"GRUPO := ../grupo", "README.md": b"# Lab 3"}
     assert laid({f"lab3/{name}": text for name, text in whole.items()})[0].digest == plain.digest
 
 
@@ -618,7 +618,7 @@ class Engine:
 
 
 class Shown:
-    """Keeps what is told to the teacher."""
+    """Keeps what the teacher is shown."""
 
     def __init__(self):
         self.lines = []
@@ -635,7 +635,7 @@ class Shown:
 
 @pytest.fixture
 def graded(tmp_path):
-    """graded({login: text of the server}, engine) -> ({login: Grade}, lines told): a run over a
+    """graded({login: text of the server}, engine) -> ({login: Grade}, lines shown): a run over a
     class, in the same folder of results each time.
     """
 

@@ -376,7 +376,8 @@ def forms():
         form
         for form in found
         if not language.holes(form[0])
-        or set(re.findall(r"[^\W\d_]+", re.sub("{.*?}", "", form[0]))) - {"and", "or", "received"}
+        or set(re.findall(r"[^\W\d_]+", re.sub("{.*?}", "", form[0])))
+        - {"and", "of", "or", "received"}
     ]
     telling.sort(key=lambda form: -len(re.sub("{.*?}", "", form[0])))
     return [(pattern_of(line), re.sub(r"{(\w+).*?}", r"{\1}", told)) for line, told in telling]

@@ -160,8 +160,8 @@ def use(cell: Cell) -> None:
 
 
 class Process(subprocess.Popen[bytes]):
-    """A program under check as a subprocess: signals and statuses are the program's own, whatever
-    stands between it and us.
+    """A program under check as a subprocess: signals and statuses are the program's own, not those
+    of what is between it and us.
     """
 
     def __init__(

@@ -47,7 +47,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing in a folder or an archive. `path` is as it stands there; parts() makes it safe."""
+    """One thing in a folder or an archive. `path` is as it came; parts() makes it safe."""
 
     path: str
     kind: str  # "file", "link" (hard or symbolic), or "device": anything else; folders are left out

@@ -1,4 +1,4 @@
-"""From what came in to what is judged: who handed it in, and a copy of it over a starting folder.
+"""From what came in to what is judged: its students, and a copy of it over a starting folder.
 
 The starting folder is fresh, so handing in only the files that were written is enough.
 
@@ -49,12 +49,12 @@ class Work:
     notes: list[Message] = field(default_factory=list)
 
 
-# -- Who handed it in ------------------------------------------------------------------------------
+# -- The students -----------------------------------------------------------------------------------
 
 
 @dataclass
 class Matched:
-    """Who handed in what. `unmatched`: [(a submission, why it is nobody's)]."""
+    """The students of each submission. `unmatched`: [(a submission, why it is nobody's)]."""
 
     students: list[Student]
     by_login: dict[str, list[Handed]]
@@ -170,7 +170,7 @@ def spellings(name: str) -> set[str]:
 def works_of(
     matched: Matched, due: datetime | None, lab: int, keep: Callable[[str, bytes], None]
 ) -> dict[str, Work]:
-    """{login: what is judged for this student} of all who handed in.
+    """{login: what is judged for this student} of all students with a submission.
 
     keep: is called with the digest and the archive of each folder to judge. Raises UsageError.
     """

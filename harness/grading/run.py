@@ -87,7 +87,7 @@ class Run:
     ) -> None:
         """Decides what is to be judged; keeps the grades of the others.
 
-        students: those who are judged, of the class. anew: judge also what is known (--regrade).
+        students: of the class, to be judged. anew: judge also what is known (--regrade).
         is_open: some submissions are nobody's, so that nobody gets a 0 for having handed in none.
         """
         known = {} if anew else {key_of(grade): grade.login for grade in self.results.all()}
@@ -223,7 +223,7 @@ class Run:
         self.shown.ended([student.login for student in task.students], grade, is_settled)
 
     def grade_of(self, task: Task, outcome: Outcome) -> Grade:
-        """The Grade of an outcome, for whoever the submission is of."""
+        """The Grade of an outcome, without its student."""
         key = self.terms.key(task.work)
         grade = Grade(
             "",

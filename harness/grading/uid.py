@@ -268,8 +268,8 @@ class UidProgram:
     def pids(self) -> list[int]:
         """Return the ids of all its processes, zombies included.
 
-        A process that is surely another program's is none of them. One that left its session, and
-        whose parent has ended, may be any program's: then it is this one's.
+        A process that is surely another program's is none of them. A process that left its session,
+        and has lost its parent, may be any program's: then it is this one's.
         """
         if self.is_over:
             return []
@@ -285,7 +285,7 @@ class UidProgram:
         return living
 
     def status(self, code: int) -> int:
-        """Return the status itself: nothing stands between the program and us."""
+        """Return the status itself: nothing is between the program and us."""
         return code
 
     def end(self) -> None:

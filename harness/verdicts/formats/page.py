@@ -120,7 +120,7 @@ def swimlanes(order):
 
     lanes = lanes_of(order[:MOST_STEPS])
     lanes["more"] = max(0, len(order) - MOST_STEPS)
-    return Markup(loaded("order.html").render(lanes=lanes, say=say))
+    return Markup(loaded(HERE / "order.html").render(lanes=lanes, say=say))
 
 
 def lanes_of(order):
