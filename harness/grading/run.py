@@ -83,14 +83,14 @@ class Run:
         self.again: list[str] = []  # digests
 
     def plan(
-        self, students: list[Student], works: dict[str, Work], anew: bool, is_open: bool
+        self, students: list[Student], works: dict[str, Work], again: bool, is_open: bool
     ) -> None:
         """Decides what is to be judged; keeps the grades of the others.
 
-        students: of the class, to be judged. anew: judge also what is known (--regrade).
+        students: of the class, to be judged. again: judge also what is known (--regrade).
         is_open: some submissions are nobody's, so that nobody gets a 0 for having handed in none.
         """
-        known = {} if anew else {key_of(grade): grade.login for grade in self.results.all()}
+        known = {} if again else {key_of(grade): grade.login for grade in self.results.all()}
         for student in students:
             work = works.get(student.login)
             before = self.results.grade(student.login, with_report=True)
@@ -99,7 +99,7 @@ class Run:
                     self.keep(grade, before)
                 continue
             key = self.terms.key(work)
-            if before and not anew and key_of(before) == key:
+            if before and not again and key_of(before) == key:
                 grade = before
             elif key in known:
                 grade = self.results.grade(known[key], with_report=True)
