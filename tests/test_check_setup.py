@@ -14,6 +14,8 @@ from harness.grading.judge import Outcome
 from harness.verdicts.model import FAILED, INCONCLUSIVE, PASSED
 from harness.verdicts.rubric import Rubric
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def terms():
@@ -109,7 +111,6 @@ def test_it_is_bounded_in_time(terms, capsys):
     assert "not tried" in capsys.readouterr().out
 
 
-@pytest.mark.long
 def test_the_grading_of_lab_0_is_right():
     command = ["grade", "--check-setup", "--lab", "0", "--deadline", "5", "--sandbox", "none"]
     done = subprocess.run(

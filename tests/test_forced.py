@@ -19,6 +19,8 @@ from harness.teaching.notebook import exhibit_named
 from implementations.common import trace
 from tests.conftest import OPEN
 
+pytestmark = pytest.mark.long
+
 TIMES = int(os.environ.get("GRUPO_SOAK", 4))  # of each schedule
 LOST = "ana:read ben:read ana:write ben:write"
 RIGHT = "ana:read ana:write ben:read ben:write"
@@ -53,7 +55,6 @@ def count(kind, schedule, *more):
     return int(re.search(r"counted to (\d+)", out)[1]), found
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 @pytest.mark.parametrize(
     "schedule, outcome", [(LOST, 1), (RIGHT, 2), ("ben:read ana:read ana:write ben:write", 1)]

@@ -22,6 +22,8 @@ from conftest import lacks
 from harness.driving.server import ROOT
 from harness.grading import cell, judge, supervisor, uid
 
+pytestmark = pytest.mark.long
+
 ATTACKS = Path(__file__).parent / "attacks"
 TIERS = "A", "B"
 # The interpreter of a submission: one that every user can run.
@@ -272,7 +274,6 @@ def program(target, name, seconds):
     return answer, log
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", ["fork_bomb", "fork_bomb_of_sessions", "relay"])
 def test_forks_without_end_are_ended(target, name):
     answer, _ = program(target, name, 2)
@@ -290,7 +291,6 @@ TOO_MUCH = {
 }
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", TOO_MUCH)
 def test_what_takes_too_much_is_ended(target, name):
     answer, log = program(target, name, 40)
@@ -301,7 +301,6 @@ def test_what_takes_too_much_is_ended(target, name):
         assert "No space left" in answer["err"], (answer, log)
 
 
-@pytest.mark.long
 def test_it_ends_with_the_judge(target):
     """The judge is killed after its time: nothing of the submission goes on."""
     command = {"command": [PYTHON, "programs.py", "daemons_and_stay"], "seconds": 600}

@@ -639,7 +639,7 @@ def graded(tmp_path):
     class, in the same folder of results each time.
     """
 
-    def graded(texts, engine, students=None, anew=False, **terms):
+    def graded(texts, engine, students=None, again=False, **terms):
         place = Path(tempfile.mkdtemp(dir=tmp_path))
         put_files(place, {f"{login}/{SERVER}": text for login, text in texts.items()})
         roster = students or [Student(login) for login in texts]
@@ -651,7 +651,7 @@ def graded(tmp_path):
         with Results(tmp_path / "results") as results:
             works = intake.works_of(found, None, 3, results.keep)
             run = Run(Terms(**{**values, **terms}), results, shown)
-            run.plan(roster, works, anew, bool(found.unmatched))
+            run.plan(roster, works, again, bool(found.unmatched))
             try:
                 run.judge(engine)
             except KeyboardInterrupt:
@@ -739,7 +739,7 @@ def test_a_regrade_says_whose_verdict_changed_and_why(graded):
     failed = outcome(4.0, "failed")
     failed.report["verdicts"][0]["failure"] = cause
     engine = Engine({B: [failed]})
-    known, lines = graded(texts, engine, anew=True)
+    known, lines = graded(texts, engine, again=True)
     assert sorted(engine.judged) == sorted([A, B])
     assert lines == [
         "ben: 10 of 10 -> 4 of 10 (judged again)",
@@ -749,7 +749,7 @@ def test_a_regrade_says_whose_verdict_changed_and_why(graded):
 
 def test_a_regrade_that_needs_two_tries_tells_of_the_last(graded):
     graded({"ana": b"a"}, Engine())
-    _, lines = graded({"ana": b"a"}, Engine({A: [outcome(5.0, "inconclusive")]}), anew=True)
+    _, lines = graded({"ana": b"a"}, Engine({A: [outcome(5.0, "inconclusive")]}), again=True)
     assert lines == []
 
 

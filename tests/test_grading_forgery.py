@@ -106,14 +106,20 @@ def test_no_verdict_is_forged(judged):
 
 
 def test_it_does_not_learn_what_is_checked(judged, monkeypatch):
-    """Neither the rubric, the hidden checks and their names, nor the teacher's environment."""
+    """Neither the rubric, the hidden checks and their names, nor the teacher's environment.
+
+    In tier B it can read the command lines of the whole machine: only those of its judge count.
+    """
     secret = uuid.uuid4().hex
     monkeypatch.setenv("GRUPO_TOKEN", secret)
     words = [secret, "greets", "7.125", "PYTEST", "check_", "hidden", "GRUPO_"]
     attack = f"""
 import os, sys
-seen = [repr(os.environ), os.getcwd()]
-for pid in filter(str.isdigit, os.listdir("/proc")):
+seen, above = [repr(os.environ), os.getcwd()], os.getppid()
+while above not in (0, {os.getpid()}):
+    pid = above
+    with open(f"/proc/{{pid}}/stat") as file:
+        above = int(file.read().rpartition(")")[2].split()[1])
     for name in "environ", "cmdline", "cwd":
         try:
             path = f"/proc/{{pid}}/{{name}}"

@@ -19,13 +19,13 @@ from conftest import need
 from harness.driving.server import ROOT
 from harness.teaching import kit, starter
 
-pytestmark = pytest.mark.xdist_group("kit")  # what they look at is made once
+# What they look at is made once.
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("kit")]
 LABS = [
     pytest.param(
         int(path.stem[0]),
         path.stem[2:],
         id=path.stem,
-        marks=[] if path.stem in ("0-python", "3-c") else [pytest.mark.long],
     )
     for path in sorted(starter.MANIFESTS.glob("*-*.toml"))
 ]
@@ -154,7 +154,6 @@ def verdicts(grupo, folder, lab, *only):
     return {one["check"]: one["verdict"] for one in json.loads(found.read_text())["verdicts"]}
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("lab, language", [(0, "python"), (3, "c")])
 def test_it_works_by_itself(unpacked, lab, language, tmp_path):
     grupo = unpacked(lab, language)
@@ -170,7 +169,6 @@ def test_it_works_by_itself(unpacked, lab, language, tmp_path):
     assert verdicts(grupo, folder, lab, *only) == verdicts(ROOT, tmp_path / "plain", lab, *only)
 
 
-@pytest.mark.long
 def test_it_gives_the_verdicts_of_grupo(unpacked, tmp_path):
     grupo = unpacked(0, "python")
     starter.write(starter.read(0), tmp_path / "plain")

@@ -22,6 +22,8 @@ from harness.driving.server import ROOT
 from harness.grading import package, probe
 from harness.teaching import starter
 
+pytestmark = pytest.mark.long
+
 LAB = 0
 MOST = 100 << 20  # bytes that systems take
 
@@ -143,7 +145,6 @@ def test_a_grader_that_fails_leaves_a_result_without_a_grade(gradescope, what):
     assert not any("score" in test for test in found["tests"])
 
 
-@pytest.mark.long
 def test_a_submission_is_graded(gradescope):
     """In a cell if there is one here; without, the checks are shown, and no points are given."""
     solved(gradescope.root / "submission")
@@ -157,7 +158,6 @@ def test_a_submission_is_graded(gradescope):
     assert "score" not in found and "practice" in found["output"]
 
 
-@pytest.mark.long
 def test_autolab_reads_the_last_line(tmp_path):
     need("make")
     unpack(packed("autolab", b"[points]\nstarts = 7\n"), tmp_path / "lab")
@@ -246,7 +246,6 @@ def test_the_job_that_runs_a_students_program_may_write_nothing(jobs):
         assert not [step["run"] for step in job["steps"] if "${{" in step.get("run", "")]
 
 
-@pytest.mark.long
 def test_the_workflow_makes_a_result(jobs, tmp_path):
     """Its own scripts, run one after the other as GitHub does, without sudo and apt."""
     for tool in "git", "jq", "bash":

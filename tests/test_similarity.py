@@ -15,6 +15,8 @@ from harness.grading import similarity
 from harness.grading.model import Class, End, Grade, Student
 from harness.teaching import starter
 
+pytestmark = pytest.mark.long
+
 WIRE = "implementations/common/wire.py"
 # Four ways to write Lines.feed; that of eva is ben's with other names, texts and comments.
 FEEDS = {
@@ -199,7 +201,6 @@ def test_the_page_escapes_what_students_wrote_and_explains_the_value():
     assert "No two submissions share 50 %" in similarity.page(Class(0, "a lab", [], []))
 
 
-@pytest.mark.long
 def test_the_same_class_gives_the_same_page():
     """copydetect's fingerprints are hashes, which are others in each process."""
     program = "import test_similarity as t; print(t.similarity.page(t.whole()))"
