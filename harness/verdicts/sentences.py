@@ -1722,7 +1722,8 @@ def steps(entries):
 def done_by(who, what, text, pieces):
     """One deed as a step."""
     kind = DEEDS["sends-in-pieces" if pieces > 1 else what]
-    return Message(kind, {"who": who, "text": short(text), "pieces": pieces})
+    shown = text if what == "starts" else short(text)  # a command's last flags matter most
+    return Message(kind, {"who": who, "text": shown, "pieces": pieces})
 
 
 def whole(text):
