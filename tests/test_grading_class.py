@@ -894,6 +894,7 @@ def cluster():
 
 
 @pytest.mark.long
+@pytest.mark.soak  # it takes many minutes
 @pytest.mark.timeout(900)
 def test_the_sixty_end_alike_however_often_something_is_killed(sixty, tmp_path):
     if importlib.util.find_spec("distributed") is None:
