@@ -50,7 +50,7 @@ test-long: $(call with,figures perfetto grading notebooks guide bench tests brow
 	@$(RUN) -m pytest -n 5 -m long $(WAITS)
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "long and not soak" $(WAITS:%=--ignore=%)
 
-soak: $(call with,figures perfetto grading notebooks guide bench tests browser)
+soak: $(call with,figures perfetto grading notebooks guide bench tests browser cluster)
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
 	@GRUPO_SOAK=1 $(RUN) -m pytest -n 1 tests/test_starters.py tests/test_guide.py
 	@$(RUN) -m pytest -n 2 -m soak
