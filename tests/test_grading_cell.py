@@ -384,15 +384,17 @@ def test_a_supervisor_ends_a_judge_that_ignores_signals():
 @pytest.mark.parametrize("language", starter.LANGUAGES)
 @pytest.mark.parametrize("solved", [True, False], ids=["solution", "start"])
 def test_verdicts_are_those_without_a_cell(tmp_path, language, solved):
-    begun = starter.read(3, language)
-    outcome = judged(submission(tmp_path / "lab", 3, language, solved), 3, language)
+    """Lab 3's solution has threads and asks for every order. Its start has a race, so that chance
+    decides some of its verdicts; lab 2's has none."""
+    lab = 3 if solved else 2
+    outcome = judged(submission(tmp_path / "lab", lab, language, solved), lab, language)
     failed = {
         verdict["check"].partition("[")[0]
         for verdict in outcome.report["verdicts"]
         if verdict["verdict"] == "failed"
     }
-    expected = set() if solved else {check.partition("[")[0] for check in begun.fails}
-    assert outcome.end == "judged" and failed - set(begun.may_fail) == expected
+    expected = set() if solved else set(starter.read(lab, language).fails)
+    assert (outcome.end, failed) == ("judged", expected)
 
 
 @pytest.mark.long

@@ -7,7 +7,9 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 from conftest import need
@@ -234,6 +236,14 @@ const s = net.createServer(c => c.end('hello')).listen(0, '127.0.0.1', () =>
 """
 
 
+@pytest.fixture
+def open_folder():
+    """A folder that every user of the machine can write; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "program, file, text, command, shown",
@@ -245,16 +255,13 @@ const s = net.createServer(c => c.end('hello')).listen(0, '127.0.0.1', () =>
         ("java", "T.java", JAVA, "java -Xmx64m T.java", "65"),
     ],
 )
-def test_other_languages_run_under_it(tmp_path, program, file, text, command, shown):
+def test_other_languages_run_under_it(open_folder, program, file, text, command, shown):
     need(program)
-    (tmp_path / file).write_text(text)
-    for one in tmp_path, tmp_path / file:
-        one.chmod(0o777)
-    # The folders above are closed to others, so the script enters the folder while it is root.
-    os.chmod(tmp_path.parent, 0o711), os.chmod(tmp_path.parent.parent, 0o711)
+    (open_folder / file).write_text(text)
+    (open_folder / file).chmod(0o666)
     script = f"""
-    os.chdir({str(tmp_path)!r})
-    os.environ["TMPDIR"] = {str(tmp_path)!r}
+    os.chdir({str(open_folder)!r})
+    os.environ["TMPDIR"] = {str(open_folder)!r}
     sys.exit(subprocess.run(["sh", "-c", {command!r}]).returncode)
     """
     done = confined(script)

@@ -206,6 +206,7 @@ def test_where_a_verdict_says_to_read_there_is_something_to_read(pages):
 
 
 def test_a_notebooks_pictures_are_in_it(site, pages):
+    drawn = 0
     for path in NOTEBOOKS:
         outputs = [
             output.get("data", {}).get("text/html", "")
@@ -221,7 +222,12 @@ def test_a_notebooks_pictures_are_in_it(site, pages):
             for name in [*pages[built(path)].loaded, *pages[built(path)].links]
             if name.startswith(path.stem) and name.endswith(".png")
         ]
-        assert pictures and [file.read_bytes() for file in files] == pictures
+        assert [file.read_bytes() for file in files] == pictures, path.name
+        drawn += len(pictures)
+        figures = "".join(outputs).count('<figure class="grupo-figure"')
+        assert built(path) in pages and figures + len(pictures) > 0, path.name
+        assert pages[built(path)].tags.count("figure") >= figures, path.name
+    assert drawn > 5
 
 
 def test_the_search_knows_each_page(site):

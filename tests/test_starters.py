@@ -163,8 +163,10 @@ def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(
 
 @pytest.mark.parametrize("begun", ALL, ids=lambda begun: f"{begun.lab}-{begun.language}")
 def test_its_checks_are_of_this_lab_and_its_functions_are_named_in_its_page(begun, folder):
-    """In words: what a folder fails is asked in this lab for the first time."""
-    assert {known()[check] for check in begun.fails + begun.may_fail} == {begun.lab}
+    """In words: what a folder fails is asked in this lab for the first time. A race may break what
+    an earlier lab asked, too."""
+    assert {known()[check] for check in begun.fails} == {begun.lab}
+    assert all(known()[check] <= begun.lab for check in begun.may_fail)
     starter.write(begun, folder)
     assert all(one.function in (folder / "README.md").read_text() for one in begun.empty)
     page = Path(ROOT, "lab_guide", f"lab{begun.lab}.md").read_text()
