@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -668,6 +669,8 @@ def test_an_order_of_steps_is_drawn_in_lanes_with_where_one_had_to_stop():
     assert top == sorted(set(top)), "time runs down"
     assert [x for x, _, _ in lanes["runs"]] == [across["ana"], across["ben"], across["ana"]]
     assert [x for x, _ in lanes["stops"]] == [across["ana"]] and len(lanes["switches"]) == 2
+    baselines = sorted([y for _, y, *_ in lanes["steps"]] + [y + 4 for _, y in lanes["stops"]])
+    assert min(b - a for a, b in pairwise(baselines)) > 12, "texts lie over each other"
     drawn = swimlanes(order * 200)
     assert "<svg" in drawn and "server.py:12" in drawn and "500 further steps" in drawn
 

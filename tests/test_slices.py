@@ -230,6 +230,22 @@ def test_the_servers_death_is_the_first_wrong_thing():
     assert found[wrong].what == "reset"
 
 
+@pytest.mark.parametrize("words", ["received:", "received it too early:"])
+def test_what_the_model_does_not_allow_is_marked(words):
+    """Whatever else follows in the verdict, and whatever came later."""
+    entries = [
+        Entry(0, "ana#8", "sends", "NAME zoe\n"),
+        Entry(1, "ben#6", "hears", "RENAMED 2 T ana zoe"),
+        Entry(1, "ana#8", "hears", "RENAMED 2 T ana zoe"),
+        Entry(2, "owner", "types", "members"),
+        Entry(3, "server", "shows", "ok"),
+    ]
+    came = f"ana#8 {words} RENAMED 2 T ana zoe\nThis order of steps shows it, each time:\n..."
+    found, wrong = shown(entries, "ERR name-taken WORDS", came)
+    assert found[wrong] is entries[2] and entries[0] in found
+    assert shown(entries, "", "ana#8 received: nothing")[1] is None
+
+
 def test_evidence_is_shown_as_it_is_and_marked_only_if_it_is_told():
     evidence = [
         Entry(0, "ana", "hears", "MSG 2 T ana a"),

@@ -18,6 +18,7 @@ LOOKED_AT = 20_000  # entries of a record, the last ones, among which the wrong 
 TEXTS = {"hears", "torn", "shows", "warns"}
 ENDS = {"ended", "reset"}
 POINTER = re.compile(r" *\^( \w[\w ]*)?")
+INSTEAD = re.compile(r"(\S+) received(?: it too early)?: (.+)")  # what the model says
 RECEIVED = re.compile(r"(\S+) (?:.* )?received(?: only)?:?")
 GOES_ON = "and the connection stays open"
 
@@ -135,6 +136,9 @@ def first_wrong(entries: Sequence[Entry], expected: str, came: str) -> int | Non
                 entry.who == who and entry.what == "hears" and entry.text.startswith("PONG ")
             ),
         )
+    if found := INSTEAD.fullmatch(lines[0]):
+        who = found[1] if any(entry.who == found[1] for entry in entries) else None
+        return where(entries, [found[2]], who)
     if len(lines) > 1 and RECEIVED.fullmatch(lines[0]):
         wrong = next(
             (place for place, line in enumerate(lines[1:], 1) if not is_asked_for(line, expected)),

@@ -128,19 +128,20 @@ def lanes_of(order):
     names = list(dict.fromkeys(who for who, *_ in order))
     across = {name: 16 + place * COLUMN for place, name in enumerate(names)}
     steps, runs, switches, stops = [], [], [], []
-    last = ""
-    for number, (who, words, place, stopped) in enumerate(order):
-        x, top = across[who], 30 + number * STEP
-        steps.append((x, top + 14, brief(in_a_line(words, " "), MOST_WORDS), place))
+    last, top = "", 30
+    for who, words, place, stopped in order:
+        x = across[who]
+        if stopped:  # a row of its own
+            stops.append((across[last], top + 6))
+            top += STEP
         if who == last:
             runs[-1] = (x, runs[-1][1], runs[-1][2] + STEP)
         else:
             if runs:
                 switches.append(f"{across[last]},{top} {x},{top}")
             runs.append((x, top, STEP))
-        if stopped:
-            stops.append((across[last], top))
-        last = who
+        steps.append((x, top + 14, brief(in_a_line(words, " "), MOST_WORDS), place))
+        last, top = who, top + STEP
     return {
         "names": list(across.items()),
         "steps": steps,
@@ -148,7 +149,7 @@ def lanes_of(order):
         "switches": switches,
         "stops": stops,
         "width": len(names) * COLUMN + ROOM,
-        "height": 36 + len(order) * STEP,
+        "height": top + 6,
     }
 
 
