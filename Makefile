@@ -40,15 +40,19 @@ ready: $(call with,tests)
 	@$(RUN) -m pytest -n 4 --dist loadgroup -m "not long" $(READY)
 	@echo "Grupo is ready on this machine. All its tests: make test"
 
+# $(call tested,ARGUMENTS OF PYTEST). In CI, what failed beside other tests is run once more, alone: a test is to fail
+# because something is broken, and not because a machine had too little time for it.
+tested = $(RUN) -m pytest $(1) $(if $(filter true,$(CI)),|| { echo "What failed beside others is run again alone:"; $(RUN) -m pytest $(1) -n 0 --lf --lfnf=none; })
+
 test: $(call with,figures grading notebooks guide tests)
-	@$(RUN) -m pytest -n 4 --dist loadgroup -m "not long"
+	@$(call tested,-n 4 --dist loadgroup -m "not long")
 
 # The long tests. First those that mostly wait: each exhibit against its check, hostile programs.
 # Then those that compute: windows, figures, notebooks, the guide, the strangers' servers, labs.
 WAITS := tests/test_exhibits.py tests/test_check_hostile.py
 test-long: $(call with,figures perfetto grading notebooks guide bench tests browser cluster)
-	@$(RUN) -m pytest -n 5 -m long $(WAITS)
-	@$(RUN) -m pytest -n 4 --dist loadgroup -m "long and not soak" $(WAITS:%=--ignore=%)
+	@$(call tested,-n 5 -m long $(WAITS))
+	@$(call tested,-n 4 --dist loadgroup -m "long and not soak" $(WAITS:%=--ignore=%))
 
 soak: $(call with,figures perfetto grading notebooks guide bench tests browser cluster)
 	@GRUPO_SOAK=100 $(RUN) -m pytest -n 3 tests/test_faults.py -k kill_9
