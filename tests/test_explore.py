@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.driving import deadlines
 from harness.driving.server import ROOT
 from harness.explore import exploration, schedules
 from harness.explore.exploration import Explored
@@ -288,6 +289,27 @@ def test_an_exploration_goes_on_from_its_file_and_spoils_no_other(tmp_path):
     words = "--workload", TABLE[0].name, "--resume", file, "--", "pthread"
     status, _, err = explore(*words)
     assert status == 2 and str(file) in err and file.read_text() == text
+
+
+TEAM = """
+import pathlib, sys
+from harness.explore.exploration import Workers
+team = Workers(None, pathlib.Path("nowhere"), 3)
+print(*(process.pid for process in team.processes), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_workers_end_with_the_main_process_even_if_it_is_killed():
+    with subprocess.Popen(
+        [sys.executable, "-c", TEAM], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as main:
+        workers = [psutil.Process(int(pid)) for pid in main.stdout.readline().split()]
+        main.kill()
+    _, living = psutil.wait_procs(workers, deadlines.DEADLINE)
+    for worker in living:
+        worker.kill()
+    assert len(workers) == 3 and not living
 
 
 def test_the_workloads_are_listed():

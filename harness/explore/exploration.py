@@ -285,7 +285,9 @@ class Workers:
         for number in range(count):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=work, args=(theirs, start, folder / f"worker{number}"), daemon=True
+                target=work,
+                args=(theirs, [*self.idle, ours], start, folder / f"worker{number}"),
+                daemon=True,
             )
             process.start()
             theirs.close()
@@ -329,9 +331,14 @@ class Workers:
         return done
 
 
-def work(pipe: Connection, start: Start, folder: Path) -> None:
-    """Try schedules, in a process of its own, until there are no more."""
+def work(pipe: Connection, of_main: list[Connection], start: Start, folder: Path) -> None:
+    """Try schedules, in a process of its own, until there are no more or the main process ends.
+
+    of_main: the main process's ends of the pipes, which this process inherited.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends this one
+    for end in of_main:
+        end.close()  # else no worker would see that the main process has ended
     runner = Runner(start, folder)
     try:
         while (job := pipe.recv()) is not None:
