@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
+from harness.driving import deadlines
+from harness.driving.deadlines import wait_until
 from harness.driving.server import ROOT, NotStarted
 from harness.model import fuzz as fuzzing
 from harness.model.fuzz import NAMES, Found, Fuzz, simpler
@@ -196,3 +199,30 @@ def test_ctrl_c_ends_it_and_says_what_was_tried(tmp_path):
     out, err = process.communicate(timeout=60)
     assert "stopped" in out and "dialogues of" in out and "Traceback" not in err, out + err
     assert not list(tmp_path.glob("grupo-check-*"))
+
+
+@pytest.mark.long
+def test_its_workers_and_servers_end_with_it_even_if_it_is_killed(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness", "fuzz", "--minutes", "9", "nonblocking"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    main, all_of_it = psutil.Process(process.pid), []
+
+    def serves():
+        all_of_it[:] = main.children(recursive=True)
+        return any("--port" in one.cmdline() for one in all_of_it if one.is_running())
+
+    try:
+        wait_until(serves, 60, "a server that the fuzz has started")
+    finally:
+        process.kill()
+        process.wait()
+    _, living = psutil.wait_procs(all_of_it, 4 * deadlines.DEADLINE)
+    for one in living:
+        one.kill()
+    assert not living

@@ -147,7 +147,9 @@ class Run:
             ours, theirs = context.Pipe(duplex=False)
             # One more worker plays the dialogues in which time passes: it waits most of the time.
             quiet = number == self.workers
-            process = context.Process(target=self.work, args=(number, theirs, quiet), daemon=True)
+            process = context.Process(
+                target=self.work, args=(number, theirs, [*pipes, ours], quiet), daemon=True
+            )
             process.start()
             theirs.close()
             pipes[ours] = number
@@ -169,8 +171,13 @@ class Run:
         self.tallies[pipes[pipe]] = tally
         self.shortest[pipes[pipe]] = found
 
-    def work(self, number: int, pipe: Connection, quiet: bool) -> None:
-        """Play dialogues, and report, in a process of its own."""
+    def work(self, number: int, pipe: Connection, of_main: list[Connection], quiet: bool) -> None:
+        """Play dialogues, and report, in a process of its own, which ends with the main process.
+
+        of_main: the main process's ends of the pipes, which this process inherited.
+        """
+        for end in of_main:
+            end.close()  # else no worker would see that the main process has ended
         # The main process ends this one. A handler is not inherited by the servers: none of them
         # finds SIGHUP ignored.
         for number in (signal.SIGINT, signal.SIGHUP):
@@ -178,11 +185,17 @@ class Run:
         deadlines.DEADLINE = DEADLINE
         sent = 0.0
 
+        def tell(fuzz: Fuzz, found: Found | str | None) -> None:
+            try:
+                pipe.send((fuzz.tally, found))
+            except OSError:  # the main process has ended
+                sys.exit()
+
         def report(fuzz: Fuzz) -> None:
             nonlocal sent
             if time.monotonic() > sent + TICK:
                 sent = time.monotonic()
-                pipe.send((fuzz.tally, fuzz.shortest))
+                tell(fuzz, fuzz.shortest)
 
         fuzz = Fuzz(
             self.starter,
@@ -193,11 +206,10 @@ class Run:
             report=report,
         )
         try:
-            pipe.send((fuzz.tally, None))
-            found = fuzz.run()
-            pipe.send((fuzz.tally, found))
+            tell(fuzz, None)
+            tell(fuzz, fuzz.run())
         except (NotStarted, OSError) as problem:
-            pipe.send((fuzz.tally, str(problem)))
+            tell(fuzz, str(problem))
 
     @property
     def found(self) -> Found | None:
