@@ -104,8 +104,8 @@ COMMANDS = {
     ),
     "soak": (
         "harness.teaching.soak",
-        "run all checks against correct servers, on busy cores, and count false alarms",
-        "It takes more than an hour. The exit status is 1 if there was a false alarm.",
+        "run all checks against correct servers, on idle and on busy cores; count false alarms",
+        "It takes hours. The exit status is 1 if there was a false alarm.",
     ),
     "compare": (
         "harness.tracing.compare",

@@ -1,22 +1,25 @@
-"""False alarms: all checks against servers that are right, again and again, while both cores are
-busy with something else.
+"""False alarms: all checks against servers that are right, again and again, on idle cores and while
+all cores are busy with something else.
 
-The servers are our three, and those in tests/strangers, which others wrote from
-lab_guide/protocol.md alone (and processes.c, which is epoll.c made over, with processes).
+The servers are our three; those in tests/strangers, which others wrote from lab_guide/protocol.md
+alone (and processes.c, which is epoll.c made over, with processes); and two of ours made slow.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.arguments import positive
 from harness.driving.server import DESIGNS, ROOT
-from harness.teaching.exhibits import busy_cores, checked
+from harness.teaching.exhibits import Exhibit, build, busy_cores, checked, plant
+from harness.verdicts.model import FAILED, FAULT
 
 # The designs of those that are of one.
 PROMISES = {
@@ -24,6 +27,23 @@ PROMISES = {
     "epoll": "nonblocking",
     "threads": "pthread",
     "processes": "fork",
+}
+# Ours made slow, and still right: the design, and where a pause comes first [(file, line)].
+PASSWORDS = "implementations/common/passwords.py"
+SLOW = {
+    "slow-hash": (
+        "pthread",
+        4.4,
+        [
+            (PASSWORDS, "    try:\n        return HASHER.hash("),
+            (PASSWORDS, "    try:\n        return HASHER.verify("),
+        ],
+    ),
+    "slow-under-the-lock": (
+        "pthread",
+        0.05,
+        [("implementations/pthread.py", "            self.room.process(batch, *clock())")],
+    ),
 }
 STRANGERS = ROOT / "tests" / "strangers"
 WARNINGS = "-Wall", "-Wextra", "-Werror"
@@ -74,51 +94,89 @@ def strangers():
     return sorted(path.stem for path in STRANGERS.iterdir() if path.suffix in SUFFIXES)
 
 
-def judged(name, command, folder):
+def slow(name, folder):
+    """The command line of one of ours made slow, built in `folder`, and the folder to run it in."""
+    design, pause, places = SLOW[name]
+    tree = Path(folder, name)
+    for number, (file, line) in enumerate(places):
+        indent = line[: len(line) - len(line.lstrip())]
+        text = f"{indent}__import__('time').sleep({pause})\n{line}"
+        one = Exhibit(name, 0, design, file, line, text, "", "", "")
+        (plant if number else build)(one, tree)
+    return one.command, tree
+
+
+def judged(name, command, where):
     """The verdicts of all checks, those of its design included."""
-    return checked(command, folder, *(["--design", PROMISES[name]] if name in PROMISES else []))
+    design = SLOW[name][0] if name in SLOW else PROMISES.get(name)
+    return checked(command, where, *(["--design", design] if design else []))
 
 
 def wrong(verdicts):
-    """Of one run, what did not pass although it binds this server, as texts."""
-    return [
-        f"{verdict.check}: {verdict.verdict}: "
-        f"{verdict.failure.sentence if verdict.failure else verdict.why}"
-        for verdict in verdicts.values()
-        if verdict.is_amiss
-    ]
+    """Of one run, the Verdicts that did not pass although they bind this server."""
+    return [verdict for verdict in verdicts.values() if verdict.is_amiss]
+
+
+def told(verdict):
+    """Such a Verdict in a line."""
+    why = verdict.failure.sentence if verdict.failure else verdict.why
+    return f"{verdict.check}: {verdict.verdict}: {why}"
+
+
+def everyone():
+    """The names of all these servers."""
+    return [*DESIGNS, *strangers(), *SLOW]
+
+
+def known(name):
+    """This name, if it is one of theirs. Raises argparse.ArgumentTypeError."""
+    if name not in everyone():
+        raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(everyone())}")
+    return name
 
 
 def arguments(parser):
     """Adds what `harness soak` takes."""
     parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        type=known,
+        help=f"only these: {', '.join(everyone())}",
+    )
+    parser.add_argument(
         "--times",
         type=positive,
-        default=30,
+        default=20,
         metavar="N",
-        help="runs on each of ours, a third of it on each stranger's (default: %(default)s)",
+        help="runs on each, every other one on busy cores (default: %(default)s)",
     )
 
 
 def main(options):
     """Exit status 1 if a check failed on a server that is right."""
     alarms = 0
-    with tempfile.TemporaryDirectory(prefix="grupo-soak-") as folder, busy_cores():
-        for name in [*DESIGNS, *strangers()]:
-            ours = name in DESIGNS
-            times, found = options.times if ours else -(-options.times // 3), []
+    with tempfile.TemporaryDirectory(prefix="grupo-soak-") as folder:
+        for name in options.names or everyone():
+            where = ROOT
             try:
-                command = [name] if ours else stranger(name, folder)
+                if name in SLOW:
+                    command, where = slow(name, folder)
+                else:
+                    command = [name] if name in DESIGNS else stranger(name, folder)
             except Missing as missing:
                 screen.print(f"{name}: {missing} is not installed")
                 continue
-            for _ in range(times):
-                found += wrong(judged(name, command, ROOT))
-            alarms += len(found)
+            found = []
+            for number in range(options.times):
+                with busy_cores() if number % 2 else nullcontext():
+                    found += wrong(judged(name, command, where))
+            failed = [one for one in found if one.verdict in (FAILED, FAULT)]
+            alarms += len(failed)
             screen.print(
-                f"{name}{'' if ours else ' (a stranger)'}: {len(found)} false alarms in {times} "
-                f"runs of all checks",
-                *found,
+                f"{name}: {len(failed)} false alarms in {options.times} runs of all checks; "
+                f"{len(found) - len(failed)} verdicts inconclusive or not run",
+                *map(told, found),
                 sep="\n  ",
             )
     return 1 if alarms else 0
