@@ -18,7 +18,7 @@ LOOKED_AT = 20_000  # entries of a record, the last ones, among which the wrong 
 TEXTS = {"hears", "torn", "shows", "warns"}
 ENDS = {"ended", "reset"}
 POINTER = re.compile(r" *\^( \w[\w ]*)?")
-INSTEAD = re.compile(r"(\S+) received(?: it too early)?: (.+)")  # what the model says
+INSTEAD = re.compile(r"(\S+) received(?: [^:]+)?: (.+)")  # what the model says
 RECEIVED = re.compile(r"(\S+) (?:.* )?received(?: only)?:?")
 GOES_ON = "and the connection stays open"
 
