@@ -231,7 +231,6 @@ class Watch:
         os.set_blocking(status.fileno(), False)
         self.judge, self.told = 0, b""
         self.own = ""  # the judge's pid namespace
-        self.parents: dict[str, str] = {}  # of each pid namespace
         self.known: dict[int, str] = {}  # of each process its namespace, '' if it is none of these
 
     def __call__(self, pid: int, log: supervisor.Log) -> None:
@@ -245,17 +244,28 @@ class Watch:
                 self.own = namespace_of(self.judge)
         if not self.own:
             return
+        if self.excesses():
+            # The kernel gives a process's id again, perhaps to the judge of another submission. So
+            # nothing ends because of what was true at an earlier look.
+            self.known = {}
+            for members, why in self.excesses():
+                end_members(members, log, why)
+
+    def excesses(self) -> list[tuple[list[int], str]]:
+        """Return the processes that have too much, and of what."""
+        found = []
         programs = self.programs()
         if too_large(own := programs.pop(self.own, []), MEMORY_OF_JUDGE):
             most = MEMORY_OF_JUDGE >> 20
-            end_members(own, log, f"The judge had more than {most} MB of memory")
+            found.append((own, f"The judge had more than {most} MB of memory"))
         full = files_in(self.judge, "/tmp") > MOST_FILES  # any of them may have written these
         for members in programs.values():
             if full or any(files_in(members[0], path) > MOST_FILES for path in OWN):
-                end_members(members, log, f"A program had more than {MOST_FILES} files")
+                found.append((members, f"A program had more than {MOST_FILES} files"))
             elif too_large(members, MEMORY):
                 most = MEMORY >> 20
-                end_members(members, log, f"A program had more than {most} MB of memory")
+                found.append((members, f"A program had more than {most} MB of memory"))
+        return found
 
     def programs(self) -> dict[str, list[int]]:
         """Return the processes of the judge and of each program, by their pid namespaces."""
@@ -265,10 +275,8 @@ class Watch:
             self.known[pid] = ""
             with contextlib.suppress(OSError):
                 space = namespace_of(pid)
-                if space not in self.parents:
-                    self.parents[space] = parent_namespace(pid)
-                is_ours = self.own in (space, self.parents[space])
-                self.known[pid] = space if is_ours else ""
+                if space == self.own or parent_namespace(pid) == self.own:
+                    self.known[pid] = space
         found: dict[str, list[int]] = {}
         for pid, space in self.known.items():
             if space:
