@@ -20,7 +20,7 @@ from harness.driving import cells
 from harness.driving.compiled import find_compiler
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, inherited_environment
-from harness.teaching import starter
+from harness.teaching import starter, track
 from harness.verdicts import command
 from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
@@ -129,17 +129,20 @@ def must_be_inside(place, folder):
         )
 
 
-def build_c(folder):
-    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises
-    SubmissionError, or UsageError if the fault is not the student's.
+def build_c(folder, name="server"):
+    """Compiles server.c to `server`, or the file of another `name`. Prints the compiler's messages
+    on stderr. Raises SubmissionError, or UsageError if the fault is not the student's.
     """
-    if not (folder / "server.c").is_file():
+    source = f"{name}.c"
+    if not (folder / source).is_file():
         raise SubmissionError(
             msg(
-                "server.c is missing in {folder}: take it from a new starting folder", folder=folder
+                "{source} is missing in {folder}: take it from a new starting folder",
+                source=source,
+                folder=folder,
             )
         )
-    must_be_inside("server.c", folder)
+    must_be_inside(source, folder)
     compiler = find_compiler()
     if compiler is None:
         raise UsageError(
@@ -150,7 +153,8 @@ def build_c(folder):
         )
     with tempfile.TemporaryDirectory(prefix="grupo-compile-") as scratch:
         program, needs = Path(scratch, "server"), Path(scratch, "needs")
-        arguments = [str(program) if word == "server" else word for word in starter.COMPILE]
+        words = {"server": str(program), "server.c": source}
+        arguments = [words.get(word, word) for word in starter.COMPILE]
         status, told = run_compiler(
             [compiler, *arguments, "-MD", "-MF", str(needs)], folder, scratch
         )
@@ -158,8 +162,8 @@ def build_c(folder):
         if status is None:
             raise SubmissionError(
                 msg(
-                    "server.c: the compiler did not end within {patience} s. What does server.c "
-                    "include?",
+                    "{source}: the compiler did not end within {patience} s. What does it include?",
+                    source=source,
                     patience=PATIENCE,
                 )
             )
@@ -167,20 +171,21 @@ def build_c(folder):
             why = first_error(told) or msg("the compiler ended with status {status}", status=status)
             raise SubmissionError(
                 msg(
-                    "server.c does not compile: {why}. Fix the first error, and compile again",
+                    "{source} does not compile: {why}. Fix the first error, and compile again",
+                    source=source,
                     why=why,
                 )
             )
         must_include_nothing_from_outside(compiler, needs, folder, scratch)
         try:
-            new = folder / ".server.new"
+            new = folder / f".{name}.new"
             new.unlink(
                 missing_ok=True
             )  # a link, there or at `server`, is replaced, and its target stays
             shutil.copy2(program, new)
-            new.replace(folder / "server")
+            new.replace(folder / name)
         except OSError as error:
-            raise UsageError(f"{folder / 'server'}: {error.strerror}") from None
+            raise UsageError(f"{folder / name}: {error.strerror}") from None
 
 
 def first_error(told: str) -> str:
@@ -264,13 +269,21 @@ def must_include_nothing_from_outside(compiler, needs, folder, scratch):
 def arguments(parser):
     """Adds what `harness lab` takes."""
     parser.add_argument("folder", metavar="DIR", help="what `starter` wrote")
-    parser.add_argument(
-        "--lab",
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--lab", type=int, metavar="N", choices=range(9), help="only what is asked up to lab N"
+    )
+    which.add_argument(
+        "--stage",
         type=int,
-        required=True,
         metavar="N",
-        choices=range(9),
-        help="only what is asked up to lab N",
+        choices=range(8),
+        help="only what the track `build` asks up to stage N",
+    )
+    parser.add_argument(
+        "--file",
+        choices=track.DESIGNS,
+        help="of a stage: which of your files (default: the stage's)",
     )
     parser.add_argument(
         "--design", choices=DESIGNS, help="which of the folder's servers (default: the lab's first)"
@@ -284,7 +297,10 @@ def main(options):
     """
     command.begin(options)
     try:
-        build(options, choose(options))
+        if options.stage is None:
+            build(options, choose(options))
+        else:
+            build_stage(options, choose_stage(options))
     except UsageError as why:
         print(f"lab: {clean(say(why.args[0]))}", file=sys.stderr)
         return refused(options, why.args[0]) if isinstance(why, SubmissionError) else 2
@@ -331,6 +347,41 @@ def build(options, begun):
         )
     inspect_python(begun, folder)
     options.server = [sys.executable, "-m", f"implementations.{options.design}"]
+
+
+def choose_stage(options):
+    """As choose(), for a stage of the track."""
+    options.folder = folder = Path(options.folder).resolve()
+    language = track.language_in(folder) or "python"
+    stage = track.read(options.stage, language, options.file or "")
+    options.lab, options.asked = stage.lab, track.asked(stage)
+    options.design, options.server = stage.designs[0], [f"stage {stage.lab}"]
+    options.replay = (
+        f"make check STAGE={stage.lab} FILE={stage.file} SEED={{seed}}"
+        f"{' TRACE=1' if options.trace else ''} ONLY=CHECK"
+    )
+    return stage
+
+
+def build_stage(options, stage):
+    """As build(), for a stage of the track."""
+    folder = options.folder
+    if not (folder / stage.name).is_file():
+        raise SubmissionError(
+            msg(
+                "{name} is missing in {folder}: begin stage {stage} there (python -m harness "
+                "starter --track build {stage} {folder})",
+                name=stage.name,
+                folder=folder,
+                stage=stage.lab,
+            )
+        )
+    if stage.language == "c":
+        build_c(folder, stage.file)
+        options.server = [str(folder / stage.file)]
+        return
+    inspect_python(stage, folder)
+    options.server = [sys.executable, str(folder / stage.name)]
 
 
 def refused(options, why):

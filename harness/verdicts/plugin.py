@@ -203,6 +203,7 @@ class Run:
     def pytest_collection_modifyitems(self, items):
         """In the order of the stages, but for the crowd; only those that bind this server."""
         wanted, design, lab = (self.settings[key] for key in ("only", "design", "lab"))
+        asked = self.settings["asked"]
         stages = list(STAGES)
         items.sort(key=lambda item: stages.index(stage_of(item)))
         items[:] = [
@@ -211,6 +212,8 @@ class Run:
             if (
                 id_of(item.nodeid) in wanted or id_of(item.nodeid).partition("[")[0] in wanted
                 if wanted
+                else id_of(item.nodeid).partition("[")[0] in asked.checks
+                if asked
                 else item.function.check.design in (None, design) and item.function.check.lab <= lab
             )
         ]
@@ -330,6 +333,7 @@ class Run:
         """The Verdict of a check: what its process found, and what the main process knows."""
         item = self.items[check]
         about, name = item.function.check, check.partition("[")[0]
+        asked = self.settings["asked"]
         failure = failure_from(result.failure)
         if failure:
             failure.replay = self.settings["replay"].replace("CHECK", check)
@@ -339,7 +343,7 @@ class Run:
             title_of(item),
             result.verdict,
             self.settings["points"].get(name, about.points),
-            about.lab,
+            asked.checks.get(name, self.settings["lab"]) if asked else about.lab,
             binds=result.binds,
             hidden=name in self.settings["hidden"],
             seconds=result.seconds,
