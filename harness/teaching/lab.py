@@ -21,7 +21,7 @@ from harness.driving.compiled import find_compiler
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, inherited_environment
 from harness.teaching import starter
-from harness.verdicts import command
+from harness.verdicts import command, sanitizers
 from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
 from harness.verdicts.model import SubmissionError, UsageError
@@ -129,9 +129,10 @@ def must_be_inside(place, folder):
         )
 
 
-def build_c(folder):
-    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises
-    SubmissionError, or UsageError if the fault is not the student's.
+def build_c(folder, sanitizer=None):
+    """Compiles server.c to `server`, with one of SANITIZERS if that is asked for. Prints the
+    compiler's messages on stderr. Raises SubmissionError, or UsageError if the fault is not the
+    student's.
     """
     if not (folder / "server.c").is_file():
         raise SubmissionError(
@@ -151,6 +152,9 @@ def build_c(folder):
     with tempfile.TemporaryDirectory(prefix="grupo-compile-") as scratch:
         program, needs = Path(scratch, "server"), Path(scratch, "needs")
         arguments = [str(program) if word == "server" else word for word in starter.COMPILE]
+        if sanitizer:
+            must_run_with(sanitizer, compiler, scratch)
+            arguments += sanitizers.flags(sanitizer)
         status, told = run_compiler(
             [compiler, *arguments, "-MD", "-MF", str(needs)], folder, scratch
         )
@@ -183,6 +187,29 @@ def build_c(folder):
             new.replace(folder / "server")
         except OSError as error:
             raise UsageError(f"{folder / 'server'}: {error.strerror}") from None
+
+
+def must_run_with(sanitizer, compiler, scratch):
+    """Raises UsageError if this machine cannot compile or run programs with this sanitizer."""
+    source, program = Path(scratch, "try.c"), Path(scratch, "try")
+    source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
+    status, told = run_compiler(
+        [compiler, *sanitizers.flags(sanitizer), "-o", str(program), str(source)], scratch, scratch
+    )
+    if status == 0:
+        tried = subprocess.run(
+            [program], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+        )
+        status, told = tried.returncode, tried.stderr
+    if status != 0:
+        raise UsageError(
+            msg(
+                "programs with the {kind} sanitizer do not compile or do not run on this machine: "
+                "{why}",
+                kind=sanitizer,
+                why=clean(told.strip().partition("\n")[0])[:300],
+            )
+        )
 
 
 def run_compiler(command, folder, scratch, **env):
@@ -270,6 +297,11 @@ def arguments(parser):
     parser.add_argument(
         "--design", choices=DESIGNS, help="which of the folder's servers (default: the lab's first)"
     )
+    parser.add_argument(
+        "--sanitizer",
+        choices=sanitizers.SANITIZERS,
+        help="in C: compile with it, and show its first report as the cause of a failure",
+    )
     command.judging(parser)
 
 
@@ -299,7 +331,8 @@ def choose(options, language=None):
     begun = replace(begun, designs=[options.design or begun.designs[0]])
     options.design, options.server = begun.designs[0], [f"lab {begun.lab}"]
     options.replay = (
-        f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
+        f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''}"
+        f"{f' SANITIZE={options.sanitizer}' if options.sanitizer else ''} ONLY=CHECK"
     )
     return begun
 
@@ -310,9 +343,13 @@ def build(options, begun):
     """
     folder = options.folder
     if begun.language == "c":
-        build_c(folder)
+        if options.sanitizer:
+            sanitizers.fix_addresses()
+        build_c(folder, options.sanitizer)
         options.server = [str(folder / "server")]
         return
+    if options.sanitizer:
+        raise UsageError(msg("SANITIZE is for servers in C: this folder has no server.c"))
     if (
         not (folder / f"implementations/{options.design}.py").exists()
         and (folder / "implementations").exists()
