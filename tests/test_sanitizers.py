@@ -165,4 +165,4 @@ def test_a_server_in_python_has_no_sanitizer(tmp_path):
         [*command, "--sanitizer", "address"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2
-    assert done.stderr == "lab: SANITIZE is for servers in C: this folder has no server.c\n"
+    assert done.stderr == "lab: SANITIZE is for servers in C: this one is in Python\n"

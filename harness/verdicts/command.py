@@ -136,6 +136,7 @@ def report_of(options, design, seed, folder):
         ),
         str(folder or ""),
         options.student,
+        track=options.asked.track if options.asked else "",
     )
 
 
@@ -195,6 +196,7 @@ def run(options, folder, graded=None):
                 "seed": seed,
                 "repeat": options.repeat,
                 "only": options.only,
+                "asked": options.asked,
                 "points": graded.points,
                 "hidden": graded.hidden,
                 "folder": str(folder),
@@ -270,7 +272,8 @@ def refusal(options, why, graded):
     why.
     """
     report = report_of(options, options.design, options.seed or "", "")
-    report.refused, report.possible = why, graded.possible(options.lab, options.design)
+    asked = options.asked and set(options.asked.checks)
+    report.refused, report.possible = why, graded.possible(options.lab, options.design, asked)
     return report
 
 
@@ -356,7 +359,7 @@ def judging(parser):
         choices=LANGUAGES,
         help="of what is shown, and of the forms for students (default: the locale's, else en)",
     )
-    parser.set_defaults(outputs=[], replay=None, sanitizer=None)
+    parser.set_defaults(outputs=[], replay=None, asked=None, sanitizer=None)
     # Forms in which `check` writes what it found.
     outputs = {
         "json": "all that was found, as JSON",

@@ -204,6 +204,7 @@ class Run:
     def pytest_collection_modifyitems(self, items):
         """In the order of the stages, but for the crowd; only those that bind this server."""
         wanted, design, lab = (self.settings[key] for key in ("only", "design", "lab"))
+        asked = self.settings["asked"]
         stages = list(STAGES)
         items.sort(key=lambda item: stages.index(stage_of(item)))
         items[:] = [
@@ -212,6 +213,8 @@ class Run:
             if (
                 id_of(item.nodeid) in wanted or id_of(item.nodeid).partition("[")[0] in wanted
                 if wanted
+                else id_of(item.nodeid).partition("[")[0] in asked.checks
+                if asked
                 else item.function.check.design in (None, design) and item.function.check.lab <= lab
             )
         ]
@@ -331,6 +334,7 @@ class Run:
         """The Verdict of a check: what its process found, and what the main process knows."""
         item = self.items[check]
         about, name = item.function.check, check.partition("[")[0]
+        asked = self.settings["asked"]
         failure = failure_from(result.failure)
         if failure:
             failure.replay = self.settings["replay"].replace("CHECK", check)
@@ -340,7 +344,7 @@ class Run:
             title_of(item),
             result.verdict,
             self.settings["points"].get(name, about.points),
-            about.lab,
+            asked.checks.get(name, self.settings["lab"]) if asked else about.lab,
             binds=result.binds,
             hidden=name in self.settings["hidden"],
             seconds=result.seconds,
@@ -404,7 +408,8 @@ class Judge:
             signal.setitimer(signal.ITIMER_REAL, 0)
             strays = cells.current().strays + end_descendants()
             self.keep_trace(Path(self.settings["folder"], f"{id_of(item.nodeid)}.trace"))
-            self.report = sanitizers.first_report(Path(self.scratch))
+            if self.settings["sanitizer"]:
+                self.report = sanitizers.first_report(Path(self.scratch))
         if self.report and not isinstance(self.problem, (CheckFailed, NotRun)):
             self.problem = CheckFailed(
                 msg("no report of the {kind} sanitizer", kind=self.settings["sanitizer"]),

@@ -18,6 +18,7 @@ SANITIZERS = {
     "address": ("ASAN_OPTIONS", "detect_leaks=0:quarantine_size_mb=16"),
     "thread": ("TSAN_OPTIONS", "halt_on_error=1:report_thread_leaks=0"),
 }
+MOST = 1 << 20  # characters of a report that are read
 FILE = "sanitizer"  # its reports are FILE.PID
 HEADER = re.compile(r"(?:ERROR|WARNING): (\w+Sanitizer: .*)")
 END = re.compile(r"^(?:SUMMARY: |=+$)", re.M)
@@ -29,6 +30,7 @@ ABOUT = re.compile(
     re.IGNORECASE,
 )
 NOISE = re.compile(r" at 0x[0-9a-f]+| \(.*| here|:$")
+NOT_OWN = "..", "/usr/"  # the beginnings of paths of the system's sources
 MOST_FRAMES = 3  # functions of the server's own that are shown for each paragraph
 NO_RANDOM_ADDRESSES = 0x0040000  # ADDR_NO_RANDOMIZE of personality(2)
 
@@ -53,31 +55,32 @@ def fix_addresses() -> None:
     ctypes.CDLL(None).personality(NO_RANDOM_ADDRESSES)
 
 
-def first_report(folder: Path, source: str = "server.c") -> Message | None:
+def first_report(folder: Path) -> Message | None:
     """Return the first report in this folder: its kind, and the lines of the source that it names.
 
     None if there is none.
     """
-    reports = sorted(folder.glob(f"{FILE}.*"), key=lambda path: path.stat().st_mtime_ns)
-    for path in reports:
-        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    reports = [path for path in folder.glob(f"{FILE}.*") if path.is_file()]
+    for path in sorted(reports, key=lambda path: path.stat().st_mtime_ns):
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read(MOST)
         if header := HEADER.search(text):
             end = END.search(text, header.end())
             lines = text[header.end() : end.start() if end else None].splitlines()
             kind = re.split(r" on (?:unknown )?address | \(", header[1])[0]
-            return msg("{report}\n{lines}", report=kind, lines=paragraphs(lines, source))
+            return msg("{report}\n{lines}", report=kind, lines=paragraphs(lines))
     return None
 
 
-def paragraphs(lines: list[str], source: str) -> list[str]:
+def paragraphs(lines: list[str]) -> list[str]:
     """Return the lines of a report that say what was done, each with where in the source."""
     found: list[tuple[str, list[str]]] = []
     for line in lines:
         frame = FRAME.match(line)
         if not frame and line.strip():
             found.append((NOISE.sub("", line).strip() if ABOUT.match(line) else "", []))
-        elif frame and found and Path(frame[2]).name == source:
-            found[-1][1].append(f"{source}:{frame[3]} ({frame[1]})")
+        elif frame and found and not frame[2].startswith(NOT_OWN):
+            found[-1][1].append(f"{Path(frame[2]).name}:{frame[3]} ({frame[1]})")
     return [
         f"{what}: {', '.join(places[:MOST_FRAMES])}" if places else what
         for what, places in found
