@@ -21,7 +21,7 @@ from harness.driving.compiled import find_compiler
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, inherited_environment
 from harness.teaching import starter, track
-from harness.verdicts import command
+from harness.verdicts import command, sanitizers
 from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
 from harness.verdicts.model import SubmissionError, UsageError
@@ -129,9 +129,10 @@ def must_be_inside(place, folder):
         )
 
 
-def build_c(folder, name="server"):
-    """Compiles server.c to `server`, or the file of another `name`. Prints the compiler's messages
-    on stderr. Raises SubmissionError, or UsageError if the fault is not the student's.
+def build_c(folder, name="server", sanitizer=None):
+    """Compiles server.c to `server`, or the file of another `name`, with one of SANITIZERS if that
+    is asked for. Prints the compiler's messages on stderr. Raises SubmissionError, or UsageError if
+    the fault is not the student's.
     """
     source = f"{name}.c"
     if not (folder / source).is_file():
@@ -155,6 +156,10 @@ def build_c(folder, name="server"):
         program, needs = Path(scratch, "server"), Path(scratch, "needs")
         words = {"server": str(program), "server.c": source}
         arguments = [words.get(word, word) for word in starter.COMPILE]
+        if sanitizer:
+            sanitizers.fix_addresses()
+            must_run_with(sanitizer, compiler, scratch)
+            arguments += sanitizers.flags(sanitizer)
         status, told = run_compiler(
             [compiler, *arguments, "-MD", "-MF", str(needs)], folder, scratch
         )
@@ -168,9 +173,7 @@ def build_c(folder, name="server"):
                 )
             )
         if status:
-            errors = (line for line in told.splitlines() if "err" in line or "undefined" in line)
-            first = clean(next(errors, ""))[:300]
-            why = first or msg("the compiler ended with status {status}", status=status)
+            why = first_error(told) or msg("the compiler ended with status {status}", status=status)
             raise SubmissionError(
                 msg(
                     "{source} does not compile: {why}. Fix the first error, and compile again",
@@ -188,6 +191,36 @@ def build_c(folder, name="server"):
             new.replace(folder / name)
         except OSError as error:
             raise UsageError(f"{folder / name}: {error.strerror}") from None
+
+
+def first_error(told: str) -> str:
+    """Return the first line in which a compiler, or the linker, says what is wrong; "" if none."""
+    signs = "err", "undefined", "cannot find"
+    lines = (line for line in told.splitlines() if any(sign in line for sign in signs))
+    return clean(next(lines, ""))[:300]
+
+
+def must_run_with(sanitizer, compiler, scratch):
+    """Raises UsageError if this machine cannot compile or run programs with this sanitizer."""
+    source, program = Path(scratch, "try.c"), Path(scratch, "try")
+    source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
+    status, told = run_compiler(
+        [compiler, *sanitizers.flags(sanitizer), "-o", str(program), str(source)], scratch, scratch
+    )
+    if status == 0:
+        tried = subprocess.run(
+            [program], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+        )
+        status, told = tried.returncode, tried.stderr
+    if status != 0:
+        raise UsageError(
+            msg(
+                "programs with the {kind} sanitizer do not compile or do not run on this machine: "
+                "{why}",
+                kind=sanitizer,
+                why=clean(told.strip().partition("\n")[0])[:300],
+            )
+        )
 
 
 def run_compiler(command, folder, scratch, **env):
@@ -283,6 +316,11 @@ def arguments(parser):
     parser.add_argument(
         "--design", choices=DESIGNS, help="which of the folder's servers (default: the lab's first)"
     )
+    parser.add_argument(
+        "--sanitizer",
+        choices=sanitizers.SANITIZERS,
+        help="in C: compile with it, and show its first report as the cause of a failure",
+    )
     command.judging(parser)
 
 
@@ -315,7 +353,8 @@ def choose(options, language=None):
     begun = replace(begun, designs=[options.design or begun.designs[0]])
     options.design, options.server = begun.designs[0], [f"lab {begun.lab}"]
     options.replay = (
-        f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
+        f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''}"
+        f"{f' SANITIZE={options.sanitizer}' if options.sanitizer else ''} ONLY=CHECK"
     )
     return begun
 
@@ -326,9 +365,10 @@ def build(options, begun):
     """
     folder = options.folder
     if begun.language == "c":
-        build_c(folder)
+        build_c(folder, sanitizer=options.sanitizer)
         options.server = [str(folder / "server")]
         return
+    must_have_no_sanitizer(options)
     if (
         not (folder / f"implementations/{options.design}.py").exists()
         and (folder / "implementations").exists()
@@ -344,6 +384,12 @@ def build(options, begun):
     options.server = [sys.executable, "-m", f"implementations.{options.design}"]
 
 
+def must_have_no_sanitizer(options):
+    """Raises UsageError if a server in Python is to be checked with a sanitizer."""
+    if options.sanitizer:
+        raise UsageError(msg("SANITIZE is for servers in C: this one is in Python"))
+
+
 def choose_stage(options):
     """As choose(), for a stage of the track."""
     options.folder = folder = Path(options.folder).resolve()
@@ -353,7 +399,8 @@ def choose_stage(options):
     options.design, options.server = stage.designs[0], [f"stage {stage.lab}"]
     options.replay = (
         f"make check STAGE={stage.lab} FILE={stage.file} SEED={{seed}}"
-        f"{' TRACE=1' if options.trace else ''} ONLY=CHECK"
+        f"{' TRACE=1' if options.trace else ''}"
+        f"{f' SANITIZE={options.sanitizer}' if options.sanitizer else ''} ONLY=CHECK"
     )
     return stage
 
@@ -372,9 +419,10 @@ def build_stage(options, stage):
             )
         )
     if stage.language == "c":
-        build_c(folder, stage.file)
+        build_c(folder, stage.file, options.sanitizer)
         options.server = [str(folder / stage.file)]
         return
+    must_have_no_sanitizer(options)
     inspect_python(stage, folder)
     options.server = [sys.executable, str(folder / stage.name)]
 

@@ -203,6 +203,7 @@ def run(options, folder, graded=None):
                 "scratch": str(scratch.path),
                 "deadline": options.deadline,
                 "trace": options.trace,
+                "sanitizer": options.sanitizer,
                 "workers": options.workers or WORKERS,
                 "replay": options.replay.format(seed=seed)
                 if options.replay
@@ -218,6 +219,14 @@ def run(options, folder, graded=None):
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
     report.notes += checks.notes + broken.why
+    if options.sanitizer:
+        report.notes.append(
+            msg(
+                "With the {kind} sanitizer the server is slower and needs more memory: a check of "
+                "time or memory that failed without a report of it says little.",
+                kind=options.sanitizer,
+            )
+        )
     report.pace = {step: round(took, 4) for step, took in asdict(checks.pace).items()}
     if report.complete and checks.pace.slowness:
         report.notes.append(checks.pace.slowness)
@@ -350,7 +359,7 @@ def judging(parser):
         choices=LANGUAGES,
         help="of what is shown, and of the forms for students (default: the locale's, else en)",
     )
-    parser.set_defaults(outputs=[], replay=None, asked=None)
+    parser.set_defaults(outputs=[], replay=None, asked=None, sanitizer=None)
     # Forms in which `check` writes what it found.
     outputs = {
         "json": "all that was found, as JSON",

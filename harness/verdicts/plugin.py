@@ -11,6 +11,7 @@ ran the check, or, should that have been killed, of the main one: each ends all 
 after each check, and when it ends itself.
 """
 
+import os
 import shutil
 import signal
 import tempfile
@@ -37,7 +38,7 @@ from harness.driving.messages import (
 )
 from harness.driving.record import CheckFailed, Record
 from harness.driving.server import NotStarted, Server, clipped, end_of, tail
-from harness.verdicts import causes, locks, sentences, slices
+from harness.verdicts import causes, locks, sanitizers, sentences, slices
 from harness.verdicts.model import (
     FAILED,
     FAULT,
@@ -378,6 +379,7 @@ class Judge:
         self.notes = []  # what a hunt had to do without
         self.record, self.running = Record(), None
         self.first = 0  # where in the record this run begins
+        self.report = None  # the first that a sanitizer wrote
 
     def judge(self, item, config):
         """Runs it, and returns a Result as a dict."""
@@ -398,12 +400,21 @@ class Judge:
         with tempfile.TemporaryDirectory(
             dir=self.settings["scratch"], ignore_cleanup_errors=True
         ) as self.scratch:
+            if kind := self.settings["sanitizer"]:
+                os.environ.update(sanitizers.environment(kind, Path(self.scratch)))
             signal.signal(signal.SIGALRM, self.stop)
             signal.setitimer(signal.ITIMER_REAL, self.pace.limit)
             runtestprotocol(item, nextitem=None, log=False)
             signal.setitimer(signal.ITIMER_REAL, 0)
             strays = cells.current().strays + end_descendants()
             self.keep_trace(Path(self.settings["folder"], f"{id_of(item.nodeid)}.trace"))
+            if self.settings["sanitizer"]:
+                self.report = sanitizers.first_report(Path(self.scratch))
+        if self.report and not isinstance(self.problem, (CheckFailed, NotRun)):
+            self.problem = CheckFailed(
+                msg("no report of the {kind} sanitizer", kind=self.settings["sanitizer"]),
+                msg("it wrote a report"),
+            )
         if strays and self.problem is None:
             self.problem = CheckFailed(
                 msg("all the server's processes to end with it"),
@@ -476,8 +487,10 @@ class Judge:
         cannot.
         """
         server = self.running
-        if getattr(problem, "proven", False) or (
-            server is not None and (server.died() or server.excessive())
+        if (
+            self.report
+            or getattr(problem, "proven", False)
+            or (server is not None and (server.died() or server.excessive()))
         ):
             return ""
         if self.pulse.longest > deadlines.DEADLINE / 4:
@@ -494,6 +507,8 @@ class Judge:
         sentence, cause, page = causes.find(
             problem, check, self.record.entries[self.first :], server
         )
+        if self.report:
+            sentence, cause, page = sanitizers.cause_of(self.settings["sanitizer"], self.report)
         if server is not None and server.excessive():
             came = msg("{excess}, so the check ended it", excess=server.excess())
         elif server is not None and server.died():

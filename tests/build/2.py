@@ -66,7 +66,7 @@ def now():
 
 
 class Room:
-    """The part that all clients share: the members here, and the number of the newest event."""
+    """What all clients share: the members that are here, and the number of the newest event."""
 
     def __init__(self):
         self.here = {}  # {name in lower case: Client}
