@@ -549,6 +549,13 @@ async def comes_in(pilot, password="secret"):
     )
 
 
+def row_of(app, text):
+    """The row of the message log, from its top, that shows this text."""
+    log = app.screen.query_one(MessageLog)
+    [row] = [number for number, row in enumerate(rows_shown(log)) if text in row]
+    return row
+
+
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
@@ -692,6 +699,56 @@ def test_tab_completes_names_the_latest_speaker_first(open_server, tmp_path):
 
 
 @pytest.mark.long
+def test_the_usual_keys_edit_recall_and_complete(open_server, tmp_path):
+    async def act(pilot, app):
+        await comes_in(pilot)
+        with WireClient(open_server.address) as ben:
+            ben.join("ben", "secret")
+            ben.send("SAY hello", "SAY /me waves")
+            await shows(pilot, "ben: hello", "ben waves", "● ben")
+            field = app.screen.query_one("#input", Input)
+            await pilot.press("ctrl+d", "ctrl+l", "ctrl+n", "ctrl+r", "ctrl+g", "escape")
+            await pilot.press(*"one", "enter", *"two", "enter", *"draft")
+            for keys, value in (
+                (("up",), "two"),
+                (("up", "up"), "one"),
+                (("down",), "two"),
+                (("down", "down"), "draft"),
+                (("ctrl+u", *"hi @b", "tab"), "hi @ben "),
+                (("ctrl+u", *"/rec", "tab"), "/reconnect "),
+                (("ctrl+u", *"one two", "alt+b", "x"), "one xtwo"),
+            ):
+                await pilot.press(*keys)
+                assert field.value == value
+            await pilot.press("ctrl+k", "ctrl+u", *"/me smiles", "enter", *"/nick anna", "enter")
+            await shows(pilot, "ana smiles", "ana is now anna")
+            assert any(line.endswith(" ana /me smiles") for line in ben.fence())
+            await pilot.click(MessageLog, offset=(7, row_of(app, "ben: hello")))
+            assert field.value == "ben: "
+            await pilot.click("#people", offset=(5, 1))
+            assert field.value == "ben: ben " and app.focused is field
+            app.screen.query_one("#people").focus()
+            await pilot.press("x")
+            assert field.value == "ben: ben x" and app.focused is field
+            await pilot.press("f1")
+            await shows(pilot, "/nick NEW", "F1; ?")
+            await pilot.press("escape", "ctrl+u", *"?", "enter")
+            await shows(pilot, "/nick NEW")
+
+    as_member(act, place_of(open_server), tmp_path)
+
+
+def test_escape_never_ends_the_window(open_server, tmp_path):
+    async def act(pilot, app):
+        await pilot.press("escape", *"secret", "escape", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen), "the group")
+        await pilot.press("escape", "escape")
+        assert app.is_running and app._exit is False
+
+    as_member(act, place_of(open_server), tmp_path)
+
+
+@pytest.mark.long
 def test_a_line_that_is_not_sent_stays_in_the_field(open_server, tmp_path):
     async def act(pilot, app):
         await comes_in(pilot)
@@ -712,12 +769,13 @@ def test_a_line_that_is_not_sent_stays_in_the_field(open_server, tmp_path):
         await pilot.press(*"said meanwhile", "enter")
         await shows(pilot, "this message will be sent when you are in the group")
         open_server.restart(port=open_server.address[1])
-        await pilot.press("ctrl+r")
+        await pilot.press("f5")
         await shows(pilot, "ana: said meanwhile")
-        await pilot.press("ctrl+d")
+        await pilot.press("f8")
         await shows(pilot, "Disconnected: you quit")
         field.value = "nobody reads this"
         await pilot.press("enter")
+        await shows(pilot, "not sent: you are not connected; /reconnect")
         assert field.value == "nobody reads this"
 
     as_member(act, place_of(open_server), tmp_path)
@@ -757,11 +815,11 @@ def test_the_chat_works_in_20_columns_and_5_rows(open_server, tmp_path):
         await comes_in(pilot)
         await pilot.press(*"hello", "enter")
         await shows(pilot, "ana: hello")
-        await pilot.press("ctrl+l")
+        await pilot.press("f9")
         await shows(pilot, "Leave os-lab", "Stay")
         await pilot.press("n")
         await pilot.resize_terminal(80, 24)
-        await shows(pilot, "● ana", "^d Disconnect")
+        await shows(pilot, "● ana", "f8 Disconnect")
 
     as_member(act, place_of(open_server), tmp_path, size=(20, 5))
 
@@ -833,7 +891,7 @@ def test_the_window_obeys_its_keys_while_a_malicious_server_floods_it(flood, tmp
             await until(pilot, lambda: len(sent) > 10, "a flood of 5,000 lines")
             assert len(app.screen.roster.own_names) <= roster.MAX_OWN_NAMES
             assert app.screen.query_one("#people", OptionList).option_count <= 301
-            await pilot.press("ctrl+g")
+            await pilot.press("f6")
             await shows(pilot, "join a group")
 
         as_member(act, f"127.0.0.1:{listener.getsockname()[1]}", tmp_path)

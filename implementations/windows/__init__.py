@@ -9,9 +9,9 @@
 | process_panel, processes, waits | the server's processes and threads, and why each one waits |
 | member, join_screen, chat_screen | the member's window and its two screens |
 | server_connection | the client's connection in an asyncio event loop |
-| message_input, roster | the field for messages; the members of the group |
+| message_input, roster, help_dialog | the field for messages; the members of the group; all keys |
 | message_log, log_lines | the scrolling list of messages, for both windows |
-| app, widgets | the base of both windows: application, screens, dialogs, text |
+| app, ordered_keys, widgets | the base of both windows: application, keys, screens, dialogs, text |
 | screenshots, __main__ | the pictures for README; both windows side by side in tmux |
 
 Text of other people reaches the screen only through message_log.py and widgets.py. They make

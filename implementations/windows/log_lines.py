@@ -41,6 +41,7 @@ class LogLine:
     author: str = ""  # MESSAGE: its author's name
     time: datetime | None = None  # in the local time zone
     is_own: bool = False  # MESSAGE: the user wrote it
+    is_action: bool = False  # MESSAGE: it says what its author does (/me)
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -134,7 +135,8 @@ class WrappedLines:
         """Return the rows of a line, without the margin."""
         if line.kind in RULES or not self._wraps:
             return [line.text]
-        prefixes = {LineKind.MESSAGE: f"{line.author}: ", LineKind.NOTE: "- "}
+        said = " " if line.is_action else ": "
+        prefixes = {LineKind.MESSAGE: line.author + said, LineKind.NOTE: "- "}
         text = prefixes.get(line.kind, "") + line.text
         return wrap(text, max(1, self.width - self.margin))
 
