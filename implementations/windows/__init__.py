@@ -3,7 +3,7 @@
 | module | contents |
 |---|---|
 | owner, start_screen, owner_screen | the owner's window and its two screens |
-| owner_console, movements | the owner's side of a server's console; comings and goings in one line |
+| owner_console, movements | the owner's side of a server's console; comings and goings |
 | owner_input, owner_voice | the owner as a member, to speak to the group |
 | server_process | the server as a child process |
 | people_list | the list of people |
