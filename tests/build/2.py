@@ -66,7 +66,7 @@ def now():
 
 
 class Room:
-    """What all clients share: who is here, and the number of the newest event."""
+    """What all clients share: the members that are here, and the number of the newest event."""
 
     def __init__(self):
         self.here = {}  # {name in lower case: Client}
