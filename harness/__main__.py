@@ -70,6 +70,17 @@ COMMANDS = {
         "judge a lab's starting folder, as `make check` does there",
         "It first reports what keeps the server from running. The exit status is that of check.",
     ),
+    "watch": (
+        "harness.teaching.watch",
+        "judge a folder again at each save of a file in it, as `make watch` does there",
+        "Ctrl-C ends it. Its other arguments are those of `lab`.",
+    ),
+    "talk": (
+        "harness.teaching.talk",
+        "talk to a server by hand, where `nc` is missing",
+        "It sends the lines that you type, and shows those that come. Ctrl-D ends the lines, "
+        "Ctrl-C the command.",
+    ),
     "kit": (
         "harness.teaching.kit",
         "write an archive for students: the checks, one lab's starting folder and pages",

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -17,14 +18,22 @@ from rich.cells import cell_len
 from textual.app import App
 from textual.events import Paste
 from textual.widgets import Input, OptionList
+from textual.widgets._footer import FooterKey
 
 from harness.driving.client import WireClient
-from harness.driving.deadlines import DEADLINE
+from harness.driving.deadlines import DEADLINE, wait_until
 from harness.driving.server import Server
 from implementations.client.groups import GroupsFile
 from implementations.client.items import Event, MemberStatus
 from implementations.common.wire import FORBIDDEN
-from implementations.windows import chat_screen, log_lines, message_log, processes, roster
+from implementations.windows import (
+    chat_screen,
+    log_lines,
+    message_log,
+    process_panel,
+    processes,
+    roster,
+)
 from implementations.windows.chat_screen import ChatScreen
 from implementations.windows.log_lines import LineKind, LogLine
 from implementations.windows.member import MemberApp
@@ -33,9 +42,11 @@ from implementations.windows.owner import OwnerApp, parse_arguments
 from implementations.windows.owner_console import OwnerConsole, Person, Status
 from implementations.windows.owner_screen import OwnerScreen
 from implementations.windows.people_list import PeopleList
+from implementations.windows.process_panel import ProcessPanel
 from implementations.windows.processes import Process, Snapshot, Thread
 from implementations.windows.roster import Roster
-from implementations.windows.widgets import Dialog, PlainText
+from implementations.windows.waits import Call, Wait, describe_wait
+from implementations.windows.widgets import Dialog, KeyBar, PlainText, rows_that_fit
 
 NOW = datetime(2026, 11, 22, 13, 21)
 
@@ -161,25 +172,124 @@ def test_a_tree_of_processes_and_threads():
             Process(
                 10,
                 1,
-                "server",
-                (Thread(10, "do_epoll_wait"), Thread(11, "futex_wait_queue")),
+                (Thread(10, "loop", "waits in epoll"), Thread(11, "worker", "waits in futex")),
                 9,
                 5_000_000,
                 1.5,
             ),
-            Process(12, 10, "child", (Thread(12, "runs"),), 3, 2_000_000, 0.5),
-            Process(13, 12, "grandchild", (Thread(13, "odd_function"),), 1, 1_000_000, 0.0),
+            Process(12, 10, (Thread(12, "child", "runs"),), 3, 2_000_000, 0.5),
+            Process(13, 12, (Thread(13, "grandchild", "sleeps"),), 1, 1_000_000, 0.0),
         ),
         0.0,
     )
     assert [row.text for row in processes.tree_rows(snapshot)] == [
-        "process 10  9 fd  5.0 MB",
-        "├ thread 10  waits in epoll",
-        "├ thread 11  waits for a lock",
-        "└ process 12  3 fd  2.0 MB  runs",
-        "  └ process 13  1 fd  1.0 MB  odd_function",
+        "loop, process 10  9 fd  5.0 MB",
+        "├ waits in epoll  loop, thread 10",
+        "├ waits in futex  worker, thread 11",
+        "└ runs  child, process 12  3 fd  2.0 MB",
+        "  └ sleeps  grandchild, process 13  1 fd  1.0 MB",
     ]
     assert (snapshot.threads, snapshot.descriptors, snapshot.memory) == (4, 13, 8_000_000)
+
+
+def call(name, *arguments):
+    return Call(name, (*arguments, *[0] * (6 - len(arguments))))
+
+
+@pytest.mark.parametrize(
+    "wait, name, words",
+    [
+        (Wait(call("poll", 1, 1)), "reader ana", "waits in poll: for ana's bytes"),
+        (Wait(call("recv", 5)), "reader", "waits in recv: for a client's bytes"),
+        (Wait(call("recv", 5)), "server", "waits in recv: for a client's bytes"),
+        (Wait(call("poll", 1, 3)), "server", "waits in poll: on 3 descriptors"),
+        (Wait(call("poll", 1, 1)), "accept", "waits in poll: for a new client"),
+        (Wait(call("accept", 3)), "server", "waits in accept: for a new client"),
+        (Wait(call("epoll", 4), "", 1), "loop", "waits in epoll: on one descriptor"),
+        (Wait(call("read", 0), "pipe:[7]"), "server", "waits in read: for the owner's orders"),
+        (Wait(call("read", 6), "pipe:[7]"), "reader ana", "waits in read: for bytes from a pipe"),
+        (Wait(call("write", 6), "pipe:[7]"), "x", "waits in write: until there is room in a pipe"),
+        (Wait(call("send", 6)), "reader ana", "waits in send: until a client reads"),
+        (Wait(call("futex", 1)), "reader ana", "waits in futex: for a lock or work"),
+        (Wait(call("sleep")), "server", "sleeps"),
+        (Wait(None, channel="do_sys_poll"), "reader ana", "waits in poll: for ana's bytes"),
+        (Wait(None, channel="futex_wait_queue"), "x", "waits in futex: for a lock or work"),
+        (Wait(None, channel="wait_woken"), "x", "waits in recv or send"),
+        (Wait(None, channel="odd_function"), "x", "waits in the kernel (odd_function)"),
+        (Wait(None), "x", "waits"),
+    ],
+)
+def test_why_a_thread_waits(wait, name, words):
+    assert describe_wait(wait, name) == words
+
+
+def test_a_system_call_that_is_not_known_has_no_words():
+    assert Call.parse("999 0x1 0x0 0x0 0x0 0x0 0x0 0x7ff 0x7ff\n") is None
+    assert Call.parse("running\n") is Call.parse("-1 0x7ff 0x7ff\n") is Call.parse("") is None
+
+
+NAMES = {  # of the first thread, the others, and the child processes
+    "nonblocking": ["loop", "worker", "worker"],
+    "pthread": ["accept", "writer", "member file", "console", "reader", "reader joão", "reader b"],
+    "fork": ["hub", "reader", "reader joão", "reader b"],
+}
+
+
+@pytest.mark.parametrize("design", NAMES)
+def test_our_servers_name_their_threads_and_processes_for_what_they_do(design, tmp_path):
+    with (
+        Server(design, directory=tmp_path / "grupo", args=("--admit", "all")) as server,
+        WireClient(server.address) as joao,
+        WireClient(server.address) as ben,
+        WireClient(server.address) as stranger,
+    ):
+        joao.join("joão", "secret")
+        ben.join("b" * 32, "secret")
+        stranger.send("JOIN joão guessed")  # a wrong password gives nobody a member's name
+        stranger.expect("REJECTED refused")
+        expected = sorted(name.replace("reader b", "reader " + "b" * 8) for name in NAMES[design])
+
+        def names():
+            snapshot = processes.take_snapshot(server.pid)
+            return sorted(
+                thread.name for process in snapshot.processes for thread in process.threads
+            )
+
+        wait_until(lambda: names() == expected, what=f"{names()} to be {expected}")
+
+
+@pytest.mark.parametrize("design", ["pthread", "fork"])
+def test_a_reader_is_seen_to_wait_for_its_members_bytes(design, tmp_path):
+    with (
+        Server(design, directory=tmp_path / "grupo", args=("--admit", "all")) as server,
+        WireClient(server.address) as ana,
+    ):
+        ana.join("ana", "secret")
+        wait_until(
+            lambda: any(
+                row.text[2:].startswith("waits in poll: for ana's bytes  reader ana, ")
+                for row in processes.tree_rows(processes.take_snapshot(server.pid))
+            ),
+            what="a thread that waits for ana",
+        )
+
+
+def test_a_zombie_is_seen():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        wait_until(
+            lambda: (
+                processes.ZOMBIE
+                in [
+                    thread.state
+                    for process in processes.take_snapshot(os.getpid()).processes
+                    for thread in process.threads
+                ]
+            ),
+            what="a zombie",
+        )
+    finally:
+        child.wait()
 
 
 def test_a_snapshot_of_this_process():
@@ -795,6 +905,69 @@ def test_a_command_that_does_not_exist_is_reported(tmp_path):
         await shows(pilot, "no-such-server: No such file or directory")
 
     as_owner(act, tmp_path, "--", str(tmp_path / "no-such-server"))
+
+
+def test_rows_that_fit():
+    assert rows_that_fit(["aa", "bb", "cc"], 5, 1, len) == [["aa", "bb"], ["cc"]]
+    assert rows_that_fit(["too long", "b"], 5, 1, len) == [["too long"], ["b"]]
+    assert rows_that_fit([], 5, 1, len) == []
+
+
+SIZES = [(80, 24), (120, 40), (200, 50)]
+LESSON_SIZES = [(40, 24), (60, 40)]  # of the window in `make windows` at 80x24 and 120x40
+
+
+def test_figures_and_keys_are_never_cut(tmp_path):
+    figures = " MB  ", " CPU  ", " messages/s", "1 process", "5 threads", "descriptors (fd)"
+
+    async def act(pilot, app):
+        screen = await listens(pilot)
+        with WireClient(screen.console.endpoint) as ana:
+            ana.send("JOIN ana secret")
+            await shows(pilot, "ana asks to join")
+            await pilot.press("a")
+            ana.expect("WELCOME 1 ana")
+            ana.send("SAY hello")
+            for size in SIZES + LESSON_SIZES:
+                await pilot.resize_terminal(*size)
+                await shows(pilot, "ana: hello", *figures, " a Accept ", " ^q Quit ")
+                bar = screen.query_one(KeyBar).region
+                assert (bar.width, bar.bottom) == size
+                for key in screen.query(FooterKey):
+                    assert key.region.right <= size[0] and key.region.bottom <= size[1]
+
+    as_owner(act, tmp_path)
+
+
+@pytest.mark.long
+def test_the_processes_fill_the_screen_and_scroll(tmp_path, monkeypatch):
+    def many_threads(pid):
+        threads = tuple(Thread(tid, "server", f"waits, {tid}") for tid in range(500))
+        return Snapshot((Process(pid, 1, threads, 9, 1_000_000, 0.0),), 0.0)
+
+    monkeypatch.setattr(process_panel, "take_snapshot", many_threads)
+
+    async def act(pilot, app):
+        screen = await listens(pilot)
+        panel = screen.query_one(ProcessPanel)
+        for size in [(200, 50), (80, 24), (40, 24)]:
+            await pilot.resize_terminal(*size)
+            await shows(pilot, "listening on", " ^q Quit ")
+            if size == (200, 50):
+                assert panel.region.width == 80, "two fifths"
+            await pilot.press("z")
+            await shows(pilot, "waits, 0  server, thread 0")
+            bar = screen.query_one(KeyBar)
+            assert panel.size == (size[0], size[1] - 1 - bar.size.height)
+            await pilot.press("pagedown", "down")
+            await shows(pilot, f"waits, {panel.process_tree.size.height}  server")
+            assert "listening on" not in seen(app)
+            await pilot.press("ctrl+home", "escape")
+        await shows(pilot, "listening on")
+        await pilot.press("z", "z")
+        await shows(pilot, "listening on")
+
+    as_owner(act, tmp_path)
 
 
 @pytest.mark.long

@@ -36,6 +36,8 @@ COMMANDS = (
     "harness.teaching.fuzz",
     "harness.teaching.lab",
     "harness.teaching.starter",
+    "harness.teaching.talk",
+    "harness.teaching.watch",
     "harness.verdicts.command",
 )
 # Folders of the harness that are whole in a kit: the checks, and what is not imported by name.

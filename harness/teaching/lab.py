@@ -164,9 +164,7 @@ def build_c(folder):
                 )
             )
         if status:
-            errors = (line for line in told.splitlines() if "err" in line or "undefined" in line)
-            first = clean(next(errors, ""))[:300]
-            why = first or msg("the compiler ended with status {status}", status=status)
+            why = first_error(told) or msg("the compiler ended with status {status}", status=status)
             raise SubmissionError(
                 msg(
                     "server.c does not compile: {why}. Fix the first error, and compile again",
@@ -183,6 +181,13 @@ def build_c(folder):
             new.replace(folder / "server")
         except OSError as error:
             raise UsageError(f"{folder / 'server'}: {error.strerror}") from None
+
+
+def first_error(told: str) -> str:
+    """Return the first line in which a compiler, or the linker, says what is wrong; "" if none."""
+    signs = "err", "undefined", "cannot find"
+    lines = (line for line in told.splitlines() if any(sign in line for sign in signs))
+    return clean(next(lines, ""))[:300]
 
 
 def run_compiler(command, folder, scratch, **env):

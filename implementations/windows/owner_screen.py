@@ -12,7 +12,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Button, Footer
+from textual.widgets import Button
 
 from ..common import wire
 from .log_lines import LogLine
@@ -21,7 +21,7 @@ from .owner_console import OwnerConsole, Status, note
 from .people_list import PeopleList
 from .process_panel import ProcessPanel, RateMeter
 from .server_process import ServerProcess
-from .widgets import ConfirmDialog, LogScreen, PlainText, TextDialog
+from .widgets import ConfirmDialog, KeyBar, LogScreen, PlainText, TextDialog
 
 REFRESH_INTERVAL = 0.1  # seconds between two updates of the screen
 MEMBERS_INTERVAL = 3.0  # seconds between two orders `members`
@@ -43,6 +43,8 @@ class OwnerScreen(LogScreen):
         Binding("b", "ban", "Ban"),
         Binding("u", "unban", "Unban"),
         Binding("n", "rename", "Rename"),
+        Binding("z", "fill_screen", "Processes"),
+        Binding("escape", "fill_screen(False)", show=False),
         Binding("c", "close_group", "Close"),
         Binding("d", "delete_group", "Delete"),
     ]
@@ -53,21 +55,30 @@ class OwnerScreen(LogScreen):
         width: auto; max-width: 70%; height: 1; text-style: bold; color: black; margin-right: 2;
     }
     OwnerScreen #request Button { min-width: 10; margin-right: 1; }
-    OwnerScreen #main {
-        height: 1fr; layout: grid; grid-size: 2 2; grid-columns: 24 1fr; grid-rows: 1fr 9;
-    }
+    OwnerScreen.-narrow #request PlainText { width: 1fr; max-width: 100%; margin-right: 0; }
+    OwnerScreen.-narrow #request { height: auto; max-height: 3; }
+    OwnerScreen.-narrow #request PlainText { height: auto; }
+    OwnerScreen.-narrow #request Button { display: none; }
+    OwnerScreen #main { height: 1fr; layout: horizontal; }
     OwnerScreen #people {
-        row-span: 2; height: 1fr; max-height: 100%; border: none; border-right: solid $primary;
+        width: 24; height: 1fr; max-height: 100%; border: none; border-right: solid $primary;
         background: $surface; padding: 0;
     }
-    OwnerScreen #processes { border-top: solid $primary; }
-    OwnerScreen.-wide #main { grid-size: 3 1; grid-columns: 22 1fr 46; grid-rows: 1fr; }
-    OwnerScreen.-wide #people { row-span: 1; }
-    OwnerScreen.-wide #processes { border-top: none; border-left: solid $primary; }
-    OwnerScreen.-narrow #main, OwnerScreen.-low #main { layout: vertical; }
-    OwnerScreen.-narrow #people, OwnerScreen.-narrow #processes { display: none; }
-    OwnerScreen.-low #people, OwnerScreen.-low #processes { display: none; }
-    OwnerScreen.-low Footer { display: none; }
+    OwnerScreen #talk { width: 1fr; layout: vertical; }
+    OwnerScreen #processes { height: 45%; border-top: solid $primary; }
+    OwnerScreen.-wide #talk { layout: horizontal; }
+    OwnerScreen.-wide #processes {
+        width: 40vw; min-width: 46; height: 1fr; border-top: none; border-left: solid $primary;
+    }
+    OwnerScreen.-narrow #people, OwnerScreen.-low #people, OwnerScreen.-filled #people,
+    OwnerScreen.-filled #messages, OwnerScreen.-narrow #tree { display: none; }
+    OwnerScreen.-narrow #processes { height: auto; }
+    OwnerScreen.-low #processes { display: none; }
+    OwnerScreen.-filled #processes {
+        display: block; width: 1fr; height: 1fr; border: none;
+    }
+    OwnerScreen.-filled #tree { display: block; }
+    OwnerScreen.-low KeyBar { display: none; }
     """
 
     def __init__(self, command: Sequence[str], design: str, group: str) -> None:
@@ -96,9 +107,10 @@ class OwnerScreen(LogScreen):
             yield Button("Reject (r)", id="reject", variant="error", compact=True)
         with Vertical(id="main"):
             yield PeopleList(id="people")
-            yield MessageLog(id="messages")
-            yield ProcessPanel(lambda: self.server.pid, id="processes")
-        yield Footer()
+            with Vertical(id="talk"):
+                yield MessageLog(id="messages")
+                yield ProcessPanel(lambda: self.server.pid, id="processes")
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Start the server, and the updates of the screen."""
@@ -194,6 +206,18 @@ class OwnerScreen(LogScreen):
             others = f" (and {len(askers) - 1} more)" if len(askers) > 1 else ""
             text = f"{asker.name} asks to join from {asker.address}{others}"
             self.query_one("#asker", PlainText).set_text(text)
+
+    def action_fill_screen(self, is_filled: bool | None = None) -> None:
+        """Let the processes fill the screen, or not any more; None means the other of these."""
+        self.toggle_class("-filled") if is_filled is None else self.set_class(is_filled, "-filled")
+        panel = self.query_one(ProcessPanel)
+        (panel.process_tree if self.has_class("-filled") else self.query_one(PeopleList)).focus()
+
+    def action_scroll_log(self, pages: int) -> None:
+        """Scroll the log, or the tree that hides it."""
+        is_filled = self.has_class("-filled")
+        log = self.query_one(ProcessPanel).process_tree if is_filled else self.message_log
+        log.scroll_pages(pages)
 
     # -- Orders --------------------------------------------------------------------------------
 
