@@ -77,7 +77,7 @@ def test_nothing_in_the_data_of_a_page_ends_its_element():
 
 @contextlib.contextmanager
 def playing(*words, cwd=ROOT):
-    """The command, and the address of its page. It ends when it is told to, and leaves nothing."""
+    """The command, and the address of its page. It ends when it is asked to, and leaves nothing."""
     command = [sys.executable, "-m", "harness", "play", *map(str, words)]
     with subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -117,7 +117,7 @@ def wish(here, path, row=0):
 
 
 def state_of(address):
-    """What the page shows once the server stands at its gates, or is at its end."""
+    """What the page shows once the server is held at its gates, or is at its end."""
     version = -1
     while True:
         data = json.loads(asked(f"{address}state?version={version}&row=0")[1])
@@ -183,7 +183,7 @@ def test_steps_back_another_way_and_a_choice_from_an_old_page(address):
 
 
 def server_of(command):
-    """The server that stands at its gates for the player: the one of whose clients most is known."""
+    """The server that is held at its gates for the player: the one of whose clients most is known."""
     return [
         one
         for one in psutil.Process(command.pid).children(recursive=True)

@@ -1,6 +1,6 @@
 """A real server that a player takes through its schedules, one step at a time.
 
-The server stands at its gates until the player chooses. To go back is to give the schedule up and
+The server is held at its gates until the player chooses. To go back is to give the schedule up and
 to take another server through the beginning: what is left of it is played to its end meanwhile,
 and becomes one more order that is known.
 """
@@ -24,7 +24,7 @@ ANSWERS = 30.0  # seconds within which a choice has been carried out
 
 
 class Stale(Exception):
-    """A choice that was made where the schedule no longer stands: in another tab, say."""
+    """A choice that was made for a place where the schedule no longer is: in another tab, say."""
 
 
 class Game:
@@ -139,7 +139,7 @@ class Game:
         turn = Turn(self, seat)
         workload, clients = self.explored.workload, self.explored.clients
         try:
-            if seat.has_stood() or not seat.is_alive():
+            if seat.was_held_long() or not seat.is_alive():
                 seat.stop()
             run = seat.run(workload, clients, turn, self.explored.regular)
         except (NotExplored, OSError) as why:
@@ -149,7 +149,7 @@ class Game:
                 self.show({"status": "failed", "path": [], "state": 0, "end": [cleaned(text)]})
             return
         lines = cleaned(violation_lines(run.violation)) if run.violation else []
-        if not seat.has_stood():
+        if not seat.was_held_long():
             self.add(run, lines)
         if not turn.is_given_up:
             entries = run.violation.entries if run.violation else seat.entries()
@@ -207,9 +207,9 @@ class Turn:
             if len(game.wanted) > len(path):
                 if (who := game.wanted[len(path)]) in names:
                     return who
-                game.show({**self.seat.stands(), "other": who})  # the program took another way
+                game.show({**self.seat.at_gates(), "other": who})  # the program took another way
             elif game.is_asked:
-                game.show(self.seat.stands())
+                game.show(self.seat.at_gates())
             self.wait()
             if not self.seat.is_alive():
                 return None  # the end of the schedule says why
@@ -223,7 +223,7 @@ class Turn:
         """Wait for the player, as long as the server can stand there."""
         game = self.game
         with game.changed:
-            while not (game.is_asked or game.is_closing or self.seat.has_stood()):
+            while not (game.is_asked or game.is_closing or self.seat.was_held_long()):
                 game.changed.wait(LOOKS)
                 if not self.seat.is_alive():
                     break

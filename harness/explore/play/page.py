@@ -17,7 +17,7 @@ from harness.verdicts.language import say
 
 HERE = Path(__file__).parent
 
-# What a step is, by its event: who takes it is {who}, and what it is about {what}.
+# What a step is, by its event: {who} names its actor, and {what} the thing that it is about.
 EVENTS = {
     "E.recv": template("has received something"),
     "B.recv": template("is about to receive"),
@@ -52,9 +52,9 @@ TEXTS = {
     "failed": template("The server cannot be played:"),
     "gone": template("The command has ended. Start it again, and open its new address."),
     "busy": template("The server takes its steps."),
-    "elsewhere": template("Another tab went on. This is where the server stands now."),
+    "elsewhere": template("Another tab went on. This is where the server is now."),
     "other": template("The program took another way here: {who} could not go on."),
-    "stands": template("Step {number}. Who goes on?"),
+    "choose": template("Step {number}. Who goes on?"),
     "broke": template("It broke."),
     "held_up": template("All is done, and no rule is broken."),
     "unclear": template("All is done. The model could not judge it."),

@@ -24,7 +24,7 @@ let rows = 0; // of the log that were read
 let badRuns = 0;
 
 /** Return a state by its number. `from` and `by`: where the first order that reached it was before,
-    and who took the last step; `orders` and `bad`: how many known orders lead through it. */
+    and the actor of the last step; `orders` and `bad`: how many known orders lead through it. */
 function state(number, from = -1, by = "", depth = 0) {
   if (!states.has(number)) {
     const kids = new Map();
@@ -102,7 +102,7 @@ function statesAlong(path) {
   return found.filter(Boolean);
 }
 
-// -- Where the server stands
+// -- Where the server is held
 
 let view = { status: "starts", path: [] };
 let version = -1;
@@ -127,7 +127,7 @@ function recordedView(path) {
     path,
     steps,
     state: here.number,
-    status: isEnd ? "over" : "stands",
+    status: isEnd ? "over" : "at gates",
     end: isEnd ? here.lines : [],
     choices: isEnd ? [] : table.point[here.point].map((number) => table.step[number]),
     guesses: path.map((_, place) => guesses.get(path.slice(0, place + 1).join("\n")) ?? ""),
@@ -221,7 +221,7 @@ const actions = {
     const next = isOnPlan() ? plan[view.path.length] : names.includes(last) ? last : names[0];
     if (next) go([...view.path, next]);
   },
-  finish: () => view.status === "stands" && go(view.path, true),
+  finish: () => view.status === "at gates" && go(view.path, true),
   shortest() {
     const run = shortestBad();
     if (!run) return;
@@ -260,7 +260,7 @@ function showStatus() {
   const status = {
     starts: () => texts.starts,
     failed: () => texts.failed,
-    stands: () => say(texts.stands, { number: view.path.length + 1 }),
+    "at gates": () => say(texts.choose, { number: view.path.length + 1 }),
     over: () => (view.unclear ? texts.unclear : view.end.length ? texts.broke : texts.held_up),
   }[view.status]();
   const other = view.other ? say(texts.other, { who: view.other }) : "";
@@ -270,7 +270,7 @@ function showStatus() {
   at("end").hidden = !view.end?.length;
   at("end").replaceChildren(...(view.end ?? []).map((one) => made("pre", {}, one)));
   const has = { back: view.path.length, start: view.path.length, on: view.choices?.length };
-  has.finish = view.status === "stands";
+  has.finish = view.status === "at gates";
   has.shortest = badRuns;
   for (const id of Object.keys(actions)) at(id).setAttribute("aria-disabled", String(!has[id] || busy));
 }
@@ -300,7 +300,7 @@ function showChoices() {
   at("choices").replaceChildren(...buttons);
   const again = buttons.find((button) => button.dataset.actor === focused) ?? buttons[0];
   if (focused !== undefined) (again ?? at("back")).focus();
-  at("guessing").hidden = view.status !== "stands";
+  at("guessing").hidden = view.status !== "at gates";
 }
 
 function showActors() {
@@ -424,7 +424,7 @@ function line(kind, parts) {
   return path;
 }
 
-/** Draw where the server stands, and where Go on leads. */
+/** Draw where the server is held, and where Go on leads. */
 function drawPaths() {
   const svg = at("tree").querySelector("svg");
   const along = (path) => statesAlong(path).map(({ number }) => places.get(number)).filter(Boolean);

@@ -1,4 +1,4 @@
-"""A server that stands at its gates while a player thinks, and what a page shows of it then."""
+"""A server that is held at its gates while a player thinks, and what a page shows of it then."""
 
 import time
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from harness.verdicts.formats.render import cleaned
 
 MOST_LINES, MOST_LETTERS = 200, 400  # of what was sent and heard, that a page shows
 # While a player thinks, the time-outs of a server go on. Ours and many others take longer ones;
-# another server is given up when it has stood for so long.
+# another server is given up when it was held for so long.
 LONG = 3600
 THINKS = 15.0
 TIMES = {"join_within": LONG, "ping_after": LONG, "idle_after": LONG}
 
 
 class Seat(Runner):
-    """Runs a server whose time-outs do not end while a player thinks, and shows where it stands.
+    """Runs a server whose time-outs do not end while a player thinks, and shows where it is.
 
     first       where the record of this schedule begins
     hurries     whether the server does not take longer time-outs
@@ -62,14 +62,14 @@ class Seat(Runner):
         self.first, self.since = len(play.record.entries), time.monotonic()
         return play
 
-    def has_stood(self) -> bool:
-        """Return whether the server has stood for so long that its time-outs may have ended."""
+    def was_held_long(self) -> bool:
+        """Return whether the server was held for so long that its time-outs may have ended."""
         return self.hurries and time.monotonic() - self.since > THINKS
 
     # -- What a page shows
 
-    def stands(self) -> dict[str, Any]:
-        """Return what a page shows where the server stands at its gates."""
+    def at_gates(self) -> dict[str, Any]:
+        """Return what a page shows where the server is held at its gates."""
         play, controller = self.play, self.controller
         assert play
         for label, who in play.current.items():
@@ -79,7 +79,7 @@ class Seat(Runner):
         living.sort(key=lambda one: (not controller.is_named(one), one.name, one.born))
         return {
             **self.path_of(self.points),
-            "status": "stands",
+            "status": "at gates",
             "choices": [self.row(step) for step in self.next],
             "actors": [self.actor(one) for one in living],
             "heard": heard(self.entries()),
@@ -101,7 +101,7 @@ class Seat(Runner):
         return [step.actor, step.event, plain(step).what, self.known.source(step.at)]
 
     def actor(self, one: Actor) -> dict[str, Any]:
-        """Return where an actor is, the locks that it holds, and who keeps it from going on."""
+        """Return where an actor is, the locks that it holds, and the actor that keeps it waiting."""
         controller = self.controller
         other = controller.waits_for(one)
         event = one.event
@@ -126,7 +126,7 @@ class Seat(Runner):
 
 
 def heard(entries: Sequence[Entry]) -> list[list[str]]:
-    """Return what was sent and heard, as a page shows it: who, did what, the text."""
+    """Return what was sent and heard, as a page shows it: a name, a deed, the text."""
     return [
         [one.who, one.what, cleaned(shortened(one.text.removesuffix("\n"), MOST_LETTERS))]
         for one in entries[-MOST_LINES:]
