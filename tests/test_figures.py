@@ -95,6 +95,10 @@ def overlapping(figure):
             panel.xaxis.label,
             panel.yaxis.label,
         ]
+        low, high = sorted(panel.get_ylim())
+        if panel.axison:
+            ticks = [tick for tick in panel.yaxis.get_major_ticks() if tick.label1.get_visible()]
+            found += [tick.label1 for tick in ticks if low <= tick.get_loc() <= high]
     texts = [
         (text.get_text(), text.get_window_extent()) for text in found if text.get_text().strip()
     ]
@@ -197,8 +201,10 @@ def test_strangers_alike_are_not_all_drawn(written):
             for kind in ("B.hash", "E.hash")
         ],
     )
+    figure = figures.swimlanes(run.load())
+    assert not overlapping(figure) and not overlapping(figure.narrow()), "no name is cut"
     is_whole(
-        figures.swimlanes(run.load()),
+        figure,
         "and 4 more: a client that guesses passwords",
         "stranger-3",
         "What clients heard is not known here",
@@ -262,7 +268,8 @@ def test_three_journeys_of_the_same_message(three):
             assert max(panel.get_ylim()) < 2 * longest
             ends = [text.xy[1] for text in panel.texts if getattr(text, "arrow_patch", None)]
             assert max(ends) == pytest.approx(one.facts[run.title]["total"] * 1e6)
-        assert "your guess: 1e+06 µs (↓)" in words(one)
+        assert "your guess: 1,000,000 µs (↓)" in words(one)
+        assert not overlapping(one)
 
 
 def test_the_journey_of_what_was_kept_and_sent_elsewhere(written):
@@ -417,6 +424,10 @@ def test_where_bytes_wait(unread):
         "nobody is read",
     )
     assert 0 < figure.facts["fork", "pipes"] <= buffers.PIPE
+    wild = figures.fill(unread, guess=500)
+    for one in wild, wild.narrow():
+        assert "your guess: 500 KiB (↑)" in words(one)
+        assert not [pair for pair in overlapping(one) if "your guess" in "".join(pair)]
 
 
 def test_how_full_pipes_are(written):
@@ -613,6 +624,10 @@ def test_lines_that_are_heard():
     is_whole(figure, "fork: 3 lines", "nothing more", "your guess: 800 (↑)", "is disconnected")
     for count, panel in zip(figure.facts.values(), figure.figure.axes, strict=True):
         assert panel.lines[0].get_ydata()[-1] == count and panel.get_ylim()[1] < 10
+    for out in 0.05, 0.4, 0.95:
+        runs["fork"] = [0.1, 0.2, 1.0], out
+        figure = small.heard(runs, 8000, "How many lines does Ben hear?", "A step for each line. ")
+        assert not overlapping(figure) and not overlapping(figure.narrow()), out
 
 
 def test_torn_lines():

@@ -62,7 +62,7 @@ LOOK = {
 }
 WIDE, NARROW = 13.0, 4.4  # inches
 SWITCH = 640  # pixels of the page's column: below this the narrow drawing is shown
-LEAST = 0.0016  # of a panel's width: a narrower bar would be invisible
+LEAST = 0.003  # of a panel's width: a narrower bar would be invisible
 DPI = 110
 GUESS_LINE = {"color": GUESS, "linestyle": "--", "linewidth": 1.4}
 
@@ -341,14 +341,18 @@ def wrapped(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width)
 
 
-def head(panel: Axes, title: str, words: str = "", alarm: bool = False):
-    """Writes a panel's title, and words at its right; in a narrow drawing, the words below it."""
+def head(panel: Axes, title: str, words: str = "", alarm: bool = False, at: float = 0.0):
+    """Writes a panel's title, and words at its right; in a narrow drawing, the words below it.
+
+    at      where a narrow drawing begins with them, of the panel's width
+    """
     style = {"fontsize": 9, "color": ALARM if alarm else INK}
     style["fontweight"] = "bold" if alarm else "normal"
     if is_narrow():
         lines = wrapped(words, 54)
-        panel.set_title(title, fontsize=10.5, fontweight="bold", pad=5 + 12 * len(lines))
-        panel.text(0, 1.0, "\n".join(lines), transform=panel.transAxes, va="bottom", **style)
+        above = {"fontsize": 10.5, "fontweight": "bold", "pad": 5 + 12 * len(lines)}
+        panel.set_title(title, x=at, ha="left", **above)
+        panel.text(at, 1.0, "\n".join(lines), transform=panel.transAxes, va="bottom", **style)
         return
     panel.set_title(title, fontsize=11.5, fontweight="bold", pad=5)
     panel.text(1, 1.0, f"{words}", transform=panel.transAxes, ha="right", va="bottom", **style)
@@ -358,7 +362,7 @@ def mark_guess(panel: Axes, value: float, text: str):
     """Marks the guess as a line across the panel, in the colour of the guess.
 
     A guess that would stretch the axis is an arrow at its end: the data keep their room. The limits
-    of the axis must be set already.
+    of the axis must be set already. Below a panel whose axis runs down there must be room.
     """
     low, high = sorted(panel.get_ylim())
     inside = low <= value <= high
@@ -373,8 +377,8 @@ def mark_guess(panel: Axes, value: float, text: str):
         return
     at_top = (value > high) != is_down
     text = f"{text} ({'↑' if at_top else '↓'})"
-    place, offset = (0.88, 0) if at_top else (0.14 if is_down else 0, 4)
-    style["va"] = "top" if at_top else "bottom"
+    place, offset = (0.88, 0) if at_top else (0, -3 if is_down else 4)
+    style["va"] = "top" if at_top or is_down else "bottom"
     place = (0.995, place)
     panel.annotate(text, place, xycoords="axes fraction", xytext=(0, offset), bbox=box, **style)
 
@@ -441,6 +445,11 @@ LANES = (
 def local(text: str) -> str:
     """Returns a text of digits as the reader's language writes numbers."""
     return text if language.in_use == "en" else text.translate(str.maketrans(".,", ",."))
+
+
+def plain(number: float) -> str:
+    """Returns a guess as people write numbers, such as `200,000`."""
+    return local(f"{number:,.10g}")
 
 
 def ms(seconds: float | None) -> str:

@@ -174,7 +174,7 @@ def fill(runs: Run | Sequence[Run], question: str | None = None, guess: Any = No
         panel = sheet.panel(1.9, left)
         base.head(panel, base.heading(run))
         panel.set_xlim(0, length)
-        panel.set_ylim(-low * 1.1 - 1, max(tops) * 1.45)
+        panel.set_ylim(-low * 1.1 - 1, max(tops) * 1.7)
         rows += draw_backlog(panel, run, samples, base.guess_for(guess, run))
         sheet.space(0.22)
     for run, found in levels:
@@ -266,7 +266,7 @@ def draw_backlog(panel: Axes, run: Run, samples: list[Sample], guess: Any) -> li
         text = " " + say("disconnected")
         panel.text(ends[-1], 0.02, text, transform=panel.get_xaxis_transform(), **style)
     if base.is_number(guess):
-        base.mark_guess(panel, guess, say("your guess: {guess} KiB", guess=f"{guess:g}"))
+        base.mark_guess(panel, guess, say("your guess: {guess} KiB", guess=base.plain(guess)))
     panel.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     panel.set_ylabel(say("KiB that wait"))
     return [

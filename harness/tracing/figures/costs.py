@@ -139,7 +139,7 @@ def draw(panel: Axes, field: str, rows_of: dict[str, list[Row]], guess: dict[str
             inside = min(max(value, panel.get_ylim()[0]), panel.get_ylim()[1])
             panel.plot([counts[-1]], [inside], "D", color=GUESS, markersize=8, zorder=9)
             arrow = "" if inside == value else " ↑" if value > inside else " ↓"
-            text = say("your guess {guess} MB", guess=base.local(f"{value:,.10g}")) + arrow
+            text = say("your guess {guess} MB", guess=base.plain(value)) + arrow
             ends.append((inside, text, GUESS))
     panel.yaxis.set_major_formatter(lambda value, _: base.local(f"{value:g}"))
     label(panel, ends)

@@ -235,8 +235,8 @@ def journeys(
     if base.is_narrow():
         for _ in found:
             sheet.space(0.95)
-            panels.append(sheet.panel(TALL * 0.8, 0.6, 0.3))
-            sheet.space(0.1)
+            panels.append(sheet.panel(TALL * 0.8, 0.75, 0.3))
+            sheet.space(0.2)
     else:
         sheet.space(0.8)
         share, left, spans = (sheet.width - 0.9) / sum(columns), 0.85, []
@@ -251,8 +251,8 @@ def journeys(
         else:
             panel.tick_params(labelleft=False)
         if base.is_number(value):
-            base.mark_guess(panel, value, say("your guess: {guess} µs", guess=f"{value:g}"))
-    sheet.space(0.12)
+            base.mark_guess(panel, value, say("your guess: {guess} µs", guess=base.plain(value)))
+    sheet.space(0.24)
     sheet.legend(legend({kind for journey in found for *_, kind in journey.bars}), 5)
     facts = {
         journey.run.title: {
@@ -338,7 +338,8 @@ class JourneyPanel:
         panel.spines["bottom"].set_visible(False)
         panel.set_title(base.heading(journey.run), fontsize=11, fontweight="bold", pad=38)
         box = {"facecolor": GROUND, "edgecolor": "none", "pad": 1.5}
-        style = {"fontsize": 9, "fontweight": "bold", "va": "bottom", "bbox": box, "zorder": 10}
+        style = {"fontsize": 8 if base.is_narrow() else 9, "fontweight": "bold", "va": "bottom"}
+        style |= {"bbox": box, "zorder": 10}
         panel.text(-0.4, bottom * 1.135, journey.words(), **style)
 
     def lines(self):
@@ -392,15 +393,18 @@ class JourneyPanel:
         """Draws an arrow and a name for each member that receives the message."""
         journey = self.journey
         origin = 0 if journey.why else self.columns[journey.speaker]
-        lowest = -1e9
-        for member, at in sorted(journey.heard.items(), key=lambda pair: pair[1]):
-            y = at * 1e6
-            self.arrow(origin, journey.sent * 1e6, self.receivers, y, **RECEIPT)
-            lowest = max(
-                lowest + self.most * (0.045 if base.is_narrow() else 0.032), y
-            )  # names must not overlap
+        apart = self.most * (0.045 if base.is_narrow() else 0.032)  # names must not overlap
+        order = sorted(journey.heard.items(), key=lambda pair: pair[1])
+        names, lowest = [], -1e9
+        for member, at in order:
+            self.arrow(origin, journey.sent * 1e6, self.receivers, at * 1e6, **RECEIPT)
+            lowest = max(lowest + apart, at * 1e6)
+            names.append((member, lowest))
+        highest = self.most * 1.02 + apart
+        for member, y in reversed(names):  # nor leave the panel
+            highest = min(highest - apart, y)
             style = {"fontsize": 8.5, "va": "center"}
-            self.panel.text(self.receivers + 0.07, lowest, member, **style)
+            self.panel.text(self.receivers + 0.07, highest, member, **style)
 
     def arrow(self, x: float, y: float, to_x: float, to_y: float, **style):
         """Draws an arrow."""

@@ -191,7 +191,7 @@ def mark(panel: Axes, lanes: list[str], one: Board, guess: str | float | None):
         waited = base.ms(sum(one.wait.values()))
         text = say(
             "your guess: {guess} ms waited in all; it was {waited}",
-            guess=f"{guess:g}",
+            guess=base.plain(guess),
             waited=waited,
         )
     elif guess in lanes:

@@ -161,7 +161,7 @@ def draw(panel: Axes, run: Run, mine: list[Turn], longest: float, guess: Any):
     style = {"color": ALARM, "va": "bottom", "fontsize": 8.5, "bbox": box, "zorder": 6}
     panel.text(0.003, budget * 1.15, text, transform=panel.get_yaxis_transform(), **style)
     if base.is_number(guess):
-        text = say("your guess for the longest: {guess} ms", guess=f"{guess:g}")
+        text = say("your guess for the longest: {guess} ms", guess=base.plain(guess))
         base.mark_guess(panel, guess, text)
     panel.yaxis.set_major_formatter(lambda value, _: base.local(f"{value:g}"))
     panel.minorticks_off()

@@ -28,7 +28,7 @@ def left_of(narrow: float, wide: float) -> float:
 
 def guessed(guess: float) -> str:
     """Returns the words on a guess."""
-    return say(YOUR_GUESS, guess=base.local(f"{guess:g}"))
+    return say(YOUR_GUESS, guess=base.plain(guess))
 
 
 @base.drawn
@@ -107,7 +107,7 @@ def latencies(
     answer = say(
         "During the storm: {words}. You guessed {guess} ms for the worst.",
         words="; ".join(words),
-        guess=base.local(f"{guess:g}"),
+        guess=base.plain(guess),
     )
     sheet = base.Sheet(question, answer, width=WIDTH)
     end = max(at + latency for dots, _ in runs.values() for at, latency in dots)
@@ -203,8 +203,11 @@ def heard(
         panel.set_ylabel(say("lines heard"), fontsize=9)
         if out is not None:
             panel.axvline(out, color=GREY, linestyle=":")
-            style = {"xycoords": panel.get_xaxis_transform(), "fontsize": 9, "ha": "right"}
-            panel.annotate(say("the slow member is disconnected") + " ", (out, 0.1), **style)
+            is_late = out > end / 2  # the line is low at the left, and high at the right
+            style = {"xycoords": panel.get_xaxis_transform(), "fontsize": 9}
+            style |= {"ha": "right" if is_late else "left"}
+            text = " " + say("the slow member is disconnected") + " "
+            panel.annotate(text, (out, 0.85 if is_late else 0.1), **style)
         if name == last_name:
             base.mark_guess(panel, guess, guessed(guess))
         panel.tick_params(labelbottom=name == last_name)

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from harness.driving.messages import template
-from harness.tracing.figures import base
+from harness.tracing.figures import base, buffers
 from harness.tracing.figures.base import ALARM, DARK, GREY, GROUND, HOLD_LOCK, INK, PALE
 from harness.tracing.traces import LATE, Delivery, Interval, Lane, Run, awake
 from harness.verdicts.language import say
@@ -43,7 +43,7 @@ ON_BAR = {
     "lock.wait": (template("waits"), DARK),
     "crowded": (template("backpressure"), DARK),
 }
-LONG = 0.085  # of the panel: a bar of this length has room for a text
+LETTER = 0.066  # inches of a letter on a bar
 QUESTIONS = {
     "calm": template("Calm talk: what does each server do, and when?"),
     "everyone-at-once": template("Everyone talks at once: where does the work pile up?"),
@@ -100,7 +100,7 @@ def swimlanes(
     answer = answer_for(runs, facts, guess)
     sheet = base.Sheet(question or say(QUESTIONS.get(runs[0].workload, QUESTION)), answer)
     narrow, rows, strips = base.is_narrow(), [], []
-    left = 1.2 if narrow else 1.62
+    left = margin(runs, lanes)
     right = sheet.width - 0.15 if narrow else 9.6
     for run, span, (shown, left_out) in zip(runs, spans, lanes, strict=True):
         is_last = run is runs[-1]
@@ -109,8 +109,8 @@ def swimlanes(
         sheet.space(0.62 if narrow else 0.52 if told else 0.36)
         beside = [] if narrow else [(10.0, sheet.width - 0.2)]
         panel, *strip = sheet.panels(tall, (left, right), *beside)
-        base.head(panel, base.heading(run), base.card(run))
-        rows += LanePanel(panel, run, span).draw(shown, left_out)
+        base.head(panel, base.heading(run), base.card(run), at=(1.2 - left) / (right - left))
+        rows += LanePanel(panel, run, span, right - left).draw(shown, left_out)
         panel.set_xlim(window[0] * 1e3, window[1] * 1e3)
         if narrow:
             sheet.space(1.02 if told else 0.85)
@@ -288,16 +288,35 @@ def lanes_shown(run: Run, begin: float, end: float) -> tuple[list[Lane], list[st
     ]
 
 
+def name_of(run: Run, lane: Lane) -> str:
+    """Returns the name at a lane; that of a special client ends with a `!`."""
+    return base.lane_name(lane.name) + " !" * (lane.member in run.groups)
+
+
+def margin(runs: list[Run], lanes: Sequence[tuple[list[Lane], list[str]]]) -> float:
+    """Returns the inches left of the panels, which the longest name of a lane needs."""
+    names = [
+        name_of(run, lane) for run, (shown, _) in zip(runs, lanes, strict=True) for lane in shown
+    ]
+    longest = max(map(len, names), default=0)
+    if base.is_narrow():
+        return max(1.2, 0.2 + longest * 0.07)
+    return max(1.62, 0.2 + longest * 0.08)
+
+
 def group_name(group: str) -> str:
     """Returns what the clients of a group do, in words."""
     return say(GROUPS[group]) if group in GROUPS else say("a client that {does}", does=group)
 
 
 class LanePanel:
-    """The panel of one run: its lanes in the span that is shown. x: milliseconds of the run."""
+    """The panel of one run, `wide` inches: its lanes in the span that is shown.
 
-    def __init__(self, panel: Axes, run: Run, span: Span):
-        self.panel, self.run = panel, run
+    x is in milliseconds of the run.
+    """
+
+    def __init__(self, panel: Axes, run: Run, span: Span, wide: float):
+        self.panel, self.run, self.wide = panel, run, wide
         self.begin, self.end = span
         self.length = self.end - self.begin
         self.small = 8 if base.is_narrow() else 9
@@ -322,7 +341,7 @@ class LanePanel:
             style = {"ha": "center", "color": GREY, "style": "italic", "wrap": True}
             panel.text(0.5, 0.3, text, transform=panel.transAxes, **style)
         if left_out:
-            style = {"fontsize": 8.5, "style": "italic", "color": GREY, "va": "center"}
+            style = {"fontsize": self.small - 0.7, "style": "italic", "color": GREY, "va": "center"}
             style["bbox"] = {"facecolor": GROUND, "edgecolor": "none", "pad": 0.5}
             place = panel.get_yaxis_transform()
             text = "; ".join(left_out)
@@ -366,6 +385,8 @@ class LanePanel:
             style = {"facecolor": shade, "linewidth": 0, "zorder": 3 + level}
             if spans:
                 self.bars(spans, y - tall / 2, tall, **style)
+            if kind == "crowded":  # to look again whether there is room is still the same wait
+                spans = buffers.joined(spans)
             for span in spans if kind in ON_BAR else ():
                 self.text_on_bar(kind, span, y)
         holds = self.within(
@@ -390,8 +411,8 @@ class LanePanel:
         """Writes what a bar is and how long, if it is long enough."""
         since, until = span
         words, colour = ON_BAR[kind]
-        if until - since > LONG * self.length * (2.2 if base.is_narrow() else 1):
-            text = f"{say(words)} {base.ms(until - since)}"
+        text = f"{say(words)} {base.ms(until - since)}"
+        if (until - since) / self.length * self.wide > LETTER * len(text):
             style = {"ha": "center", "va": "center", "fontsize": 7.5, "color": colour}
             middle = self.x((since + until) / 2)
             self.panel.text(middle, y - 0.03, text, zorder=20, clip_on=True, **style)
@@ -420,7 +441,7 @@ class LanePanel:
     def labels(self, lanes: list[Lane]):
         """Writes the lanes' names; those of special clients bold, with a `!`."""
         panel, groups = self.panel, self.run.groups
-        names = [base.lane_name(lane.name) + " !" * (lane.member in groups) for lane in lanes]
+        names = [name_of(self.run, lane) for lane in lanes]
         ticks = [1, *(-number for number in range(len(lanes)))]
         panel.set_yticks(ticks, [say("clients send"), *names], fontsize=self.small)
         for label, lane in zip(panel.get_yticklabels()[1:], lanes, strict=True):
