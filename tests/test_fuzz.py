@@ -17,10 +17,11 @@ from harness.driving import deadlines
 from harness.driving.deadlines import wait_until
 from harness.driving.server import ROOT, NotStarted
 from harness.model import fuzz as fuzzing
-from harness.model.fuzz import NAMES, Found, Fuzz, simpler
+from harness.model.fuzz import NAMES, Found, Fuzz, Tally, simpler
 from harness.model.generate import LENGTHS, Author
 from harness.model.lines import Difference
 from harness.model.play import Act
+from harness.teaching import fuzz as teaching
 
 GREETS = """
 import os, socket, sys, threading, time
@@ -96,6 +97,25 @@ def test_limits_that_a_server_refuses_are_not_tried_again():
     assert sum("--max-strangers" in flags for flags in tried) == 1
     assert sum("--max-here" in flags for flags in tried) == 1
     assert sum("--reject-after" in flags for flags in tried) > 20
+
+
+def test_each_worker_has_a_seed_of_its_own(monkeypatch, tmp_path):
+    class Played:
+        """Reports its seed, and plays nothing."""
+
+        def __init__(self, start, seed, until, **_):
+            self.tally, self.shortest = Tally(), None
+            self.tally.seed = seed
+
+        def run(self):
+            return None
+
+    monkeypatch.setattr(teaching, "Fuzz", Played)
+    options = SimpleNamespace(folder=None, lab=8, workers=3, minutes=0.001)
+    run = teaching.Run(["none"], options, "7", tmp_path)
+    run.run()
+    seeds = {number: tally.seed for number, tally in run.tallies.items()}
+    assert seeds == {number: f"7/{number}" for number in range(4)}
 
 
 def test_every_card_of_a_deck_comes_before_any_comes_again():

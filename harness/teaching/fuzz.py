@@ -180,8 +180,8 @@ class Run:
             end.close()  # else no worker would see that the main process has ended
         # The main process ends this one. A handler is not inherited by the servers: none of them
         # finds SIGHUP ignored.
-        for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
+        for signum in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(signum, lambda *_: None)
         deadlines.DEADLINE = DEADLINE
         sent = 0.0
 
