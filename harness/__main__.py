@@ -53,6 +53,12 @@ COMMANDS = {
         "try every order of steps of a server's threads or processes, within stated bounds",
         "The exit status is 1 if one broke the server, 3 if it cannot be explored, else 0.",
     ),
+    "play": (
+        "harness.explore.play.command",
+        "be the scheduler of a real server, on a page in the browser",
+        "It serves the page on 127.0.0.1 until Ctrl-C. The exit status is 3 if the server cannot "
+        "be explored.",
+    ),
     "starter": (
         "harness.teaching.starter",
         "write a lab's starting folder",
@@ -63,6 +69,17 @@ COMMANDS = {
         "harness.teaching.lab",
         "judge a lab's starting folder, as `make check` does there",
         "It first reports what keeps the server from running. The exit status is that of check.",
+    ),
+    "watch": (
+        "harness.teaching.watch",
+        "judge a folder again at each save of a file in it, as `make watch` does there",
+        "Ctrl-C ends it. Its other arguments are those of `lab`.",
+    ),
+    "talk": (
+        "harness.teaching.talk",
+        "talk to a server by hand, where `nc` is missing",
+        "It sends the lines that you type, and shows those that come. Ctrl-D ends the lines, "
+        "Ctrl-C the command.",
     ),
     "kit": (
         "harness.teaching.kit",

@@ -15,6 +15,7 @@ from .common.children import OVER, Child
 from .common.deliveries import ReaderDone
 from .common.readers import Readers
 from .common.requests import Decoder, Quit, encode
+from .common.thread_name import name_thread
 from .common.trace import traced
 
 
@@ -34,6 +35,7 @@ class Server(BaseServer):
 
     def serve(self):
         """Runs turns: wait until clients are readable, read, decide, then write to all once."""
+        name_thread("hub")
         while self.is_serving():
             self.readers.wait(0 if self.deliveries else TICK)
             self.handle(self.readers.read_ready(self.read_pipe, self.batch_limit))
@@ -59,6 +61,7 @@ class Server(BaseServer):
 
     def read_from(self, client, hub):
         """Runs in the client's process: waits for bytes, hands over requests, waits for replies."""
+        name_thread("reader")
         hub.keep_only(client.address, client.sock.fileno())
         over = False  # the hub said so: what the client sends is discarded
         while hub.is_readable(client.sock):
@@ -106,6 +109,7 @@ class Server(BaseServer):
         """Has a process of its own write the member file."""
 
         def write(hub):
+            name_thread("member file")
             folder = self.folder
             hub.keep_only("save", folder.fd, folder.lock, folder.transcript.fd)
             hub.write(traced("save", folder.save_members)(text).encode())

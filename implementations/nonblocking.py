@@ -16,6 +16,7 @@ from .common.base_server import TICK, BaseServer, clock, run
 from .common.deliveries import ReaderDone
 from .common.readers import Readers
 from .common.requests import Quit
+from .common.thread_name import name_thread
 from .common.trace import traced
 
 # Seconds that a worker waits for Python's lock while the loop sends to thousands; the default, 5 ms
@@ -44,6 +45,7 @@ class Server(BaseServer):
 
     def serve(self):
         """Runs turns: wait until clients are readable, read, decide, then write to all once."""
+        name_thread("loop")
         while self.is_serving():
             self.readers.wait(0 if self.deliveries else TICK)
             self.hand_over(self.readers.read_ready(self.read_from, self.batch_limit))
@@ -112,6 +114,7 @@ class Server(BaseServer):
 
     def work(self):
         """Runs in each worker thread: does tasks, one after the other."""
+        name_thread("worker")
         while True:
             task, argument, then = self.tasks.get()
             self.outcomes.put((then, task(argument)))

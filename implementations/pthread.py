@@ -18,6 +18,7 @@ from .common.acceptor import refuse_connection
 from .common.base_server import DONE, TICK, BaseServer, clock, run
 from .common.deliveries import ReaderDone
 from .common.requests import Quit, event_bytes
+from .common.thread_name import name_thread
 from .common.trace import traced
 from .common.waiting_line import WaitingLine
 
@@ -56,6 +57,7 @@ class Server(BaseServer):
 
     def serve(self):
         """Accepts connections. Other threads do all the rest."""
+        name_thread("accept")
         threading.stack_size(STACK)
         self.start("write", self.write)
         self.start("save_members", self.write_member_file)
@@ -86,6 +88,7 @@ class Server(BaseServer):
 
     def read_from(self, client):
         """Runs in the client's thread: waits for bytes, hands over requests, waits for replies."""
+        name_thread("console" if client is self.owner else "reader")
         while True:
             if client.is_stranger and not client.over:
                 with self.strangers:
@@ -164,6 +167,7 @@ class Server(BaseServer):
 
     def write(self):
         """Runs in the writer's thread: sleeps until there is output, and flushes it."""
+        name_thread("writer")
         while True:
             if not self.writer_awake:
                 for key, _ in self.select(TICK):
@@ -187,6 +191,7 @@ class Server(BaseServer):
 
     def write_member_file(self):
         """Runs in the thread of the member file."""
+        name_thread("member file")
         save = traced("save", self.folder.save_members)
         while True:
             why = save(self.texts.get())

@@ -1,6 +1,7 @@
 """The explorer: the search on toy programs whose every order is known, and real servers under it."""
 
 import itertools
+import os
 import random
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from harness.explore.search import Prefix, Priorities, Tree, chance
 from harness.explore.workloads import PEOPLE, TABLE
 from harness.teaching import exhibits
 from tests.conftest import need
+
+STRANGERS = ROOT / "tests/strangers"
 
 # -- The search, on toy programs
 
@@ -244,13 +247,14 @@ def test_each_workload_fits_each_number_of_clients(workload, clients):
 # -- Real servers
 
 
-def explore(*words, cwd=ROOT):
+def explore(*words, **options):
     run = subprocess.run(
         [sys.executable, "-m", "harness", "explore", *map(str, words)],
         capture_output=True,
         text=True,
-        cwd=cwd,
+        cwd=ROOT,
         stdin=subprocess.DEVNULL,
+        **options,
     )
     assert "Traceback" not in run.stderr
     return run.returncode, run.stdout, run.stderr
@@ -347,6 +351,17 @@ def test_what_cannot_be_explored_is_said_in_a_line_and_leaves_nothing(script, tm
     assert not [one for one in left if str(file) in " ".join(one.info["cmdline"] or ())]
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("language", ["python", "c"])
+def test_a_temporary_folder_may_have_a_path_too_long_for_the_name_of_a_socket(language, tmp_path):
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    command = in_c(tmp_path) if language == "c" else (sys.executable, STRANGERS / "aio.py")
+    words = "--workload", "say", "--preemptions", 0, "--seconds", 2, "--", *command
+    status, out, err = explore(*words, env={**os.environ, "TMPDIR": str(folder)})
+    assert status == 0 and "no violation" in out, out + err
+
+
 def ours_but(folder, text):
     """The command line of our pthread server with a class Server of its own."""
     file = folder / "server.py"
@@ -361,7 +376,7 @@ def ours_but(folder, text):
 def in_c(folder, *changes):
     """The command line of threads.c with these texts in place of others."""
     need("cc")
-    text = (ROOT / "tests/strangers/threads.c").read_text()
+    text = (STRANGERS / "threads.c").read_text()
     for old, new in changes:
         assert text.count(old) == 1, old
         text = text.replace(old, new)

@@ -70,6 +70,11 @@ def test_the_first_error_is_in_the_message(folder, capsys):
     refused(folder, "int f(void); int main(void) { return f(); }\n", "undefined reference")
 
 
+def test_a_missing_library_is_named():
+    told = "/usr/bin/ld: cannot find -lcrypt: No such file\ncollect2: error: ld returned 1\n"
+    assert lab.first_error(told) == "/usr/bin/ld: cannot find -lcrypt: No such file"
+
+
 def test_an_included_fifo_leaves_no_compiler_running(folder, monkeypatch):
     monkeypatch.setattr(lab, "PATIENCE", 2)
     os.mkfifo(folder / "pipe.h")

@@ -1,4 +1,4 @@
-"""A program whose first thread has ended, while another runs, is still there."""
+"""What is seen of threads: a program whose first thread has ended is still there, stacks count."""
 
 import signal
 import subprocess
@@ -45,3 +45,10 @@ def test_it_is_seen_until_it_ends(leaderless):
     psutil.Process(leaderless.pid).kill()
     wait_until(lambda: processes.zombies(processes.family(leaderless.pid)))
     assert processes.session(leaderless.pid) == []
+
+
+def test_stacks_in_one_mapping_are_counted_by_their_guards():
+    """As with glibc 2.42: a guard is no mapping of its own."""
+    guard, page, stack = [processes.GUARD_BIT], [1 << 63], [1 << 63] * 16
+    assert processes.guarded([*guard, *stack, *guard, *guard, *stack, *page], 16) == 2
+    assert processes.guarded([*stack, *guard, *stack[1:], *guard], 16) == 0

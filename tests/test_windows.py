@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -17,14 +19,22 @@ from rich.cells import cell_len
 from textual.app import App
 from textual.events import Paste
 from textual.widgets import Input, OptionList
+from textual.widgets._footer import FooterKey
 
 from harness.driving.client import WireClient
-from harness.driving.deadlines import DEADLINE
+from harness.driving.deadlines import DEADLINE, wait_until
 from harness.driving.server import Server
 from implementations.client.groups import GroupsFile
 from implementations.client.items import Event, MemberStatus
 from implementations.common.wire import FORBIDDEN
-from implementations.windows import chat_screen, log_lines, message_log, processes, roster
+from implementations.windows import (
+    chat_screen,
+    log_lines,
+    message_log,
+    process_panel,
+    processes,
+    roster,
+)
 from implementations.windows.chat_screen import ChatScreen
 from implementations.windows.log_lines import LineKind, LogLine
 from implementations.windows.member import MemberApp
@@ -33,9 +43,12 @@ from implementations.windows.owner import OwnerApp, parse_arguments
 from implementations.windows.owner_console import OwnerConsole, Person, Status
 from implementations.windows.owner_screen import OwnerScreen
 from implementations.windows.people_list import PeopleList
+from implementations.windows.process_panel import ProcessPanel
 from implementations.windows.processes import Process, Snapshot, Thread
 from implementations.windows.roster import Roster
-from implementations.windows.widgets import Dialog, PlainText
+from implementations.windows.server_process import describe_end, program_of
+from implementations.windows.waits import Call, Wait, describe_wait
+from implementations.windows.widgets import Dialog, KeyBar, PlainText, rows_that_fit
 
 NOW = datetime(2026, 11, 22, 13, 21)
 
@@ -161,25 +174,124 @@ def test_a_tree_of_processes_and_threads():
             Process(
                 10,
                 1,
-                "server",
-                (Thread(10, "do_epoll_wait"), Thread(11, "futex_wait_queue")),
+                (Thread(10, "loop", "waits in epoll"), Thread(11, "worker", "waits in futex")),
                 9,
                 5_000_000,
                 1.5,
             ),
-            Process(12, 10, "child", (Thread(12, "runs"),), 3, 2_000_000, 0.5),
-            Process(13, 12, "grandchild", (Thread(13, "odd_function"),), 1, 1_000_000, 0.0),
+            Process(12, 10, (Thread(12, "child", "runs"),), 3, 2_000_000, 0.5),
+            Process(13, 12, (Thread(13, "grandchild", "sleeps"),), 1, 1_000_000, 0.0),
         ),
         0.0,
     )
     assert [row.text for row in processes.tree_rows(snapshot)] == [
-        "process 10  9 fd  5.0 MB",
-        "├ thread 10  waits in epoll",
-        "├ thread 11  waits for a lock",
-        "└ process 12  3 fd  2.0 MB  runs",
-        "  └ process 13  1 fd  1.0 MB  odd_function",
+        "loop, process 10  9 fd  5.0 MB",
+        "├ waits in epoll  loop, thread 10",
+        "├ waits in futex  worker, thread 11",
+        "└ runs  child, process 12  3 fd  2.0 MB",
+        "  └ sleeps  grandchild, process 13  1 fd  1.0 MB",
     ]
     assert (snapshot.threads, snapshot.descriptors, snapshot.memory) == (4, 13, 8_000_000)
+
+
+def call(name, *arguments):
+    return Call(name, (*arguments, *[0] * (6 - len(arguments))))
+
+
+@pytest.mark.parametrize(
+    "wait, name, words",
+    [
+        (Wait(call("poll", 1, 1)), "reader ana", "waits in poll: for ana's bytes"),
+        (Wait(call("recv", 5)), "reader", "waits in recv: for a client's bytes"),
+        (Wait(call("recv", 5)), "server", "waits in recv: for a client's bytes"),
+        (Wait(call("poll", 1, 3)), "server", "waits in poll: on 3 descriptors"),
+        (Wait(call("poll", 1, 1)), "accept", "waits in poll: for a new client"),
+        (Wait(call("accept", 3)), "server", "waits in accept: for a new client"),
+        (Wait(call("epoll", 4), "", 1), "loop", "waits in epoll: on one descriptor"),
+        (Wait(call("read", 0), "pipe:[7]"), "server", "waits in read: for the owner's orders"),
+        (Wait(call("read", 6), "pipe:[7]"), "reader ana", "waits in read: for bytes from a pipe"),
+        (Wait(call("write", 6), "pipe:[7]"), "x", "waits in write: until there is room in a pipe"),
+        (Wait(call("send", 6)), "reader ana", "waits in send: until a client reads"),
+        (Wait(call("futex", 1)), "reader ana", "waits in futex: for a lock or work"),
+        (Wait(call("sleep")), "server", "sleeps"),
+        (Wait(None, channel="do_sys_poll"), "reader ana", "waits in poll: for ana's bytes"),
+        (Wait(None, channel="futex_wait_queue"), "x", "waits in futex: for a lock or work"),
+        (Wait(None, channel="wait_woken"), "x", "waits in recv or send"),
+        (Wait(None, channel="odd_function"), "x", "waits in the kernel (odd_function)"),
+        (Wait(None), "x", "waits"),
+    ],
+)
+def test_why_a_thread_waits(wait, name, words):
+    assert describe_wait(wait, name) == words
+
+
+def test_a_system_call_that_is_not_known_has_no_words():
+    assert Call.parse("999 0x1 0x0 0x0 0x0 0x0 0x0 0x7ff 0x7ff\n") is None
+    assert Call.parse("running\n") is Call.parse("-1 0x7ff 0x7ff\n") is Call.parse("") is None
+
+
+NAMES = {  # of the first thread, the others, and the child processes
+    "nonblocking": ["loop", "worker", "worker"],
+    "pthread": ["accept", "writer", "member file", "console", "reader", "reader joão", "reader b"],
+    "fork": ["hub", "reader", "reader joão", "reader b"],
+}
+
+
+@pytest.mark.parametrize("design", NAMES)
+def test_our_servers_name_their_threads_and_processes_for_what_they_do(design, tmp_path):
+    with (
+        Server(design, directory=tmp_path / "grupo", args=("--admit", "all")) as server,
+        WireClient(server.address) as joao,
+        WireClient(server.address) as ben,
+        WireClient(server.address) as stranger,
+    ):
+        joao.join("joão", "secret")
+        ben.join("b" * 32, "secret")
+        stranger.send("JOIN joão guessed")  # a wrong password gives nobody a member's name
+        stranger.expect("REJECTED refused")
+        expected = sorted(name.replace("reader b", "reader " + "b" * 8) for name in NAMES[design])
+
+        def names():
+            snapshot = processes.take_snapshot(server.pid)
+            return sorted(
+                thread.name for process in snapshot.processes for thread in process.threads
+            )
+
+        wait_until(lambda: names() == expected, what=f"{names()} to be {expected}")
+
+
+@pytest.mark.parametrize("design", ["pthread", "fork"])
+def test_a_reader_is_seen_to_wait_for_its_members_bytes(design, tmp_path):
+    with (
+        Server(design, directory=tmp_path / "grupo", args=("--admit", "all")) as server,
+        WireClient(server.address) as ana,
+    ):
+        ana.join("ana", "secret")
+        wait_until(
+            lambda: any(
+                row.text[2:].startswith("waits in poll: for ana's bytes  reader ana, ")
+                for row in processes.tree_rows(processes.take_snapshot(server.pid))
+            ),
+            what="a thread that waits for ana",
+        )
+
+
+def test_a_zombie_is_seen():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        wait_until(
+            lambda: (
+                processes.ZOMBIE
+                in [
+                    thread.state
+                    for process in processes.take_snapshot(os.getpid()).processes
+                    for thread in process.threads
+                ]
+            ),
+            what="a zombie",
+        )
+    finally:
+        child.wait()
 
 
 def test_a_snapshot_of_this_process():
@@ -763,8 +875,8 @@ async def listens(pilot):
     [
         ("port", "70000", "a port is a number from 0 to 65535"),
         ("group", " ", "a group's name has 1 to 64 bytes"),
-        ("host", "192.0.2.1", "192.0.2.1 port 0: Cannot assign requested address"),
-        ("dir", "/dev/null/x", "status 1. grupo: /dev/null/x"),
+        ("host", "192.0.2.1", "192.0.2.1 port 0: Cannot assign"),
+        ("dir", "/dev/null/x", "grupo: /dev/null/x"),
     ],
 )
 def test_why_a_server_does_not_start_is_displayed(field, value, said, tmp_path):
@@ -782,7 +894,7 @@ def test_after_a_port_in_use_another_port_works(tmp_path):
 
         async def act(pilot, app):
             await pilot.press("enter")
-            await shows(pilot, "status 1.", "Address already in use")
+            await shows(pilot, "status 1.", "Address already")
             app.screen.query_one("#port", Input).value = "0"
             await listens(pilot)
 
@@ -795,6 +907,71 @@ def test_a_command_that_does_not_exist_is_reported(tmp_path):
         await shows(pilot, "no-such-server: No such file or directory")
 
     as_owner(act, tmp_path, "--", str(tmp_path / "no-such-server"))
+
+
+def test_rows_that_fit():
+    assert rows_that_fit(["aa", "bb", "cc"], 5, 1, len) == [["aa", "bb"], ["cc"]]
+    assert rows_that_fit(["too long", "b"], 5, 1, len) == [["too long"], ["b"]]
+    assert rows_that_fit([], 5, 1, len) == []
+
+
+SIZES = [(80, 24), (120, 40), (200, 50)]
+LESSON_SIZES = [(40, 24), (60, 40)]  # of the window in `make windows` at 80x24 and 120x40
+
+
+def test_figures_and_keys_are_never_cut(tmp_path):
+    figures = " MB  ", " CPU  ", " messages/s", "1 process", "6 threads", "descriptors (fd)"
+
+    async def act(pilot, app):
+        screen = await listens(pilot)
+        with WireClient(screen.console.endpoint) as ana, WireClient(screen.console.endpoint) as ben:
+            ana.send("JOIN ana secret")
+            await shows(pilot, "ana asks to join")
+            await pilot.press("a")
+            ana.expect("WELCOME 1 ana")
+            ana.send("SAY hello")
+            await shows(pilot, "ana: hello")
+            ben.send("JOIN ben secret")
+            for size in SIZES + LESSON_SIZES:
+                await pilot.resize_terminal(*size)
+                await shows(pilot, *figures, " a Accept ", " ^q Quit ")
+                bar = screen.query_one(KeyBar).region
+                assert (bar.width, bar.bottom) == size
+                for key in screen.query(FooterKey):
+                    assert key.region.right <= size[0] and key.region.bottom <= size[1]
+
+    as_owner(act, tmp_path)
+
+
+@pytest.mark.long
+def test_the_processes_fill_the_screen_and_scroll(tmp_path, monkeypatch):
+    def many_threads(pid):
+        threads = tuple(Thread(tid, "server", f"waits, {tid}") for tid in range(500))
+        return Snapshot((Process(pid, 1, threads, 9, 1_000_000, 0.0),), 0.0)
+
+    monkeypatch.setattr(process_panel, "take_snapshot", many_threads)
+
+    async def act(pilot, app):
+        screen = await listens(pilot)
+        panel = screen.query_one(ProcessPanel)
+        for size in [(200, 50), (80, 24), (40, 24)]:
+            await pilot.resize_terminal(*size)
+            await shows(pilot, "listening on", " ^q Quit ")
+            if size == (200, 50):
+                assert panel.region.width == 80, "two fifths"
+            await pilot.press("z")
+            await shows(pilot, "waits, 0  server, thread 0")
+            bar = screen.query_one(KeyBar)
+            assert panel.size == (size[0], size[1] - 1 - bar.size.height)
+            await pilot.press("pagedown", "down")
+            await shows(pilot, f"waits, {panel.process_tree.size.height}  server")
+            assert "listening on" not in seen(app)
+            await pilot.press("ctrl+home", "escape")
+        await shows(pilot, "listening on")
+        await pilot.press("z", "z")
+        await shows(pilot, "listening on")
+
+    as_owner(act, tmp_path)
 
 
 @pytest.mark.long
@@ -911,13 +1088,107 @@ def test_a_server_that_does_not_close_is_killed(tmp_path, monkeypatch):
     as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "deaf.py"))
 
 
-def test_a_killed_server_is_reported(tmp_path):
+def test_the_window_of_a_killed_server_stays_and_starts_it_again(tmp_path):
     async def act(pilot, app):
         screen = await listens(pilot)
+        await shows(pilot, "member file", "z Processes", "c Close")
+        await pilot.press("b")  # a dialog, which ends with the server
         screen.server.signal_group(signal.SIGKILL)
-        await shows(pilot, "The server ended by signal 9", "Start")
+        await shows(
+            pilot,
+            "The server ended by signal 9 (SIGKILL). Enter starts it again.",
+            "wrote nothing to stderr.",
+            "pthread  ended",
+            "waits in poll: for a new client",
+            "listening on",
+            " ⏎ Start again ",
+            " esc Back ",
+        )
+        assert app.screen is screen and "c Close" not in seen(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.console.endpoint, "a server that listens")
+        await shows(pilot, "started again", "0 here", "c Close")
+        assert "Enter starts" not in seen(app)
+        screen.server.signal_group(signal.SIGTERM)
+        await shows(pilot, "The server ended with status 0. Enter starts it again.")
+        await pilot.press("escape")
+        await shows(pilot, "Start", "The server ended with status 0.")
 
     as_owner(act, tmp_path)
+
+
+CRASH = r"""
+import sys
+print("warning: old", file=sys.stderr, flush=True)
+print("listening on 127.0.0.1:9", flush=True)
+for order in sys.stdin:
+    print("ok", flush=True)
+    if order == "rename crash\n":
+        print("* ana came", flush=True)
+        raise ValueError("an evil [/b]\x1b[2J")
+"""
+
+
+def test_all_that_a_crashed_server_wrote_to_stderr_stays_on_the_screen(tmp_path):
+    (tmp_path / "crash.py").write_text(CRASH)
+
+    async def act(pilot, app):
+        whole = [sys.executable, str(tmp_path / "crash.py")]
+        unbroken = lambda: re.sub(r"[\s│]", "", seen(pilot.app))  # long commands are wrapped
+        await until(pilot, lambda: "".join(whole) in unbroken(), whole)
+        screen = await listens(pilot)
+        await shows(pilot, "os-lab  crash.py  127.0.0.1:9")
+        screen.order("rename crash")
+        await shows(
+            pilot,
+            "written this to stderr:",
+            "warning: old",
+            "Traceback (most recent call last):",
+            r"ValueError: an evil [/b]\x1b[2J",
+            "crash.py  ended",
+        )
+
+    as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "crash.py"), size=(120, 40))
+
+
+@pytest.mark.parametrize(
+    "return_code, words",
+    [
+        (0, "with status 0"),
+        (2, "with status 2"),
+        (-11, "by signal 11 (SIGSEGV)"),
+        (-99, "by signal 99"),
+        (139, "with status 139, as a shell reports signal (SIGSEGV)"),
+        (255, "with status 255"),
+    ],
+)
+def test_the_end_of_a_server_in_words(return_code, words):
+    assert describe_end(return_code) == words
+
+
+@pytest.mark.parametrize(
+    "command, program",
+    [
+        (["./server"], "server"),
+        (["/opt/bin/server", "x.py"], "server"),
+        (["python3", "-u", "lab/server.py", "--debug"], "server.py"),
+        (["/usr/bin/python3.11", "-m", "mine.server"], "mine.server"),
+        (["java", "-jar", "out/Server.jar"], "Server.jar"),
+        (["python3", "-c", "print(1)"], "python3"),
+        (["node"], "node"),
+    ],
+)
+def test_the_program_of_a_command(command, program):
+    assert program_of(command) == program
+
+
+def test_the_whole_command_is_shown(tmp_path):
+    command = [str(tmp_path / "server"), *(f"--option={number}" for number in range(12))]
+
+    async def act(pilot, app):
+        await shows(pilot, "--option=0", "--option=5", "--option=11", "Who may join")
+
+    as_owner(act, tmp_path, "--", *command)
 
 
 def test_hostile_output_of_a_server_is_harmless(tmp_path):
@@ -933,6 +1204,7 @@ def test_hostile_output_of_a_server_is_harmless(tmp_path):
         await shows(pilot, r"x\x1b[2J[/b] asks to join from [/b]", r"[/b]\x1b[31m")
         assert not FORBIDDEN.search(seen(app).replace("\n", ""))
         app.server.signal_group(signal.SIGKILL)
-        await shows(pilot, r"by signal 9. [/b]\x1b[31m")
+        await shows(pilot, "by signal 9 (SIGKILL)", r"[/b]\x1b[31m")
+        assert not FORBIDDEN.search(seen(app).replace("\n", ""))
 
     as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "hostile.py"))

@@ -168,7 +168,7 @@ static pid_t pid;
 static unsigned generation = 1; /* one more in each forked child */
 static unsigned process_number; /* of a forked child among its parent's, from 1 */
 static unsigned children, threads; /* made by this process so far */
-static struct sockaddr_un controller;
+static char controller[PATH_MAX]; /* the folder in which its socket is, as `gates` */
 static struct module modules[MODULES];
 static int module_count;
 static pthread_key_t at_end;
@@ -526,6 +526,29 @@ static uint64_t cookie_of(int fd)
     return syscall(SYS_getsockopt, fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) < 0 ? 0 : cookie;
 }
 
+/* Connects a socket. A path that does not fit into a socket's name goes by way of the descriptor of
+   its folder. Returns a negative number and sets errno if it cannot. */
+static int connect_to_controller(int fd)
+{
+    struct sockaddr_un name = { .sun_family = AF_UNIX };
+    struct text text = text_in(name.sun_path, sizeof name.sun_path);
+    int folder = -1;
+    if (strlen(controller) + strlen("/gates") < sizeof name.sun_path)
+        put(&text, controller);
+    else {
+        folder = syscall(SYS_openat, AT_FDCWD, controller, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        put(&text, "/proc/self/fd/");
+        put_number(&text, folder, 10);
+    }
+    put(&text, "/gates");
+    int result = syscall(SYS_connect, fd, &name, sizeof name);
+    int error = errno;
+    if (folder >= 0)
+        syscall(SYS_close, folder);
+    errno = error;
+    return result;
+}
+
 /* Whether this thread has a gate now. The program may have closed it behind our back. */
 static int has_gate(void)
 {
@@ -537,7 +560,7 @@ static int has_gate(void)
     if (my.gate < 0)
         return 0; /* no descriptor is left: this event is not reported, the next one may be */
     my.cookie = cookie_of(my.gate);
-    while (syscall(SYS_connect, my.gate, &controller, sizeof controller) < 0)
+    while (connect_to_controller(my.gate) < 0)
         if (errno != EINTR) {
             close_gate(my.gate);
             my.gate = -1;
@@ -2460,12 +2483,15 @@ static int is_foreign(void)
 static int has_controller(const char *folder)
 {
     struct stat about;
-    struct text text = text_in(controller.sun_path, sizeof controller.sun_path);
-    controller.sun_family = AF_UNIX;
+    char path[PATH_MAX];
+    struct text text = text_in(path, sizeof path);
     put(&text, folder);
     put(&text, "/gates");
-    return text.end < text.limit && stat(controller.sun_path, &about) == 0 &&
-           S_ISSOCK(about.st_mode);
+    if (text.end == text.limit || stat(path, &about) < 0 || !S_ISSOCK(about.st_mode))
+        return 0;
+    text = text_in(controller, sizeof controller);
+    put(&text, folder);
+    return 1;
 }
 
 static void know_console(void)

@@ -31,10 +31,13 @@ from harness.verdicts.model import UsageError
 COMMANDS = (
     "harness.__main__",
     "harness.explore.command",
+    "harness.explore.play.command",
     "harness.sources",
     "harness.teaching.fuzz",
     "harness.teaching.lab",
     "harness.teaching.starter",
+    "harness.teaching.talk",
+    "harness.teaching.watch",
     "harness.verdicts.command",
 )
 # Folders of the harness that are whole in a kit: the checks, and what is not imported by name.

@@ -24,10 +24,11 @@ from .errors import DamagedError, GrupoError, StartupError
 from .files import Folder
 from .outboxes import Outboxes
 from .passwords import release_hash_memory
-from .requests import Request
+from .requests import PasswordOk, Request
 from .room import Room, Rules
 from .stderr import warn
 from .storage import members_text
+from .thread_name import name_thread
 from .trace import traced
 from .wire import MAX_LINE
 
@@ -101,9 +102,16 @@ class BaseServer:
     def resume(self, client: ClientConnection, reply: str) -> list[Request]:
         """Returns the client's next requests, now that there is a reply to the one before.
 
-        reply: DONE, or what Session.check_password() takes: that is slow.
+        reply: DONE, or what Session.check_password() takes: that is slow. Runs in the client's own
+        thread or process, which has the client's name from here on; a later NAME does not change
+        it. The name is the Session's: that of the Room is not to be read here.
         """
-        return client.session.request_done() if reply == DONE else client.check_password(reply)
+        if reply == DONE:
+            return client.session.request_done()
+        outcome = client.check_password(reply)
+        if isinstance(outcome[0], PasswordOk):
+            name_thread(f"reader {client.session.name}")
+        return outcome
 
     def deliver(self, deliveries: Iterable[Delivery]) -> None:
         """Takes what the Room decided. Most of it waits for flush(); slow work starts at once."""

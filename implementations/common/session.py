@@ -55,6 +55,7 @@ class Session(RequestQueue):
 
     def __init__(self) -> None:
         super().__init__()
+        self.name = ""  # in the last JOIN
         self.password = ""  # of the JOIN that is under way; it is passed on to nobody
 
     def receive(self, data: bytes) -> list[Request]:
@@ -108,7 +109,7 @@ class Session(RequestQueue):
         name = wire.clean_name(text)
         if name is None:
             return requests.Malformed("bad-name", "JOIN")
-        self.password = password
+        self.name, self.password = name, password
         return requests.Join(name)
 
     def check_password(self, against: str) -> list[Request]:

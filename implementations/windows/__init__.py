@@ -5,7 +5,8 @@
 | owner, start_screen, owner_screen | the owner's window and its two screens |
 | owner_console | the owner's side of a server's console, without input or output |
 | server_process | the server as a child process |
-| people_list, process_panel, processes | the list of people; the server's processes and threads |
+| people_list | the list of people |
+| process_panel, processes, waits | the server's processes and threads, and why each one waits |
 | member, join_screen, chat_screen | the member's window and its two screens |
 | server_connection | the client's connection in an asyncio event loop |
 | message_input, roster | the field for messages; the members of the group |

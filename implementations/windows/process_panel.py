@@ -14,7 +14,7 @@ from textual.containers import Vertical
 from .log_lines import LineKind, LogLine
 from .message_log import MessageLog
 from .processes import Snapshot, take_snapshot, tree_rows
-from .widgets import PlainText
+from .widgets import PlainText, rows_that_fit
 
 SNAPSHOT_INTERVAL = 1.0  # seconds, ...
 SNAPSHOT_SHARE = 10  # ... or so many times the duration of a snapshot, if that is longer
@@ -44,8 +44,8 @@ class ProcessPanel(Vertical):
 
     DEFAULT_CSS = """
     ProcessPanel { background: $surface; }
-    ProcessPanel #totals { height: 2; color: $text; text-style: bold; padding: 0 1; }
-    ProcessPanel #tree { height: 1fr; padding: 0 1; }
+    ProcessPanel #totals { height: auto; color: $text; text-style: bold; padding: 0 1; }
+    ProcessPanel #tree { height: 1fr; padding: 0 0 0 1; }
     ProcessPanel #tree > .message-log--note { text-style: none; }
     """
 
@@ -70,16 +70,25 @@ class ProcessPanel(Vertical):
         """Start to take snapshots."""
         self.run_worker(self._take_snapshots())
 
+    @property
+    def process_tree(self) -> MessageLog:
+        """The tree of processes and threads."""
+        return self.query_one("#tree", MessageLog)
+
     def show_totals(self, message_rate: float | None) -> None:
         """Display the totals, with the messages per second unless that is None."""
         snapshot = self.snapshot
-        processes = plural(len(snapshot.processes), "process", "processes")
-        threads = plural(snapshot.threads, "thread", "threads")
-        rate = "" if message_rate is None else f"{message_rate:,.0f} messages/s"
-        self.query_one("#totals", PlainText).set_text(
-            f"{processes}  {threads}  {snapshot.descriptors:,} descriptors (fd)\n"
-            f"{snapshot.memory / 1e6:.1f} MB  {self._cpu:.0%} CPU  {rate}"
-        )
+        figures = [f"{snapshot.memory / 1e6:.1f} MB", f"{self._cpu:.0%} CPU"]
+        if message_rate is not None:
+            figures.append(f"{message_rate:,.0f} messages/s")
+        figures += [
+            plural(len(snapshot.processes), "process", "processes"),
+            plural(snapshot.threads, "thread", "threads"),
+            f"{snapshot.descriptors:,} descriptors (fd)",
+        ]
+        totals = self.query_one("#totals", PlainText)
+        width = self.content_size.width - totals.gutter.width
+        totals.set_text("\n".join(map("  ".join, rows_that_fit(figures, width, 2, len))))
 
     async def _take_snapshots(self) -> None:
         """Take snapshots, but so rarely that they use little of the CPU themselves."""
@@ -89,7 +98,9 @@ class ProcessPanel(Vertical):
                 start = time.monotonic()
                 snapshot = await asyncio.to_thread(take_snapshot, pid)
                 duration = time.monotonic() - start
-                self._show_snapshot(snapshot)
+                # The tree of a server that has ended stays as it was before
+                if self._find_pid() and not snapshot.has_ended:
+                    self._show_snapshot(snapshot)
             await asyncio.sleep(max(SNAPSHOT_INTERVAL, SNAPSHOT_SHARE * duration))
 
     def _show_snapshot(self, snapshot: Snapshot) -> None:
@@ -101,9 +112,8 @@ class ProcessPanel(Vertical):
             LogLine(LineKind.PLAIN if row.is_process else LineKind.NOTE, row.text)
             for row in tree_rows(snapshot)
         ]
-        tree = self.query_one("#tree", MessageLog)
-        if lines != tree.lines:
-            tree.replace_all(lines)
+        if lines != self.process_tree.lines:
+            self.process_tree.replace_all(lines)
 
 
 def plural(count: int, one: str, many: str) -> str:

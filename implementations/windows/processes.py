@@ -1,4 +1,4 @@
-"""A server as the operating system shows it: processes, threads, and where each thread waits.
+"""A server as the operating system shows it: processes, threads, and why each thread waits.
 
 A snapshot reads /proc, most of it through psutil. With a thousand threads this takes a while, so
 take snapshots outside the event loop.
@@ -7,13 +7,19 @@ take snapshots outside the event loop.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
 
+from .waits import Call, Wait, describe_wait
+
 UNREADABLE = psutil.Error, OSError  # the process has ended, or belongs to another user
+STOPPED = "stopped by a signal"
+ZOMBIE = "zombie: has ended, and nobody waited for it"
+STATES = {"R": "runs", "T": STOPPED, "t": STOPPED, "Z": ZOMBIE}  # proc_pid_stat(5)
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,8 @@ class Thread:
     """One thread of a process."""
 
     tid: int  # the kernel's number; that of the first thread is the pid
-    wait_channel: str  # the kernel function in which it sleeps; "runs"; "" if that is not known
+    name: str  # what the thread calls itself, or else its program; at most 15 bytes
+    state: str  # what it does or waits for, in words
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,7 @@ class Process:
 
     pid: int
     parent: int  # its pid
-    name: str
-    threads: tuple[Thread, ...]
+    threads: tuple[Thread, ...]  # the first one has the name of the process
     descriptors: int  # how many are open
     memory: int  # bytes: PSS, its own memory and its part of shared memory
     cpu_seconds: float  # CPU time that it has used so far
@@ -43,6 +49,12 @@ class Snapshot:
 
     processes: tuple[Process, ...]  # the server first; a child after its parent
     time: float  # seconds, of time.monotonic()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server is a zombie, or not there any more."""
+        threads = self.processes[0].threads if self.processes else ()
+        return not threads or threads[0].state == ZOMBIE
 
     @property
     def threads(self) -> int:
@@ -78,32 +90,20 @@ def take_snapshot(pid: int) -> Snapshot:
 
 def read_process(process: psutil.Process) -> Process:
     """Read the data of one process. Raises psutil.Error, OSError."""
+    pid = process.pid
     with process.oneshot():
         cpu = process.cpu_times()
+        if process.status() == psutil.STATUS_ZOMBIE:  # all that is left of it is its status
+            threads: tuple[Thread, ...] = (Thread(pid, process.name(), ZOMBIE),)
+            return Process(pid, process.ppid(), threads, 0, 0, cpu.user + cpu.system)
         return Process(
-            process.pid,
+            pid,
             process.ppid(),
-            process.name(),
-            tuple(
-                Thread(thread.id, read_wait_channel(process.pid, thread.id))
-                for thread in process.threads()
-            ),
+            tuple(read_thread(pid, thread.id) for thread in process.threads()),
             process.num_fds(),
             read_memory(process),
             cpu.user + cpu.system,
         )
-
-
-def read_wait_channel(pid: int, tid: int) -> str:
-    """Return the wait channel of a thread, as in Thread; psutil does not read this."""
-    try:
-        with open(f"/proc/{pid}/task/{tid}/stat") as file:
-            if file.read().rpartition(") ")[2].startswith("R"):
-                return "runs"
-        with open(f"/proc/{pid}/task/{tid}/wchan") as file:
-            return file.read().strip("0\n")
-    except OSError:
-        return ""
 
 
 def read_memory(process: psutil.Process) -> int:
@@ -114,31 +114,31 @@ def read_memory(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
 
 
-# Beginnings of the names of kernel functions, and the meaning of a wait in them
-WAITS = {
-    "epoll_wait": "waits in epoll",
-    "ep_poll": "waits in epoll",
-    "poll": "waits in poll",
-    "sys_poll": "waits in poll",
-    "select": "waits in select",
-    "futex": "waits for a lock",
-    "inet_csk_accept": "waits in accept",
-    "wait_woken": "waits in recv",
-    "sk_wait_data": "waits in recv",
-    "unix_stream": "waits in recv",
-    "pipe_read": "waits to read a pipe",
-    "anon_pipe_read": "waits to read a pipe",
-    "hrtimer_nanosleep": "sleeps",
-    "wait": "waits for a child",
-}
+def read_thread(pid: int, tid: int) -> Thread:
+    """Return one thread of a process; psutil reads none of this."""
+    folder = f"/proc/{pid}/task/{tid}/"
+    name = read_text(folder + "comm").removesuffix("\n")
+    letter = read_text(folder + "stat").rpartition(") ")[2][:1]
+    if letter in STATES:
+        return Thread(tid, name, STATES[letter])
+    call = Call.parse(read_text(folder + "syscall"))
+    watched = file = ""
+    if call and call.descriptor is not None:
+        with contextlib.suppress(OSError):
+            file = os.readlink(f"/proc/{pid}/fd/{call.descriptor}")
+        if call.name == "epoll":
+            watched = read_text(f"/proc/{pid}/fdinfo/{call.descriptor}")
+    wait = Wait(call, file, watched.count("tfd:"), read_text(folder + "wchan").strip("0\n"))
+    return Thread(tid, name, describe_wait(wait, name))
 
 
-def describe_wait(wait_channel: str) -> str:
-    """Return the meaning of a wait channel in words; the channel itself if it is not known."""
-    for function, words in WAITS.items():
-        if wait_channel.startswith((function, f"do_{function}", f"__{function}")):
-            return words
-    return wait_channel
+def read_text(path: str) -> str:
+    """Return the text of a file in /proc; "" if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="backslashreplace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def tree_rows(snapshot: Snapshot) -> list[TreeRow]:
 def process_rows(
     process: Process, children: dict[int, list[Process]], branch: str, indent: str
 ) -> Iterator[TreeRow]:
-    """Yield the rows of a process and its descendants.
+    """Yield the rows of a process and its descendants. The state comes first: a row may be cut.
 
     Args:
         process: the process.
@@ -170,20 +170,20 @@ def process_rows(
         branch: the text before the first row.
         indent: the text before the other rows.
     """
-    memory = f"{process.memory / 1e6:.1f} MB"
-    text = f"{branch}process {process.pid}  {process.descriptors} fd  {memory}"
     threads = process.threads
+    name = threads[0].name if threads else "?"
+    text = f"{name}, process {process.pid}  {process.descriptors} fd  {process.memory / 1e6:.1f} MB"
     if len(threads) == 1:  # it gets no row of its own
-        text += f"  {describe_wait(threads[0].wait_channel)}"
+        text = f"{threads[0].state}  {text}"
         threads = ()
-    yield TreeRow(text, is_process=True)
+    yield TreeRow(branch + text, is_process=True)
     nested: list[Thread | Process] = [*threads, *children.get(process.pid, [])]
     for index, node in enumerate(nested):
         is_last = index == len(nested) - 1
         mark = indent + ("└ " if is_last else "├ ")
         if isinstance(node, Thread):
-            wait = describe_wait(node.wait_channel)
-            yield TreeRow(f"{mark}thread {node.tid}  {wait}", is_process=False)
+            text = f"{mark}{node.state}  {node.name}, thread {node.tid}"
+            yield TreeRow(text, is_process=False)
         else:
             deeper = indent + ("  " if is_last else "│ ")
             yield from process_rows(node, children, mark, deeper)

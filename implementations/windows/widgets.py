@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, TypeVar
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, HorizontalGroup, Vertical
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Button, Input, Static
+from textual.widgets import Button, Footer, Input, Static
+from textual.widgets._footer import FooterKey
 
 from ..common.wire import harmless
 from .message_log import MessageLog
 
+T = TypeVar("T")
 Part = str | tuple[str, str]  # a text; or a text and its style
 
 
@@ -45,6 +49,45 @@ class PlainText(Static):
             self._parts, content = parts, plain_content(*parts)
             self.update(content)
             self.set_class(not content, "-empty")
+
+
+def rows_that_fit(
+    parts: Iterable[T], width: int, gap: int, width_of: Callable[[T], int]
+) -> list[list[T]]:
+    """Return `parts` in rows of at most `width` cells, with `gap` cells between two parts."""
+    rows: list[list[T]] = []
+    used = 0
+    for part in parts:
+        used += gap + width_of(part)
+        if not rows or used > width:
+            rows.append([])
+            used = width_of(part)
+        rows[-1].append(part)
+    return rows
+
+
+class KeyBar(Footer):
+    """The keys of a screen, on as many rows as they need: none of them is cut."""
+
+    DEFAULT_CSS = """
+    KeyBar { layout: vertical; height: auto; }
+    KeyBar HorizontalGroup { height: 1; }
+    """
+
+    def compose(self) -> ComposeResult:
+        """Create the keys, row by row."""
+        keys = [key for key in super().compose() if isinstance(key, FooterKey)]
+        for row in rows_that_fit(keys, self.app.size.width, 0, width_of_key):
+            yield HorizontalGroup(*row)
+
+    def on_resize(self) -> None:
+        """Use the new width."""
+        self.call_after_refresh(self.recompose)
+
+
+def width_of_key(key: FooterKey) -> int:
+    """Return the width of a key and its description, in cells."""
+    return cell_len(f" {key.key_display}  {key.description} ") - (not key.description)
 
 
 class FormScreen(Screen[None]):
@@ -92,9 +135,13 @@ class LeavableScreen(Screen[str]):
     def leave(self, reason: str) -> None:
         """Close the dialogs above this screen, and the screen itself."""
         if self in self.app.screen_stack:
-            while self.app.screen is not self:
-                self.app.pop_screen()
+            self.close_dialogs()
             self.dismiss(reason)
+
+    def close_dialogs(self) -> None:
+        """Close the dialogs above this screen."""
+        while self in self.app.screen_stack and self.app.screen is not self:
+            self.app.pop_screen()
 
 
 class LogScreen(LeavableScreen):

@@ -29,8 +29,12 @@ NEEDED = "send", "permission"
 # The answer of a controller that stops time: what ended by its time-out begins again.
 AGAIN = b"a"
 
+MAX_SOCKET_NAME = 107  # bytes in the name of a socket (Linux)
+
 # These are called when the interpreter ends, and other modules are empty.
 fstat, is_finalizing = os.fstat, sys.is_finalizing
+
+open_file, close_file = os.open, os.close  # as they are before a gate is put in
 
 path = ""  # of the controller's socket
 opened = False  # whether the controller has gone
@@ -95,10 +99,24 @@ def connect() -> Connection:
     low = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     try:
         low.setblocking(True)  # whatever the program's default is
-        low.connect(path)
+        connect_to_controller(low)
         return Connection(_socket.socket(fileno=high_copy(low.fileno())))
     finally:
         low.close()
+
+
+def connect_to_controller(low):
+    """Connects a socket. A path that does not fit into a socket's name goes by way of its folder's
+    descriptor. Raises OSError.
+    """
+    if len(os.fsencode(path)) <= MAX_SOCKET_NAME:
+        low.connect(path)
+        return
+    folder = open_file(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        low.connect(f"/proc/self/fd/{folder}/{os.path.basename(path)}")
+    finally:
+        close_file(folder)
 
 
 def high_copy(descriptor) -> int:
