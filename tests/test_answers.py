@@ -10,13 +10,32 @@ import jupytext
 import pytest
 
 from harness.teaching import notebook as made_of
-from notebooks.checks import loop, tour, wire
+from notebooks.checks import (
+    how_many,
+    loop,
+    side_by_side,
+    slow_reader,
+    storm,
+    tour,
+    verdict,
+    wire,
+)
 from notebooks.execute import sources
 
-CHECKS = {"00": tour, "01": wire, "02": loop}
+CHECKS = {
+    "00": tour,
+    "01": wire,
+    "02": loop,
+    "05": side_by_side,
+    "06": slow_reader,
+    "07": storm,
+    "08": how_many,
+    "09": verdict,
+}
 SOURCES = {
     number: source for source in sources() if (number := source.name.partition("_")[0]) in CHECKS
 }
+EXERCISES = [*(number for number in CHECKS if number != "09"), "09/0", "09/1"]
 
 # (notebook, what the learner writes in place of the solution, what the check says)
 #   an answer is a text, or replacements (old, new) in the solution
@@ -74,6 +93,52 @@ WRONG = [
     ("02", [("listener = ", "listener = soket.")], "soket"),
 ]
 
+# Of the solution of notebook 07: what gives the task away, and what does it at once.
+IN_WORKER = "tasks.put((key.fileobj, line[9:].strip()))"
+IN_LOOP = "outcomes.put((key.fileobj, hashed(line[9:].strip()) == KEPT)); wake.send(b'!')"
+
+WRONG += [
+    ("05", [(" and one.begin >= run.span[0]", "")], "before the talk"),
+    ("05", [("one.begin >=", "one.end is not None and one.end >=")], "part of it"),
+    ("05", [("one.kind == kind and ", "")], "all kinds"),
+    ("05", [("one.end - one.begin for", "1 for")], "count the intervals"),
+    ("05", [("one.end - one.begin for", "1000 * (one.end - one.begin) for")], "milliseconds"),
+    ("05", [(" and one.end is not None", "")], "raises TypeError"),
+    ("05", [("== kind", '== "lock.wait"')], "other than `lock.wait`"),
+    ("05", "def seconds_in(run, kind):\n    return run.span[1] - run.span[0]", "but you find 10.0"),
+    ("05", "def seconds_in(run, kind):\n    pass", "must return a number"),
+    ("06", "outbox = 262144", "With 262144 the slow member is disconnected"),
+    ("06", "outbox = 1 << 20", "also with half of that"),
+    ("06", "outbox = 500_000", "no?t? a power of two"),
+    ("06", 'outbox = "512 KiB"', "must be a whole number"),
+    ("06", "outbox = 1 << 60", "far from"),
+    (
+        "07",
+        [("threading.Thread(target=work, daemon=True).start()", ""), (IN_WORKER, IN_LOOP)],
+        "the loop waits",
+    ),
+    ("07", [("client, is_right = outcomes", "_, is_right = outcomes")], "must be|no answer"),
+    ("07", [('b"right\\n" if is_right else b"wrong\\n"', 'b"wrong\\n"')], "must be 'right'"),
+    ("07", [('        wake.send(b"!")', "        pass")], "no answer came"),
+    ("07", [("== KEPT))", "== KEPT)"), ("outcomes.put((client", "outcomes.put(client")], "."),
+    ("07", [("tasks.put((key.fileobj", "tasks.put((listener")], "."),
+    ("08", "limit = 90", "only [0-9]+ members fit"),
+    ("08", "limit = 512", "also with one less"),
+    ("08", "limit = 30", "only [0-9]+ members fit"),
+    ("08", "limit = 30 * 3 + 64", "also with one less"),
+    ("08", "limit = None", "must be a whole number"),
+    ("08", "limit = 10", "from 20 to 1,000"),
+    ("09/0", [("MSG 4", "MSG 3"), ("there", "hi")], "find something else"),
+    ("09/0", [(" ana there", " ana nobody said this")], "find something else"),
+    ("09/0", "ana_hears = None", "must be a list of texts"),
+    ("09/0", [("MSG 4", "MSG four")], "."),
+    ("09/0", "ana_hears = []", "."),
+    ("09/1", 'the_bug = "a"', "Look at which client"),
+    ("09/1", 'the_bug = "c"', "Look at which client"),
+    ("09/1", 'the_bug = "d"', "Look at which client"),
+    ("09/1", 'the_bug = "B is it"', "one of the letters"),
+]
+
 
 @pytest.fixture(autouse=True)
 def a_learner(monkeypatch, tmp_path):
@@ -86,6 +151,12 @@ def cells(number, tag):
     notebook = jupytext.read(SOURCES[number])
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return [cell.source for cell in code if tag in cell.metadata.get("tags", [None])]
+
+
+def cell_of(exercise, tag):
+    """The source of a cell of an exercise. `exercise`: a notebook, and which if it has several."""
+    number, _, place = exercise.partition("/")
+    return cells(number, tag)[int(place or 0)]
 
 
 def run_cell(source, names):
@@ -105,35 +176,32 @@ def run_cell(source, names):
 
 def checked(number, answer):
     """What the check of a notebook says to an answer to its exercise."""
-    checks = CHECKS[number]
+    checks = CHECKS[number[:2]]
     names = {"__name__": "__main__", checks.__name__.rpartition(".")[2]: checks}
     run_cell(answer, names)
-    [check] = cells(number, "check")
-    return run_cell(check, names)
+    return run_cell(cell_of(number, "check"), names)
 
 
 def changed(number, answer):
     """The answer as a cell: the text itself, or the solution with these replacements."""
     if isinstance(answer, str):
         return answer
-    [solution] = cells(number, "solution")
+    solution = cell_of(number, "solution")
     for old, new in answer:
         assert old in solution, old
         solution = solution.replace(old, new)
     return solution
 
 
-@pytest.mark.parametrize("number", CHECKS)
+@pytest.mark.parametrize("number", EXERCISES)
 def test_the_solution_is_right(number):
-    [solution] = cells(number, "solution")
-    notice = checked(number, solution)
+    notice = checked(number, cell_of(number, "solution"))
     assert notice.good, notice
 
 
-@pytest.mark.parametrize("number", CHECKS)
+@pytest.mark.parametrize("number", EXERCISES)
 def test_what_is_there_at_the_start_is_wrong(number):
-    [exercise] = cells(number, "exercise")
-    assert checked(number, exercise).good is False
+    assert checked(number, cell_of(number, "exercise")).good is False
 
 
 @pytest.mark.long
@@ -146,7 +214,7 @@ def test_a_wrong_answer_is_refused_in_one_line(number, answer, why):
 
 
 def test_each_check_refuses_at_least_three():
-    assert all(sum(one == number for one, *_ in WRONG) >= 3 for number in CHECKS)
+    assert all(sum(one == number for one, *_ in WRONG) >= 3 for number in EXERCISES)
 
 
 @pytest.mark.parametrize("number", CHECKS)
