@@ -14,7 +14,7 @@ from harness.driving.server import ROOT
 from harness.teaching import starter
 from harness.verdicts import sanitizers
 
-# A server with a thread for each client, which answers PING alone. FAULT stands where it has read
+# A server with a thread for each client, which answers PING alone. FAULT is where it has read
 # a line.
 SERVER = """\
 #include <arpa/inet.h>
