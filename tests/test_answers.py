@@ -150,6 +150,7 @@ WRONG = [
         ],
         ".",
     ),
+    ("pipes.check_pipe", [("    os._exit(0)", "   os._exit(0)")], "Line 5 of pipe.py is no Python"),
     ("pipes.check_pipe", [("hello from the child", "hello")], "Keep the line"),
     (
         "pipes.check_writers",
@@ -269,6 +270,11 @@ def test_a_wrong_answer_is_refused_in_one_line(check, answer, why):
     assert notice.good is False
     assert re.search(why, notice.text), notice.text
     assert "\n" not in notice.text
+
+
+@pytest.mark.parametrize("check", ["loop.check_chat", "pipes.check_writers", "zombies.check_jobs"])
+def test_a_program_that_is_not_there(check):
+    assert "run the cell that writes it" in checked(check, "pass").text
 
 
 @EACH

@@ -485,11 +485,22 @@ def raised(error):
     )
 
 
-def compile_it(code):
-    """Raise Wrong if the code is no Python."""
+def code_of(path):
+    """Return the program in a learner's file. Raise Wrong if it is not there, or no Python."""
     try:
-        compile(code, "<answer>", "exec")
+        code = Path(path).read_text(encoding="utf-8")
+        compile(code, str(path), "exec")
+    except FileNotFoundError:
+        raise Wrong(
+            msg("There is no file {path} yet: run the cell that writes it.", path=path)
+        ) from None
     except SyntaxError as error:
         raise Wrong(
-            msg("Line {number} is no Python: {error}.", number=error.lineno, error=error.msg)
+            msg(
+                "Line {number} of {path} is no Python: {error}.",
+                number=error.lineno,
+                path=path,
+                error=error.msg,
+            )
         ) from None
+    return code
