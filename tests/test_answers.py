@@ -209,6 +209,76 @@ WRONG = [
     ),
 ]
 
+# Of the solution of notebook 07: what gives the task away, and what does it at once.
+IN_WORKER = "tasks.put((key.fileobj, line[9:].strip()))"
+IN_LOOP = "outcomes.put((key.fileobj, hashed(line[9:].strip()) == KEPT)); wake.send(b'!')"
+
+WRONG += [
+    ("side_by_side.check_seconds", [(" and one.begin >= run.span[0]", "")], "before the talk"),
+    (
+        "side_by_side.check_seconds",
+        [("one.begin >=", "one.end is not None and one.end >=")],
+        "part of it",
+    ),
+    ("side_by_side.check_seconds", [("one.kind == kind and ", "")], "all kinds"),
+    ("side_by_side.check_seconds", [("one.end - one.begin for", "1 for")], "count the intervals"),
+    (
+        "side_by_side.check_seconds",
+        [("one.end - one.begin for", "1000 * (one.end - one.begin) for")],
+        "milliseconds",
+    ),
+    ("side_by_side.check_seconds", [(" and one.end is not None", "")], "raises TypeError"),
+    ("side_by_side.check_seconds", [("== kind", '== "lock.wait"')], "other than `lock.wait`"),
+    (
+        "side_by_side.check_seconds",
+        "def seconds_in(run, kind):\n    return run.span[1] - run.span[0]",
+        "but you find 10.0",
+    ),
+    ("side_by_side.check_seconds", "def seconds_in(run, kind):\n    pass", "must return a number"),
+    ("slow_reader.check_outbox", "outbox = 262144", "With 262144 the slow member is disconnected"),
+    ("slow_reader.check_outbox", "outbox = 1 << 20", "also with half of that"),
+    ("slow_reader.check_outbox", "outbox = 500_000", "no?t? a power of two"),
+    ("slow_reader.check_outbox", 'outbox = "512 KiB"', "must be a whole number"),
+    ("slow_reader.check_outbox", "outbox = 1 << 60", "far from"),
+    (
+        "storm.check_server",
+        [("threading.Thread(target=work, daemon=True).start()", ""), (IN_WORKER, IN_LOOP)],
+        "the loop waits",
+    ),
+    (
+        "storm.check_server",
+        [("client, is_right = outcomes", "_, is_right = outcomes")],
+        "must be|no answer",
+    ),
+    (
+        "storm.check_server",
+        [('b"right\\n" if is_right else b"wrong\\n"', 'b"wrong\\n"')],
+        "must be 'right'",
+    ),
+    ("storm.check_server", [('        wake.send(b"!")', "        pass")], "no answer came"),
+    (
+        "storm.check_server",
+        [("== KEPT))", "== KEPT)"), ("outcomes.put((client", "outcomes.put(client")],
+        ".",
+    ),
+    ("storm.check_server", [("tasks.put((key.fileobj", "tasks.put((listener")], "."),
+    ("how_many.check_limit", "limit = 90", "only [0-9]+ members fit"),
+    ("how_many.check_limit", "limit = 512", "also with one less"),
+    ("how_many.check_limit", "limit = 30", "only [0-9]+ members fit"),
+    ("how_many.check_limit", "limit = 30 * 3 + 64", "also with one less"),
+    ("how_many.check_limit", "limit = None", "must be a whole number"),
+    ("how_many.check_limit", "limit = 10", "from 20 to 1,000"),
+    ("verdict.check_order", [("MSG 4", "MSG 3"), ("there", "hi")], "find something else"),
+    ("verdict.check_order", [(" ana there", " ana nobody said this")], "find something else"),
+    ("verdict.check_order", "ana_hears = None", "must be a list of texts"),
+    ("verdict.check_order", [("MSG 4", "MSG four")], "."),
+    ("verdict.check_order", "ana_hears = []", "."),
+    ("verdict.check_bug", 'the_bug = "a"', "Look at which client"),
+    ("verdict.check_bug", 'the_bug = "c"', "Look at which client"),
+    ("verdict.check_bug", 'the_bug = "d"', "Look at which client"),
+    ("verdict.check_bug", 'the_bug = "B is it"', "one of the letters"),
+]
+
 
 @pytest.fixture(autouse=True)
 def a_learner(monkeypatch, tmp_path):
