@@ -23,7 +23,7 @@ from harness.teaching.notebook import USUAL
 
 def sources(folder=""):
     """Return the paths of the notebooks' sources, in order: those in English, or in "pt-BR"."""
-    return sorted((HERE / folder).glob("[0-9][0-9]_*.md"))
+    return sorted((HERE / folder).glob("[0-9][0-9]*_*.md"))
 
 
 def execute(notebook, guessed=True):

@@ -95,8 +95,9 @@ def marked(monkeypatch, request):
 # -- What is committed -----------------------------------------------------------------------------
 
 
-def test_there_are_ten():
-    assert [source.name[:2] for source in SOURCES] == [f"{number:02}" for number in range(10)]
+def test_there_are_eleven():
+    numbers = [source.name.partition("_")[0] for source in SOURCES]
+    assert numbers == ["00", "01", "02", "03", "04", "04b", *(f"{one:02}" for one in range(5, 10))]
 
 
 @ALL

@@ -299,7 +299,7 @@ def meanwhile(code, *arguments):
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             bound([sys.executable, "-c", code, *arguments]),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=ROOT,
@@ -483,3 +483,24 @@ def raised(error):
         line=linecache.getline(file, number).strip(),
         error=text,
     )
+
+
+def code_of(path):
+    """Return the program in a learner's file. Raise Wrong if it is not there, or no Python."""
+    try:
+        code = Path(path).read_text(encoding="utf-8")
+        compile(code, str(path), "exec")
+    except FileNotFoundError:
+        raise Wrong(
+            msg("There is no file {path} yet: run the cell that writes it.", path=path)
+        ) from None
+    except SyntaxError as error:
+        raise Wrong(
+            msg(
+                "Line {number} of {path} is no Python: {error}.",
+                number=error.lineno,
+                path=path,
+                error=error.msg,
+            )
+        ) from None
+    return code

@@ -10,7 +10,8 @@ from .conversation import MAX_OUTGOING, Conversation
 
 HELP = (
     "type a message to send it to everyone; type //x to send /x",
-    "/name NEW: change your name",
+    "/me TEXT: say that you do something, as <you> /me TEXT",
+    "/name NEW or /nick NEW: change your name",
     "/who: list the members, and which of them are here",
     "/leave: leave the group; you will no longer be a member",
     "/quit: disconnect, and stay a member",
@@ -75,6 +76,13 @@ class UserInput:
     def _name(self, argument: str, now: float) -> None:
         self.rename(argument)
 
+    def _me(self, argument: str, now: float) -> None:
+        """Send the line as it is: each client decides how it shows it, as in XMPP (XEP-0245)."""
+        if argument:
+            self.say(f"/me {argument}")
+        else:
+            self.conversation.note("/me TEXT: say that you do something")
+
     def _who(self, argument: str, now: float) -> None:
         self.conversation.request("WHO")
 
@@ -98,7 +106,9 @@ class UserInput:
 
 
 COMMANDS: dict[str, Callable[[UserInput, str, float], None]] = {
+    "/me": UserInput._me,
     "/name": UserInput._name,
+    "/nick": UserInput._name,
     "/who": UserInput._who,
     "/leave": UserInput._leave,
     "/quit": UserInput._quit,

@@ -9,8 +9,9 @@ import signal
 import threading
 from typing import ClassVar
 
-from textual.app import App
 from textual.binding import Binding, BindingType
+
+from .ordered_keys import OrderedKeysApp
 
 # From so many columns, or rows, a screen has this class
 WIDTH_CLASSES = [(0, "-narrow"), (56, "-middle"), (110, "-wide")]
@@ -18,7 +19,7 @@ HEIGHT_CLASSES = [(0, "-low"), (12, "-high")]
 EXIT_TIMEOUT = 10.0  # seconds; longer than a server takes to end
 
 
-class WindowApp(App[None]):
+class WindowApp(OrderedKeysApp):
     """An application that ends in order, also after a signal.
 
     Its screens have a class for their size: -narrow, -middle or -wide, and -low or -high.

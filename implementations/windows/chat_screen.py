@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from random import random
 from time import monotonic
 from typing import ClassVar
@@ -12,6 +12,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.events import Key
 from textual.widgets import Footer, OptionList
 from textual.widgets.option_list import Option
 
@@ -24,9 +25,10 @@ from ..client.errors import ClientError
 from ..client.groups import GroupsFile
 from ..client.items import Event, Item, MemberStatus
 from ..client.membership_saver import MembershipSaver
-from ..client.user_input import UserInput
+from ..client.user_input import COMMANDS, UserInput
 from ..common import wire
 from . import chat_state
+from .help_dialog import HelpDialog
 from .log_lines import LineKind, LogLine
 from .message_input import MessageInput
 from .message_log import MessageLog
@@ -35,6 +37,7 @@ from .server_connection import ServerConnection
 from .widgets import ConfirmDialog, LogScreen, PlainText, TextDialog, plain_content
 
 CONTEXT = 100  # events before the first new one that are displayed again
+OFFLINE_COMMANDS = "?", "/help", "/groups", "/reconnect"  # the others need a connection
 MAX_SHOWN = 300  # members in the list; a longer list takes long to lay out at each change
 
 
@@ -47,11 +50,15 @@ class ChatScreen(LogScreen):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+n", "rename", "Rename", priority=True),
-        Binding("ctrl+d", "disconnect", "Disconnect", priority=True),
-        Binding("ctrl+r", "reconnect", "Reconnect", priority=True),
-        Binding("ctrl+l", "leave_group", "Leave", priority=True),
-        Binding("ctrl+g", "show_groups", "Groups", priority=True),
+        # No letter with Ctrl: in other programs those edit a line, or end a program
+        Binding("f1", "help", "Keys", priority=True),
+        Binding("question_mark", "help", show=False),
+        Binding("f2", "rename", "Rename", priority=True),
+        Binding("f5", "reconnect", "Reconnect", priority=True),
+        Binding("f6", "show_groups", "Groups", priority=True),
+        Binding("f8", "disconnect", "Disconnect", priority=True),
+        Binding("f9", "leave_group", "Leave", priority=True),
+        Binding("ctrl+l", "redraw", show=False, priority=True),
         Binding("escape", "cancel", "Cancel"),
     ]
     CSS = """
@@ -102,12 +109,23 @@ class ChatScreen(LogScreen):
         self._who_requested_in: ConnectionProgress | None = None  # the connection that sent WHO
         self._enabled: list[bool | None] = []  # of the actions, as the footer shows them
         self._people_changed = False  # since the list was displayed
+        self._shown_names: list[str] = []
         self._next_people = 0.0  # when it may be displayed again
         self.conversation = Conversation(
             member_name, password, last_seen, jitter=random, context=CONTEXT
         )
         self.user_input = UserInput(self.conversation)
         self._saver = MembershipSaver(self.conversation, address, groups_file)
+        self.commands: dict[str, Callable[[str], None]] = {
+            "?": lambda _: self.action_help(),
+            "/help": lambda _: self.action_help(),
+            "/leave": lambda _: self.action_leave_group(),
+            "/name": self._rename_to,
+            "/nick": self._rename_to,
+            "/who": lambda _: self._list_members(),
+            "/groups": lambda _: self.action_show_groups(),
+            "/reconnect": lambda _: self.action_reconnect(),
+        }
 
     def compose(self) -> ComposeResult:
         """Create the parts of the screen."""
@@ -119,7 +137,8 @@ class ChatScreen(LogScreen):
             yield OptionList(id="people", markup=False, compact=True)
         yield PlainText(id="banner")
         yield PlainText(id="status")
-        yield MessageInput(self.enter, self.roster.completions, id="input")
+        commands = sorted({*self.commands, *COMMANDS})
+        yield MessageInput(self.enter, self.roster.completions, commands, id="input")
         yield Footer()
 
     def on_mount(self) -> None:
@@ -225,7 +244,9 @@ class ChatScreen(LogScreen):
         time = local_time(item.time)
         if item.verb == "MSG":
             is_own = item.name in self.roster.own_names
-            return LogLine(LineKind.MESSAGE, item.text, item.name, time, is_own)
+            text = item.text.removeprefix("/me ")
+            is_action = text != item.text
+            return LogLine(LineKind.MESSAGE, text, item.name, time, is_own, is_action)
         return LogLine(LineKind.NOTE, item.describe(), time=time)
 
     def add_note(self, text: str) -> None:
@@ -241,7 +262,8 @@ class ChatScreen(LogScreen):
             return Option(plain_content((f"○ {name} (away)", "dim")))
 
         names = self.roster.sorted_names()
-        options = [label(name) for name in names[:MAX_SHOWN]]
+        self._shown_names = names[:MAX_SHOWN]
+        options = [label(name) for name in self._shown_names]
         if more := len(names) - len(options):
             options.append(Option(plain_content((f"and {more:,} more", "dim")), disabled=True))
         self.query_one("#people", OptionList).set_options(options)
@@ -257,7 +279,6 @@ class ChatScreen(LogScreen):
         self.query_one("#title", PlainText).set_text((group, "bold"), title)
         self.query_one("#waiting").display = not was_here
         self.query_one("#chat").display = was_here
-        self.query_one(MessageInput).display = was_here
         is_out = was_here and conversation.state is not State.HERE
         self.query_one("#banner", PlainText).set_text(advice if is_out else "")
         if not was_here:
@@ -289,23 +310,26 @@ class ChatScreen(LogScreen):
 
     def enter(self, line: str) -> bool:
         """Take a line; return whether it was accepted. If not, a note in the log says why."""
-        if not line or self.conversation.state is State.OVER:
-            return False
         line = line.replace("\t", " ")
         command, _, argument = line.partition(" ")
         text = line.removeprefix("/")
-        if command == "/leave":
-            self.action_leave_group()
-        elif command == "/name" and not argument.strip():
-            self.action_rename()
-        elif command == "/who":
-            for name, status in sorted(self.roster.status.items()):
-                self.add_note(f"{name} {status}")
+        if not line:
+            return False
+        is_over = self.conversation.state is State.OVER
+        if is_over and command not in OFFLINE_COMMANDS:
+            self.add_note("not sent: you are not connected; /reconnect connects again")
+            return False
+        if command in self.commands and (line.startswith("/") or line == command):
+            self.commands[command](argument.strip())
+            return True
+        if command == "/me" and argument.strip():
+            text = line
         elif line.startswith("/") and not line.startswith("//"):
             self.user_input.enter(line, monotonic())
-        elif wire.is_text(text):
+            text = ""
+        if wire.is_text(text):
             self.to_send.append(text)
-        else:
+        elif text:
             self.user_input.say(text)  # it explains why it does not send the text
             self.refresh_screen()
             return False
@@ -313,6 +337,17 @@ class ChatScreen(LogScreen):
         self.message_log.jump_to_end()
         self.take_turn()
         return True
+
+    def _rename_to(self, name: str) -> None:
+        if name:
+            self.user_input.rename(name)
+            self.take_turn()
+        else:
+            self.action_rename()
+
+    def _list_members(self) -> None:
+        for name, status in sorted(self.roster.status.items()):
+            self.add_note(f"{name} {status}")
 
     def _send_waiting(self) -> None:
         while self.to_send and not self.user_input.should_pause:
@@ -338,7 +373,32 @@ class ChatScreen(LogScreen):
 
         self.app.push_screen(ConfirmDialog(question, "Send", "Discard"), answered)
 
+    def on_message_log_name_clicked(self, message: MessageLog.NameClicked) -> None:
+        """Insert the author of a message into the field."""
+        self.query_one(MessageInput).insert_name(message.name)
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Insert a member of the list into the field."""
+        self.query_one(MessageInput).insert_name(self._shown_names[event.option_index])
+
+    async def on_key(self, event: Key) -> None:
+        """Pass what the user types elsewhere on to the field for messages."""
+        field = self.query_one(MessageInput)
+        is_typed = event.is_printable and event.key not in ("space", "question_mark")
+        if is_typed and self.focused is not field:
+            event.stop()
+            self.set_focus(field)
+            field.insert_text_at_cursor(event.character or "")
+
     # -- Keys ----------------------------------------------------------------------------------
+
+    def action_help(self) -> None:
+        """Show all keys and commands."""
+        self.app.push_screen(HelpDialog())
+
+    def action_redraw(self) -> None:
+        """Draw the whole screen again, for a terminal that another program has written to."""
+        self.refresh(layout=True)
 
     def action_rename(self) -> None:
         """Ask for another name for the user."""

@@ -47,10 +47,10 @@ def advice(conversation: Conversation, state: State, address: str, now: float) -
     if state is State.DISCONNECTED:
         seconds = max(0, round(conversation.retry_at - now))
         reason = f"Disconnected: {conversation.reason}."
-        return f"{reason} Retrying in {seconds} s; Ctrl+R retries now."
+        return f"{reason} Retrying in {seconds} s; F5 retries now."
     reason = conversation.reason or "you quit"
-    next_step = NEXT_STEPS.get(conversation.bye_code, "Ctrl+R reconnects.")
-    return f"Disconnected: {reason}. {next_step} Ctrl+G shows your groups."
+    next_step = NEXT_STEPS.get(conversation.bye_code, "F5 reconnects.")
+    return f"Disconnected: {reason}. {next_step} F6 shows your groups."
 
 
 def is_enabled(action: str, conversation: Conversation, has_waiting_lines: bool) -> bool:

@@ -15,13 +15,17 @@ from ..client.display import explain
 from ..client.errors import ClientError, InputError
 from ..client.groups import GroupsFile, Membership
 from .chat_screen import ChatScreen
+from .help_dialog import HelpDialog
 from .widgets import FormScreen, PlainText, plain_content
 
 
 class JoinScreen(FormScreen):
     """A form for address, name and password. A choice in the list of groups fills it."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "app.quit", "Quit", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f1", "help", "Keys"),
+        Binding("question_mark", "help", show=False),
+    ]
     CSS = "JoinScreen OptionList { height: auto; max-height: 8; margin-bottom: 1; }"
 
     def __init__(self, address: str, member_name: str, groups_file: GroupsFile) -> None:
@@ -64,6 +68,10 @@ class JoinScreen(FormScreen):
             for known in self._known
         )
         groups.display = bool(self._known)
+
+    def action_help(self) -> None:
+        """Show all keys and commands."""
+        self.app.push_screen(HelpDialog())
 
     def fill(self, address: str, name: str) -> None:
         """Fill the form, and give the focus to the first field that is empty."""

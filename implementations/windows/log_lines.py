@@ -41,6 +41,7 @@ class LogLine:
     author: str = ""  # MESSAGE: its author's name
     time: datetime | None = None  # in the local time zone
     is_own: bool = False  # MESSAGE: the user wrote it
+    is_action: bool = False  # MESSAGE: it says what its author does (/me)
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -114,6 +115,11 @@ class WrappedLines:
         """Remove all lines."""
         self.lines, self._starts = [], [0]
 
+    def replace_last(self, line: LogLine) -> None:
+        """Replace the last line."""
+        del self.lines[-1], self._starts[-1]
+        self.append(line)
+
     def remove(self, index: int) -> None:
         """Remove the line at `index`."""
         del self.lines[index]
@@ -134,7 +140,8 @@ class WrappedLines:
         """Return the rows of a line, without the margin."""
         if line.kind in RULES or not self._wraps:
             return [line.text]
-        prefixes = {LineKind.MESSAGE: f"{line.author}: ", LineKind.NOTE: "- "}
+        said = " " if line.is_action else ": "
+        prefixes = {LineKind.MESSAGE: line.author + said, LineKind.NOTE: "- "}
         text = prefixes.get(line.kind, "") + line.text
         return wrap(text, max(1, self.width - self.margin))
 

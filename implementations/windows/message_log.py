@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any, ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual.events import Click
 from textual.geometry import Size
+from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -57,6 +61,12 @@ class MessageLog(ScrollView, can_focus=True):
     MessageLog > .message-log--own-name { background: #ffd75f; color: black; text-style: bold; }
     """
 
+    @dataclass
+    class NameClicked(Message):
+        """The user clicked on the author of a message."""
+
+        name: str
+
     def __init__(self, wraps: bool = True, **options: Any) -> None:
         """Create an empty log.
 
@@ -102,6 +112,14 @@ class MessageLog(ScrollView, can_focus=True):
             self.wrapped.append(line)
         if len(self.lines) > MAX_LINES:
             self._drop_oldest(MAX_LINES // 10)
+        follows = self._follows
+        self._update_size()
+        if follows:
+            self.jump_to_end()
+
+    def replace_last(self, line: LogLine) -> None:
+        """Replace the last line."""
+        self.wrapped.replace_last(line)
         follows = self._follows
         self._update_size()
         if follows:
@@ -191,6 +209,17 @@ class MessageLog(ScrollView, can_focus=True):
             self.jump_to_end()
         elif self._wraps:
             self._jump_to(self.wrapped.first_row(top))
+
+    def on_click(self, event: Click) -> None:
+        """Report a click on an author's name."""
+        row = self.scroll_offset.y + event.y
+        if row >= self.wrapped.row_count:
+            return
+        index = self.wrapped.line_at(row)
+        line = self.lines[index]
+        column = event.x - self.wrapped.margin
+        if row == self.wrapped.first_row(index) and 0 <= column < cell_len(line.author):
+            self.post_message(self.NameClicked(line.author))
 
     # -- Drawing -------------------------------------------------------------------------------
 

@@ -207,7 +207,14 @@ class Dialog(ModalScreen[str | None]):
 
     def on_button_pressed(self, event: Button.Pressed) -> None:
         """Close the dialog."""
-        self.dismiss(self.answer() if event.button.id == "confirm" else None)
+        if event.button.id == "confirm":
+            self.confirm()
+        else:
+            self.dismiss(None)
+
+    def confirm(self) -> None:
+        """Close the dialog with its answer."""
+        self.dismiss(self.answer())
 
     def key_left(self) -> None:
         """Move the focus to the left."""
