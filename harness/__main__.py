@@ -53,6 +53,12 @@ COMMANDS = {
         "try every order of steps of a server's threads or processes, within stated bounds",
         "The exit status is 1 if one broke the server, 3 if it cannot be explored, else 0.",
     ),
+    "play": (
+        "harness.explore.play.command",
+        "be the scheduler of a real server, on a page in the browser",
+        "It serves the page on 127.0.0.1 until Ctrl-C. The exit status is 3 if the server cannot "
+        "be explored.",
+    ),
     "starter": (
         "harness.teaching.starter",
         "write a lab's starting folder",

@@ -5,6 +5,7 @@ python notebooks/execute.py [NN ...]        # without numbers: all notebooks
 
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -28,16 +29,17 @@ def execute(notebook, guessed=True):
     """Run all cells of a notebook and return it. Raise CellExecutionError if a cell fails.
 
     `guessed`: if true, use the common guess where the learner has made none; if false, show the
-    notebook as it is for a learner before any guess.
+    notebook as it is for a learner before any guess. The files that its cells write are removed.
     """
     os.environ[USUAL] = "1" if guessed else ""
-    NotebookClient(
-        notebook,
-        kernel_name="python3",
-        timeout=240,
-        resources={"metadata": {"path": str(HERE)}},
-        extra_arguments=["--log-level=ERROR"],
-    ).execute()
+    with tempfile.TemporaryDirectory() as place:
+        NotebookClient(
+            notebook,
+            kernel_name="python3",
+            timeout=240,
+            resources={"metadata": {"path": place}},
+            extra_arguments=["--log-level=ERROR"],
+        ).execute(env={**os.environ, "PYTHONPATH": str(HERE.parent)})
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"  # the same in every run
         cell.metadata.pop("execution", None)
@@ -55,7 +57,7 @@ def main():
     chosen = sys.argv[1:]
     promise_files()
     for source in sources():
-        if not chosen or source.name[:2] in chosen:
+        if not chosen or source.name.partition("_")[0] in chosen:
             began = time.monotonic()
             try:
                 notebook = execute(jupytext.read(source))

@@ -1,7 +1,8 @@
 """The lab guide is run: the text after `$` in a page is typed, and the text below it must come.
 
 A page is run in a home of its own, where ~/grupo is the project. Blocks are ```console; those with
-a title, `terminal 2`, are typed in a terminal of that name. Its last command goes on running.
+a title, `terminal 2`, are typed in a terminal of that name. Its last command goes on running. In a page
+of the track `build`, the reader has written the solution of the stage where its part Check begins.
 `...` stands for anything. Times, ports, seeds and the like may differ. Blocks in Python or C bear
 the file that they are from as their title, and are in it word for word.
 """
@@ -12,6 +13,7 @@ import functools
 import os
 import re
 import shlex
+import shutil
 import socket
 import string
 import subprocess
@@ -29,15 +31,18 @@ from harness.__main__ import parse
 from harness.driving.deadlines import wait_until
 from harness.driving.server import ROOT
 from harness.grading import rubric as grading_rubric
-from harness.teaching import starter
+from harness.teaching import starter, track
 from harness.verdicts import language
 from harness.verdicts.command import CHECKS
 from harness.verdicts.model import VERDICTS
 
 GUIDE = Path(ROOT, "lab_guide")
 PAGES = sorted(
-    path for path in [*GUIDE.glob("*.md"), *GUIDE.glob("pt-BR/*.md")] if path.name != "protocol.md"
-)  # that one has its own test
+    path
+    for folder in (".", "build", "pt-BR", "pt-BR/build")
+    for path in GUIDE.joinpath(folder).glob("*.md")
+    if path.name != "protocol.md"  # that one has its own test
+)
 BLOCK = re.compile(r"^( *)```(\w+)([^\n]*)\n(.*?)^\1```", re.M | re.S)
 SAME = doctest.OutputChecker()
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -52,6 +57,7 @@ DIFFERS = [
     (r"make: \*\*\* \[.*", "make: ***"),
     (r"\bpid \d+", "pid N"),
 ]
+SOLUTIONS = Path(ROOT, "tests", "build")  # of the track `build`
 
 
 @dataclass
@@ -83,6 +89,15 @@ def blocks(page):
             textwrap.dedent(found[4]),
             text.count("\n", 0, found.start()) + 1,
         )
+
+
+def is_portuguese(page):
+    return page.is_relative_to(GUIDE / "pt-BR")
+
+
+def in_portuguese_page(page):
+    """Where the Portuguese page for an English one is."""
+    return GUIDE / "pt-BR" / page.relative_to(GUIDE)
 
 
 def plain(text):
@@ -192,7 +207,25 @@ class Reader:
             process.wait(20)
 
 
-RUN = [path for path in PAGES if path.parent == GUIDE or os.environ.get("GRUPO_SOAK")]
+RUN = [path for path in PAGES if not is_portuguese(path) or os.environ.get("GRUPO_SOAK")]
+
+
+def writes(reader, number):
+    """A reader of the track has written their file of this stage."""
+    stage = track.read(number)
+    folder = reader.home / "chat"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(SOLUTIONS / f"{number}.py", folder / stage.name)
+
+
+def work_of(page):
+    """[(line, stage)]: from which lines on a reader of this page has written which stage."""
+    found = re.fullmatch(r"stage(\d)", page.stem)
+    if not found:
+        return []
+    number, text = int(found[1]), page.read_text(encoding="utf-8")
+    check = text.count("\n", 0, re.search(r"^## (Check|Verifique)$", text, re.M).start())
+    return [(check, number), *((0, earlier) for earlier in reversed(range(number)))]
 
 
 @pytest.mark.long
@@ -200,9 +233,12 @@ RUN = [path for path in PAGES if path.parent == GUIDE or os.environ.get("GRUPO_S
 def test_what_a_page_shows_is_what_comes(page, tmp_path):
     for tool in "make", "nc", "cc", "pgrep", "top":
         need(tool)
-    reader = Reader(tmp_path, "pt_BR.UTF-8" if page.parent != GUIDE else "C.UTF-8")
+    reader = Reader(tmp_path, "pt_BR.UTF-8" if is_portuguese(page) else "C.UTF-8")
+    todo = work_of(page)
     try:
         for block in blocks(page):
+            while todo and block.line > todo[-1][0]:
+                writes(reader, todo.pop()[1])
             if block.language == "console":
                 for command, expected in block.typed:
                     try:
@@ -348,7 +384,7 @@ PARTS = [
     rf"(\d+ {KIND}.*); (.* points in .*)",
     r"(.* points in .* Seed \w+\.) (The records .*)",
     rf"(\d+ {KIND}), (\d+ {KIND}.*)",
-    r"(Earlier labs|Lab \d): (.*)",
+    r"(Earlier labs|Lab \d|Earlier stages|Stage \d): (.*)",
     r"Lab \d, (.*): .*",
     r"(bug) +(dealt) +(tries) +(fixed)",
     r"(\(bug .*hidden\)).*",
@@ -435,14 +471,14 @@ def is_the_same(english, portuguese):
 
 @pytest.mark.parametrize(
     "page",
-    [path for path in PAGES if path.parent == GUIDE and Path(GUIDE, "pt-BR", path.name).exists()],
+    [path for path in PAGES if not is_portuguese(path) and in_portuguese_page(path).exists()],
     ids=lambda page: page.name,
 )
 def test_a_portuguese_page_shows_the_same_output_in_portuguese(page):
     """So it need not be run as well: `make soak` does."""
     language.use("pt-BR")
     try:
-        for block, other in zip(blocks(page), blocks(Path(GUIDE, "pt-BR", page.name)), strict=True):
+        for block, other in zip(blocks(page), blocks(in_portuguese_page(page)), strict=True):
             if block.language == "console":
                 for (command, shown), (_, other_shown) in zip(
                     block.typed, other.typed, strict=True
@@ -488,3 +524,43 @@ def test_each_lab_has_every_part(folder):
         text = Path(GUIDE, folder, f"lab{lab}.md").read_text(encoding="utf-8")
         assert tuple(re.findall(r"^## (.+)$", text, re.M)) == SECTIONS[folder], f"lab{lab}.md"
         assert text.count("<details") == 3 and "CS2023" in text
+
+
+PARTS_OF_A_STAGE = {
+    "": (
+        "What you build",
+        "What the standard library offers",
+        "Predict",
+        "Build",
+        "Check",
+        "What to see",
+        "Questions",
+    ),
+    "pt-BR": (
+        "O que você constrói",
+        "O que a biblioteca padrão oferece",
+        "Preveja",
+        "Construa",
+        "Verifique",
+        "O que observar",
+        "Perguntas",
+    ),
+}
+
+
+@pytest.mark.parametrize("folder", PARTS_OF_A_STAGE)
+def test_each_stage_has_every_part(folder):
+    for number in track.numbers():
+        text = Path(GUIDE, folder, "build", f"stage{number}.md").read_text(encoding="utf-8")
+        assert tuple(re.findall(r"^## (.+)$", text, re.M)) == PARTS_OF_A_STAGE[folder], number
+        assert "build/examples/" in text and f"starter --track build {number} ~/chat" in text
+
+
+def test_each_stage_has_the_same_commands_in_both_languages():
+    for number in track.numbers():
+        pages = [Path(GUIDE, folder, "build", f"stage{number}.md") for folder in PARTS_OF_A_STAGE]
+        typed = [
+            [(block.title, command) for block in blocks(page) for command, _ in block.typed]
+            for page in pages
+        ]
+        assert typed[0] == typed[1] and len(typed[0]) > 5, number

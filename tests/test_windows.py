@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -45,6 +46,7 @@ from implementations.windows.people_list import PeopleList
 from implementations.windows.process_panel import ProcessPanel
 from implementations.windows.processes import Process, Snapshot, Thread
 from implementations.windows.roster import Roster
+from implementations.windows.server_process import describe_end, program_of
 from implementations.windows.waits import Call, Wait, describe_wait
 from implementations.windows.widgets import Dialog, KeyBar, PlainText, rows_that_fit
 
@@ -931,8 +933,8 @@ async def listens(pilot):
     [
         ("port", "70000", "a port is a number from 0 to 65535"),
         ("group", " ", "a group's name has 1 to 64 bytes"),
-        ("host", "192.0.2.1", "192.0.2.1 port 0: Cannot assign requested address"),
-        ("dir", "/dev/null/x", "status 1. grupo: /dev/null/x"),
+        ("host", "192.0.2.1", "192.0.2.1 port 0: Cannot assign"),
+        ("dir", "/dev/null/x", "grupo: /dev/null/x"),
     ],
 )
 def test_why_a_server_does_not_start_is_displayed(field, value, said, tmp_path):
@@ -950,7 +952,7 @@ def test_after_a_port_in_use_another_port_works(tmp_path):
 
         async def act(pilot, app):
             await pilot.press("enter")
-            await shows(pilot, "status 1.", "Address already in use")
+            await shows(pilot, "status 1.", "Address already")
             app.screen.query_one("#port", Input).value = "0"
             await listens(pilot)
 
@@ -976,19 +978,21 @@ LESSON_SIZES = [(40, 24), (60, 40)]  # of the window in `make windows` at 80x24 
 
 
 def test_figures_and_keys_are_never_cut(tmp_path):
-    figures = " MB  ", " CPU  ", " messages/s", "1 process", "5 threads", "descriptors (fd)"
+    figures = " MB  ", " CPU  ", " messages/s", "1 process", "6 threads", "descriptors (fd)"
 
     async def act(pilot, app):
         screen = await listens(pilot)
-        with WireClient(screen.console.endpoint) as ana:
+        with WireClient(screen.console.endpoint) as ana, WireClient(screen.console.endpoint) as ben:
             ana.send("JOIN ana secret")
             await shows(pilot, "ana asks to join")
             await pilot.press("a")
             ana.expect("WELCOME 1 ana")
             ana.send("SAY hello")
+            await shows(pilot, "ana: hello")
+            ben.send("JOIN ben secret")
             for size in SIZES + LESSON_SIZES:
                 await pilot.resize_terminal(*size)
-                await shows(pilot, "ana: hello", *figures, " a Accept ", " ^q Quit ")
+                await shows(pilot, *figures, " a Accept ", " ^q Quit ")
                 bar = screen.query_one(KeyBar).region
                 assert (bar.width, bar.bottom) == size
                 for key in screen.query(FooterKey):
@@ -1142,13 +1146,107 @@ def test_a_server_that_does_not_close_is_killed(tmp_path, monkeypatch):
     as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "deaf.py"))
 
 
-def test_a_killed_server_is_reported(tmp_path):
+def test_the_window_of_a_killed_server_stays_and_starts_it_again(tmp_path):
     async def act(pilot, app):
         screen = await listens(pilot)
+        await shows(pilot, "member file", "z Processes", "c Close")
+        await pilot.press("b")  # a dialog, which ends with the server
         screen.server.signal_group(signal.SIGKILL)
-        await shows(pilot, "The server ended by signal 9", "Start")
+        await shows(
+            pilot,
+            "The server ended by signal 9 (SIGKILL). Enter starts it again.",
+            "wrote nothing to stderr.",
+            "pthread  ended",
+            "waits in poll: for a new client",
+            "listening on",
+            " ⏎ Start again ",
+            " esc Back ",
+        )
+        assert app.screen is screen and "c Close" not in seen(app)
+        await pilot.press("enter")
+        await until(pilot, lambda: screen.console.endpoint, "a server that listens")
+        await shows(pilot, "started again", "0 here", "c Close")
+        assert "Enter starts" not in seen(app)
+        screen.server.signal_group(signal.SIGTERM)
+        await shows(pilot, "The server ended with status 0. Enter starts it again.")
+        await pilot.press("escape")
+        await shows(pilot, "Start", "The server ended with status 0.")
 
     as_owner(act, tmp_path)
+
+
+CRASH = r"""
+import sys
+print("warning: old", file=sys.stderr, flush=True)
+print("listening on 127.0.0.1:9", flush=True)
+for order in sys.stdin:
+    print("ok", flush=True)
+    if order == "rename crash\n":
+        print("* ana came", flush=True)
+        raise ValueError("an evil [/b]\x1b[2J")
+"""
+
+
+def test_all_that_a_crashed_server_wrote_to_stderr_stays_on_the_screen(tmp_path):
+    (tmp_path / "crash.py").write_text(CRASH)
+
+    async def act(pilot, app):
+        whole = [sys.executable, str(tmp_path / "crash.py")]
+        unbroken = lambda: re.sub(r"[\s│]", "", seen(pilot.app))  # long commands are wrapped
+        await until(pilot, lambda: "".join(whole) in unbroken(), whole)
+        screen = await listens(pilot)
+        await shows(pilot, "os-lab  crash.py  127.0.0.1:9")
+        screen.order("rename crash")
+        await shows(
+            pilot,
+            "written this to stderr:",
+            "warning: old",
+            "Traceback (most recent call last):",
+            r"ValueError: an evil [/b]\x1b[2J",
+            "crash.py  ended",
+        )
+
+    as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "crash.py"), size=(120, 40))
+
+
+@pytest.mark.parametrize(
+    "return_code, words",
+    [
+        (0, "with status 0"),
+        (2, "with status 2"),
+        (-11, "by signal 11 (SIGSEGV)"),
+        (-99, "by signal 99"),
+        (139, "with status 139, as a shell reports signal (SIGSEGV)"),
+        (255, "with status 255"),
+    ],
+)
+def test_the_end_of_a_server_in_words(return_code, words):
+    assert describe_end(return_code) == words
+
+
+@pytest.mark.parametrize(
+    "command, program",
+    [
+        (["./server"], "server"),
+        (["/opt/bin/server", "x.py"], "server"),
+        (["python3", "-u", "lab/server.py", "--debug"], "server.py"),
+        (["/usr/bin/python3.11", "-m", "mine.server"], "mine.server"),
+        (["java", "-jar", "out/Server.jar"], "Server.jar"),
+        (["python3", "-c", "print(1)"], "python3"),
+        (["node"], "node"),
+    ],
+)
+def test_the_program_of_a_command(command, program):
+    assert program_of(command) == program
+
+
+def test_the_whole_command_is_shown(tmp_path):
+    command = [str(tmp_path / "server"), *(f"--option={number}" for number in range(12))]
+
+    async def act(pilot, app):
+        await shows(pilot, "--option=0", "--option=5", "--option=11", "Who may join")
+
+    as_owner(act, tmp_path, "--", *command)
 
 
 def test_hostile_output_of_a_server_is_harmless(tmp_path):
@@ -1164,6 +1262,7 @@ def test_hostile_output_of_a_server_is_harmless(tmp_path):
         await shows(pilot, r"x\x1b[2J[/b] asks to join from [/b]", r"[/b]\x1b[31m")
         assert not FORBIDDEN.search(seen(app).replace("\n", ""))
         app.server.signal_group(signal.SIGKILL)
-        await shows(pilot, r"by signal 9. [/b]\x1b[31m")
+        await shows(pilot, "by signal 9 (SIGKILL)", r"[/b]\x1b[31m")
+        assert not FORBIDDEN.search(seen(app).replace("\n", ""))
 
     as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "hostile.py"))

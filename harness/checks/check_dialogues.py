@@ -13,6 +13,7 @@ from harness.driving.record import CheckFailed
 from harness.driving.server import NotStarted
 from harness.model import notation
 from harness.model.fuzz import LAB_OF_TIMERS, Fuzz
+from harness.model.generate import LABS
 from harness.verdicts.pace import SLOW_JOIN
 from harness.verdicts.plugin import Inconclusive, NotRun, check
 
@@ -59,9 +60,12 @@ def check_any_dialogue(judge, start, pace, tmp_path):
             raise problem from None
 
     seed, lab, began = judge.settings["seed"], judge.settings["lab"], time.monotonic()
+    asked = judge.settings["asked"]
+    requests = tuple(asked.requests) if asked else ()
+    lab = max(LABS) if asked else lab
     patience = min(deadlines.DEADLINE, pace.deadline(PATIENCE))
-    runs = [Fuzz(begin, seed, began + SECONDS, lab=lab, patience=patience)]
-    if lab >= LAB_OF_TIMERS and pace.join < SLOW_JOIN:
+    runs = [Fuzz(begin, seed, began + SECONDS, lab=lab, patience=patience, requests=requests)]
+    if not requests and lab >= LAB_OF_TIMERS and pace.join < SLOW_JOIN:
         until = began + QUIET_SECONDS
         runs.append(Fuzz(begin, seed, until, lab=lab, patience=patience, quiet=True))
     found, problems = [], []

@@ -18,10 +18,9 @@ from harness.driving.messages import Message, msg
 from harness.explore import exploration, schedules
 from harness.explore.exploration import Exploration, Explored, Workers, replay
 from harness.explore.program import Program, program
-from harness.explore.report import schedule_text
-from harness.explore.runs import NotExplored, Violation
+from harness.explore.report import schedule_text, violation_lines
+from harness.explore.runs import NotExplored
 from harness.explore.workloads import PEOPLE, TABLE, Workload
-from harness.model import notation
 from harness.output import put_all
 from harness.verdicts import language
 from harness.verdicts.command import command_from, ends_by_signals
@@ -35,31 +34,12 @@ screen = Console(highlight=False, markup=False, soft_wrap=True)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `harness explore` takes."""
-    parser.add_argument(
-        "server",
-        nargs="*",
-        metavar="COMMAND",
-        help="after `--`: the server's command line; or one of ours: pthread, fork",
-    )
+    of_server(parser)
     parser.add_argument(
         "--workload",
         action="append",
         choices=[one.name for one in TABLE],
         help="what clients do at the same time; repeat it for several (default: all)",
-    )
-    parser.add_argument(
-        "--members",
-        type=positive,
-        default=2,
-        metavar="N",
-        help=f"clients at the same time, at most {len(PEOPLE)} (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--preemptions",
-        type=int,
-        default=2,
-        metavar="P",
-        help="how often an actor stops although it could go on (default: %(default)s)",
     )
     parser.add_argument(
         "--seconds",
@@ -84,6 +64,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="go on from this file, and write there what is left",
     )
     parser.add_argument("--list", action="store_true", help="list the workloads")
+
+
+def of_server(parser: argparse.ArgumentParser) -> None:
+    """Add which server is taken through schedules, of how many clients, and the bound."""
+    parser.add_argument(
+        "server",
+        nargs="*",
+        metavar="COMMAND",
+        help="after `--`: the server's command line; or one of ours: pthread, fork",
+    )
+    parser.add_argument(
+        "--members",
+        type=positive,
+        default=2,
+        metavar="N",
+        help=f"clients at the same time, at most {len(PEOPLE)} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--preemptions",
+        type=int,
+        default=2,
+        metavar="P",
+        help="how often an actor stops although it could go on (default: %(default)s)",
+    )
     parser.add_argument(
         "--in", dest="folder", metavar="DIR", help="run the server there (default: here)"
     )
@@ -99,6 +103,7 @@ def main(options: argparse.Namespace) -> int:
         return 0
     deadlines.DEADLINE = DEADLINE
     try:
+        check_files(options)
         target = target_of(options)
         with TemporaryFolder() as folder, ends_by_signals():
             if options.replay:
@@ -117,6 +122,15 @@ def main(options: argparse.Namespace) -> int:
         return 130
 
 
+def check_files(options: argparse.Namespace) -> None:
+    """Check the files that are to be written: before the work, not after it. Raises UsageError."""
+    if options.resume and len(options.workload or ()) != 1:
+        raise UsageError(msg("--resume goes with one --workload"))
+    for file in filter(None, (options.save, options.resume)):
+        if file.is_dir() or not file.absolute().parent.is_dir():
+            raise UsageError(msg("{file}: no file can be written there", file=file))
+
+
 def target_of(options: argparse.Namespace) -> Program:
     """Return the program to explore. Raises UsageError or NotExplored."""
     if not 1 <= options.members <= len(PEOPLE):
@@ -125,11 +139,6 @@ def target_of(options: argparse.Namespace) -> Program:
         raise UsageError(msg("--preemptions is a number from 0 to 9"))
     if not options.server:
         raise UsageError(msg("name the server: its command line, after `--`"))
-    if options.resume and len(options.workload or ()) != 1:
-        raise UsageError(msg("--resume goes with one --workload"))
-    for file in filter(None, (options.save, options.resume)):  # before the work, not after it
-        if file.is_dir() or not file.absolute().parent.is_dir():
-            raise UsageError(msg("{file}: no file can be written there", file=file))
     command, _ = command_from(options)
     found = program(command, options.folder or os.getcwd())
     if isinstance(found, Message):
@@ -231,16 +240,6 @@ def report(
     else:
         lines.append(msg("With --save FILE the schedule can be replayed."))
     return lines
-
-
-def violation_lines(violation: Violation) -> list[Message]:
-    """Return what broke, in lines."""
-    if violation.difference is None:
-        return [msg("a deadlock:"), *(msg("  {why}", why=why) for why in violation.circle)]
-    return [
-        msg("expected: {expected}", expected=notation.expected(violation.difference)),
-        msg("actual:   {actual}", actual=notation.actual(violation.difference)),
-    ]
 
 
 def replayed(target: Program, options: argparse.Namespace, folder: Path) -> int:

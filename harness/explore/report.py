@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.driving.messages import Message, msg
-from harness.explore.runs import Run
+from harness.explore.runs import Run, Violation
 from harness.explore.schedules import Point, preemptions, stops
+from harness.model import notation
 
 
 def schedule_text(run: Run, source: Callable[[str], str] = str) -> Message:
@@ -42,3 +43,13 @@ def lanes(points: list[Point], source: Callable[[str], str] = str) -> list[str]:
         indent = " " * (names.index(actor) * width)
         found.append(f"{'>' if stopped else ' '} {indent}{words} {place}".rstrip())
     return found
+
+
+def violation_lines(violation: Violation) -> list[Message]:
+    """Return what broke, in lines."""
+    if violation.difference is None:
+        return [msg("a deadlock:"), *(msg("  {why}", why=why) for why in violation.circle)]
+    return [
+        msg("expected: {expected}", expected=notation.expected(violation.difference)),
+        msg("actual:   {actual}", actual=notation.actual(violation.difference)),
+    ]

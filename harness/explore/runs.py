@@ -75,6 +75,8 @@ class Runner:
         self.on_server = 0  # schedules that the present server has seen
         self.rows: list[tuple[str, str]] = []  # of the workload: a name, and the line that it sends
         self.regular: frozenset[str] | None = None
+        self.points: list[Point] = []  # of the schedule under way, for a chooser that looks at it
+        self.next: tuple[Step, ...] = ()  # those that can be taken now
 
     def close(self) -> None:
         """End the clients, the server and the gates."""
@@ -259,6 +261,7 @@ class Runner:
     def steps(self, run: Run, choose: Chooser) -> None:
         """Let one actor after the other take a step, until none can. Raises Restless, Ended."""
         controller, last = self.controller, ""
+        self.points = run.points
         while len(run.points) < MOST_STEPS:
             controller.settle(REST)
             enabled = controller.enabled()
@@ -272,11 +275,11 @@ class Runner:
             ]:
                 controller.let_go(irregular[0])
                 continue
+            self.next = tuple(map(self.step, enabled, labels))
             number = choose(len(run.points), labels, last)
             if number is None:
                 run.diverged, number = True, labels.index(last) if last in labels else 0
-            steps = tuple(map(self.step, enabled, labels))
-            run.points.append(Point(steps, number))
+            run.points.append(Point(self.next, number))
             last = labels[number]
             controller.let_go(enabled[number])
         raise Restless

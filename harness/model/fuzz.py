@@ -45,8 +45,16 @@ Start = Callable[[tuple[str, ...], Record], Server]  # starts a server with thes
 class Stage:
     """One server on which dialogues are played, each with names of its own."""
 
-    def __init__(self, server: Server, rules: Rules, flags: tuple[str, ...], patience: float):
-        self.play, self.rules, self.flags = Play(server, rules, patience), rules, flags
+    def __init__(
+        self,
+        server: Server,
+        rules: Rules,
+        flags: tuple[str, ...],
+        patience: float,
+        has_owner: bool,
+    ):
+        self.play, self.rules = Play(server, rules, patience, has_owner), rules
+        self.flags = flags
         self.number = 0
         self.suffix = dict.fromkeys(PEOPLE, "")
         self.acts: list[Act] = []  # that were played here, in order, with their own names
@@ -92,7 +100,7 @@ class Stage:
         left = [
             label for label in self.play.current if label not in stay and self.play.is_open(label)
         ]
-        self.play.play([Act(label, "closes") for label in left])
+        self.play.play([Act(label, "closes" if self.play.has_owner else "shuts") for label in left])
 
     def named(self, act: Act) -> Act:
         """Return this act with the names that its people have on this server."""
@@ -137,7 +145,8 @@ class Fuzz:
 
     `until` is a time of time.monotonic(). `patience` is how long an answer may take before it
     counts as missing, until that is confirmed. `quiet`: dialogues in which time passes. `report`
-    is called after each dialogue, and when a shorter one was found.
+    is called after each dialogue, and when a shorter one was found. `requests`: all that a server
+    knows which is not finished: it admits everyone, and takes no orders and no limits.
     """
 
     def __init__(
@@ -149,11 +158,14 @@ class Fuzz:
         lab: int = 8,
         patience: float = 2.0,
         quiet: bool = False,
+        requests: tuple[str, ...] = (),
         report: "Callable[[Fuzz], None]" = lambda fuzz: None,
     ):
         self.start, self.until = start, until
         self.lab, self.patience, self.quiet, self.report = lab, patience, quiet, report
-        self.author = Author(random.Random(seed), lab)
+        self.author = Author(random.Random(seed), lab, requests)
+        self.has_owner = not requests
+        self.has_flags = lab > 0 and not requests
         self.tally = Tally()
         self.shortest: Found | None = None
         self.stopped = False
@@ -173,7 +185,7 @@ class Fuzz:
     def on_one_server(self) -> Found | None:
         """Play some dialogues on one server."""
         author = self.author
-        author.admit = author.draw("admit", ADMIT) if self.lab else "all"
+        author.admit = author.draw("admit", ADMIT) if self.has_flags else "all"
         # Where nobody new is admitted, each dialogue needs a server that admitted some before.
         most = 1 if self.quiet or author.admit == "none" else ON_ONE_SERVER
         stage = self.stage("all" if author.admit == "none" else author.admit)
@@ -201,7 +213,7 @@ class Fuzz:
     def stage(self, admit: str) -> "Stage | None":
         """Start a server, with limits if it accepts them; None if it does not and must."""
         wanted = (QUIET,) if self.quiet else (self.author.draw("limits", LIMITS), QUICK, ())
-        for tried in wanted if self.lab else ((),):
+        for tried in wanted if self.has_flags else ((),):
             if tried in self.refused:
                 continue
             values: dict[str, Any] = {name: value for _, name, value in tried}
@@ -210,7 +222,7 @@ class Fuzz:
             flags = [*(("--admit", admit) if self.lab else ()), *flags]
             try:
                 server = self.start(tuple(flags), Record())
-                return Stage(server, rules, tuple(flags), self.patience)
+                return Stage(server, rules, tuple(flags), self.patience, self.has_owner)
             except NotStarted as problem:
                 if problem.status != 2 or not tried:
                     raise
@@ -257,7 +269,8 @@ class Fuzz:
         """Play these acts on a new server; return what went wrong if it is of this kind. None: of
         any kind.
         """
-        play = Play(self.start(stage.flags, Record()), stage.rules, patience)
+        server = self.start(stage.flags, Record())
+        play = Play(server, stage.rules, patience, stage.play.has_owner)
         try:
             play.play(acts)
         except Difference as difference:

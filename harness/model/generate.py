@@ -109,10 +109,14 @@ def join(who: str, name: str = "", password: str = "") -> str:
 
 
 class Author:
-    """Writes dialogues with the requests of a lab. `admit` is the server's --admit."""
+    """Writes dialogues with the requests of a lab. `admit` is the server's --admit.
 
-    def __init__(self, rng: random.Random, lab: int = 8):
-        self.rng, self.lab, self.admit = rng, lab, "all"
+    `requests`: the only ones that a server knows which is not finished. Its owner gives no orders,
+    and nobody joins with a name that is in use.
+    """
+
+    def __init__(self, rng: random.Random, lab: int = 8, requests: tuple[str, ...] = ()):
+        self.rng, self.lab, self.admit, self.only = rng, lab, "all", requests
         self.people: tuple[str, ...] = PEOPLE
         self.used: list[str] = []  # names that came in this dialogue
         self.decks: dict[str, list[Any]] = {}
@@ -123,11 +127,18 @@ class Author:
         acts: Acts = []
         for _ in range(self.rng.choice((1, 2, 2, 3, 4))):
             acts += self.draw(f"scenes {self.admit}", self.scenes())()
+        if self.only:  # without an order nobody knows when a server has noticed another end
+            acts = [
+                replace(act, what="shuts") if act.what in ("closes", "resets") else act
+                for act in acts
+            ]
         return Dialogue(self.opening() if self.lab else [], acts)
 
     def scenes(self) -> list[Callable[[], Acts]]:
         """Return the scenes of this lab, each as often as its weight."""
         scenes = [*[self.requests] * 6, *[self.lengths] * 4, *[self.going] * 4, *[self.pieces] * 3]
+        if self.only:
+            return scenes
         if self.lab >= 1:
             scenes += [*[self.naming] * 6, *[self.arriving] * 5, *[self.ordering] * 6]
             scenes += [*[self.ending] * 4, *[self.failing] * 2, *[self.long_history] * 2]
@@ -195,7 +206,7 @@ class Author:
 
     def good(self) -> str:
         """Return a request that may succeed."""
-        kind = self.draw("good", GOOD if self.lab else GOOD[:2])
+        kind = self.draw("good", self.known(GOOD, "JOIN") if self.lab else GOOD[:2])
         if kind in ("PING", "PONG"):
             return f"{kind} {self.draw('tokens', TOKENS)}"
         if kind == "SAY":
@@ -208,7 +219,12 @@ class Author:
         """Return a request, well-formed or nearly so."""
         if self.chance(0.6):
             return self.good()
-        return self.draw("wrong", WRONG + WRONG_FOR_MEMBERS if self.lab else WRONG)
+        return self.draw("wrong", WRONG + self.known(WRONG_FOR_MEMBERS) if self.lab else WRONG)
+
+    def known(self, requests: tuple[str, ...], *but: str) -> tuple[str, ...]:
+        """Return these without the verbs that a server lacks which is not finished, and `but`."""
+        lacks = {*GOOD, "LEAVE"} - set(self.only) | set(but) if self.only else set()
+        return tuple(one for one in requests if one.partition(" ")[0] not in lacks)
 
     # -- Scenes for every lab
 
@@ -253,14 +269,14 @@ class Author:
     def going(self) -> Acts:
         """A client ends its connection, with requests or half a line before; it may come back."""
         last, before, after = self.draw("going", list(product(LASTS, range(4), range(3))))
-        if not self.lab:
+        if not self.lab or self.only:
             last, after = ("QUIT" if last == "LEAVE" else last), 0
         who, acts = self.one(), Acts()
         if before == 1:
             acts.append(sends(who, self.request(), self.request(), more=True))
         elif before == 2:
             acts.append(Act(who, "piece", utf8(self.good())[: self.rng.randrange(1, 9)]))
-        elif before == 3 and self.lab:
+        elif before == 3 and self.lab and not self.only:
             acts.append(sends(who, join(who), self.good(), more=True))
         acts.append(sends(who, last, self.good()) if last.isupper() else Act(who, last))
         if after == 1:

@@ -80,10 +80,13 @@ class Play:
     label of the dialogue.
     """
 
-    def __init__(self, server: Server, rules: Rules, patience: float | None = None):
+    def __init__(
+        self, server: Server, rules: Rules, patience: float | None = None, has_owner: bool = True
+    ):
         """Play with this server. An answer counts as missing after `patience` seconds, by default
-        deadlines.DEADLINE.
+        deadlines.DEADLINE. `has_owner`: it takes orders; else only fences show what it has done.
         """
+        self.has_owner = has_owner
         self.server, self.record, self.patience = server, server.record, patience
         self.known = Explanation(Group(rules, GROUP))
         self.clients: dict[str, WireClient] = {}
@@ -278,12 +281,17 @@ class Play:
             for _ in range(2):
                 if not self.missing:
                     self.fence()
-            self.until_gone()
-            if not (self.missing or self.after_orders().consent):
-                self.types(b"members")
-                self.answered()
+            if self.has_owner:
+                self.until_gone()
+                self.lists()
             self.explain()
             self.known.in_time(self.record.clock(), self.record.clock())
+
+    def lists(self) -> None:
+        """Have the console list the members, and wait for it."""
+        if not (self.missing or self.after_orders().consent):
+            self.types(b"members")
+            self.answered()
 
     def others_go_on(self) -> None:
         """While some read nothing, the others and the owner are answered. Raises Difference.
@@ -374,8 +382,8 @@ class Play:
             return False
         self.again = True
         self.fence()
-        self.types(b"members")
-        self.answered()
+        if self.has_owner:
+            self.lists()
         return True
 
     def did(self, who: str, what: str) -> bool:

@@ -31,6 +31,7 @@ from harness.verdicts.model import UsageError
 COMMANDS = (
     "harness.__main__",
     "harness.explore.command",
+    "harness.explore.play.command",
     "harness.sources",
     "harness.teaching.fuzz",
     "harness.teaching.lab",

@@ -20,8 +20,8 @@ from harness.driving import cells
 from harness.driving.compiled import find_compiler
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, inherited_environment
-from harness.teaching import starter
-from harness.verdicts import command
+from harness.teaching import starter, track
+from harness.verdicts import command, sanitizers
 from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
 from harness.verdicts.model import SubmissionError, UsageError
@@ -129,17 +129,21 @@ def must_be_inside(place, folder):
         )
 
 
-def build_c(folder):
-    """Compiles server.c to `server`. Prints the compiler's messages on stderr. Raises
-    SubmissionError, or UsageError if the fault is not the student's.
+def build_c(folder, name="server", sanitizer=None):
+    """Compiles server.c to `server`, or the file of another `name`, with one of SANITIZERS if that
+    is asked for. Prints the compiler's messages on stderr. Raises SubmissionError, or UsageError if
+    the fault is not the student's.
     """
-    if not (folder / "server.c").is_file():
+    source = f"{name}.c"
+    if not (folder / source).is_file():
         raise SubmissionError(
             msg(
-                "server.c is missing in {folder}: take it from a new starting folder", folder=folder
+                "{source} is missing in {folder}: take it from a new starting folder",
+                source=source,
+                folder=folder,
             )
         )
-    must_be_inside("server.c", folder)
+    must_be_inside(source, folder)
     compiler = find_compiler()
     if compiler is None:
         raise UsageError(
@@ -150,7 +154,12 @@ def build_c(folder):
         )
     with tempfile.TemporaryDirectory(prefix="grupo-compile-") as scratch:
         program, needs = Path(scratch, "server"), Path(scratch, "needs")
-        arguments = [str(program) if word == "server" else word for word in starter.COMPILE]
+        words = {"server": str(program), "server.c": source}
+        arguments = [words.get(word, word) for word in starter.COMPILE]
+        if sanitizer:
+            sanitizers.fix_addresses()
+            must_run_with(sanitizer, compiler, scratch)
+            arguments += sanitizers.flags(sanitizer)
         status, told = run_compiler(
             [compiler, *arguments, "-MD", "-MF", str(needs)], folder, scratch
         )
@@ -158,8 +167,8 @@ def build_c(folder):
         if status is None:
             raise SubmissionError(
                 msg(
-                    "server.c: the compiler did not end within {patience} s. What does server.c "
-                    "include?",
+                    "{source}: the compiler did not end within {patience} s. What does it include?",
+                    source=source,
                     patience=PATIENCE,
                 )
             )
@@ -167,20 +176,21 @@ def build_c(folder):
             why = first_error(told) or msg("the compiler ended with status {status}", status=status)
             raise SubmissionError(
                 msg(
-                    "server.c does not compile: {why}. Fix the first error, and compile again",
+                    "{source} does not compile: {why}. Fix the first error, and compile again",
+                    source=source,
                     why=why,
                 )
             )
         must_include_nothing_from_outside(compiler, needs, folder, scratch)
         try:
-            new = folder / ".server.new"
+            new = folder / f".{name}.new"
             new.unlink(
                 missing_ok=True
             )  # a link, there or at `server`, is replaced, and its target stays
             shutil.copy2(program, new)
-            new.replace(folder / "server")
+            new.replace(folder / name)
         except OSError as error:
-            raise UsageError(f"{folder / 'server'}: {error.strerror}") from None
+            raise UsageError(f"{folder / name}: {error.strerror}") from None
 
 
 def first_error(told: str) -> str:
@@ -188,6 +198,29 @@ def first_error(told: str) -> str:
     signs = "err", "undefined", "cannot find"
     lines = (line for line in told.splitlines() if any(sign in line for sign in signs))
     return clean(next(lines, ""))[:300]
+
+
+def must_run_with(sanitizer, compiler, scratch):
+    """Raises UsageError if this machine cannot compile or run programs with this sanitizer."""
+    source, program = Path(scratch, "try.c"), Path(scratch, "try")
+    source.write_text("int main(void) { return 0; }\n", encoding="utf-8")
+    status, told = run_compiler(
+        [compiler, *sanitizers.flags(sanitizer), "-o", str(program), str(source)], scratch, scratch
+    )
+    if status == 0:
+        tried = subprocess.run(
+            [program], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+        )
+        status, told = tried.returncode, tried.stderr
+    if status != 0:
+        raise UsageError(
+            msg(
+                "programs with the {kind} sanitizer do not compile or do not run on this machine: "
+                "{why}",
+                kind=sanitizer,
+                why=clean(told.strip().partition("\n")[0])[:300],
+            )
+        )
 
 
 def run_compiler(command, folder, scratch, **env):
@@ -264,16 +297,29 @@ def must_include_nothing_from_outside(compiler, needs, folder, scratch):
 def arguments(parser):
     """Adds what `harness lab` takes."""
     parser.add_argument("folder", metavar="DIR", help="what `starter` wrote")
-    parser.add_argument(
-        "--lab",
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--lab", type=int, metavar="N", choices=range(9), help="only what is asked up to lab N"
+    )
+    which.add_argument(
+        "--stage",
         type=int,
-        required=True,
         metavar="N",
-        choices=range(9),
-        help="only what is asked up to lab N",
+        choices=range(8),
+        help="only what the track `build` asks up to stage N",
+    )
+    parser.add_argument(
+        "--file",
+        choices=track.DESIGNS,
+        help="of a stage: which of your files (default: the stage's)",
     )
     parser.add_argument(
         "--design", choices=DESIGNS, help="which of the folder's servers (default: the lab's first)"
+    )
+    parser.add_argument(
+        "--sanitizer",
+        choices=sanitizers.SANITIZERS,
+        help="in C: compile with it, and show its first report as the cause of a failure",
     )
     command.judging(parser)
 
@@ -284,7 +330,10 @@ def main(options):
     """
     command.begin(options)
     try:
-        build(options, choose(options))
+        if options.stage is None:
+            build(options, choose(options))
+        else:
+            build_stage(options, choose_stage(options))
     except UsageError as why:
         print(f"lab: {clean(say(why.args[0]))}", file=sys.stderr)
         return refused(options, why.args[0]) if isinstance(why, SubmissionError) else 2
@@ -304,7 +353,8 @@ def choose(options, language=None):
     begun = replace(begun, designs=[options.design or begun.designs[0]])
     options.design, options.server = begun.designs[0], [f"lab {begun.lab}"]
     options.replay = (
-        f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''} ONLY=CHECK"
+        f"make check LAB={begun.lab} SEED={{seed}}{' TRACE=1' if options.trace else ''}"
+        f"{f' SANITIZE={options.sanitizer}' if options.sanitizer else ''} ONLY=CHECK"
     )
     return begun
 
@@ -315,9 +365,10 @@ def build(options, begun):
     """
     folder = options.folder
     if begun.language == "c":
-        build_c(folder)
+        build_c(folder, sanitizer=options.sanitizer)
         options.server = [str(folder / "server")]
         return
+    must_have_no_sanitizer(options)
     if (
         not (folder / f"implementations/{options.design}.py").exists()
         and (folder / "implementations").exists()
@@ -331,6 +382,49 @@ def build(options, begun):
         )
     inspect_python(begun, folder)
     options.server = [sys.executable, "-m", f"implementations.{options.design}"]
+
+
+def must_have_no_sanitizer(options):
+    """Raises UsageError if a server in Python is to be checked with a sanitizer."""
+    if options.sanitizer:
+        raise UsageError(msg("SANITIZE is for servers in C: this one is in Python"))
+
+
+def choose_stage(options):
+    """As choose(), for a stage of the track."""
+    options.folder = folder = Path(options.folder).resolve()
+    language = track.language_in(folder) or "python"
+    stage = track.read(options.stage, language, options.file or "")
+    options.lab, options.asked = stage.lab, track.asked(stage)
+    options.design, options.server = stage.designs[0], [f"stage {stage.lab}"]
+    options.replay = (
+        f"make check STAGE={stage.lab} FILE={stage.file} SEED={{seed}}"
+        f"{' TRACE=1' if options.trace else ''}"
+        f"{f' SANITIZE={options.sanitizer}' if options.sanitizer else ''} ONLY=CHECK"
+    )
+    return stage
+
+
+def build_stage(options, stage):
+    """As build(), for a stage of the track."""
+    folder = options.folder
+    if not (folder / stage.name).is_file():
+        raise SubmissionError(
+            msg(
+                "{name} is missing in {folder}: begin stage {stage} there (python -m harness "
+                "starter --track build {stage} {folder})",
+                name=stage.name,
+                folder=folder,
+                stage=stage.lab,
+            )
+        )
+    if stage.language == "c":
+        build_c(folder, stage.file, options.sanitizer)
+        options.server = [str(folder / stage.file)]
+        return
+    must_have_no_sanitizer(options)
+    inspect_python(stage, folder)
+    options.server = [sys.executable, str(folder / stage.name)]
 
 
 def refused(options, why):

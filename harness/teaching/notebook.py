@@ -6,8 +6,11 @@ The notebook's kernel never forks. Each server is a process in its own session. 
 
 import atexit
 import contextlib
+import functools
 import html
 import json
+import linecache
+import math
 import os
 import shutil
 import socket
@@ -15,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.driving.client import WireClient
@@ -288,22 +293,31 @@ def explore(which, workload, preemptions=1, seconds=120):
 def meanwhile(code, *arguments):
     """Run a Python program as a process of its own until the end of the `with` block.
 
-    The block starts when the program has printed its first line, which is `.first`.
+    The block starts when the program has printed its first line, which is `.first`. `.last_line()`
+    is the last line on its stderr so far.
     """
-    process = subprocess.Popen(
-        bound([sys.executable, "-c", code, *arguments]),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=ROOT,
-        start_new_session=True,
-    )
-    try:
-        process.first = process.stdout.readline().decode(errors="replace").strip()
-        yield process
-    finally:
-        end_group(process)
-        process.communicate()
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            bound([sys.executable, "-c", code, *arguments]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+
+        def last_line():
+            size = os.fstat(errors.fileno()).st_size
+            end = os.pread(errors.fileno(), 4096, max(0, size - 4096))
+            return "".join(end.decode(errors="replace").splitlines()[-1:])
+
+        process.last_line = last_line
+        try:
+            process.first = process.stdout.readline().decode(errors="replace").strip()
+            yield process
+        finally:
+            end_group(process)
+            process.communicate()
 
 
 def end_group(process):
@@ -317,43 +331,82 @@ def end_group(process):
 # -- Guesses -------------------------------------------------------------------------------------
 
 
-class Guess:
-    """What the learner expects. `value` is None while there are only three dots."""
+@dataclass(frozen=True)
+class Question:
+    """What a learner predicts: a number from `least` to `most`, or one of the texts of `among`.
 
-    def __init__(self, value, usual):
-        self.usual = value is ... and bool(os.environ.get(USUAL))
-        text = isinstance(usual, str)
-        self.value = (
-            usual
-            if self.usual
-            else value
-            if isinstance(value, str if text else (int, float))
-            else None
+    `usual` is a common guess. It is taken if USUAL is set.
+    """
+
+    usual: float | str
+    least: float = 0
+    most: float = math.inf
+    among: tuple[str, ...] = ()
+
+    def objection(self, value):
+        """Return a Message that says why this value is no answer, or None."""
+        if value is ...:
+            return msg(
+                "No guess yet: put yours in place of the three dots, and run this cell again."
+            )
+        if self.among:
+            fits = isinstance(value, str) and value in self.among
+            wanted = msg("one of {names}", names=", ".join(f'"{name}"' for name in self.among))
+        else:
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            fits = number and math.isfinite(value) and self.least <= value <= self.most
+            wanted = msg("a number of at least {least:g}", least=self.least)
+            if self.most < math.inf:
+                wanted = msg(
+                    "a number from {least:g} to {most:g}", least=self.least, most=self.most
+                )
+        if fits:
+            return None
+        return msg(
+            "{value} is no answer here: put {wanted} in its place, and run this cell again.",
+            value=repr(value),
+            wanted=wanted,
         )
-        self.why = (
-            "No guess yet: put yours in place of the three dots"
-            if value is ...
-            else f"{value!r} does not fit here: put "
-            f"{f'a text such as {usual!r}' if text else 'a number'} in its place"
-        )
+
+
+class Guess:
+    """What the learner expects. `value` is None until it is an answer; then the guess is `made`."""
+
+    def __init__(self, value, question):
+        self.is_usual = value is ... and bool(os.environ.get(USUAL))
+        given = question.usual if self.is_usual else value
+        self.why = question.objection(given)
+        self.value = given if self.why is None else None
+
+    @property
+    def made(self):
+        """Whether there is an answer: only then does a cell compute what the answer is about."""
+        return self.why is None
 
     def __repr__(self):
-        if self.value is None:
-            return f"{self.why}, and run this cell again."
-        return f"{'A usual guess' if self.usual else 'Your guess'}: {self.value}"
+        if self.why:
+            return say(self.why)
+        if self.is_usual:
+            return say("A usual guess: {value}", value=self.value)
+        return say("Your guess: {value}", value=self.value)
 
 
-def predict(guess, usual):
-    """Return a Guess, for a picture below it. `usual`: a common guess, taken if USUAL is set."""
-    return Guess(guess, usual)
+def predict(guess, question=None, *, usual=None):
+    """Return a Guess, for a picture below it. `question`: a Question, or only its `usual` guess: a
+    number, or the name of a design.
+    """
+    among = DESIGNS if isinstance(usual, str) else ()
+    return Guess(guess, question or Question(usual, among=tuple(among)))
 
 
 def reveal(guess, draw):
     """Return draw(the guessed value), or a Notice if there is no guess yet."""
-    if guess.value is None:
+    if not guess.made:
         return Notice(
-            "Guess first: put your guess in place of the three dots above. Then the picture "
-            "appears here."
+            say(
+                "Guess first: put your guess in place of the three dots above. Then the picture "
+                "appears here."
+            )
         )
     return draw(guess.value)
 
@@ -382,5 +435,51 @@ def check(holds, why):
     If USUAL is set, raise AssertionError instead of returning that it is not solved.
     """
     if not holds and os.environ.get(USUAL):
-        raise AssertionError(why)
-    return Notice("That is right.", True) if holds else Notice(why, False)
+        raise AssertionError(str(why))
+    return Notice(say("That is right."), True) if holds else Notice(say(why), False)
+
+
+class Wrong(Exception):
+    """An answer that is wrong. Its only argument is a Message that says why."""
+
+
+def exercise(judge):
+    """Decorate a function that judges a learner's answer: it raises Wrong, or CheckFailed of a
+    server. The function then returns check()'s Notice, and never a traceback, whatever the
+    answer's own code raises.
+    """
+
+    @functools.wraps(judge)
+    def judged(*answer):
+        why = None
+        try:
+            judge(*answer)
+        except Wrong as wrong:
+            why = wrong.args[0]
+        except KeyboardInterrupt:
+            why = msg("The check was interrupted before the answer had ended.")
+        except (Exception, SystemExit) as error:
+            why = raised(error)
+        return check(why is None, why)
+
+    return judged
+
+
+def raised(error):
+    """Return a Message: what an answer raised, and in which of its lines."""
+    text = type(error).__name__ + (f": {error}" if str(error) else "")
+    text = " ".join(text.split())
+    learners = [
+        (number, frame.f_code.co_filename)
+        for frame, number in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__") == "__main__"
+    ]
+    if not learners:
+        return msg("The check ended with {error}.", error=text)
+    number, file = learners[-1]
+    return msg(
+        "Line {number} of your cell, `{line}`, raises {error}.",
+        number=number,
+        line=linecache.getline(file, number).strip(),
+        error=text,
+    )

@@ -246,10 +246,21 @@ def put_back(starter, folder):
 
 def arguments(parser):
     """Adds what `harness starter` takes."""
-    parser.add_argument("lab", type=int, metavar="LAB", choices=range(9), help="0 to 8")
-    parser.add_argument("folder", metavar="DIR", help="a new folder")
     parser.add_argument(
-        "--language", choices=("python", "c"), default="python", help="(default: %(default)s)"
+        "lab", type=int, metavar="LAB", choices=range(9), help="0 to 8; of the track, 0 to 7"
+    )
+    parser.add_argument(
+        "folder", metavar="DIR", help="a new folder; of the track, from stage 1 on, your own"
+    )
+    parser.add_argument(
+        "--track",
+        choices=("build",),
+        help="not a lab, but a stage of the track in which you build a server from an empty file",
+    )
+    parser.add_argument(
+        "--language",
+        choices=LANGUAGES,
+        help="(default: python; of the track, the language of your own file)",
     )
     parser.add_argument(
         "--lang",
@@ -260,8 +271,12 @@ def arguments(parser):
 
 def main(options):
     language.choose(options.lang)
+    if options.track:
+        from harness.teaching import track  # which needs this module
+
+        return track.start(options)
     try:
-        starter = read(options.lab, options.language)
+        starter = read(options.lab, options.language or "python")
         title = say(starter.title)
         write(starter, options.folder, more={"title": title})
     except UsageError as why:

@@ -82,14 +82,16 @@ def places() -> dict[str, int]:
     return {check.id: number for number, check in enumerate(catalogue())}
 
 
-def possible(lab: int, design: str | None, points: dict[str, float]) -> float:
-    """All points that a lab asks of a server of this design. `points`: {check: what a rubric gives
-    it instead of its own}.
+def possible(
+    lab: int, design: str | None, points: dict[str, float], asked: set[str] | None = None
+) -> float:
+    """All points that a lab asks of a server of this design, or those of the checks in `asked`.
+    `points`: {check: what a rubric gives it instead of its own}.
     """
     return sum(
         points.get(check.id, check.points) * max(1, len(check.variants))
         for check in catalogue()
-        if check.is_asked(lab, design)
+        if (check.is_asked(lab, design) if asked is None else check.id in asked)
     )
 
 

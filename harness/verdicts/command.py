@@ -136,6 +136,7 @@ def report_of(options, design, seed, folder):
         ),
         str(folder or ""),
         options.student,
+        track=options.asked.track if options.asked else "",
     )
 
 
@@ -195,12 +196,14 @@ def run(options, folder, graded=None):
                 "seed": seed,
                 "repeat": options.repeat,
                 "only": options.only,
+                "asked": options.asked,
                 "points": graded.points,
                 "hidden": graded.hidden,
                 "folder": str(folder),
                 "scratch": str(scratch.path),
                 "deadline": options.deadline,
                 "trace": options.trace,
+                "sanitizer": options.sanitizer,
                 "workers": options.workers or WORKERS,
                 "replay": options.replay.format(seed=seed)
                 if options.replay
@@ -216,6 +219,14 @@ def run(options, folder, graded=None):
     report.seconds = round(time.monotonic() - began, 1)
     report.complete = status in (0, 1)
     report.notes += checks.notes + broken.why
+    if options.sanitizer:
+        report.notes.append(
+            msg(
+                "With the {kind} sanitizer the server is slower and needs more memory: a check of "
+                "time or memory that failed without a report of it says little.",
+                kind=options.sanitizer,
+            )
+        )
     report.pace = {step: round(took, 4) for step, took in asdict(checks.pace).items()}
     if report.complete and checks.pace.slowness:
         report.notes.append(checks.pace.slowness)
@@ -261,7 +272,8 @@ def refusal(options, why, graded):
     why.
     """
     report = report_of(options, options.design, options.seed or "", "")
-    report.refused, report.possible = why, graded.possible(options.lab, options.design)
+    asked = options.asked and set(options.asked.checks)
+    report.refused, report.possible = why, graded.possible(options.lab, options.design, asked)
     return report
 
 
@@ -347,7 +359,7 @@ def judging(parser):
         choices=LANGUAGES,
         help="of what is shown, and of the forms for students (default: the locale's, else en)",
     )
-    parser.set_defaults(outputs=[], replay=None)
+    parser.set_defaults(outputs=[], replay=None, asked=None, sanitizer=None)
     # Forms in which `check` writes what it found.
     outputs = {
         "json": "all that was found, as JSON",

@@ -104,11 +104,12 @@ def messages():
     from babel.messages.extract import extract_from_dir
 
     found = {}
-    for path, _, text, *_ in extract_from_dir(
-        ROOT / "harness", [("**.py", "python"), ("**.html", "jinja2")], keywords=KEYWORDS
-    ):
-        if re.search(r"[^\W\d_]", re.sub("{.*?}", "", text)):
-            found.setdefault(text, f"harness/{path}")
+    for folder in "harness", "notebooks/checks":
+        for path, _, text, *_ in extract_from_dir(
+            ROOT / folder, [("**.py", "python"), ("**.html", "jinja2")], keywords=KEYWORDS
+        ):
+            if re.search(r"[^\W\d_]", re.sub("{.*?}", "", text)):
+                found.setdefault(text, f"{folder}/{path}")
     for path in sorted((ROOT / "harness" / "checks").glob("check_*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("check_"):

@@ -100,6 +100,16 @@ class Verdict:
 
 
 @dataclass
+class Asked:
+    """What a stage of a track asks of a server, instead of all that is asked up to a lab."""
+
+    track: str
+    checks: dict[str, int]  # {check: the first stage that asks for it}
+    requests: list[str]  # that random dialogues may make; none: all
+    workloads: list[str]  # that are explored; none: all
+
+
+@dataclass
 class Report:
     command: list  # of the server
     design: str
@@ -117,6 +127,7 @@ class Report:
     refused: str = ""
     possible: float = 0  # all points that the lab asks for, if it was refused
     look: str = ""  # why a person must look at it before there is a grade
+    track: str = ""  # of which `lab` is a stage; '' if it is a lab
     pace: dict = field(
         default_factory=dict
     )  # {"start", "join", "say"}: seconds that each took, measured before the checks

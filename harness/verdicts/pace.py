@@ -80,7 +80,8 @@ def measure(start, patience: float) -> Pace:
             client.greeted()
             began = time.monotonic()
             client.send("JOIN pace secret-of-pace")
-            client.expect("PENDING", patience)
+            if client.line(patience) != "PENDING":
+                return Pace(**took)  # a server that is not finished may not know JOIN
             client.expect(r"WELCOME \d+ pace", 3 * patience)
             took["join"] = time.monotonic() - began
             began = time.monotonic()

@@ -11,6 +11,7 @@ ran the check, or, should that have been killed, of the main one: each ends all 
 after each check, and when it ends itself.
 """
 
+import os
 import shutil
 import signal
 import tempfile
@@ -37,7 +38,7 @@ from harness.driving.messages import (
 )
 from harness.driving.record import CheckFailed, Record
 from harness.driving.server import NotStarted, Server, clipped, end_of, tail
-from harness.verdicts import causes, locks, sentences, slices
+from harness.verdicts import causes, locks, sanitizers, sentences, slices
 from harness.verdicts.model import (
     FAILED,
     FAULT,
@@ -203,6 +204,7 @@ class Run:
     def pytest_collection_modifyitems(self, items):
         """In the order of the stages, but for the crowd; only those that bind this server."""
         wanted, design, lab = (self.settings[key] for key in ("only", "design", "lab"))
+        asked = self.settings["asked"]
         stages = list(STAGES)
         items.sort(key=lambda item: stages.index(stage_of(item)))
         items[:] = [
@@ -211,6 +213,8 @@ class Run:
             if (
                 id_of(item.nodeid) in wanted or id_of(item.nodeid).partition("[")[0] in wanted
                 if wanted
+                else id_of(item.nodeid).partition("[")[0] in asked.checks
+                if asked
                 else item.function.check.design in (None, design) and item.function.check.lab <= lab
             )
         ]
@@ -330,6 +334,7 @@ class Run:
         """The Verdict of a check: what its process found, and what the main process knows."""
         item = self.items[check]
         about, name = item.function.check, check.partition("[")[0]
+        asked = self.settings["asked"]
         failure = failure_from(result.failure)
         if failure:
             failure.replay = self.settings["replay"].replace("CHECK", check)
@@ -339,7 +344,7 @@ class Run:
             title_of(item),
             result.verdict,
             self.settings["points"].get(name, about.points),
-            about.lab,
+            asked.checks.get(name, self.settings["lab"]) if asked else about.lab,
             binds=result.binds,
             hidden=name in self.settings["hidden"],
             seconds=result.seconds,
@@ -374,6 +379,7 @@ class Judge:
         self.notes = []  # what a hunt had to do without
         self.record, self.running = Record(), None
         self.first = 0  # where in the record this run begins
+        self.report = None  # the first that a sanitizer wrote
 
     def judge(self, item, config):
         """Runs it, and returns a Result as a dict."""
@@ -394,12 +400,21 @@ class Judge:
         with tempfile.TemporaryDirectory(
             dir=self.settings["scratch"], ignore_cleanup_errors=True
         ) as self.scratch:
+            if kind := self.settings["sanitizer"]:
+                os.environ.update(sanitizers.environment(kind, Path(self.scratch)))
             signal.signal(signal.SIGALRM, self.stop)
             signal.setitimer(signal.ITIMER_REAL, self.pace.limit)
             runtestprotocol(item, nextitem=None, log=False)
             signal.setitimer(signal.ITIMER_REAL, 0)
             strays = cells.current().strays + end_descendants()
             self.keep_trace(Path(self.settings["folder"], f"{id_of(item.nodeid)}.trace"))
+            if self.settings["sanitizer"]:
+                self.report = sanitizers.first_report(Path(self.scratch))
+        if self.report and not isinstance(self.problem, (CheckFailed, NotRun)):
+            self.problem = CheckFailed(
+                msg("no report of the {kind} sanitizer", kind=self.settings["sanitizer"]),
+                msg("it wrote a report"),
+            )
         if strays and self.problem is None:
             self.problem = CheckFailed(
                 msg("all the server's processes to end with it"),
@@ -472,8 +487,10 @@ class Judge:
         cannot.
         """
         server = self.running
-        if getattr(problem, "proven", False) or (
-            server is not None and (server.died() or server.excessive())
+        if (
+            self.report
+            or getattr(problem, "proven", False)
+            or (server is not None and (server.died() or server.excessive()))
         ):
             return ""
         if self.pulse.longest > deadlines.DEADLINE / 4:
@@ -490,6 +507,8 @@ class Judge:
         sentence, cause, page = causes.find(
             problem, check, self.record.entries[self.first :], server
         )
+        if self.report:
+            sentence, cause, page = sanitizers.cause_of(self.settings["sanitizer"], self.report)
         if server is not None and server.excessive():
             came = msg("{excess}, so the check ended it", excess=server.excess())
         elif server is not None and server.died():

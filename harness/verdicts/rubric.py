@@ -51,9 +51,9 @@ class Rubric:
     breaks_nothing: float = 0  # points, if no check with 0 points fails
     may_break: set[str] = field(default_factory=set)  # checks of which that is not asked
 
-    def possible(self, lab: int, design: str | None) -> float:
-        """All points that a run of the checks up to this lab can give."""
-        return possible(lab, design, self.points) + self.breaks_nothing
+    def possible(self, lab: int, design: str | None, asked: set[str] | None = None) -> float:
+        """All points that a run of the checks up to this lab can give; or of those in `asked`."""
+        return possible(lab, design, self.points, asked) + self.breaks_nothing
 
     def count_broken(self, report: Report) -> Verdict | None:
         """Add to the report of a whole run whether the server broke what it does not get points

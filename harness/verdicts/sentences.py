@@ -72,8 +72,19 @@ CAUSES = {
     ),
     "died-of-memory": (
         "A memory error or a failed assertion ended the server (see the signal above). Compile "
-        "with -g -fsanitize=address,undefined and repeat the steps: the report names the line.",
+        "with -g -fsanitize=address,undefined and repeat the steps: the report names the line. In "
+        "a starting folder, `make check SANITIZE=address` does that.",
         "protocol.md#14-what-a-students-server-is-free-to-do",
+    ),
+    "address-sanitizer": (
+        "The server used memory that is not its own: an array's neighbour, or a struct that it had "
+        "freed. The address sanitizer saw it, at these lines:",
+        "index.md#how-a-lab-works",
+    ),
+    "thread-sanitizer": (
+        "Two threads used the same memory without a lock that both take, and at least one of them "
+        "wrote. The thread sanitizer saw it, at these lines:",
+        "index.md#how-a-lab-works",
     ),
     "died-of-a-signal": (
         "A signal that the server does not handle ended it (see the signal above). Install a "

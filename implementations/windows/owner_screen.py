@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,26 +16,34 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Button
 
 from ..common import wire
-from .log_lines import LogLine
+from ..common.wire import harmless
+from .log_lines import LineKind, LogLine
 from .message_log import MessageLog
 from .owner_console import OwnerConsole, Status, note
 from .people_list import PeopleList
 from .process_panel import ProcessPanel, RateMeter
-from .server_process import ServerProcess
+from .server_process import ServerProcess, describe_end
+from .start_screen import DESIGNS
 from .widgets import ConfirmDialog, KeyBar, LogScreen, PlainText, TextDialog
 
 REFRESH_INTERVAL = 0.1  # seconds between two updates of the screen
 MEMBERS_INTERVAL = 3.0  # seconds between two orders `members`
 HELLO_TIMEOUT = 5.0  # seconds
+MAX_ERRORS = 1_000  # lines of stderr that are kept for the server's end
+ORDERS = "answer_request", "ban", "unban", "rename", "close_group", "delete_group"  # actions
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to reach a server that listens everywhere
 
 
 class OwnerScreen(LogScreen):
-    """Starts a server and controls it by its console. It is left when the server ends.
+    """Starts a server and controls it by its console.
+
+    It is left when the owner ends the server, or when the server does not begin to listen. A server
+    that ends by itself leaves its evidence on the screen, and Enter starts it again.
 
     Attributes:
         console: the server's console.
         server: the server's process.
+        end: how the server ended by itself, as a sentence; "" while it runs.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -44,7 +53,9 @@ class OwnerScreen(LogScreen):
         Binding("u", "unban", "Unban"),
         Binding("n", "rename", "Rename"),
         Binding("z", "fill_screen", "Processes"),
-        Binding("escape", "fill_screen(False)", show=False),
+        # Wherever the focus is: Enter has no other use on this screen
+        Binding("enter", "start_again", "Start again", priority=True),
+        Binding("escape", "back", "Back"),
         Binding("c", "close_group", "Close"),
         Binding("d", "delete_group", "Delete"),
     ]
@@ -58,7 +69,8 @@ class OwnerScreen(LogScreen):
     OwnerScreen.-narrow #request PlainText { width: 1fr; max-width: 100%; margin-right: 0; }
     OwnerScreen.-narrow #request { height: auto; max-height: 3; }
     OwnerScreen.-narrow #request PlainText { height: auto; }
-    OwnerScreen.-narrow #request Button { display: none; }
+    OwnerScreen.-narrow #request Button, OwnerScreen.-ended #request Button { display: none; }
+    OwnerScreen.-ended #request PlainText { max-width: 100%; }
     OwnerScreen #main { height: 1fr; layout: horizontal; }
     OwnerScreen #people {
         width: 24; height: 1fr; max-height: 100%; border: none; border-right: solid $primary;
@@ -94,7 +106,9 @@ class OwnerScreen(LogScreen):
         self.console = OwnerConsole()
         self.server = ServerProcess(self._receive, self._receive_error, self._server_ended)
         self._new_lines: list[LogLine] = []  # not displayed yet
-        self._errors: deque[str] = deque(maxlen=1)  # the last line of stderr
+        self.end = ""
+        self._errors: deque[str] = deque(maxlen=MAX_ERRORS)  # the lines of stderr
+        self._impossible: set[str] = set()  # actions that the footer does not show
         self._rate = RateMeter()
         self._knows_group = False  # `group` comes from the server
 
@@ -120,6 +134,8 @@ class OwnerScreen(LogScreen):
         self.query_one(PeopleList).focus()
         self.set_interval(REFRESH_INTERVAL, self.refresh_screen)
         self.set_interval(MEMBERS_INTERVAL, self.refresh_members)
+        if self.design not in DESIGNS:
+            self._new_lines.append(note(f"starts {shlex.join(self.command)}", datetime.now()))
         self.run_worker(self._start_server())
         self.run_worker(self._learn_group())
         self.refresh_screen()
@@ -142,19 +158,54 @@ class OwnerScreen(LogScreen):
 
     def _server_ended(self, return_code: int) -> None:
         if self.console.final_order == "delete":
-            reason = f"{self.group} was deleted."
-        elif self.console.final_order == "close" or return_code == 0:
-            reason = f"{self.group} was closed. Its files are kept: press Start to open it again."
+            self.leave(f"{self.group} was deleted.")
+        elif self.console.final_order == "close":
+            closed = f"{self.group} was closed. Its files are kept: press Start to open it again."
+            self.leave(closed)
         else:
-            last_words = self._errors[-1] if self._errors else ""
-            how = f"with status {return_code}" if return_code > 0 else f"by signal {-return_code}"
-            reason = f"The server ended {how}. {last_words}"
-        self.leave(reason)
+            self.end = f"The server ended {describe_end(return_code)}."
+            if self.console.endpoint:
+                if self.is_whole:  # else the window ends, and the server with it
+                    self._show_end()
+            else:  # what it complains of is probably in the form
+                self.leave("\n".join([self.end, *self._errors]))
+
+    def _show_end(self) -> None:
+        """Display how the server ended, and all that it wrote to stderr, below everything else."""
+        self.close_dialogs()
+        now = datetime.now()
+        self.refresh_screen()
+        errors = [harmless(line) for line in self._errors]
+        last = [line.text for line in self.message_log.lines[-len(errors) :]]
+        if not errors:
+            self._new_lines.append(note(f"{self.end} It wrote nothing to stderr.", now))
+        elif last == errors:  # they are on the screen, and nothing is below them
+            self._new_lines.append(note(self.end, now))
+        else:
+            self._new_lines.append(note(f"{self.end} It had written this to stderr:", now))
+            self._new_lines += [LogLine(LineKind.PLAIN, line, time=now) for line in errors]
+        self.refresh_screen()
+        self.message_log.jump_to_end()
+
+    def action_start_again(self) -> None:
+        """Start the server that has ended, with the same command."""
+        self.console, self._rate, self._knows_group = OwnerConsole(), RateMeter(), False
+        self._errors.clear()
+        self.end = ""
+        self._new_lines.append(note("started again", datetime.now()))
+        self.run_worker(self._start_server())
+
+    def action_back(self) -> None:
+        """Return from the processes to all parts of the screen, and from there to the form."""
+        if self.has_class("-filled"):
+            self.action_fill_screen()
+        else:
+            self.leave(self.end)
 
     async def _learn_group(self) -> None:
         """Keep `group` correct: an old group has its own name, and the owner may change it."""
         while True:
-            if self.console.endpoint and not self._knows_group:
+            if self.console.endpoint and not self._knows_group and not self.end:
                 await self._ask_group(*self.console.endpoint)
             await asyncio.sleep(2 * REFRESH_INTERVAL)
 
@@ -184,32 +235,61 @@ class OwnerScreen(LogScreen):
         self.query_one(PeopleList).show_people(self.console.people.values())
         self._show_title()
         self._show_request()
+        self._show_keys()
         self._rate.add(self.console.message_count)
         # A server need not report messages
         rate = self._rate.per_second if self.console.message_count else None
         self.query_one(ProcessPanel).show_totals(rate)
 
     def _show_title(self) -> None:
-        address = "starting ..."
-        if self.console.endpoint:
+        address = "ended" if self.end else "starting ..."
+        if self.console.endpoint and not self.end:
             host, port = self.console.endpoint
             address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         here = sum(person.status is Status.HERE for person in self.console.people.values())
-        title = f"  {self.design}  {address}  {here} here"
+        title = f"  {self.design}  {address}" + ("" if self.end else f"  {here} here")
         self.query_one("#title", PlainText).set_text((self.group, "bold"), title)
+
+    def _show_keys(self) -> None:
+        """Have the footer show only what can be done now."""
+        impossible = self._impossible_actions()
+        if impossible != self._impossible:
+            self._impossible = impossible
+            self.refresh_bindings()
+
+    def _impossible_actions(self) -> set[str]:
+        if self.end:
+            return set(ORDERS)
+        impossible = {"start_again"} | (set() if self.has_class("-filled") else {"back"})
+        if not self.console.endpoint:
+            return impossible.union(ORDERS)
+        statuses = {person.status for person in self.console.people.values()}
+        if Status.ASKS not in statuses:
+            impossible.add("answer_request")
+        if Status.BANNED not in statuses:
+            impossible.add("unban")
+        return impossible
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Return whether something can be done now; Textual calls this."""
+        return action not in self._impossible_actions()
 
     def _show_request(self) -> None:
         askers = self.console.askers
-        self.query_one("#request").display = bool(askers)
-        if askers:
+        self.query_one("#request").display = bool(askers or self.end)
+        self.set_class(bool(self.end), "-ended")
+        if self.end:
+            text = f"{self.end} Enter starts it again."
+            self.query_one("#asker", PlainText).set_text(text)
+        elif askers:
             asker = self.query_one(PeopleList).chosen(Status.ASKS) or askers[0]
             others = f" (and {len(askers) - 1} more)" if len(askers) > 1 else ""
             text = f"{asker.name} asks to join from {asker.address}{others}"
             self.query_one("#asker", PlainText).set_text(text)
 
-    def action_fill_screen(self, is_filled: bool | None = None) -> None:
-        """Let the processes fill the screen, or not any more; None means the other of these."""
-        self.toggle_class("-filled") if is_filled is None else self.set_class(is_filled, "-filled")
+    def action_fill_screen(self) -> None:
+        """Let the processes fill the screen, or not any more."""
+        self.toggle_class("-filled")
         panel = self.query_one(ProcessPanel)
         (panel.process_tree if self.has_class("-filled") else self.query_one(PeopleList)).focus()
 
@@ -228,7 +308,7 @@ class OwnerScreen(LogScreen):
 
     def refresh_members(self) -> None:
         """Request the list of members."""
-        if self.console.endpoint and not self.console.final_order:
+        if self.console.endpoint and not self.console.final_order and not self.end:
             self.console.refresh_members()
             self._send_orders()
 

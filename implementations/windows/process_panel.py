@@ -98,7 +98,9 @@ class ProcessPanel(Vertical):
                 start = time.monotonic()
                 snapshot = await asyncio.to_thread(take_snapshot, pid)
                 duration = time.monotonic() - start
-                self._show_snapshot(snapshot)
+                # The tree of a server that has ended stays as it was before
+                if self._find_pid() and not snapshot.has_ended:
+                    self._show_snapshot(snapshot)
             await asyncio.sleep(max(SNAPSHOT_INTERVAL, SNAPSHOT_SHARE * duration))
 
     def _show_snapshot(self, snapshot: Snapshot) -> None:

@@ -51,6 +51,12 @@ class Snapshot:
     time: float  # seconds, of time.monotonic()
 
     @property
+    def has_ended(self) -> bool:
+        """Whether the server is a zombie, or not there any more."""
+        threads = self.processes[0].threads if self.processes else ()
+        return not threads or threads[0].state == ZOMBIE
+
+    @property
     def threads(self) -> int:
         """The number of threads."""
         return sum(len(process.threads) for process in self.processes)

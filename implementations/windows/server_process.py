@@ -6,19 +6,31 @@ import asyncio
 import contextlib
 import ctypes
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 
 END_TIMEOUT = 3.0  # seconds for each way to end the server, before the next, harder one
 PIPE_TIMEOUT = 0.5  # seconds to read the rest of the output after the server's end
+INTERPRETERS = re.compile(r"(python|node|java|ruby|perl|lua|php|bash|sh)[\d.]*")
 READ_SIZE = 1 << 16  # bytes
+SHELL_SIGNAL = 128  # a shell's status for a program that signal N ended is 128 + N
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def command_of(design: str) -> list[str]:
     """Return the command of one of the three servers: nonblocking, pthread or fork."""
     return [sys.executable, "-m", f"implementations.{design}"]
+
+
+def program_of(command: Sequence[str]) -> str:
+    """Return the name of the program that a command runs: "server.py" of "python3 server.py"."""
+    name = os.path.basename(command[0])
+    if INTERPRETERS.fullmatch(name) and "-c" not in command:
+        programs = (word for word in command[1:] if not word.startswith("-"))
+        name = os.path.basename(next(programs, name))
+    return name
 
 
 def end_with_parent() -> None:
@@ -28,6 +40,22 @@ def end_with_parent() -> None:
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def describe_end(return_code: int) -> str:
+    """Return in words how a process ended: its status, or the signal that ended it."""
+    if return_code < 0:
+        return f"by signal {-return_code}{name_of_signal(-return_code)}"
+    if return_code > SHELL_SIGNAL and (name := name_of_signal(return_code - SHELL_SIGNAL)):
+        return f"with status {return_code}, as a shell reports signal{name}"
+    return f"with status {return_code}"
+
+
+def name_of_signal(number: int) -> str:
+    """Return the name of a signal in parentheses, after a space; "" if it has none."""
+    with contextlib.suppress(ValueError):
+        return f" ({signal.Signals(number).name})"
+    return ""
 
 
 class ServerProcess:
@@ -57,7 +85,7 @@ class ServerProcess:
         return process.pid if process and process.returncode is None else None
 
     async def start(self, command: Sequence[str]) -> None:
-        """Start the server. Raises OSError if the command cannot be executed."""
+        """Start the server, also after its end. Raises OSError if that is not possible."""
         self._process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
+import shlex
 from dataclasses import dataclass
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
-from textual.widgets import Button, Footer, Input, Select
+from textual.widgets import Button, Input, Select
 
 from ..client.arguments import is_port
 from ..common import wire
-from .server_process import command_of
-from .widgets import FormScreen, PlainText
+from .server_process import command_of, program_of
+from .widgets import FormScreen, KeyBar, PlainText
 
 DESIGNS = {
     "nonblocking": "nonblocking: one thread, non-blocking sockets",
@@ -30,6 +30,11 @@ ADMISSIONS = {
 
 class StartScreen(FormScreen):
     """A form for the server's command line."""
+
+    CSS = """
+    StartScreen #server { height: auto; max-height: 6; }
+    StartScreen #command { width: 1fr; }
+    """
 
     @dataclass
     class Submitted(Message):
@@ -48,10 +53,10 @@ class StartScreen(FormScreen):
         """Create the fields. Their ids are the server's options."""
         with VerticalScroll(id="box", can_focus=False):
             yield PlainText("Grupo: start a group", id="title")
-            with Horizontal(classes="field"):
+            with Horizontal(classes="field", id="server"):
                 yield PlainText("Server")
                 if self.options.command:
-                    yield PlainText(" ".join(self.options.command), id="command")
+                    yield PlainText(shlex.join(self.options.command), id="command")
                 else:
                     yield select("design", DESIGNS, self.options.design)
             for label, option in (
@@ -68,7 +73,7 @@ class StartScreen(FormScreen):
                 yield select("admit", ADMISSIONS, self.options.admit)
             yield Button("Start", id="start", variant="primary", compact=True)
             yield PlainText(id="error")
-        yield Footer()
+        yield KeyBar()
 
     def on_mount(self) -> None:
         """Let Enter start the server at once."""
@@ -96,7 +101,8 @@ class StartScreen(FormScreen):
             return
         self.show_error("")
         if self.options.command:
-            command, design = list(self.options.command), os.path.basename(self.options.command[0])
+            command = list(self.options.command)
+            design = program_of(command)
         else:
             design = str(value["design"])
             command = command_of(design)

@@ -135,9 +135,13 @@ class LeavableScreen(Screen[str]):
     def leave(self, reason: str) -> None:
         """Close the dialogs above this screen, and the screen itself."""
         if self in self.app.screen_stack:
-            while self.app.screen is not self:
-                self.app.pop_screen()
+            self.close_dialogs()
             self.dismiss(reason)
+
+    def close_dialogs(self) -> None:
+        """Close the dialogs above this screen."""
+        while self in self.app.screen_stack and self.app.screen is not self:
+            self.app.pop_screen()
 
 
 class LogScreen(LeavableScreen):

@@ -18,10 +18,12 @@ from nbformat import read
 from pygments.lexers import get_lexer_for_filename
 from pygments.util import ClassNotFound
 
+from harness.teaching import track
 from lab_guide.site import requirements, side_by_side, students
 
 ROOT = Path(__file__).parents[2]
 LABS = [f"lab{number}.md" for number in range(9)]
+STAGES = [f"build/stage{number}.md" for number in track.numbers()]
 PAGES = [
     "installing.md",
     "using-the-servers.md",
@@ -112,13 +114,15 @@ def navigation(there):
     made = [
         *those("index.md"),
         {"Labs": those(*LABS)},
+        {"Build it from an empty file": those(*STAGES)},
         *those(*RULES),
         {"Using Grupo": those(*PAGES)},
         {"Notebooks": sorted(uri for uri in there if uri.endswith(".ipynb"))},
         {"For teachers": those(*TEACHERS)},
         {
             "Em português": those(
-                "index.md", *LABS, "exhibits.md", *PAGES, "grading.md", under=PORTUGUESE
+                *("index.md", *LABS, *STAGES, "exhibits.md", *PAGES, "grading.md"),
+                under=PORTUGUESE,
             )
             + others(PORTUGUESE)
         },

@@ -10,6 +10,7 @@ ${functions}
 make run        # compile and start the server; then try it by hand: nc 127.0.0.1 7000
 make check      # run the checks that grade the lab, and explain each failure
 make check ONLY=a-line-in-pieces        # run one check alone
+make check SANITIZE=address     # compile with the address sanitizer, which names lines; or thread, for races
 make watch      # run the checks again at each save of a file; Ctrl-C ends it
 make report     # the same as make check, and report.html with pictures
 ```

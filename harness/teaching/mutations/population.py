@@ -12,7 +12,8 @@ from harness.teaching import mutations
 from harness.teaching.mutations.edit import KINDS, Edit
 from harness.teaching.soak import PROMISES, STRANGERS
 
-FREE = {"__init__.py", "trace.py", "stderr.py"}  # what is in these is no behaviour of a server
+# What is in these is no behaviour of a server
+FREE = {"__init__.py", "trace.py", "stderr.py", "thread_name.py"}
 
 
 @dataclass(frozen=True)

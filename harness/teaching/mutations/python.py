@@ -25,7 +25,7 @@ from harness.teaching.mutations.edit import (
 INDENT = 4  # columns
 # Functions and classes whose arguments are only for traces, or words for people.
 FOR_PEOPLE = {"traced", "lock", "warn", "StartupError", "DamagedError", "BadOrder", "Thread"}
-FOR_PEOPLE |= {"set_actor", "TypeVar", "cast"}
+FOR_PEOPLE |= {"set_actor", "name_thread", "TypeVar", "cast"}
 LOCKS = re.compile(r"lock$|mutex|^acquire$|^release$|^flock$")
 WORD = re.compile(r"[A-Za-z]+(-[a-z]+)*")
 EDGES = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">"}
@@ -112,7 +112,7 @@ def is_behaviour(statement) -> bool:
         return statement.name not in ("__repr__", "__str__")
     if isinstance(statement, ast.Expr):
         text = ast.unparse(statement.value)
-        return not text.startswith(("trace.", "warn("))
+        return not text.startswith(("trace.", "warn(", "name_thread("))
     return True
 
 

@@ -21,6 +21,7 @@ from harness.verdicts.formats.render import (
     lock_line,
     named,
     numbered,
+    place_of,
     timeline,
 )
 from harness.verdicts.language import say
@@ -65,6 +66,7 @@ def page(report):
         report=report,
         command=" ".join(report.command),
         headline=headline(report),
+        place=say(place_of(report)),
         advice=advice(report),
         failures=failures,
         anchors={verdict.check: number for number, verdict in enumerate(failures, 1)},

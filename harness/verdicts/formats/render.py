@@ -306,6 +306,11 @@ def verdict_in_words(verdict):
     return "\n".join(filter(None, [say(verdict.verdict), in_words(verdict)]))
 
 
+def place_of(report):
+    """Which lab it is about, or which stage."""
+    return msg("Stage {lab}", lab=report.lab) if report.track else msg("Lab {lab}", lab=report.lab)
+
+
 def headline(report):
     """The whole run in a line."""
     if report.look:

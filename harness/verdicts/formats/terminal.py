@@ -9,7 +9,14 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.driving.messages import template
-from harness.verdicts.formats.render import advice, cleaned, headline, labelled, numbered
+from harness.verdicts.formats.render import (
+    advice,
+    cleaned,
+    headline,
+    labelled,
+    numbered,
+    place_of,
+)
 from harness.verdicts.language import say
 from harness.verdicts.model import PASSED, VERDICTS
 
@@ -109,10 +116,11 @@ def summary(report):
 
 
 def progress(report):
-    """How far a learner is in the lab."""
+    """How far a learner is in the lab, or in the stage."""
+    earlier = say("Earlier stages") if report.track else say("Earlier labs")
     for what, chosen in (
-        (say("Earlier labs"), lambda lab: lab < report.lab),
-        (say("Lab {lab}", lab=report.lab), lambda lab: lab == report.lab),
+        (earlier, lambda lab: lab < report.lab),
+        (say(place_of(report)), lambda lab: lab == report.lab),
     ):
         found = [verdict for verdict in report.verdicts if chosen(verdict.lab)]
         if found:

@@ -1,0 +1,146 @@
+"""The track "build": each stage's solution passes what the stage asks, a learner's own file goes
+from stage to stage, and random dialogues keep to what an unfinished server knows.
+"""
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+from conftest import need
+
+from harness.driving.server import ROOT
+from harness.model.generate import GOOD, Author
+from harness.teaching import track
+from harness.verdicts.catalogue import catalogue
+from harness.verdicts.model import PASSED, UsageError
+
+SOLUTIONS = ROOT / "tests" / "build"
+STAGES = track.numbers()
+
+
+def run(*words, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *map(str, words)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def judged(folder, stage, found, *words):
+    """{check: its verdict}, and the run itself."""
+    done = run("lab", folder, "--stage", stage, "--json", found, "--deadline", 6, *words)
+    assert found.exists(), done.stdout + done.stderr
+    report = json.loads(found.read_text())
+    return {one["check"]: one["verdict"] for one in report["verdicts"]}, report, done
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", STAGES)
+def test_a_solution_passes_its_stage(number, tmp_path):
+    stage = track.read(number)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / stage.name).write_bytes((SOLUTIONS / f"{number}.py").read_bytes())
+    found, report, done = judged(folder, number, tmp_path / "found.json")
+    assert {check.partition("[")[0] for check in found} == set(track.asked(stage).checks)
+    assert set(found.values()) == {PASSED}, done.stdout
+    assert (report["track"], report["lab"], done.returncode) == ("build", number, 0)
+    assert f"Stage {number}: " in done.stdout
+
+
+@pytest.mark.parametrize("number", STAGES)
+def test_a_solution_is_short(number):
+    assert len((SOLUTIONS / f"{number}.py").read_text().splitlines()) < 300
+
+
+@pytest.mark.parametrize("number", STAGES)
+def test_a_stage_asks_known_checks_each_for_the_first_time(number):
+    known = {check.id for check in catalogue()}
+    stage = track.read(number)
+    before = {check for earlier in range(number) for check in track.read(earlier).checks}
+    assert set(stage.checks) <= known and len(set(stage.checks)) == len(stage.checks)
+    assert not before & set(stage.checks) and set(stage.rests) <= before
+    assert set(stage.requests) <= {*GOOD, "QUIT", "LEAVE"}
+
+
+def test_a_learner_keeps_their_file_from_stage_to_stage(tmp_path):
+    folder = tmp_path / "mine"
+    assert "is empty" in run("starter", "--track", "build", 0, folder).stdout
+    (folder / "server.py").write_text("mine\n")
+    done = run("starter", "--track", "build", 1, folder)
+    assert done.returncode == 0 and "Your server.py is kept as it is" in done.stdout
+    assert (folder / "server.py").read_text() == "mine\n"
+    assert "STAGE  ?= 1#" in (folder / "Makefile").read_text()
+    assert "Stage 1" in (folder / "README.md").read_text()
+
+
+def test_a_learner_keeps_their_language(tmp_path):
+    folder = tmp_path / "mine"
+    assert run("starter", "--track", "build", 0, folder, "--language", "c").returncode == 0
+    assert "Your server.c is kept" in run("starter", "--track", "build", 1, folder).stdout
+    assert not (folder / "server.py").exists()
+
+
+def test_a_later_stage_needs_a_file_of_the_learners(tmp_path):
+    done = run("starter", "--track", "build", 2, tmp_path / "new")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert "has no server.py" in done.stderr and not (tmp_path / "new").exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work\n")
+    done = run("starter", "--track", "build", 0, tmp_path)
+    assert done.returncode == 2 and "not empty" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_stage_that_is_not_there_is_named():
+    with pytest.raises(UsageError, match="has no stage 9"):
+        track.read(9)
+
+
+def test_an_empty_file_fails_at_the_start_and_says_so(tmp_path):
+    run("starter", "--track", "build", 0, tmp_path / "mine")
+    found, _, done = judged(tmp_path / "mine", 0, tmp_path / "found.json")
+    assert found == {"starts": "failed", "greets": "not run"}
+    assert "begin with `starts`: make check ONLY=starts" in done.stdout
+    assert "make check STAGE=0 FILE=server SEED=" in done.stdout
+
+
+def test_a_missing_or_broken_file_is_one_line(tmp_path):
+    for text, words in (None, "server.py is missing"), ("def\n", "server.py, line 1"):
+        if text is not None:
+            (tmp_path / "server.py").write_text(text)
+        found, report, done = judged(tmp_path, 0, tmp_path / "found.json")
+        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+        assert (found, report["score"], report["most"]) == ({}, 0, 4)
+
+
+def test_one_file_of_c_is_compiled_under_its_own_name(tmp_path):
+    need("cc")
+    run("starter", "--track", "build", 0, tmp_path / "mine", "--language", "c")
+    (tmp_path / "mine/server.c").rename(tmp_path / "mine/threads.c")
+    (tmp_path / "mine/threads.c").write_text("int main(void) { return 0; }\n")
+    done = run("lab", tmp_path / "mine", "--stage", 0, "--file", "threads", "--only", "starts")
+    assert done.returncode == 1 and "starts" in done.stdout
+    assert (tmp_path / "mine/threads").exists() and not (tmp_path / "mine/server").exists()
+
+
+def test_dialogues_keep_to_the_requests_that_a_server_knows():
+    author = Author(random.Random("1"), requests=("PING", "PONG", "QUIT", "JOIN", "SAY"))
+    said, joins = set(), set()
+    for _ in range(300):
+        dialogue = author.dialogue()
+        assert {act.who for act in dialogue.opening} <= set(author.people)
+        for act in dialogue.acts:
+            assert act.who not in ("owner", "server") and act.what not in ("closes", "resets")
+            if act.what == "sends":
+                said |= {line.partition(" ")[0] for line in act.text.split("\n")}
+                joins |= {line for line in act.text.split("\n") if line.startswith("JOIN ")}
+    assert {"SAY", "PING", "QUIT", "say"} <= said
+    assert not said & {"WHO", "NAME", "HISTORY", "LEAVE"}
+    assert not any(line.endswith("secret-of-ana") for line in joins)
