@@ -70,6 +70,11 @@ COMMANDS = {
         "judge a lab's starting folder, as `make check` does there",
         "It first reports what keeps the server from running. The exit status is that of check.",
     ),
+    "predict": (
+        "harness.teaching.predict",
+        "ask a lab's questions before anything runs, as `make predict` does in its folder",
+        "Its answers are shown beside what comes, and begin the write-up.",
+    ),
     "watch": (
         "harness.teaching.watch",
         "judge a folder again at each save of a file in it, as `make watch` does there",

@@ -119,6 +119,37 @@ def test_an_order_that_was_answered_before_a_message_comes_first():
     known.explain(reader.step(then, {}))
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_connection_may_end_while_its_admission_is_saved(at_once):
+    asks = [
+        Entry(0.1, "ana", "connects", ""),
+        Entry(0.1, "ana", "hears", "HELLO grupo/1 g"),
+        Entry(0.1, "ana", "sends", "JOIN ana x\n"),
+        Entry(0.2, "ana", "hears", "PENDING"),
+        Entry(0.2, "server", "shows", "ana asks to join from ADDRESS"),
+    ]
+    goes = [
+        Entry(0.3, "ana", "shuts", ""),
+        Entry(0.4, "ana", "hears", "BYE quit"),
+        Entry(0.4, "ana", "ended", ""),
+    ]
+    accepted = [
+        Entry(0.3, "owner", "types", "accept ana\n"),
+        Entry(0.4, "server", "shows", "ok"),
+        Entry(0.5, "owner", "types", "members\n"),
+        Entry(0.5, "server", "shows", "member ana away"),
+        Entry(0.5, "server", "shows", "ok"),
+    ]
+    known, reader = Explanation(Group(Rules("ask"), "g")), StepReader()
+    known.explain(reader.step(asks, {"ana": "ADDRESS"}))
+    if at_once:
+        known.explain(reader.step([*goes, *accepted], {}))
+    else:
+        known.explain(reader.step(goes, {}))
+        with pytest.raises(Difference):
+            known.explain(reader.step(accepted, {}))
+
+
 def heard_lines(entries):
     """The places of the lines whose loss, change or repetition nothing else can excuse.
 

@@ -19,10 +19,10 @@ from conftest import browser
 from harness.__main__ import main
 from harness.driving.server import ROOT
 from harness.explore.play.known import Known
-from harness.explore.play.page import in_script
 from harness.explore.runs import Run
 from harness.explore.schedules import Point, Step
 from harness.teaching import exhibits
+from harness.verdicts.formats.scripted import in_script
 
 MARKUP = "<img src=x onerror=document.title='taken'>"
 

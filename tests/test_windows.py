@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -40,13 +41,15 @@ from implementations.windows.chat_screen import ChatScreen
 from implementations.windows.log_lines import LineKind, LogLine
 from implementations.windows.member import MemberApp
 from implementations.windows.message_log import MessageLog
+from implementations.windows.movements import Movement, Movements
 from implementations.windows.owner import OwnerApp, parse_arguments
 from implementations.windows.owner_console import OwnerConsole, Person, Status
+from implementations.windows.owner_input import OwnerInput
 from implementations.windows.owner_screen import OwnerScreen
 from implementations.windows.people_list import PeopleList
 from implementations.windows.process_panel import ProcessPanel
 from implementations.windows.processes import Process, Snapshot, Thread
-from implementations.windows.roster import Roster
+from implementations.windows.roster import Roster, sort_key
 from implementations.windows.server_process import describe_end, program_of
 from implementations.windows.waits import Call, Wait, describe_wait
 from implementations.windows.widgets import Dialog, KeyBar, PlainText, rows_that_fit
@@ -151,6 +154,76 @@ def test_answers_belong_to_the_orders_in_sequence(console):
     ]
     assert heard(console, "ok") == [(LineKind.NOTE, "", "done: ban ben")]
     assert orders(console) == ["members"], "the list is requested again"
+
+
+def test_a_person_with_an_order_on_its_way_is_not_the_next(console):
+    heard(console, *(f"{name} asks to join from 127.0.0.1:9" for name in ("ana", "ben", "eve")))
+    console.order("accept ana")
+    assert [person.name for person in console.askers] == ["ben", "eve"]
+    console.order("reject BEN")
+    assert [person.name for person in console.askers] == ["eve"]
+    assert heard(console, "ok", "error: busy") == [
+        (LineKind.NOTE, "", "ana was accepted"),
+        (LineKind.NOTE, "", "failed (busy): reject BEN"),
+    ]
+    assert console.people["ana"].status is Status.HERE
+    assert [person.name for person in console.askers] == ["ben", "eve"]
+
+
+def test_an_answer_that_comes_late_does_not_undo_an_event(console):
+    heard(console, "ana asks to join from 127.0.0.1:9")
+    console.order("accept ana")
+    heard(console, "* ana came", "* ana went", "ok")
+    assert console.people["ana"].status is Status.AWAY
+
+
+def moved(*movements):
+    line = Movements()
+    for name, verb in movements:
+        line.add(Movement(LineKind.NOTE, f"{name} {verb}!", time=NOW, name=name, verb=verb))
+    return line.line.text
+
+
+@pytest.mark.parametrize(
+    "movements, text",
+    [
+        ([("ana", "came")], "ana came!"),
+        ([("ana", "asks"), ("ana", "came"), ("ana", "accepted")], "ana came"),
+        ([("ana", "came"), ("ben", "came")], "ana and ben came"),
+        ([(name, "came") for name in "abc"], "a, b and c came"),
+        ([(name, "came") for name in "abcd"], "a, b and 2 others came"),
+        ([("ana", "went"), ("ana", "came")], "ana went and came back"),
+        (
+            [("ana", "came"), ("ben", "went"), ("eve", "asks")],
+            "ana came; ben went; eve asks to join",
+        ),
+        ([("a", "rejected"), ("b", "rejected")], "a and b were rejected"),
+    ],
+)
+def test_movements_are_folded(movements, text):
+    assert moved(*movements) == text
+
+
+def test_movements_of_another_minute_begin_another_line():
+    line = Movements()
+    first = Movement(LineKind.NOTE, "ana came", time=NOW, name="ana", verb="came")
+    line.add(first)
+    assert line.takes(first)
+    assert not line.takes(replace(first, time=NOW + timedelta(seconds=61)))
+
+
+def test_names_are_sorted_with_numbers_by_value():
+    names = ["turma10", "Turma2", "turma1b", "9", "10", "ana", "turma02", "x" * 40]
+    assert sorted(names, key=sort_key) == [
+        "9",
+        "10",
+        "ana",
+        "turma1b",
+        "Turma2",
+        "turma02",
+        "turma10",
+        "x" * 40,
+    ]
 
 
 def test_consent_is_sent_only_after_its_prompt(console):
@@ -1183,6 +1256,10 @@ def test_a_click_accepts_the_chosen_person(tmp_path):
         await until(pilot, lambda: isinstance(app.screen, Dialog), "a question")
         assert app.screen.query_one(Input).value == "eve", "the chosen person"
         await pilot.press("enter")
+        await shows(pilot, "Ban eve?", "Cancel (n)")
+        await pilot.press("enter")  # one Enter too many bans nobody
+        await until(pilot, lambda: app.screen is screen, "the question answered")
+        await pilot.press("b", "enter", "y")
         await shows(pilot, "\N{MULTIPLICATION SIGN} eve banned")
         await pilot.press("end", "u", "enter")
         await until(
@@ -1392,3 +1469,129 @@ def test_hostile_output_of_a_server_is_harmless(tmp_path):
         assert not FORBIDDEN.search(seen(app).replace("\n", ""))
 
     as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "hostile.py"))
+
+
+def class_of(endpoint, count, stack):
+    clients = [stack.enter_context(WireClient(endpoint)) for _ in range(count)]
+    for number, client in enumerate(clients):
+        client.send(f"JOIN turma{number} secret")
+    return clients
+
+
+def people_here(screen):
+    return [p.name for p in screen.query_one(PeopleList).people if p.status is Status.HERE]
+
+
+@pytest.mark.long
+def test_a_class_is_accepted_at_once_and_takes_one_line(tmp_path):
+    async def act(pilot, app):
+        screen = await listens(pilot)
+        with contextlib.ExitStack() as stack:
+            clients = class_of(screen.console.endpoint, 30, stack)
+            await until(pilot, lambda: len(screen.console.askers) == 30, "30 requests")
+            await shows(pilot, "and 28 others ask to join", "A Accept all")
+            await pilot.press("a", "a", "a")
+            assert len(screen.console.askers) == 27, "each key accepts another person"
+            await pilot.press("A")
+            await until(pilot, lambda: len(people_here(screen)) == 30, "30 members")
+            assert people_here(screen) == [f"turma{number}" for number in range(30)]
+            await shows(pilot, "and 28 others came")
+            assert "others ask" not in seen(app) and "Accept" not in seen(app)
+            for client in clients:
+                client.expect("WELCOME .*")
+            clients[3].send("SAY good morning")
+            await shows(pilot, "turma3: good morning")
+            clients[7].send("QUIT")
+            await shows(pilot, "turma7 went")
+            notes = [line.text for line in screen.message_log.lines if line.kind is LineKind.NOTE]
+            assert len(notes) == 3, notes  # listening, 30 came, one went
+
+    as_owner(act, tmp_path)
+
+
+@pytest.mark.long
+def test_the_owner_speaks_as_a_member(tmp_path):
+    async def act(pilot, app):
+        screen = await listens(pilot)
+        with WireClient(screen.console.endpoint) as ana:
+            ana.send("JOIN ana secret")
+            await shows(pilot, "ana asks to join")
+            await pilot.press("a")
+            ana.expect("WELCOME 1 ana")
+            await pilot.press("s", "enter")
+            await shows(pilot, "Speak in the group as a member", "a password has")
+            await pilot.press(*"hunter2", "enter")
+            ana.expect("IN 3 \\S+ owner")
+            await until(pilot, lambda: isinstance(app.focused, OwnerInput), "the input")
+            assert "hunter2" not in seen(app) and "Accept" not in seen(app)
+            await pilot.press(*"abc rq", "enter")  # letters, not keys of the screen
+            ana.expect("MSG 4 \\S+ owner abc rq")
+            await shows(pilot, "owner: abc rq", "● owner here")
+            app.focused.value = "x" * 401
+            await pilot.press("enter")
+            await shows(pilot, "not sent: a message has at most 400 bytes")
+            await pilot.press("escape")
+            await shows(pilot, "c Close")
+            screen.server.signal_group(signal.SIGKILL)
+            await shows(pilot, "by signal 9")
+            await pilot.press("enter")
+            await until(pilot, lambda: screen.console.endpoint, "a server that listens")
+            await pilot.press("s", "enter")  # the name and the password are still there
+            await shows(pilot, "● owner here")
+
+    as_owner(act, tmp_path)
+
+
+@pytest.mark.long
+def test_an_owner_who_cannot_speak_is_told_why(tmp_path):
+    async def act(pilot, app):
+        await listens(pilot)
+        await pilot.press("s", *"secret", "enter")
+        await shows(pilot, "you cannot speak: rejected: ")
+        assert not app.screen.query_one(OwnerInput).has_class("-open")
+
+    as_owner(act, tmp_path, "--admit", "none")
+
+
+QUIET = """
+import socket, sys, threading
+listener = socket.create_server(("127.0.0.1", 0))
+print("listening on 127.0.0.1:%d" % listener.getsockname()[1], flush=True)
+
+def serve(sock):
+    sock.sendall(b"HELLO grupo/1 quiet\\n")
+    seq, time = 1, "2026-11-22T13:21:28.123Z"
+    for line in sock.makefile(encoding="utf-8"):
+        verb, _, rest = line.rstrip("\\n").partition(" ")
+        said = {
+            "JOIN": f"PENDING\\nWELCOME 1 owner\\nIN 2 {time} owner\\n",
+            "HISTORY": "END HISTORY 2\\n",
+            "SAY": f"MSG {seq + 2} {time} owner {rest}\\n",
+        }.get(verb, "")
+        seq += verb == "SAY"
+        sock.sendall(said.encode())
+
+def accept():
+    while True:
+        threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
+
+threading.Thread(target=accept, daemon=True).start()
+for order in sys.stdin:
+    print("ok", flush=True)
+    if order == "close\\n":
+        break
+"""
+
+
+def test_a_console_that_prints_no_messages_is_said_to_be_so(tmp_path):
+    (tmp_path / "quiet.py").write_text(QUIET)
+
+    async def act(pilot, app):
+        await listens(pilot)
+        await shows(pilot, "no messages on the console")
+        await pilot.press("s", *"secret", "enter")
+        await until(pilot, lambda: isinstance(app.focused, OwnerInput), "the input")
+        await pilot.press(*"hello", "enter")
+        await shows(pilot, "This server's console prints no messages", "owner: hello")
+
+    as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "quiet.py"))

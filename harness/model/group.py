@@ -203,7 +203,7 @@ class Connection:
     `found`: what the name stood for, in turn, during the password check. `prompt`: that check
     began at once, since no other was under way. `heard_at`: when its last line was sent.
     `joined_at`: likewise its JOIN. `pinged`: the server sent PING since its last line. `lenient`:
-    its silence may have begun at WELCOME.
+    its silence may have begun at WELCOME. `was_asking`: at its end.
     """
 
     standing: Standing
@@ -220,6 +220,7 @@ class Connection:
     refusals: int = 0
     pinged: bool = False
     lenient: bool = False
+    was_asking: bool = False
 
 
 @dataclass(frozen=True)
@@ -291,10 +292,19 @@ class Group:
             group = replace(group, unheard={**self.unheard, event.seq: (verb, rest)})
         return group, {who: (event,) for who in self.here.values()}
 
+    def with_member(self, one: Connection) -> "Group":
+        """Return this group with a new member: the name with which this connection asked."""
+        member = Member(one.name, one.password, self.births + 1)
+        members = {**self.members, one.key: member}
+        return replace(self, members=members, births=member.number)
+
     def over(self, who: str) -> "Group":
         """Return this group after a connection's end: it holds nothing, and is not here."""
-        key = self.connections[who].key
-        group = self.with_connection(who, standing=Standing.OVER, password="")
+        one = self.connections[who]
+        key = one.key
+        was_asking = one.standing is Standing.ASKING
+        ended = {"password": one.password if was_asking else "", "was_asking": was_asking}
+        group = self.with_connection(who, standing=Standing.OVER, **ended)
         if self.here.get(key) == who:
             group = replace(group, here=without(self.here, key))
         if self.holds.get(key) == who:
@@ -573,9 +583,7 @@ class Group:
         """WELCOME and IN (6); a takeover (9.6); or no room (9.7)."""
         one, group, to = self.connections[who], self, dict[str, tuple[Out, ...]]()
         if one.key not in self.members:
-            member = Member(one.name, one.password, self.births + 1)
-            members = {**self.members, one.key: member}
-            group = replace(group, members=members, births=member.number)
+            group = self.with_member(one)
         if self.holds.get(one.key) == who:
             group = replace(group, holds=without(self.holds, one.key))
         name = group.members[one.key].name
@@ -624,8 +632,17 @@ class Group:
 
     def accept(self, name: str, key: str) -> "list[Outcome]":
         """`accept NAME`."""
-        who = self.asking().get(key)
-        return self.welcomes(who, "11", (OK,)) if who else [self.says(ERROR)]
+        if who := self.asking().get(key):
+            return self.welcomes(who, "11", (OK,))
+        return [self.says(ERROR), *self.admits_one_that_ended(key)]
+
+    def admits_one_that_ended(self, key: str) -> "list[Outcome]":
+        """A connection may end while its admission is saved: then the name is a member, away."""
+        return [
+            Outcome(self.with_member(one).noted(), "11", answers=(OK,))
+            for one in self.connections.values()
+            if one.was_asking and one.key == key and not self.is_held(key)
+        ]
 
     def rejects_asking(self, who: str) -> "list[Group]":
         """The name of a client that was rejected may be held until its REJECTED is due."""

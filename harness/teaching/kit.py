@@ -35,6 +35,7 @@ COMMANDS = (
     "harness.sources",
     "harness.teaching.fuzz",
     "harness.teaching.lab",
+    "harness.teaching.predict",
     "harness.teaching.starter",
     "harness.teaching.talk",
     "harness.teaching.watch",
@@ -56,7 +57,7 @@ HERE = "$(CURDIR)/.."
 OUR_PYTHON = "$(GRUPO)/.venv/bin/python"
 READY = """\
 .PHONY: ready #
-check: ready #
+check predict: ready #
 ready:; @$(MAKE) -s --no-print-directory -C $(call quoted,$(GRUPO)) .venv/ready #
 """
 WHEN = 1980, 1, 1, 0, 0, 0  # of each file in the archive
@@ -165,7 +166,7 @@ def starting_folder(begun: starter.Starter, name: str) -> dict[str, bytes]:
 
 def manifest(begun: starter.Starter) -> dict[str, bytes]:
     """Return what `harness lab` and `harness starter` read of this lab."""
-    names = [f"{begun.lab}-{begun.language}.toml", "Makefile.lab"]
+    names = [f"{begun.lab}-{begun.language}.toml", f"{begun.lab}.toml", "Makefile.lab"]
     names += [f"README.md.{begun.language}", f"README.md.{begun.language}.pt-BR"]
     paths = [starter.MANIFESTS / name for name in names]
     return {str(path.relative_to(ROOT)): path.read_bytes() for path in paths}

@@ -20,7 +20,7 @@ from harness.driving import cells
 from harness.driving.compiled import find_compiler
 from harness.driving.messages import msg
 from harness.driving.server import DESIGNS, inherited_environment
-from harness.teaching import starter, track
+from harness.teaching import predict, starter, track
 from harness.verdicts import command, sanitizers
 from harness.verdicts.formats.render import clean
 from harness.verdicts.language import say
@@ -334,6 +334,10 @@ def main(options):
             build(options, choose(options))
         else:
             build_stage(options, choose_stage(options))
+        stage = options.stage
+        options.predictions = predict.predictions(
+            options.folder, options.lab if stage is None else None, stage
+        )
     except UsageError as why:
         print(f"lab: {clean(say(why.args[0]))}", file=sys.stderr)
         return refused(options, why.args[0]) if isinstance(why, SubmissionError) else 2

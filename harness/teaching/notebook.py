@@ -299,7 +299,7 @@ def meanwhile(code, *arguments):
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             bound([sys.executable, "-c", code, *arguments]),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=ROOT,
@@ -483,3 +483,13 @@ def raised(error):
         line=linecache.getline(file, number).strip(),
         error=text,
     )
+
+
+def compile_it(code):
+    """Raise Wrong if the code is no Python."""
+    try:
+        compile(code, "<answer>", "exec")
+    except SyntaxError as error:
+        raise Wrong(
+            msg("Line {number} is no Python: {error}.", number=error.lineno, error=error.msg)
+        ) from None

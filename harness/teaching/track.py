@@ -39,6 +39,7 @@ class Stage:
     rests: tuple[str, ...] = ()  # earlier checks that this stage alone does not ask for
     requests: tuple[str, ...] = ()  # that random dialogues may make; none: all
     workloads: tuple[str, ...] = ()  # that are explored; none: all
+    predict: tuple[dict[str, str], ...] = ()  # the questions that `make predict` asks
     empty: tuple[starter.Emptied, ...] = ()  # nothing is given, so nothing is emptied
 
     @property

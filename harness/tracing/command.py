@@ -13,6 +13,9 @@ from harness.driving.crowd import Crowd, Script
 from harness.driving.server import DESIGNS, Server
 from harness.output import put
 from harness.tracing import perfetto, runs, traces
+from harness.verdicts import language
+from harness.verdicts.formats import player
+from harness.verdicts.language import say
 
 WAYS = "off", "mem", "write"
 # The load: members that all talk, messages of each, and lines of each that are on their way.
@@ -26,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser):
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, about in (
         ("perfetto", "write runs as a file that opens in the Perfetto UI"),
+        ("player", "write runs as a page that plays them on one clock"),
         ("view", "serve the Perfetto UI, with these runs in it, from this machine"),
     ):
         action = actions.add_parser(
@@ -39,6 +43,9 @@ def arguments(parser: argparse.ArgumentParser):
         )
         if name == "perfetto":
             action.add_argument("--to", metavar="FILE", help="(default: RUN/perfetto.json)")
+        elif name == "player":
+            action.add_argument("--to", metavar="FILE", help="(default: RUN/player.html)")
+            action.add_argument("--lang", choices=language.LANGUAGES, help="of the page")
         else:
             action.add_argument("--port", type=int, default=0, help="(default: any free port)")
             action.add_argument("--no-browser", action="store_true", help="open no browser")
@@ -67,6 +74,11 @@ def main(options: argparse.Namespace) -> int:
             to = options.to or Path(options.runs[0], "perfetto.json")
             perfetto.write(loaded, to)
             print(f"{to}: opens in the Perfetto UI; `python -m harness trace view` serves one")
+        elif options.action == "player":
+            language.choose(options.lang)
+            to = options.to or Path(options.runs[0], "player.html")
+            put(to, player_of(loaded))
+            print(say("{file}: opens in a browser, without a network", file=to))
         else:
             perfetto.view(loaded, options.port, not options.no_browser)
     except OSError as error:
@@ -77,6 +89,13 @@ def main(options: argparse.Namespace) -> int:
         for what in run.missing:
             print(f"{run.title}: {what}", file=sys.stderr)
     return 0
+
+
+def player_of(loaded: list[traces.Run]) -> str:
+    """Returns a page that plays these runs."""
+    from harness.tracing import films  # draws with what figures need
+
+    return player.page(", ".join(run.title for run in loaded), list(map(films.film, loaded)))
 
 
 # -- The cost -------------------------------------------------------------------------------------

@@ -29,12 +29,13 @@ from harness import output
 from harness.driving.messages import template
 from harness.driving.record import CheckFailed
 from harness.driving.server import DESIGNS
-from harness.tracing import figures, perfetto, runs
+from harness.tracing import figures, films, perfetto, runs
 from harness.tracing.figures import base
 from harness.tracing.figures.base import ms
 from harness.tracing.traces import Run
 from harness.tracing.workloads import ABOUT, NAMES
 from harness.verdicts import language
+from harness.verdicts.formats import player
 from harness.verdicts.language import say
 
 # The figures of a workload, besides its swimlanes and its numbers.
@@ -377,7 +378,7 @@ def page(results: dict[str, Results], others: float, extra: Sequence[base.Figure
     spoken = {"initializer": language.use, "initargs": (language.in_use,)}
     with ProcessPoolExecutor(workers, **spoken) as pool:
         parts += pool.map(section, results, results.values())
-    return "\n".join(parts) + "\n</html>\n"
+    return "\n".join([*parts, player.assets()]) + "</html>\n"
 
 
 def section(workload: str, results: Results) -> str:
@@ -394,6 +395,10 @@ def section(workload: str, results: Results) -> str:
     parts += [html_of(figure) for figure in made[:1]]
     parts.append(f"<div class=scroll>{html_table(table(results))}</div>")
     parts += [html_of(figure) for figure in made[1:]]
+    if good := [trials.middle for trials in results if trials.good]:
+        title = say("Play these runs on one clock")
+        shown = player.player([films.film(run) for run in good])
+        parts.append(f"<details><summary>{title}</summary>{shown}</details>")
     if missing := [*remarks(results), *notes]:
         items = "".join(f"<li>{markup.escape(note)}</li>" for note in missing)
         title = say("What is missing:")

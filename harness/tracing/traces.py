@@ -236,14 +236,17 @@ def is_about(interval: Interval, seq: int) -> bool:
 
 
 def load(folder: str | Path) -> Run:
-    """Reads the Run in `folder`, which may also be a folder of trace files alone.
+    """Reads the Run in `folder`, which may also be a folder of trace files alone, or a check's
+    record, with the trace beside it.
 
-    Raises FileNotFoundError if the folder holds neither a trace nor a record.
+    Raises FileNotFoundError if it holds neither a trace nor a record.
     """
-    folder = Path(folder)
-    missing: list[str] = []
-    about = read_about(folder / "run.json", missing)
-    record = folder / "record.jsonl"
+    folder, missing = Path(folder), list[str]()
+    if folder.is_file():
+        record, folder = folder, folder.with_suffix(".trace")
+        about = {"title": record.stem}
+    else:
+        record, about = folder / "record.jsonl", read_about(folder / "run.json", missing)
     entries = read_record(record, missing)
     files = sorted((folder / "trace" if (folder / "trace").is_dir() else folder).glob("*.jsonl"))
     files = [file for file in files if file != record]

@@ -175,11 +175,12 @@ def run(options, folder, graded=None):
         *options.server,
     ]
     report = report_of(options, design, seed, folder)
+    report.predictions = options.predictions
     began = time.monotonic()
 
     def show(verdict):
         report.verdicts.append(verdict)
-        terminal.show(verdict)
+        terminal.show(verdict, report.predictions)
 
     for name in [name for name in os.environ if name.startswith("PYTEST_")]:
         del os.environ[name]  # meant for other runs of pytest
@@ -359,7 +360,7 @@ def judging(parser):
         choices=LANGUAGES,
         help="of what is shown, and of the forms for students (default: the locale's, else en)",
     )
-    parser.set_defaults(outputs=[], replay=None, asked=None, sanitizer=None)
+    parser.set_defaults(outputs=[], replay=None, asked=None, sanitizer=None, predictions=[])
     # Forms in which `check` writes what it found.
     outputs = {
         "json": "all that was found, as JSON",

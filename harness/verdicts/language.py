@@ -122,9 +122,10 @@ def messages():
         found.setdefault(of_text(cause), "harness/verdicts/sentences.py")
     for path in sorted((ROOT / "lab_guide").glob("*/*.toml")):
         known = tomllib.loads(path.read_text(encoding="utf-8"))
-        found.setdefault(
-            of_text(known.get("symptom") or known["title"]), str(path.relative_to(ROOT))
-        )
+        texts = [known.get("symptom") or known["title"], known.get("about", "")]
+        texts += [one["question"] for one in known.get("predict", ())]
+        for text in filter(None, texts):
+            found.setdefault(of_text(text), str(path.relative_to(ROOT)))
     return found
 
 

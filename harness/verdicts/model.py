@@ -110,6 +110,20 @@ class Asked:
 
 
 @dataclass
+class Prediction:
+    """What a learner answered before anything ran."""
+
+    question: str
+    answer: str
+    check: str = ""  # the one whose verdict shows what came, if there is one
+
+    def is_about(self, verdict):
+        """Whether this verdict shows what came."""
+        was_run = verdict.verdict in (PASSED, FAILED)
+        return was_run and bool(self.check) and self.check == verdict.check.partition("[")[0]
+
+
+@dataclass
 class Report:
     command: list  # of the server
     design: str
@@ -123,6 +137,7 @@ class Report:
     complete: bool = True  # False: it was stopped
     notes: list = field(default_factory=list)
     verdicts: list = field(default_factory=list)
+    predictions: list = field(default_factory=list)  # of Prediction
     # why no check could be run: the server does not build or start, or lacks a file. 0 points
     refused: str = ""
     possible: float = 0  # all points that the lab asks for, if it was refused
@@ -192,7 +207,9 @@ def failure_from(found):
 def report_from(found):
     """The Report of which as_dict() made `found`, though JSON lay between."""
     found = restored({name: found[name] for name in found if name in FIELDS or name == "messages"})
-    return Report(**{**found, "verdicts": [verdict_from(one) for one in found["verdicts"]]})
+    predictions = [Prediction(**restored(one)) for one in found.get("predictions", ())]
+    verdicts = [verdict_from(one) for one in found["verdicts"]]
+    return Report(**{**found, "verdicts": verdicts, "predictions": predictions})
 
 
 def verdict_from(found):

@@ -3,7 +3,8 @@
 | module | contents |
 |---|---|
 | owner, start_screen, owner_screen | the owner's window and its two screens |
-| owner_console | the owner's side of a server's console, without input or output |
+| owner_console, movements | the owner's side of a server's console; comings and goings |
+| owner_input, owner_voice | the owner as a member, to speak to the group |
 | server_process | the server as a child process |
 | people_list | the list of people |
 | process_panel, processes, waits | the server's processes and threads, and why each one waits |

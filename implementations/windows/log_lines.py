@@ -115,6 +115,11 @@ class WrappedLines:
         """Remove all lines."""
         self.lines, self._starts = [], [0]
 
+    def replace_last(self, line: LogLine) -> None:
+        """Replace the last line."""
+        del self.lines[-1], self._starts[-1]
+        self.append(line)
+
     def remove(self, index: int) -> None:
         """Remove the line at `index`."""
         del self.lines[index]

@@ -121,6 +121,14 @@ class MessageLog(ScrollView, can_focus=True):
         if follows:
             self.jump_to_end()
 
+    def replace_last(self, line: LogLine) -> None:
+        """Replace the last line."""
+        self.wrapped.replace_last(line)
+        follows = self._follows
+        self._update_size()
+        if follows:
+            self.jump_to_end()
+
     def replace_all(self, lines: Iterable[LogLine]) -> None:
         """Replace all lines, and stay at the same row."""
         self.wrapped.clear()

@@ -16,6 +16,7 @@ from enum import Enum
 from ..client.lenient_lines import LenientLines
 from ..common import wire
 from .log_lines import LineKind, LogLine
+from .movements import VERBS, Movement
 
 LISTENING = re.compile(r"listening on (\[[^]]+\]|[^\s:]+):(\d{1,5})")
 JOIN_REQUEST = re.compile(r"(\S+) asks to join from (\S+)")
@@ -35,6 +36,13 @@ class Status(Enum):
     BANNED = "banned"
 
 
+# The status after an order about a person; None: not in the group
+AFTER_ORDER = {
+    "accept": Status.HERE,
+    "reject": None,
+    "ban": Status.BANNED,
+    "unban": None,
+}
 AFTER_EVENT = {"came": Status.HERE, "went": Status.AWAY, "left": None}
 
 
@@ -54,6 +62,12 @@ class Order:
     text: str
     consent: str | None = None  # the line to send if the console asks for the group's name
     is_quiet: bool = False  # do not display the answer `ok`
+
+    @property
+    def name(self) -> str:
+        """The person that the order is about; "" if it is about nobody."""
+        verb, _, name = self.text.partition(" ")
+        return name if verb in AFTER_ORDER else ""
 
 
 class OwnerConsole:
@@ -81,8 +95,13 @@ class OwnerConsole:
 
     @property
     def askers(self) -> list[Person]:
-        """The people that ask to join, the oldest request first."""
-        return [person for person in self.people.values() if person.status is Status.ASKS]
+        """The people that ask to join, and about whom no order is on its way; the oldest first."""
+        ordered = {wire.fold(order.name) for order in self.orders}
+        return [
+            person
+            for key, person in self.people.items()
+            if person.status is Status.ASKS and key not in ordered
+        ]
 
     def order(self, text: str, consent: str | None = None, is_quiet: bool = False) -> None:
         """Give an order; see Order for the arguments."""
@@ -115,10 +134,10 @@ class OwnerConsole:
             return [LogLine(LineKind.MESSAGE, found[2], found[1], time)]
         elif found := EVENT.fullmatch(line):
             self._set_status(found[1], AFTER_EVENT[found[2]])
-            return [note(line.removeprefix("* "), time)]
+            return [movement(found[1], found[2], line.removeprefix("* "), time)]
         elif found := JOIN_REQUEST.fullmatch(line):
             self._set_status(found[1], Status.ASKS, found[2])
-            return [note(line, time)]
+            return [movement(found[1], "asks", line, time)]
         elif found := DROPPED.fullmatch(line):
             self.message_count += int(found[1])
         elif self.orders:
@@ -160,8 +179,28 @@ class OwnerConsole:
         else:
             self.refresh_members()
         if is_ok:
-            return [] if order.is_quiet else [note(f"done: {order.text}", time)]
+            return self._order_done(order, time)
         return [note(f"failed ({answer.removeprefix('error: ')}): {order.text}", time)]
+
+    def _order_done(self, order: Order, time: datetime) -> Iterable[LogLine]:
+        """Take over what an order has changed, before the next list of members shows it."""
+        verb, _, name = order.text.partition(" ")
+        person = self.people.get(wire.fold(name))
+        is_asking = bool(person and person.status is Status.ASKS)
+        # After an accepted person came, they may have gone again before the answer came
+        if verb in AFTER_ORDER and (is_asking or verb in ("ban", "unban")):
+            self._set_status(person.name if person else name, AFTER_ORDER[verb])
+        if order.is_quiet:
+            return []
+        if verb in ("accept", "reject"):
+            past = f"{verb}ed"
+            return [movement(name, past, f"{name} {VERBS[past][0]}", time)]
+        return [note(f"done: {order.text}", time)]
+
+
+def movement(name: str, verb: str, text: str, time: datetime) -> Movement:
+    """Return a line about a request, coming or going; `verb` is one of movements.VERBS."""
+    return Movement(LineKind.NOTE, text, time=time, name=name, verb=verb)
 
 
 def note(text: str, time: datetime | None = None) -> LogLine:

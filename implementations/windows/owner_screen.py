@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shlex
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import ClassVar
 
@@ -19,7 +19,10 @@ from ..common import wire
 from ..common.wire import harmless
 from .log_lines import LineKind, LogLine
 from .message_log import MessageLog
-from .owner_console import OwnerConsole, Status, note
+from .movements import Movement, Movements
+from .owner_console import OwnerConsole, Person, Status, note
+from .owner_input import OwnerInput
+from .owner_voice import endpoint_text
 from .people_list import PeopleList
 from .process_panel import ProcessPanel, RateMeter
 from .server_process import ServerProcess, describe_end
@@ -30,7 +33,12 @@ REFRESH_INTERVAL = 0.1  # seconds between two updates of the screen
 MEMBERS_INTERVAL = 3.0  # seconds between two orders `members`
 HELLO_TIMEOUT = 5.0  # seconds
 MAX_ERRORS = 1_000  # lines of stderr that are kept for the server's end
-ORDERS = "answer_request", "ban", "unban", "rename", "close_group", "delete_group"  # actions
+# Actions that need a server that listens
+ORDERS = {
+    *("answer_request", "accept_all", "speak", "ban", "unban"),
+    *("rename", "close_group", "delete_group"),
+}
+CONSOLE_TIMEOUT = 1.0  # seconds after which a message that a member has is on the console, too
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to reach a server that listens everywhere
 
 
@@ -48,7 +56,9 @@ class OwnerScreen(LogScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "answer_request('accept')", "Accept"),
+        Binding("A", "accept_all", "Accept all"),
         Binding("r", "answer_request('reject')", "Reject"),
+        Binding("s", "speak", "Speak"),
         Binding("b", "ban", "Ban"),
         Binding("u", "unban", "Unban"),
         Binding("n", "rename", "Rename"),
@@ -77,13 +87,14 @@ class OwnerScreen(LogScreen):
         background: $surface; padding: 0;
     }
     OwnerScreen #talk { width: 1fr; layout: vertical; }
+    OwnerScreen #conversation { width: 1fr; height: 1fr; }
     OwnerScreen #processes { height: 45%; border-top: solid $primary; }
     OwnerScreen.-wide #talk { layout: horizontal; }
     OwnerScreen.-wide #processes {
         width: 40vw; min-width: 46; height: 1fr; border-top: none; border-left: solid $primary;
     }
     OwnerScreen.-narrow #people, OwnerScreen.-low #people, OwnerScreen.-filled #people,
-    OwnerScreen.-filled #messages, OwnerScreen.-narrow #tree { display: none; }
+    OwnerScreen.-filled #conversation, OwnerScreen.-narrow #tree { display: none; }
     OwnerScreen.-narrow #processes { height: auto; }
     OwnerScreen.-low #processes { display: none; }
     OwnerScreen.-filled #processes {
@@ -107,6 +118,8 @@ class OwnerScreen(LogScreen):
         self.server = ServerProcess(self._receive, self._receive_error, self._server_ended)
         self._new_lines: list[LogLine] = []  # not displayed yet
         self.end = ""
+        self._console_is_silent = False  # it prints no messages
+        self._movements = Movements()
         self._errors: deque[str] = deque(maxlen=MAX_ERRORS)  # the lines of stderr
         self._impossible: set[str] = set()  # actions that the footer does not show
         self._rate = RateMeter()
@@ -122,7 +135,9 @@ class OwnerScreen(LogScreen):
         with Vertical(id="main"):
             yield PeopleList(id="people")
             with Vertical(id="talk"):
-                yield MessageLog(id="messages")
+                with Vertical(id="conversation"):
+                    yield MessageLog(id="messages")
+                    yield OwnerInput(id="say")
                 yield ProcessPanel(lambda: self.server.pid, id="processes")
         yield KeyBar()
 
@@ -173,6 +188,7 @@ class OwnerScreen(LogScreen):
     def _show_end(self) -> None:
         """Display how the server ended, and all that it wrote to stderr, below everything else."""
         self.close_dialogs()
+        self.query_one(OwnerInput).stop()
         now = datetime.now()
         self.refresh_screen()
         errors = [harmless(line) for line in self._errors]
@@ -196,9 +212,11 @@ class OwnerScreen(LogScreen):
         self.run_worker(self._start_server())
 
     def action_back(self) -> None:
-        """Return from the processes to all parts of the screen, and from there to the form."""
+        """Return from the processes, or from the input, to the screen; from there to the form."""
         if self.has_class("-filled"):
             self.action_fill_screen()
+        elif self.query_one(OwnerInput).has_class("-open"):
+            self.query_one(OwnerInput).close()
         else:
             self.leave(self.end)
 
@@ -230,22 +248,48 @@ class OwnerScreen(LogScreen):
         if not self.is_whole:
             return
         lines, self._new_lines = self._new_lines, []
-        if lines:
-            self.message_log.add(lines)
+        self._show_lines(lines)
+        self._admit_owner()
         self.query_one(PeopleList).show_people(self.console.people.values())
         self._show_title()
         self._show_request()
         self._show_keys()
         self._rate.add(self.console.message_count)
-        # A server need not report messages
+        # A server need not print messages
         rate = self._rate.per_second if self.console.message_count else None
         self.query_one(ProcessPanel).show_totals(rate)
+
+    def _show_lines(self, lines: Iterable[LogLine]) -> None:
+        """Add lines to the log, with the comings and goings in a row folded into one line."""
+        log, added = self.message_log, []
+        for line in lines:
+            if not isinstance(line, Movement):
+                added.append(line)
+                continue
+            before = self._movements.line
+            last = added[-1] if added else log.lines[-1] if log.lines else None
+            is_last = before is not None and last is before
+            if not (is_last and self._movements.takes(line)):
+                self._movements.start()
+                added.append(self._movements.add(line))
+            elif added:
+                added[-1] = self._movements.add(line)
+            else:
+                log.replace_last(self._movements.add(line))
+        if added:
+            log.add(added)
+
+    def _admit_owner(self) -> None:
+        """Accept the owner's own request to join, which comes from their own address."""
+        own = self.query_one(OwnerInput).address
+        for asker in self.console.askers:
+            if asker.address == own:
+                self.order(f"accept {asker.name}")
 
     def _show_title(self) -> None:
         address = "ended" if self.end else "starting ..."
         if self.console.endpoint and not self.end:
-            host, port = self.console.endpoint
-            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            address = endpoint_text(*self.console.endpoint)
         here = sum(person.status is Status.HERE for person in self.console.people.values())
         title = f"  {self.design}  {address}" + ("" if self.end else f"  {here} here")
         self.query_one("#title", PlainText).set_text((self.group, "bold"), title)
@@ -259,13 +303,18 @@ class OwnerScreen(LogScreen):
 
     def _impossible_actions(self) -> set[str]:
         if self.end:
-            return set(ORDERS)
-        impossible = {"start_again"} | (set() if self.has_class("-filled") else {"back"})
+            return ORDERS
+        impossible = {"start_again"}
+        is_open = self.is_whole and self.query_one(OwnerInput).has_class("-open")
+        if not (self.has_class("-filled") or is_open):
+            impossible.add("back")
         if not self.console.endpoint:
-            return impossible.union(ORDERS)
+            return impossible | ORDERS
         statuses = {person.status for person in self.console.people.values()}
-        if Status.ASKS not in statuses:
+        if not self.console.askers:
             impossible.add("answer_request")
+        if len(self.console.askers) < 2:
+            impossible.add("accept_all")
         if Status.BANNED not in statuses:
             impossible.add("unban")
         return impossible
@@ -282,7 +331,7 @@ class OwnerScreen(LogScreen):
             text = f"{self.end} Enter starts it again."
             self.query_one("#asker", PlainText).set_text(text)
         elif askers:
-            asker = self.query_one(PeopleList).chosen(Status.ASKS) or askers[0]
+            asker = self._asker() or askers[0]
             others = f" (and {len(askers) - 1} more)" if len(askers) > 1 else ""
             text = f"{asker.name} asks to join from {asker.address}{others}"
             self.query_one("#asker", PlainText).set_text(text)
@@ -323,16 +372,36 @@ class OwnerScreen(LogScreen):
 
     def action_answer_request(self, verb: str) -> None:
         """Accept or reject the chosen person, or the first one that asks."""
-        askers = self.console.askers
-        if askers:
-            asker = self.query_one(PeopleList).chosen(Status.ASKS) or askers[0]
+        if asker := self._asker():
             self.order(f"{verb} {asker.name}")
+            self.refresh_screen()  # the next key is about the next person
+
+    def _asker(self) -> Person | None:
+        """Return the chosen person, or the first one that asks."""
+        askers = self.console.askers
+        chosen = self.query_one(PeopleList).chosen(Status.ASKS)
+        return chosen if chosen in askers else next(iter(askers), None)
+
+    def action_accept_all(self) -> None:
+        """Accept everyone that asks."""
+        for asker in self.console.askers:
+            self.order(f"accept {asker.name}")
 
     def action_ban(self) -> None:
-        """Ask for a name, and ban that person."""
+        """Ask for a name and a confirmation, and ban that person."""
         person = self.query_one(PeopleList).chosen(Status.HERE, Status.AWAY, Status.ASKS)
+
+        def named(name: str | None) -> None:
+            name = (name or "").strip()
+            if name:
+                question = f"Ban {name}? They are disconnected, and the name is kept out."
+                self.app.push_screen(ConfirmDialog(question, "Ban"), confirmed(name))
+
+        def confirmed(name: str) -> Callable[[str | None], None]:
+            return lambda answer: None if answer is None else self.order(f"ban {name}")
+
         question = "Ban a person: disconnect and keep out"
-        self._order_with_text("ban", question, person.name if person else "")
+        self.app.push_screen(TextDialog(question, "Ban", person.name if person else ""), named)
 
     def action_unban(self) -> None:
         """Ask for a name, and let that person ask again."""
@@ -360,6 +429,35 @@ class OwnerScreen(LogScreen):
         while self.console.orders and self.server.pid:
             await asyncio.sleep(REFRESH_INTERVAL)
         self._knows_group = False
+
+    # -- Speaking ------------------------------------------------------------------------------
+
+    def action_speak(self) -> None:
+        """Let the owner type messages, as a member of the group."""
+        if self.console.endpoint:
+            host, port = self.console.endpoint
+            self.remove_class("-filled")
+            self.query_one(OwnerInput).speak(LOOPBACK.get(host, host), port)
+
+    def on_owner_input_noted(self, message: OwnerInput.Noted) -> None:
+        """Display words for the owner."""
+        self._new_lines.append(note(message.text, datetime.now()))
+
+    def on_owner_input_heard(self, message: OwnerInput.Heard) -> None:
+        """Display a message of the group, if the console has not printed it a moment later."""
+        event, now = message.event, datetime.now()
+
+        def show() -> None:
+            if self.console.message_count:
+                return
+            if not self._console_is_silent:
+                self._console_is_silent = True
+                text = "This server's console prints no messages; these come to you as a member."
+                self._new_lines.append(note(text, now))
+            self._new_lines.append(LogLine(LineKind.MESSAGE, event.text, event.name, now))
+
+        if not self.console.message_count:
+            self.set_timer(CONSOLE_TIMEOUT, show)
 
     def action_close_group(self) -> None:
         """Close the group, after a confirmation."""

@@ -8,8 +8,8 @@ from typing import Any
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from ..common import wire
 from .owner_console import Person, Status
+from .roster import sort_key
 from .widgets import plain_content
 
 # Status: mark, style of the mark; in the order of the list
@@ -34,7 +34,7 @@ class PeopleList(OptionList):
         """Display these people, and keep the present choice if that person is still there."""
         ordered = sorted(
             people,
-            key=lambda person: (STATUS_ORDER.index(person.status), wire.fold(person.name)),
+            key=lambda person: (STATUS_ORDER.index(person.status), sort_key(person.name)),
         )
         if ordered == self.people:
             return

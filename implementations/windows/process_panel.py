@@ -76,11 +76,14 @@ class ProcessPanel(Vertical):
         return self.query_one("#tree", MessageLog)
 
     def show_totals(self, message_rate: float | None) -> None:
-        """Display the totals, with the messages per second unless that is None."""
+        """Display the totals.
+
+        message_rate: messages per second; None if the console has not printed any.
+        """
         snapshot = self.snapshot
         figures = [f"{snapshot.memory / 1e6:.1f} MB", f"{self._cpu:.0%} CPU"]
-        if message_rate is not None:
-            figures.append(f"{message_rate:,.0f} messages/s")
+        no_rate = "no messages on the console"
+        figures.append(no_rate if message_rate is None else f"{message_rate:,.0f} messages/s")
         figures += [
             plural(len(snapshot.processes), "process", "processes"),
             plural(snapshot.threads, "thread", "threads"),

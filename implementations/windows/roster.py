@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
+from functools import lru_cache
 
 from ..client.items import Event, Item, MemberStatus
 from ..common import wire
@@ -11,6 +13,14 @@ MAX_SPEAKERS = 50
 # A server may name any number of members, and rename the user any number of times
 MAX_MEMBERS = 2_000  # less than wire.fold() remembers: to sort them again stays quick
 MAX_OWN_NAMES = 20
+NUMBER = re.compile(r"([0-9]+)")
+
+
+@lru_cache(maxsize=2 * MAX_MEMBERS)
+def sort_key(name: str) -> tuple[str | int, ...]:
+    """Return a key to sort names without case, numbers by their value: turma2 before turma10."""
+    parts = NUMBER.split(wire.fold(name))  # texts and numbers in turn, so they can be compared
+    return tuple(int(part) if index % 2 else part for index, part in enumerate(parts))
 
 
 class Roster:
@@ -63,12 +73,12 @@ class Roster:
 
     def sorted_names(self) -> list[str]:
         """Return the members, those that are here first."""
-        return sorted(self.status, key=lambda name: (self.status[name] != "here", wire.fold(name)))
+        return sorted(self.status, key=lambda name: (self.status[name] != "here", sort_key(name)))
 
     def completions(self, start: str) -> list[str]:
         """Return the other members whose names begin with `start`, the latest speaker first."""
         spoken = [name for name in self._speakers if name in self.status]
-        others = sorted(self.status.keys() - spoken, key=wire.fold)
+        others = sorted(self.status.keys() - spoken, key=sort_key)
         return [
             name
             for name in (*spoken, *others)

@@ -7,6 +7,7 @@ This folder contains a server in C. It runs, but some of its functions are not f
 ${functions}
 
 ```sh
+make predict    # answer questions first: the write-up begins with your answers
 make run        # compile and start the server; then try it by hand: nc 127.0.0.1 7000
 make check      # run the checks that grade the lab, and explain each failure
 make check ONLY=a-line-in-pieces        # run one check alone

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.driving import processes
 from harness.driving.messages import msg
-from harness.teaching.notebook import Question, Wrong, exercise, meanwhile
+from harness.teaching.notebook import Question, Wrong, compile_it, exercise, meanwhile
 
 LONGEST_TURN = Question(usual=5)  # milliseconds
 
@@ -34,16 +34,6 @@ def check_chat(path):
                     last_line=chat.last_line(),
                 )
             ) from None
-
-
-def compile_it(code):
-    """Raise Wrong if this is no Python."""
-    try:
-        compile(code, "chat.py", "exec")
-    except SyntaxError as error:
-        raise Wrong(
-            msg("Line {number} is no Python: {error}.", number=error.lineno, error=error.msg)
-        ) from None
 
 
 def leaves(chat, ana, ben, carla, connected):

@@ -3,8 +3,6 @@
 play.js draws it. What it shows of a server goes in as text, never as markup.
 """
 
-import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,9 @@ from markupsafe import Markup
 
 from harness.driving.messages import template
 from harness.explore.workloads import Workload
-from harness.verdicts import language
 from harness.verdicts.formats.page import rendered
 from harness.verdicts.formats.render import cleaned
+from harness.verdicts.formats.scripted import in_language, in_script
 from harness.verdicts.language import say
 
 HERE = Path(__file__).parent
@@ -103,16 +101,3 @@ def made(title: str, about: str, name: str, data: Any) -> str:
         data=in_script({"texts": in_language(texts), "log": data}),
     )
     return page
-
-
-def in_language(texts: Any) -> Any:
-    """Return texts in the language in use, with the names of their values in them as they are."""
-    if isinstance(texts, dict):
-        return {key: in_language(text) for key, text in texts.items()}
-    return say(texts, **{name: f"{{{name}}}" for name in language.holes(texts)})
-
-
-def in_script(data: Any) -> Markup:
-    """Return data as JSON that can be inside <script>: nothing in it ends the element."""
-    text = json.dumps(data, separators=(",", ":"))
-    return Markup(re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", text))

@@ -101,7 +101,7 @@ class Seat(Runner):
         return [step.actor, step.event, plain(step).what, self.known.source(step.at)]
 
     def actor(self, one: Actor) -> dict[str, Any]:
-        """Return where an actor is, the locks that it holds, and what it waits for."""
+        """Return where an actor is, the locks that it holds, and the one it waits for."""
         controller = self.controller
         other = controller.waits_for(one)
         event = one.event

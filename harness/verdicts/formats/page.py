@@ -6,6 +6,7 @@ width, both colour schemes, and print.
 """
 
 import functools
+import shlex
 from pathlib import Path
 
 from harness.driving.record import DEEDS
@@ -78,9 +79,18 @@ def page(report):
             if verdict.verdict != PASSED and not verdict.failure
         ],
         numbered=numbered,
+        plays=functools.partial(plays, report),
         picture=picture,
         swimlanes=swimlanes,
     )
+
+
+def plays(report, verdict):
+    """The command that plays the run of a failure, or "": a student's kit has no player."""
+    if not (verdict.record and (HERE.parents[1] / "tracing").is_dir()):
+        return ""
+    record = Path(report.folder, verdict.record)
+    return shlex.join(["python", "-m", "harness", "trace", "player", str(record)])
 
 
 def rendered(template, **values):

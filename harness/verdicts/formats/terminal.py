@@ -54,8 +54,11 @@ def indented(text, by):
     return text.replace("\n", "\n" + " " * by)
 
 
-def show(verdict):
-    """One verdict, as it comes."""
+def show(verdict, predictions=()):
+    """One verdict, as it comes, and below it those of the learner's predictions that are about
+    it.
+    """
+    guesses = [cleaned(one) for one in predictions if one.is_about(verdict)]
     verdict = cleaned(verdict)
     word = say(verdict.verdict).rjust(max(len(say(word)) for word in VERDICTS))
     name = "" if verdict.hidden else f"{verdict.check}  "
@@ -67,6 +70,8 @@ def show(verdict):
     screen.print(line)
     if verdict.failure:
         tell(verdict.failure)
+    for one in guesses:
+        row(say("guess:"), f"{one.question}\n{one.answer}")
 
 
 def tell(failure):
@@ -74,7 +79,12 @@ def tell(failure):
     for number, step in numbered(failure.steps):
         screen.print(f"      {number:>3} {indented(step, 10)}")
     for label, text in labelled(failure):
-        screen.print(Text.assemble((f"      {label:{LABEL}}", "bold"), indented(text, 6 + LABEL)))
+        row(label, text)
+
+
+def row(label, text):
+    """A label, and a text beside it."""
+    screen.print(Text.assemble((f"      {label:{LABEL}}", "bold"), indented(text, 6 + LABEL)))
 
 
 def summary(report):
