@@ -174,6 +174,11 @@ BAD = {  # what happened: (which sentence, after START, how many entries show it
         "ana> SAY hi\nana< MSG {4} ana hi\nana< MSG {5} ana hi",
         3,
     ),
+    "said once, under a number for each": (
+        "two-numbers",
+        "ana> SAY hi\nana< MSG {4} ana hi\nben< MSG {5} ana hi",
+        3,
+    ),
     "a hole in a history": (
         "history-differs",
         "ana> HISTORY 0\nana< GROUP {1} g\nana< IN {3} ben\nana< END HISTORY 3",

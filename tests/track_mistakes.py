@@ -25,7 +25,14 @@ PATIENCE = 5  # seconds of --deadline: many a mistake shows by what does not com
 
 # What a lock that is missing, or released too early, does to events.
 UNLOCKED = {
-    *("one-order", "order-differs", "one-number-twice", "before-welcome", "not-ones-own-in"),
+    *(
+        "one-order",
+        "order-differs",
+        "one-number-twice",
+        "two-numbers",
+        "before-welcome",
+        "not-ones-own-in",
+    ),
     *("coming-and-going", "every-order-of-threads", "died-of-memory"),
 }
 
@@ -315,7 +322,7 @@ def judged(mistake: Mistake) -> Outcome:
 
 
 def is_right(mistake: Mistake, outcome: Outcome) -> bool:
-    """Whether the failure that a student is told to begin with names the mistake."""
+    """Whether the failure with which a student begins names the mistake."""
     return outcome.sentence in mistake.causes and mistake.words in outcome.cause
 
 

@@ -1027,9 +1027,20 @@ def nothing_is_invented(entries: "Iterable[Entry] | History") -> None:
                     line=event.line,
                     line2=other.line,
                 ),
-                "said-twice",
+                "said-twice" if has_both(history, event, other) else "two-numbers",
                 history.slice(sources[0], other, event),
             )
+
+
+def has_both(history: History, one: Event, other: Event) -> bool:
+    """Return whether a member that was here for both of two events, alike but for their numbers,
+    received both. Else it is one event that reached members under different numbers.
+    """
+    heard: dict[str, set[int]] = defaultdict(set)
+    for connection, event in history.events:
+        if (event.verb, event.rest) == (one.verb, one.rest):
+            heard[connection.who].add(event.seq)
+    return any({one.seq, other.seq} <= numbers for numbers in heard.values())
 
 
 Cause = tuple[str, str, str]  # folded name, verb of the request, what the event repeats of it

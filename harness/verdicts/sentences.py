@@ -922,6 +922,12 @@ CAUSES = {
         "One request was handled twice. Is a line taken out of the buffer before it is handled?",
         "protocol.md#91-requests-one-at-a-time",
     ),
+    "two-numbers": (
+        "One event reached members under different numbers: another thread or process changed the "
+        "counter while the event went to all. Number an event, and put it into every queue, under "
+        "one lock.",
+        "protocol.md#92-delivery",
+    ),
     "invented": (
         "A message came that no client had sent. Look for a buffer that two threads share, or "
         "one that is used again before it is sent.",
