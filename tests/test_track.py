@@ -45,7 +45,7 @@ def test_a_solution_passes_its_stage(number, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / stage.name).write_bytes((SOLUTIONS / f"{number}.py").read_bytes())
-    found, report, done = judged(folder, number, tmp_path / "found.json")
+    found, report, done = judged(folder, number, tmp_path / "found.json", "--repeat", 2)
     assert {check.partition("[")[0] for check in found} == set(track.asked(stage).checks)
     assert set(found.values()) == {PASSED}, done.stdout
     assert (report["track"], report["lab"], done.returncode) == ("build", number, 0)
@@ -93,6 +93,42 @@ def test_a_learner_keeps_their_file_from_stage_to_stage(tmp_path):
     assert (folder / "server.py").read_text() == "mine\n"
     assert "STAGE  ?= 1#" in (folder / "Makefile").read_text()
     assert "Stage 1" in (folder / "README.md").read_text()
+
+
+def test_the_three_files_stand_side_by_side(tmp_path):
+    """Stages 3 and 4 begin with a copy of the learner's server, and leave what is there alone."""
+    (tmp_path / "server.py").write_text("mine\n")
+    for number, name in (3, "threads.py"), (4, "processes.py"):
+        done = run("starter", "--track", "build", number, tmp_path)
+        assert f"Your {name} is a copy of your server.py" in done.stdout
+        assert (tmp_path / name).read_text() == "mine\n"
+        (tmp_path / name).write_text("changed\n")
+        assert "is kept as it is" in run("starter", "--track", "build", number, tmp_path).stdout
+        assert (tmp_path / name).read_text() == "changed\n"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "number, lock, check",
+    [
+        pytest.param(3, "with self.lock:", "one-order", id="no lock"),
+        pytest.param(4, "os.waitpid(client.pid, 0)", "no-zombies", id="no wait for a child"),
+    ],
+)
+def test_a_stage_finds_what_it_is_about(number, lock, check, tmp_path):
+    stage, text = track.read(number), (SOLUTIONS / f"{number}.py").read_text()
+    assert lock in text
+    (tmp_path / stage.name).write_text(text.replace(lock, "if True:" if ":" in lock else "pass"))
+    found, _, done = judged(tmp_path, number, tmp_path / "found.json", "--only", check)
+    assert found == {check: "failed"}, done.stdout
+
+
+@pytest.mark.parametrize("number, check", [(3, "a-thread-each"), (4, "a-process-each")])
+def test_a_copy_of_the_loop_is_not_the_next_stage(number, check, tmp_path):
+    stage = track.read(number)
+    (tmp_path / stage.name).write_bytes((SOLUTIONS / "2.py").read_bytes())
+    found, _, done = judged(tmp_path, number, tmp_path / "found.json", "--only", check)
+    assert found == {check: "failed"}, done.stdout
 
 
 def test_a_learner_keeps_their_language(tmp_path):

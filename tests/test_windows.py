@@ -37,6 +37,7 @@ from implementations.windows import (
     processes,
     roster,
 )
+from implementations.windows.app import WindowApp
 from implementations.windows.chat_screen import ChatScreen
 from implementations.windows.log_lines import LineKind, LogLine
 from implementations.windows.member import MemberApp
@@ -74,6 +75,12 @@ def test_rows_fit_and_nothing_is_lost(text, width):
         ("good morning", 12, ["good morning"]),
         ("good morning", 11, ["good", "morning"]),
         ("goodmorning", 4, ["good", "morn", "ing"]),
+        (
+            "see https://example.org/a/long/path?x=1&y=2",
+            20,
+            ["see", "https://example.org/", "a/long/path?x=1&y=2"],
+        ),
+        ("https://example.org/course/2026", 24, ["https://example.org/", "course/2026"]),
         ("早上好早上好", 5, ["早上", "好早", "上好"]),
     ],
 )
@@ -424,10 +431,7 @@ def test_what_the_roster_keeps_of_a_malicious_server_is_bounded(monkeypatch):
     assert members.status["out0"] == "here" and members.here == 3
 
 
-class Stage(App):
-    def __init__(self):
-        super().__init__()
-
+class Stage(WindowApp):
     def compose(self):
         yield MessageLog()
 

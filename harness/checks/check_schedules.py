@@ -64,14 +64,15 @@ def explore(judge, start, tmp_path, kind):
             problem.status = 2
             raise problem from None
 
-    begun = time.monotonic()
+    begun, asked = time.monotonic(), judge.settings["asked"]
+    wanted = asked.workloads if asked else []
     todo = [
         Exploration(Explored.nothing(one, CLIENTS, PREEMPTIONS))
         for one in TABLE
-        if one.name not in LONG
+        if (one.name in wanted if wanted else one.name not in LONG)
     ]
     everything = [one.explored for one in todo]
-    with Alone(begin, tmp_path) as alone:
+    with Alone(begin, tmp_path, has_owner=not (asked and asked.requests)) as alone:
         while todo and time.monotonic() < begun + MOST_SECONDS:
             one = todo.pop(0)
             if time.monotonic() > begun + SECONDS and one.explored.tree.tried >= FEW:

@@ -255,9 +255,9 @@ class Alone:
 
     busy = False
 
-    def __init__(self, start: Start, folder: Path):
+    def __init__(self, start: Start, folder: Path, has_owner: bool = True):
         self.start, self.folder = start, folder
-        self.runner = Runner(start, folder / "alone")
+        self.runner = Runner(start, folder / "alone", has_owner)
 
     def __enter__(self) -> "Alone":
         return self

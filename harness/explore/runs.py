@@ -64,11 +64,11 @@ class Run:
 class Runner:
     """A server under a controller, and its clients.
 
-    `start` is None where something else than a server is run.
+    `start` is None where something else than a server is run. `has_owner`: it takes orders.
     """
 
-    def __init__(self, start: Start | None, folder: Path):
-        self.start, self.folder = start, folder
+    def __init__(self, start: Start | None, folder: Path, has_owner: bool = True):
+        self.start, self.folder, self.has_owner = start, folder, has_owner
         self.controller = Controller(folder / "gates")
         self.play: Play | None = None
         self.number = self.servers = 0
@@ -192,11 +192,12 @@ class Runner:
         gates, admit = self.controller.path.parent, ("--admit", "all")
         try:
             server = self.start(gates, folder, (*admit, "--reject-after", "0.05"), Record())
-            return Play(server, Rules("all", reject_after=0.05), PATIENCE)
+            return Play(server, Rules("all", reject_after=0.05), PATIENCE, self.has_owner)
         except NotStarted as problem:
             if problem.status != 2:
                 raise
-        return Play(self.start(gates, folder, admit, Record()), Rules("all"), PATIENCE)
+        server = self.start(gates, folder, admit, Record())
+        return Play(server, Rules("all"), PATIENCE, self.has_owner)
 
     def becomes(self, play: Play, who: str, stranger: bool) -> list[Act]:
         """Return what makes this client a stranger, or a member that is here."""

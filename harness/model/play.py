@@ -310,8 +310,9 @@ class Play:
         if self.after_orders().ended:
             return self.settle(Act("server", "goes"))
         self.explain_untouched()
-        self.types(b"members")
-        self.answered()
+        if self.has_owner:
+            self.types(b"members")
+            self.answered()
         try:
             self.explain_once()
         except Difference:

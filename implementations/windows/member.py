@@ -18,6 +18,7 @@ from ..common.wire import harmless
 from .app import WindowApp
 from .chat_screen import ChatScreen
 from .join_screen import JoinScreen
+from .themes import add_theme_option
 
 # The title on a stack of the terminal; one that has none ignores these
 SAVE_TITLE, RESTORE_TITLE = "\x1b[22;2t", "\x1b[23;2t"
@@ -105,12 +106,14 @@ def main() -> int:
         help="your name in the group",
     )
     add_groups_option(parser)
+    add_theme_option(parser)
     options = parser.parse_args()
     try:
         app = MemberApp(options.address or "", options.name or "", options.groups)
     except (ClientError, OSError) as error:
         print(f"-- {explain(error)}", file=sys.stderr)
         return 1
+    app.theme = options.theme
     app.run()
     return 0
 

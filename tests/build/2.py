@@ -6,9 +6,7 @@ import re
 import selectors
 import socket
 
-MAX_LINE = 512  # bytes, with the LF
-MAX_TEXT = 400  # bytes
-MAX_PASSWORD = 128  # bytes
+MAX_LINE, MAX_TEXT, MAX_PASSWORD = 512, 400, 128  # bytes; a line with its LF
 MAX_ERRORS = 10  # of a client that is no member
 VERBS = ("PING", "PONG", "QUIT", "JOIN", "SAY")
 # What no line may contain: control characters, and those that change the direction of writing.

@@ -1,0 +1,299 @@
+"""A group-chat server, stage 4: a process serves each client, and pipes lead to the room."""
+
+import argparse
+import contextlib
+import datetime
+import os
+import re
+import selectors
+import socket
+
+MAX_LINE, MAX_TEXT, MAX_PASSWORD = 512, 400, 128  # bytes; a line with its LF
+MAX_ERRORS = 10  # of a client that is no member
+VERBS = ("PING", "PONG", "QUIT", "JOIN", "SAY")
+# What no line may contain: control characters, and those that change the direction of writing.
+NOT_TEXT = re.compile("[\0-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef]")
+TOKEN = re.compile("[!-~]{1,64}")
+NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+
+
+class RefusedError(Exception):
+    """A request that is not done. Its argument is the code of its ERR."""
+
+
+class Lines:
+    def __init__(self):
+        self.rest = b""  # the beginning of a line whose end has not come yet
+
+    def of(self, data):
+        """Returns the lines that these bytes complete, without their LF."""
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        if len(self.rest) >= MAX_LINE:  # too long, wherever its LF will be
+            lines.append(self.rest)
+            self.rest = b""
+        return lines
+
+
+class Client:
+    """A client as the parent knows it: the process that serves it, and the pipes to it."""
+
+    def __init__(self, up, down):
+        self.up, self.down = up, down  # where its requests come from; where its lines go
+        self.pid = None
+        self.lines = Lines()
+        self.outbox = bytearray()  # what the pipe has not accepted yet
+        self.name = None  # of a member
+        self.errors = 0
+        self.over = False  # it was sent BYE
+
+    def send(self, line):
+        self.outbox += f"{line}\n".encode()
+
+
+def request_of(line):
+    """Returns (verb, the text after it or None) of a line in bytes. Raises RefusedError."""
+    if len(line) >= MAX_LINE:
+        raise RefusedError("too-long")
+    try:
+        text = line.removesuffix(b"\r").decode()
+    except UnicodeDecodeError:
+        raise RefusedError("bad-utf8") from None
+    if NOT_TEXT.search(text) or any(ord(one) & 0xFFFE == 0xFFFE for one in text):
+        raise RefusedError("bad-text")
+    verb, space, rest = text.partition(" ")
+    if verb not in VERBS:
+        raise RefusedError("unknown")
+    return verb, rest if space else None
+
+
+def now():
+    """Returns the time as events have it, such as 2026-11-22T13:21:28.123Z."""
+    time = datetime.datetime.now(datetime.UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Room:
+    """What all clients share: the members that are here, and the number of the newest event."""
+
+    def __init__(self):
+        self.here = {}  # {name in lower case: Client}
+        self.seq = 1  # event 1 is the group's name
+
+    def event(self, verb, *fields):
+        """Sends an event to everyone who is here."""
+        self.seq += 1
+        line = " ".join((verb, str(self.seq), now(), *fields))
+        for client in self.here.values():
+            client.send(line)
+
+    def handle(self, client, line):
+        """Answers one line of a client."""
+        if line in (b"", b"\r"):
+            return
+        try:
+            self.answer(client, *request_of(line))
+        except RefusedError as why:
+            code = why.args[0]
+            client.send(f"ERR {code} this request was not done")
+            client.errors += not client.name
+            if code == "too-long" or (client.errors == MAX_ERRORS and not client.name):
+                self.bye(client, "protocol")
+
+    def answer(self, client, verb, rest):
+        """Does a request. Raises RefusedError."""
+        if verb == "SAY" and not client.name:
+            raise RefusedError("not-joined")
+        if verb == "JOIN" and client.name:
+            raise RefusedError("already-joined")
+        if verb in ("PING", "PONG") and not TOKEN.fullmatch(rest or ""):
+            raise RefusedError("bad-arguments")
+        if verb == "SAY" and not 1 <= len((rest or "").encode()) <= MAX_TEXT:
+            raise RefusedError("bad-arguments")
+        if verb == "QUIT" and rest is not None:
+            raise RefusedError("bad-arguments")
+        if verb == "PING":
+            client.send(f"PONG {rest}")
+        elif verb == "SAY":
+            self.event("MSG", client.name, rest)
+        elif verb == "JOIN":
+            self.join(client, *(rest or "").partition(" ")[::2])
+        elif verb == "QUIT":
+            self.bye(client, "quit")
+
+    def join(self, client, name, password):
+        """Makes a client a member. Raises RefusedError."""
+        if not name or not 1 <= len(password.encode()) <= MAX_PASSWORD:
+            raise RefusedError("bad-arguments")
+        if not NAME.fullmatch(name):
+            raise RefusedError("bad-name")
+        client.send("PENDING")
+        if name.lower() in self.here:
+            client.send("REJECTED refused")
+            return
+        client.send(f"WELCOME {self.seq} {name}")
+        client.name = name
+        self.here[name.lower()] = client
+        self.event("IN", name)
+
+    def bye(self, client, code):
+        """Ends a conversation; the client may still read what was sent to it before."""
+        client.send(f"BYE {code}")
+        client.over = True
+        self.leave(client)
+
+    def leave(self, client):
+        """Takes a client out of the room, if it is there, and tells the others."""
+        if client.name and self.here.get(client.name.lower()) is client:
+            del self.here[client.name.lower()]
+            self.event("OUT", client.name)
+
+
+class Server:
+    """The parent: it has the room, and talks to one child for each client."""
+
+    def __init__(self, listener, group):
+        self.listener, self.group = listener, group
+        self.room = Room()
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(listener, selectors.EVENT_READ)
+        self.clients = set()
+
+    def serve(self):
+        while True:
+            for key, _ in self.selector.select():
+                if key.data is None:
+                    self.accept()
+                elif key.fileobj == key.data.up:
+                    self.read_from(key.data)
+            for client in list(self.clients):
+                self.write_to(client)
+
+    def accept(self):
+        sock, _ = self.listener.accept()
+        (up, child_up), (child_down, down) = os.pipe(), os.pipe()
+        client = Client(up, down)
+        client.pid = os.fork()
+        if client.pid == 0:
+            try:
+                self.close_all_but_mine(client)
+                converse(sock, child_up, child_down)
+            finally:
+                os._exit(0)
+        sock.close()
+        os.close(child_up)
+        os.close(child_down)
+        os.set_blocking(down, False)
+        self.clients.add(client)
+        self.selector.register(up, selectors.EVENT_READ, client)
+        client.send(f"HELLO grupo/1 {self.group}")
+
+    def close_all_but_mine(self, mine):
+        """In a child: closes what it has inherited. A pipe ends only when nobody holds its end."""
+        self.listener.close()
+        self.selector.close()
+        for client in {mine, *self.clients}:
+            os.close(client.up)
+            if client.down is not None:
+                os.close(client.down)
+
+    def read_from(self, client):
+        data = os.read(client.up, 65536)
+        if not data:  # the child has ended
+            self.drop(client)
+            return
+        for line in client.lines.of(data):
+            if not client.over:
+                if line:
+                    self.room.handle(client, line)
+                else:  # the child says so: its client sends nothing more
+                    self.room.bye(client, "quit")
+
+    def write_to(self, client):
+        """Writes what the pipe accepts now, and asks the selector about the rest."""
+        if client.down is None:
+            return
+        try:
+            if client.outbox:
+                del client.outbox[: os.write(client.down, client.outbox)]
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            client.outbox.clear()  # the child has ended: the next read says so
+        self.wait_for_room(client, bool(client.outbox))
+        if client.over and not client.outbox:
+            os.close(client.down)
+            client.down = None
+
+    def wait_for_room(self, client, wanted):
+        """Has the selector watch the pipe to a client, if that is wanted."""
+        watched = client.down in self.selector.get_map()
+        if wanted and not watched:
+            self.selector.register(client.down, selectors.EVENT_WRITE, client)
+        elif watched and not wanted:
+            self.selector.unregister(client.down)
+
+    def drop(self, client):
+        """Forgets a client whose child has ended."""
+        self.room.leave(client)
+        self.clients.remove(client)
+        self.selector.unregister(client.up)
+        os.close(client.up)
+        if client.down is not None:
+            self.wait_for_room(client, False)
+            os.close(client.down)
+        os.waitpid(client.pid, 0)
+
+
+def converse(sock, up, down):
+    """In a child: carries its client's lines up, and what comes down to its client."""
+    lines, selector = Lines(), selectors.DefaultSelector()
+    selector.register(sock, selectors.EVENT_READ)
+    selector.register(down, selectors.EVENT_READ)
+    while True:
+        for key, _ in selector.select():
+            if key.fileobj is sock:
+                data = receive(sock)
+                for line in lines.of(data):
+                    if line not in (b"", b"\r"):
+                        os.write(up, line[:MAX_LINE] + b"\n")
+                if not data:
+                    os.write(up, b"\n")
+                    selector.unregister(sock)
+            elif data := os.read(down, 65536):
+                sock.sendall(data)
+            else:  # the parent has closed the pipe: the conversation is over
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_WR)
+                sock.settimeout(1)
+                while receive(sock):
+                    pass  # a close with unread bytes would reset the connection
+                return
+
+
+def receive(sock):
+    """Returns bytes; b"" is the end, however it came."""
+    try:
+        return sock.recv(65536)
+    except OSError:
+        return b""
+
+
+def arguments():
+    """The flags that every server accepts (protocol.md, section 12)."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=7000)
+    parser.add_argument("--group", default="grupo")
+    parser.add_argument("--dir", default="grupo")
+    parser.add_argument("--admit", choices=("ask", "all", "none"), default="ask")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    listener = socket.create_server((options.host, options.port), backlog=128)
+    print("listening on {}:{}".format(*listener.getsockname()), flush=True)
+    Server(listener, options.group).serve()
+
+
+main()
