@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from textual.app import App
 from textual.events import AppBlur, AppFocus, Paste
 from textual.widgets import Input, OptionList
 from textual.widgets._footer import FooterKey
