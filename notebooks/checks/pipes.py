@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from harness.driving.messages import msg
-from harness.teaching.notebook import Question, Wrong, exercise, folder, run
+from harness.teaching.notebook import Question, Wrong, code_of, exercise, folder, run
 
 TORN_LINES = Question(usual=100, most=400)
 
@@ -17,7 +17,7 @@ LINE = 100_000  # bytes
 @exercise
 def check_pipe(path):
     """The program in this file reads all that its child writes, and ends."""
-    code = Path(path).read_text(encoding="utf-8")
+    code = code_of(path)
     if code.count(HELLO) != 1:
         raise Wrong(msg("Keep the line `{line}` as it is.", line=HELLO))
     for program, hellos in (code, 1), (code.replace(HELLO, LATER), 2):
@@ -37,8 +37,8 @@ def check_pipe(path):
 @exercise
 def check_writers(path):
     """Four writers share one pipe in this program, and no line is torn."""
-    path = Path(path).resolve()
-    printed = ended(run(sys.executable, path, LINE, seconds=2 * SECONDS))
+    code_of(path)
+    printed = ended(run(sys.executable, Path(path).resolve(), LINE, seconds=2 * SECONDS))
     words = printed.split()
     if len(words) != 2 or not all(word.isdigit() for word in words):
         raise Wrong(msg("The program ended with: {line}", line=printed.split("\n")[-1]))

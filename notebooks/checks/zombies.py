@@ -4,13 +4,12 @@ import contextlib
 import os
 import select
 import time
-from pathlib import Path
 
 import psutil
 
 from harness.driving import processes
 from harness.driving.messages import msg
-from harness.teaching.notebook import Question, Wrong, compile_it, exercise, meanwhile, serve
+from harness.teaching.notebook import Question, Wrong, code_of, exercise, meanwhile, serve
 
 DESCRIPTORS = Question(usual=10, most=10_000)  # of the exhibit's newest child
 
@@ -56,8 +55,7 @@ def lasting_zombies(server):
 @exercise
 def check_jobs(path):
     """The program in this file forks for each job, and reaps each child that has ended."""
-    code = Path(path).read_text(encoding="utf-8")
-    compile_it(code)
+    code = code_of(path)
     with meanwhile(code) as program:
         for _ in range(6):
             start(program, LONG)
