@@ -22,7 +22,7 @@ from harness.teaching.notebook import USUAL
 
 def sources():
     """Return the paths of the notebooks' sources, in order."""
-    return sorted(HERE.glob("[0-9][0-9]_*.md"))
+    return sorted(HERE.glob("[0-9][0-9]*_*.md"))
 
 
 def execute(notebook, guessed=True):

@@ -29,7 +29,7 @@ def for_learners(notebook):
 
 def main():
     MINE.mkdir(exist_ok=True)
-    for source in sorted(HERE.glob("[0-9][0-9]_*.md")):
+    for source in sorted(HERE.glob("[0-9][0-9]*_*.md")):
         mine = MINE / f"{source.stem}.ipynb"
         if not mine.exists():  # an existing file may be the learner's own work
             jupytext.write(for_learners(jupytext.read(source)), mine)

@@ -3,6 +3,7 @@ wrong with each of several plausible wrong answers. Each prediction refuses what
 """
 
 import ast
+import importlib
 import linecache
 import re
 
@@ -10,31 +11,65 @@ import jupytext
 import pytest
 
 from harness.teaching import notebook as made_of
-from notebooks.checks import loop, tour, wire
 from notebooks.execute import sources
 
-CHECKS = {"00": tour, "01": wire, "02": loop}
-SOURCES = {
-    number: source for source in sources() if (number := source.name.partition("_")[0]) in CHECKS
-}
 
-# (notebook, what the learner writes in place of the solution, what the check says)
+def cells(source, tag=None):
+    """The code cells of a notebook that have this tag, or no tag at all."""
+    code = [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+    return [cell.source for cell in code if tag in cell.metadata.get("tags", [None])]
+
+
+# A check cell calls a function of a module beside the notebooks: {call: the exercise's three cells}
+CALL = re.compile(r"(\w+)\.(check_\w+)\(.*\)")
+EXERCISES = {
+    CALL.fullmatch(check)[0].partition("(")[0]: (exercise, solution, check)
+    for source in sources()
+    for exercise, solution, check in zip(
+        *(cells(source, tag) for tag in ("exercise", "solution", "check")), strict=True
+    )
+    if CALL.fullmatch(check)
+}
+NOTEBOOKS = [
+    pytest.param(source, id=source.stem)
+    for source in sources()
+    if any(CALL.fullmatch(check) for check in cells(source, "check"))
+]
+EACH = pytest.mark.parametrize("check", EXERCISES)
+
+# (check, what the learner writes in place of the solution, what the check says)
 #   an answer is a text, or replacements (old, new) in the solution
 WRONG = [
-    ("00", "def play(server):\n    pass", "Nobody but Ana has joined"),
-    ("00", [('carla.send("SAY hello, Ana")', "pass")], "Carla has said nothing"),
-    ("00", [('"SAY hello, Ana"', '"hello, Ana"')], "The server answered with `ERR "),
-    ("00", [('"carla"', '"ben"')], "Ana heard ben, but"),
-    ("00", [('"carla"', '"ana"')], "."),
-    ("00", [("SAY hello, Ana", "SAY hello\\nQUIT"), ("carla.send", "server.say")], "`server.say"),
-    ("00", "def play():\n    pass", "positional argument"),
-    ("00", "play = None", "not callable"),
-    ("01", [("    return [line.decode() for line in whole]", "    pass")], "must return a list"),
-    ("01", [("[line.decode() for line in whole]", "whole")], "must return a list"),
-    ("01", [("self.rest + piece", "piece")], "the lines should be"),
-    ("01", [("*whole, self.rest =", "whole =")], "the lines should be"),
+    ("tour.check_first_member", "def play(server):\n    pass", "Nobody but Ana has joined"),
     (
-        "01",
+        "tour.check_first_member",
+        [('carla.send("SAY hello, Ana")', "pass")],
+        "Carla has said nothing",
+    ),
+    (
+        "tour.check_first_member",
+        [('"SAY hello, Ana"', '"hello, Ana"')],
+        "The server answered with `ERR ",
+    ),
+    ("tour.check_first_member", [('"carla"', '"ben"')], "Ana heard ben, but"),
+    ("tour.check_first_member", [('"carla"', '"ana"')], "."),
+    (
+        "tour.check_first_member",
+        [("SAY hello, Ana", "SAY hello\\nQUIT"), ("carla.send", "server.say")],
+        "`server.say",
+    ),
+    ("tour.check_first_member", "def play():\n    pass", "positional argument"),
+    ("tour.check_first_member", "play = None", "not callable"),
+    (
+        "wire.check_lines",
+        [("    return [line.decode() for line in whole]", "    pass")],
+        "must return a list",
+    ),
+    ("wire.check_lines", [("[line.decode() for line in whole]", "whole")], "must return a list"),
+    ("wire.check_lines", [("self.rest + piece", "piece")], "the lines should be"),
+    ("wire.check_lines", [("*whole, self.rest =", "whole =")], "the lines should be"),
+    (
+        "wire.check_lines",
         [
             ("(self.rest + piece).split(b", "(self.rest + piece.decode()).split("),
             ('b""', '""'),
@@ -42,20 +77,28 @@ WRONG = [
         ],
         "a character was decoded",
     ),
-    ("01", [("[line.decode() for line in whole]", "whole[0].decode()")], "raises IndexError"),
-    ("01", [(".decode()", '.decode(errors="replace")'), ("whole]", "whole[:1]]")], "."),
     (
-        "01",
+        "wire.check_lines",
+        [("[line.decode() for line in whole]", "whole[0].decode()")],
+        "raises IndexError",
+    ),
+    (
+        "wire.check_lines",
+        [(".decode()", '.decode(errors="replace")'), ("whole]", "whole[:1]]")],
+        ".",
+    ),
+    (
+        "wire.check_lines",
         "class Lines:\n    rest = b''\n    def feed(self, piece):\n"
         "        *whole, Lines.rest = (Lines.rest + piece).split(b'\\n')\n"
         "        return [line.decode() for line in whole]",
         "one client gets into the line of another",
     ),
-    ("02", [("            clients.remove(key.fileobj)\n", "")], "The program ended"),
-    ("02", [("            selector.unregister(key.fileobj)\n", "")], "KeyError"),
-    ("02", [("            key.fileobj.close()\n", "")], "does not close its socket"),
+    ("loop.check_chat", [("            clients.remove(key.fileobj)\n", "")], "The program ended"),
+    ("loop.check_chat", [("            selector.unregister(key.fileobj)\n", "")], "KeyError"),
+    ("loop.check_chat", [("            key.fileobj.close()\n", "")], "does not close its socket"),
     (
-        "02",
+        "loop.check_chat",
         [
             ("            selector.unregister(key.fileobj)\n", ""),
             ("            key.fileobj.close()\n", ""),
@@ -63,15 +106,177 @@ WRONG = [
         ],
         "uses 1?[0-9]+% of a core",
     ),
-    ("02", [("            clients.remove(key.fileobj)\n", "            break\n")], "core"),
     (
-        "02",
+        "loop.check_chat",
+        [("            clients.remove(key.fileobj)\n", "            break\n")],
+        "core",
+    ),
+    (
+        "loop.check_chat",
         [("            continue\n        for", "            raise SystemExit\n        for")],
         "ended",
     ),
-    ("02", [("key.fileobj.close()", "listener.close()")], "does not close its socket"),
-    ("02", [("if not data:", "if not data")], "no Python"),
-    ("02", [("listener = ", "listener = soket.")], "soket"),
+    ("loop.check_chat", [("key.fileobj.close()", "listener.close()")], "does not close its socket"),
+    ("loop.check_chat", [("if not data:", "if not data")], "no Python"),
+    ("loop.check_chat", [("listener = ", "listener = soket.")], "soket"),
+    (
+        "locks.check_three",
+        [("ben:read carla:read ana:write", "ben:read ana:write carla:read")],
+        "count to 2",
+    ),
+    ("locks.check_three", [("to_1", "to_x"), ("to_2", "to_1"), ("to_x", "to_2")], "not to 1"),
+    (
+        "locks.check_three",
+        [("ana:read ben:read carla:read ana:write", "ana:write ben:read carla:read ana:read")],
+        "ana cannot write before",
+    ),
+    ("locks.check_three", [(" carla:write", "")], "six steps"),
+    ("locks.check_three", [("carla:", "Carla:")], "six steps"),
+    ("locks.check_three", "to_1 = to_2 = ['ana:read', 'ben:read']", "six steps"),
+    ("locks.check_three", "to_1 = to_2 = 1", "six steps"),
+    ("pipes.check_pipe", [("os.close(writing)", "os.close(reading)")], "prints"),
+    ("pipes.check_pipe", [("os.close(writing)", "os.wait()")], "did not end"),
+    ("pipes.check_pipe", [("os.close(writing)", "os.set_blocking(reading, False)")], "prints"),
+    (
+        "pipes.check_pipe",
+        [("flush=True)\n", "flush=True)\n    break\n"), ("os.close(writing)", "pass")],
+        "two lines",
+    ),
+    (
+        "pipes.check_pipe",
+        [
+            ("os.write(writing", "os.close(writing); os.write(writing"),
+            ("os.close(writing)   ", "pass"),
+        ],
+        ".",
+    ),
+    ("pipes.check_pipe", [("    os._exit(0)", "   os._exit(0)")], "Line 5 of pipe.py is no Python"),
+    ("pipes.check_pipe", [("hello from the child", "hello")], "Keep the line"),
+    (
+        "pipes.check_writers",
+        [("            os.read(take, 1)", "            #")],
+        "lines are torn|ended with",
+    ),
+    (
+        "pipes.check_writers",
+        [('            os.write(give, b"!")\n        os', "        os")],
+        "did not end",
+    ),
+    (
+        "pipes.check_writers",
+        [
+            ("            os.read(take, 1)        # only one process has the byte\n", ""),
+            (
+                "            rest = line\n",
+                '            rest = line\n            os.read(take, 1); os.write(give, b"!")\n',
+            ),
+            ('            os.write(give, b"!")\n        os', "        os"),
+        ],
+        "are torn",
+    ),
+    ("pipes.check_writers", [("range(100)", "range(10)")], "All 400 lines must"),
+    ("pipes.check_writers", [("print(lines, torn)", "print('done')")], "ended with: done"),
+    ("zombies.check_jobs", [("    reap()\n", "    os.wait()\n")], "ChildProcessError"),
+    ("zombies.check_jobs", [("        while os.waitpid", "        if os.waitpid")], "zombies"),
+    (
+        "zombies.check_jobs",
+        [
+            (
+                "    except ChildProcessError:       # there are no children\n        pass",
+                "    finally:\n        pass",
+            )
+        ],
+        "ChildProcessError",
+    ),
+    (
+        "zombies.check_jobs",
+        [("    reap()\n", ""), ('    print("started"', '    os.wait()\n    print("started"')],
+        "does not start a new job",
+    ),
+    ("zombies.check_jobs", [("os.WNOHANG", "0")], "does not start a new job"),
+    (
+        "zombies.check_jobs",
+        [("    if os.fork() == 0:\n        time.sleep(float(line))\n        os._exit(0)\n", "")],
+        "0 children",
+    ),
+    (
+        "zombies.check_jobs",
+        [
+            ("    reap()\n    if", "    if"),
+            ("        os._exit", "        reap()\n        os._exit"),
+        ],
+        "zombies",
+    ),
+]
+
+# Of the solution of notebook 07: what gives the task away, and what does it at once.
+IN_WORKER = "tasks.put((key.fileobj, line[9:].strip()))"
+IN_LOOP = "outcomes.put((key.fileobj, hashed(line[9:].strip()) == KEPT)); wake.send(b'!')"
+
+WRONG += [
+    ("side_by_side.check_seconds", [(" and one.begin >= run.span[0]", "")], "before the talk"),
+    (
+        "side_by_side.check_seconds",
+        [("one.begin >=", "one.end is not None and one.end >=")],
+        "part of it",
+    ),
+    ("side_by_side.check_seconds", [("one.kind == kind and ", "")], "all kinds"),
+    ("side_by_side.check_seconds", [("one.end - one.begin for", "1 for")], "count the intervals"),
+    (
+        "side_by_side.check_seconds",
+        [("one.end - one.begin for", "1000 * (one.end - one.begin) for")],
+        "milliseconds",
+    ),
+    ("side_by_side.check_seconds", [(" and one.end is not None", "")], "raises TypeError"),
+    ("side_by_side.check_seconds", [("== kind", '== "lock.wait"')], "other than `lock.wait`"),
+    (
+        "side_by_side.check_seconds",
+        "def seconds_in(run, kind):\n    return run.span[1] - run.span[0]",
+        "but you find 10.0",
+    ),
+    ("side_by_side.check_seconds", "def seconds_in(run, kind):\n    pass", "must return a number"),
+    ("slow_reader.check_outbox", "outbox = 262144", "With 262144 the slow member is disconnected"),
+    ("slow_reader.check_outbox", "outbox = 1 << 20", "also with half of that"),
+    ("slow_reader.check_outbox", "outbox = 500_000", "no?t? a power of two"),
+    ("slow_reader.check_outbox", 'outbox = "512 KiB"', "must be a whole number"),
+    ("slow_reader.check_outbox", "outbox = 1 << 60", "far from"),
+    (
+        "storm.check_server",
+        [("threading.Thread(target=work, daemon=True).start()", ""), (IN_WORKER, IN_LOOP)],
+        "the loop waits",
+    ),
+    (
+        "storm.check_server",
+        [("client, is_right = outcomes", "_, is_right = outcomes")],
+        "must be|no answer",
+    ),
+    (
+        "storm.check_server",
+        [('b"right\\n" if is_right else b"wrong\\n"', 'b"wrong\\n"')],
+        "must be 'right'",
+    ),
+    ("storm.check_server", [('        wake.send(b"!")', "        pass")], "no answer came"),
+    (
+        "storm.check_server",
+        [("== KEPT))", "== KEPT)"), ("outcomes.put((client", "outcomes.put(client")],
+        ".",
+    ),
+    ("storm.check_server", [("tasks.put((key.fileobj", "tasks.put((listener")], "."),
+    ("how_many.check_limit", "limit = 90", "only [0-9]+ members fit"),
+    ("how_many.check_limit", "limit = 512", "also with one less"),
+    ("how_many.check_limit", "limit = 30", "only [0-9]+ members fit"),
+    ("how_many.check_limit", "limit = 30 * 3 + 64", "also with one less"),
+    ("how_many.check_limit", "limit = None", "must be a whole number"),
+    ("how_many.check_limit", "limit = 10", "from 20 to 1,000"),
+    ("verdict.check_order", [("MSG 4", "MSG 3"), ("there", "hi")], "find something else"),
+    ("verdict.check_order", [(" ana there", " ana nobody said this")], "find something else"),
+    ("verdict.check_order", "ana_hears = None", "must be a list of texts"),
+    ("verdict.check_order", [("MSG 4", "MSG four")], "."),
+    ("verdict.check_order", "ana_hears = []", "."),
+    ("verdict.check_bug", 'the_bug = "a"', "Look at which client"),
+    ("verdict.check_bug", 'the_bug = "c"', "Look at which client"),
+    ("verdict.check_bug", 'the_bug = "d"', "Look at which client"),
+    ("verdict.check_bug", 'the_bug = "B is it"', "one of the letters"),
 ]
 
 
@@ -80,12 +285,6 @@ def a_learner(monkeypatch, tmp_path):
     """A learner who guesses and solves, in a folder of their own."""
     monkeypatch.delenv(made_of.USUAL, raising=False)
     monkeypatch.chdir(tmp_path)
-
-
-def cells(number, tag):
-    notebook = jupytext.read(SOURCES[number])
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    return [cell.source for cell in code if tag in cell.metadata.get("tags", [None])]
 
 
 def run_cell(source, names):
@@ -103,59 +302,63 @@ def run_cell(source, names):
     return last and eval(compile(ast.Expression(last.value), name, "eval"), names)
 
 
-def checked(number, answer):
-    """What the check of a notebook says to an answer to its exercise."""
-    checks = CHECKS[number]
-    names = {"__name__": "__main__", checks.__name__.rpartition(".")[2]: checks}
+def checked(check, answer):
+    """What a check says to an answer to its exercise."""
+    module = check.partition(".")[0]
+    names = {"__name__": "__main__", module: importlib.import_module(f"notebooks.checks.{module}")}
     run_cell(answer, names)
-    [check] = cells(number, "check")
-    return run_cell(check, names)
+    return run_cell(EXERCISES[check][2], names)
 
 
-def changed(number, answer):
+def changed(check, answer):
     """The answer as a cell: the text itself, or the solution with these replacements."""
     if isinstance(answer, str):
         return answer
-    [solution] = cells(number, "solution")
+    solution = EXERCISES[check][1]
     for old, new in answer:
         assert old in solution, old
         solution = solution.replace(old, new)
     return solution
 
 
-@pytest.mark.parametrize("number", CHECKS)
-def test_the_solution_is_right(number):
-    [solution] = cells(number, "solution")
-    notice = checked(number, solution)
+@EACH
+def test_the_solution_is_right(check):
+    notice = checked(check, EXERCISES[check][1])
     assert notice.good, notice
 
 
-@pytest.mark.parametrize("number", CHECKS)
-def test_what_is_there_at_the_start_is_wrong(number):
-    [exercise] = cells(number, "exercise")
-    assert checked(number, exercise).good is False
+@pytest.mark.long
+@EACH
+def test_what_is_there_at_the_start_is_wrong(check):
+    assert checked(check, EXERCISES[check][0]).good is False
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number, answer, why", WRONG)
-def test_a_wrong_answer_is_refused_in_one_line(number, answer, why):
-    notice = checked(number, changed(number, answer))
+@pytest.mark.parametrize("check, answer, why", WRONG)
+def test_a_wrong_answer_is_refused_in_one_line(check, answer, why):
+    notice = checked(check, changed(check, answer))
     assert notice.good is False
     assert re.search(why, notice.text), notice.text
     assert "\n" not in notice.text
 
 
-def test_each_check_refuses_at_least_three():
-    assert all(sum(one == number for one, *_ in WRONG) >= 3 for number in CHECKS)
+@pytest.mark.parametrize("check", ["loop.check_chat", "pipes.check_writers", "zombies.check_jobs"])
+def test_a_program_that_is_not_there(check):
+    assert "run the cell that writes it" in checked(check, "pass").text
 
 
-@pytest.mark.parametrize("number", CHECKS)
-def test_nothing_is_computed_before_the_guess(number):
+@EACH
+def test_each_check_refuses_at_least_three(check):
+    assert sum(one == check for one, *_ in WRONG) >= 3
+
+
+@pytest.mark.parametrize("source", NOTEBOOKS)
+def test_nothing_is_computed_before_the_guess(source):
     """In the cell of a picture, whatever runs is below `if guess.made:`, or a definition."""
-    pictures = [one for one in cells(number, None) if "reveal(" in one]
+    pictures = [one for one in cells(source) if "reveal(" in one and "import sys" not in one]
     assert pictures
-    for source in pictures:
-        for statement in ast.parse(source).body:
+    for picture in pictures:
+        for statement in ast.parse(picture).body:
             if isinstance(statement, ast.If):
                 assert ast.unparse(statement.test).endswith(".made") and not statement.orelse
             elif not isinstance(statement, (ast.FunctionDef, ast.Import, ast.ImportFrom)):
@@ -163,14 +366,24 @@ def test_nothing_is_computed_before_the_guess(number):
                 assert not calls or ast.unparse(calls[0].func) == "reveal", ast.unparse(statement)
 
 
-@pytest.mark.parametrize("number", CHECKS)
-def test_no_usual_answer_is_shown(number):
+@pytest.mark.parametrize("source", NOTEBOOKS)
+def test_no_usual_answer_is_shown(source):
     """It is in the module of checks, and fits the question."""
-    for source in cells(number, "predict"):
-        asked = re.search(r"predict\(\.\.\., (\w+)\.(\w+)\)", source)
-        assert CHECKS[number].__name__.endswith(f".{asked[1]}")
-        question = getattr(CHECKS[number], asked[2])
+    for cell in cells(source, "predict"):
+        module, name = re.search(r"predict\(\.\.\., (\w+)\.(\w+)\)", cell).groups()
+        question = getattr(importlib.import_module(f"notebooks.checks.{module}"), name)
         assert question.objection(question.usual) is None
+
+
+@pytest.mark.parametrize("source", NOTEBOOKS)
+def test_it_ends_with_questions(source):
+    """Four or five, with folded answers, and something to change."""
+    text = "".join(
+        cell.source for cell in jupytext.read(source).cells if cell.cell_type == "markdown"
+    )
+    folded = re.findall(r"<details><summary>(.*?)</summary>\n\n(.+?)\n\n</details>", text, re.S)
+    assert len(folded) in (4, 5) and text.count("<details") == len(folded)
+    assert "## Change one number" in text
 
 
 @pytest.mark.parametrize("value", ["banana", "10", True, -1, float("nan"), 401, [10], None])
@@ -181,7 +394,8 @@ def test_a_guess_that_is_no_answer_is_refused(value):
     assert "Guess first" in repr(made_of.reveal(guess, lambda guess: pytest.fail("it is drawn")))
 
 
-def test_a_guess_of_a_design_is_one_of_the_three():
-    wrong = made_of.predict("banana", usual="pthread")
-    assert 'put one of "nonblocking", "pthread", "fork" in its place' in repr(wrong)
-    assert made_of.predict("fork", usual="pthread").value == "fork"
+def test_a_guess_may_be_one_of_several_texts():
+    question = made_of.Question(usual="pthread", among=("pthread", "fork"))
+    wrong = made_of.predict("banana", question)
+    assert 'put one of "pthread", "fork" in its place' in repr(wrong)
+    assert made_of.predict("fork", question).value == "fork"

@@ -83,8 +83,9 @@ def marked(monkeypatch, request):
 # -- What is committed -----------------------------------------------------------------------------
 
 
-def test_there_are_ten():
-    assert [source.name[:2] for source in SOURCES] == [f"{number:02}" for number in range(10)]
+def test_there_are_eleven():
+    numbers = [source.name.partition("_")[0] for source in SOURCES]
+    assert numbers == ["00", "01", "02", "03", "04", "04b", *(f"{one:02}" for one in range(5, 10))]
 
 
 @EACH
@@ -96,7 +97,7 @@ def test_both_files_say_the_same(source):
         (cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells
     ]
     assert tell(shown) == tell(ours), (
-        f"python notebooks/execute.py {source.name[:2]} makes the second file of the first"
+        f"python notebooks/execute.py {source.name.partition('_')[0]} makes the second file of the first"
     )
     code = [cell for cell in shown.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
@@ -148,19 +149,15 @@ def test_a_learner_gets_no_solutions():
 
 def test_there_is_no_picture_without_a_guess(monkeypatch):
     monkeypatch.delenv(made_of.USUAL, raising=False)
-    drawn = []
+    drawn, question = [], made_of.Question(usual=3)
     assert (
-        "Guess first" in repr(made_of.reveal(made_of.predict(..., usual=3), drawn.append))
+        "Guess first" in repr(made_of.reveal(made_of.predict(..., question), drawn.append))
         and not drawn
     )
-    assert made_of.reveal(made_of.predict(5, usual=3), lambda guess: guess) == 5
-    assert "'many' is no answer here: put a number" in repr(made_of.predict("many", usual=3))
-    assert (
-        made_of.predict("fork", usual="pthread").value == "fork"
-        and made_of.predict(3, usual="pthread").value is None
-    )
+    assert made_of.reveal(made_of.predict(5, question), lambda guess: guess) == 5
+    assert "'many' is no answer here: put a number" in repr(made_of.predict("many", question))
     monkeypatch.setenv(made_of.USUAL, "1")
-    assert made_of.reveal(made_of.predict(..., usual=3), lambda guess: guess) == 3
+    assert made_of.reveal(made_of.predict(..., question), lambda guess: guess) == 3
 
 
 def test_a_check_says_what_is_amiss(monkeypatch):

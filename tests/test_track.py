@@ -57,6 +57,23 @@ def test_a_solution_passes_its_stage(number, tmp_path):
     assert f"Stage {number}: " in done.stdout
 
 
+IN_C = [number for number in STAGES if (SOLUTIONS / f"{number}.c").exists()]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", IN_C)
+def test_a_solution_in_c_passes_its_stage(number, tmp_path):
+    need("cc")
+    stage = track.read(number, "c")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / stage.name).write_bytes((SOLUTIONS / f"{number}.c").read_bytes())
+    found, _, done = judged(folder, number, tmp_path / "found.json", "--repeat", 1)
+    assert {check.partition("[")[0] for check in found} == set(track.asked(stage).checks)
+    assert set(found.values()) == {PASSED}, done.stdout
+    assert "warning" not in done.stderr
+
+
 @pytest.mark.parametrize("number", range(SIDE_BY_SIDE + 1))
 def test_a_solution_is_short(number):
     assert len((SOLUTIONS / f"{number}.py").read_text().splitlines()) < 300

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from textual.app import App
 from textual.events import Paste
 from textual.widgets import Input, OptionList
 from textual.widgets._footer import FooterKey
@@ -36,6 +35,7 @@ from implementations.windows import (
     processes,
     roster,
 )
+from implementations.windows.app import WindowApp
 from implementations.windows.chat_screen import ChatScreen
 from implementations.windows.log_lines import LineKind, LogLine
 from implementations.windows.member import MemberApp
@@ -73,6 +73,12 @@ def test_rows_fit_and_nothing_is_lost(text, width):
         ("good morning", 12, ["good morning"]),
         ("good morning", 11, ["good", "morning"]),
         ("goodmorning", 4, ["good", "morn", "ing"]),
+        (
+            "see https://example.org/a/long/path?x=1&y=2",
+            20,
+            ["see", "https://example.org/", "a/long/path?x=1&y=2"],
+        ),
+        ("https://example.org/course/2026", 24, ["https://example.org/", "course/2026"]),
         ("早上好早上好", 5, ["早上", "好早", "上好"]),
     ],
 )
@@ -423,10 +429,7 @@ def test_what_the_roster_keeps_of_a_malicious_server_is_bounded(monkeypatch):
     assert members.status["out0"] == "here" and members.here == 3
 
 
-class Stage(App):
-    def __init__(self):
-        super().__init__()
-
+class Stage(WindowApp):
     def compose(self):
         yield MessageLog()
 

@@ -104,12 +104,13 @@ def explore(judge, start, tmp_path, kind):
         )
     judge.notes.append(
         msg(
-            "{count} schedules of {clients} clients with at most {bound} preemptions; all of them "
-            "for: {whole}",
+            "{count} schedules of {clients} clients with at most {bound} preemptions; {extent}",
             count=tried,
             clients=CLIENTS,
             bound=PREEMPTIONS,
-            whole=listed(whole) if whole else msg("none of the workloads"),
+            extent=msg("all that exist for: {whole}", whole=listed(whole))
+            if whole
+            else msg("more exist for each workload"),
         )
     )
     if lost:

@@ -299,7 +299,7 @@ def meanwhile(code, *arguments):
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             bound([sys.executable, "-c", code, *arguments]),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=ROOT,
@@ -391,12 +391,9 @@ class Guess:
         return say("Your guess: {value}", value=self.value)
 
 
-def predict(guess, question=None, *, usual=None):
-    """Return a Guess, for a picture below it. `question`: a Question, or only its `usual` guess: a
-    number, or the name of a design.
-    """
-    among = DESIGNS if isinstance(usual, str) else ()
-    return Guess(guess, question or Question(usual, among=tuple(among)))
+def predict(guess, question):
+    """Return a learner's Guess at a Question, for a picture below it."""
+    return Guess(guess, question)
 
 
 def reveal(guess, draw):
@@ -483,3 +480,24 @@ def raised(error):
         line=linecache.getline(file, number).strip(),
         error=text,
     )
+
+
+def code_of(path):
+    """Return the program in a learner's file. Raise Wrong if it is not there, or no Python."""
+    try:
+        code = Path(path).read_text(encoding="utf-8")
+        compile(code, str(path), "exec")
+    except FileNotFoundError:
+        raise Wrong(
+            msg("There is no file {path} yet: run the cell that writes it.", path=path)
+        ) from None
+    except SyntaxError as error:
+        raise Wrong(
+            msg(
+                "Line {number} of {path} is no Python: {error}.",
+                number=error.lineno,
+                path=path,
+                error=error.msg,
+            )
+        ) from None
+    return code

@@ -13,6 +13,7 @@
 | message_input, roster, help_dialog | the field for messages; the members of the group; all keys |
 | message_log, log_lines | the scrolling list of messages, for both windows |
 | app, ordered_keys, widgets | the base of both windows: application, keys, screens, dialogs, text |
+| themes | the colors of both windows: dark, light, for a projector |
 | screenshots, __main__ | the pictures for README; both windows side by side in tmux |
 
 Text of other people reaches the screen only through message_log.py and widgets.py. They make

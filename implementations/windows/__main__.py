@@ -27,17 +27,19 @@ TMUX_OPTIONS = (
 )
 
 
-def window_commands(options: list[str], address: str) -> list[str]:
+def window_commands(options: list[str], address: str, theme: str) -> list[str]:
     """Return the shell commands of the three windows, the owner's first.
 
     Args:
         options: the options of the owner's window.
         address: the server's HOST:PORT.
+        theme: the colors of the members' windows.
     """
     commands = [["owner", *options]]
     # Each member has a groups file of their own, as on a machine of their own
     for name in MEMBERS:
-        commands.append(["member", address, name, "--groups", os.path.join(folder(), name)])
+        groups = os.path.join(folder(), name)
+        commands.append(["member", address, name, "--groups", groups, "--theme", theme])
     return [
         shlex.join([sys.executable, "-m", f"implementations.windows.{window}", *arguments])
         for window, *arguments in commands
@@ -69,7 +71,7 @@ def main() -> int:
     except (StartupError, OSError) as error:
         print(f"grupo: {error}", file=sys.stderr)
         return 1
-    commands = window_commands(sys.argv[1:], f"{options.host}:{options.port}")
+    commands = window_commands(sys.argv[1:], f"{options.host}:{options.port}", options.theme)
     if not shutil.which("tmux"):
         print("tmux is not installed. Open three terminals and run one command in each:")
         print(*(f"    {command}" for command in commands), sep="\n")

@@ -12,6 +12,7 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from .ordered_keys import OrderedKeysApp
+from .themes import THEMES
 
 # From so many columns, or rows, a screen has this class
 WIDTH_CLASSES = [(0, "-narrow"), (56, "-middle"), (110, "-wide")]
@@ -28,11 +29,29 @@ class WindowApp(OrderedKeysApp):
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = WIDTH_CLASSES
     VERTICAL_BREAKPOINTS = HEIGHT_CLASSES
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+q", "quit", "Quit", priority=True)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+q", "quit", "Quit", priority=True),
+        Binding("f2", "next_theme", "Theme", show=False, priority=True),
+    ]
 
-    def __init__(self) -> None:
-        """Prepare the application; with NO_COLOR in the environment, without colors or greys."""
+    CSS = """
+    SelectCurrent .arrow { color: $quiet; }
+    """
+
+    def __init__(self, theme: str = "dark") -> None:
+        """Prepare the application; with NO_COLOR in the environment, without colors or greys.
+
+        theme: one of THEMES.
+        """
         super().__init__(ansi_color=bool(os.environ.get("NO_COLOR")))
+        for each in THEMES.values():
+            self.register_theme(each)
+        self.theme = theme
+
+    def action_next_theme(self) -> None:
+        """Change to the next theme."""
+        names = list(THEMES)
+        self.theme = names[(names.index(self.theme) + 1) % len(names)]
 
     def on_mount(self) -> None:
         """End after a signal as after the key for it."""

@@ -65,11 +65,11 @@ class ChatScreen(LogScreen):
     ChatScreen #title { height: 1; padding: 0 1; background: $primary; color: $text; }
     ChatScreen #waiting { height: 1fr; align: center middle; }
     ChatScreen #waiting PlainText {
-        width: auto; max-width: 100%; text-align: center; padding: 1 3; border: round $primary;
+        width: auto; max-width: 100%; text-align: center; padding: 1 3; border: round $edge;
     }
     ChatScreen #chat { height: 1fr; }
     ChatScreen #people {
-        width: 20; max-height: 100%; height: 1fr; border: none; border-left: solid $primary;
+        width: 20; max-height: 100%; height: 1fr; border: none; border-left: solid $edge;
         background: $surface;
     }
     ChatScreen #banner { background: $warning; color: black; padding: 0 1; text-style: bold; }
@@ -258,14 +258,14 @@ class ChatScreen(LogScreen):
     def _show_people(self) -> None:
         def label(name: str) -> Option:
             if self.roster.status[name] == "here":
-                return Option(plain_content(("● ", "green"), (name, "bold")))
-            return Option(plain_content((f"○ {name} (away)", "dim")))
+                return Option(plain_content(("● ", "$here"), (name, "bold")))
+            return Option(plain_content((f"○ {name} (away)", "$quiet")))
 
         names = self.roster.sorted_names()
         self._shown_names = names[:MAX_SHOWN]
         options = [label(name) for name in self._shown_names]
         if more := len(names) - len(options):
-            options.append(Option(plain_content((f"and {more:,} more", "dim")), disabled=True))
+            options.append(Option(plain_content((f"and {more:,} more", "$quiet")), disabled=True))
         self.query_one("#people", OptionList).set_options(options)
 
     def _show_state(self) -> None:

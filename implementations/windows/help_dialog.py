@@ -54,7 +54,7 @@ class HelpDialog(ModalScreen[None]):
     HelpDialog { align: center middle; }
     HelpDialog VerticalScroll {
         width: 76; max-width: 100%; height: auto; max-height: 100%; padding: 0 2;
-        background: $panel; border: round $primary;
+        background: $panel; border: round $edge;
     }
     HelpDialog.-low VerticalScroll { border: none; padding: 0; }
     """

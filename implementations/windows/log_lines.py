@@ -6,6 +6,7 @@ entry of a list, so the position of any row is found by bisection, however many 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from rich.cells import cell_len, get_character_cell_size
 
 from ..common.wire import harmless
 
+URL_MARKS = re.compile(r"[/?&#=._-]+")  # a URL may be broken after them
 TIME_WIDTH = len("12:34 ")  # cells
 MIN_WIDTH_FOR_TIME = 30  # cells; a narrower log has no margin for the time
 
@@ -50,10 +52,16 @@ def wrap(text: str, width: int) -> list[str]:
     while len(text) > width if text.isascii() else cell_len(text) > width:
         end = characters_that_fit(text, width)
         space = text.rfind(" ", 1, end + 1)
-        end = space if space > 0 else end
+        end = space if space > 0 else end_in_word(text, end)
         rows.append(text[:end])
         text = text[end:].removeprefix(" ")
     return [*rows, text]
+
+
+def end_in_word(text: str, most: int) -> int:
+    """Return where to break a long word, of which `most` characters fit: a URL after a mark."""
+    marks = [found.end() for found in URL_MARKS.finditer(text, most // 2, most)]
+    return marks[-1] if marks else most
 
 
 def characters_that_fit(text: str, width: int) -> int:

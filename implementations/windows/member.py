@@ -17,6 +17,7 @@ from ..common.output import complete_output
 from .app import WindowApp
 from .chat_screen import ChatScreen
 from .join_screen import JoinScreen
+from .themes import add_theme_option
 
 
 class MemberApp(WindowApp):
@@ -83,12 +84,14 @@ def main() -> int:
         help="your name in the group",
     )
     add_groups_option(parser)
+    add_theme_option(parser)
     options = parser.parse_args()
     try:
         app = MemberApp(options.address or "", options.name or "", options.groups)
     except (ClientError, OSError) as error:
         print(f"-- {explain(error)}", file=sys.stderr)
         return 1
+    app.theme = options.theme
     app.run()
     return 0
 

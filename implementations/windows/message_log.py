@@ -20,18 +20,9 @@ from textual.strip import Strip
 
 from ..common import wire
 from .log_lines import RULES, TIME_WIDTH, LineKind, LogLine, WrappedLines
+from .themes import AUTHORS
 
 MAX_LINES = 200_000  # above this, the oldest tenth is dropped
-AUTHOR_COLORS = (
-    "#e5a950",
-    "#6cb6eb",
-    "#9bd17b",
-    "#e58fb1",
-    "#b59df0",
-    "#63cfc0",
-    "#e8825f",
-    "#c9c36a",
-)
 
 
 class MessageLog(ScrollView, can_focus=True):
@@ -48,18 +39,24 @@ class MessageLog(ScrollView, can_focus=True):
         "message-log--rule",
         "message-log--unread",
         "message-log--own-name",
+        *(f"message-log--author-{number}" for number in range(AUTHORS)),
     }
     DEFAULT_CSS = """
     MessageLog {
         height: 1fr; overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1;
-        background: $surface; scrollbar-background: $surface; scrollbar-color: #606060;
+        background: $surface; scrollbar-background: $surface; scrollbar-color: $scrollbar;
     }
-    MessageLog > .message-log--time { color: #8f8f8f; }
-    MessageLog > .message-log--note { color: #a8a8a8; text-style: italic; }
-    MessageLog > .message-log--rule { color: #8f8f8f; }
-    MessageLog > .message-log--unread { color: #ff7a7a; text-style: bold; }
-    MessageLog > .message-log--own-name { background: #ffd75f; color: black; text-style: bold; }
-    """
+    MessageLog > .message-log--time { color: $quiet; }
+    MessageLog > .message-log--note { color: $quiet; text-style: italic; }
+    MessageLog > .message-log--rule { color: $quiet; }
+    MessageLog > .message-log--unread { color: $unread; text-style: bold; }
+    MessageLog > .message-log--own-name {
+        background: $own-name-background; color: black; text-style: bold;
+    }
+    """ + "\n".join(
+        f"MessageLog > .message-log--author-{number} {{ color: $author-{number}; }}"
+        for number in range(AUTHORS)
+    )
 
     @dataclass
     class NameClicked(Message):
@@ -251,8 +248,8 @@ class MessageLog(ScrollView, can_focus=True):
             return
         if number == 0 and line.author:
             end = len(line.author) + 1
-            color = color_of(line.author)
-            yield Segment(text[:end], Style(color=color, bold=True, underline=line.is_own))
+            color = self._style(f"author-{author_number(line.author)}")
+            yield Segment(text[:end], color + Style(bold=True, underline=line.is_own))
             text = text[end:]
         yield from self._highlighted(text, line.is_own)
 
@@ -266,10 +263,9 @@ class MessageLog(ScrollView, can_focus=True):
         yield Segment(text[end:])
 
 
-def color_of(name: str) -> str:
-    """Return the color of a name, which never changes."""
-    checksum = zlib.crc32(wire.fold(name).encode(errors="replace"))
-    return AUTHOR_COLORS[checksum % len(AUTHOR_COLORS)]
+def author_number(name: str) -> int:
+    """Return the number of a name's color, which never changes."""
+    return zlib.crc32(wire.fold(name).encode(errors="replace")) % AUTHORS
 
 
 def long_date(day: date) -> str:

@@ -18,6 +18,7 @@ from .app import WindowApp
 from .owner_screen import OwnerScreen
 from .server_process import ServerProcess
 from .start_screen import ADMISSIONS, DESIGNS, StartScreen
+from .themes import add_theme_option
 from .widgets import ConfirmDialog, Dialog
 
 
@@ -29,7 +30,7 @@ class OwnerApp(WindowApp):
 
     def __init__(self, options: argparse.Namespace) -> None:
         """Prepare the window; the options are those of parse_arguments()."""
-        super().__init__()
+        super().__init__(options.theme)
         self.start_screen = StartScreen(options)
         self.server: ServerProcess | None = None  # the one that runs, or the last one that did
 
@@ -95,6 +96,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="who may join: ask the owner about each new person, everyone, or only members "
         "(default: %(default)s)",
     )
+    add_theme_option(parser)
     arguments = list(sys.argv[1:] if argv is None else argv)
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = parser.parse_args(arguments[:end])

@@ -83,15 +83,15 @@ class OwnerScreen(LogScreen):
     OwnerScreen.-ended #request PlainText { max-width: 100%; }
     OwnerScreen #main { height: 1fr; layout: horizontal; }
     OwnerScreen #people {
-        width: 24; height: 1fr; max-height: 100%; border: none; border-right: solid $primary;
+        width: 24; height: 1fr; max-height: 100%; border: none; border-right: solid $edge;
         background: $surface; padding: 0;
     }
     OwnerScreen #talk { width: 1fr; layout: vertical; }
     OwnerScreen #conversation { width: 1fr; height: 1fr; }
-    OwnerScreen #processes { height: 45%; border-top: solid $primary; }
+    OwnerScreen #processes { height: 45%; border-top: solid $edge; }
     OwnerScreen.-wide #talk { layout: horizontal; }
     OwnerScreen.-wide #processes {
-        width: 40vw; min-width: 46; height: 1fr; border-top: none; border-left: solid $primary;
+        width: 40vw; min-width: 46; height: 1fr; border-top: none; border-left: solid $edge;
     }
     OwnerScreen.-narrow #people, OwnerScreen.-low #people, OwnerScreen.-filled #people,
     OwnerScreen.-filled #conversation, OwnerScreen.-narrow #tree { display: none; }

@@ -14,10 +14,10 @@ from .widgets import plain_content
 
 # Status: mark, style of the mark; in the order of the list
 MARKS = {
-    Status.ASKS: ("? ", "bold yellow"),
-    Status.HERE: ("● ", "green"),
+    Status.ASKS: ("? ", "bold $asks"),
+    Status.HERE: ("● ", "$here"),
     Status.AWAY: ("○ ", ""),
-    Status.BANNED: ("\N{MULTIPLICATION SIGN} ", "red"),
+    Status.BANNED: ("\N{MULTIPLICATION SIGN} ", "$banned"),
 }
 STATUS_ORDER = list(MARKS)
 
@@ -42,7 +42,9 @@ class PeopleList(OptionList):
         self.people = ordered
         self.set_options(
             Option(
-                plain_content(MARKS[person.status], person.name, (f" {person.status.value}", "dim"))
+                plain_content(
+                    MARKS[person.status], person.name, (f" {person.status.value}", "$quiet")
+                )
             )
             for person in ordered
         )

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import shlex
 from dataclasses import dataclass
+from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.message import Message
 from textual.widgets import Button, Input, Select
@@ -31,6 +33,7 @@ ADMISSIONS = {
 class StartScreen(FormScreen):
     """A form for the server's command line."""
 
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("f2", "app.next_theme", "Theme")]
     CSS = """
     StartScreen #server { height: auto; max-height: 6; }
     StartScreen #command { width: 1fr; }

@@ -97,7 +97,7 @@ class FormScreen(Screen[None]):
     FormScreen { align: center middle; }
     FormScreen #box {
         width: 72; max-width: 100%; height: auto; max-height: 100%; padding: 1 3;
-        border: round $primary;
+        border: round $edge;
     }
     FormScreen #title { text-style: bold; margin-bottom: 1; }
     FormScreen .field { height: 1; margin-bottom: 1; }
@@ -172,7 +172,7 @@ class Dialog(ModalScreen[str | None]):
     Dialog { align: center middle; }
     Dialog > Vertical {
         width: 60; max-width: 100%; height: auto; max-height: 100%; padding: 1 2;
-        background: $panel; border: round $primary;
+        background: $panel; border: round $edge;
     }
     Dialog PlainText { margin-bottom: 1; }
     Dialog Horizontal { height: 1; align-horizontal: center; margin-top: 1; }

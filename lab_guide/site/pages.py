@@ -53,7 +53,7 @@ class Shown(File):
 def on_files(files, config):
     todo = [
         path.relative_to(ROOT).as_posix()
-        for those in ("lab_guide/*.md", "lab_guide/pt-BR/*.md", "notebooks/[0-9][0-9]_*.ipynb")
+        for those in ("lab_guide/*.md", "lab_guide/pt-BR/*.md", "notebooks/[0-9][0-9]*_*.ipynb")
         for path in sorted(ROOT.glob(those))
     ]
     seen = set()

@@ -2,11 +2,10 @@
 
 import contextlib
 import socket
-from pathlib import Path
 
 from harness.driving import processes
 from harness.driving.messages import msg
-from harness.teaching.notebook import Question, Wrong, exercise, meanwhile
+from harness.teaching.notebook import Question, Wrong, code_of, exercise, meanwhile
 
 LONGEST_TURN = Question(usual=5)  # milliseconds
 
@@ -17,8 +16,7 @@ IDLE = 0.1  # of a core: a program that waits uses less
 @exercise
 def check_chat(path):
     """The chat in this file forgets a client that leaves, and closes its socket."""
-    code = Path(path).read_text(encoding="utf-8")
-    compile_it(code)
+    code = code_of(path)
     with meanwhile(code) as chat, contextlib.ExitStack() as open_sockets:
 
         def connected():
@@ -34,16 +32,6 @@ def check_chat(path):
                     last_line=chat.last_line(),
                 )
             ) from None
-
-
-def compile_it(code):
-    """Raise Wrong if this is no Python."""
-    try:
-        compile(code, "chat.py", "exec")
-    except SyntaxError as error:
-        raise Wrong(
-            msg("Line {number} is no Python: {error}.", number=error.lineno, error=error.msg)
-        ) from None
 
 
 def leaves(chat, ana, ben, carla, connected):

@@ -1,12 +1,33 @@
-"""The prediction and the exercise of notebook 01."""
+"""The prediction and the exercise of notebook 01, and what it captures."""
 
+from harness.driving.capture import CannotCapture as CannotCapture  # for the notebook
+from harness.driving.capture import Capture
 from harness.driving.messages import msg
-from harness.teaching.notebook import Question, Wrong, exercise
+from harness.teaching.notebook import Question, Wrong, exercise, serve
 
 WHOLE_PIECES = Question(usual=20, most=2000)  # pieces that end where a line ends
 
 STREAM = "SAY hello\nSAY olá, João\nQUIT\n".encode()
 WANTED = ["SAY hello", "SAY olá, João", "QUIT"]
+
+
+def captured():
+    """Ana sends a line byte by byte. Return (of each packet to the server its number, its bytes and
+    the lines that end in it; the passwords of the packets with JOIN). Raise CannotCapture.
+    """
+    with serve("fork") as server, Capture(server.port) as capture:
+        ana, ben = server.enter("ana", "ben")
+        for byte in b"SAY one byte at a time\n":
+            ana.send_bytes(bytes([byte]))
+        ana.fence()
+        ben.send("PING the-end")
+        ben.expect("PONG the-end")
+        capture.until(b"PONG the-end")
+        to_server = f"tcp.dstport == {server.port} && tcp.len > 0"
+        return (
+            capture.fields("frame.number", "tcp.len", "grupo.line", only=to_server),
+            capture.fields("grupo.password", only='grupo.verb == "JOIN"'),
+        )
 
 
 @exercise

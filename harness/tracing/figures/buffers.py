@@ -103,8 +103,11 @@ def backlog(run: Run) -> list[Sample]:
     for _, count in due:
         sums.append(sums[-1] + count)
     read = received(mine.live)
+    gone = gone_at(run)
     samples = []
     for at, _, receive, send in run.samples:
+        if samples and gone is not None and at > gone:
+            break  # nothing waits for a member that was disconnected
         left = sums[bisect_right(times, at)] - sum(count for when, count in read if when <= at)
         samples.append(Sample(at, receive, send, max(0, left - receive - send)))
     return samples

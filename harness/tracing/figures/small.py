@@ -304,11 +304,14 @@ def torn(found: dict[int, tuple[int, int]], guess: float, of: int, limit: int) -
 
 
 @base.drawn
-def bars(held: dict[str, dict[str, int]], guess: float, question: str) -> Figure:
+def bars(
+    held: dict[str, dict[str, int]], guess: float, question: str, caption: str | None = None
+) -> Figure:
     """Draws a panel for each quantity, with a bar for each design.
 
     held    {design: {quantity: number}}
     guess   the first quantity of the last design
+    caption without it: that the operating system shows the numbers
     """
     quantities = list(next(iter(held.values())))
     words = []
@@ -345,7 +348,7 @@ def bars(held: dict[str, dict[str, int]], guess: float, question: str) -> Figure
     rows = [[design, *numbers.values()] for design, numbers in held.items()]
     return Figure(
         sheet.finish(),
-        say("As the operating system shows them, after the last member has come in."),
+        caption or say("As the operating system shows them, after the last member has come in."),
         f"{question} {answer}",
         Table([say("server"), *quantities], rows),
         held,
