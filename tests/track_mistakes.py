@@ -315,7 +315,7 @@ def judged(mistake: Mistake) -> Outcome:
 
 
 def is_right(mistake: Mistake, outcome: Outcome) -> bool:
-    """Whether the failure that a student is told to begin with names the mistake."""
+    """Whether the failure with which a student begins names the mistake."""
     return outcome.sentence in mistake.causes and mistake.words in outcome.cause
 
 
