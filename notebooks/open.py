@@ -1,5 +1,7 @@
 """Open the notebooks in JupyterLab for a learner: a copy without the solutions, in my-notebooks/.
 
+Those in Portuguese are in my-notebooks/pt-BR/.
+
 python notebooks/open.py            # or: make notebooks
 """
 
@@ -13,6 +15,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from harness import output
+from notebooks.execute import sources
 
 MINE = HERE.parent / "my-notebooks"
 NOT_FOR_LEARNERS = {"solution", "test"}  # tags of cells that a learner does not get
@@ -28,9 +31,9 @@ def for_learners(notebook):
 
 
 def main():
-    MINE.mkdir(exist_ok=True)
-    for source in sorted(HERE.glob("[0-9][0-9]*_*.md")):
-        mine = MINE / f"{source.stem}.ipynb"
+    for source in [*sources(), *sources("pt-BR")]:
+        mine = MINE / source.relative_to(HERE).with_suffix(".ipynb")
+        mine.parent.mkdir(parents=True, exist_ok=True)
         if not mine.exists():  # an existing file may be the learner's own work
             jupytext.write(for_learners(jupytext.read(source)), mine)
     print(
