@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -70,6 +71,27 @@ def test_two_programs_of_a_check_are_told_apart(start):
     assert {len(process.program.processes()) for process in (one, other)} == {2}
     one.program.end()
     assert [len(process.program.processes()) for process in (one, other)] == [0, 2]
+
+
+def test_what_one_thread_ends_is_never_what_another_one_is_about_to_start(slot, start):
+    """Between its fork and find(), a program is not known yet."""
+    copy, said = slot.folder / "about", "import time; print('on', flush=True); time.sleep(60)"
+    copy.mkdir()
+    launch = slot.cell.started([PYTHON, "-c", said], cwd=copy, env={"PATH": os.environ["PATH"]})
+    process = subprocess.Popen(
+        launch.argv,
+        cwd=launch.cwd,
+        env=launch.env,
+        preexec_fn=launch.preexec,
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout.readline() == b"on\n"
+        meanwhile = threading.Thread(target=lambda: start("pass").program.end())
+        meanwhile.start()
+        meanwhile.join()
+        assert process.poll() is None and not slot.cell.strays
+        process.kill()
 
 
 def test_programs_of_a_submission_share_its_folder(slot, start):

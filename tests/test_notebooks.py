@@ -224,19 +224,15 @@ def test_the_outputs_are_alike_in_both_languages(source):
 
 def test_there_is_no_picture_without_a_guess(monkeypatch):
     monkeypatch.delenv(made_of.USUAL, raising=False)
-    drawn = []
+    drawn, question = [], made_of.Question(usual=3)
     assert (
-        "Guess first" in repr(made_of.reveal(made_of.predict(..., usual=3), drawn.append))
+        "Guess first" in repr(made_of.reveal(made_of.predict(..., question), drawn.append))
         and not drawn
     )
-    assert made_of.reveal(made_of.predict(5, usual=3), lambda guess: guess) == 5
-    assert "'many' is no answer here: put a number" in repr(made_of.predict("many", usual=3))
-    assert (
-        made_of.predict("fork", usual="pthread").value == "fork"
-        and made_of.predict(3, usual="pthread").value is None
-    )
+    assert made_of.reveal(made_of.predict(5, question), lambda guess: guess) == 5
+    assert "'many' is no answer here: put a number" in repr(made_of.predict("many", question))
     monkeypatch.setenv(made_of.USUAL, "1")
-    assert made_of.reveal(made_of.predict(..., usual=3), lambda guess: guess) == 3
+    assert made_of.reveal(made_of.predict(..., question), lambda guess: guess) == 3
 
 
 def test_a_check_says_what_is_amiss(monkeypatch):

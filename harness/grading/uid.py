@@ -1,9 +1,10 @@
 """Tier B: a cell for root in a container that allows no namespaces.
 
-Each check starts its programs under a user id of its own, and all programs of a submission share a
-group id. A program may read the system's programs, read and write its own folders, and listen at
-its port. File permissions and Landlock see to that. seccomp takes away dangerous system calls, and
-other sockets than TCP. The judge stays root, counts and kills by user id, and is out of reach.
+Each thread of a check starts its programs under a user id of its own, and all programs of a
+submission share a group id. A program may read the system's programs, read and write its own
+folders, and listen at its port. File permissions and Landlock see to that. seccomp takes away
+dangerous system calls, and other sockets than TCP. The judge stays root, counts and kills by user
+id, and is out of reach.
 
 What this tier does not stop:
 
@@ -31,6 +32,7 @@ import signal
 import stat
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -262,8 +264,13 @@ class UidProgram:
     is_over: bool = False
 
     def others(self) -> set[int]:
-        """Return the pids of the check's other programs that run."""
-        return {one.pid for one in self.cell.programs if not one.is_over and one is not self}
+        """Return the pids of the other programs that run under this user id."""
+        programs = self.cell.programs
+        return {
+            one.pid
+            for one in programs
+            if one.user == self.user and not one.is_over and one is not self
+        }
 
     def pids(self) -> list[int]:
         """Return the ids of all its processes, zombies included.
@@ -355,17 +362,21 @@ class UidCell:
         self.environment: Mapping[str, str] | None = None
         self.strays: list[str] = []
         self.programs: list[UidProgram] = []  # of this process
-        self._user, self._process = 0, 0
+        self._own, self._process, self._lock = threading.local(), 0, threading.Lock()
 
     def user(self) -> int:
-        """Return the user id of the programs that this process starts. Raises CellError.
+        """Return the user id of the programs that this thread starts. Raises CellError.
 
-        Each check is a process. Its lock ends with the process.
+        Each check is a process, and its locks of user ids end with it. Its threads start and end
+        programs at the same time: by their ids, one never ends what another one is about to start.
         """
-        if self._process != os.getpid():
-            self._user, self._process = Locked("user", end_user).number, os.getpid()
-            self.programs = []
-        return self._user
+        with self._lock:
+            if self._process != os.getpid():
+                self._own, self._process, self.programs = threading.local(), os.getpid(), []
+        if not hasattr(self._own, "user"):
+            self._own.user = Locked("user", end_user).number
+        found: int = self._own.user
+        return found
 
     def started(
         self,

@@ -391,12 +391,9 @@ class Guess:
         return say("Your guess: {value}", value=self.value)
 
 
-def predict(guess, question=None, *, usual=None):
-    """Return a Guess, for a picture below it. `question`: a Question, or only its `usual` guess: a
-    number, or the name of a design.
-    """
-    among = DESIGNS if isinstance(usual, str) else ()
-    return Guess(guess, question or Question(usual, among=tuple(among)))
+def predict(guess, question):
+    """Return a learner's Guess at a Question, for a picture below it."""
+    return Guess(guess, question)
 
 
 def reveal(guess, draw):

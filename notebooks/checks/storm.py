@@ -4,11 +4,9 @@ import contextlib
 import socket
 import statistics
 import time
-from pathlib import Path
 
 from harness.driving.messages import msg
-from harness.teaching.notebook import Question, Wrong, exercise, meanwhile, serve
-from notebooks.checks.loop import compile_it
+from harness.teaching.notebook import Question, Wrong, code_of, exercise, meanwhile, serve
 
 BAD = "password-hash-in-the-loop"
 WHICH = ("nonblocking", "pthread", "fork", BAD)
@@ -65,8 +63,7 @@ WORDS = ("let me in", "open sesame", "123456")  # the second one is right
 @exercise
 def check_server(path):
     """The server in this file checks passwords, and echoes other lines meanwhile."""
-    code = Path(path).read_text(encoding="utf-8")
-    compile_it(code)
+    code = code_of(path)
     with meanwhile(code) as server, contextlib.ExitStack() as connections:
 
         def connected():
