@@ -1,6 +1,7 @@
 """Run notebooks from top to bottom and save their outputs: NN_name.md becomes NN_name.ipynb.
 
-python notebooks/execute.py [NN ...]        # without numbers: all notebooks
+python notebooks/execute.py [NN ...]        # without numbers: all notebooks, in both languages
+python notebooks/execute.py pt-BR/NN        # one in Portuguese
 """
 
 import os
@@ -20,9 +21,9 @@ from harness.output import promise_files, put, run
 from harness.teaching.notebook import USUAL
 
 
-def sources():
-    """Return the paths of the notebooks' sources, in order."""
-    return sorted(HERE.glob("[0-9][0-9]*_*.md"))
+def sources(folder=""):
+    """Return the paths of the notebooks' sources, in order: those in English, or in "pt-BR"."""
+    return sorted((HERE / folder).glob("[0-9][0-9]*_*.md"))
 
 
 def execute(notebook, guessed=True):
@@ -56,15 +57,16 @@ def execute(notebook, guessed=True):
 def main():
     chosen = sys.argv[1:]
     promise_files()
-    for source in sources():
-        if not chosen or source.name.partition("_")[0] in chosen:
+    for source in [*sources(), *sources("pt-BR")]:
+        name = str(source.relative_to(HERE))
+        if not chosen or name.partition("_")[0] in chosen:
             began = time.monotonic()
             try:
                 notebook = execute(jupytext.read(source))
             except CellExecutionError as error:
-                sys.exit(f"{source.name}: {error}")
+                sys.exit(f"{name}: {error}")
             put(source.with_suffix(".ipynb"), jupytext.writes(notebook, "ipynb") + "\n")
-            print(f"{source.stem}: {time.monotonic() - began:.1f} s", flush=True)
+            print(f"{name}: {time.monotonic() - began:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Open the notebooks in JupyterLab for a learner: a copy without the solutions, in my-notebooks/.
 
+Those in Portuguese are in my-notebooks/pt-BR/.
+
 python notebooks/open.py            # or: make notebooks
 """
 
@@ -13,6 +15,8 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from harness import output
+from harness.verdicts import language
+from notebooks.execute import sources
 
 MINE = HERE.parent / "my-notebooks"
 NOT_FOR_LEARNERS = {"solution", "test"}  # tags of cells that a learner does not get
@@ -28,11 +32,13 @@ def for_learners(notebook):
 
 
 def main():
-    MINE.mkdir(exist_ok=True)
-    for source in sorted(HERE.glob("[0-9][0-9]*_*.md")):
-        mine = MINE / f"{source.stem}.ipynb"
+    for source in [*sources(), *sources("pt-BR")]:
+        mine = MINE / source.relative_to(HERE).with_suffix(".ipynb")
+        mine.parent.mkdir(parents=True, exist_ok=True)
         if not mine.exists():  # an existing file may be the learner's own work
             jupytext.write(for_learners(jupytext.read(source)), mine)
+    language.choose(None)
+    folder = "" if language.in_use == "en" else language.in_use
     print(
         f"The notebooks are in {MINE.name}/. To get a fresh copy of one, delete its file there. "
         "Press Ctrl-C twice to stop JupyterLab.",
@@ -47,7 +53,7 @@ def main():
             f"--notebook-dir={HERE.parent}",
             *(["--allow-root"] if os.geteuid() == 0 else []),
             *sys.argv[1:],
-            str(MINE / "00_tour.ipynb"),
+            str(MINE / folder / "00_tour.ipynb"),
         ],
     )
 

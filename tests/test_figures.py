@@ -671,6 +671,9 @@ def test_in_portuguese(three):
     try:
         figure = figures.swimlanes(three)
         text = words(figure) + figure.caption + figure.alt
+        journeys = figures.journeys(three)
+        for one in journeys, journeys.narrow(), figure, figure.narrow():
+            assert not overlapping(one), "longer words have room, too"
     finally:
         language.use("en")
     assert "quem mais precisa esperar?" in text and "processo" in text

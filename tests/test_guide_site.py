@@ -38,7 +38,10 @@ GUIDE = [
     *(path for path in sorted(ROOT.glob("lab_guide/*.md")) if path.stem != "protocol"),
     *sorted(ROOT.glob("lab_guide/pt-BR/*.md")),
 ]
-NOTEBOOKS = sorted(ROOT.glob("notebooks/[0-9]*.ipynb"))
+NOTEBOOKS = [
+    *sorted(ROOT.glob("notebooks/[0-9]*.ipynb")),
+    *sorted(ROOT.glob("notebooks/pt-BR/[0-9]*.ipynb")),
+]
 LOADED = {
     "script": "src",
     "link": "href",
@@ -218,7 +221,7 @@ def test_a_notebooks_pictures_are_in_it(site, pages):
             for picture in re.findall(r'base64,([^"]+)"', "".join(outputs))
         ]
         files = [
-            site / "notebooks" / name
+            site / path.parent.relative_to(ROOT) / name
             for name in [*pages[built(path)].loaded, *pages[built(path)].links]
             if name.startswith(path.stem) and name.endswith(".png")
         ]

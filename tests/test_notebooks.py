@@ -2,7 +2,9 @@
 the sources say; JupyterLab shows them.
 """
 
+import ast
 import base64
+import itertools
 import json
 import os
 import re
@@ -22,8 +24,19 @@ from notebooks.open import for_learners
 from tests.conftest import browser
 
 SOURCES = sources()
+PORTUGUESE = sources("pt-BR")
 MARK = "GRUPO_NOTEBOOK_TEST"  # in the environment of all that a notebook starts
 EACH = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+ALL = pytest.mark.parametrize(
+    "source", [*SOURCES, *PORTUGUESE], ids=lambda source: str(source)[-30:]
+)
+TRANSLATED = pytest.mark.parametrize("source", PORTUGUESE, ids=lambda source: source.stem)
+
+
+def number_of(source):
+    """What execute.py calls it."""
+    number = source.name.partition("_")[0]
+    return number if source in SOURCES else f"pt-BR/{number}"
 
 
 def tagged(notebook, tag):
@@ -88,7 +101,7 @@ def test_there_are_eleven():
     assert numbers == ["00", "01", "02", "03", "04", "04b", *(f"{one:02}" for one in range(5, 10))]
 
 
-@EACH
+@ALL
 def test_both_files_say_the_same(source):
     """What is committed with outputs is what the source says, and was run from top to bottom."""
     ours, shown = jupytext.read(source), nbformat.read(source.with_suffix(".ipynb"), as_version=4)
@@ -97,20 +110,20 @@ def test_both_files_say_the_same(source):
         (cell.cell_type, cell.source, cell.metadata.get("tags", [])) for cell in notebook.cells
     ]
     assert tell(shown) == tell(ours), (
-        f"python notebooks/execute.py {source.name.partition('_')[0]} makes the second file of the first"
+        f"python notebooks/execute.py {number_of(source)} makes the second file of the first"
     )
     code = [cell for cell in shown.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert len(figures(shown)) >= len(tagged(shown, "predict"))
 
 
-@EACH
+@ALL
 def test_nothing_of_the_machine_where_they_ran_is_in_them(source):
     text = source.with_suffix(".ipynb").read_text()
     assert not re.search(r"/(work|home|tmp/wt|Users)/", re.sub(r"base64,[^\\\"]*", "", text))
 
 
-@EACH
+@ALL
 def test_its_form(source):
     """A first cell that runs something whole; guesses, exercises and checks; and links that lead
     somewhere.
@@ -142,6 +155,68 @@ def test_a_learner_gets_no_solutions():
             and not tagged(learners, "solution")
             and not tagged(learners, "test")
         )
+
+
+# -- In Portuguese ---------------------------------------------------------------------------------
+
+
+def without_texts(source):
+    """A cell's code without its comments and its choice of the language, and with empty texts."""
+    tree = ast.parse(re.sub(r"\A%%writefile \S+\n", "", source))
+    chooses = "from harness.verdicts import language", "language.use('pt-BR')"
+    tree.body = [one for one in tree.body if ast.unparse(one) not in chooses]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            node.values = [one for one in node.values if isinstance(one, ast.FormattedValue)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)):
+            node.value = ""
+    return ast.dump(tree)
+
+
+def cells_of(source, suffix=".md"):
+    """The cells of a notebook in Portuguese, each with the same one in English."""
+    pair = [
+        jupytext.read(path.with_suffix(suffix)).cells
+        for path in (source, source.parent.parent / source.name)
+    ]
+    return list(zip(*pair, strict=True))
+
+
+@TRANSLATED
+def test_the_code_is_the_same_in_both_languages(source):
+    """So are the kinds of cells and their tags, what is folded, and the links and code in texts."""
+    for ours, english in cells_of(source):
+        assert ours.cell_type == english.cell_type
+        assert ours.metadata.get("tags") == english.metadata.get("tags")
+        if ours.cell_type == "code":
+            assert without_texts(ours.source) == without_texts(english.source)
+            continue
+        for part in r"^#+ ", r"<details>", r"^\| ", r"^- ", r"^\d\. ":
+            found = [len(re.findall(part, one.source, re.MULTILINE)) for one in (ours, english)]
+            assert found[0] == found[1], (part, english.source)
+        links = [re.findall(r"\]\((?:\.\./)*([^)]+)\)", one.source) for one in (ours, english)]
+        assert links[0] == links[1], "the same pages"
+
+
+@TRANSLATED
+def test_the_outputs_are_alike_in_both_languages(source):
+    """Each cell shows the same kinds of things; pictures and notices are in Portuguese."""
+
+    def kinds(cell):
+        found = [
+            (one.output_type, sorted(one.get("data", {})), one.get("name"))
+            for one in cell.get("outputs", [])
+        ]
+        return [kind for kind, _ in itertools.groupby(found)]  # one text may come in pieces
+
+    for ours, english in cells_of(source, ".ipynb"):
+        assert kinds(ours) == kinds(english), ours.source
+        for output in ours.get("outputs", []):
+            page = re.sub(r"<style.*?</style>", "", output.get("data", {}).get("text/html", ""))
+            words = " ".join(re.findall(r">([^<>]+)<", page))
+            assert not re.search(
+                r"(?<![-\w])(the|your|with|after|waits|guess|right)(?![-\w])", words
+            ), words
 
 
 # -- What they are made of -------------------------------------------------------------------------
@@ -219,6 +294,15 @@ def test_it_runs_from_top_to_bottom(source, marked):
         for output in cell.get("outputs", [])
         if output.get("name") == "stderr"
     ]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_one_in_portuguese_runs_from_top_to_bottom(marked):
+    """The code of the others is the same as in English."""
+    [source] = [one for one in PORTUGUESE if one.name.startswith("05")]
+    notebook = execute(jupytext.read(source))
+    assert all("palpite" in text_of(cell) for cell in tagged(notebook, "predict"))
 
 
 @pytest.mark.long

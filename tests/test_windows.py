@@ -17,13 +17,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from textual.events import Paste
+from textual.events import AppBlur, AppFocus, Paste
 from textual.widgets import Input, OptionList
 from textual.widgets._footer import FooterKey
 
 from harness.driving.client import WireClient
 from harness.driving.deadlines import DEADLINE, wait_until
 from harness.driving.server import Server
+from implementations.client.connection_state import State
 from implementations.client.groups import GroupsFile
 from implementations.client.items import Event, MemberStatus
 from implementations.common.wire import FORBIDDEN
@@ -293,6 +294,7 @@ def call(name, *arguments):
         (Wait(call("send", 6)), "reader ana", "waits in send: until a client reads"),
         (Wait(call("futex", 1)), "reader ana", "waits in futex: for a lock or work"),
         (Wait(call("sleep")), "server", "sleeps"),
+        (Wait(call("sigwait")), "server", "waits in sigwait: for a signal"),
         (Wait(None, channel="do_sys_poll"), "reader ana", "waits in poll: for ana's bytes"),
         (Wait(None, channel="futex_wait_queue"), "x", "waits in futex: for a lock or work"),
         (Wait(None, channel="wait_woken"), "x", "waits in recv or send"),
@@ -504,7 +506,7 @@ def test_new_lines_do_not_move_older_ones_and_get_an_unread_mark():
         assert widget.lines[widget.mark_index + 1].text == "number 100"
         widget.jump_to_end()
         await pilot.pause()
-        assert any("─ new ─" in row for row in rows_shown(widget))
+        assert any("─ 5 new ─" in row for row in rows_shown(widget))
         widget.clear_mark()
         assert widget.mark_index is None and not any(
             line.kind is LineKind.UNREAD_MARK for line in widget.lines
@@ -632,6 +634,16 @@ def row_of(app, text):
     return row
 
 
+@contextlib.contextmanager
+def stopped(server):
+    """A server that does nothing meanwhile, like one that is stuck."""
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+
+
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
@@ -726,12 +738,12 @@ def test_a_saved_group_fills_the_form_and_missed_messages_are_below_the_mark(ope
         await pilot.press("down", "enter")
         assert app.screen.query_one("#name", Input).value == "ana"
         await comes_in(pilot)
-        await shows(pilot, "ana: here I was", "─ new ─", "ben: you missed this")
+        await shows(pilot, "ana: here I was", "─ 1 new ─", "ben: you missed this")
         said = seen(app)
-        assert said.index("here I was") < said.index("─ new ─") < said.index("you missed this")
+        assert said.index("here I was") < said.index("─ 1 new ─") < said.index("you missed this")
         await pilot.press(*"thanks", "enter")
         await until(
-            pilot, lambda: "─ new ─" not in seen(app), "the mark gone, because everything is read"
+            pilot, lambda: "─ 1 new ─" not in seen(app), "the mark gone, because everything is read"
         )
 
     as_member(again, place_of(open_server), tmp_path, name="")
@@ -825,6 +837,117 @@ def test_escape_never_ends_the_window(open_server, tmp_path):
 
 
 @pytest.mark.long
+def test_the_mark_stands_at_the_first_missed_line_after_every_return(open_server, tmp_path):
+    async def act(pilot, app):
+        await comes_in(pilot)
+        with WireClient(open_server.address) as ben:
+            ben.join("ben", "secret")
+            await shows(pilot, "● ben")
+            for number in range(2):
+                await pilot.press("f8")
+                await shows(pilot, "Disconnected: you quit")
+                ben.send(f"SAY first {number}", f"SAY and you, ana? {number}")
+                ben.fence()
+                await pilot.press("f5")
+                await shows(pilot, f"and you, ana? {number}", "─ 2 new, 1 for you ─")
+                rows = [row[6:] for row in rows_shown(app.screen.query_one(MessageLog))]
+                mark = next(at for at, row in enumerate(rows) if "2 new" in row)
+                assert rows[mark + 1].startswith(f"ben: first {number}")
+                assert sum("new" in row for row in rows) == 1
+            await pilot.press("f8")
+            await shows(pilot, "Disconnected: you quit")
+            await pilot.press("f5")
+            await until(pilot, lambda: app.screen.conversation.state is State.HERE, "back")
+            await shows(pilot, "in, 2 here")
+            rows = rows_shown(app.screen.query_one(MessageLog))
+            assert not any("new" in row for row in rows[-2:]), "a mark for nothing but our coming"
+
+    as_member(act, place_of(open_server), tmp_path)
+
+
+def test_a_mention_rings_the_bell_and_is_in_the_title(open_server, tmp_path, monkeypatch):
+    rings, titles = [], []
+    monkeypatch.setattr(MemberApp, "bell", lambda app: rings.append(1))
+    monkeypatch.setattr(MemberApp, "write_to_terminal", lambda app, text: titles.append(text))
+
+    async def act(pilot, app):
+        await comes_in(pilot)
+        with WireClient(open_server.address) as ben:
+            ben.join("ben", "secret")
+            app.post_message(AppBlur())
+            ben.send("SAY nothing")
+            await until(pilot, lambda: "\x1b]2;1 new - os-lab\x1b\\" in titles, "a title")
+            assert not rings
+            ben.send("SAY Ana, look", "SAY ana!")
+            await until(
+                pilot, lambda: "\x1b]2;3 new, 2 for you - os-lab\x1b\\" in titles, "a title"
+            )
+            assert rings == [1]
+            app.post_message(AppFocus())
+            await until(pilot, lambda: titles[-1] == "\x1b]2;os-lab\x1b\\", "the title of a reader")
+
+    as_member(act, place_of(open_server), tmp_path)
+    assert titles[0] == "\x1b[22;2t" and titles[-1] == "\x1b[23;2t"
+
+
+def test_what_a_stalled_server_owes_is_seen(open_server, tmp_path):
+    async def act(pilot, app):
+        await comes_in(pilot)
+        await until(pilot, lambda: not app.screen.conversation.requests.sent, "silence")
+        with stopped(open_server):
+            await pilot.press(*"hello?", "enter")
+            await shows(pilot, "ana: hello?", "no answer for 1 s")
+            await shows(pilot, "no answer for 2 s")
+            pending = app.screen.query_one("#pending")
+            assert str(pending.content) == "ana: hello?" and not any(
+                line.author for line in app.screen.query_one(MessageLog).lines
+            )
+        await until(pilot, lambda: not pending.display, "confirmed")
+        assert "no answer" not in seen(app) and "ana: hello?" in seen(app)
+
+    as_member(act, place_of(open_server), tmp_path)
+
+
+def test_the_bytes_of_a_long_message_are_counted(open_server, tmp_path):
+    async def act(pilot, app):
+        await comes_in(pilot)
+        field = app.screen.query_one("#input", Input)
+        for text, size in (("ä" * 175, 350), ("x" * 401, 401)):
+            field.value = text
+            await shows(pilot, f"{size} of 400 bytes")
+        field.value = "x" * 349
+        await until(pilot, lambda: "400 bytes" not in seen(app), "no counter")
+
+    as_member(act, place_of(open_server), tmp_path)
+
+
+@pytest.mark.long
+def test_dialogs_keep_what_was_typed_and_say_what_is_wrong(open_server, tmp_path):
+    async def act(pilot, app):
+        await pilot.press("shift+tab", *"a/b", "tab", *"secret", "enter")
+        await shows(pilot, "a name is 1 to 32 letters")
+        form = app.screen
+        assert form.field("password").value == "secret" and app.focused is form.field("name")
+        await pilot.press("ctrl+u", *"ana", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ChatScreen), "the group")
+        await until(pilot, lambda: app.screen.conversation.progress.caught_up, "in")
+        with WireClient(open_server.address) as ben:
+            ben.join("ben", "secret")
+            await pilot.press("f2", "ctrl+u", *"b/n", "enter")
+            await shows(pilot, "Your new name", "a name is 1 to 32")
+            assert app.focused.value == "b/n"
+            await pilot.press("ctrl+u", *"ben", "enter")
+            await until(
+                pilot, lambda: str(app.screen.query("#error").last().content).strip(), "a refusal"
+            )
+            assert app.focused.value == "ben"
+            await pilot.press("ctrl+u", *"anna", "enter")
+            await shows(pilot, "ana is now anna")
+
+    as_member(act, place_of(open_server), tmp_path)
+
+
+@pytest.mark.long
 def test_a_line_that_is_not_sent_stays_in_the_field(open_server, tmp_path):
     async def act(pilot, app):
         await comes_in(pilot)
@@ -874,7 +997,11 @@ def test_a_paste_of_10_000_lines_is_sent_whole_after_a_confirmation(open_server,
         app.screen.query_one("#input").post_message(Paste("\n".join(pasted.split("\n")[:2000])))
         await shows(pilot, "You pasted 1,999 lines")
         await pilot.press("y")
-        await shows(pilot, "line 1996")
+        await until(
+            pilot,
+            lambda: app.screen.query_one(MessageLog).lines[-1].text == "line 1996",
+            "the last line confirmed",
+        )
         said = [
             line.text
             for line in app.screen.query_one(MessageLog).lines
@@ -1472,3 +1599,22 @@ def test_a_console_that_prints_no_messages_is_said_to_be_so(tmp_path):
         await shows(pilot, "This server's console prints no messages", "owner: hello")
 
     as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "quiet.py"))
+
+
+def test_a_long_name_takes_one_row():
+    class People(WindowApp):
+        def compose(self):
+            yield PeopleList()
+
+    async def play():
+        app = People()
+        async with app.run_test(size=(20, 6)) as pilot:
+            people = [Person("x" * 32, Status.HERE), Person("y", Status.HERE)]
+            app.query_one(PeopleList).show_people(people)
+            await pilot.pause()
+            rows = [row.strip() for row in seen(app).splitlines()]
+            marked = [row for row in rows if row.startswith("●")]
+            assert marked[0].endswith("x…") and marked[1] == "● y here" and len(marked) == 2
+            assert rows.index(marked[1]) == rows.index(marked[0]) + 1
+
+    asyncio.run(play())

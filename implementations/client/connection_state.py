@@ -10,6 +10,7 @@ from .resequencer import Resequencer
 
 JOIN_TIMEOUT = 20  # seconds from the attempt to connect to PENDING, the first answer to JOIN
 PING_AFTER = 60  # seconds of silence before the client sends PING
+PROBE_AFTER = 2  # seconds of silence before it sends PING while the user types
 DEAD_AFTER = 90  # seconds of silence before the client gives up the connection
 
 

@@ -23,8 +23,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..common import wire
-from .connection_state import CONNECTED, JOIN_TIMEOUT, ConnectionProgress, State
-from .items import Event, Item, MemberStatus, Note
+from .connection_state import (
+    CONNECTED,
+    JOIN_TIMEOUT,
+    PROBE_AFTER,
+    ConnectionProgress,
+    State,
+)
+from .items import Event, Item, MemberStatus, Note, Refusal
 from .reconnect import RECONNECT_AFTER, Backoff, ending_after
 from .requests import Request, UnconfirmedRequests
 from .resequencer import Resequencer
@@ -165,8 +171,17 @@ class Conversation:
             silent = "the server is silent"
             self.connection_lost(silent if self.progress.got_answer else limit, now)
         elif self.is_connected and self.progress.should_ping(now):
-            self.progress.pinged = True
-            self._send("PING alive")
+            self._ping()
+
+    def ping_if_silent(self, now: float) -> None:
+        """Ask whether the server is alive, for a user that types; not more often than needed."""
+        is_silent = now - self.progress.heard_at >= PROBE_AFTER and not self.progress.pinged
+        if self.state is State.HERE and is_silent:
+            self._ping()
+
+    def _ping(self) -> None:
+        self.progress.pinged = True
+        self._send("PING alive")
 
     def _script_is_stuck(self, now: float) -> bool:
         """Return whether a script waits for confirmations, and none comes from the server.
@@ -309,7 +324,9 @@ class Conversation:
             self.note(f"no history: {reason}")
             self._complete_history(0)
         elif self.requests.sent:
-            self.note(f"failed ({reason}): {self.requests.sent.popleft().line()}".rstrip())
+            request = self.requests.sent.popleft()
+            text = f"failed ({reason}): {request.line()}".rstrip()
+            self._display(Refusal(text, request.verb, request.argument, reason))
 
     # -- Events, each once, in order -----------------------------------------------------------
 

@@ -58,4 +58,18 @@ class Note:
         return Note(wire.harmless(self.text))
 
 
+@dataclass(frozen=True)
+class Refusal(Note):
+    """A request that the server refused, in words and in its parts."""
+
+    verb: str  # SAY, NAME, ...
+    argument: str
+    reason: str  # in the server's words
+
+    def harmless(self) -> Refusal:
+        """Return a copy that contains no character that a terminal obeys."""
+        reason = wire.harmless(self.reason)
+        return Refusal(wire.harmless(self.text), self.verb, self.argument, reason)
+
+
 Item = Event | MemberStatus | Note

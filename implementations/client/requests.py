@@ -47,7 +47,11 @@ class UnconfirmedRequests:
     @property
     def messages(self) -> int:
         """The number of messages among the requests."""
-        return sum(request.verb == "SAY" for request in (*self.sent, *self.unsent))
+        return len(self.texts())
+
+    def texts(self) -> list[str]:
+        """Return the texts of the messages among the requests, the oldest first."""
+        return [request.argument for request in (*self.sent, *self.unsent) if request.verb == "SAY"]
 
     def confirm(self, verb: str, argument: str | None = None) -> None:
         """Remove the first request with this verb and, unless it is None, this argument."""

@@ -31,11 +31,16 @@ class WindowApp(OrderedKeysApp):
     VERTICAL_BREAKPOINTS = HEIGHT_CLASSES
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit", priority=True),
-        Binding("f2", "next_theme", "Theme", show=False, priority=True),
+        Binding("f2", "next_theme", "Theme", show=False),
     ]
 
     CSS = """
+    Input, Select > SelectCurrent { background: $field; }
+    Input:focus, Select:focus > SelectCurrent { background-tint: $field 0%; }
     SelectCurrent .arrow { color: $quiet; }
+    Button:focus {
+        background: $warning !important; color: black !important; background-tint: $warning 0%;
+    }
     """
 
     def __init__(self, theme: str = "dark") -> None:
@@ -65,6 +70,7 @@ class WindowApp(OrderedKeysApp):
         """Return the variables of the style sheets; without colors, mark choices by underlines."""
         variables = super().get_css_variables()
         if self.no_color:
+            variables["button-focus-text-style"] = "bold reverse"
             variables["block-cursor-text-style"] = "bold underline"
             variables["block-cursor-blurred-text-style"] = "underline"
         return variables

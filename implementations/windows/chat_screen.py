@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from itertools import groupby
 from random import random
 from time import monotonic
 from typing import ClassVar
@@ -13,17 +16,19 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Key
+from textual.message import Message
 from textual.widgets import Footer, OptionList
 from textual.widgets.option_list import Option
 
-from ..client.arguments import resolve
+from ..client.arguments import check_name, resolve
 from ..client.connection import TICK
 from ..client.connection_state import ConnectionProgress, State
 from ..client.conversation import Conversation
 from ..client.display import explain, local_time
 from ..client.errors import ClientError
 from ..client.groups import GroupsFile
-from ..client.items import Event, Item, MemberStatus
+from ..client.items import Event, Item, MemberStatus, Refusal
+from ..client.loop_connection import LoopConnection
 from ..client.membership_saver import MembershipSaver
 from ..client.user_input import COMMANDS, UserInput
 from ..common import wire
@@ -31,14 +36,23 @@ from . import chat_state
 from .help_dialog import HelpDialog
 from .log_lines import LineKind, LogLine
 from .message_input import MessageInput
-from .message_log import MessageLog
+from .message_log import MessageLog, unread_words
 from .roster import Roster
-from .server_connection import ServerConnection
-from .widgets import ConfirmDialog, LogScreen, PlainText, TextDialog, plain_content
+from .widgets import ConfirmDialog, LogScreen, PlainText, TextDialog, error_of, plain_content
 
 CONTEXT = 100  # events before the first new one that are displayed again
+COUNTED_FROM = 350  # bytes of a message; from here on, their number is displayed
+MAX_PENDING = 4  # unconfirmed messages that are displayed
 OFFLINE_COMMANDS = "?", "/help", "/groups", "/reconnect"  # the others need a connection
 MAX_SHOWN = 300  # members in the list; a longer list takes long to lay out at each change
+
+
+class Novelty(Enum):
+    """When an event happened."""
+
+    OLD = "seen in an earlier visit"
+    MISSED = "while the user was away"
+    LIVE = "while the user is here"
 
 
 class ChatScreen(LogScreen):
@@ -47,6 +61,7 @@ class ChatScreen(LogScreen):
     Attributes:
         conversation: the core; a new one after a reconnection by hand.
         to_send: messages that wait until earlier ones are confirmed.
+        wrong_field: of the form that led here: "address" or "password"; "" if none is known.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -73,6 +88,9 @@ class ChatScreen(LogScreen):
         background: $surface;
     }
     ChatScreen #banner { background: $warning; color: black; padding: 0 1; text-style: bold; }
+    ChatScreen #pending {
+        max-height: 5; padding: 0 1; color: $text-muted; text-style: italic;
+    }
     ChatScreen #status { height: 1; padding: 0 1; color: $text-muted; }
     ChatScreen #input { height: 1; background: $boost; padding: 0 1; }
     ChatScreen.-wide #people { width: 28; }
@@ -80,6 +98,12 @@ class ChatScreen(LogScreen):
     ChatScreen.-low #title, ChatScreen.-low #status { display: none; }
     ChatScreen.-low #waiting PlainText { border: none; padding: 0; }
     """
+
+    @dataclass
+    class TitleChanged(Message):
+        """The terminal should have another title."""
+
+        title: str
 
     def __init__(
         self,
@@ -102,10 +126,16 @@ class ChatScreen(LogScreen):
         self.address = address
         self.roster = Roster(member_name)
         self.to_send: deque[str] = deque()
-        self._password, self._last_seen = password, last_seen
-        self._connection: ServerConnection | None = None  # None until the address is known
-        self._old_up_to: int | None = None  # events up to this one are no news; set at WELCOME
-        self._news_started = False
+        self.wrong_field = ""
+        self._password = password
+        self._asked_at = self._pending_since = 0.0  # since when the server owes an answer
+        self._terminal_title = ""
+        self._asked_name = ""  # in the dialog; the server has not answered yet
+        self._next_bell = 0.0  # when a mention may ring again
+        self._connection: LoopConnection | None = None  # None until the address is known
+        self._old_up_to = 0  # events up to this one are no news; set at each WELCOME
+        self._shown_up_to = last_seen  # the newest event that was displayed, now or before
+        self._may_mark = False  # since this WELCOME there was no missed line yet
         self._who_requested_in: ConnectionProgress | None = None  # the connection that sent WHO
         self._enabled: list[bool | None] = []  # of the actions, as the footer shows them
         self._people_changed = False  # since the list was displayed
@@ -135,6 +165,7 @@ class ChatScreen(LogScreen):
         with Horizontal(id="chat"):
             yield MessageLog(id="messages")
             yield OptionList(id="people", markup=False, compact=True)
+        yield PlainText(id="pending")
         yield PlainText(id="banner")
         yield PlainText(id="status")
         commands = sorted({*self.commands, *COMMANDS})
@@ -155,9 +186,10 @@ class ChatScreen(LogScreen):
         try:
             infos = await asyncio.to_thread(resolve, self.address)
         except (ClientError, OSError) as error:
+            self.wrong_field = "address"
             self.leave(explain(error))
             return
-        self._connection = ServerConnection(infos, self.conversation, self.refresh_screen)
+        self._connection = LoopConnection(infos, self.conversation, self.refresh_screen)
         self.take_turn()
 
     def take_turn(self) -> None:
@@ -195,6 +227,8 @@ class ChatScreen(LogScreen):
         if self._connection and (failure := self._saver.save_if_due()):
             self.add_note(failure)
         if conversation.state is State.OVER and not conversation.was_here:
+            was_rejected = conversation.progress.got_answer and not conversation.bye_code
+            self.wrong_field = "password" if was_rejected else "address"
             self.leave(conversation.reason)
         elif conversation.state is State.OVER and conversation.bye_code == "left":
             self.leave(f"You left {conversation.group}.")
@@ -206,30 +240,37 @@ class ChatScreen(LogScreen):
             return
         self._who_requested_in = progress
         self.roster.status.clear()
-        if self._old_up_to is None:
-            last_seen, welcome_seq = self._last_seen, progress.welcome_seq
-            is_known = last_seen is not None and last_seen <= welcome_seq
-            self._old_up_to = last_seen if is_known else welcome_seq
+        seen, welcome_seq = self._shown_up_to, progress.welcome_seq
+        # To a newcomer, and in a group that was created again, everything before is old
+        self._may_mark = seen is not None and seen <= welcome_seq
+        self._old_up_to = seen if seen is not None and self._may_mark else welcome_seq
         self.conversation.request("WHO")
 
     def _add_items(self, items: Iterable[Item]) -> None:
-        """Add items to the log. The unread mark precedes the first one that is news."""
-        old: list[LogLine] = []
-        news: list[LogLine] = []
-        has_new_event = False
-        for item in items:
-            is_event = isinstance(item, Event)
-            is_old = isinstance(item, Event) and item.seq <= (self._old_up_to or 0)
-            has_new_event = has_new_event or (is_event and not is_old)
-            if line := self._line_of(item):
-                (old if is_old else news).append(line)
-        self.message_log.add(old, is_news=False)
-        if has_new_event and not self._news_started:
-            self._news_started = True
-            # To a newcomer, everything before is old, and there is nothing to mark
-            if self._last_seen is not None and self._old_up_to == self._last_seen:
+        """Add items to the log. The unread mark precedes the first line that the user missed."""
+        for novelty, group in groupby(items, self._novelty_of):
+            lines = [line for item in group if (line := self._line_of(item))]
+            is_missed = novelty is Novelty.MISSED
+            if is_missed and self._may_mark and lines:
+                self._may_mark = False
                 self.message_log.start_unread()
-        self.message_log.add(news)
+            elif novelty is Novelty.LIVE:
+                self._alert(lines)
+            self.message_log.add(lines, novelty is not Novelty.OLD, is_missed)
+
+    def _novelty_of(self, item: Item) -> Novelty:
+        """Return whether an event is old, or happened while the user was away."""
+        welcome_seq = self.conversation.progress.welcome_seq
+        if not isinstance(item, Event) or item.seq > welcome_seq:
+            return Novelty.LIVE
+        is_own = item.name in self.roster.own_names
+        return Novelty.OLD if item.seq <= self._old_up_to or is_own else Novelty.MISSED
+
+    def _alert(self, lines: Iterable[LogLine]) -> None:
+        """Ring the bell if a line names the user; at most once a second, however many do."""
+        if any(map(self.message_log.mentions_user, lines)) and monotonic() >= self._next_bell:
+            self._next_bell = monotonic() + 1
+            self.app.bell()
 
     def _line_of(self, item: Item) -> LogLine | None:
         """Take over the changes of an item; return the line to display, if any."""
@@ -240,7 +281,10 @@ class ChatScreen(LogScreen):
         if isinstance(item, MemberStatus):
             return None
         if not isinstance(item, Event):
+            if isinstance(item, Refusal):
+                self._on_refusal(item)
             return LogLine(LineKind.NOTE, item.text)
+        self._shown_up_to = item.seq
         time = local_time(item.time)
         if item.verb == "MSG":
             is_own = item.name in self.roster.own_names
@@ -290,13 +334,43 @@ class ChatScreen(LogScreen):
             self.refresh_bindings()
 
     def _show_status(self) -> None:
-        below, waiting = self.message_log.lines_below, len(self.to_send)
-        text = " "
-        if waiting:
-            text = f"{waiting:,} lines wait to be sent; press Escape to stop"
-        elif below:
-            text = f"{below:,} lines below; press Ctrl+End to see the newest"
-        self.query_one("#status", PlainText).set_text(text)
+        size = wire.size(self.query_one(MessageInput).value)
+        counter = f"{size} of {wire.MAX_TEXT} bytes" if size >= COUNTED_FROM else ""
+        unread = unread_words(*self.message_log.unseen)
+        words = chat_state.status(
+            silence=self._silence(),
+            waiting=len(self.to_send),
+            below=self.message_log.lines_below,
+            unread=unread,
+        )
+        style = "bold" if size > wire.MAX_TEXT else ""
+        gap = "   " if words and counter else ""
+        self.query_one("#status", PlainText).set_text(words + gap, (counter, style), " ")
+        self._show_pending()
+        group = self.conversation.group or self.address
+        title = f"{unread} - {group}" if unread else group
+        if title != self._terminal_title:
+            self._terminal_title = title
+            self.post_message(self.TitleChanged(title))
+
+    def _silence(self) -> float:
+        """Return for how many seconds the server has owed an answer, and sent nothing."""
+        conversation, now = self.conversation, monotonic()
+        owes = conversation.requests.sent or conversation.progress.pinged
+        if conversation.state is not State.HERE or not owes:
+            self._asked_at = now
+        return now - max(self._asked_at, conversation.progress.heard_at)
+
+    def _show_pending(self) -> None:
+        """Show, in grey, the messages that the server has not confirmed for a moment."""
+        texts = [*self.conversation.requests.texts(), *self.to_send]
+        if not texts:
+            self._pending_since = monotonic()
+        shown = texts[-MAX_PENDING:] if monotonic() - self._pending_since > TICK else []
+        lines = [f"{self.conversation.name}: {text}" for text in shown]
+        if more := len(texts) - len(shown) if shown else 0:
+            lines.insert(0, f"and {more:,} more")
+        self.query_one("#pending", PlainText).set_text("\n".join(lines))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return whether an action does something now. Textual calls this for the footer."""
@@ -373,6 +447,11 @@ class ChatScreen(LogScreen):
 
         self.app.push_screen(ConfirmDialog(question, "Send", "Discard"), answered)
 
+    def on_input_changed(self) -> None:
+        """Count the bytes, and find out in time whether the server still answers."""
+        self.conversation.ping_if_silent(monotonic())
+        self._show_status()
+
     def on_message_log_name_clicked(self, message: MessageLog.NameClicked) -> None:
         """Insert the author of a message into the field."""
         self.query_one(MessageInput).insert_name(message.name)
@@ -400,17 +479,32 @@ class ChatScreen(LogScreen):
         """Draw the whole screen again, for a terminal that another program has written to."""
         self.refresh(layout=True)
 
-    def action_rename(self) -> None:
-        """Ask for another name for the user."""
+    def action_rename(self, name: str = "", error: str = "") -> None:
+        """Ask for another name for the user.
+
+        Args:
+            name: what the field displays; "" for the present name.
+            error: why that name is not possible.
+        """
 
         def answered(answer: str | None) -> None:
             if answer is not None:
-                self.user_input.rename(answer.strip())
+                self._asked_name = answer.strip()
+                self.user_input.rename(self._asked_name)
                 self.take_turn()
 
-        self.app.push_screen(
-            TextDialog("Your new name", "Rename", self.conversation.name), answered
-        )
+        name = name or self.conversation.name
+        dialog = TextDialog("Your new name", "Rename", name, error_of(check_name), error)
+        self.app.push_screen(dialog, answered)
+
+    def _on_refusal(self, refusal: Refusal) -> None:
+        """Give back what the server refused: ask for the name again, or refill the field."""
+        if refusal.verb == "NAME" and refusal.argument == self._asked_name:
+            self._asked_name = ""
+            self.action_rename(refusal.argument, refusal.reason)
+        elif refusal.verb == "SAY" and not (field := self.query_one(MessageInput)).value:
+            field.value = refusal.argument
+            field.cursor_position = len(refusal.argument)
 
     def action_leave_group(self) -> None:
         """Leave the group, after a confirmation."""

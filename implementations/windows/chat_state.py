@@ -12,6 +12,7 @@ NEXT_STEPS = {
     "left": "You may ask to join again.",
     "deleted": "You cannot reconnect.",
 }
+NO_ANSWER_AFTER = 0.75  # seconds; with the next turn of the window, less than one second
 # Actions of the screen that are not always possible
 ACTIONS = "rename", "disconnect", "reconnect", "leave_group", "show_groups", "cancel"
 
@@ -51,6 +52,25 @@ def advice(conversation: Conversation, state: State, address: str, now: float) -
     reason = conversation.reason or "you quit"
     next_step = NEXT_STEPS.get(conversation.bye_code, "F5 reconnects.")
     return f"Disconnected: {reason}. {next_step} F6 shows your groups."
+
+
+def status(*, silence: float, waiting: int, below: int, unread: str) -> str:
+    """Return the line above the field for messages; "" if there is nothing to say.
+
+    Args:
+        silence: for how many seconds the server has owed an answer.
+        waiting: lines that wait to be sent.
+        below: lines below the visible ones.
+        unread: how many of them are new, in words.
+    """
+    if silence >= NO_ANSWER_AFTER:
+        return f"no answer for {max(1, silence):.0f} s"
+    if waiting:
+        return f"{waiting:,} lines wait to be sent; press Escape to stop"
+    if below:
+        new = f" ({unread})" if unread else ""
+        return f"{below:,} lines below{new}; press Ctrl+End to see the newest"
+    return ""
 
 
 def is_enabled(action: str, conversation: Conversation, has_waiting_lines: bool) -> bool:

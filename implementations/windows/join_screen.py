@@ -18,6 +18,8 @@ from .chat_screen import ChatScreen
 from .help_dialog import HelpDialog
 from .widgets import FormScreen, PlainText, plain_content
 
+CHECKS = {"address": check_address, "name": check_name, "password": check_password}
+
 
 class JoinScreen(FormScreen):
     """A form for address, name and password. A choice in the list of groups fills it."""
@@ -26,7 +28,14 @@ class JoinScreen(FormScreen):
         Binding("f1", "help", "Keys"),
         Binding("question_mark", "help", show=False),
     ]
-    CSS = "JoinScreen OptionList { height: auto; max-height: 8; margin-bottom: 1; }"
+    CSS = """
+    JoinScreen OptionList { height: auto; max-height: 8; margin-bottom: 1; }
+    JoinScreen .field { margin: 1 0 0 0; }
+    JoinScreen .error { color: $text-error; text-style: bold; margin: 0; }
+    JoinScreen Button { margin-top: 1; }
+    JoinScreen #title { margin-bottom: 0; }
+    JoinScreen.-low .field, JoinScreen.-low .error, JoinScreen.-low Button { margin: 0; }
+    """
 
     def __init__(self, address: str, member_name: str, groups_file: GroupsFile) -> None:
         """Prepare a form with this address and this name, each of which may be ""."""
@@ -47,6 +56,7 @@ class JoinScreen(FormScreen):
                 with Horizontal(classes="field"):
                     yield PlainText(label)
                     yield Input(id=field, password=field == "password", compact=True)
+                yield PlainText(id=f"{field}-error", classes="error")
             yield Button("Join", id="join", variant="primary", compact=True)
             yield PlainText(id="error")
         yield Footer()
@@ -73,10 +83,10 @@ class JoinScreen(FormScreen):
         """Show all keys and commands."""
         self.app.push_screen(HelpDialog())
 
-    def fill(self, address: str, name: str) -> None:
+    def fill(self, address: str, name: str, password: str = "") -> None:
         """Fill the form, and give the focus to the first field that is empty."""
         self.field("address").value, self.field("name").value = address, name
-        self.field("password").value = ""
+        self.field("password").value = password
         first_empty = "password" if address and name else "name" if address else "address"
         self.field(first_empty).focus()
 
@@ -103,22 +113,35 @@ class JoinScreen(FormScreen):
 
     def join(self) -> None:
         """Join in another screen, or display an error of a field."""
-        password = self.field("password").value
-        try:
-            address = check_address(self.field("address").value.strip())
-            name = check_name(self.field("name").value.strip())
-            check_password(password)
-        except InputError as error:
-            self.show_error(str(error))
-            return
+        values = {}
+        for name, check in CHECKS.items():
+            text = self.field(name).value
+            try:
+                values[name] = check(text if name == "password" else text.strip())
+            except InputError as error:
+                self.show_field_error(name, str(error))
+                return
+        self.show_field_error("", "")
+        self.open_group(**values)
+
+    def open_group(self, address: str, name: str, password: str) -> None:
+        """Show a group in another screen, and afterwards why that was left."""
 
         def left(reason: str | None) -> None:
-            self.fill(address, name)
-            self.show_error(reason or "")
+            # What was typed is kept only if it has to be corrected
+            self.fill(address, name, password if screen.wrong_field else "")
+            self.show_field_error(screen.wrong_field, reason or "")
 
-        self.show_error("")
         self.field("password").value = ""
         key = Membership(address, name, "", 0).key
         last_seen = next((known.last for known in self._known if known.key == key), None)
         screen = ChatScreen(address, name, password, last_seen, self.groups_file)
         self.app.push_screen(screen, left)
+
+    def show_field_error(self, name: str, text: str) -> None:
+        """Display an error below a field, and give it the focus; "" is the form itself."""
+        for field in CHECKS:
+            self.query_one(f"#{field}-error", PlainText).set_text(text if field == name else "")
+        self.show_error("" if name else text)
+        if name:
+            self.field(name).focus()

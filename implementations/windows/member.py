@@ -14,10 +14,14 @@ from ..client.display import explain
 from ..client.errors import ClientError
 from ..client.groups import GroupsFile
 from ..common.output import complete_output
+from ..common.wire import harmless
 from .app import WindowApp
 from .chat_screen import ChatScreen
 from .join_screen import JoinScreen
 from .themes import add_theme_option
+
+# The title on a stack of the terminal; one that has none ignores these
+SAVE_TITLE, RESTORE_TITLE = "\x1b[22;2t", "\x1b[23;2t"
 
 
 class MemberApp(WindowApp):
@@ -41,6 +45,7 @@ class MemberApp(WindowApp):
         Raises GroupsFileError if the user's own groups file is not known.
         """
         super().__init__()
+        self._has_title = False
         self.join_screen = JoinScreen(address, member_name, GroupsFile(groups))
 
     def on_mount(self) -> None:
@@ -54,6 +59,23 @@ class MemberApp(WindowApp):
     def on_app_blur(self) -> None:
         """Take note that the user looks at another terminal."""
         self._set_watched(False)
+
+    def on_chat_screen_title_changed(self, message: ChatScreen.TitleChanged) -> None:
+        """Set the title of the terminal; on_unmount() gives the old one back."""
+        if not self._has_title:
+            self.write_to_terminal(SAVE_TITLE)
+        self._has_title = True
+        self.write_to_terminal(f"\x1b]2;{harmless(message.title)}\x1b\\")
+
+    def write_to_terminal(self, text: str) -> None:
+        """Send a control sequence to the terminal, unless a browser is in its place."""
+        if self._driver and not self._driver.is_web and not self._driver.is_headless:
+            self._driver.write(text)
+
+    def on_unmount(self) -> None:
+        """Give the terminal its title back."""
+        if self._has_title:
+            self.write_to_terminal(RESTORE_TITLE)
 
     def _set_watched(self, is_watched: bool) -> None:
         for screen in self.screen_stack:

@@ -81,6 +81,7 @@ class MessageLog(ScrollView, can_focus=True):
         self._follows = True  # the last row is visible, and new lines scroll the log
         self._is_watched = True  # the terminal has the focus
         self._mark_was_seen = True  # all lines below the mark were visible
+        self.unread = self.mentions = 0  # messages below the mark; those that name the user
 
     @property
     def lines(self) -> Sequence[LogLine]:
@@ -98,14 +99,17 @@ class MessageLog(ScrollView, can_focus=True):
         )
         self.refresh()
 
-    def add(self, lines: Iterable[LogLine], is_news: bool = True) -> None:
-        """Add lines. With `is_news`, messages that the user cannot see now get the unread mark."""
+    def add(self, lines: Iterable[LogLine], is_news: bool = True, is_missed: bool = False) -> None:
+        """Add lines. With `is_news`, messages that the user cannot see now get the unread mark.
+
+        With `is_missed`, the mark is there already, and they count even if the user sees them.
+        """
         for line in lines:
             if line.time and line.time.date() != self._date:
                 self._date = line.time.date()
                 self.wrapped.append(LogLine(LineKind.DATE, long_date(self._date)))
             if is_news and line.kind is LineKind.MESSAGE and not line.is_own:
-                self._mark_if_unseen()
+                self._count(line, is_missed)
             self.wrapped.append(line)
         if len(self.lines) > MAX_LINES:
             self._drop_oldest(MAX_LINES // 10)
@@ -142,15 +146,33 @@ class MessageLog(ScrollView, can_focus=True):
 
     # -- The unread mark -----------------------------------------------------------------------
 
-    def _mark_if_unseen(self) -> None:
-        is_visible = self._follows and self._is_watched
-        if not is_visible and (self.mark_index is None or self._mark_was_seen):
+    def mentions_user(self, line: LogLine) -> bool:
+        """Return whether another member's message has one of the user's names in it."""
+        is_others = line.kind is LineKind.MESSAGE and not line.is_own
+        return bool(is_others and self.own_names and self.own_names.search(line.text))
+
+    def _count(self, line: LogLine, is_missed: bool) -> None:
+        """Count a message below the mark, unless the user sees it."""
+        if self._follows and self._is_watched and not is_missed:
+            return
+        if not is_missed and (self.mark_index is None or self._mark_was_seen):
             self.start_unread()
+        if self.mark_index is not None:
+            self.unread += 1
+            self.mentions += self.mentions_user(line)
+            text = unread_words(self.unread, self.mentions)
+            self.wrapped.lines[self.mark_index] = LogLine(LineKind.UNREAD_MARK, text)
+
+    @property
+    def unseen(self) -> tuple[int, int]:
+        """The messages that the user has not seen yet, and how many of them name the user."""
+        return (0, 0) if self._mark_was_seen else (self.unread, self.mentions)
 
     def start_unread(self) -> None:
         """Put the unread mark below the last line, even if the user is watching."""
         self.clear_mark()
         self.mark_index, self._mark_was_seen = len(self.lines), False
+        self.unread = self.mentions = 0
         self.wrapped.append(LogLine(LineKind.UNREAD_MARK, "new"))
 
     def clear_mark(self) -> None:
@@ -266,6 +288,13 @@ class MessageLog(ScrollView, can_focus=True):
 def author_number(name: str) -> int:
     """Return the number of a name's color, which never changes."""
     return zlib.crc32(wire.fold(name).encode(errors="replace")) % AUTHORS
+
+
+def unread_words(unread: int, mentions: int) -> str:
+    """Return how many messages are new, for example "12 new, 1 for you"; "" for none."""
+    if not unread:
+        return ""
+    return f"{unread:,} new" + (f", {mentions:,} for you" if mentions else "")
 
 
 def long_date(day: date) -> str:

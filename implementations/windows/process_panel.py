@@ -82,8 +82,10 @@ class ProcessPanel(Vertical):
         """
         snapshot = self.snapshot
         figures = [f"{snapshot.memory / 1e6:.1f} MB", f"{self._cpu:.0%} CPU"]
-        no_rate = "no messages on the console"
-        figures.append(no_rate if message_rate is None else f"{message_rate:,.0f} messages/s")
+        if message_rate is None:
+            figures.append("no messages on the console")
+        else:
+            figures.append(plural(round(message_rate), "message/s", "messages/s"))
         figures += [
             plural(len(snapshot.processes), "process", "processes"),
             plural(snapshot.threads, "thread", "threads"),

@@ -16,6 +16,7 @@ AUTHORS = 8  # colors of authors
 # Of the text of each meaning. In all themes text is also black on `warning`.
 DARK = {
     "edge": "#5aa2e0",
+    "field": "#242424",
     "quiet": "#b4b4b4",
     "asks": "#ffc861",
     "here": "#7fdc8f",
@@ -28,6 +29,7 @@ DARK = {
 DARK_AUTHORS = "#e5a950 #6cb6eb #9bd17b #e58fb1 #b9a3f2 #63cfc0 #ec8f6c #c9c36a"
 LIGHT = {
     "edge": "#1f5fa8",
+    "field": "#e6e6e6",
     "quiet": "#4a4a4a",
     "asks": "#6f4500",
     "here": "#0f5f27",
@@ -40,6 +42,7 @@ LIGHT = {
 LIGHT_AUTHORS = "#7a4600 #0b5394 #2b6210 #9c1f5b #5b3fb0 #0b6157 #9a3412 #5c5600"
 PROJECTOR = {
     "edge": "#000000",
+    "field": "#e6e6e6",
     "quiet": "#000000",
     "asks": "#5c3300",
     "here": "#004d00",
@@ -72,6 +75,7 @@ def make_theme(
         "text": "auto",  # black or white, whole: Textual's own is a part of the background
         "button-color-foreground": "auto",
         "button-foreground": text,
+        "button-focus-text-style": "bold",
         "text-muted": quiet,
         "text-disabled": quiet,
         "foreground-muted": quiet,

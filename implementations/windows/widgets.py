@@ -14,6 +14,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Footer, Input, Static
 from textual.widgets._footer import FooterKey
 
+from ..client.errors import InputError
 from ..common.wire import harmless
 from .message_log import MessageLog
 
@@ -213,7 +214,7 @@ class Dialog(ModalScreen[str | None]):
             self.dismiss(None)
 
     def confirm(self) -> None:
-        """Close the dialog with its answer."""
+        """Close the dialog with its result."""
         self.dismiss(self.answer())
 
     def key_left(self) -> None:
@@ -226,16 +227,34 @@ class Dialog(ModalScreen[str | None]):
 
 
 class TextDialog(Dialog):
-    """Asks for a text. The result is the text."""
+    """Asks for a text. The result is the text. One that is not valid stays in the field."""
 
-    def __init__(self, question: str, confirm: str, text: str = "") -> None:
-        """Prepare a dialog that displays `text` at first."""
+    DEFAULT_CSS = "TextDialog #error { color: $text-error; margin-bottom: 0; }"
+
+    def __init__(
+        self,
+        question: str,
+        confirm: str,
+        text: str = "",
+        check: Callable[[str], str] = lambda text: "",
+        error: str = "",
+    ) -> None:
+        """Prepare a dialog.
+
+        Args:
+            question: the question.
+            confirm: the label of the button that confirms.
+            text: what the field displays at first.
+            check: returns what is wrong with a text; "" if nothing is.
+            error: what is wrong with `text`.
+        """
         super().__init__(question, confirm)
-        self._text = text
+        self._text, self._check, self._error = text, check, error
 
     def compose_field(self) -> ComposeResult:
-        """Create the field for the text."""
+        """Create the field for the text, and below it an error."""
         yield Input(harmless_lines(self._text), compact=True)  # it may be a server's text
+        yield PlainText(self._error, id="error")
 
     def on_mount(self) -> None:
         """Let the user type at once."""
@@ -247,7 +266,28 @@ class TextDialog(Dialog):
 
     def on_input_submitted(self) -> None:
         """Confirm with Enter."""
-        self.dismiss(self.answer())
+        self.confirm()
+
+    def confirm(self) -> None:
+        """Close the dialog, unless the text is not valid."""
+        if error := self._check(self.answer().strip()):
+            self.query_one("#error", PlainText).set_text(error)
+            self.query_one(Input).focus()
+        else:
+            super().confirm()
+
+
+def error_of(check: Callable[[str], object]) -> Callable[[str], str]:
+    """Return a function that returns the words of the InputError that `check` raises, or ""."""
+
+    def find_error(text: str) -> str:
+        try:
+            check(text)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    return find_error
 
 
 class ConfirmDialog(Dialog):

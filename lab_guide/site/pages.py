@@ -53,7 +53,12 @@ class Shown(File):
 def on_files(files, config):
     todo = [
         path.relative_to(ROOT).as_posix()
-        for those in ("lab_guide/*.md", "lab_guide/pt-BR/*.md", "notebooks/[0-9][0-9]*_*.ipynb")
+        for those in (
+            "lab_guide/*.md",
+            "lab_guide/pt-BR/*.md",
+            "notebooks/[0-9]*.ipynb",
+            "notebooks/pt-BR/[0-9]*.ipynb",
+        )
         for path in sorted(ROOT.glob(those))
     ]
     seen = set()
@@ -78,14 +83,14 @@ def made_of(uri, files, config):
     """
     path, to = ROOT / uri, uri.removeprefix("lab_guide/")
     if path.is_file() and (
-        path.suffix == ".svg" or b"\0" in path.read_bytes()
-    ):  # a picture, a capture
+        path.suffix in (".html", ".svg") or b"\0" in path.read_bytes()
+    ):  # a page with a script, a picture, a capture
         file = File.generated(config, uri, abs_src_path=str(path))
         file.dest_uri = to
         return file, ""
     if path.is_dir():
         kind, to, text = Shown, to + "/index.html", folder(path)
-    elif path.suffix == ".md" and path.parent.name != "notebooks":
+    elif path.suffix == ".md" and not uri.startswith("notebooks/"):
         kind, to, text = File, to.removesuffix(".md") + ".html", path.read_text(encoding="utf-8")
     elif path.suffix == ".ipynb":
         kind, to, text = Shown, to.removesuffix(".ipynb") + ".html", notebook(path, files, config)
@@ -168,6 +173,7 @@ def notebook(path, files, config):
     in it become files.
     """
     parts = []
+    title = "Uma solução" if path.parent.name == "pt-BR" else "A solution"
     for cell in read(path, as_version=4).cells:
         tags = cell.metadata.get("tags", [])
         if cell.cell_type == "markdown":
@@ -175,7 +181,7 @@ def notebook(path, files, config):
         elif "test" not in tags:
             code = fence(cell.source, "python")
             parts.append(
-                f"<details>\n<summary>A solution</summary>\n\n{code}\n</details>\n"
+                f"<details>\n<summary>{title}</summary>\n\n{code}\n</details>\n"
                 if "solution" in tags
                 else code
             )
@@ -198,9 +204,8 @@ def shown(output, path, files, config):
 
     def kept(match):
         name = f"{path.stem}-{sum(path.stem in uri for uri in files.src_uris) + 1}.png"
-        files.append(
-            File.generated(config, f"notebooks/{name}", content=base64.b64decode(match[2]))
-        )
+        uri = (path.parent / name).relative_to(ROOT).as_posix()
+        files.append(File.generated(config, uri, content=base64.b64decode(match[2])))
         return f'{match[1]}="{name}"'
 
     page = re.sub(r'(src|href)="data:image/png;base64,([^"]+)"', kept, output.data["text/html"])

@@ -310,10 +310,10 @@ class Sheet:
         return self.panels(tall, (left, self.width - right), **options)[0]
 
     def legend(self, handles: Sequence[Any], columns: int, title: str | None = None):
-        """Adds a legend with so many columns; a narrow drawing has one or two."""
-        if is_narrow():
-            longest = max((len(handle.get_label()) for handle in handles), default=0)
-            columns = min(columns, 2 if longest < 26 else 1)
+        """Adds a legend with at most so many columns: as many as there is room for."""
+        texts = [handle.get_label() for handle in handles]
+        while columns > 1 and legend_width(texts, columns) > self.width - 0.2:
+            columns -= 1
         style = {"ncols": columns, "frameon": False, "fontsize": 8.5, "title": title}
         style |= {"title_fontsize": 8.5, "alignment": "left", "borderaxespad": 0.0}
         style |= {"handlelength": 1.8, "columnspacing": 1.4, "loc": "upper left"}
@@ -336,6 +336,13 @@ class Sheet:
         return self.figure
 
 
+def legend_width(texts: Sequence[str], columns: int) -> float:
+    """Returns about how wide a legend with so many columns is, in inches."""
+    deep = -(-len(texts) // columns)
+    longest = [max(map(len, texts[at : at + deep])) for at in range(0, len(texts), deep)]
+    return sum(0.44 + 0.068 * count for count in longest)
+
+
 def wrapped(text: str, width: int) -> list[str]:
     """Returns the lines of a text, at most `width` characters long."""
     return textwrap.wrap(text, width)
@@ -350,7 +357,8 @@ def head(panel: Axes, title: str, words: str = "", alarm: bool = False, at: floa
     style["fontweight"] = "bold" if alarm else "normal"
     if is_narrow():
         lines = wrapped(words, 54)
-        above = {"fontsize": 10.5, "fontweight": "bold", "pad": 5 + 12 * len(lines)}
+        size = min(10.5, 10.5 * 36 / len(title))
+        above = {"fontsize": size, "fontweight": "bold", "pad": 5 + 12 * len(lines)}
         panel.set_title(title, x=at, ha="left", **above)
         panel.text(at, 1.0, "\n".join(lines), transform=panel.transAxes, va="bottom", **style)
         return

@@ -336,7 +336,8 @@ class JourneyPanel:
         panel.set_ylim(bottom * 1.14, 0)
         panel.set_xticks([])
         panel.spines["bottom"].set_visible(False)
-        panel.set_title(base.heading(journey.run), fontsize=11, fontweight="bold", pad=38)
+        title = base.heading(journey.run)
+        panel.set_title(title, fontsize=min(11, 11 * 36 / len(title)), fontweight="bold", pad=38)
         box = {"facecolor": GROUND, "edgecolor": "none", "pad": 1.5}
         style = {"fontsize": 8 if base.is_narrow() else 9, "fontweight": "bold", "va": "bottom"}
         style |= {"bbox": box, "zorder": 10}
