@@ -2,17 +2,19 @@
 from stage to stage, and random dialogues keep to what an unfinished server knows.
 """
 
+import io
 import json
 import random
 import subprocess
 import sys
+import zipfile
 
 import pytest
 from conftest import need
 
 from harness.driving.server import ROOT
 from harness.model.generate import GOOD, Author
-from harness.teaching import track
+from harness.teaching import kit, track
 from harness.verdicts.catalogue import catalogue
 from harness.verdicts.model import PASSED, UsageError
 
@@ -202,3 +204,15 @@ def test_dialogues_keep_to_the_requests_that_a_server_knows():
     assert {"SAY", "PING", "QUIT", "say"} <= said
     assert not said & {"WHO", "NAME", "HISTORY", "LEAVE"}
     assert not any(line.endswith("secret-of-ana") for line in joins)
+
+
+@pytest.mark.long
+def test_a_students_kit_has_no_solution():
+    with zipfile.ZipFile(io.BytesIO(kit.kit(2, "python"))) as packed:
+        names = packed.namelist()
+        texts = [packed.read(name).decode(errors="replace") for name in names]
+    assert names and not [name for name in names if "tests/" in name]
+    telling = "def close_all_but_mine(self, mine):", "def tell_who_went(self):"
+    assert not [line for line in telling if any(line in text for text in texts)]
+    for line in telling:  # they are lines of solutions
+        assert any(line in path.read_text() for path in SOLUTIONS.glob("*.py"))
