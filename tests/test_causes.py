@@ -480,6 +480,13 @@ SILENT = {  # the record, the waiting client, the sight of the server, the check
         "who",
         "blocked-in-send",
     ),
+    "no PONG, and the thread of a newcomer waits for the lock, too": (
+        START + "ana> PING x",
+        "ana",
+        Sight(greets=False, waits=["accept", "read", "lock"], joins_wait=True),
+        "a-character-in-pieces",
+        "waits-for-a-lock",
+    ),
     "nothing of all this": (START + "ana> WHO", "ana", Sight(), "who", "silent"),
     "what the check is about": (
         START + "ana> PING x",
@@ -489,6 +496,14 @@ SILENT = {  # the record, the waiting client, the sight of the server, the check
         "a-reader-who-stops-holds-up-nobody",
     ),
 }
+
+
+def test_a_client_that_goes_unseen_in_a_server_of_processes_is_about_pipes():
+    for count, sentence in (1, "ghost"), (3, "ghost-of-a-process"):
+        server = Fake(Sight(processes=count))
+        assert found(START, "coming-and-going", server, sentence="ghost").sentence == sentence
+    server = Fake(Sight(processes=9, stays=True))
+    assert found(START, "coming-and-going", server, sentence="ghost").sentence == "processes-stay"
 
 
 class Fake(SimpleNamespace):
@@ -819,6 +834,16 @@ def test_a_join_that_is_refused_is_a_step_unless_somebody_had_the_name():
         ).sentence
         == "takeover"
     )
+
+
+def test_a_join_that_is_refused_after_another_ones_half_line_is_about_shared_buffers():
+    entries = record(
+        START + "eve! connects\neve< HELLO grupo/1 g\nana> JO\neve> JOIN eve x\neve< ERR unknown"
+    )
+    for half, sentence in ("JO", "halves-of-several-clients"), ("PING 1\n", "join-refused"):
+        heard = [one._replace(text=half) if one.text.strip() == "JO" else one for one in entries]
+        problem = CheckFailed("this", "that", "join-refused", who="eve")
+        assert causes.find(problem, "others-are-served-meanwhile", heard).sentence == sentence
 
 
 def test_every_sentence_that_may_be_chosen_is_in_the_catalogue():

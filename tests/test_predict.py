@@ -54,13 +54,15 @@ def test_a_question_is_answered_by_a_check_that_is_asked(lab, stage):
     assert len({one["question"] for one in questions}) == len(questions)
 
 
-@pytest.mark.parametrize("lab", LABS)
+@pytest.mark.parametrize("lab, stage", PARTS)
 @pytest.mark.parametrize("place", [".", "pt-BR"])
-def test_the_questions_are_those_of_the_page(lab, place, monkeypatch):
+def test_the_questions_are_those_of_the_page(lab, stage, place, monkeypatch):
     monkeypatch.setattr(language, "in_use", "en" if place == "." else place)
-    page = Path(ROOT, "lab_guide", place, f"lab{lab}.md").read_text()
-    words = set(re.findall(r"\w+", page.split("\n## ")[2].lower()))
-    for one in predict.part_of(lab, None).questions:
+    name = f"lab{lab}.md" if stage is None else f"build/stage{stage}.md"
+    page = Path(ROOT, "lab_guide", place, name).read_text()
+    section = re.search(r"\n## (?:Predict|Preveja)\n(.*?)\n## ", page, re.DOTALL)[1]
+    words = set(re.findall(r"\w+", section.lower()))
+    for one in predict.part_of(lab, stage).questions:
         asked = language.say(predict.whole(one["question"]))
         assert set(re.findall(r"\w+", asked.lower())) <= words, asked
 

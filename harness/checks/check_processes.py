@@ -546,14 +546,24 @@ def check_children_hold_only_their_own(server, connect):
         "children-hold-connections",
     )
 
-    def many():
-        counts = {}
-        for child in running.family()[1:]:
+    def serving():
+        return [
+            child
+            for child in running.family()[1:]
             if any(
                 other.port in ports
                 for _, other in processes.sockets([child], psutil.CONN_ESTABLISHED)
-            ):
-                counts[child.pid] = child.num_fds()
+            )
+        ]
+
+    none_left(
+        lambda: processes.listening(serving()),
+        msg("no child that serves a client to listen, too"),
+        "children-hold-the-listener",
+    )
+
+    def many():
+        counts = {child.pid: child.num_fds() for child in serving()}
         return (
             [
                 msg("child {pid} has {count} descriptors", pid=pid, count=count)

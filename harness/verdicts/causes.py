@@ -179,6 +179,7 @@ DIAGNOSES = [
 NEVER_CAME = "it did not happen", "it did not come"  # what a check says that waited in vain
 LISTENS = 0.3  # seconds of quiet after which nothing more is expected of what is late
 ANSWERS = 2.0  # seconds that a newcomer is given to be greeted, when somebody else was not answered
+HELPERS = 2  # children of a server that serve no client
 BUSY = 0.5  # cores that a server uses that computes
 
 
@@ -220,6 +221,8 @@ class Sight:
     ended: bool = False  # it had ended, though nobody had asked it to
     greets: bool | None = None  # whether a newcomer was served; None: not asked
     mute: bool = False  # its line was read, and it heard nothing
+    stays: bool = False  # clearly more children live than clients are connected
+    joins_wait: bool = False  # its thread, too, now waits for a lock
 
 
 CALLS = {
@@ -291,6 +294,9 @@ def look(problem: CheckFailed, record: Record, server) -> Sight | None:
         died=[number for process in processes.zombies(family) if (number := ended_by(process.pid))],
     )
     sight.full = any(map(is_full, family))
+    living = len(family[1:]) - len(processes.zombies(family[1:]))
+    connected = sum(one.socket.fileno() >= 0 and not one.ended for one in record.clients)
+    sight.stays = living > connected + HELPERS
     sight.stopped = any(map(is_stopped, family))
     sight.unread = {
         client.who: count
@@ -308,6 +314,8 @@ def look(problem: CheckFailed, record: Record, server) -> Sight | None:
     sight.ended = server.died() if hasattr(server, "died") else server.process.poll() is not None
     if problem.sentence in UNANSWERED and not sight.ended and server.address:
         sight.greets, sight.mute = served(server.address)
+        after = [waits for process in family for waits in waiting(process)]
+        sight.joins_wait = not sight.greets and after.count("lock") > sight.waits.count("lock")
     server.sight = sight
     return sight
 
@@ -655,10 +663,16 @@ def of_what_was_heard(problem, check, entries, server):
     sight = getattr(server, "sight", None) or Sight()
     if problem.sentence == "stuck":
         return of_a_crowd(problem, entries, sight, server)
+    if sight.stays and (problem.sentence == "ghost" or check == "nothing-spins-after-the-end"):
+        return cause("processes-stay")
+    if problem.sentence == "ghost" and sight.processes > 1:
+        return cause("ghost-of-a-process")
     side = history.History(since_start(entries)).connections.get(problem.who)
     if side is None:
         return None
     if problem.sentence == "join-refused":
+        if halves_were_mixed(entries):
+            return cause("halves-of-several-clients")
         return cause("join-refused") if is_first_join(side, entries) else cause(check, check)
     if problem.sentence not in ("silent", "cut-off", "does-not-read"):
         return None
@@ -690,7 +704,7 @@ def of_a_silence(side, entries, sight, check):
         heard = [said for said in heard if said.place < side.bye.place]  # it waited for so long
     elif side.bye:
         return "no-end-of-file"
-    if is_locked(sight) and (not heard or check not in ABOUT_SILENCE):
+    if is_locked(sight) and (not heard or check not in ABOUT_SILENCE or sight.joins_wait):
         return "waits-for-a-lock"
     if not heard:
         others = [
@@ -796,7 +810,12 @@ def held(why, holder, lock, actor):
 
 
 def is_locked(sight: Sight) -> bool:
-    """Whether a thread waits for a lock, and none is left that would wait for clients or run."""
+    """Whether a thread waits for a lock, and none is left that would wait for clients or run.
+
+    A thread that only accepts is no help to a client if the thread that it starts waits, too.
+    """
+    if sight.joins_wait:
+        return "lock" in sight.waits and not {"runs", "send"} & set(sight.waits)
     return (
         sight.greets is False
         and "lock" in sight.waits
@@ -809,6 +828,17 @@ def rests_in_parts(sight: Sight) -> bool:
     """Whether lines are read and nothing is sent, while several threads or processes all wait."""
     works = {"runs", "send", "write"} & set(sight.waits)
     return sight.mute and len(sight.waits) > 1 and not works
+
+
+def halves_were_mixed(entries) -> bool:
+    """Whether a client sent something while another one's line had begun and not ended."""
+    begun: set[str] = set()
+    for entry in since_start(entries):
+        if entry.what == "sends" and entry.text:
+            if begun - {entry.who}:
+                return True
+            begun = set() if entry.text.endswith("\n") else {entry.who}
+    return False
 
 
 def is_joining(side) -> bool:

@@ -942,7 +942,8 @@ CAUSES = {
     "before-welcome": (
         "A client received an event of the group before its WELCOME, or one that is not newer "
         "than the number in its WELCOME. WELCOME and becoming a recipient of events must be one "
-        "step: no event before it, none lost after it.",
+        "step: no event before it, none lost after it. With threads, take one lock around both, "
+        "the same for all clients.",
         "protocol.md#92-delivery",
     ),
     "not-ones-own-in": (
@@ -1043,6 +1044,12 @@ CAUSES = {
     "ghost": (
         "A connection has ended, and the others received no OUT. The server did not see its "
         "end, or the thread that saw it ended without an OUT.",
+        "protocol.md#6-what-a-server-sends",
+    ),
+    "ghost-of-a-process": (
+        "A connection has ended, and the others received no OUT. If its process has ended, too: a "
+        "pipe ends only when every process has closed its writing end. Close that end in the "
+        "parent right after fork, and in all other children.",
         "protocol.md#6-what-a-server-sends",
     ),
     "backlog": (
@@ -1177,7 +1184,8 @@ CAUSES = {
     ),
     "processes-stay": (
         "Processes still run after their clients have disconnected, or the parent does not wait "
-        "for those that ended. Each must notice the end of its client, and exit.",
+        "for those that ended. Each must notice the end of its client, and exit: in C with _exit, "
+        "so that it never returns into the parent's loop.",
         "protocol.md#8-bye-the-end",
     ),
     "stacks-stay": (
@@ -1248,6 +1256,12 @@ CAUSES = {
     "children-hold-connections": (
         "A child inherits the connections of all clients that came before its own, and keeps "
         "them open: while it runs, no client sees their end. Close them right after fork.",
+        "protocol.md#8-bye-the-end",
+    ),
+    "children-hold-the-listener": (
+        "A child inherits the socket that listens, and keeps it open: after the end of the parent, "
+        "the port stays taken, and clients connect to a server that no process accepts for. Close "
+        "it right after fork.",
         "protocol.md#8-bye-the-end",
     ),
     "children-hold-pipes": (
