@@ -209,6 +209,11 @@ def test_a_server_that_dies_in_the_middle_is_said_and_another_one_goes_on():
         assert status == 200 and json.loads(text)["view"]["path"] == ["ben"]
 
 
+def test_it_ends_in_order_while_its_servers_start():
+    with playing("--workload", "one-join", "--preemptions", 0, "fork"):
+        pass  # playing() looks at what it leaves and says
+
+
 @pytest.mark.parametrize(
     "words, status, says",
     [
