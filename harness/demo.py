@@ -174,7 +174,12 @@ class Play:
 
         with uninterrupted():  # else a process could have started that close() does not know of
             terminal = TerminalClient(
-                who, command, on_line=on_line, deadline=WAIT, dimensions=(24, 80)
+                who,
+                command,
+                on_line=on_line,
+                deadline=WAIT,
+                dimensions=(24, 80),
+                env={**os.environ, "TERM": "dumb"},  # no prompt among the lines of the client
             )
             self.shows[terminal] = shows
             self.terminals.append(terminal)

@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from harness import output
+from harness.verdicts import language
 from notebooks.execute import sources
 
 MINE = HERE.parent / "my-notebooks"
@@ -36,6 +37,8 @@ def main():
         mine.parent.mkdir(parents=True, exist_ok=True)
         if not mine.exists():  # an existing file may be the learner's own work
             jupytext.write(for_learners(jupytext.read(source)), mine)
+    language.choose(None)
+    folder = "" if language.in_use == "en" else language.in_use
     print(
         f"The notebooks are in {MINE.name}/. To get a fresh copy of one, delete its file there. "
         "Press Ctrl-C twice to stop JupyterLab.",
@@ -50,7 +53,7 @@ def main():
             f"--notebook-dir={HERE.parent}",
             *(["--allow-root"] if os.geteuid() == 0 else []),
             *sys.argv[1:],
-            str(MINE / "00_tour.ipynb"),
+            str(MINE / folder / "00_tour.ipynb"),
         ],
     )
 

@@ -1299,7 +1299,7 @@ class Folder:
 
     @contextmanager
     def terminal(self, *words, echo=False, **options):
-        """Run the client on a terminal; without echo, only the client prints."""
+        """Run the client on a terminal that cannot edit lines; without echo, only it prints."""
         command = self.command(*words, **options)
         child = pexpect.spawn(
             command[0],
@@ -1308,6 +1308,7 @@ class Folder:
             encoding="utf-8",
             timeout=20,
             echo=echo,
+            env={**os.environ, "TERM": "dumb"},
             dimensions=(50, 500),
         )
         child.delaybeforesend = None

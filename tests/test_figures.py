@@ -2,6 +2,7 @@
 says it in words, and as a table.
 """
 
+import copy
 import itertools
 import re
 import statistics
@@ -407,6 +408,9 @@ def test_where_bytes_wait(unread):
     figure = figures.fill(unread, guess=20)
     fact = figure.facts["fork"]
     assert 8192 < fact["memory"] <= 32768 + 16384 and fact["kernel"] > 0 and fact["held"] > 0
+    longer, gone = copy.copy(unread), buffers.gone_at(unread)
+    longer.samples = [*unread.samples, (gone + 0.01, *unread.samples[-1][1:])]
+    assert all(one.at <= gone for one in buffers.backlog(longer)), "nothing waits for it then"
     panel = figure.figure.axes[0]
     layers = {layer.get_label(): layer.get_paths()[0].vertices for layer in panel.collections}
     top = layers["memory"][:, 1].max()

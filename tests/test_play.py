@@ -14,15 +14,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import browser
 
 from harness.__main__ import main
 from harness.driving.server import ROOT
+from harness.explore.play import recorded
 from harness.explore.play.known import Known
+from harness.explore.play.page import recorded_page
 from harness.explore.runs import Run
 from harness.explore.schedules import Point, Step
 from harness.teaching import exhibits
+from harness.verdicts import language
 from harness.verdicts.formats.scripted import in_script
+from tests.conftest import browser
 
 MARKUP = "<img src=x onerror=document.title='taken'>"
 
@@ -206,6 +209,11 @@ def test_a_server_that_dies_in_the_middle_is_said_and_another_one_goes_on():
         assert status == 200 and json.loads(text)["view"]["path"] == ["ben"]
 
 
+def test_it_ends_in_order_while_its_servers_start():
+    with playing("--workload", "one-join", "--preemptions", 0, "fork"):
+        pass  # playing() looks at what it leaves and says
+
+
 @pytest.mark.parametrize(
     "words, status, says",
     [
@@ -219,6 +227,48 @@ def test_a_misuse_is_one_line(words, status, says, capsys):
     ended = main(["play", *map(str, words)])
     said = "".join(capsys.readouterr())
     assert ended == status and says in said and said.count("\n") == 1, said
+
+
+# -- Recorded orders
+
+
+PAGES = {"en": ROOT / "lab_guide/races.html", "pt-BR": ROOT / "lab_guide/pt-BR/races.html"}
+
+
+def races_in(page):
+    """The recorded races in a page."""
+    text = page.read_text(encoding="utf-8")
+    data = text.partition("<script type=application/json id=data>")[2].partition("</script>")[0]
+    return {race["name"]: race for race in json.loads(data)["races"]}
+
+
+@pytest.mark.parametrize("spoken", PAGES)
+def test_the_page_of_the_races_is_as_it_would_be_made_now(spoken, monkeypatch):
+    """But for the orders, which are executed again below."""
+    page = PAGES[spoken].read_text(encoding="utf-8")
+    recorded_races = races_in(PAGES[spoken])
+    assert len(page.encode()) < 1_000_000 and "http://" not in page.replace("http://www.w3.org", "")
+    monkeypatch.setattr(language, "in_use", spoken)
+    for name, race in recorded.RACES.items():
+        for one in (name, f"{name}-fixed"):
+            assert recorded_races[one]["about"] == language.say(race.about)
+            assert recorded_races[one]["code"] == recorded.code_of(
+                ROOT / "lab_guide/races/classics.py", name.replace("-", "_")
+            )
+            ends = [row["run"].get("end") for row in recorded_races[one]["rows"] if "run" in row]
+            assert len(ends) == recorded_races[one]["orders"]
+            assert any(ends) == (one == name), "the fix, and nothing else, makes it impossible"
+    made = recorded_page([])
+    for file in ("play.js", "play.css"):
+        text = (ROOT / "harness/explore/play" / file).read_text()
+        assert text in made and text in page, "run: python -m lab_guide.site.orders"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["torn-line", "lost-wake-up"])
+def test_each_order_of_a_race_is_executed_and_comes_out_the_same(name):
+    again = json.loads(json.dumps(recorded.record(name, False, ROOT)))
+    assert again["rows"] == races_in(PAGES["en"])[name]["rows"]
 
 
 # -- In a browser
@@ -350,3 +400,25 @@ def test_the_page_says_that_the_command_has_ended(chromium):
         page.wait_for_function(
             "() => document.querySelector('#status').textContent.includes('The command has ended')"
         )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width, scheme", [(1280, "dark"), (390, "light")])
+def test_the_races_open_from_disk(width, scheme, chromium):
+    page = opened(chromium, f"file://{PAGES['en']}#two-locks", width, scheme=scheme)
+    assert "Ana and ben both need two locks" in page.inner_text("#about")
+    for key in "12":
+        page.keyboard.press(key)
+    assert "a deadlock" in page.inner_text("#end") and page.locator("#choices button").count() == 0
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#code li.at").count() == 2
+    for name, race in races_in(PAGES["en"]).items():
+        page.get_by_role("link", name=race["title"], exact=True).click()
+        page.keyboard.press("s")
+        page.keyboard.press("End")
+        assert page.locator("#choices button").count() == 0
+        is_fixed = name.endswith("-fixed")
+        assert page.locator("#end").is_hidden() == is_fixed, name
+        assert page.inner_text("#verdict").startswith("Impossible") == is_fixed
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.wrong == [] and accessible(page) == ""

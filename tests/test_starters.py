@@ -161,6 +161,18 @@ def test_it_fails_exactly_what_it_is_to_fail_and_passes_with_the_solution(
     assert all(kinds == {PASSED} for kinds in found.values()), done.stdout
 
 
+@pytest.mark.parametrize("language", starter.LANGUAGES)
+def test_lab_5_passes_its_checks_with_the_third_hint_pasted(language, folder, tmp_path):
+    """EACH asks this of the labs that it chooses; lab 5's hint once did not fit its folder."""
+    begun = starter.read(5, language)
+    starter.write(begun, folder)
+    paste(begun, folder, third_hint(begun))
+    asked = [*begun.fails, *begun.may_fail]
+    found, done = verdicts(folder, begun, begun.designs[0], tmp_path, *asked)
+    assert set(asked) <= set(found)
+    assert all(kinds == {PASSED} for kinds in found.values()), done.stdout
+
+
 @pytest.mark.parametrize("begun", ALL, ids=lambda begun: f"{begun.lab}-{begun.language}")
 def test_its_checks_are_of_this_lab_and_its_functions_are_named_in_its_page(begun, folder):
     """In words: what a folder fails is asked in this lab for the first time. A race may break what

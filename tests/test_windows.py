@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from textual.app import App
 from textual.events import AppBlur, AppFocus, Paste
 from textual.widgets import Input, OptionList
 from textual.widgets._footer import FooterKey
@@ -295,6 +294,7 @@ def call(name, *arguments):
         (Wait(call("send", 6)), "reader ana", "waits in send: until a client reads"),
         (Wait(call("futex", 1)), "reader ana", "waits in futex: for a lock or work"),
         (Wait(call("sleep")), "server", "sleeps"),
+        (Wait(call("sigwait")), "server", "waits in sigwait: for a signal"),
         (Wait(None, channel="do_sys_poll"), "reader ana", "waits in poll: for ana's bytes"),
         (Wait(None, channel="futex_wait_queue"), "x", "waits in futex: for a lock or work"),
         (Wait(None, channel="wait_woken"), "x", "waits in recv or send"),
@@ -1599,3 +1599,22 @@ def test_a_console_that_prints_no_messages_is_said_to_be_so(tmp_path):
         await shows(pilot, "This server's console prints no messages", "owner: hello")
 
     as_owner(act, tmp_path, "--", sys.executable, str(tmp_path / "quiet.py"))
+
+
+def test_a_long_name_takes_one_row():
+    class People(WindowApp):
+        def compose(self):
+            yield PeopleList()
+
+    async def play():
+        app = People()
+        async with app.run_test(size=(20, 6)) as pilot:
+            people = [Person("x" * 32, Status.HERE), Person("y", Status.HERE)]
+            app.query_one(PeopleList).show_people(people)
+            await pilot.pause()
+            rows = [row.strip() for row in seen(app).splitlines()]
+            marked = [row for row in rows if row.startswith("●")]
+            assert marked[0].endswith("x…") and marked[1] == "● y here" and len(marked) == 2
+            assert rows.index(marked[1]) == rows.index(marked[0]) + 1
+
+    asyncio.run(play())

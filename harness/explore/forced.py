@@ -400,12 +400,16 @@ class Commands(Runner):
             except Restless:
                 raise NotExplored(msg("it does not come to rest: it spins")) from None
             finally:
-                if self.controller.circle():
-                    process.kill()
+                self.at_rest(process)
         printed, _ = process.communicate()
         if regular is not None:  # the first runs only show who works
             self.printed.append(printed)
         return run
+
+    def at_rest(self, process: subprocess.Popen[str]) -> None:
+        """Kill a command in which nobody can go on."""
+        if process.poll() is None:
+            process.kill()
 
 
 def started(

@@ -8,7 +8,9 @@
 | user_input | the meaning of a typed line: a message or a command |
 | items | items that the core hands out for display |
 | connection | the core on a non-blocking socket |
+| loop_connection | the same in an asyncio event loop |
 | groups, membership_saver | the file that remembers the user's groups |
 | arguments, display, errors | checks of input, wording of output, exceptions |
-| console, __main__ | the client in a terminal or a script |
+| console, __main__ | the client in a script, or a terminal that cannot edit lines |
+| line_editor | the client in a terminal, where lines can be edited |
 """

@@ -19,7 +19,7 @@ from .arguments import (
     check_password,
     resolve,
 )
-from .console import STDIN, Console
+from .console import STDIN, STDOUT, Console
 from .conversation import Conversation
 from .display import explain
 from .errors import ClientError, InputError
@@ -145,8 +145,19 @@ def run_console(
         is_script=not os.isatty(STDIN),
         leave_only=leave_only,
     )
-    Console(options.address, infos, conversation, groups_file).run()
+    console = Console
+    if can_edit_lines() and not leave_only:
+        from .line_editor import EditingConsole  # scripts need not wait for its library
+
+        console = EditingConsole
+    console(options.address, infos, conversation, groups_file).run()
     return conversation
+
+
+def can_edit_lines() -> bool:
+    """Return whether the user types on a terminal that can move its cursor."""
+    is_terminal = os.isatty(STDIN) and os.isatty(STDOUT)
+    return is_terminal and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 def list_groups(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import os
 import selectors
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from functools import partial
 from time import monotonic
@@ -21,7 +21,7 @@ from .lenient_lines import LenientLines
 from .membership_saver import MembershipSaver
 from .user_input import UserInput
 
-STDIN = 0
+STDIN, STDOUT = 0, 1
 INPUT_SIZE = 4096  # bytes
 
 
@@ -79,9 +79,14 @@ class Console:
             self.connection.connect_if_due()
             self._wait()
             self.connection.flush()
-            self._print_items()
+            self._print_items(conversation.take_items())
             if failure := self.saver.save_if_due():
                 print(f"-- {failure}", file=sys.stderr, flush=True)
+        return self._finish()
+
+    def _finish(self) -> int:
+        """Print why the conversation is over; return the exit status."""
+        conversation = self.conversation
         self.connection.close()
         if conversation.reason:
             stream = sys.stderr if conversation.exit_status else sys.stdout
@@ -107,8 +112,11 @@ class Console:
             yield STDIN, selectors.EVENT_READ, self._read_stdin
 
     def _interrupt(self) -> None:
-        """Quit at the first Ctrl-C; at the second one, do not wait for the server's answer."""
         os.read(self._signal_read, 1)
+        self._quit()
+
+    def _quit(self) -> None:
+        """Quit at the first Ctrl-C; at the second one, do not wait for the server's answer."""
         if self._interrupted:
             self.conversation.end(0, "")
         self._interrupted = True
@@ -130,8 +138,8 @@ class Console:
             self._stdin_open = False
             self.conversation.quit_after_input(monotonic())
 
-    def _print_items(self) -> None:
-        for item in self.conversation.take_items():
+    def _print_items(self, items: Iterable[Item]) -> None:
+        for item in items:
             time = ""
             if isinstance(item, Event):
                 moment = local_time(item.time)

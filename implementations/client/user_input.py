@@ -24,6 +24,7 @@ class UserInput:
     def __init__(self, conversation: Conversation) -> None:
         """Pass the input on to `conversation`."""
         self.conversation = conversation
+        self.refused = ""  # the last line, if it was not valid
         self._awaits_consent = False  # the last line was /leave: the next one confirms it
 
     @property
@@ -35,8 +36,9 @@ class UserInput:
     def enter(self, line: str, now: float) -> None:
         """Take a line without its LF, or a wire.Fault from LenientLines.
 
-        If the line is not valid, nothing is sent, and a note says why.
+        If the line is not valid, nothing is sent, and a note says why. Then `refused` is the line.
         """
+        self.refused = ""
         if not self.conversation.accepts_input:
             return
         if isinstance(line, wire.Fault):
@@ -51,11 +53,14 @@ class UserInput:
         elif command in COMMANDS:
             COMMANDS[command](self, argument.strip(), now)
         else:
+            self.refused = line
             self.conversation.note(f"unknown command: {command}; /help lists the commands")
 
     def say(self, text: str) -> None:
         """Send a message to the group, or add a note that says why it cannot be sent."""
         conversation = self.conversation
+        if text and not wire.is_text(text):
+            self.refused = text if not text.startswith("/") else f"/{text}"
         if not wire.is_permitted(text):
             conversation.note("not sent: it contains a character that messages must not contain")
         elif wire.size(text) > wire.MAX_TEXT:

@@ -9,7 +9,6 @@
 | people_list | the list of people |
 | process_panel, processes, waits | the server's processes and threads, and why each one waits |
 | member, join_screen, chat_screen | the member's window and its two screens |
-| server_connection | the client's connection in an asyncio event loop |
 | message_input, roster, help_dialog | the field for messages; the members of the group; all keys |
 | message_log, log_lines | the scrolling list of messages, for both windows |
 | app, ordered_keys, widgets | the base of both windows: application, keys, screens, dialogs, text |

@@ -31,7 +31,7 @@ class WindowApp(OrderedKeysApp):
     VERTICAL_BREAKPOINTS = HEIGHT_CLASSES
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+q", "quit", "Quit", priority=True),
-        Binding("f2", "next_theme", "Theme", show=False),
+        Binding("f4", "next_theme", "Theme", show=False),
     ]
 
     CSS = """

@@ -28,6 +28,7 @@ from ..client.display import explain, local_time
 from ..client.errors import ClientError
 from ..client.groups import GroupsFile
 from ..client.items import Event, Item, MemberStatus, Refusal
+from ..client.loop_connection import LoopConnection
 from ..client.membership_saver import MembershipSaver
 from ..client.user_input import COMMANDS, UserInput
 from ..common import wire
@@ -37,7 +38,6 @@ from .log_lines import LineKind, LogLine
 from .message_input import MessageInput
 from .message_log import MessageLog, unread_words
 from .roster import Roster
-from .server_connection import ServerConnection
 from .widgets import ConfirmDialog, LogScreen, PlainText, TextDialog, error_of, plain_content
 
 CONTEXT = 100  # events before the first new one that are displayed again
@@ -132,7 +132,7 @@ class ChatScreen(LogScreen):
         self._terminal_title = ""
         self._asked_name = ""  # in the dialog; the server has not answered yet
         self._next_bell = 0.0  # when a mention may ring again
-        self._connection: ServerConnection | None = None  # None until the address is known
+        self._connection: LoopConnection | None = None  # None until the address is known
         self._old_up_to = 0  # events up to this one are no news; set at each WELCOME
         self._shown_up_to = last_seen  # the newest event that was displayed, now or before
         self._may_mark = False  # since this WELCOME there was no missed line yet
@@ -189,7 +189,7 @@ class ChatScreen(LogScreen):
             self.wrong_field = "address"
             self.leave(explain(error))
             return
-        self._connection = ServerConnection(infos, self.conversation, self.refresh_screen)
+        self._connection = LoopConnection(infos, self.conversation, self.refresh_screen)
         self.take_turn()
 
     def take_turn(self) -> None:

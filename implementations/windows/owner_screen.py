@@ -89,6 +89,7 @@ class OwnerScreen(LogScreen):
     OwnerScreen #talk { width: 1fr; layout: vertical; }
     OwnerScreen #conversation { width: 1fr; height: 1fr; }
     OwnerScreen #processes { height: 45%; border-top: solid $edge; }
+    OwnerScreen.-wide #people { width: 28; }
     OwnerScreen.-wide #talk { layout: horizontal; }
     OwnerScreen.-wide #processes {
         width: 40vw; min-width: 46; height: 1fr; border-top: none; border-left: solid $edge;

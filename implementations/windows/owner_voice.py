@@ -17,7 +17,7 @@ from ..client.connection_state import State
 from ..client.conversation import Conversation
 from ..client.errors import InputError
 from ..client.items import Event, Note
-from .server_connection import ServerConnection
+from ..client.loop_connection import LoopConnection
 from .widgets import Dialog, PlainText
 
 
@@ -33,7 +33,7 @@ class OwnerVoice:
             password: the member's password.
         """
         self._conversation = Conversation(name, password, jitter=random.random)
-        self._connection = ServerConnection(infos, self._conversation, lambda: None)
+        self._connection = LoopConnection(infos, self._conversation, lambda: None)
         self._was_here = False  # when take_items() was last called
 
     @property

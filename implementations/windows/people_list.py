@@ -25,6 +25,9 @@ STATUS_ORDER = list(MARKS)
 class PeopleList(OptionList):
     """People, sorted by status and name. The user may choose one with the keys or the mouse."""
 
+    # One row for each person, also for a long name: its mark stays beside it
+    DEFAULT_CSS = "PeopleList { text-wrap: nowrap; text-overflow: ellipsis; }"
+
     def __init__(self, **options: Any) -> None:
         """Create an empty list; the options are those of every widget."""
         super().__init__(markup=False, compact=True, **options)

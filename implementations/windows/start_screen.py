@@ -33,7 +33,7 @@ ADMISSIONS = {
 class StartScreen(FormScreen):
     """A form for the server's command line."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("f2", "app.next_theme", "Theme")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("f4", "app.next_theme", "Theme")]
     CSS = """
     StartScreen #server { height: auto; max-height: 6; }
     StartScreen #command { width: 1fr; }

@@ -161,5 +161,5 @@ def add_theme_option(parser: argparse.ArgumentParser) -> None:
         "--theme",
         choices=THEMES,
         default="dark",
-        help="colors; F2 changes them later (default: %(default)s)",
+        help="colors; F4 changes them later (default: %(default)s)",
     )

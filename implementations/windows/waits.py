@@ -36,6 +36,8 @@ CALLS = {
     "fsync": (74, 82),
     "fdatasync": (75, 83),
     "pause": (34, None),
+    "rt_sigsuspend": (130, 133),
+    "rt_sigtimedwait": (128, 137),
 }
 COLUMN = {"x86_64": 0, "aarch64": 1}.get(platform.machine())
 NAME_OF = {} if COLUMN is None else {numbers[COLUMN]: name for name, numbers in CALLS.items()}
@@ -56,6 +58,8 @@ USUAL_NAME = {
     "wait4": "wait",
     "waitid": "wait",
     "fdatasync": "fsync",
+    "rt_sigsuspend": "sigsuspend",
+    "rt_sigtimedwait": "sigwait",
 }
 WITH_DESCRIPTOR = {"read", "write", "recv", "send", "accept", "epoll", "connect", "flock", "fsync"}
 # Beginnings of the names of kernel functions, and the call that sleeps there
@@ -78,6 +82,7 @@ CHANNELS = {
     "hrtimer_nanosleep": "sleep",
     "nanosleep": "sleep",
     "wait_woken": "recv or send",
+    "sigtimedwait": "sigwait",
     "wait": "wait",
 }
 PURPOSES = {  # of calls that say it by themselves
@@ -89,6 +94,9 @@ PURPOSES = {  # of calls that say it by themselves
     "wait": "for a child's end",
     "fsync": "for the disk",
     "flock": "for the lock of a file",
+    "pause": "for a signal",
+    "sigsuspend": "for a signal",
+    "sigwait": "for a signal",
 }
 KINDS = {"pipe": "a pipe", "socket": "a socket"}
 # The purposes of threads that name themselves for what they do, as those of our servers do

@@ -83,8 +83,8 @@ def made_of(uri, files, config):
     """
     path, to = ROOT / uri, uri.removeprefix("lab_guide/")
     if path.is_file() and (
-        path.suffix == ".svg" or b"\0" in path.read_bytes()
-    ):  # a picture, a capture
+        path.suffix in (".html", ".svg") or b"\0" in path.read_bytes()
+    ):  # a page with a script, a picture, a capture
         file = File.generated(config, uri, abs_src_path=str(path))
         file.dest_uri = to
         return file, ""

@@ -11,15 +11,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.driving.messages import msg
+from harness.driving.record import CheckFailed
 from harness.explore.exploration import Explored
 from harness.explore.play.known import Known
 from harness.explore.play.seat import Seat, heard
 from harness.explore.report import violation_lines
 from harness.explore.runs import NotExplored, Run
 from harness.explore.schedules import Schedule
+from harness.model.lines import Difference
+from harness.model.search import Unclear
 from harness.verdicts.formats.render import cleaned
 
 LOOKS = 0.25  # seconds between two looks whether the server is still there
+# What getting a server ready raises if it cannot be played, or has died.
+DIES = NotExplored, Difference, Unclear, CheckFailed, OSError
 ANSWERS = 30.0  # seconds within which a choice has been carried out
 
 
@@ -123,7 +128,7 @@ class Game:
         seat = self.seats[number]
         try:
             while not self.is_closing:
-                with contextlib.suppress(NotExplored, OSError):  # it comes again in its turn
+                with contextlib.suppress(*DIES):  # it comes again in its turn
                     seat.ready()
                 with self.changed:
                     self.changed.wait_for(

@@ -49,6 +49,7 @@ class Known:
                 row["end"] = list(end)
             if views:
                 row["views"] = [self.number("view", view) for view in views]
+                row["next"] = self.next_of(run.points)
             self.log.append({"run": row})
 
     def number(self, kind: str, value: Any) -> int:
@@ -61,9 +62,11 @@ class Known:
 
     def step(self, step: Step) -> int:
         """Return the number of a step."""
-        step = plain(step)
-        row = [step.actor, step.event, step.what, self.source(step.at)]
-        return self.number("step", row)
+        return self.number("step", self.row(step))
+
+    def row(self, step: Step) -> list[str]:
+        """Return a step as a page shows it."""
+        return [step.actor, step.event, plain(step).what, self.source(step.at)]
 
     def point(self, point: Point) -> int:
         """Return the number of the steps that could be taken at a point."""
@@ -76,6 +79,17 @@ class Known:
             for point in points:
                 order = order.after(plain(point.step))
                 found.append(self.states.setdefault(order.sum, len(self.states)))
+        return found
+
+    def next_of(self, points: Sequence[Point]) -> list[list[int]]:
+        """Return for each of these points the number of the state after each step that can be
+        taken. Some of them no run may have reached.
+        """
+        order, found = Order(), []
+        for point in points:
+            marks = [order.after(plain(step)).sum for step in point.enabled]
+            found.append([self.states.setdefault(mark, len(self.states)) for mark in marks])
+            order = order.after(plain(point.step))
         return found
 
     def since(self, row: int) -> list[dict[str, Any]]:

@@ -51,6 +51,7 @@ TEXTS = {
     "starts": template("The server starts."),
     "failed": template("The server cannot be played:"),
     "gone": template("The command has ended. Start it again, and open its new address."),
+    "number": template("no."),
     "busy": template("The server takes its steps."),
     "elsewhere": template("Another tab went on. This is where the server is now."),
     "other": template("The program took another way here: {who} could not go on."),
@@ -79,25 +80,45 @@ TEXTS = {
 
 def live_page(workload: Workload, command: str) -> str:
     """Return the page of a game that is served."""
-    return made(
-        title=say(workload.title),
-        about=cleaned(command),
-        name=workload.name,
-        data=None,
-    )
+    return made(say(workload.title), cleaned(command), workload.name)
 
 
-def made(title: str, about: str, name: str, data: Any) -> str:
-    """Return a page; `data` is the log of recorded orders, or None for a live page."""
+def recorded_page(races: list[dict[str, Any]]) -> str:
+    """Return a page of recorded orders: of races as recorded.record() returns them."""
+    about = say("All orders of the steps of two, each of them executed. Nothing runs in this page.")
+    return made(say("Six classic races"), about, "", [in_words(race) for race in races])
+
+
+def in_words(race: dict[str, Any]) -> dict[str, Any]:
+    """Return a race with its texts in the language in use."""
+    rows = [
+        {"run": {**row["run"], "end": list(map(say, row["run"]["end"]))}}
+        if "end" in row.get("run", ())
+        else row
+        for row in race["rows"]
+    ]
+    impossible = say("Impossible in all {count} orders.", count=race["orders"])
+    progress = {
+        "text": say("{count} orders, each of them executed", count=race["orders"]),
+        "whole": True,
+        "impossible": impossible,
+    }
+    texts = {name: say(race[name]) for name in ("title", "about")}
+    return {**race, **texts, "rows": rows, "progress": progress}
+
+
+def made(title: str, about: str, name: str, races: list[dict[str, Any]] | None = None) -> str:
+    """Return a page: of recorded races, or live."""
     texts = {**TEXTS, "event": EVENTS, "deed": DEEDS}
     page: str = rendered(
         HERE / "page.html",
         title=title,
         about=about,
         name=name,
-        live=data is None,
+        live=races is None,
         style=Markup((HERE / "play.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "play.js").read_text(encoding="utf-8")),
-        data=in_script({"texts": in_language(texts), "log": data}),
+        races=races,
+        data=in_script({"texts": in_language(texts), "races": races}),
     )
     return page

@@ -2,8 +2,8 @@
 // serves, or of recorded orders that are in the page. All that a server wrote goes in as text.
 "use strict";
 
-const { texts, log: recorded } = JSON.parse(document.getElementById("data").textContent);
-const LIVE = recorded === null;
+const { texts, races } = JSON.parse(document.getElementById("data").textContent);
+const LIVE = races === null;
 const at = (id) => document.getElementById(id);
 const say = (text, values) => text.replace(/\{(\w+)\}/g, (hole, name) => values?.[name] ?? hole);
 
@@ -55,6 +55,7 @@ function learnRun(run) {
     run.path.push(actor);
     const next = state(run.states[place], here.number, actor, here.depth + 1);
     here.kids.set(actor, next.number);
+    here.options = run.next?.[place];
     here = next;
   });
   here.orders += 1;
@@ -64,6 +65,16 @@ function learnRun(run) {
   here.end = bad || here.end === "bad" ? "bad" : "good";
   badRuns += bad;
   runs.push(run);
+}
+
+/** Link the states of recorded orders to those that other orders reached by the same steps. */
+function linkStates() {
+  for (const here of states.values()) {
+    here.options?.forEach((number, place) => {
+      const actor = table.step[table.point[here.point][place]][0];
+      if (!here.kids.has(actor) && states.has(number)) here.kids.set(actor, number);
+    });
+  }
 }
 
 /** Return for each point of a run whether an actor had to stop there although it could go on. */
@@ -221,7 +232,7 @@ const actions = {
     const next = isOnPlan() ? plan[view.path.length] : names.includes(last) ? last : names[0];
     if (next) go([...view.path, next]);
   },
-  finish: () => view.status === "at gates" && go(view.path, true),
+  finish: () => view.status === "at gates" && (isOnPlan() ? go(plan) : go(view.path, true)),
   shortest() {
     const run = shortestBad();
     if (!run) return;
@@ -253,6 +264,7 @@ function show() {
   showActors();
   showSteps();
   showHeard();
+  showCode();
   showKnown();
 }
 
@@ -318,7 +330,7 @@ function showActors() {
 
 function showSteps() {
   const names = [...new Set(view.path)];
-  const head = made("tr", {}, ...["", ...names].map((name) => made("th", { scope: "col" }, name)));
+  const head = made("tr", {}, ...[texts.number, ...names].map((name) => made("th", { scope: "col" }, name)));
   const lines = (view.steps ?? []).map((step, place) => {
     const cells = names.map((name) => {
       if (name !== step[0]) return made("td", {});
@@ -334,6 +346,20 @@ function showSteps() {
   section.querySelector("tbody").replaceChildren(...lines);
   const box = section.querySelector(".scroll");
   box.scrollTop = box.scrollHeight;
+}
+
+/** Show the program of a recorded race, and which of its lines are next. */
+function showCode() {
+  if (LIVE) return;
+  const next = new Map();
+  for (const { step } of view.actors ?? []) next.set(step[3], [...(next.get(step[3]) ?? []), step[0]]);
+  const lines = race.code.map(([place, text]) => {
+    const names = next.get(place);
+    const marks = names ? [made("b", {}, `  ← ${names.join(", ")}`)] : [];
+    return made("li", names ? { class: "at" } : {}, `${place.split(":")[1].padStart(4)}  ${text}`, ...marks);
+  });
+  at("code").hidden = false;
+  at("code").querySelector("ol").replaceChildren(...lines);
 }
 
 function showHeard() {
@@ -471,14 +497,36 @@ function showKnown() {
 
 // -- Begin
 
+let race = null; // the recorded one that is shown
+
+/** Show a recorded race: that which the address names, or the first one. */
+function open(wanted = location.hash.slice(1)) {
+  race = races.find(({ name }) => name === wanted) ?? races[0];
+  for (const rowsOf of Object.values(table)) rowsOf.length = 0;
+  for (const known of [states, guesses]) known.clear();
+  runs.length = 0;
+  rows = badRuns = 0;
+  [plan, drawnRows] = [null, -1];
+  state(0);
+  learn(race.rows);
+  linkStates();
+  progress = race.progress;
+  at("about").textContent = race.about;
+  for (const link of at("races").children) {
+    if (link.id === race.name) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  view = recordedView([]);
+  show();
+}
+
 state(0);
 if (LIVE) {
   show();
   follow();
 } else {
-  learn(recorded.rows);
-  progress = recorded.progress;
   busy = false;
-  view = recordedView([]);
-  show();
+  for (const link of at("races").children) link.addEventListener("click", () => open(link.id));
+  addEventListener("hashchange", () => location.hash !== `#${race.name}` && open());
+  open();
 }

@@ -8,8 +8,8 @@ from typing import Any
 from harness.driving.messages import shortened
 from harness.driving.record import Entry, Record
 from harness.driving.server import NotStarted
-from harness.explore.controller import Actor
-from harness.explore.play.known import Known, plain
+from harness.explore.controller import Actor, Controller
+from harness.explore.play.known import Known
 from harness.explore.program import Start
 from harness.explore.runs import PATIENCE, Runner
 from harness.explore.schedules import Point, Step, stops
@@ -80,8 +80,8 @@ class Seat(Runner):
         return {
             **self.path_of(self.points),
             "status": "at gates",
-            "choices": [self.row(step) for step in self.next],
-            "actors": [self.actor(one) for one in living],
+            "choices": [self.known.row(step) for step in self.next],
+            "actors": [actor_of(self.controller, one, self.known) for one in living],
             "heard": heard(self.entries()),
         }
 
@@ -90,28 +90,10 @@ class Seat(Runner):
         return {
             "path": [point.step.actor for point in points],
             "steps": [
-                [*self.row(point.step), stopped]
+                [*self.known.row(point.step), stopped]
                 for point, stopped in zip(points, stops(points), strict=True)
             ],
             "state": self.known.states_of(points)[-1] if points else 0,
-        }
-
-    def row(self, step: Step) -> list[str]:
-        """Return a step as a page shows it."""
-        return [step.actor, step.event, plain(step).what, self.known.source(step.at)]
-
-    def actor(self, one: Actor) -> dict[str, Any]:
-        """Return where an actor is, the locks that it holds, and the one it waits for."""
-        controller = self.controller
-        other = controller.waits_for(one)
-        event = one.event
-        step = Step(one.name, event["e"], event["o"], "", str(event.get("at", "")))
-        holds = [name for (_, name), lock in controller.locks.items() if one in lock.holders]
-        return {
-            "step": self.row(step),
-            "held": one.held,
-            "holder": other.name if other else "",
-            "holds": holds,
         }
 
     def entries(self) -> list[Entry]:
@@ -123,6 +105,19 @@ class Seat(Runner):
         """Return whether the server runs."""
         play = self.play
         return play is not None and play.server.process.poll() is None
+
+
+def actor_of(controller: Controller, one: Actor, known: Known) -> dict[str, Any]:
+    """Return where an actor is, the locks that it holds, and the one it waits for."""
+    other = controller.waits_for(one)
+    event = one.event
+    step = Step(one.name, event["e"], event["o"], "", str(event.get("at", "")))
+    return {
+        "step": known.row(step),
+        "held": one.held,
+        "holder": other.name if other else "",
+        "holds": [name for (_, name), lock in controller.locks.items() if one in lock.holders],
+    }
 
 
 def heard(entries: Sequence[Entry]) -> list[list[str]]:

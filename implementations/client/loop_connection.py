@@ -1,4 +1,4 @@
-"""The client's Connection in an asyncio event loop, which does the waiting."""
+"""The Connection in an asyncio event loop, which does the waiting."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import socket
 from collections.abc import Callable, Sequence
 from selectors import EVENT_READ, EVENT_WRITE
 
-from ..client.arguments import AddressInfo
-from ..client.connection import Connection
-from ..client.connection_state import State
-from ..client.conversation import Conversation
+from .arguments import AddressInfo
+from .connection import Connection
+from .connection_state import State
+from .conversation import Conversation
 
 
-class ServerConnection(Connection):
+class LoopConnection(Connection):
     """A Connection that takes its turns by itself while the event loop runs."""
 
     def __init__(
