@@ -948,6 +948,47 @@ def test_dialogs_keep_what_was_typed_and_say_what_is_wrong(open_server, tmp_path
 
 
 @pytest.mark.long
+def test_several_groups_in_one_window(open_server, tmp_path):
+    async def act(pilot, app):
+        await comes_in(pilot)
+        first = app.screen
+        await pilot.press(*"a draft", "f6")
+        await shows(pilot, "join a group", "os-lab  as ana", "open")
+        form = app.screen
+        form.fill(place_of(second_server), "ana")
+        await comes_in(pilot)
+        await shows(pilot, "net-lab  ana", "F7: os-lab")
+        second = app.screen
+        assert second is not first
+        with WireClient(open_server.address) as ben:
+            ben.join("ben", "secret")
+            ben.send("SAY for all", "SAY for ana")
+            await shows(pilot, "F7: os-lab 2 new, 1 for you")
+        await pilot.press("f7")
+        await shows(pilot, "─ 2 new, 1 for you ─", "ben: for ana", "a draft")
+        assert app.screen is first and app.focused.value == "a draft"
+        await pilot.press(*" sent", "enter")
+        await shows(pilot, "ana: a draft sent")
+        await pilot.press("f6")
+        await until(pilot, lambda: app.screen is form, "the list")
+        groups = form.query_one(OptionList)
+        groups.focus()
+        groups.highlighted = [known.group for known in form._known].index("net-lab")
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is second, "without a password")
+        second_server.order("ban ana")
+        await shows(pilot, "the owner banned you")
+        await pilot.press("f6")
+        await until(pilot, lambda: app.screen is form and form.chats == [first], "the list")
+        await pilot.press("escape")
+
+    with Server(
+        "nonblocking", directory=tmp_path / "two", args=("--admit", "all"), group="net-lab"
+    ) as second_server:
+        as_member(act, place_of(open_server), tmp_path)
+
+
+@pytest.mark.long
 def test_a_line_that_is_not_sent_stays_in_the_field(open_server, tmp_path):
     async def act(pilot, app):
         await comes_in(pilot)
@@ -996,10 +1037,11 @@ def test_a_paste_of_10_000_lines_is_sent_whole_after_a_confirmation(open_server,
         assert not app.screen.to_send
         app.screen.query_one("#input").post_message(Paste("\n".join(pasted.split("\n")[:2000])))
         await shows(pilot, "You pasted 1,999 lines")
+        chat = app.screen_stack[-2]
         await pilot.press("y")
         await until(
             pilot,
-            lambda: app.screen.query_one(MessageLog).lines[-1].text == "line 1996",
+            lambda: chat.message_log.lines[-1].text == "line 1996",
             "the last line confirmed",
         )
         said = [

@@ -71,6 +71,7 @@ class ChatScreen(LogScreen):
         Binding("f2", "rename", "Rename", priority=True),
         Binding("f5", "reconnect", "Reconnect", priority=True),
         Binding("f6", "show_groups", "Groups", priority=True),
+        Binding("f7", "next_group", "Next group", priority=True),
         Binding("f8", "disconnect", "Disconnect", priority=True),
         Binding("f9", "leave_group", "Leave", priority=True),
         Binding("ctrl+l", "redraw", show=False, priority=True),
@@ -98,6 +99,12 @@ class ChatScreen(LogScreen):
     ChatScreen.-low #title, ChatScreen.-low #status { display: none; }
     ChatScreen.-low #waiting PlainText { border: none; padding: 0; }
     """
+
+    @dataclass
+    class FrontWanted(Message):
+        """The user wants to see another group, or the list of groups."""
+
+        is_next: bool  # the next group
 
     @dataclass
     class TitleChanged(Message):
@@ -130,6 +137,8 @@ class ChatScreen(LogScreen):
         self._password = password
         self._asked_at = self._pending_since = 0.0  # since when the server owes an answer
         self._terminal_title = ""
+        self._is_terminal_watched = True
+        self.news_of_others: Callable[[], str] = lambda: ""  # in other groups of this window
         self._asked_name = ""  # in the dialog; the server has not answered yet
         self._next_bell = 0.0  # when a mention may ring again
         self._connection: LoopConnection | None = None  # None until the address is known
@@ -186,8 +195,8 @@ class ChatScreen(LogScreen):
         try:
             infos = await asyncio.to_thread(resolve, self.address)
         except (ClientError, OSError) as error:
-            self.wrong_field = "address"
-            self.leave(explain(error))
+            self.conversation.end(1, explain(error))
+            self.refresh_screen()
             return
         self._connection = LoopConnection(infos, self.conversation, self.refresh_screen)
         self.take_turn()
@@ -197,6 +206,21 @@ class ChatScreen(LogScreen):
         if self._connection and self.is_whole:
             self._send_waiting()
             self._connection.turn()
+
+    @property
+    def is_front(self) -> bool:
+        """Whether no other group, nor their list, is above this screen."""
+        return next(one for one in reversed(self.app.screen_stack) if not one.is_modal) is self
+
+    def on_screen_resume(self) -> None:
+        """Take note that the user sees the lines again."""
+        self.set_watched(self._is_terminal_watched)
+        self.refresh_screen()
+
+    def on_screen_suspend(self) -> None:
+        """Take note that the user sees another group, or a dialog."""
+        if not self.is_front:
+            self.message_log.set_watched(False)
 
     def on_unmount(self) -> None:
         """Send QUIT, and save the number of the last event, however the screen ends."""
@@ -226,6 +250,8 @@ class ChatScreen(LogScreen):
         self._show_state()
         if self._connection and (failure := self._saver.save_if_due()):
             self.add_note(failure)
+        if not self.is_front:  # the end is shown when the user comes back
+            return
         if conversation.state is State.OVER and not conversation.was_here:
             was_rejected = conversation.progress.got_answer and not conversation.bye_code
             self.wrong_field = "password" if was_rejected else "address"
@@ -319,7 +345,8 @@ class ChatScreen(LogScreen):
         advice = chat_state.advice(conversation, state, self.address, monotonic())
         group = conversation.group or self.address
         words = chat_state.describe(state, self.roster.here)
-        title = f"  {conversation.name}  {words}"
+        others = self.news_of_others()
+        title = f"  {conversation.name}  {words}" + (f"   F7: {others}" if others else "")
         self.query_one("#title", PlainText).set_text((group, "bold"), title)
         self.query_one("#waiting").display = not was_here
         self.query_one("#chat").display = was_here
@@ -349,7 +376,7 @@ class ChatScreen(LogScreen):
         self._show_pending()
         group = self.conversation.group or self.address
         title = f"{unread} - {group}" if unread else group
-        if title != self._terminal_title:
+        if self.is_front and title != self._terminal_title:
             self._terminal_title = title
             self.post_message(self.TitleChanged(title))
 
@@ -374,11 +401,14 @@ class ChatScreen(LogScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return whether an action does something now. Textual calls this for the footer."""
+        if action == "next_group":
+            return bool(self.news_of_others())
         return chat_state.is_enabled(action, self.conversation, bool(self.to_send))
 
     def set_watched(self, is_watched: bool) -> None:
         """Take note whether the terminal has the focus."""
-        self.message_log.set_watched(is_watched)
+        self._is_terminal_watched = is_watched
+        self.message_log.set_watched(is_watched and self.is_front)
 
     # -- Input ---------------------------------------------------------------------------------
 
@@ -535,8 +565,15 @@ class ChatScreen(LogScreen):
         self.take_turn()
 
     def action_show_groups(self) -> None:
-        """Leave the screen for the list of groups."""
-        self.leave("")
+        """Show the list of groups; this one goes on, unless it is over."""
+        if self.conversation.state is State.OVER:
+            self.leave("")
+        else:
+            self.post_message(self.FrontWanted(is_next=False))
+
+    def action_next_group(self) -> None:
+        """Show the next group that is open in this window."""
+        self.post_message(self.FrontWanted(is_next=True))
 
     def action_cancel(self) -> None:
         """Drop the messages that wait, or stop waiting for the owner."""

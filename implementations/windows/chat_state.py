@@ -14,7 +14,7 @@ NEXT_STEPS = {
 }
 NO_ANSWER_AFTER = 0.75  # seconds; with the next turn of the window, less than one second
 # Actions of the screen that are not always possible
-ACTIONS = "rename", "disconnect", "reconnect", "leave_group", "show_groups", "cancel"
+ACTIONS = "rename", "disconnect", "reconnect", "leave_group", "show_groups", "next_group", "cancel"
 
 
 def describe(state: State, here: int) -> str:

@@ -24,7 +24,7 @@ KEYS = (
     ("F1; ? and Enter", "show these keys and commands"),
     ("F2", "change your name"),
     ("F5", "reconnect"),
-    ("F6", "show your groups"),
+    ("F6, F7", "show your groups, the next open group"),
     ("F8", "disconnect, and stay a member"),
     ("F9", "leave the group"),
     ("Escape", "cancel a question or waiting lines"),

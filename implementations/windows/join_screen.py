@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
+from textual.message import Message
+from textual.screen import Screen
 from textual.widgets import Button, Footer, Input, OptionList
 from textual.widgets.option_list import Option
 
@@ -16,6 +20,7 @@ from ..client.errors import ClientError, InputError
 from ..client.groups import GroupsFile, Membership
 from .chat_screen import ChatScreen
 from .help_dialog import HelpDialog
+from .message_log import unread_words
 from .widgets import FormScreen, PlainText, plain_content
 
 CHECKS = {"address": check_address, "name": check_name, "password": check_password}
@@ -37,11 +42,18 @@ class JoinScreen(FormScreen):
     JoinScreen.-low .field, JoinScreen.-low .error, JoinScreen.-low Button { margin: 0; }
     """
 
+    @dataclass
+    class Chosen(Message):
+        """The user wants to see a group that is open, or is to see this list."""
+
+        chat: Screen[Any]
+
     def __init__(self, address: str, member_name: str, groups_file: GroupsFile) -> None:
         """Prepare a form with this address and this name, each of which may be ""."""
         super().__init__()
         self.address, self.member_name, self.groups_file = address, member_name, groups_file
         self._known: list[Membership] = []
+        self.chats: list[ChatScreen] = []  # the groups that are open in this window
 
     def compose(self) -> ComposeResult:
         """Create the list and the fields."""
@@ -63,6 +75,7 @@ class JoinScreen(FormScreen):
 
     def on_mount(self) -> None:
         """Fill the form."""
+        self.set_interval(1, self._refresh_groups)
         self.fill(self.address or "127.0.0.1:7000", self.member_name)
 
     def on_screen_resume(self) -> None:
@@ -72,12 +85,41 @@ class JoinScreen(FormScreen):
         except (ClientError, OSError) as error:
             self._known = []
             self.show_error(explain(error))
+        self._show_groups()
+
+    def _show_groups(self) -> None:
+        def label(known: Membership) -> Option:
+            words = f"  as {known.name}, at {known.address}"
+            if chat := self.open_chat(known.address, known.name):
+                news = unread_words(*chat.message_log.unseen) if chat.is_whole else ""
+                words += f"  open{', ' + news if news else ''}"
+            return Option(plain_content((known.group, "bold"), words))
+
         groups = self.query_one(OptionList)
-        groups.set_options(
-            Option(plain_content((known.group, "bold"), f"  as {known.name}, at {known.address}"))
-            for known in self._known
-        )
+        groups.set_options(map(label, self._known))
         groups.display = bool(self._known)
+
+    def open_chat(self, address: str, name: str) -> ChatScreen | None:
+        """Return the screen of a group that is open in this window; None if it is not."""
+        key = Membership(address, name, "", 0).key
+        keys = (Membership(chat.address, chat.conversation.name, "", 0).key for chat in self.chats)
+        return next((chat for chat, one in zip(self.chats, keys) if one == key), None)
+
+    def news_except(self, present: ChatScreen) -> str:
+        """Return what is unread in the other groups that are open; "" if there are none."""
+        others = [chat for chat in self.chats if chat is not present and chat.is_whole]
+        return ", ".join(
+            f"{chat.conversation.group or chat.address} {unread_words(*chat.message_log.unseen)}"
+            for chat in others
+        ).strip()
+
+    def _refresh_groups(self) -> None:
+        """Update the news of the groups that are open, and keep the choice."""
+        groups = self.query_one(OptionList)
+        if self.chats and self.is_current:
+            chosen = groups.highlighted
+            self._show_groups()
+            groups.highlighted = chosen
 
     def action_help(self) -> None:
         """Show all keys and commands."""
@@ -97,6 +139,9 @@ class JoinScreen(FormScreen):
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Fill the form with a group from the list."""
         known = self._known[event.option_index]
+        if chat := self.open_chat(known.address, known.name):
+            self.post_message(self.Chosen(chat))
+            return
         self.fill(known.address, known.name)
 
     def on_button_pressed(self) -> None:
@@ -127,7 +172,13 @@ class JoinScreen(FormScreen):
     def open_group(self, address: str, name: str, password: str) -> None:
         """Show a group in another screen, and afterwards why that was left."""
 
+        if chat := self.open_chat(address, name):
+            self.post_message(self.Chosen(chat))
+            return
+
         def left(reason: str | None) -> None:
+            self.chats.remove(screen)
+            self.post_message(self.Chosen(self))
             # What was typed is kept only if it has to be corrected
             self.fill(address, name, password if screen.wrong_field else "")
             self.show_field_error(screen.wrong_field, reason or "")
@@ -136,6 +187,8 @@ class JoinScreen(FormScreen):
         key = Membership(address, name, "", 0).key
         last_seen = next((known.last for known in self._known if known.key == key), None)
         screen = ChatScreen(address, name, password, last_seen, self.groups_file)
+        screen.news_of_others = partial(self.news_except, screen)
+        self.chats.append(screen)
         self.app.push_screen(screen, left)
 
     def show_field_error(self, name: str, text: str) -> None:

@@ -8,6 +8,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
+
+from textual.events import ScreenResume, ScreenSuspend
+from textual.screen import Screen
 
 from ..client.arguments import add_groups_option, argument_type, check_address, check_name
 from ..client.display import explain
@@ -51,6 +55,28 @@ class MemberApp(WindowApp):
     def on_mount(self) -> None:
         """Show the form."""
         self.push_screen(self.join_screen)
+
+    def bring_to_front(self, screen: Screen[Any]) -> None:
+        """Show a screen that is on the stack; the others stay below it, and go on."""
+        front = self.screen
+        if screen is not front:
+            self._screen_stack.remove(screen)
+            self._screen_stack.append(screen)
+            front.post_message(ScreenSuspend())
+            screen.post_message(ScreenResume())
+
+    def on_chat_screen_front_wanted(self, message: ChatScreen.FrontWanted) -> None:
+        """Show the list of groups, or the next group that is open."""
+        chats = self.join_screen.chats
+        if message.is_next and len(chats) > 1:
+            place = chats.index(self.screen) if self.screen in chats else -1
+            self.bring_to_front(chats[(place + 1) % len(chats)])
+        elif not message.is_next:
+            self.bring_to_front(self.join_screen)
+
+    def on_join_screen_chosen(self, message: JoinScreen.Chosen) -> None:
+        """Show a group that is open."""
+        self.bring_to_front(message.chat)
 
     def on_app_focus(self) -> None:
         """Take note that the user looks at this terminal."""
