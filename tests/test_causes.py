@@ -502,8 +502,6 @@ def test_a_client_that_goes_unseen_in_a_server_of_processes_is_about_pipes():
     for count, sentence in (1, "ghost"), (3, "ghost-of-a-process"):
         server = Fake(Sight(processes=count))
         assert found(START, "coming-and-going", server, sentence="ghost").sentence == sentence
-    server = Fake(Sight(processes=9, stays=True))
-    assert found(START, "coming-and-going", server, sentence="ghost").sentence == "processes-stay"
 
 
 class Fake(SimpleNamespace):

@@ -179,7 +179,6 @@ DIAGNOSES = [
 NEVER_CAME = "it did not happen", "it did not come"  # what a check says that waited in vain
 LISTENS = 0.3  # seconds of quiet after which nothing more is expected of what is late
 ANSWERS = 2.0  # seconds that a newcomer is given to be greeted, when somebody else was not answered
-HELPERS = 2  # children of a server that serve no client
 BUSY = 0.5  # cores that a server uses that computes
 
 
@@ -221,7 +220,6 @@ class Sight:
     ended: bool = False  # it had ended, though nobody had asked it to
     greets: bool | None = None  # whether a newcomer was served; None: not asked
     mute: bool = False  # its line was read, and it heard nothing
-    stays: bool = False  # clearly more children live than clients are connected
     joins_wait: bool = False  # its thread, too, now waits for a lock
 
 
@@ -294,9 +292,6 @@ def look(problem: CheckFailed, record: Record, server) -> Sight | None:
         died=[number for process in processes.zombies(family) if (number := ended_by(process.pid))],
     )
     sight.full = any(map(is_full, family))
-    living = len(family[1:]) - len(processes.zombies(family[1:]))
-    connected = sum(one.socket.fileno() >= 0 and not one.ended for one in record.clients)
-    sight.stays = living > connected + HELPERS
     sight.stopped = any(map(is_stopped, family))
     sight.unread = {
         client.who: count
@@ -663,8 +658,6 @@ def of_what_was_heard(problem, check, entries, server):
     sight = getattr(server, "sight", None) or Sight()
     if problem.sentence == "stuck":
         return of_a_crowd(problem, entries, sight, server)
-    if sight.stays and (problem.sentence == "ghost" or check == "nothing-spins-after-the-end"):
-        return cause("processes-stay")
     if problem.sentence == "ghost" and sight.processes > 1:
         return cause("ghost-of-a-process")
     side = history.History(since_start(entries)).connections.get(problem.who)
@@ -704,8 +697,10 @@ def of_a_silence(side, entries, sight, check):
         heard = [said for said in heard if said.place < side.bye.place]  # it waited for so long
     elif side.bye:
         return "no-end-of-file"
-    if is_locked(sight) and (not heard or check not in ABOUT_SILENCE or sight.joins_wait):
+    if is_locked(sight) and (not heard or check not in ABOUT_SILENCE):
         return "waits-for-a-lock"
+    if sight.joins_wait and "lock" in sight.waits and not {"runs", "send"} & set(sight.waits):
+        return "waits-for-a-lock"  # a thread that accepts is no help: the one that it starts waits
     if not heard:
         others = [
             other
@@ -810,12 +805,7 @@ def held(why, holder, lock, actor):
 
 
 def is_locked(sight: Sight) -> bool:
-    """Whether a thread waits for a lock, and none is left that would wait for clients or run.
-
-    A thread that only accepts is no help to a client if the thread that it starts waits, too.
-    """
-    if sight.joins_wait:
-        return "lock" in sight.waits and not {"runs", "send"} & set(sight.waits)
+    """Whether a thread waits for a lock, and none is left that would wait for clients or run."""
     return (
         sight.greets is False
         and "lock" in sight.waits
