@@ -406,7 +406,7 @@ def test_the_page_says_that_the_command_has_ended(chromium):
 @pytest.mark.parametrize("width, scheme", [(1280, "dark"), (390, "light")])
 def test_the_races_open_from_disk(width, scheme, chromium):
     page = opened(chromium, f"file://{PAGES['en']}#two-locks", width, scheme=scheme)
-    assert "Ana and ben both need two locks" in page.inner_text("#about")
+    assert "Ana and Ben both need two locks" in page.inner_text("#about")
     for key in "12":
         page.keyboard.press(key)
     assert "a deadlock" in page.inner_text("#end") and page.locator("#choices button").count() == 0

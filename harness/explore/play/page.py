@@ -85,7 +85,9 @@ def live_page(workload: Workload, command: str) -> str:
 
 def recorded_page(races: list[dict[str, Any]]) -> str:
     """Return a page of recorded orders: of races as recorded.record() returns them."""
-    about = say("All orders of the steps of two, each of them executed. Nothing runs in this page.")
+    about = say(
+        "All orders of the steps of two clients, each of them executed. Nothing runs in this page."
+    )
     return made(say("Six classic races"), about, "", [in_words(race) for race in races])
 
 

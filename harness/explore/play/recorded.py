@@ -38,20 +38,20 @@ class Race:
 RACES = {
     "lost-update": Race(
         msg("Lost update"),
-        msg("Ana and ben both add one to a number. The fix: read and write under one lock."),
+        msg("Ana and Ben both add one to a number. The fix: read and write under one lock."),
         template("The number is {what}: an update is lost."),
     ),
     "check-then-act": Race(
         msg("Check, then act"),
         msg(
-            "Ana and ben both want the name zoe. Each access is under the lock. The fix: check and "
+            "Ana and Ben both want the name zoe. Each access is under the lock. The fix: check and "
             "take the name without giving the lock back."
         ),
         template("Two have the name: {what}."),
     ),
     "two-locks": Race(
         msg("Two locks"),
-        msg("Ana and ben both need two locks. The fix: both take them in the same order."),
+        msg("Ana and Ben both need two locks. The fix: both take them in the same order."),
     ),
     "lost-wake-up": Race(
         msg("Lost wake-up"),
@@ -71,7 +71,7 @@ RACES = {
     "lock-for-each-client": Race(
         msg("A lock for each client"),
         msg(
-            "Ana and ben both send with the next number. Each holds a lock, but its own. The fix: "
+            "Ana and Ben both send with the next number. Each holds a lock, but its own. The fix: "
             "one lock for the number."
         ),
         template("Two messages have the number {what}."),
