@@ -480,13 +480,6 @@ SILENT = {  # the record, the waiting client, the sight of the server, the check
         "who",
         "blocked-in-send",
     ),
-    "no PONG, and the thread of a newcomer waits for the lock, too": (
-        START + "ana> PING x",
-        "ana",
-        Sight(greets=False, waits=["accept", "read", "lock"], joins_wait=True),
-        "a-character-in-pieces",
-        "waits-for-a-lock",
-    ),
     "nothing of all this": (START + "ana> WHO", "ana", Sight(), "who", "silent"),
     "what the check is about": (
         START + "ana> PING x",

@@ -220,7 +220,6 @@ class Sight:
     ended: bool = False  # it had ended, though nobody had asked it to
     greets: bool | None = None  # whether a newcomer was served; None: not asked
     mute: bool = False  # its line was read, and it heard nothing
-    joins_wait: bool = False  # its thread, too, now waits for a lock
 
 
 CALLS = {
@@ -309,8 +308,6 @@ def look(problem: CheckFailed, record: Record, server) -> Sight | None:
     sight.ended = server.died() if hasattr(server, "died") else server.process.poll() is not None
     if problem.sentence in UNANSWERED and not sight.ended and server.address:
         sight.greets, sight.mute = served(server.address)
-        after = [waits for process in family for waits in waiting(process)]
-        sight.joins_wait = not sight.greets and after.count("lock") > sight.waits.count("lock")
     server.sight = sight
     return sight
 
@@ -699,8 +696,6 @@ def of_a_silence(side, entries, sight, check):
         return "no-end-of-file"
     if is_locked(sight) and (not heard or check not in ABOUT_SILENCE):
         return "waits-for-a-lock"
-    if sight.joins_wait and "lock" in sight.waits and not {"runs", "send"} & set(sight.waits):
-        return "waits-for-a-lock"  # a thread that accepts is no help: the one that it starts waits
     if not heard:
         others = [
             other

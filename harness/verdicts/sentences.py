@@ -1190,8 +1190,7 @@ CAUSES = {
     ),
     "processes-stay": (
         "Processes still run after their clients have disconnected, or the parent does not wait "
-        "for those that ended. Each must notice the end of its client, and exit: in C with _exit, "
-        "so that it never returns into the parent's loop.",
+        "for those that ended. Each must notice the end of its client, and exit.",
         "protocol.md#8-bye-the-end",
     ),
     "stacks-stay": (
