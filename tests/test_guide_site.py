@@ -146,7 +146,7 @@ def student_site(tmp_path_factory):
 
 def test_each_page_is_there_and_in_the_navigation(pages):
     wanted = {built(path) for path in GUIDE + NOTEBOOKS}
-    assert len(NOTEBOOKS) == 10 and wanted <= set(pages)
+    assert len(NOTEBOOKS) == 2 * 11 and wanted <= set(pages)  # each in two languages
     assert wanted - {"protocol.html"} <= set(pages["protocol.html"].links)
 
 
@@ -412,8 +412,8 @@ def test_a_browser_is_content(address):
             page.wait_for_load_state("networkidle")
             assert page.locator("h1").count() == 1
         assert page.eval_on_selector_all(
-            "article img",
-            "all => all.length && all.every(image => image.complete && image.naturalWidth > 300)",
+            "article figure",
+            "all => all.length && all.every(one => one.getBoundingClientRect().width > 300)",
         )
         page.locator(".md-search__input").click()
         page.wait_for_selector(

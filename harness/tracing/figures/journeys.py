@@ -388,6 +388,7 @@ class JourneyPanel:
                 box = {"facecolor": GROUND, "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
                 style = {"fontsize": 8.5, "ha": "center", "va": "bottom", "bbox": box, "zorder": 9}
                 y = (at + to_at) / 2 * 1e6 - self.most * 0.012
+                y = max(y, self.most * 0.045)  # below the names of the lanes
                 self.panel.text((x + to_x) / 2, y, base.ms(to_at - at), **style)
 
     def receipts(self):
