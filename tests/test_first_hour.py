@@ -125,6 +125,7 @@ def test_watch_checks_again_at_each_save_and_ends_with_ctrl_c(watch, tmp_path):
     # another save while that check may still be under way
     place.write_text(text + "\n")
     watch.expect("passed.*answers-ping")
+    watch.expect("Save a file, and the checks run again")
     running = psutil.Process(watch.pid).children(recursive=True)
     watch.sendintr()
     watch.expect(pexpect.EOF)
