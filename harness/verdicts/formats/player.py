@@ -8,7 +8,7 @@ A film is what one run shows, in numbers and tables, times in microseconds since
                 begin; an end of -1 means that the run has none
     kinds       the names of the kinds of bars; about: what bars are about
     lines       [lane, at, what was done, text]: what clients sent and heard, and the owner
-    messages    [number, said, heard, sender's lane, listener's lane, verdict]
+    messages    [number, said, heard, sender's lane, listener's lane]
     samples     [at, lane, bytes in the client's receive buffer, in the server's send buffer]
     wrong       [at, lane, why] of the first wrong line, or None
     missing     sentences on what could not be read
